@@ -1,0 +1,105 @@
+"""Weave text into exactly reproducible language-model batches.
+
+.. code-block:: text
+
+    text --> load, Corpus --> RandomWindows, SequentialWindows --> Loader
+             tokens, vocab    a plan: which tokens each batch reads  workers, resume
+                                        |                              |
+                              torch.utils.data.DataLoader      train --> evaluate
+                              (batch_size=None)                      --> generate
+
+Batch k of epoch e is a pure function of the corpus, the plan, e and k. So the
+stream is the same for every number of workers, ranks put side by side give the
+whole batch, and a position is a row number that can be resumed anywhere.
+
+>>> import tokenloom as tl
+>>> corpus = tl.load("python_docs", tokenizer="char", max_tokens=10_000)
+>>> windows = tl.SequentialWindows(corpus, batch_size=32, seq_len=35, seed=0)
+>>> loader = tl.Loader(windows, num_workers=0, num_epochs=2)
+>>> for inputs, targets in loader:
+...     assert inputs.shape == targets.shape == (32, 35)
+>>> loader.state_dict()["epoch"], len(loader)
+(2, 16)
+
+A name is imported from its room when it is first used, so that
+``import tokenloom`` is quick and its lower half runs without torch.
+"""
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+__all__ = [
+    "ArgumentError",
+    "Batch",
+    "ChecksumError",
+    "Corpus",
+    "CorpusError",
+    "DownloadError",
+    "EpochMetrics",
+    "Evaluation",
+    "Loader",
+    "Plan",
+    "RNNModel",
+    "RandomWindows",
+    "Run",
+    "RunError",
+    "SequentialWindows",
+    "Shard",
+    "StateMismatchError",
+    "Tokenizer",
+    "TokenloomError",
+    "UsageError",
+    "Vocab",
+    "__version__",
+    "evaluate",
+    "generate",
+    "load",
+    "train",
+]
+
+_ROOMS = {
+    "ArgumentError": "errors",
+    "Batch": "batch",
+    "ChecksumError": "errors",
+    "Corpus": "corpus",
+    "CorpusError": "errors",
+    "DownloadError": "errors",
+    "EpochMetrics": "runs",
+    "Evaluation": "evaluation",
+    "Loader": "loader",
+    "Plan": "plans",
+    "RNNModel": "model",
+    "RandomWindows": "windows",
+    "Run": "runs",
+    "RunError": "errors",
+    "SequentialWindows": "windows",
+    "Shard": "sharding",
+    "StateMismatchError": "errors",
+    "Tokenizer": "tokenizers",
+    "TokenloomError": "errors",
+    "UsageError": "errors",
+    "Vocab": "vocab",
+    "evaluate": "evaluation",
+    "generate": "generation",
+    "load": "hub",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = importlib.metadata.version("tokenloom")
+    elif name in _ROOMS:
+        room = importlib.import_module(f"tokenloom.{_ROOMS[name]}")
+        value = getattr(room, name)
+    else:
+        msg = f"module 'tokenloom' has no attribute {name!r}"
+        raise AttributeError(msg)
+    # The next look-up does not come here.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(__all__) | set(globals()))

@@ -1,0 +1,85 @@
+# The types of the names that __init__.py imports lazily.
+from tokenloom.batch import Batch as Batch
+from tokenloom.corpus import Corpus as Corpus
+from tokenloom.errors import (
+    ArgumentError as ArgumentError,
+)
+from tokenloom.errors import (
+    ChecksumError as ChecksumError,
+)
+from tokenloom.errors import (
+    CorpusError as CorpusError,
+)
+from tokenloom.errors import (
+    DownloadError as DownloadError,
+)
+from tokenloom.errors import (
+    RunError as RunError,
+)
+from tokenloom.errors import (
+    StateMismatchError as StateMismatchError,
+)
+from tokenloom.errors import (
+    TokenloomError as TokenloomError,
+)
+from tokenloom.errors import (
+    UsageError as UsageError,
+)
+from tokenloom.evaluation import (
+    Evaluation as Evaluation,
+)
+from tokenloom.evaluation import (
+    evaluate as evaluate,
+)
+from tokenloom.generation import generate as generate
+from tokenloom.hub import load as load
+from tokenloom.loader import Loader as Loader
+from tokenloom.model import RNNModel as RNNModel
+from tokenloom.plans import Plan as Plan
+from tokenloom.runs import (
+    EpochMetrics as EpochMetrics,
+)
+from tokenloom.runs import (
+    Run as Run,
+)
+from tokenloom.sharding import Shard as Shard
+from tokenloom.tokenizers import Tokenizer as Tokenizer
+from tokenloom.training import train as train
+from tokenloom.vocab import Vocab as Vocab
+from tokenloom.windows import (
+    RandomWindows as RandomWindows,
+)
+from tokenloom.windows import (
+    SequentialWindows as SequentialWindows,
+)
+
+__version__: str
+
+__all__ = [
+    "ArgumentError",
+    "Batch",
+    "ChecksumError",
+    "Corpus",
+    "CorpusError",
+    "DownloadError",
+    "EpochMetrics",
+    "Evaluation",
+    "Loader",
+    "Plan",
+    "RNNModel",
+    "RandomWindows",
+    "Run",
+    "RunError",
+    "SequentialWindows",
+    "Shard",
+    "StateMismatchError",
+    "Tokenizer",
+    "TokenloomError",
+    "UsageError",
+    "Vocab",
+    "__version__",
+    "evaluate",
+    "generate",
+    "load",
+    "train",
+]

@@ -1,0 +1,217 @@
+"""The command ``tokenloom``: one function per subcommand that parses, calls, prints."""
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenloom.arguments import make_parser
+from tokenloom.errors import TokenloomError
+from tokenloom.hub import CATALOGUE, find, load, locate
+
+if TYPE_CHECKING:
+    # These rooms import torch, which takes seconds: the functions below import
+    # them when they are called, so that --help and wrong usage answer at once.
+    from tokenloom.corpus import Corpus
+    from tokenloom.loader import Windows
+    from tokenloom.model import RNNModel
+    from tokenloom.runs import EpochMetrics
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: done. 1: an error, told in one line on stderr, or Ctrl-C. 2: wrong usage.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; those of this process by default.
+    """
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 2
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            _COMMANDS[arguments.command](arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader, such as head, has seen enough. Without this, Python
+            # would complain once more when it flushes stdout at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except KeyboardInterrupt:
+            _say("stopped by Ctrl-C")
+            return 1
+        # PyTorch tells of dead workers and full memory by RuntimeError.
+        except (TokenloomError, OSError, RuntimeError) as error:
+            _say("error: " + " ".join(str(error).split()))
+            return 1
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from tokenloom.loader import Loader
+    from tokenloom.training import train
+
+    corpus = _load(arguments)
+    train_corpus, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
+    windows = _windows(arguments, train_corpus)
+    model = _build_model(arguments, corpus)
+    run = arguments.run or _run_folder(corpus.name)
+    loader = Loader(windows, num_workers=arguments.workers, num_epochs=arguments.epochs)
+    _say(f"training on {len(train_corpus):,} tokens of {corpus.name}: {len(loader):,} batches")
+    try:
+        history = train(
+            model,
+            loader,
+            lr=arguments.lr,
+            max_grad_norm=arguments.max_grad_norm,
+            held_out=held_out,
+            run=run,
+            device=arguments.device,
+            seed=arguments.seed,
+            progress=False if arguments.quiet else None,
+        )
+    except KeyboardInterrupt:
+        _say(f"stopped by Ctrl-C; a usable checkpoint is in {run}")
+        raise
+    _report(model, corpus, history[-1], prompt=arguments.prompt, run=Path(run))
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from tokenloom.generation import generate
+    from tokenloom.model import choose_device
+    from tokenloom.runs import Run
+
+    run = Run.open(arguments.run)
+    tokenizer = run.load_tokenizer()
+    model = run.load_model().to(choose_device(arguments.device))
+    print(
+        generate(
+            model,
+            tokenizer,
+            arguments.prompt,
+            num_tokens=arguments.num_tokens,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            seed=arguments.seed,
+        )
+    )
+
+
+def _datasets(_: argparse.Namespace) -> None:
+    rows = [("NAME", "BYTES", "WHERE", "LICENCE", "WHAT")]
+    for entry in CATALOGUE.values():
+        size = f"{entry.num_bytes:,}" if entry.num_bytes else "-"
+        rows.append((entry.name, size, locate(entry), entry.licence, entry.description))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from tokenloom.inspection import describe_batch
+
+    windows = _windows(arguments, _load(arguments))
+    windows.set_epoch(arguments.epoch)
+    rows = arguments.rows or range(min(4, arguments.batch_size))
+    for line in describe_batch(windows, index=arguments.batch, rows=rows):
+        print(line)
+
+
+def _load(arguments: argparse.Namespace) -> "Corpus":
+    return load(
+        arguments.corpus,
+        tokenizer=arguments.tokenizer,
+        normalize=not arguments.raw,
+        encoding=arguments.encoding,
+    )
+
+
+def _windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
+    from tokenloom.windows import RandomWindows, SequentialWindows
+
+    kind = RandomWindows if arguments.order == "random" else SequentialWindows
+    return kind(
+        corpus,
+        batch_size=arguments.batch_size,
+        seq_len=arguments.seq_len,
+        seed=arguments.seed,
+    )
+
+
+def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
+    import torch
+
+    from tokenloom.model import RNNModel
+
+    kinds: dict[str, Any] = {
+        "gru": torch.nn.GRU,
+        "lstm": torch.nn.LSTM,
+        "rnn": torch.nn.RNN,
+    }
+    # The names that the command line offers always come with a size.
+    vocab_size = corpus.vocab_size or 0
+    torch.manual_seed(arguments.seed)
+    layer = kinds[arguments.model](
+        vocab_size,
+        arguments.hidden,
+        num_layers=arguments.layers,
+        bidirectional=arguments.bidirectional,
+    )
+    return RNNModel(layer, vocab_size)
+
+
+def _report(
+    model: "RNNModel", corpus: "Corpus", last: "EpochMetrics", *, prompt: str | None, run: Path
+) -> None:
+    from tokenloom.generation import generate
+
+    text = prompt or _default_prompt(corpus)
+    held_out = last.held_out_perplexity
+    print(f"perplexity {last.perplexity:.2f} after {last.epoch + 1:,} epochs")
+    if held_out is not None:
+        print(f"held-out perplexity {held_out:.2f}")
+    print(f"{last.tokens_per_second:,.0f} tokens per second on {model.linear.weight.device}")
+    if corpus.tokenizer is not None:
+        print(f"generated: {generate(model, corpus.tokenizer, text, num_tokens=100)}")
+    plot = run / "perplexity.png"
+    if plot.is_file():
+        print(f"plot: {plot}")
+    else:
+        _say("no plot: install matplotlib with: python -m pip install 'tokenloom[plot]'")
+    print(f"run: {run}")
+
+
+def _default_prompt(corpus: "Corpus") -> str:
+    entry = find(corpus.name)
+    return corpus.decode(corpus.tokens[:12]) if isinstance(entry, Path) else entry.prompt
+
+
+def _run_folder(corpus_name: str) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return str(Path("runs", f"{Path(corpus_name).stem}-{stamp}"))
+
+
+def _say(message: str) -> None:
+    print(f"tokenloom: {message}", file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    _say("warning: " + " ".join(str(message).split()))
+
+
+_COMMANDS = {
+    "datasets": _datasets,
+    "generate": _generate,
+    "show": _show,
+    "train": _train,
+}

@@ -1,0 +1,134 @@
+"""One file over HTTP, verified before it takes its name."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from tokenloom.errors import ChecksumError, DownloadError
+from tokenloom.files import replacing
+from tokenloom.hashing import hash_file
+
+_CONNECT_SECONDS = 10.0
+_READ_SECONDS = 30.0
+_CHUNK_BYTES = 1 << 16
+
+
+def download(
+    urls: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    num_bytes: int,
+    sha256: str,
+    progress: bool | None = None,
+) -> Path:
+    """Download a file from the first of several addresses that has it.
+
+    Parameters
+    ----------
+    urls : sequence of str
+        Tried in this order.
+    path : path
+        Takes the file, whole and verified or not at all.
+    num_bytes : int
+        Size that the file must have; reading stops soon after it.
+    sha256 : str
+        Hash that the file must have, 64 hexadecimal digits.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    ChecksumError
+        The last address that answered gave other bytes than expected.
+    DownloadError
+        No address answered with the file, or it cannot be written.
+    """
+    failures: list[DownloadError | ChecksumError] = []
+    for url in urls:
+        try:
+            with replacing(path) as temporary:
+                _transfer(url, temporary, num_bytes=num_bytes, progress=progress)
+                _verify(temporary, url, num_bytes=num_bytes, sha256=sha256)
+        except (DownloadError, ChecksumError) as failure:
+            failures.append(failure)
+        except requests.RequestException as error:
+            failures.append(DownloadError(f"{url}: {_describe(error)}"))
+        except OSError as error:
+            msg = (
+                f"cannot write {os.fspath(path)!r}: {error.strerror or error}: "
+                "make room there, or name another folder in TOKENLOOM_CACHE"
+            )
+            raise DownloadError(msg) from error
+        else:
+            return Path(path)
+    raise _summarise(failures, path)
+
+
+def _transfer(url: str, path: Path, *, num_bytes: int, progress: bool | None) -> None:
+    with (
+        requests.get(url, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as reply,
+        path.open("wb") as file,
+        tqdm(
+            total=num_bytes,
+            desc=url.rsplit("/", 1)[-1],
+            unit="B",
+            unit_scale=True,
+            # tqdm takes None for "only where stderr is a terminal".
+            disable=None if progress is None else not progress,
+        ) as bar,
+    ):
+        reply.raise_for_status()
+        for chunk in reply.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+            bar.update(len(chunk))
+            if file.tell() > num_bytes:
+                return
+
+
+def _verify(path: Path, url: str, *, num_bytes: int, sha256: str) -> None:
+    size = path.stat().st_size
+    if size != num_bytes:
+        got = f"more than {num_bytes:,}" if size > num_bytes else f"{size:,}"
+        msg = f"{url}: expected {num_bytes:,} bytes, got {got}"
+        raise ChecksumError(msg)
+    digest = hash_file(path)
+    if digest != sha256:
+        msg = f"{url}: expected sha256 {sha256}, got {digest}"
+        raise ChecksumError(msg)
+
+
+def _describe(error: requests.RequestException) -> str:
+    match error:
+        case requests.HTTPError(response=requests.Response() as reply):
+            return f"expected status 200, got {reply.status_code} {reply.reason}"
+        case requests.Timeout():
+            return f"no answer within {_READ_SECONDS:.0f} seconds"
+        case requests.ConnectionError():
+            return "no connection"
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+def _summarise(
+    failures: Sequence[DownloadError | ChecksumError], path: str | os.PathLike[str]
+) -> DownloadError | ChecksumError:
+    kind = type(failures[-1])
+    tried = "; ".join(map(str, failures))
+    if kind is ChecksumError:
+        cure = "the server may have given an error page or another edition: try again"
+    else:
+        cure = "check the network and try again"
+    msg = (
+        f"cannot download {Path(path).name!r}: {tried}. What to do: {cure}, "
+        f"or put the file at {os.fspath(path)!r} by hand, "
+        "or name a mirror in TOKENLOOM_MIRROR"
+    )
+    return kind(msg)

@@ -1,0 +1,37 @@
+"""Every error that tokenloom raises on purpose.
+
+Each leaf also inherits the builtin that a caller would catch.
+A message says what was expected, what was got and what to do.
+"""
+
+
+class TokenloomError(Exception):
+    """The base of all errors raised by tokenloom."""
+
+
+class ArgumentError(TokenloomError, ValueError):
+    """An argument has a value that cannot work."""
+
+
+class ChecksumError(TokenloomError, OSError):
+    """A file's bytes are not the expected ones."""
+
+
+class CorpusError(TokenloomError, ValueError):
+    """A text, a vocabulary or a token array cannot be used as it is."""
+
+
+class DownloadError(TokenloomError, OSError):
+    """A file could not be fetched."""
+
+
+class RunError(TokenloomError, OSError):
+    """A run's folder or one of its files cannot be used."""
+
+
+class StateMismatchError(TokenloomError, ValueError):
+    """A saved position belongs to something else than what it is loaded into."""
+
+
+class UsageError(TokenloomError, RuntimeError):
+    """Objects were put together, or called, in a way that cannot work."""

@@ -1,0 +1,91 @@
+"""How well a model predicts a text that it was not trained on."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from tokenloom.batch import IGNORED_TARGET
+from tokenloom.corpus import Corpus
+from tokenloom.model import RNNModel, State
+from tokenloom.sharding import Shard
+from tokenloom.windows import SequentialWindows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The loss over a corpus.
+
+    Attributes
+    ----------
+    num_tokens : int
+        Tokens that were predicted: all but the first of the corpus.
+    nats_per_token : float
+        Mean cross-entropy, natural logarithm.
+
+    >>> Evaluation(num_tokens=2, nats_per_token=0.0).perplexity
+    1.0
+    """
+
+    num_tokens: int
+    nats_per_token: float
+
+    @property
+    def perplexity(self) -> float:
+        """``exp(nats_per_token)``; infinite where that overflows."""
+        return perplexity(self.nats_per_token)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: RNNModel, corpus: Corpus, *, batch_size: int = 32, seq_len: int = 35
+) -> Evaluation:
+    """Return the loss of a model over a corpus, every token predicted once.
+
+    The corpus is cut into ``batch_size`` lanes, and the hidden state is
+    carried along each; it begins at zero in each. The model is evaluated on
+    the device on which it is, without dropout.
+
+    Parameters
+    ----------
+    model : RNNModel
+    corpus : Corpus
+        At least two tokens.
+    batch_size, seq_len : int
+        More lanes are quicker, and cut the text more often.
+
+    Raises
+    ------
+    ArgumentError, CorpusError
+        A size is below 1, or the corpus is shorter than two tokens.
+    """
+    windows = SequentialWindows(
+        corpus, batch_size=batch_size, seq_len=seq_len, tail="pad", shard=Shard()
+    )
+    was_training = model.training
+    model.eval()
+    device = model.linear.weight.device
+    total = 0.0
+    state: State | None = None
+    for batch in windows:
+        inputs, targets = batch.to(device)
+        logits, state = model(inputs, state)
+        total += functional.cross_entropy(
+            logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET, reduction="sum"
+        ).item()
+    model.train(was_training)
+    num_tokens = windows.plan.num_inputs
+    return Evaluation(num_tokens=num_tokens, nats_per_token=total / num_tokens)
+
+
+def perplexity(nats_per_token: float) -> float:
+    """Return ``exp(nats_per_token)``, infinite where that overflows.
+
+    >>> perplexity(0.0), perplexity(1000.0)
+    (1.0, inf)
+    """
+    try:
+        return math.exp(nats_per_token)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path that takes the name ``path`` if the block succeeds.
+
+    The temporary file is empty and lies in the folder of ``path``, which is
+    made if it is missing. Its bytes are on the disk before it is renamed, so
+    a reader sees the old file or the whole new one. If the block raises, the
+    temporary file is removed and ``path`` is as before.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; what people share follows their umask.
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` to ``path`` in UTF-8, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _umask() -> int:
+    # The only way to read the mask is to set it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

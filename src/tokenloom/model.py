@@ -1,0 +1,150 @@
+"""The textbook's recurrent language model."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tokenloom.errors import ArgumentError
+
+State = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+"""A hidden state: a tensor, for an LSTM a pair (hidden, cell)."""
+
+
+class RNNModel(nn.Module):
+    """A recurrent layer, and a linear layer that gives a logit per token.
+
+    Where ``rnn_layer.input_size == vocab_size`` the recurrent layer reads
+    one-hot vectors, as in the textbook; else it reads an embedding.
+
+    Parameters
+    ----------
+    rnn_layer : torch.nn.RNN, torch.nn.GRU or torch.nn.LSTM
+        Any number of layers, one or two directions, time first
+        (``batch_first=False``).
+    vocab_size : int
+        Number of different token ids.
+
+    Raises
+    ------
+    ArgumentError
+        ``rnn_layer`` is of another kind or has ``batch_first=True``, or
+        ``vocab_size`` is below 1.
+
+    Notes
+    -----
+    The model of Zhang, Lipton, Li and Smola, "Dive into Deep Learning",
+    chapter on the concise implementation of recurrent neural networks.
+
+    >>> model = RNNModel(nn.GRU(28, 16), vocab_size=28)
+    >>> state = model.begin_state(batch_size=2)
+    >>> logits, state = model(torch.zeros(2, 5, dtype=torch.int64), state)
+    >>> tuple(logits.shape), tuple(state.shape)
+    ((10, 28), (1, 2, 16))
+    """
+
+    def __init__(self, rnn_layer: nn.RNNBase, vocab_size: int) -> None:
+        super().__init__()
+        if not isinstance(rnn_layer, nn.RNN | nn.GRU | nn.LSTM):
+            msg = (
+                "rnn_layer must be torch.nn.RNN, torch.nn.GRU or torch.nn.LSTM, "
+                f"got {type(rnn_layer).__name__}"
+            )
+            raise ArgumentError(msg)
+        if rnn_layer.batch_first:
+            msg = "rnn_layer must have batch_first=False: the model feeds it time first"
+            raise ArgumentError(msg)
+        if vocab_size < 1:
+            msg = f"vocab_size must be at least 1, got {vocab_size}"
+            raise ArgumentError(msg)
+        self.rnn = rnn_layer
+        self.vocab_size = vocab_size
+        self.num_hiddens = rnn_layer.hidden_size
+        self.num_directions = 2 if rnn_layer.bidirectional else 1
+        self.embedding = (
+            None
+            if rnn_layer.input_size == vocab_size
+            else nn.Embedding(vocab_size, rnn_layer.input_size)
+        )
+        self.linear = nn.Linear(self._output_size * self.num_directions, vocab_size)
+
+    @property
+    def _output_size(self) -> int:
+        # An LSTM with projections puts out fewer values than it has cells.
+        return self.rnn.proj_size or self.rnn.hidden_size
+
+    def forward(
+        self, inputs: torch.Tensor, state: State | None = None
+    ) -> tuple[torch.Tensor, State]:
+        """Return the logits of every position, and the state after the last.
+
+        Parameters
+        ----------
+        inputs : int64 tensor, shape (batch_size, num_steps)
+            Token ids in [0, vocab_size).
+        state : State, optional
+            As `begin_state` or the last call returned it; zeros by default.
+
+        Returns
+        -------
+        logits : float tensor, shape (num_steps * batch_size, vocab_size)
+            Time first: row ``t * batch_size + b`` belongs to ``inputs[b, t]``.
+        state : State
+        """
+        steps = inputs.T
+        if self.embedding is None:
+            one_hot = functional.one_hot(steps, self.vocab_size)
+            vectors = one_hot.to(self.linear.weight.dtype)
+        else:
+            vectors = self.embedding(steps)
+        outputs, state = self.rnn(vectors, state)
+        return self.linear(outputs.reshape(-1, outputs.shape[-1])), state
+
+    def begin_state(self, device: torch.device | str | None = None, batch_size: int = 1) -> State:
+        """Return the hidden state of a text's beginning: zeros.
+
+        Returns
+        -------
+        State
+            Tensor of shape (num_layers * num_directions, batch_size,
+            num_hiddens); for an LSTM the pair of it and the cells.
+        """
+        weight = self.linear.weight
+        place = weight.device if device is None else torch.device(device)
+        num_states = self.rnn.num_layers * self.num_directions
+
+        def zeros(size: int) -> torch.Tensor:
+            return torch.zeros(num_states, batch_size, size, device=place, dtype=weight.dtype)
+
+        if isinstance(self.rnn, nn.LSTM):
+            return zeros(self._output_size), zeros(self.num_hiddens)
+        return zeros(self.num_hiddens)
+
+
+def detach(state: State) -> State:
+    """Return a state through which no gradient flows back: truncated BPTT."""
+    if isinstance(state, tuple):
+        return state[0].detach(), state[1].detach()
+    return state.detach()
+
+
+def choose_device(device: torch.device | str | int | None = None) -> torch.device:
+    """Return the named device, or by default the best at hand: cuda, mps, cpu.
+
+    Raises
+    ------
+    ArgumentError
+        PyTorch does not know the device, or it is not at hand.
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    # CUDA builds raise AssertionError for a device that the build lacks.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = f"device must be one that PyTorch can use here, got {device!r}: {reason}"
+        raise ArgumentError(msg) from error
+    return chosen

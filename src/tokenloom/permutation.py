@@ -1,0 +1,111 @@
+"""A pseudo-random permutation of ``range(size)`` that is computed, never stored.
+
+An index is split into two digits, ``left * b + right`` with ``a * b >= size``
+and ``a`` and ``b`` next to the square root of ``size``. Eight Feistel rounds
+add to one digit, in turn, a keyed hash of the other, modulo its base. That is
+a bijection of ``range(a * b)`` for any hash. The few values that land outside
+``range(size)``, at most one in ``b``, are enciphered again until they land
+inside (cycle walking), which keeps it a bijection of ``range(size)``.
+
+Methods: the Feistel network over two integer bases is FE2 of Bellare,
+Ristenpart, Rogaway and Stegers, "Format-Preserving Encryption" (SAC 2009);
+cycle walking is from Black and Rogaway, "Ciphers with Arbitrary Finite
+Domains" (CT-RSA 2002); the hash is the finaliser of MurmurHash3 cut to 32
+bits. The order is shuffled well for training; it is no cryptography.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom.errors import ArgumentError
+
+NUM_ROUNDS = 8
+MAX_SIZE = 1 << 62
+
+_Words = npt.NDArray[np.uint64]
+
+_MULTIPLIER_1 = np.uint64(0xFF51AFD7ED558CCD)
+_MULTIPLIER_2 = np.uint64(0xC4CEB9FE1A85EC53)
+_SHIFT = np.uint64(33)
+_HALF = np.uint64(32)
+
+
+def permute(
+    indices: npt.NDArray[np.integer[Any]], *, size: int, keys: _Words
+) -> npt.NDArray[np.int64]:
+    """Return where a keyed permutation of ``range(size)`` sends each index.
+
+    The cost per index does not depend on ``size``.
+
+    Parameters
+    ----------
+    indices : integer array, any shape
+        Values in the half-open range [0, size).
+    size : int
+        Number of elements that are permuted, in [1, 2**62].
+    keys : uint64 array, shape (8,)
+        Raw random words; each key gives another permutation.
+
+    Returns
+    -------
+    int64 array, shape of ``indices``
+        Values in the half-open range [0, size).
+
+    Raises
+    ------
+    ArgumentError
+        ``size`` is out of range or the number of keys is not 8.
+
+    >>> keys = np.arange(8, dtype=np.uint64)
+    >>> sorted(permute(np.arange(5), size=5, keys=keys).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    if not 1 <= size <= MAX_SIZE:
+        msg = f"size must be in [1, 2**62], got {size}"
+        raise ArgumentError(msg)
+    if keys.shape != (NUM_ROUNDS,):
+        msg = f"keys must have shape ({NUM_ROUNDS},), got {keys.shape}"
+        raise ArgumentError(msg)
+    left_base = math.isqrt(size - 1) + 1
+    right_base = -(-size // left_base)
+    bases = np.uint64(left_base), np.uint64(right_base)
+    values = _encipher(indices.astype(np.uint64).ravel(), bases=bases, keys=keys)
+    outside = np.flatnonzero(values >= size)
+    while outside.size:
+        walked = _encipher(values[outside], bases=bases, keys=keys)
+        values[outside] = walked
+        outside = outside[walked >= size]
+    return values.astype(np.int64).reshape(indices.shape)
+
+
+def _encipher(values: _Words, *, bases: tuple[np.uint64, np.uint64], keys: _Words) -> _Words:
+    left_base, right_base = bases
+    left = values // right_base
+    right = values - left * right_base
+    for even_key, odd_key in zip(keys[::2], keys[1::2], strict=True):
+        _add_hash(left, right, key=even_key, base=left_base)
+        _add_hash(right, left, key=odd_key, base=right_base)
+    left *= right_base
+    left += right
+    return left
+
+
+def _add_hash(digit: _Words, other: _Words, *, key: np.uint64, base: np.uint64) -> None:
+    """Add a keyed hash of ``other`` to ``digit`` in place, modulo ``base``."""
+    mixed = other ^ key
+    mixed ^= mixed >> _SHIFT
+    mixed *= _MULTIPLIER_1
+    mixed ^= mixed >> _SHIFT
+    mixed *= _MULTIPLIER_2
+    mixed >>= _HALF
+    # Multiply and shift maps 32 random bits to [0, base) without a division
+    # (Lemire, "Fast Random Integer Generation in an Interval", 2019).
+    mixed *= base
+    mixed >>= _HALF
+    digit += mixed
+    # digit < 2 * base: where digit < base the subtraction wraps round to a
+    # huge value, so the minimum is digit modulo base.
+    np.minimum(digit, digit - base, out=digit)

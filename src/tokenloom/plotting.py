@@ -1,0 +1,135 @@
+"""Pictures, drawn with matplotlib (the extra ``plot``)."""
+
+import importlib.util
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.plans import Plan
+from tokenloom.runs import EpochMetrics
+
+if TYPE_CHECKING:
+    # An optional dependency: named in annotations, imported where it draws.
+    from matplotlib.figure import Figure
+
+_DPI = 150
+_MAX_WINDOWS = 20_000
+
+
+def can_plot() -> bool:
+    """Return whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
+    """Draw perplexity over epochs, of training and of held-out text.
+
+    Parameters
+    ----------
+    metrics : sequence of EpochMetrics
+        At least one.
+
+    Raises
+    ------
+    ArgumentError
+        There are no metrics.
+    UsageError
+        matplotlib is not installed.
+    """
+    if not metrics:
+        msg = "metrics must hold at least one epoch, got none"
+        raise ArgumentError(msg)
+    figure = _new_figure(width=7.0, height=4.0)
+    axes = figure.add_subplot()
+    epochs = [entry.epoch + 1 for entry in metrics]
+    marker = "o" if len(metrics) == 1 else None
+    axes.plot(epochs, [entry.perplexity for entry in metrics], label="training", marker=marker)
+    held_out = [entry.held_out_perplexity for entry in metrics]
+    if any(value is not None for value in held_out):
+        values = [math.nan if value is None else value for value in held_out]
+        axes.plot(epochs, values, label="held out", marker=marker)
+    # Perplexity falls from the size of the vocabulary to about 1.
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("perplexity")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def plot_plans(plans: Sequence[Plan]) -> "Figure":
+    """Draw which tokens each batch reads, one panel per plan, side by side.
+
+    A bar is a window; its colour is its row in the batch.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        Of at most 20,000 windows each: a picture of more shows nothing.
+
+    Raises
+    ------
+    ArgumentError
+        A plan is too large to be seen.
+    UsageError
+        matplotlib is not installed.
+    """
+    figure = _new_figure(width=5.5 * len(plans), height=4.2)
+    panels = figure.subplots(1, len(plans), squeeze=False)[0]
+    for plan, axes in zip(plans, panels, strict=True):
+        if plan.num_batches * plan.batch_size > _MAX_WINDOWS:
+            msg = f"a plan to draw must have at most {_MAX_WINDOWS:,} windows, got {plan!r}"
+            raise ArgumentError(msg)
+        starts = plan.starts(range(plan.num_batches))
+        widths = plan.lengths(starts)
+        for column in range(plan.batch_size):
+            axes.barh(
+                np.arange(plan.num_batches),
+                widths[:, column],
+                left=starts[:, column],
+                height=0.8,
+                color=_row_colour(column, plan.batch_size),
+                edgecolor="white",
+                linewidth=0.5,
+                label=f"row {column}",
+            )
+        axes.set_xlim(0, plan.num_tokens)
+        axes.set_ylim(plan.num_batches - 0.4, -0.6)
+        axes.set_title(f"{plan.kind}, epoch {plan.epoch}")
+        axes.set_xlabel("position in the corpus (tokens)")
+        axes.set_ylabel("batch")
+    if plans and plans[0].batch_size <= 8:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=8)
+    return figure
+
+
+def save_figure(figure: "Figure", stem: str | os.PathLike[str]) -> list[Path]:
+    """Write a figure as ``<stem>.png`` and ``<stem>.svg``; return the paths."""
+    paths = [Path(f"{os.fspath(stem)}.{suffix}") for suffix in ("png", "svg")]
+    for path in paths:
+        figure.savefig(path, dpi=_DPI)
+    return paths
+
+
+def _new_figure(*, width: float, height: float) -> "Figure":
+    if not can_plot():
+        msg = "drawing needs matplotlib: python -m pip install 'tokenloom[plot]'"
+        raise UsageError(msg)
+    # Slow to import and optional. A Figure of its own needs no display.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _row_colour(column: int, batch_size: int) -> tuple[float, float, float, float]:
+    # Slow to import and optional.
+    from matplotlib import colormaps
+
+    red, green, blue, alpha = colormaps["viridis"](column / max(1, batch_size - 1) * 0.9)
+    return red, green, blue, alpha

@@ -1,0 +1,115 @@
+"""Which part of each batch this process reads."""
+
+import os
+from dataclasses import dataclass
+from typing import Self
+
+import torch.distributed
+from torch.distributed.device_mesh import DeviceMesh
+
+from tokenloom.errors import ArgumentError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One of several equal parts of every batch: a range of its rows.
+
+    Parameters
+    ----------
+    rank : int
+        Which part, in [0, world_size).
+    world_size : int
+        How many parts.
+
+    Raises
+    ------
+    ArgumentError
+        ``world_size`` is below 1 or ``rank`` out of range.
+
+    >>> Shard(rank=1, world_size=4).columns(batch_size=32)
+    range(8, 16)
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.world_size < 1:
+            msg = f"world_size must be at least 1, got {self.world_size}"
+            raise ArgumentError(msg)
+        if not 0 <= self.rank < self.world_size:
+            msg = f"rank must be in [0, world_size={self.world_size}), got {self.rank}"
+            raise ArgumentError(msg)
+
+    def columns(self, batch_size: int) -> range:
+        """Return the rows of a batch that belong to this part, half-open.
+
+        Raises
+        ------
+        ArgumentError
+            ``world_size`` does not divide ``batch_size``.
+        """
+        num_columns, rest = divmod(batch_size, self.world_size)
+        if rest:
+            divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+            msg = (
+                f"world_size must divide batch_size={batch_size}, got {self.world_size}: "
+                f"use one of {', '.join(map(str, divisors))} processes, or another batch_size"
+            )
+            raise ArgumentError(msg)
+        return range(self.rank * num_columns, (self.rank + 1) * num_columns)
+
+    @classmethod
+    def detect(
+        cls,
+        *,
+        group: torch.distributed.ProcessGroup | None = None,
+        mesh: DeviceMesh | None = None,
+    ) -> Self:
+        """Return this process's part.
+
+        Asked in this order: ``group`` or ``mesh`` if given, an initialised
+        `torch.distributed`, the variables RANK and WORLD_SIZE that torchrun
+        sets. Without any of them there is one part.
+
+        Parameters
+        ----------
+        group : torch.distributed.ProcessGroup, optional
+            The processes that read different data.
+        mesh : torch.distributed.device_mesh.DeviceMesh, optional
+            A one-dimensional mesh: the data-parallel dimension only.
+
+        Raises
+        ------
+        ArgumentError
+            Both are given, the mesh has several dimensions, this process is
+            not in the group, or RANK and WORLD_SIZE are no valid pair.
+        """
+        if group is not None and mesh is not None:
+            msg = "give group or mesh, got both"
+            raise ArgumentError(msg)
+        if mesh is not None:
+            if mesh.ndim != 1:
+                msg = (
+                    "mesh must have one dimension, the data-parallel one, got "
+                    f"{mesh.ndim}: pass for example mesh['dp']"
+                )
+                raise ArgumentError(msg)
+            return cls(rank=mesh.get_local_rank(), world_size=mesh.size())
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank = torch.distributed.get_rank(group)
+            return cls(rank=rank, world_size=torch.distributed.get_world_size(group))
+        return cls._from_environment()
+
+    @classmethod
+    def _from_environment(cls) -> Self:
+        rank, world_size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+        if rank is None and world_size is None:
+            return cls()
+        if rank is None or world_size is None or not (rank + world_size).isdecimal():
+            msg = (
+                "the variables RANK and WORLD_SIZE must both be integers, or both be "
+                f"unset, got RANK={rank!r} and WORLD_SIZE={world_size!r}"
+            )
+            raise ArgumentError(msg)
+        return cls(rank=int(rank), world_size=int(world_size))

@@ -1,0 +1,261 @@
+"""Text to ids, and ids to text."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom.arrays import Ids, as_ids, narrow_dtype
+from tokenloom.errors import ArgumentError
+from tokenloom.normalize import clean_characters, clean_prompt, clean_words
+from tokenloom.vocab import UNKNOWN_ID, Vocab
+
+_NUM_ASCII = 128
+_NUM_CODE_POINTS = 0x110000
+_CHUNK = 1 << 22
+
+MakeVocab = Callable[[dict[str, int]], Vocab]
+
+
+class Tokenizer(Protocol):
+    """What tokenloom asks of a tokenizer: any object with these will do."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids: each is in [0, vocab_size)."""
+
+    def encode(self, text: str, /) -> npt.ArrayLike:
+        """Return the ids of a text, one-dimensional."""
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class CharTokenizer:
+    """One token per character.
+
+    Parameters
+    ----------
+    vocab : Vocab
+        A character that is not in it becomes id 0.
+    normalize : bool
+        Whether texts go through the textbook's normalisation first, in which
+        line ends vanish.
+
+    >>> tokenizer = CharTokenizer(Vocab(["b", "a", "a"]))
+    >>> tokenizer.encode("Abc?").tolist(), tokenizer.decode([1, 2])
+    ([1, 2, 0], 'ab')
+    """
+
+    vocab: Vocab
+    normalize: bool = True
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids."""
+        return len(self.vocab)
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the ids of a text's characters, in the smallest unsigned dtype."""
+        return self._encode_cleaned(clean_characters(text) if self.normalize else text)
+
+    def encode_prompt(self, prompt: str, /) -> Ids:
+        """Return the ids of a text that generation goes on from.
+
+        Unlike `encode` this keeps the outer spaces.
+        """
+        return self._encode_cleaned(clean_prompt(prompt) if self.normalize else prompt)
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the characters of ids, joined by nothing."""
+        return "".join(self.vocab.to_tokens(ids))
+
+    @classmethod
+    def learn(
+        cls, text: str, *, normalize: bool, make_vocab: MakeVocab
+    ) -> tuple[Ids, "CharTokenizer"]:
+        """Return the ids of a text and the tokenizer made from its characters."""
+        cleaned = clean_characters(text) if normalize else text
+        tokenizer = cls(make_vocab(count_characters(cleaned)), normalize)
+        return tokenizer._encode_cleaned(cleaned), tokenizer
+
+    def _encode_cleaned(self, text: str) -> Ids:
+        size = _NUM_ASCII if text.isascii() else _NUM_CODE_POINTS
+        table = np.full(size, UNKNOWN_ID, narrow_dtype(len(self.vocab)))
+        for id_, token in enumerate(self.vocab):
+            if len(token) == 1 and ord(token) < size:
+                table[ord(token)] = id_
+        return table[_code_points(text)]
+
+
+@dataclass(frozen=True, slots=True)
+class WordTokenizer:
+    """One token per word: whatever stands between white space.
+
+    Parameters
+    ----------
+    vocab : Vocab
+        A word that is not in it becomes id 0.
+    normalize : bool
+        Whether texts go through the textbook's normalisation first.
+
+    >>> tokenizer = WordTokenizer(Vocab(["time", "machine"]))
+    >>> tokenizer.encode("The TIME machine").tolist()
+    [0, 1, 2]
+    """
+
+    vocab: Vocab
+    normalize: bool = True
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids."""
+        return len(self.vocab)
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the ids of a text's words, in the smallest unsigned dtype."""
+        return self._encode_words(self._split(text, normalize=self.normalize))
+
+    encode_prompt = encode
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the words of ids, joined by one space."""
+        return " ".join(self.vocab.to_tokens(ids))
+
+    @classmethod
+    def learn(
+        cls, text: str, *, normalize: bool, make_vocab: MakeVocab
+    ) -> tuple[Ids, "WordTokenizer"]:
+        """Return the ids of a text and the tokenizer made from its words."""
+        words = cls._split(text, normalize=normalize)
+        tokenizer = cls(make_vocab(dict(Counter(words))), normalize)
+        return tokenizer._encode_words(words), tokenizer
+
+    @staticmethod
+    def _split(text: str, *, normalize: bool) -> list[str]:
+        return (clean_words(text) if normalize else text).split()
+
+    def _encode_words(self, words: list[str]) -> Ids:
+        ids = (self.vocab[word] for word in words)
+        return np.fromiter(ids, narrow_dtype(len(self.vocab)), count=len(words))
+
+
+@dataclass(frozen=True, slots=True)
+class ByteTokenizer:
+    """One token per byte of the text in UTF-8; the id is the byte.
+
+    >>> ByteTokenizer().encode("é").tolist(), ByteTokenizer().decode([195, 169])
+    ([195, 169], 'é')
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids: 256."""
+        return 256
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the bytes of a text: uint8 array, shape (num_bytes,)."""
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of bytes; what is no UTF-8 becomes U+FFFD."""
+        return bytes(ids).decode("utf-8", "replace")
+
+
+_Learned = tuple[Ids, CharTokenizer] | tuple[Ids, WordTokenizer]
+
+_LEARNERS: dict[str, Callable[..., _Learned]] = {
+    "char": CharTokenizer.learn,
+    "word": WordTokenizer.learn,
+}
+TOKENIZER_NAMES = (*_LEARNERS, "byte")
+
+
+def tokenize(
+    text: str,
+    *,
+    tokenizer: str | Tokenizer,
+    normalize: bool = True,
+    make_vocab: MakeVocab = Vocab,
+) -> tuple[Ids, Tokenizer]:
+    """Return the ids of a text, and the tokenizer that encodes more like it.
+
+    Parameters
+    ----------
+    text : str
+    tokenizer : "char", "word", "byte" or a Tokenizer
+        A name builds the vocabulary from the text; a Tokenizer is used as it is.
+    normalize : bool
+        Whether "char" and "word" begin with the textbook's normalisation.
+    make_vocab : callable
+        Makes the vocabulary from counts in order of first appearance.
+
+    Returns
+    -------
+    integer array, shape (num_tokens,), and a Tokenizer
+
+    Raises
+    ------
+    ArgumentError
+        The tokenizer is unknown.
+    CorpusError
+        A Tokenizer returned ids that are not one-dimensional or out of range.
+    """
+    if isinstance(tokenizer, str) and tokenizer in _LEARNERS:
+        return _LEARNERS[tokenizer](text, normalize=normalize, make_vocab=make_vocab)
+    if tokenizer == "byte":
+        tokenizer = ByteTokenizer()
+    if isinstance(tokenizer, str) or not _is_tokenizer(tokenizer):
+        expected = ", ".join(map(repr, TOKENIZER_NAMES))
+        msg = (
+            f"tokenizer must be {expected} or an object with vocab_size, "
+            f"encode(text) and decode(ids), got {tokenizer!r}"
+        )
+        raise ArgumentError(msg)
+    ids = as_ids(tokenizer.encode(text), num_ids=tokenizer.vocab_size)
+    return ids, tokenizer
+
+
+def tokenizer_for(vocab: Vocab) -> CharTokenizer | WordTokenizer:
+    """Return the tokenizer of a vocabulary, which takes text without normalising.
+
+    A vocabulary of single characters encodes characters, any other words.
+
+    >>> type(tokenizer_for(Vocab(["a", "b"]))).__name__
+    'CharTokenizer'
+    """
+    kind = CharTokenizer if vocab.has_only_characters else WordTokenizer
+    return kind(vocab, normalize=False)
+
+
+def count_characters(text: str) -> dict[str, int]:
+    """Return how often each character appears, in order of first appearance.
+
+    >>> count_characters("noon")
+    {'n': 2, 'o': 2}
+    """
+    codes = _code_points(text)
+    size = _NUM_ASCII if text.isascii() else _NUM_CODE_POINTS
+    counts = np.zeros(size, np.int64)
+    order: list[int] = []
+    for start in range(0, len(codes), _CHUNK):
+        chunk = codes[start : start + _CHUNK]
+        new = chunk[counts[chunk] == 0]
+        values, first = np.unique(new, return_index=True)
+        order.extend(values[np.argsort(first)].tolist())
+        counts += np.bincount(chunk, minlength=size)
+    return {chr(code): int(counts[code]) for code in order}
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _is_tokenizer(value: object) -> bool:
+    return all(hasattr(value, name) for name in ("vocab_size", "encode", "decode"))

@@ -1,0 +1,242 @@
+"""The textbook's training loop over a stream of batches."""
+
+import os
+import time
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from tokenloom.batch import IGNORED_TARGET, Batch
+from tokenloom.checkpoint import describe_model
+from tokenloom.corpus import Corpus
+from tokenloom.errors import ArgumentError
+from tokenloom.evaluation import evaluate, perplexity
+from tokenloom.loader import Loader
+from tokenloom.model import RNNModel, State, choose_device, detach
+from tokenloom.plotting import can_plot, plot_perplexity, save_figure
+from tokenloom.runs import EpochMetrics, Run
+
+_CHECKPOINT_SECONDS = 30.0
+_SETTINGS_VERSION = 1
+
+
+def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
+    model: RNNModel,
+    loader: Loader,
+    *,
+    lr: float = 1.0,
+    max_grad_norm: float = 1.0,
+    held_out: Corpus | None = None,
+    run: str | os.PathLike[str] | None = None,
+    device: torch.device | str | int | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> list[EpochMetrics]:
+    """Train a model on the loader's epochs and return what was measured.
+
+    Plain stochastic gradient descent on the mean cross-entropy of each batch.
+    The hidden state is carried from batch to batch and detached where
+    ``loader.plan.carries_state``, and begins at zero everywhere else.
+
+    Parameters
+    ----------
+    model : RNNModel
+        Trained in place, on the device.
+    loader : Loader
+        Its ``num_epochs`` says how long to train.
+    lr : float
+        Learning rate, per batch.
+    max_grad_norm : float
+        A longer gradient is scaled to this Euclidean norm.
+    held_out : Corpus, optional
+        Text that is not trained on; its perplexity is measured per epoch.
+    run : path, optional
+        A new folder for settings, metrics, checkpoint and plot; see
+        `tokenloom.runs.Run`.
+    device : torch.device, str or int, optional
+        By default the loader's, else the best at hand: cuda, mps, cpu.
+    seed : int
+        Of PyTorch's global generators, which dropout draws from. The weights
+        that the model begins with are its maker's.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
+
+    Returns
+    -------
+    list of EpochMetrics
+        One per epoch that was finished.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of range, or the device is not at hand.
+    KeyboardInterrupt
+        Ctrl-C; the run's checkpoint, metrics and plot are written first.
+    RunError
+        The run's folder is in use or cannot be written.
+    """
+    _check(model, loader, lr=lr, max_grad_norm=max_grad_norm)
+    folder = None
+    if run is not None:
+        settings = _describe(model, loader, lr=lr, max_grad_norm=max_grad_norm, seed=seed)
+        folder = Run.create(run, corpus=loader.windows.corpus, settings=settings)
+    torch.manual_seed(seed)
+    model.to(choose_device(loader.device if device is None else device)).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    epochs = _Epochs(model, held_out=held_out, run=folder)
+    carries_state, num_batches = loader.plan.carries_state, loader.plan.num_batches
+    state: State | None = None
+    with _progress_bar(loader, progress=progress) as bar:
+        try:
+            for batch in loader:
+                begins = batch.index == 0 or not carries_state
+                state = None if begins or state is None else detach(state)
+                loss, state = _step(model, optimizer, batch, state, max_grad_norm)
+                epochs.add(loss, batch)
+                bar.update()
+                if batch.index + 1 == num_batches:
+                    bar.set_postfix_str(_summary(epochs.finish()))
+        finally:
+            epochs.close()
+    return epochs.history
+
+
+def _step(
+    model: RNNModel,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    state: State | None,
+    max_grad_norm: float,
+) -> tuple[torch.Tensor, State]:
+    inputs, targets = batch.to(model.linear.weight.device)
+    logits, state = model(inputs, state)
+    loss = functional.cross_entropy(logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+    nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    optimizer.step()
+    return loss.detach(), state
+
+
+class _Epochs:
+    """Adds up the losses of the running epoch, and writes down finished ones."""
+
+    def __init__(self, model: RNNModel, *, held_out: Corpus | None, run: Run | None) -> None:
+        self.history: list[EpochMetrics] = []
+        self._model = model
+        self._held_out = held_out
+        self._run = run
+        self._epoch = 0
+        self._step = 0
+        self._saved_at = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._losses: list[torch.Tensor] = []
+        self._num_targets: list[int] = []
+        self._began_at = time.perf_counter()
+
+    def add(self, loss: torch.Tensor, batch: Batch) -> None:
+        """Take the mean loss of a batch; it is not waited for."""
+        self._losses.append(loss)
+        self._num_targets.append(batch.num_targets)
+        self._epoch = batch.epoch
+        self._step += 1
+
+    def finish(self) -> EpochMetrics:
+        """Measure the epoch that its last batch was added to."""
+        weights = torch.tensor(self._num_targets, dtype=torch.float64)
+        # The first wait for the device in this epoch.
+        losses = torch.stack(self._losses).cpu().double()
+        seconds = time.perf_counter() - self._began_at
+        held_out = None
+        if self._held_out is not None:
+            held_out = evaluate(self._model, self._held_out).perplexity
+        metrics = EpochMetrics(
+            epoch=self._epoch,
+            step=self._step,
+            perplexity=perplexity(float((losses * weights).sum() / weights.sum())),
+            tokens_per_second=float(weights.sum()) / seconds,
+            held_out_perplexity=held_out,
+        )
+        self.history.append(metrics)
+        if self._run is not None:
+            self._run.record(metrics)
+            if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+                self._save(self._run)
+        self._begin()
+        return metrics
+
+    def close(self) -> None:
+        """Leave a checkpoint and the plot, also after an interruption."""
+        if self._run is None:
+            return
+        self._save(self._run)
+        if self.history and can_plot():
+            save_figure(plot_perplexity(self.history), self._run.path / "perplexity")
+
+    def _save(self, run: Run) -> None:
+        run.save(self._model, epoch=self._epoch, step=self._step)
+        self._saved_at = time.monotonic()
+
+
+def _progress_bar(loader: Loader, *, progress: bool | None) -> "tqdm[Any]":
+    return tqdm(
+        total=None if loader.num_epochs is None else loader.remaining,
+        unit="batch",
+        # tqdm takes None for "only where stderr is a terminal".
+        disable=None if progress is None else not progress,
+    )
+
+
+def _summary(metrics: EpochMetrics) -> str:
+    return f"epoch {metrics.epoch + 1}, perplexity {metrics.perplexity:.2f}"
+
+
+def _describe(
+    model: RNNModel, loader: Loader, *, lr: float, max_grad_norm: float, seed: int
+) -> dict[str, Any]:
+    plan = loader.plan
+    return {
+        "version": _SETTINGS_VERSION,
+        "corpus": loader.windows.corpus.name,
+        "num_tokens": plan.num_tokens,
+        "order": plan.kind,
+        "batch_size": plan.batch_size,
+        "seq_len": plan.seq_len,
+        "tail": plan.tail,
+        "order_seed": plan.seed,
+        "num_epochs": loader.num_epochs,
+        "lr": lr,
+        "max_grad_norm": max_grad_norm,
+        "seed": seed,
+        "model": describe_model(model),
+    }
+
+
+def _check(model: RNNModel, loader: Loader, *, lr: float, max_grad_norm: float) -> None:
+    if not isinstance(loader, Loader):
+        msg = (
+            f"loader must be a tokenloom.Loader, got {type(loader).__name__}: "
+            "wrap the windows in Loader(windows, num_epochs=...)"
+        )
+        raise ArgumentError(msg)
+    for name, value in (("lr", lr), ("max_grad_norm", max_grad_norm)):
+        if not 0 < value < float("inf"):
+            msg = f"{name} must be in (0, inf), got {value}"
+            raise ArgumentError(msg)
+    vocab_size = loader.windows.corpus.vocab_size
+    if vocab_size is not None and model.vocab_size < vocab_size:
+        msg = f"model.vocab_size must be at least the corpus's {vocab_size}, got {model.vocab_size}"
+        raise ArgumentError(msg)
+    if model.num_directions > 1:
+        warnings.warn(
+            "a model with two directions sees the future: it reads the very tokens "
+            "that it is to predict, so its perplexity is no measure of prediction "
+            "and the text that it generates is poor",
+            stacklevel=3,
+        )

@@ -1,0 +1,236 @@
+"""The table between tokens and their ids."""
+
+import json
+import operator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self, overload, runtime_checkable
+
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.files import write_text
+from tokenloom.hashing import hash_json
+
+UNKNOWN_ID = 0
+
+_FORMAT = "tokenloom-vocab"
+_FORMAT_VERSION = 1
+
+
+@runtime_checkable
+class _HasToList(Protocol):
+    def tolist(self) -> Any:
+        """Return an array's or a tensor's values as nested lists of numbers."""
+
+
+class Vocab:
+    """The tokens of a corpus, each with its id.
+
+    Id 0 is the unknown token; then come the reserved tokens, then the tokens
+    by falling frequency, ties in order of first appearance. A vocabulary does
+    not change after it was made.
+
+    Parameters
+    ----------
+    tokens : iterable of str, of nested iterables of str, or mapping str -> int
+        The text, token by token, to be counted; or the finished counts, whose
+        ties then stand in the order of the mapping.
+    min_freq : int
+        Tokens that appear less often get no id of their own.
+    reserved_tokens : iterable of str
+        Tokens that get the ids from 1 on, in this order, counted or not.
+    unknown_token : str
+        What id 0 is called.
+
+    Raises
+    ------
+    ArgumentError
+        A token is no string, or the reserved tokens name one twice.
+
+    >>> vocab = Vocab(["a", "b", "b"], reserved_tokens=["<pad>"])
+    >>> len(vocab), vocab["b"], vocab[["a", ["z"]]], vocab.to_tokens([0, 2])
+    (4, 2, [3, [0]], ['<unk>', 'b'])
+    """
+
+    __slots__ = ("_frequencies", "_ids", "_min_freq", "_reserved_tokens", "_tokens")
+
+    _tokens: tuple[str, ...]
+
+    def __init__(
+        self,
+        tokens: Iterable[Any] | Mapping[str, int] = (),
+        *,
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] = (),
+        unknown_token: str = "<unk>",  # noqa: S107  no password, a token of text
+    ) -> None:
+        counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
+        # sorted() is stable and a Counter keeps the order of insertion, so
+        # ties stay in order of first appearance.
+        falling = sorted(counts.items(), key=lambda item: item[1], reverse=True)
+        special = [unknown_token, *_flatten(reserved_tokens)]
+        if len(set(special)) < len(special):
+            msg = (
+                "reserved_tokens must differ from each other and from the unknown "
+                f"token {unknown_token!r}, got {special[1:]!r}"
+            )
+            raise ArgumentError(msg)
+        frequent = [token for token, count in falling if count >= min_freq]
+        self._tokens = tuple(dict.fromkeys([*special, *frequent]))
+        self._ids = {token: id_ for id_, token in enumerate(self._tokens)}
+        self._frequencies = dict(falling)
+        self._min_freq = min_freq
+        self._reserved_tokens = tuple(special[1:])
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """All tokens; the position of each is its id."""
+        return self._tokens
+
+    @property
+    def frequencies(self) -> dict[str, int]:
+        """How often each counted token appears, in falling order.
+
+        Tokens below ``min_freq`` are in it too.
+        """
+        return dict(self._frequencies)
+
+    @property
+    def unknown_token(self) -> str:
+        """What id 0 is called."""
+        return self._tokens[UNKNOWN_ID]
+
+    @property
+    def hash(self) -> str:
+        """``"sha256:..."`` of the tokens in order: equal hashes, equal ids."""
+        return hash_json(self._tokens)
+
+    @property
+    def has_only_characters(self) -> bool:
+        """Whether every token that is not special is a single character."""
+        num_special = 1 + len(self._reserved_tokens)
+        return all(len(token) == 1 for token in self._tokens[num_special:])
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._ids
+
+    def __eq__(self, other: object) -> bool:
+        return self._tokens == other._tokens if isinstance(other, Vocab) else False
+
+    def __hash__(self) -> int:
+        return hash(self._tokens)
+
+    def __repr__(self) -> str:
+        return f"Vocab({len(self)} tokens, {self.hash[:15]}...)"
+
+    @overload
+    def __getitem__(self, tokens: str) -> int: ...
+    @overload
+    def __getitem__(self, tokens: Iterable[Any]) -> list[Any]: ...
+    def __getitem__(self, tokens: str | Iterable[Any]) -> int | list[Any]:
+        """Return the id of a token, or nested lists of ids for nested tokens."""
+        if isinstance(tokens, str):
+            return self._ids.get(tokens, UNKNOWN_ID)
+        if isinstance(tokens, Iterable):
+            return [self[token] for token in tokens]
+        msg = f"tokens must be a str or nested lists of str, got {tokens!r}"
+        raise ArgumentError(msg)
+
+    @overload
+    def to_tokens(self, ids: int) -> str: ...
+    @overload
+    def to_tokens(self, ids: Iterable[Any]) -> list[Any]: ...
+    def to_tokens(self, ids: Any) -> Any:
+        """Return the token of an id, or nested lists of tokens.
+
+        Parameters
+        ----------
+        ids : int, nested lists of int, integer array or integer tensor
+
+        Raises
+        ------
+        ArgumentError
+            An id is outside [0, len(vocab)) or no integer.
+        """
+        values = ids.tolist() if isinstance(ids, _HasToList) else ids
+        if isinstance(values, Iterable) and not isinstance(values, str):
+            return [self.to_tokens(value) for value in values]
+        try:
+            position = operator.index(values)
+        except TypeError:
+            msg = f"an id must be an integer, got {values!r}"
+            raise ArgumentError(msg) from None
+        if not 0 <= position < len(self):
+            msg = f"an id must be in [0, {len(self)}), got {position}"
+            raise ArgumentError(msg)
+        return self._tokens[position]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the vocabulary to a JSON file, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        value = {
+            "format": _FORMAT,
+            "version": _FORMAT_VERSION,
+            "unknown_token": self.unknown_token,
+            "reserved_tokens": self._reserved_tokens,
+            "min_freq": self._min_freq,
+            "frequencies": list(self._frequencies.items()),
+        }
+        write_text(path, json.dumps(value, indent=0) + "\n")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a vocabulary that `save` wrote.
+
+        Raises
+        ------
+        CorpusError
+            The file is no vocabulary of a version that this release reads.
+        OSError
+            The file cannot be read.
+        """
+        try:
+            value = json.loads(Path(path).read_text(encoding="utf-8"))
+            kind = value["format"], value["version"]
+            vocab = cls(
+                {str(token): int(count) for token, count in value["frequencies"]},
+                min_freq=int(value["min_freq"]),
+                reserved_tokens=value["reserved_tokens"],
+                unknown_token=str(value["unknown_token"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorpusError(_wrong_file(path)) from error
+        if kind != (_FORMAT, _FORMAT_VERSION):
+            raise CorpusError(_wrong_file(path))
+        return vocab
+
+
+def _wrong_file(path: str | os.PathLike[str]) -> str:
+    return (
+        f"{os.fspath(path)!r} must be a vocabulary in the format {_FORMAT!r} "
+        f"version {_FORMAT_VERSION}: write it again with Vocab.save"
+    )
+
+
+def _flatten(tokens: Iterable[Any]) -> Iterator[str]:
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
+        msg = f"expected an iterable of str tokens (or of such iterables), got {tokens!r}"
+        raise ArgumentError(msg)
+    for token in tokens:
+        if isinstance(token, str):
+            yield token
+        else:
+            yield from _flatten(token)

@@ -1,0 +1,307 @@
+"""Datasets of windows for torch.utils.data: thin shells over a plan."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self, final
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from tokenloom import positions
+from tokenloom.arrays import gather
+from tokenloom.batch import Batch, Block
+from tokenloom.corpus import Corpus
+from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.plans import Kind, Plan, Tail
+from tokenloom.sharding import Shard
+from tokenloom.vocab import Vocab
+
+_BLOCK_TOKENS = 1 << 16
+
+
+class _Windows(IterableDataset[Batch]):
+    """What both kinds of windows share; they differ in their plan only.
+
+    The configuration is frozen. The only cell that changes is the epoch, which
+    lies in shared memory so that persistent workers see it. There is no
+    ``state_dict`` here on purpose: the position belongs to the iterator, and a
+    StatefulDataLoader would trust the dataset and replay the epoch.
+    """
+
+    _kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 35,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+    ) -> None:
+        if not isinstance(corpus, Corpus):
+            msg = (
+                f"corpus must be a Corpus, got {type(corpus).__name__}: "
+                "wrap token ids in Corpus.from_tokens(ids)"
+            )
+            raise ArgumentError(msg)
+        self._corpus = corpus
+        self._first_plan = Plan(
+            kind=self._kind,
+            num_tokens=len(corpus),
+            seq_len=seq_len,
+            batch_size=batch_size,
+            seed=seed,
+            tail=tail,
+        )
+        self._shard = shard
+        if shard is not None:
+            shard.columns(self._first_plan.batch_size)
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        _share(self._epoch)
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus that the windows read."""
+        return self._corpus
+
+    @property
+    def vocab(self) -> Vocab | None:
+        """The vocabulary of the corpus, where there is one."""
+        return self._corpus.vocab
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the current epoch, over all ranks."""
+        return dataclasses.replace(self._first_plan, epoch=self.epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iterator reads."""
+        return int(self._epoch)
+
+    @property
+    def shard(self) -> Shard:
+        """The part of each batch that is this process's, detected at the first use."""
+        if self._shard is None:
+            shard = Shard.detect()
+            shard.columns(self._first_plan.batch_size)
+            self._shard = shard
+        return self._shard
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iterators read, also in workers.
+
+        A DataLoader repeats an epoch until this is called. Call it before
+        ``iter()``, never between two batches of one iteration.
+
+        Raises
+        ------
+        ArgumentError
+            ``epoch`` is negative or no integer.
+        """
+        self._epoch.fill_(dataclasses.replace(self._first_plan, epoch=epoch).epoch)
+
+    def __len__(self) -> int:
+        """Return the number of batches, the same in every epoch and on every rank."""
+        self.shard  # noqa: B018  resolved here, in the main process, for the workers
+        return self._first_plan.num_batches
+
+    def __iter__(self) -> "WindowsIterator":
+        return WindowsIterator(self)
+
+    def __repr__(self) -> str:
+        plan = self._first_plan
+        return (
+            f"{type(self).__name__}({self._corpus!r}, batch_size={plan.batch_size}, "
+            f"seq_len={plan.seq_len}, seed={plan.seed}, tail={plan.tail!r}, "
+            f"epoch={self.epoch}): {plan.num_batches:,} batches"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.shard  # noqa: B018  a copy belongs to the part of the process that made it
+        return self.__dict__.copy()
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        # Through a queue to a worker the cell stays shared and this does
+        # nothing; out of a plain pickle it comes as private memory.
+        _share(self._epoch)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        # The corpus does not change, so the copy shares it.
+        copied.__setstate__({**self.__getstate__(), "_epoch": self._epoch.clone()})
+        return copied
+
+
+@final
+class RandomWindows(_Windows):
+    """Batches of disjoint windows in pseudo-random order.
+
+    Every epoch cuts the corpus into disjoint windows from a random phase on
+    and visits them in another order. A dataset for
+    ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    batch_size : int
+        Windows per batch over all ranks.
+    seq_len : int
+        Inputs per window, in tokens.
+    seed : int
+        In [0, 2**64).
+    tail : "drop" or "pad"
+        Whether the tokens that fill no whole batch are left out of this epoch,
+        or fill a last batch with padding; see `tokenloom.plans.Plan`.
+    shard : Shard, optional
+        Which rows of each batch this process reads; detected by default, see
+        `Shard.detect`.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of range, or the world size does not divide the batch.
+    CorpusError
+        The corpus is shorter than one batch.
+
+    >>> corpus = Corpus.from_text("the time machine " * 9)
+    >>> windows = RandomWindows(corpus, batch_size=2, seq_len=8, seed=1)
+    >>> len(windows), [tuple(inputs.shape) for inputs, targets in windows][0]
+    (9, (2, 8))
+    """
+
+    _kind = "random"
+
+
+@final
+class SequentialWindows(_Windows):
+    """Batches in which each row continues the same row of the batch before.
+
+    Every epoch lays ``batch_size`` lanes of contiguous text over the corpus,
+    from a random phase on, so a recurrent model may carry its hidden state
+    from batch to batch (truncated backpropagation through time). A dataset for
+    ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
+
+    Parameters
+    ----------
+    corpus, batch_size, seq_len, seed, tail, shard
+        As in `RandomWindows`.
+
+    Raises
+    ------
+    ArgumentError, CorpusError
+        As in `RandomWindows`.
+
+    >>> corpus = Corpus.from_text("the time machine " * 9)
+    >>> first, second, *_ = SequentialWindows(corpus, batch_size=2, seq_len=8)
+    >>> corpus.decode(first.inputs[0]) + corpus.decode(second.inputs[0])
+    'ime machine the '
+    """
+
+    _kind = "sequential"
+
+
+class WindowsIterator(Iterator[Batch]):
+    """The batches of one epoch that this process, or this worker, reads.
+
+    Worker w of W takes the rows w, w + W, ... of the plan; DataLoader's round
+    robin puts them back in order.
+    """
+
+    def __init__(self, windows: _Windows) -> None:
+        worker = get_worker_info()
+        self._windows = windows
+        self._worker = 0 if worker is None else worker.id
+        self._num_workers = 1 if worker is None else worker.num_workers
+        self._epoch_cell = windows.epoch
+        self._go_to(windows.epoch, self._worker)
+
+    def _go_to(self, epoch: int, next_batch: int) -> None:
+        self._plan = dataclasses.replace(self._windows.plan, epoch=epoch)
+        self._rows = range(next_batch, self._plan.num_batches, self._num_workers)
+        self._block: Block | None = None
+        self._taken = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._windows.epoch != self._epoch_cell:
+            msg = (
+                f"set_epoch({self._windows.epoch}) was called while epoch {self._plan.epoch} "
+                "was being iterated: drop the iterator, call set_epoch, then start a new one"
+            )
+            raise UsageError(msg)
+        if self._block is None or self._taken == len(self._block.rows):
+            if not self._rows:
+                raise StopIteration
+            num_rows = rows_per_block(self._windows)
+            self._block = read_block(self._windows, self._plan, self._rows[:num_rows])
+            self._rows = self._rows[num_rows:]
+            self._taken = 0
+        batch = self._block.batch(self._taken)
+        self._taken += 1
+        return batch
+
+    @property
+    def _next_batch(self) -> int:
+        if self._block is not None and self._taken < len(self._block.rows):
+            return self._block.rows[self._taken]
+        # An empty range keeps its start: the row after this worker's last one.
+        return self._rows.start
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of this worker and the proof of its plan.
+
+        For StatefulDataLoader. It is not the state of a `tokenloom.Loader`.
+        """
+        return positions.describe(
+            self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            next_batch=self._next_batch,
+            worker=(self._worker, self._num_workers),
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the position that `state_dict` returned.
+
+        Raises
+        ------
+        StateMismatchError
+            The state belongs to another plan, corpus, worker or number of
+            workers, or to a `tokenloom.Loader`.
+        """
+        epoch, next_batch = positions.restore(
+            state,
+            plan=self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            worker=(self._worker, self._num_workers),
+        )
+        self._go_to(epoch, next_batch)
+
+
+def _share(cell: torch.Tensor) -> None:
+    cell.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+
+
+def read_block(windows: _Windows, plan: Plan, rows: range) -> Block:
+    """Return this process's part of several batches, copied out of the corpus."""
+    columns = windows.shard.columns(plan.batch_size)
+    starts = plan.starts(rows, columns)
+    lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
+    ids = gather(windows.corpus.tokens, starts, width=plan.seq_len + 1)
+    return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows)
+
+
+def rows_per_block(windows: _Windows) -> int:
+    """Return how many batches to read at once, so that NumPy calls are few.
+
+    About 65,536 tokens: small enough to stay in a processor's cache.
+    """
+    plan = windows.plan
+    num_columns = len(windows.shard.columns(plan.batch_size))
+    return max(1, _BLOCK_TOKENS // (num_columns * (plan.seq_len + 1)))
