@@ -1,9 +1,9 @@
 """A pseudo-random permutation of ``range(size)`` that is computed, never stored.
 
 An index is split into two digits, ``left * b + right`` with ``a * b >= size``
-and ``a`` and ``b`` next to the square root of ``size``. Eight Feistel rounds
-add to one digit, in turn, a keyed hash of the other, modulo its base. That is
-a bijection of ``range(a * b)`` for any hash. The few values that land outside
+and ``a`` and ``b`` next to the square root of ``size``. Feistel rounds add to
+one digit, in turn, a keyed hash of the other, modulo its base. That is a
+bijection of ``range(a * b)`` for any hash. The few values that land outside
 ``range(size)``, at most one in ``b``, are enciphered again until they land
 inside (cycle walking), which keeps it a bijection of ``range(size)``.
 
@@ -11,7 +11,9 @@ Methods: the Feistel network over two integer bases is FE2 of Bellare,
 Ristenpart, Rogaway and Stegers, "Format-Preserving Encryption" (SAC 2009);
 cycle walking is from Black and Rogaway, "Ciphers with Arbitrary Finite
 Domains" (CT-RSA 2002); the hash is the finaliser of MurmurHash3 cut to 32
-bits. The order is shuffled well for training; it is no cryptography.
+bits. Eight rounds leave no bias that a million permuted indices would show,
+except below about 50 elements, where the digits are so small that it takes 12;
+sizes below 1,024 get 16. It is a shuffle, not cryptography.
 """
 
 import math
@@ -22,8 +24,12 @@ import numpy.typing as npt
 
 from tokenloom.errors import ArgumentError
 
-NUM_ROUNDS = 8
+NUM_KEYS = 16
 MAX_SIZE = 1 << 62
+
+_SMALL_SIZE = 1024
+_NUM_ROUNDS = 8
+_NUM_ROUNDS_SMALL = 16
 
 _Words = npt.NDArray[np.uint64]
 
@@ -46,8 +52,8 @@ def permute(
         Values in the half-open range [0, size).
     size : int
         Number of elements that are permuted, in [1, 2**62].
-    keys : uint64 array, shape (8,)
-        Raw random words; each key gives another permutation.
+    keys : uint64 array, shape (16,)
+        Raw random words, one per round; other words give another permutation.
 
     Returns
     -------
@@ -57,18 +63,19 @@ def permute(
     Raises
     ------
     ArgumentError
-        ``size`` is out of range or the number of keys is not 8.
+        ``size`` is out of range or the number of keys is not 16.
 
-    >>> keys = np.arange(8, dtype=np.uint64)
+    >>> keys = np.arange(16, dtype=np.uint64)
     >>> sorted(permute(np.arange(5), size=5, keys=keys).tolist())
     [0, 1, 2, 3, 4]
     """
     if not 1 <= size <= MAX_SIZE:
         msg = f"size must be in [1, 2**62], got {size}"
         raise ArgumentError(msg)
-    if keys.shape != (NUM_ROUNDS,):
-        msg = f"keys must have shape ({NUM_ROUNDS},), got {keys.shape}"
+    if keys.shape != (NUM_KEYS,):
+        msg = f"keys must have shape ({NUM_KEYS},), got {keys.shape}"
         raise ArgumentError(msg)
+    keys = keys[: _NUM_ROUNDS_SMALL if size < _SMALL_SIZE else _NUM_ROUNDS]
     left_base = math.isqrt(size - 1) + 1
     right_base = -(-size // left_base)
     bases = np.uint64(left_base), np.uint64(right_base)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.permutation import MAX_SIZE, NUM_ROUNDS, permute
+from tokenloom.permutation import MAX_SIZE, NUM_KEYS, permute
 
 ORDER_VERSION = 1
 
@@ -250,7 +250,7 @@ class Plan:
             return starts, starts + lane_len + (column < num_longer)
         # Lanes are spread over the corpus, and the gap behind each is shorter
         # than seq_len: over the epochs the phases reach every token but, at
-        # most, the last batch_size.
+        # most, the last batch_size + seq_len.
         stride = (self.num_tokens - self.num_phases) // self.batch_size
         starts = column * stride + self.phase
         return starts, starts + self.num_batches * self.seq_len
@@ -258,13 +258,13 @@ class Plan:
 
 @functools.lru_cache(maxsize=64)
 def _epoch_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
-    """Return raw random words, shape (9,): one for the phase, eight round keys.
+    """Return raw random words, shape (17,): one for the phase, then the round keys.
 
     Raw words of a seed sequence are stable across NumPy versions (NEP 19);
     the methods of a Generator are not.
     """
     sequence = np.random.SeedSequence((seed, epoch))
-    words = sequence.generate_state(1 + NUM_ROUNDS, np.uint64).astype(np.uint64)
+    words = sequence.generate_state(1 + NUM_KEYS, np.uint64).astype(np.uint64)
     words.setflags(write=False)
     return words
 
@@ -276,11 +276,12 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ArgumentError(msg)
 
 
-def _as_integer(name: str, value: object, start: int, stop: int) -> int:
-    if not isinstance(value, SupportsIndex):
+def _as_integer(name: str, value: SupportsIndex, start: int, stop: int) -> int:
+    try:
+        integer = operator.index(value)
+    except TypeError:
         msg = f"{name} must be an integer, got {value!r}"
-        raise ArgumentError(msg)
-    integer = operator.index(value)
+        raise ArgumentError(msg) from None
     if not start <= integer < stop:
         msg = f"{name} must be in [{start}, {stop}), got {integer}"
         raise ArgumentError(msg)

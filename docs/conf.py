@@ -1,0 +1,88 @@
+"""How Sphinx builds the documentation: offline, and with every warning an error."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+import tokenloom
+from tokenloom.arguments import make_parser
+from tokenloom.plans import Plan
+from tokenloom.plotting import plot_plans, save_figure
+
+project = "tokenloom"
+author = "The tokenloom developers"
+release = tokenloom.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"tokenloom {release}"
+html_copy_source = False
+
+myst_heading_anchors = 3
+
+# A name in single backticks of a docstring is a link to that name.
+default_role = "py:obj"
+add_module_names = False
+autodoc_class_signature = "mixed"
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints_format = "short"
+# What the docstrings call shapes and types is prose, and no link.
+napoleon_use_param = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # What other projects document; links to them would need the network.
+    (r"py:.*", r"(argparse|collections|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*"),
+    (r"py:.*", r"Path"),
+    # What an attribute's section says of an array is prose, not a type.
+    (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?"),
+]
+
+_COMMANDS = ("", "train", "generate", "show", "datasets")
+
+
+def _write_generated_files(app: Sphinx) -> None:
+    """Draw and write, anew in each build, what pages take from the package."""
+    folder = Path(app.srcdir, "_build", "generated")
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes: dict[str, Any] = {"num_tokens": 200, "seq_len": 6, "batch_size": 4, "seed": 1}
+    plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
+    save_figure(plot_plans(plans), folder / "plans")
+    for command in _COMMANDS:
+        (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")
+
+
+def _help(command: str) -> str:
+    """Return what ``tokenloom COMMAND --help`` prints."""
+    os.environ["COLUMNS"] = "80"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        make_parser().parse_args([*command.split(), "--help"])
+    return printed.getvalue()
+
+
+def _prepare_docstring(_: Sphinx, what: str, *arguments: Any) -> None:
+    """Make plain to napoleon what a reader of the source sees at once."""
+    lines: list[str] = arguments[-1]
+    if what == "property":
+        # On a first line that is not empty, words before a colon are a type.
+        lines.insert(0, "")
+    # Without a heading, examples would belong to the section above them.
+    starts = [index for index, line in enumerate(lines) if line.startswith(">>>")]
+    if starts:
+        lines[starts[0] : starts[0]] = ["Examples", "--------"]
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the functions above to Sphinx."""
+    app.connect("builder-inited", _write_generated_files)
+    # Napoleon reads docstrings at the default priority, 500.
+    app.connect("autodoc-process-docstring", _prepare_docstring, priority=400)

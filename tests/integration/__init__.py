@@ -1,0 +1,1 @@
+"""Several rooms together, as users meet them."""

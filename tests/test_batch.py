@@ -1,0 +1,137 @@
+"""What a batch is."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate, default_convert
+
+import tokenloom as tl
+from tokenloom.batch import Block
+
+WINDOWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint16)
+
+
+def make_batch() -> tl.Batch:
+    """Return a batch of two rows, of which the second counts for one input."""
+    return tl.Batch(WINDOWS, epoch=3, index=7, lengths=np.array([2, 1]))
+
+
+def test_it_unpacks_as_inputs_and_targets() -> None:
+    """Targets are the inputs moved on by one."""
+    inputs, targets = tl.Batch(WINDOWS, epoch=0, index=0)
+    assert ([[1, 2], [4, 5]], [[2, 3], [5, 6]]) == (inputs.tolist(), targets.tolist())
+
+
+def test_it_can_be_indexed_like_a_pair() -> None:
+    """batch[0] are the inputs, batch[1] and batch[-1] the targets; len is 2."""
+    batch = make_batch()
+    assert batch[0] is batch.inputs
+    assert batch[1] is batch.targets
+    assert batch[-1] is batch.targets
+    assert len(batch) == 2
+
+
+def test_indexing_past_the_end_is_an_index_error() -> None:
+    """There are two items."""
+    with pytest.raises(IndexError):
+        make_batch()[2]
+
+
+def test_tensors_are_int64_and_contiguous() -> None:
+    """Losses take the targets as they are, also after view(-1)."""
+    inputs, targets = make_batch()
+    assert {(torch.int64, True)} == {(t.dtype, t.is_contiguous()) for t in (inputs, targets)}
+
+
+def test_inputs_and_targets_share_no_memory() -> None:
+    """Changing the inputs in place leaves the targets and the windows alone."""
+    batch = tl.Batch(WINDOWS.copy(), epoch=0, index=0)
+    batch.inputs.zero_()
+    assert [[2, 3], [5, 6]] == batch.targets.tolist()
+
+
+def test_padding_is_masked_and_ignored() -> None:
+    """Where a row is shorter, inputs are 0, targets -100 and the mask is False."""
+    batch = make_batch()
+    expected = [[1, 2], [4, 0]], [[2, 3], [5, -100]], [[True, True], [True, False]]
+    assert expected == (batch.inputs.tolist(), batch.targets.tolist(), batch.mask.tolist())
+
+
+def test_the_mask_of_a_full_batch_is_all_true() -> None:
+    """Without padding everything counts."""
+    batch = tl.Batch(WINDOWS, epoch=0, index=0)
+    assert ([[True] * 2] * 2, 4) == (batch.mask.tolist(), batch.num_targets)
+
+
+def test_padding_is_no_target() -> None:
+    """num_targets leaves the padding out."""
+    assert make_batch().num_targets == 3
+
+
+def test_a_pickle_is_small_and_whole() -> None:
+    """A batch of 1,000 x 36 ids travels as its uint16 array, also after widening."""
+    batch = tl.Batch(np.ones((1000, 36), np.uint16), epoch=3, index=7)
+    _ = batch.inputs, batch.targets
+    sent = pickle.dumps(batch)
+    received = pickle.loads(sent)  # noqa: S301  our own bytes
+    assert len(sent) < 2 * 1000 * 36 + 500
+    assert (3, 7, batch.inputs.tolist()) == (
+        received.epoch,
+        received.index,
+        received.inputs.tolist(),
+    )
+
+
+def test_a_batch_of_a_block_pickles_alone() -> None:
+    """The other batches of the block do not travel along."""
+    block = Block(
+        windows=np.ones((64, 10, 36), np.uint16), lengths=None, epoch=0, rows=range(5, 69)
+    )
+    batch = block.batch(2)
+    assert len(pickle.dumps(batch)) < 2 * 10 * 36 + 500
+    assert (0, 7) == (batch.epoch, batch.index)
+
+
+def test_a_pickle_keeps_the_padding() -> None:
+    """Lengths travel with the windows."""
+    received = pickle.loads(pickle.dumps(make_batch()))  # noqa: S301  our own bytes
+    assert make_batch().targets.tolist() == received.targets.tolist()
+
+
+def test_default_convert_leaves_it_alone() -> None:
+    """A DataLoader with batch_size=None hands on the very same object."""
+    batch = make_batch()
+    assert batch is default_convert(batch)
+
+
+def test_collating_names_the_cure() -> None:
+    """Forgetting batch_size=None raises our own error."""
+    with pytest.raises(tl.UsageError, match=r"use DataLoader\(windows, batch_size=None"):
+        default_collate([make_batch()])
+
+
+def test_it_moves_to_a_device() -> None:
+    """to() moves inputs, targets and mask, and keeps what is known of the batch."""
+    moved = make_batch().to("meta")
+    devices = {tensor.device.type for tensor in (*moved, moved.mask)}
+    assert ({"meta"}, 3, 7) == (devices, moved.epoch, moved.index)
+
+
+def test_moving_leaves_the_original() -> None:
+    """to() returns another batch."""
+    batch = make_batch()
+    batch.to("meta")
+    assert batch.inputs.device.type == "cpu"
+
+
+def test_a_copy_is_equal() -> None:
+    """copy.deepcopy works and keeps everything."""
+    assert make_batch().targets.tolist() == copy.deepcopy(make_batch()).targets.tolist()
+
+
+def test_it_says_what_it_is() -> None:
+    """repr() has size and position."""
+    assert repr(make_batch()) == "Batch(2 x 2, epoch=3, index=7)"

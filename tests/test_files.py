@@ -1,0 +1,178 @@
+"""Files are written whole or not at all."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tokenloom.files import replacing, write_text
+
+
+class _StopError(Exception):
+    """What the tests raise in the middle of writing."""
+
+
+def _write_half(path: Path, error: type[BaseException]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"half of the new fi")
+        raise error
+
+
+def _fail_while_writing(path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        _write_half(path, error)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def umask() -> Iterator[int]:
+    """Yield the mask that new files follow during the test."""
+    mask = 0o027
+    before = os.umask(mask)
+    yield mask
+    os.umask(before)
+
+
+def test_replacing_makes_a_new_file(tmp_path: Path) -> None:
+    """A file that did not exist has the new content after the block."""
+    path = tmp_path / "vocab.json"
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+
+    expected = b"new"
+    assert expected == path.read_bytes()
+
+
+def test_replacing_overwrites_the_old_file(tmp_path: Path) -> None:
+    """A file that existed has the new content after the block."""
+    path = tmp_path / "vocab.json"
+    path.write_bytes(b"old and longer")
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+
+    expected = b"new"
+    assert expected == path.read_bytes()
+
+
+def test_old_file_stays_while_the_new_one_is_written(tmp_path: Path) -> None:
+    """A reader sees the whole old file until the block ends."""
+    path = tmp_path / "vocab.json"
+    path.write_bytes(b"old")
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+        seen = path.read_bytes()
+
+    expected = b"old"
+    assert expected == seen
+
+
+@pytest.mark.parametrize("error", [_StopError, KeyboardInterrupt])
+def test_failure_keeps_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
+    """An exception, also Ctrl-C, leaves the old file as it was."""
+    path = tmp_path / "vocab.json"
+    path.write_bytes(b"old")
+    _fail_while_writing(path, error)
+
+    expected = b"old"
+    assert expected == path.read_bytes()
+
+
+@pytest.mark.parametrize("error", [_StopError, KeyboardInterrupt])
+def test_failure_leaves_no_temporary_file(tmp_path: Path, error: type[BaseException]) -> None:
+    """An exception, also Ctrl-C, removes what was written so far."""
+    _fail_while_writing(tmp_path / "vocab.json", error)
+
+    expected: list[str] = []
+    assert expected == _names(tmp_path)
+
+
+def test_success_leaves_no_temporary_file(tmp_path: Path) -> None:
+    """After the block the folder holds the file under its own name only."""
+    with replacing(tmp_path / "vocab.json") as temporary:
+        temporary.write_bytes(b"new")
+
+    expected = ["vocab.json"]
+    assert expected == _names(tmp_path)
+
+
+def test_temporary_file_is_in_the_same_folder(tmp_path: Path) -> None:
+    """Renaming never crosses a file system."""
+    path = tmp_path / "deep" / "vocab.json"
+    with replacing(path) as temporary:
+        folder = temporary.parent
+
+    assert path.parent == folder
+
+
+def test_temporary_file_is_empty(tmp_path: Path) -> None:
+    """Nothing of the old file is in the temporary one."""
+    path = tmp_path / "vocab.json"
+    path.write_bytes(b"old")
+    with replacing(path) as temporary:
+        content = temporary.read_bytes()
+
+    expected = b""
+    assert expected == content
+
+
+def test_replacing_makes_missing_folders(tmp_path: Path) -> None:
+    """Folders on the way to the file are made."""
+    path = tmp_path / "some" / "where" / "vocab.json"
+    with replacing(path):
+        pass
+
+    assert path.is_file()
+
+
+def test_replacing_takes_a_str(tmp_path: Path) -> None:
+    """A path may be a str."""
+    path = tmp_path / "vocab.json"
+    with replacing(os.fspath(path)):
+        pass
+
+    assert path.is_file()
+
+
+def test_replacing_refuses_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    """Where the folder cannot be made, OSError says so."""
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(OSError, match="file"), replacing(tmp_path / "file" / "vocab.json"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file permission bits")
+@pytest.mark.parametrize("old_mode", [None, 0o600])
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int, old_mode: int | None) -> None:
+    """A new and a replaced file are as open as the user's mask lets any file be."""
+    path = tmp_path / "vocab.json"
+    if old_mode is not None:
+        path.touch(mode=old_mode)
+    with replacing(path):
+        pass
+
+    assert 0o666 & ~umask == path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask to speak of")
+def test_umask_is_as_before(tmp_path: Path, umask: int) -> None:
+    """Reading the mask does not change it."""
+    with replacing(tmp_path / "vocab.json"):
+        pass
+    left = os.umask(umask)
+
+    assert umask == left
+
+
+def test_write_text_is_utf8_with_plain_line_ends(tmp_path: Path) -> None:
+    """Text is written in UTF-8 and its line ends are not translated."""
+    path = tmp_path / "notes.txt"
+    write_text(path, "é\n\r\n")
+
+    expected = b"\xc3\xa9\n\r\n"
+    assert expected == path.read_bytes()

@@ -1,0 +1,117 @@
+"""The format of saved positions."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tokenloom as tl
+from tests.strategies import plans
+from tokenloom.plans import Plan
+from tokenloom.positions import describe, restore
+
+PLAN = Plan(kind="random", num_tokens=10_000, seq_len=35, batch_size=4, epoch=3)
+STATE = describe(PLAN, corpus_hash="sha256:c0ffee", next_batch=12)
+
+
+def restore_changed(**changes: Any) -> tuple[int, int]:
+    """Restore the state with some fields changed."""
+    return restore({**STATE, **changes}, plan=PLAN, corpus_hash="sha256:c0ffee")
+
+
+def test_a_state_is_exactly_position_and_proof() -> None:
+    """The fields of version 1 are pinned."""
+    expected = {
+        "version": 1,
+        "kind": "random",
+        "order_version": 1,
+        "corpus": "sha256:c0ffee",
+        "num_tokens": 10_000,
+        "seq_len": 35,
+        "batch_size": 4,
+        "seed": 0,
+        "epoch": 3,
+        "next_batch": 12,
+    }
+    assert expected == STATE
+
+
+@given(plans(), st.data())
+def test_a_state_survives_json(plan: Plan, data: st.DataObject) -> None:
+    """Any position of any plan comes back from JSON as it was."""
+    next_batch = data.draw(st.integers(0, plan.num_batches - 1))
+    state = json.loads(json.dumps(describe(plan, corpus_hash="h", next_batch=next_batch)))
+    other_epoch = dataclasses.replace(plan, epoch=0)
+    assert (plan.epoch, next_batch) == restore(state, plan=other_epoch, corpus_hash="h")
+
+
+def test_each_field_that_differs_is_named_with_both_values() -> None:
+    """The message lists saved and current values, and nothing that agrees."""
+    with pytest.raises(tl.StateMismatchError) as caught:
+        restore_changed(seq_len=64, seed=9, corpus="sha256:bad")
+    expected = (
+        "cannot resume: the saved position belongs to another plan.\n"
+        "  corpus: saved 'sha256:bad', now 'sha256:c0ffee'\n"
+        "  seq_len: saved 64, now 35\n"
+        "  seed: saved 9, now 0\n"
+        "Use the saved corpus and seq_len and seed, or start from the beginning."
+    )
+    assert expected == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("saved", "now"), [({"tail": "pad"}, {}), ({}, {"tail": "pad"})], ids=["saved", "now"]
+)
+def test_another_tail_is_refused(saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """A state without a tail is one with the default, and that is compared too."""
+    plan = dataclasses.replace(PLAN, **now)
+    with pytest.raises(tl.StateMismatchError, match="tail: saved '(drop|pad)', now"):
+        restore({**STATE, **saved}, plan=plan, corpus_hash="sha256:c0ffee")
+
+
+def test_an_unknown_version_is_refused() -> None:
+    """The message says which version this release reads."""
+    with pytest.raises(tl.StateMismatchError, match="reads positions of version 1, got version 2"):
+        restore_changed(version=2)
+
+
+def test_an_incomplete_state_is_refused() -> None:
+    """The message names what is missing."""
+    state = {name: value for name, value in STATE.items() if name not in ("seed", "epoch")}
+    with pytest.raises(tl.StateMismatchError, match="the saved position lacks seed, epoch"):
+        restore(state, plan=PLAN, corpus_hash="sha256:c0ffee")
+
+
+@pytest.mark.parametrize("next_batch", [-1, 71, 1.5, None, True])
+def test_a_position_out_of_range_is_refused(next_batch: object) -> None:
+    """The message has the range and the value."""
+    with pytest.raises(tl.StateMismatchError, match=r"next_batch .* integer in \[0, 71\), got"):
+        restore_changed(next_batch=next_batch)
+
+
+def test_a_state_is_a_mapping() -> None:
+    """Anything else is refused as such."""
+    with pytest.raises(tl.StateMismatchError, match=r"must be a dict, got \[1, 2\]"):
+        restore([1, 2], plan=PLAN, corpus_hash="")  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_worker_refuses_the_state_of_a_loader() -> None:
+    """The message says who saved it and where it belongs."""
+    with pytest.raises(tl.StateMismatchError, match="saved by a tokenloom.Loader and cannot"):
+        restore(STATE, plan=PLAN, corpus_hash="sha256:c0ffee", worker=(0, 2))
+
+
+def test_a_loader_refuses_the_state_of_a_worker() -> None:
+    """The message says who saved it and where it belongs."""
+    with pytest.raises(tl.StateMismatchError, match="an iterator under StatefulDataLoader"):
+        restore_changed(worker=0, num_workers=2)
+
+
+def test_a_worker_refuses_the_state_of_another_number_of_workers() -> None:
+    """The message names num_workers with both values."""
+    state = {**STATE, "worker": 0, "num_workers": 2}
+    with pytest.raises(tl.StateMismatchError, match="num_workers: saved 2, now 3"):
+        restore(state, plan=PLAN, corpus_hash="sha256:c0ffee", worker=(0, 3))

@@ -1,0 +1,73 @@
+"""Which part of each batch a process reads."""
+
+import pytest
+import torch.distributed as dist
+
+import tokenloom as tl
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what a launcher might have set."""
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_columns_tile_the_batch() -> None:
+    """The parts of all ranks are the whole, in order."""
+    parts = [tl.Shard(rank=rank, world_size=4).columns(12) for rank in range(4)]
+    assert [range(0, 3), range(3, 6), range(6, 9), range(9, 12)] == parts
+
+
+def test_a_world_size_that_does_not_divide_is_refused() -> None:
+    """The message names the divisors."""
+    message = "world_size must divide batch_size=12, got 5: use one of 1, 2, 3, 4, 6, 12 processes"
+    with pytest.raises(tl.ArgumentError, match=message):
+        tl.Shard(rank=0, world_size=5).columns(12)
+
+
+@pytest.mark.parametrize("rank", [-1, 2])
+def test_a_rank_out_of_range_is_refused(rank: int) -> None:
+    """The message has both bounds."""
+    with pytest.raises(tl.ArgumentError, match=rf"rank must be in \[0, world_size=2\), got {rank}"):
+        tl.Shard(rank=rank, world_size=2)
+
+
+def test_an_empty_world_is_refused() -> None:
+    """There is at least one process."""
+    with pytest.raises(tl.ArgumentError, match="world_size must be at least 1, got 0"):
+        tl.Shard(rank=0, world_size=0)
+
+
+def test_alone_there_is_one_part() -> None:
+    """Without a launcher and a group a process reads everything."""
+    assert tl.Shard(rank=0, world_size=1) == tl.Shard.detect()
+
+
+def test_the_launcher_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun's variables count where there is no group."""
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert tl.Shard(rank=2, world_size=4) == tl.Shard.detect()
+
+
+def test_half_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RANK without WORLD_SIZE is a mistake, not a world of one."""
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(tl.ArgumentError, match="got RANK='2' and WORLD_SIZE=None"):
+        tl.Shard.detect()
+
+
+def test_a_group_comes_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An initialised torch.distributed counts more than the launcher's variables."""
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    store = dist.FileStore(str(tmp_path_factory.mktemp("store") / "file"), 1)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        assert tl.Shard(rank=0, world_size=1) == tl.Shard.detect()
+        assert tl.Shard(rank=0, world_size=1) == tl.Shard.detect(group=dist.group.WORLD)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,210 @@
+"""The datasets of windows under PyTorch's DataLoader."""
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+import tokenloom as tl
+from tokenloom.windows import WindowsIterator
+
+CORPUS = tl.Corpus.from_tokens(np.arange(500, dtype=np.uint16))
+
+
+def make_windows(**options: Any) -> tl.RandomWindows:
+    """Return small random windows."""
+    return tl.RandomWindows(CORPUS, **{"batch_size": 4, "seq_len": 5, **options})
+
+
+def stream(batches: Any) -> list[Any]:
+    """Return what batches say, to be compared."""
+    return [(batch.epoch, batch.index, batch.inputs.tolist()) for batch in batches]
+
+
+def test_the_defaults_are_the_textbooks() -> None:
+    """A batch is 32 windows of 35 tokens, in order from seed 0."""
+    plan = tl.SequentialWindows(tl.Corpus.from_tokens(np.zeros(2000, np.uint8))).plan
+    assert (32, 35, 0, "drop") == (plan.batch_size, plan.seq_len, plan.seed, plan.tail)
+
+
+def test_they_are_iterable_datasets_without_a_state() -> None:
+    """The position is the iterator's: a dataset with a state_dict would be replayed."""
+    windows = make_windows()
+    assert isinstance(windows, IterableDataset)
+    assert [] == [name for name in ("state_dict", "load_state_dict") if hasattr(windows, name)]
+
+
+def test_they_know_corpus_vocabulary_and_plan() -> None:
+    """What a model needs can be asked of the windows."""
+    corpus = tl.Corpus.from_text("the time machine " * 9)
+    windows = tl.SequentialWindows(corpus, batch_size=2, seq_len=4)
+    assert windows.corpus is corpus
+    assert windows.vocab is corpus.vocab
+    assert windows.plan.carries_state
+
+
+def test_random_windows_do_not_carry_state() -> None:
+    """Who consumes asks the plan, never the class."""
+    assert not make_windows().plan.carries_state
+
+
+def test_set_epoch_gives_another_order() -> None:
+    """Epochs differ, and each can be had again."""
+    windows = make_windows()
+    first = stream(windows)
+    windows.set_epoch(1)
+    assert first != stream(windows)
+    windows.set_epoch(0)
+    assert first == stream(windows)
+
+
+def test_a_data_loader_repeats_an_epoch_until_it_is_told() -> None:
+    """As with DistributedSampler, the epoch changes by set_epoch only."""
+    loader = DataLoader(make_windows(), batch_size=None)
+    assert stream(loader) == stream(loader)
+
+
+def test_persistent_workers_see_the_epoch() -> None:
+    """The epoch lies in memory that living workers share."""
+    windows = make_windows()
+    loader = DataLoader(windows, batch_size=None, num_workers=2, persistent_workers=True)
+    streams = []
+    for epoch in (0, 3, 1):
+        windows.set_epoch(epoch)
+        streams.append(stream(loader))
+    expected = []
+    for epoch in (0, 3, 1):
+        windows.set_epoch(epoch)
+        expected.append(stream(windows))
+    assert expected == streams
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+def test_start_methods_change_nothing(start_method: str) -> None:
+    """Workers that are started afresh yield the same stream, of the set epoch."""
+    windows = make_windows()
+    windows.set_epoch(2)
+    loader = DataLoader(
+        windows, batch_size=None, num_workers=2, multiprocessing_context=start_method
+    )
+    assert stream(windows) == stream(loader)
+
+
+def test_set_epoch_during_iteration_is_refused() -> None:
+    """The message says what to do instead."""
+    windows = make_windows()
+    iterator = iter(windows)
+    next(iterator)
+    windows.set_epoch(4)
+    message = r"set_epoch\(4\) was called while epoch 0 was being iterated: drop the iterator"
+    with pytest.raises(tl.UsageError, match=message):
+        next(iterator)
+
+
+def test_forgetting_batch_size_none_names_the_cure() -> None:
+    """The usual slip raises our own error, also out of a worker."""
+    for num_workers in (0, 1):
+        loader = DataLoader(make_windows(), num_workers=num_workers)
+        with pytest.raises(tl.UsageError, match="batch_size=None"):
+            next(iter(loader))
+
+
+def test_the_length_of_a_data_loader_is_exact() -> None:
+    """PyTorch asks the windows."""
+    loader = DataLoader(make_windows(), batch_size=None, num_workers=2)
+    assert len(loader) == len(list(loader))
+
+
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda w: pickle.loads(pickle.dumps(w))])
+def test_a_copy_has_an_epoch_of_its_own(make_copy: Any) -> None:
+    """Setting the epoch of a copy leaves the original alone, in shared memory again."""
+    windows = make_windows()
+    windows.set_epoch(2)
+    copied = make_copy(windows)
+    copied.set_epoch(5)
+    assert (2, 5) == (windows.epoch, copied.epoch)
+    assert copied._epoch.is_shared()
+
+
+def test_a_pickle_carries_the_part_of_its_maker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is started afresh does not detect another part."""
+    windows = make_windows()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    sent = pickle.dumps(windows)
+    monkeypatch.setenv("RANK", "0")
+    received = pickle.loads(sent)  # noqa: S301  our own bytes
+    assert tl.Shard(rank=1, world_size=2) == received.shard
+
+
+def test_the_launcher_divides_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a launcher each process yields its rows of every batch."""
+    whole = [batch.inputs for batch in make_windows()]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    expected = [inputs[2:].tolist() for inputs in whole]
+    assert expected == [batch.inputs.tolist() for batch in make_windows()]
+
+
+def test_an_array_is_no_corpus() -> None:
+    """The message says how to wrap it."""
+    with pytest.raises(tl.ArgumentError, match=r"got ndarray: wrap token ids in Corpus"):
+        tl.RandomWindows(np.arange(10))  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_negative_epoch_is_refused() -> None:
+    """And the epoch stays as it was."""
+    windows = make_windows()
+    with pytest.raises(tl.ArgumentError, match="epoch must be in"):
+        windows.set_epoch(-1)
+    assert windows.epoch == 0
+
+
+def test_memory_maps_are_read_in_workers(tmp_path: Any) -> None:
+    """A corpus in a file gives the stream of the same corpus in memory."""
+    path = tmp_path / "tokens.npy"
+    np.save(path, CORPUS.tokens)
+    mapped = tl.Corpus.from_tokens(np.load(path, mmap_mode="r"))
+    windows = tl.RandomWindows(mapped, batch_size=4, seq_len=5)
+    assert stream(make_windows()) == stream(DataLoader(windows, batch_size=None, num_workers=2))
+
+
+def test_tensors_do_not_alias_the_corpus() -> None:
+    """Changing a batch in place leaves the corpus as it is."""
+    corpus = tl.Corpus.from_tokens(np.arange(100))
+    for batch in tl.SequentialWindows(corpus, batch_size=2, seq_len=4):
+        batch.inputs.fill_(7)
+    assert list(range(100)) == corpus.tokens.tolist()
+
+
+@pytest.mark.parametrize("position", [0, 1, 13, 24])
+def test_an_iterator_goes_on_where_its_state_was_saved(position: int) -> None:
+    """The rest of the epoch is exact, from the first batch to after the last."""
+    windows = make_windows()
+    iterator = iter(windows)
+    assert isinstance(iterator, WindowsIterator)
+    for _ in range(position):
+        next(iterator)
+    fresh = iter(make_windows())
+    fresh.load_state_dict(iterator.state_dict())
+    assert stream(iterator) == stream(fresh)
+
+
+def test_an_iterator_refuses_the_state_of_a_loader() -> None:
+    """Its rows are those of one worker, so the two kinds of state do not mix."""
+    loader = tl.Loader(make_windows())
+    with pytest.raises(tl.StateMismatchError, match="saved by a tokenloom.Loader"):
+        iter(make_windows()).load_state_dict(loader.state_dict())
+
+
+def test_the_random_seed_of_torch_does_not_matter() -> None:
+    """The order depends on the plan's own seed only."""
+    torch.manual_seed(1)
+    first = stream(make_windows(seed=1))
+    torch.manual_seed(2)
+    assert first == stream(make_windows(seed=1))
