@@ -1,7 +1,6 @@
 """How pytest runs the Python blocks of README.md and of the pages under docs."""
 
 import tempfile
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ def _leave_page(namespace: dict[str, Any]) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the blocks of each page back in order after pytest-randomly shuffled them."""
-    blocks: Sequence[SybilItem] = [item for item in items if isinstance(item, SybilItem)]
+    blocks = [item for item in items if isinstance(item, SybilItem)]
     in_order = iter(sorted(blocks, key=lambda block: (block.path, block.example.start)))
     for block in blocks:
         # torchdata's StatefulDataLoader calls what newer releases of torch deprecate.

@@ -78,7 +78,7 @@ def textbook_epoch(
         loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
         clip_gradients(model, 1.0)
         updater.step()
-        total += float(loss) * targets.numel()
+        total += loss.item() * targets.numel()
         count += targets.numel()
     return math.exp(total / count), count / (time.perf_counter() - began_at)
 

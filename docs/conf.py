@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 import tokenloom
 from tokenloom.arguments import make_parser
-from tokenloom.plans import Plan
+from tokenloom.arrays import Ids
+from tokenloom.plans import IntArray, Plan
 from tokenloom.plotting import plot_plans, save_figure
 
 project = "tokenloom"
@@ -47,6 +50,13 @@ nitpick_ignore_regex = [
 ]
 
 _COMMANDS = ("", "train", "generate", "show", "datasets")
+_ALIASES = {
+    "npt.ArrayLike": npt.ArrayLike,
+    "npt.NDArray[np.integer]": Ids,
+    "npt.NDArray[np.int64]": IntArray,
+}
+# A character of the private use area, which no docstring has.
+_COLON = "\ue000"
 
 
 def _write_generated_files(app: Sphinx) -> None:
@@ -69,20 +79,38 @@ def _help(command: str) -> str:
     return printed.getvalue()
 
 
+def _shorten_signature(*arguments: Any) -> tuple[str, str]:
+    """Write NumPy's aliases by name; autodoc sees what they stand for."""
+    *_, signature, returns = arguments
+    for name, alias in _ALIASES.items():
+        long = stringify_annotation(alias, mode="smart")
+        signature, returns = (text and text.replace(long, name) for text in (signature, returns))
+    return signature, returns
+
+
 def _prepare_docstring(_: Sphinx, what: str, *arguments: Any) -> None:
     """Make plain to napoleon what a reader of the source sees at once."""
     lines: list[str] = arguments[-1]
     if what == "property":
-        # On a first line that is not empty, words before a colon are a type.
-        lines.insert(0, "")
+        # It would take the words before a colon for the type.
+        lines[0] = lines[0].replace(":", _COLON)
     # Without a heading, examples would belong to the section above them.
     starts = [index for index, line in enumerate(lines) if line.startswith(">>>")]
     if starts:
         lines[starts[0] : starts[0]] = ["Examples", "--------"]
 
 
+def _finish_docstring(_: Sphinx, what: str, *arguments: Any) -> None:
+    """Undo what napoleon needed and a reader does not."""
+    lines: list[str] = arguments[-1]
+    if what == "property":
+        lines[:] = [line.replace(_COLON, ":") for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Connect the functions above to Sphinx."""
     app.connect("builder-inited", _write_generated_files)
+    app.connect("autodoc-process-signature", _shorten_signature)
     # Napoleon reads docstrings at the default priority, 500.
     app.connect("autodoc-process-docstring", _prepare_docstring, priority=400)
+    app.connect("autodoc-process-docstring", _finish_docstring, priority=600)

@@ -1,6 +1,10 @@
 """Settings of the tests."""
 
+import torch
 from hypothesis import HealthCheck, settings
+
+# The tensors here are small: more threads would only wait for each other.
+torch.set_num_threads(1)
 
 # Machines are shared and noisy: no example has a deadline.
 settings.register_profile(

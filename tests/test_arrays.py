@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom import CorpusError, arrays
@@ -113,7 +113,9 @@ def test_copy_of_a_memory_map_is_checked(tmp_path: Path) -> None:
 )
 def test_what_is_no_ids(values: Any, message: str) -> None:
     """Type and shape of what is no one-dimensional integer array are named."""
-    with pytest.raises(CorpusError, match=f"must be a one-dimensional array of integers, {message}"):
+    with pytest.raises(
+        CorpusError, match=f"must be a one-dimensional array of integers, {message}"
+    ):
         as_ids(values)
 
 
@@ -148,7 +150,6 @@ def test_largest_id_is_allowed() -> None:
 
 
 @given(st.lists(st.integers(-2, 9), min_size=1), st.integers(1, 4))
-@settings(deadline=None)
 def test_range_is_checked_in_every_chunk(ids: list[int], chunk: int) -> None:
     """However an array is cut for checking, one bad id anywhere is found."""
     wrong = [id_ for id_ in ids if not 0 <= id_ < 8]
@@ -165,7 +166,6 @@ def test_range_is_checked_in_every_chunk(ids: list[int], chunk: int) -> None:
 
 
 @given(st.lists(st.sampled_from([0, 255, 256, 65_535, 65_536]), min_size=1), st.integers(1, 4))
-@settings(deadline=None)
 def test_largest_id_of_any_chunk_decides_the_type(ids: list[int], chunk: int) -> None:
     """However an array is cut for checking, its type fits its largest id."""
     with pytest.MonkeyPatch.context() as patch:
@@ -180,12 +180,13 @@ def gatherings(draw: st.DrawFn) -> tuple[int, Any, int]:
     """Array lengths, starts in one or two dimensions, and widths up to too wide."""
     num_tokens = draw(st.integers(1, 30))
     starts = st.lists(st.integers(0, num_tokens - 1), min_size=3, max_size=3)
-    rows = draw(st.one_of(starts, st.lists(starts, max_size=4).map(lambda rows: rows or [[0, 0, 0]])))
+    rows = draw(
+        st.one_of(starts, st.lists(starts, max_size=4).map(lambda rows: rows or [[0, 0, 0]]))
+    )
     return num_tokens, rows, draw(st.integers(1, 35))
 
 
 @given(gatherings())
-@settings(deadline=None)
 def test_gather_is_slicing(case: tuple[int, Any, int]) -> None:
     """Each window is the tokens from its start, the last one repeated past the end."""
     num_tokens, rows, width = case
@@ -194,9 +195,10 @@ def test_gather_is_slicing(case: tuple[int, Any, int]) -> None:
     padded = [*tokens.tolist(), *[int(tokens[-1])] * width]
     windows = [padded[start : start + width] for start in starts.flat]
 
-    assert np.reshape(windows, (*starts.shape, width)).tolist() == gather(
-        tokens, starts, width=width
-    ).tolist()
+    assert (
+        np.reshape(windows, (*starts.shape, width)).tolist()
+        == gather(tokens, starts, width=width).tolist()
+    )
 
 
 @pytest.mark.parametrize("width", [3, 30])

@@ -12,7 +12,7 @@ from tokenloom.arrays import Ids
 from tokenloom.hashing import hash_file, hash_json, hash_tokens
 
 FULL_BYTES = 4 << 20
-SAMPLED_LEN = FULL_BYTES + 4096 * 1024
+SAMPLED_LEN = 5 << 20
 
 
 def _changed(tokens: Ids, position: int) -> Ids:

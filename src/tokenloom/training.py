@@ -80,12 +80,13 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         The run's folder is in use or cannot be written.
     """
     _check(model, loader, lr=lr, max_grad_norm=max_grad_norm)
+    place = choose_device(loader.device if device is None else device)
     folder = None
     if run is not None:
         settings = _describe(model, loader, lr=lr, max_grad_norm=max_grad_norm, seed=seed)
         folder = Run.create(run, corpus=loader.windows.corpus, settings=settings)
     torch.manual_seed(seed)
-    model.to(choose_device(loader.device if device is None else device)).train()
+    model.to(place).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     epochs = _Epochs(model, held_out=held_out, run=folder)
     carries_state, num_batches = loader.plan.carries_state, loader.plan.num_batches

@@ -109,21 +109,20 @@ normalizes = pytest.mark.parametrize("normalize", [True, False])
 
 
 @given(any_texts)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=120)
 def test_clean_characters_is_the_textbook(text: str) -> None:
     """Characters are those of the textbook's lines, whatever the text."""
     assert "".join(slow_characters(text)) == clean_characters(text)
 
 
 @given(any_texts)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=120)
 def test_clean_words_is_the_textbook(text: str) -> None:
     """Words are those of the textbook's lines, whatever the text."""
     assert " ".join(slow_words(text)) == clean_words(text)
 
 
 @given(any_texts)
-@settings(deadline=None)
 def test_clean_prompt_is_the_words_with_outer_spaces(prompt: str) -> None:
     """A prompt is its words, and one space at each end that is no letter."""
     words = " ".join(slow_words(prompt))
@@ -150,14 +149,14 @@ def test_clean_words_of_the_real_text() -> None:
 
 
 @given(any_texts)
-@settings(deadline=None)
+@settings(max_examples=40)
 def test_count_characters_is_a_counter(text: str) -> None:
     """Counts, and the order of first appearance, are those of a Counter."""
     assert list(Counter(text).items()) == list(count_characters(text).items())
 
 
 @given(any_texts, st.integers(1, 5))
-@settings(deadline=None)
+@settings(max_examples=40)
 def test_count_characters_in_many_chunks_is_a_counter(text: str, chunk: int) -> None:
     """A text that is counted chunk by chunk gives the same counts in the same order."""
     with pytest.MonkeyPatch.context() as patch:
@@ -170,7 +169,7 @@ def test_count_characters_in_many_chunks_is_a_counter(text: str, chunk: int) -> 
 @kinds
 @normalizes
 @given(text=texts, min_freq=st.integers(0, 3))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=40)
 def test_corpus_from_text_is_the_slow_one(
     kind: str, text: str, min_freq: int, *, normalize: bool
 ) -> None:
@@ -186,7 +185,7 @@ def test_corpus_from_text_is_the_slow_one(
 @kinds
 @normalizes
 @given(text=texts)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=25)
 def test_encode_gives_the_ids_of_the_corpus(kind: str, text: str, *, normalize: bool) -> None:
     """The tokenizer that a text made encodes that text to the same ids."""
     ids, tokenizer = tokenize(text, tokenizer=kind, normalize=normalize)
@@ -195,7 +194,7 @@ def test_encode_gives_the_ids_of_the_corpus(kind: str, text: str, *, normalize: 
 
 
 @given(texts)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=25)
 def test_characters_round_trip(text: str) -> None:
     """Characters that are not normalised decode to the text itself."""
     ids, tokenizer = tokenize(text, tokenizer="char", normalize=False)
@@ -205,7 +204,7 @@ def test_characters_round_trip(text: str) -> None:
 
 @kinds
 @given(text=texts)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=25)
 def test_normalised_text_round_trips(kind: str, text: str) -> None:
     """Normalised tokens decode to the normalised text."""
     ids, tokenizer = tokenize(text, tokenizer=kind)
@@ -215,7 +214,6 @@ def test_normalised_text_round_trips(kind: str, text: str) -> None:
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_bytes_of_a_text_are_its_utf8(text: str) -> None:
     """The ids of byte tokens are the bytes of the text in UTF-8."""
     ids, _ = tokenize(text, tokenizer="byte")
@@ -224,7 +222,6 @@ def test_bytes_of_a_text_are_its_utf8(text: str) -> None:
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_bytes_round_trip(text: str) -> None:
     """Byte tokens decode to the text itself."""
     ids, tokenizer = tokenize(text, tokenizer="byte")
@@ -233,7 +230,6 @@ def test_bytes_round_trip(text: str) -> None:
 
 
 @given(st.binary(min_size=1))
-@settings(deadline=None)
 def test_bytes_that_are_no_text_are_kept(content: bytes) -> None:
     """With byte tokens any bytes are a corpus, and the ids are those bytes."""
     assert list(content) == tl.Corpus.from_text(content, tokenizer="byte").tokens.tolist()
@@ -241,7 +237,7 @@ def test_bytes_that_are_no_text_are_kept(content: bytes) -> None:
 
 @pytest.mark.parametrize("kind", TOKENIZER_NAMES)
 @given(text=texts)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=25)
 def test_bytes_in_utf8_are_the_text(kind: str, text: str) -> None:
     """A text and its bytes in UTF-8 are the same corpus."""
     text += "a"

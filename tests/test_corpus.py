@@ -1,0 +1,542 @@
+"""The corpus: from text and from ids, its parts, its way to workers."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenloom import ArgumentError, Corpus, CorpusError, Vocab
+from tokenloom.corpus import decode
+from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
+
+NUM_MAPPED = 100_000
+
+
+class OddTokenizer:
+    """A tokenizer of somebody else: the length of each word, up to 9 letters."""
+
+    vocab_size = 10
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the lengths of words."""
+        return [len(word) for word in text.split()]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return words of x."""
+        return " ".join("x" * id_ for id_ in ids)
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> npt.NDArray[Any]:
+    """Return a memory map in which every token is its position, modulo 65,536."""
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.arange(NUM_MAPPED).astype(np.uint16))
+    tokens: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return tokens
+
+
+def _vocab(corpus: Corpus) -> Vocab:
+    assert corpus.vocab is not None
+    return corpus.vocab
+
+
+def _copy(corpus: Corpus) -> Corpus:
+    copied: Corpus = pickle.loads(pickle.dumps(corpus))  # noqa: S301  our own bytes
+    return copied
+
+
+def test_from_text_counts_before_it_cuts() -> None:
+    """``max_tokens`` keeps the beginning; the vocabulary is that of the whole text."""
+    corpus = Corpus.from_text("abbb", max_tokens=1)
+
+    expected = ([2], ("<unk>", "b", "a"))
+    assert expected == (corpus.tokens.tolist(), _vocab(corpus).tokens)
+
+
+def test_from_text_may_be_shorter_than_max_tokens() -> None:
+    """``max_tokens`` is an upper bound."""
+    expected = 4
+    assert expected == len(Corpus.from_text("abbb", max_tokens=100))
+
+
+@pytest.mark.parametrize("max_tokens", [0, -1])
+def test_from_text_of_no_tokens_at_all(max_tokens: int) -> None:
+    """``max_tokens`` below 1 is refused."""
+    with pytest.raises(ArgumentError, match=str(max_tokens)):
+        Corpus.from_text("abbb", max_tokens=max_tokens)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [
+        ("char", ("<unk>", "<pad>", " ", "a")),
+        ("word", ("<unk>", "<pad>", "a", "b")),
+    ],
+)
+def test_from_text_passes_on_what_the_vocabulary_needs(
+    tokenizer: str, expected: tuple[str, ...]
+) -> None:
+    """Rare tokens get no id, reserved ones get the first."""
+    text = "a b c b a" if tokenizer == "word" else "a b c a"
+    corpus = Corpus.from_text(text, tokenizer=tokenizer, min_freq=2, reserved_tokens=["<pad>"])
+
+    assert expected == _vocab(corpus).tokens
+
+
+def test_from_text_takes_reserved_tokens_once() -> None:
+    """Reserved tokens may come from an iterator."""
+    corpus = Corpus.from_text("a", reserved_tokens=iter(["<pad>"]))
+
+    expected = ("<unk>", "<pad>", "a")
+    assert expected == _vocab(corpus).tokens
+
+
+def test_from_text_without_normalising() -> None:
+    """Without normalisation every character is a token."""
+    corpus = Corpus.from_text("A\na", normalize=False)
+
+    expected = ("<unk>", "A", "\n", "a")
+    assert expected == _vocab(corpus).tokens
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word"])
+def test_from_bytes_drops_a_byte_order_mark(tokenizer: str) -> None:
+    """What some editors put before a text is no token of it."""
+    corpus = Corpus.from_text(b"\xef\xbb\xbfab", tokenizer=tokenizer, normalize=False)
+
+    expected = "ab"
+    assert expected == corpus.decode(corpus.tokens)
+
+
+def test_from_bytes_keeps_every_byte() -> None:
+    """Byte tokens are the bytes, text or not."""
+    expected = [239, 187, 191, 255, 13, 10]
+    actual = Corpus.from_text(b"\xef\xbb\xbf\xff\r\n", tokenizer="byte").tokens.tolist()
+    assert expected == actual
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", "got byte 0xff at offset 0 "),
+        (b"caf\xe9 au lait", r"got byte 0xe9 at offset 3 \(invalid continuation byte\)"),
+        (b"\xef\xbb\xbfab\x80", "got byte 0x80 at offset 5 "),
+        (b"abc\xe2\x82", r"got byte 0xe2 at offset 3 \(unexpected end of data\)"),
+    ],
+)
+def test_from_bytes_that_are_no_text(content: bytes, message: str) -> None:
+    """Bytes that are no UTF-8 are refused with the first wrong byte and the cure."""
+    with pytest.raises(
+        CorpusError, match=rf'^menu must be text in utf-8, {message}.*tokenizer="byte"$'
+    ):
+        Corpus.from_text(content, name="menu")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "the text is empty"),
+        (b"", {}, "the text is empty"),
+        ("", {"tokenizer": "byte"}, "the text is empty"),
+        (b"", {"tokenizer": "byte"}, "the text is empty"),
+        ("", {"tokenizer": OddTokenizer()}, "the text is empty"),
+        ("1898 ...\n", {}, "nothing but letters a-z survives .* use normalize=False"),
+        ("1898", {"tokenizer": "word"}, "nothing but letters a-z survives .* use normalize=False"),
+        (" \n", {"tokenizer": "word", "normalize": False}, "the tokenizer found none in it"),
+        (" ", {"tokenizer": OddTokenizer()}, "the tokenizer found none in it"),
+    ],
+)
+def test_from_text_without_a_token(text: str | bytes, options: Any, message: str) -> None:
+    """A text that holds no token is refused with the reason."""
+    with pytest.raises(
+        CorpusError, match=f"^page must hold at least one token, got none: {message}$"
+    ):
+        Corpus.from_text(text, name="page", **options)
+
+
+def test_from_text_with_an_unknown_tokenizer() -> None:
+    """A name that no tokenizer has is refused with those there are."""
+    with pytest.raises(ArgumentError, match=r"must be 'char', 'word', 'byte' or .*got 'bpe'$"):
+        Corpus.from_text("abc", tokenizer="bpe")
+
+
+def test_foreign_tokenizer_makes_the_ids() -> None:
+    """Any object with encode, decode and vocab_size will do."""
+    expected = [3, 4, 7]
+    actual = Corpus.from_text("the time machine", tokenizer=OddTokenizer()).tokens.tolist()
+    assert expected == actual
+
+
+def test_foreign_tokenizer_reads_bytes_as_text() -> None:
+    """A foreign tokenizer gets str, also where the text came as bytes."""
+    expected = [1, 2]
+    assert expected == Corpus.from_text("é ab".encode(), tokenizer=OddTokenizer()).tokens.tolist()
+
+
+def test_foreign_tokenizer_decodes() -> None:
+    """The corpus decodes with the tokenizer that made it."""
+    corpus = Corpus.from_text("the time", tokenizer=OddTokenizer())
+
+    expected = "xxx xxxx"
+    assert expected == corpus.decode(corpus.tokens)
+
+
+def test_foreign_tokenizer_has_no_vocabulary() -> None:
+    """Only its size is known."""
+    corpus = Corpus.from_text("the time", tokenizer=OddTokenizer())
+
+    expected = (None, 10)
+    assert expected == (corpus.vocab, corpus.vocab_size)
+
+
+def test_foreign_tokenizer_with_ids_out_of_range() -> None:
+    """A tokenizer whose ids are not below its vocab_size is refused."""
+    with pytest.raises(CorpusError, match=r"must be in \[0, 10\), got 11 at position 1$"):
+        Corpus.from_text("my grandfather clockmaking", tokenizer=OddTokenizer())
+
+
+def test_from_tokens_has_the_smallest_type() -> None:
+    """Ids in a list are stored in as few bytes as they need."""
+    expected = ("uint16", [3, 256])
+    tokens = Corpus.from_tokens([3, 256]).tokens
+    assert expected == (tokens.dtype.name, tokens.tolist())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "options", "message"),
+    [
+        ([3, -1], {}, r"\[0, the vocabulary size\), got -1 at position 1"),
+        ([3, 4], {"vocab_size": 4}, r"\[0, 4\), got 4 at position 1"),
+        (np.array([4], np.uint8), {"vocab_size": 4}, r"\[0, 4\), got 4 at position 0"),
+        ([1, 3], {"vocab": Vocab(["a", "b"])}, r"\[0, 3\), got 3 at position 1"),
+        ([[1, 2]], {}, r"got int64 of shape \(1, 2\)"),
+        ([0.5], {}, r"got float64 of shape \(1,\)"),
+        (torch.zeros(2, 2), {}, r"got float32 of shape \(2, 2\)"),
+    ],
+)
+def test_from_tokens_that_are_wrong(tokens: Any, options: Any, message: str) -> None:
+    """Ids that are negative, too large, nested or no integers are refused by name."""
+    with pytest.raises(CorpusError, match=f"^token ids must be .*{message}$"):
+        Corpus.from_tokens(tokens, **options)
+
+
+@pytest.mark.parametrize("tokens", [[], (), np.array([], np.uint8), np.array([], np.int64)])
+def test_from_no_tokens(tokens: npt.ArrayLike) -> None:
+    """A corpus without a token is refused."""
+    with pytest.raises(CorpusError, match=r"^mine must hold at least one token, got none$"):
+        Corpus.from_tokens(tokens, name="mine")
+
+
+def test_from_tokens_with_two_sizes() -> None:
+    """A size that is not the vocabulary's is refused with both."""
+    with pytest.raises(
+        ArgumentError, match=r"^vocab_size must be len\(vocab\)=3 or be left out, got 4$"
+    ):
+        Corpus.from_tokens([1], vocab=Vocab(["a", "b"]), vocab_size=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"vocab_size": 9}, 9),
+        ({"vocab": Vocab(["a", "b"])}, 3),
+        ({"vocab": Vocab(["a", "b"]), "vocab_size": 3}, 3),
+    ],
+)
+def test_vocab_size_of_tokens(options: Any, expected: int | None) -> None:
+    """The size is the one given, else the vocabulary's, else not known."""
+    assert expected == Corpus.from_tokens([1], **options).vocab_size
+
+
+@pytest.mark.parametrize(
+    ("vocab", "expected"),
+    [(None, "1 2"), (Vocab(["a", "b"]), "ab"), (Vocab(["to", "be"]), "to be")],
+)
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor])
+def test_decode_of_tokens(vocab: Vocab | None, expected: str, make: Any) -> None:
+    """Ids are read with the vocabulary; without one they stay numbers."""
+    assert expected == Corpus.from_tokens([1, 2], vocab=vocab).decode(make([1, 2]))
+
+
+def test_vocabulary_of_tokens_comes_back() -> None:
+    """The corpus has the vocabulary that it was given."""
+    vocab = Vocab(["to", "be"])
+
+    assert vocab is Corpus.from_tokens([1, 2], vocab=vocab).vocab
+
+
+def test_unsigned_array_is_not_copied() -> None:
+    """The corpus reads the caller's array."""
+    tokens = np.arange(9, dtype=np.uint16)
+
+    assert tokens is Corpus.from_tokens(tokens).tokens
+
+
+def test_memory_map_is_not_copied(mapped: npt.NDArray[Any]) -> None:
+    """The corpus reads the caller's memory map."""
+    assert mapped is Corpus.from_tokens(mapped, vocab_size=NUM_MAPPED).tokens
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 9), (3, 5), (8, 9), (0, 100)])
+def test_section_is_a_slice(start: int, stop: int) -> None:
+    """A section has the tokens of the half-open range, cut at the end."""
+    assert (
+        list(range(9))[start:stop]
+        == Corpus.from_tokens(range(9)).section(start, stop).tokens.tolist()
+    )
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 0), (5, 5), (5, 3), (9, 12), (-3, 5), (0, -1)])
+def test_section_without_a_token(start: int, stop: int) -> None:
+    """A range that is empty or begins before the corpus is refused with both ends."""
+    with pytest.raises(ArgumentError, match=f"< 9 tokens, got start={start} and stop={stop}$"):
+        Corpus.from_tokens(range(9)).section(start, stop)
+
+
+def test_section_keeps_the_rest() -> None:
+    """A section has the vocabulary, size, tokenizer and name of the whole."""
+    whole = Corpus.from_text("abc", name="alphabet")
+    part = whole.section(1, 2)
+
+    assert (whole.tokenizer, whole.vocab, whole.vocab_size, whole.name) == (
+        part.tokenizer,
+        part.vocab,
+        part.vocab_size,
+        part.name,
+    )
+
+
+def test_section_is_not_copied() -> None:
+    """A section is a view of the tokens."""
+    whole = Corpus.from_tokens(range(9))
+
+    assert np.shares_memory(whole.tokens, whole.section(3, 5).tokens)
+
+
+@given(st.integers(2, 200), st.floats(0, 1))
+def test_split_parts_are_the_whole(num_tokens: int, fraction: float) -> None:
+    """Both parts together are all tokens, wherever the cut is."""
+    corpus = Corpus.from_tokens(range(num_tokens))
+    try:
+        parts = corpus.split(fraction)
+    except ArgumentError:
+        # There is no room for a cut.
+        parts = corpus.split(0.5)
+
+    assert list(range(num_tokens)) == [id_ for part in parts for id_ in part.tokens.tolist()]
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.9, 9), (0.5, 5), (0.99, 9), (0.1, 1)])
+def test_split_rounds_down(fraction: float, expected: int) -> None:
+    """The first part has at most the fraction of the tokens."""
+    assert expected == len(Corpus.from_tokens(range(10)).split(fraction)[0])
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 0.05, -0.5, 1.5])
+def test_split_that_leaves_nothing(fraction: float) -> None:
+    """A cut that leaves one part empty is refused."""
+    with pytest.raises(
+        ArgumentError,
+        match=f"^fraction must leave tokens on both sides of 10 tokens, got {fraction}$",
+    ):
+        Corpus.from_tokens(range(10)).split(fraction)
+
+
+@pytest.mark.parametrize("fraction", [float("nan"), float("inf")])
+def test_split_by_no_number(fraction: float) -> None:
+    """A fraction that is no finite number is refused like any other."""
+    with pytest.raises(ArgumentError, match=f"got {fraction}$"):
+        Corpus.from_tokens(range(10)).split(fraction)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "max_tokens", "expected"),
+    [
+        (0.1, None, [(0, 89), (90, 99)]),
+        (0.1, 45, [(0, 44), (45, 49)]),
+        (0.1, 90, [(0, 89), (90, 99)]),
+        (0.1, 95, [(0, 89), (90, 99)]),
+        (0.5, None, [(0, 49), (50, 99)]),
+        (0.5, 80, [(0, 49), (50, 99)]),
+    ],
+)
+def test_hold_out_follows_the_training_text(
+    fraction: float, max_tokens: int | None, expected: list[tuple[int, int]]
+) -> None:
+    """The held-out text is right behind the training text, in the right proportion."""
+    parts = [
+        part
+        for part in Corpus.from_tokens(range(100)).hold_out(fraction, max_tokens=max_tokens)
+        if part is not None
+    ]
+
+    assert expected == [(int(part.tokens[0]), int(part.tokens[-1])) for part in parts]
+
+
+@pytest.mark.parametrize(("fraction", "max_tokens"), [(0.0, None), (0.01, None), (0.1, 9)])
+def test_hold_out_nothing(fraction: float, max_tokens: int | None) -> None:
+    """Less than two held-out tokens are none, since nothing could be predicted."""
+    assert Corpus.from_tokens(range(100)).hold_out(fraction, max_tokens=max_tokens)[1] is None
+
+
+@pytest.mark.parametrize("fraction", [1.0, -0.1, float("nan")])
+def test_hold_out_of_no_fraction(fraction: float) -> None:
+    """A fraction outside [0, 1) is refused."""
+    with pytest.raises(
+        ArgumentError, match=rf"^the held-out fraction must be in \[0, 1\), got {fraction}$"
+    ):
+        Corpus.from_tokens(range(100)).hold_out(fraction)
+
+
+def test_hold_out_everything() -> None:
+    """A fraction that leaves nothing to train on is refused."""
+    with pytest.raises(ArgumentError, match="got start=0 and stop=0"):
+        Corpus.from_tokens(range(3)).hold_out(0.9)
+
+
+def test_hash_is_that_of_the_ids() -> None:
+    """Equal ids have equal hashes, whatever made them."""
+    assert Corpus.from_tokens([1, 1, 2]).hash == Corpus.from_text("aab").hash
+
+
+def test_repr_of_a_text() -> None:
+    """People see name, length and number of ids."""
+    expected = "Corpus('alphabet', 1,000 tokens, vocab_size=2)"
+    assert expected == repr(Corpus.from_text("a" * 1000, name="alphabet"))
+
+
+def test_repr_of_tokens() -> None:
+    """People see where the number of ids is not known."""
+    expected = "Corpus('tokens', 3 tokens, vocab_size=?)"
+    assert expected == repr(Corpus.from_tokens([1, 2, 3]))
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_pickle_keeps_the_tokens(tokenizer: str) -> None:
+    """Worker processes get the same ids."""
+    corpus = Corpus.from_text("the time machine", tokenizer=tokenizer)
+
+    assert corpus.tokens.tolist() == _copy(corpus).tokens.tolist()
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_pickle_keeps_the_rest(tokenizer: str) -> None:
+    """Worker processes get the same tokenizer, size and name."""
+    corpus = Corpus.from_text("the time machine", tokenizer=tokenizer, name="book")
+    copied = _copy(corpus)
+
+    assert (corpus.tokenizer, corpus.vocab_size, corpus.name) == (
+        copied.tokenizer,
+        copied.vocab_size,
+        copied.name,
+    )
+
+
+def test_pickle_changes_nothing() -> None:
+    """A corpus that was sent to a worker works on."""
+    corpus = Corpus.from_tokens(range(9))
+    _copy(corpus)
+
+    assert list(range(9)) == corpus.tokens.tolist()
+
+
+def test_deep_copy_has_the_tokens() -> None:
+    """A copy has the same ids."""
+    corpus = Corpus.from_tokens(range(9))
+
+    assert corpus.tokens.tolist() == copy.deepcopy(corpus).tokens.tolist()
+
+
+def test_pickle_of_a_section_has_the_section_only() -> None:
+    """The tokens around a section do not travel to the workers."""
+    assert len(pickle.dumps(Corpus.from_tokens(np.zeros(100_000, np.uint8)).section(5, 9))) < 2000
+
+
+def _whole(corpus: Corpus) -> Corpus:
+    return corpus
+
+
+def _section(corpus: Corpus) -> Corpus:
+    return corpus.section(70_000, 90_001)
+
+
+def _validation(corpus: Corpus) -> Corpus:
+    return corpus.split(0.75)[1]
+
+
+def _section_of_split(corpus: Corpus) -> Corpus:
+    return corpus.split(0.75)[1].section(10, 15_000)
+
+
+parts = pytest.mark.parametrize("part", [_whole, _section, _validation, _section_of_split])
+
+
+@parts
+def test_pickle_over_a_memory_map_is_small(mapped: npt.NDArray[Any], part: Any) -> None:
+    """The data of a memory map does not travel to the workers."""
+    assert len(pickle.dumps(part(Corpus.from_tokens(mapped)))) < 2000
+
+
+@parts
+def test_pickle_over_a_memory_map_opens_its_range(mapped: npt.NDArray[Any], part: Any) -> None:
+    """A worker reads the same tokens of the same file."""
+    corpus = part(Corpus.from_tokens(mapped))
+
+    assert corpus.tokens.tolist() == _copy(corpus).tokens.tolist()
+
+
+@parts
+def test_part_of_a_memory_map_is_one(mapped: npt.NDArray[Any], part: Any) -> None:
+    """No part of a mapped corpus is read into memory, here or in a worker."""
+    assert isinstance(_copy(part(Corpus.from_tokens(mapped))).tokens, np.memmap)
+
+
+@parts
+def test_hash_over_a_memory_map(mapped: npt.NDArray[Any], part: Any) -> None:
+    """A mapped corpus has the hash of the same ids in memory."""
+    corpus = part(Corpus.from_tokens(mapped))
+
+    assert Corpus.from_tokens(np.array(corpus.tokens)).hash == corpus.hash
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "expected"),
+    [
+        (b"", "utf-8", ""),
+        ("é\r\n".encode(), "utf-8", "é\r\n"),
+        (b"\xef\xbb\xbfa\xef\xbb\xbf", "utf-8", "a\ufeff"),
+        (b"\xe9", "latin-1", "é"),
+        ("é".encode("utf-16"), "utf-16", "é"),
+        ("\ufeffé".encode("utf-16-le"), "utf-16-le", "é"),
+    ],
+)
+def test_decode(content: bytes, encoding: str, expected: str) -> None:
+    """Bytes are read in their encoding, without one byte order mark at the beginning."""
+    assert expected == decode(content, name="page", encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["no-such", "rot13"])
+def test_decode_in_an_unknown_encoding(encoding: str) -> None:
+    """An encoding that is none of text is refused by name."""
+    with pytest.raises(
+        ArgumentError, match=f"^encoding must be one that Python knows, got '{encoding}'$"
+    ):
+        decode(b"a", name="page", encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [("char", CharTokenizer), ("word", WordTokenizer), ("byte", ByteTokenizer)],
+)
+@pytest.mark.parametrize("text", ["ab", b"ab"])
+def test_tokenizer_of_a_text(text: str | bytes, tokenizer: str, expected: type) -> None:
+    """The corpus has the tokenizer that encodes more text like it."""
+    assert expected is type(Corpus.from_text(text, tokenizer=tokenizer).tokenizer)

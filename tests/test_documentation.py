@@ -1,0 +1,241 @@
+"""The documentation says what is true, and nothing in it escapes being run."""
+
+import argparse
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import tokenloom as tl
+from tokenloom.arguments import make_parser
+from tokenloom.plans import Plan
+from tokenloom.positions import describe
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts),
+]
+LOOSE_PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+LANGUAGES = {"bash", "python", "text"}
+DIRECTIVES = {"eval-rst", "glossary", "include", "literalinclude", "toctree"}
+SKIP = re.compile(r'<!--- skip: next "[^"]{12,}" --->')
+
+
+class Block(NamedTuple):
+    """A fenced block of a page; its lines are counted from 1, ``stop`` is the closing fence."""
+
+    page: str
+    info: str
+    start: int
+    stop: int
+
+
+def _blocks(page: Path) -> Iterator[Block]:
+    fence, start, info = "", 0, ""
+    for number, line in enumerate(_read(page).splitlines(), start=1):
+        opening = re.match(r"\s*(`{3,}|~{3,})\s*(.*)", line)
+        if not fence and opening:
+            fence, start, info = opening[1], number, opening[2].strip()
+        elif fence and line.strip() == fence:
+            yield Block(page.relative_to(ROOT).as_posix(), info, start, number)
+            fence = ""
+    assert not fence, f"{page} ends inside the block that begins in line {start}"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _shell_lines(page: Path) -> list[str]:
+    """Return what the bash blocks of a page say to type."""
+    lines = _read(page).splitlines()
+    blocks = [block for block in _blocks(page) if block.info == "bash"]
+    return [line for block in blocks for line in lines[block.start : block.stop - 1]]
+
+
+def _id(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _sessions() -> set[str]:
+    tree = ast.parse(_read(ROOT / "noxfile.py"))
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any("nox.session" in ast.unparse(decorator) for decorator in node.decorator_list)
+    }
+
+
+def _commands() -> set[str]:
+    actions = make_parser()._actions
+    return {
+        name
+        for action in actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name in action.choices
+    }
+
+
+def test_every_python_block_is_collected() -> None:
+    """Pytest runs, or skips with a reason, each Python block that a reader can see."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "README.md", "docs"]
+    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert collected.returncode == 0, collected.stdout + collected.stderr
+    lines = re.findall(r"^(\S+\.md)::line:(\d+),", collected.stdout, re.MULTILINE)
+    starts = {(page, int(line)) for page, line in lines}
+
+    blocks = [block for page in PAGES for block in _blocks(page) if block.info == "python"]
+    unseen = [
+        block
+        for block in blocks
+        if not any((block.page, line) in starts for line in range(block.start, block.stop))
+    ]
+
+    assert blocks
+    assert not unseen
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_blocks_have_a_known_kind(page: Path) -> None:
+    """A block in another spelling of Python would be shown as code and never run."""
+    kinds = {block.info.partition(" ")[0] for block in _blocks(page)}
+    known = LANGUAGES | {f"{{{directive}}}" for directive in DIRECTIVES}
+
+    assert set() == kinds - known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_opt_outs_carry_a_reason(page: Path) -> None:
+    """A block is left out by a comment right before it, which says why."""
+    lines = _read(page).splitlines()
+    starts = {block.start for block in _blocks(page) if block.info == "python"}
+    skips = [number for number, line in enumerate(lines, start=1) if re.search(r"<!--.*skip", line)]
+
+    wrong = [
+        lines[number - 1]
+        for number in skips
+        if not SKIP.fullmatch(lines[number - 1]) or not {number + 1, number + 2} & starts
+    ]
+
+    assert not wrong
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=_id)
+def test_examples_are_included(example: Path) -> None:
+    """The documentation shows each example as it is."""
+    include = f"```{{literalinclude}} ../examples/{example.name}\n"
+
+    assert include in _read(DOCS / "examples.md")
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=_id)
+def test_examples_are_short_scripts(example: Path) -> None:
+    """An example has fewer than 80 lines, a docstring, and a main that it calls."""
+    source = _read(example)
+    tree = ast.parse(source)
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+    assert len(source.splitlines()) < 80
+    assert ast.get_docstring(tree)
+    assert "main" in functions
+    assert source.endswith('if __name__ == "__main__":\n    main()\n')
+
+
+def test_readme_begins_with_two_commands() -> None:
+    """A reader can copy one line that shows the package, and one that tests it."""
+    commands = _shell_lines(ROOT / "README.md")
+
+    expected = [
+        f"python -m pip install nox && python -m nox -s {name}" for name in ("demo", "tests")
+    ]
+    assert expected == commands[:2]
+
+
+def test_nox_sessions_exist() -> None:
+    """Each session that a page names is one that nox knows."""
+    text = "\n".join(map(_read, {*PAGES, *LOOSE_PAGES}))
+    table = re.findall(r"^\| `(\w+)` \|", _read(ROOT / "CONTRIBUTING.md"), re.MULTILINE)
+    named = {*re.findall(r"nox -s ([a-z_]+)", text), *table}
+
+    assert {"demo", "tests", "docs"} <= named
+    assert set() == named - _sessions()
+
+
+def test_command_lines_parse() -> None:
+    """Each tokenloom command in a bash block is one that the parser takes."""
+    lines = [line for page in PAGES for line in _shell_lines(page)]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("tokenloom ")]
+
+    parsed = {make_parser().parse_args(command).command for command in commands}
+
+    assert _commands() == parsed
+
+
+def test_every_command_has_its_help_on_the_page() -> None:
+    """The command line page shows the help text of each subcommand."""
+    page = _read(DOCS / "reference" / "command-line.md")
+
+    shown = set(re.findall(r"generated/help-(\w+)\.txt", page))
+
+    assert _commands() | {"tokenloom"} == shown
+
+
+@pytest.mark.parametrize("page", LOOSE_PAGES, ids=_id)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Links of the pages that Sphinx does not check lead to files of the project."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", _read(page))
+
+    missing = [link for link in links if not (ROOT / link).exists()]
+
+    assert not missing
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """Nothing public is undocumented, and nothing else is called public."""
+    text = "\n".join(_read(page) for page in (DOCS / "reference").glob("*.md"))
+
+    documented = re.findall(r"\.\. auto(?:class|exception|function):: tokenloom\.(\w+)", text)
+
+    assert sorted(set(tl.__all__) - {"__version__"}) == sorted(documented)
+
+
+def test_table_of_errors() -> None:
+    """The table names every leaf, with the builtin that it inherits."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| `(\w+)` \|", _read(DOCS / "reference/errors.md"), re.MULTILINE
+    )
+    leaves = tl.TokenloomError.__subclasses__()
+
+    assert {leaf.__name__: leaf.__bases__[1].__name__ for leaf in leaves} == dict(rows)
+
+
+def test_table_of_state_fields() -> None:
+    """The page about the saved position lists each field."""
+    plan = Plan(kind="random", num_tokens=9, seq_len=2, batch_size=2, tail="pad")
+    state = describe(plan, corpus_hash="sha256:", next_batch=0, worker=(0, 2))
+
+    listed = re.findall(r"^\| `(\w+)` \|", _read(DOCS / "reference/state.md"), re.MULTILINE)
+
+    assert sorted(state) == sorted(listed)
+
+
+def test_every_room_is_in_the_house() -> None:
+    """The design note lists each file of the package once."""
+    note = _read(DOCS / "design/0004-house.md")
+    house = re.search(r"```text\n(.*?)```", note, re.DOTALL)
+    assert house
+
+    listed = re.findall(r"^(\w+)  ", house[1], re.MULTILINE)
+
+    assert sorted(room.stem for room in (ROOT / "src/tokenloom").glob("*.py")) == sorted(listed)

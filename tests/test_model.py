@@ -1,0 +1,115 @@
+"""The recurrent language model."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import tokenloom as tl
+from tokenloom.model import choose_device, detach
+
+LAYERS: list[Any] = [nn.RNN, nn.GRU, nn.LSTM]
+
+
+def test_shapes_are_the_textbooks() -> None:
+    """State (1, 32, 256) and logits (35 * 32, 28) for the concise RNN."""
+    model = tl.RNNModel(nn.RNN(28, 256), vocab_size=28)
+    state = model.begin_state(batch_size=32)
+    logits, after = model(torch.zeros(32, 35, dtype=torch.int64), state)
+    assert isinstance(state, torch.Tensor)
+    assert ((1, 32, 256), (35 * 32, 28), (1, 32, 256)) == (state.shape, logits.shape, after.shape)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_begin_state_fits_every_layer(layer: Any, num_layers: int, bidirectional: bool) -> None:
+    """The zeros that begin_state returns give what no state at all gives."""
+    rnn = layer(5, 8, num_layers=num_layers, bidirectional=bidirectional)
+    model = tl.RNNModel(rnn, vocab_size=5)
+    inputs = torch.tensor([[1, 2, 0], [3, 4, 1]])
+    expected, _ = model(inputs)
+    logits, state = model(inputs, model.begin_state(batch_size=2))
+    assert torch.equal(expected, logits)
+    assert isinstance(state, tuple) == (layer is nn.LSTM)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_an_lstm_may_project() -> None:
+    """The state of an LSTM with projections has two sizes."""
+    model = tl.RNNModel(nn.LSTM(5, 8, proj_size=3), vocab_size=5)
+    logits, _ = model(torch.zeros(2, 4, dtype=torch.int64), model.begin_state(batch_size=2))
+    assert (8, 5) == tuple(logits.shape)
+
+
+def test_inputs_are_one_hot_where_the_sizes_agree() -> None:
+    """The recurrent layer reads the vectors of the textbook, time first."""
+    model = tl.RNNModel(nn.RNN(5, 8), vocab_size=5)
+    inputs = torch.tensor([[1, 2, 0], [3, 4, 1]])
+    outputs, _ = model.rnn(functional.one_hot(inputs.T, 5).float())
+    assert torch.equal(model.linear(outputs.reshape(-1, 8)), model(inputs)[0])
+    assert model.embedding is None
+
+
+def test_inputs_are_embedded_where_the_sizes_differ() -> None:
+    """The layer's input size is the embedding's."""
+    model = tl.RNNModel(nn.RNN(3, 8), vocab_size=5)
+    assert model.embedding is not None
+    assert (5, 3) == tuple(model.embedding.weight.shape)
+    assert (6, 5) == tuple(model(torch.zeros(2, 3, dtype=torch.int64))[0].shape)
+
+
+def test_logits_are_time_first() -> None:
+    """Row t * batch_size + b belongs to inputs[b, t]."""
+    model = tl.RNNModel(nn.RNN(5, 8), vocab_size=5)
+    inputs = torch.tensor([[1, 2, 0], [3, 4, 1]])
+    together = model(inputs)[0].reshape(3, 2, 5)
+    alone = model(inputs[1:])[0]
+    torch.testing.assert_close(alone, together[:, 1])
+
+
+def test_a_carried_state_continues_the_text() -> None:
+    """Two halves with the state carried give the logits of the whole."""
+    model = tl.RNNModel(nn.GRU(5, 8), vocab_size=5)
+    inputs = torch.tensor([[1, 2, 0, 4]])
+    first, state = model(inputs[:, :2])
+    second, _ = model(inputs[:, 2:], state)
+    torch.testing.assert_close(model(inputs)[0], torch.cat([first, second]))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_detach_cuts_the_gradient(layer: Any) -> None:
+    """No part of a detached state asks for a gradient."""
+    model = tl.RNNModel(layer(5, 8), vocab_size=5)
+    _, state = model(torch.zeros(1, 2, dtype=torch.int64))
+    detached = detach(state)
+    parts = detached if isinstance(detached, tuple) else (detached,)
+    assert [False] * len(parts) == [part.requires_grad for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: tl.RNNModel(nn.Linear(3, 3), 3), "got Linear"),  # type: ignore[arg-type]  # on purpose
+        (lambda: tl.RNNModel(nn.RNN(3, 3, batch_first=True), 3), "batch_first=False"),
+        (lambda: tl.RNNModel(nn.RNN(3, 3), 0), "vocab_size must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_work_is_refused(make: Any, message: str) -> None:
+    """The message says what was expected."""
+    with pytest.raises(tl.ArgumentError, match=message):
+        make()
+
+
+def test_a_device_can_be_named() -> None:
+    """The CPU is always there."""
+    assert torch.device("cpu") == choose_device("cpu")
+
+
+@pytest.mark.parametrize("name", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    """The message names the device."""
+    with pytest.raises(tl.ArgumentError, match=f"device must be one .* got '{name}'"):
+        choose_device(name)

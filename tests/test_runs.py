@@ -1,0 +1,125 @@
+"""A run's folder."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tokenloom as tl
+
+TEXT = "the time machine by h g wells " * 20
+
+
+def make_run(folder: Path, **options: Any) -> tl.Run:
+    """Begin a run on a small corpus."""
+    corpus = tl.Corpus.from_text(TEXT, **options)
+    return tl.Run.create(folder, corpus=corpus, settings={"lr": 0.5})
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_tokenizer_comes_back(tokenizer: str, normalize: bool, tmp_path: Path) -> None:  # noqa: FBT001  a parameter of the test
+    """The loaded tokenizer encodes as the corpus did."""
+    make_run(tmp_path / "run", tokenizer=tokenizer, normalize=normalize)
+    loaded = tl.Run.open(tmp_path / "run").load_tokenizer()
+    expected = tl.Corpus.from_text(TEXT, tokenizer=tokenizer, normalize=normalize).tokens
+    assert expected.tolist() == np.asarray(loaded.encode(TEXT)).tolist()
+
+
+def test_settings_come_back(tmp_path: Path) -> None:
+    """Settings are plain JSON."""
+    make_run(tmp_path / "run")
+    assert tl.Run.open(tmp_path / "run").settings["lr"] == 0.5
+
+
+def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
+    """Each epoch is a line with exactly the five keys."""
+    run = make_run(tmp_path)
+    metrics = [
+        tl.EpochMetrics(epoch=0, step=8, perplexity=9.5, tokens_per_second=1000.0),
+        tl.EpochMetrics(
+            epoch=1, step=16, perplexity=math.inf, tokens_per_second=1.0, held_out_perplexity=3.5
+        ),
+    ]
+    for entry in metrics:
+        run.record(entry)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    keys = {"epoch", "step", "perplexity", "tokens_per_second", "held_out_perplexity"}
+    assert [keys, keys] == [set(line) for line in lines]
+    assert metrics == tl.Run.open(tmp_path).metrics()
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    """Nothing of another run is overwritten."""
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(tl.RunError, match="must be new or empty"):
+        make_run(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    """A file stands where the folder should."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(tl.RunError, match="cannot write the run's folder"):
+        make_run(tmp_path / "file" / "run")
+
+
+def test_any_other_folder_is_no_run(tmp_path: Path) -> None:
+    """The message says how to make one."""
+    with pytest.raises(tl.RunError, match="'tokenloom train' makes one"):
+        tl.Run.open(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    """The message says what to do."""
+    with pytest.raises(tl.RunError, match="found none: train first"):
+        make_run(tmp_path).load_model()
+
+
+def test_the_model_comes_back(tmp_path: Path) -> None:
+    """A saved model is loaded with its weights."""
+    run, model = make_run(tmp_path), tl.RNNModel(nn.RNN(5, 8), 5)
+    run.save(model, epoch=0, step=1)
+    loaded = run.load_model().linear.weight
+    assert torch.equal(model.linear.weight, loaded)
+
+
+def test_a_damaged_vocabulary_is_refused(tmp_path: Path) -> None:
+    """The message names the file's format."""
+    run = make_run(tmp_path)
+    (tmp_path / "vocab.json").write_text("{}")
+    with pytest.raises(tl.RunError, match="must be a vocabulary in the format"):
+        run.load_tokenizer()
+
+
+def test_damaged_metrics_are_refused(tmp_path: Path) -> None:
+    """A line that is no JSON is a typed error."""
+    run = make_run(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0')
+    with pytest.raises(tl.RunError, match="cannot read the metrics"):
+        run.metrics()
+
+
+class Shout:
+    """A tokenizer from elsewhere."""
+
+    vocab_size = 256
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return upper-case bytes."""
+        return list(text.upper().encode())
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of bytes."""
+        return bytes(ids).decode()
+
+
+def test_a_foreign_tokenizer_is_not_guessed(tmp_path: Path) -> None:
+    """The message says how to generate with it."""
+    make_run(tmp_path, tokenizer=Shout())
+    with pytest.raises(tl.RunError, match="call tokenloom.generate with your tokenizer"):
+        tl.Run.open(tmp_path).load_tokenizer()
