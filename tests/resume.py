@@ -39,4 +39,3 @@ def assert_resumes_everywhere(
         if num_consumed < len(saved):
             rest.extend(rows_of(batch) for batch in restored)
         assert expected[num_consumed:] == rest
-

@@ -18,7 +18,9 @@ CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
 NUM_BATCHES = 19
 
 
-def make_loader(kind: Kind = "random", *, world: tuple[int, int] = (0, 1), **options: Any) -> tl.Loader:
+def make_loader(
+    kind: Kind = "random", *, world: tuple[int, int] = (0, 1), **options: Any
+) -> tl.Loader:
     """Return a loader of 19 batches per epoch."""
     windows = (tl.RandomWindows if kind == "random" else tl.SequentialWindows)(
         CORPUS, batch_size=4, seq_len=5, shard=tl.Shard(rank=world[0], world_size=world[1])

@@ -50,9 +50,7 @@ def test_every_index_is_hit_once(size: int) -> None:
     seed=st.integers(0, 2**32),
     fractions=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20),
 )
-def test_it_equals_plain_integer_arithmetic(
-    size: int, seed: int, fractions: list[float]
-) -> None:
+def test_it_equals_plain_integer_arithmetic(size: int, seed: int, fractions: list[float]) -> None:
     """Vectorised words give what unbounded integers give, up to the largest size."""
     indices = [min(int(fraction * size), size - 1) for fraction in fractions]
     keys = make_keys(seed)
@@ -72,7 +70,7 @@ def test_a_block_is_computed_alone(size: int, seed: int) -> None:
 def test_the_shape_is_kept() -> None:
     """Indices of any shape give an int64 array of that shape."""
     permuted = permute(np.arange(6).reshape(2, 3), size=6, keys=make_keys(0))
-    assert ((2, 3), np.int64) == (permuted.shape, permuted.dtype)
+    assert ((2, 3), "int64") == (permuted.shape, permuted.dtype.name)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,7 @@ def make_plan(**changes: Any) -> Plan:
         ("sequential", 2**40, 7, 34, [[34, 2525, 5016, 7507], [1434, 3925, 6416, 8907]]),
     ],
 )
-def test_golden_plans(
-    kind: Kind, seed: int, epoch: int, phase: int, rows: list[list[int]]
-) -> None:
+def test_golden_plans(kind: Kind, seed: int, epoch: int, phase: int, rows: list[list[int]]) -> None:
     """The order never changes silently: rows 0 and 40 of these plans are pinned."""
     plan = make_plan(kind=kind, seed=seed, epoch=epoch)
     assert (phase, rows) == (plan.phase, plan.starts(range(0, plan.num_batches, 40)).tolist())
@@ -64,7 +62,7 @@ def test_a_huge_plan_costs_no_more_than_a_small_one() -> None:
 def test_starts_are_int64() -> None:
     """No rows give an empty array of the right type."""
     starts = make_plan().starts(range(0))
-    assert ((0, 4), np.int64) == (starts.shape, starts.dtype)
+    assert ((0, 4), "int64") == (starts.shape, starts.dtype.name)
 
 
 def test_integers_of_numpy_are_taken_as_plain_ones() -> None:

@@ -68,7 +68,7 @@ def test_each_field_that_differs_is_named_with_both_values() -> None:
 def test_another_tail_is_refused(saved: dict[str, Any], now: dict[str, Any]) -> None:
     """A state without a tail is one with the default, and that is compared too."""
     plan = dataclasses.replace(PLAN, **now)
-    with pytest.raises(tl.StateMismatchError, match="tail: saved '(drop|pad)', now"):
+    with pytest.raises(tl.StateMismatchError, match=r"tail: saved '(drop|pad)', now"):
         restore({**STATE, **saved}, plan=plan, corpus_hash="sha256:c0ffee")
 
 
@@ -100,7 +100,7 @@ def test_a_state_is_a_mapping() -> None:
 
 def test_a_worker_refuses_the_state_of_a_loader() -> None:
     """The message says who saved it and where it belongs."""
-    with pytest.raises(tl.StateMismatchError, match="saved by a tokenloom.Loader and cannot"):
+    with pytest.raises(tl.StateMismatchError, match=r"saved by a tokenloom\.Loader and cannot"):
         restore(STATE, plan=PLAN, corpus_hash="sha256:c0ffee", worker=(0, 2))
 
 

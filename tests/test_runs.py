@@ -23,7 +23,7 @@ def make_run(folder: Path, **options: Any) -> tl.Run:
 
 @pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_the_tokenizer_comes_back(tokenizer: str, normalize: bool, tmp_path: Path) -> None:  # noqa: FBT001  a parameter of the test
+def test_the_tokenizer_comes_back(tokenizer: str, normalize: bool, tmp_path: Path) -> None:
     """The loaded tokenizer encodes as the corpus did."""
     make_run(tmp_path / "run", tokenizer=tokenizer, normalize=normalize)
     loaded = tl.Run.open(tmp_path / "run").load_tokenizer()
@@ -121,5 +121,5 @@ class Shout:
 def test_a_foreign_tokenizer_is_not_guessed(tmp_path: Path) -> None:
     """The message says how to generate with it."""
     make_run(tmp_path, tokenizer=Shout())
-    with pytest.raises(tl.RunError, match="call tokenloom.generate with your tokenizer"):
+    with pytest.raises(tl.RunError, match=r"call tokenloom\.generate with your tokenizer"):
         tl.Run.open(tmp_path).load_tokenizer()

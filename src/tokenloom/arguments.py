@@ -98,7 +98,7 @@ def _add_train(commands: Any) -> None:
     )
     _add_model(command)
     training = command.add_argument_group("training")
-    training.add_argument("--epochs", type=int, default=500, metavar="N", help="epochs")
+    training.add_argument("--epochs", type=_count, default=500, metavar="N", help="epochs")
     training.add_argument("--lr", type=float, default=1.0, help="learning rate")
     training.add_argument(
         "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
@@ -120,8 +120,8 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model", choices=("rnn", "gru", "lstm"), default="rnn", help="kind of layer"
     )
-    model.add_argument("--hidden", type=int, default=256, metavar="N", help="hidden units")
-    model.add_argument("--layers", type=int, default=1, metavar="N", help="number of layers")
+    model.add_argument("--hidden", type=_count, default=256, metavar="N", help="hidden units")
+    model.add_argument("--layers", type=_count, default=1, metavar="N", help="number of layers")
     model.add_argument(
         "--bidirectional",
         action="store_true",
@@ -136,7 +136,7 @@ def _add_generate(commands: Any) -> None:
     command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
     command.add_argument("--prompt", required=True, help="text to go on from")
     command.add_argument(
-        "--num-tokens", type=int, default=200, metavar="N", help="how many tokens to write"
+        "--num-tokens", type=_count, default=200, metavar="N", help="how many tokens to write"
     )
     command.add_argument(
         "--temperature",
@@ -145,7 +145,7 @@ def _add_generate(commands: Any) -> None:
         help="0: always the likeliest token; 1: as likely as the model says",
     )
     command.add_argument(
-        "--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only"
+        "--top-k", type=_count, metavar="K", help="draw from the K likeliest tokens only"
     )
     command.add_argument("--seed", type=int, default=0, help="of the draws")
     _add_device(command)
@@ -160,7 +160,7 @@ def _add_show(commands: Any) -> None:
     place.add_argument("--batch", type=int, default=0, metavar="N", help="batch, from 0")
     place.add_argument(
         "--rows",
-        type=_row_list,
+        type=_rows,
         metavar="N,N",
         help="rows of the batch, from 0; the first four by default",
     )
@@ -194,8 +194,10 @@ def _add_batches(command: argparse.ArgumentParser) -> None:
         default="sequential",
         help="whether rows go on from batch to batch, or are drawn at random",
     )
-    batches.add_argument("--batch-size", type=int, default=32, metavar="N", help="rows per batch")
-    batches.add_argument("--seq-len", type=int, default=35, metavar="N", help="tokens per row")
+    batches.add_argument(
+        "--batch-size", type=_count, default=32, metavar="N", help="rows per batch"
+    )
+    batches.add_argument("--seq-len", type=_count, default=35, metavar="N", help="tokens per row")
     batches.add_argument(
         "--seed", type=int, default=0, help="of the batches' order, and of all other randomness"
     )
@@ -205,21 +207,20 @@ def _add_device(command: argparse._ActionsContainer) -> None:
     command.add_argument("--device", help="cuda, mps or cpu; by default the best at hand")
 
 
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    msg = f"must be an integer of at least 1, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)
+
+
 def _count_or_all(text: str) -> int | None:
-    return None if text == "all" else _positive(text)
+    return None if text == "all" else _count(text)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def _row_list(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
-
-
-# argparse names these in its message about a value of the wrong form.
-_count_or_all.__name__ = "number of tokens"
-_row_list.__name__ = "list of rows"
+def _rows(text: str) -> list[int]:
+    numbers = text.split(",")
+    if all(number.isdecimal() for number in numbers):
+        return [int(number) for number in numbers]
+    msg = f"must be integers separated by commas, like 0,5, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)

@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_.code if isinstance(exit_.code, int) else 2
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        warnings.simplefilter("default", UserWarning)
         try:
             _COMMANDS[arguments.command](arguments)
             sys.stdout.flush()

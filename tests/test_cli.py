@@ -1,0 +1,239 @@
+"""The command line, as its users meet it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import tokenloom as tl
+from tokenloom.cli import main
+
+BOOK = "The Time Traveller (for so it will be convenient to speak of him)\n" * 30
+SMALL = [
+    "--batch-size",
+    "4",
+    "--seq-len",
+    "10",
+    "--hidden",
+    "16",
+    "--epochs",
+    "3",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    """Return the path of a small text file."""
+    path = tmp_path / "book.txt"
+    path.write_text(BOOK, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def run(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Return the folder of a small run."""
+    folder = tmp_path / "run"
+    assert main(["train", book, *SMALL, "--run", str(folder)]) == 0
+    capsys.readouterr()
+    return folder
+
+
+def test_train_prints_what_came_of_it(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results go to stdout, messages to stderr."""
+    code = main(["train", book, *SMALL, "--run", str(tmp_path / "run"), "--prompt", "time"])
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    beginnings = ["perplexity ", "held-out perplexity ", "", "generated: time", "plot: ", "run: "]
+    assert code == 0
+    assert [True] * 6 == [a.startswith(b) for a, b in zip(lines, beginnings, strict=True)]
+    assert "tokens per second on cpu" in lines[2]
+    assert shown.err.startswith("tokenloom: training on ")
+
+
+@pytest.mark.parametrize("model", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("order", ["sequential", "random"])
+def test_every_model_trains_in_every_order(
+    model: str, order: str, book: str, tmp_path: Path
+) -> None:
+    """The settings tell what was chosen."""
+    folder = tmp_path / "run"
+    choice = ["--model", model, "--order", order, "--layers", "2", "--tokenizer", "byte"]
+    assert main(["train", book, *SMALL, *choice, "--run", str(folder)]) == 0
+    settings = json.loads((folder / "settings.json").read_text())
+    chosen = settings["order"], settings["model"]["rnn"].lower(), settings["model"]["num_layers"]
+    assert (order, model, 2) == chosen
+
+
+def test_two_directions_warn_in_one_line(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The training completes, and its user is told that the model sees the future."""
+    folder = str(tmp_path / "run")
+    assert main(["train", book, *SMALL, "--bidirectional", "--run", folder]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("tokenloom: warning: a model with two directions sees the future")
+
+
+def test_training_is_seeded(book: str, tmp_path: Path) -> None:
+    """The same seed gives the same weights, another seed others."""
+    weights = []
+    for number, seed in enumerate(("1", "1", "2")):
+        folder = tmp_path / f"run-{number}"
+        assert main(["train", book, *SMALL, "--seed", seed, "--run", str(folder)]) == 0
+        weights.append(tl.Run.open(folder).load_model().linear.weight)
+    assert [True, False] == [torch.equal(weights[0], other) for other in weights[1:]]
+
+
+def test_a_run_is_named_after_its_corpus_by_default(
+    book: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in the folder runs, with the time in its name."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", book, *SMALL]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("book-2")
+
+
+def test_generate_goes_on_from_the_prompt(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So many characters are written after it."""
+    assert main(["generate", str(run), "--prompt", "Time ", "--num-tokens", "7"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Time ")
+    assert len(text) == len("Time ") + 7 + len("\n")
+
+
+def test_generate_draws_by_seed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same seed writes the same text."""
+    texts = []
+    for seed in ("1", "1", "2"):
+        options = ["--temperature", "2", "--top-k", "9", "--seed", seed]
+        assert main(["generate", str(run), "--prompt", "time", *options]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_datasets_lists_names(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table with size and place of each."""
+    monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path))
+    assert main(["datasets"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert ["NAME", "BYTES", "WHERE", "LICENCE", "WHAT"] == header.split()
+    assert ["python_docs", "time_machine"] == [row.split()[0] for row in rows]
+    assert "178,979  to download  public domain" in rows[1]
+
+
+def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Inputs, and targets moved on by one."""
+    options = ["--batch-size", "4", "--seq-len", "10", "--order", "random", "--epoch", "3"]
+    assert main(["show", book, *options, "--batch", "7", "--rows", "0,2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "random order, epoch 3, batch 7 of " in lines[0]
+    assert ["row 0", "row 2"] == [line.split(":")[0] for line in lines[1::3]]
+    inputs, targets = (line.split("'")[1] for line in lines[2:4])
+    assert inputs[1:] == targets[:-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "no-such-book.txt"], "a corpus must be one of python_docs, time_machine or"),
+        (["train", "--held-out", "1.5"], "the held-out fraction must be in [0, 1), got 1.5"),
+        (["train", "--device", "abacus"], "device must be one that PyTorch can use here"),
+        (["train", "--workers", "-1"], "num_workers must be an integer of at least 0, got -1"),
+        (["train", "--lr", "0"], "lr must be in (0, inf), got 0.0"),
+        (["train", "--seed", "-1"], "seed must be in [0, "),
+        (["show", "python_docs", "--batch", "99999999"], "batch must be in [0, "),
+        (["generate", "nowhere", "--prompt", "a"], "expected the folder of a run"),
+    ],
+)
+def test_an_error_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, nothing on stdout, no traceback."""
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    last = shown.err.splitlines()[-1]
+    assert last.startswith("tokenloom: error: ")
+    assert message in last
+    assert "Traceback" not in shown.err
+
+
+def test_a_binary_file_is_refused_with_the_offset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says which byte, and what to do."""
+    path = tmp_path / "book.bin"
+    path.write_bytes(b"abc\xff")
+    assert main(["train", str(path)]) == 1
+    assert "got byte 0xff at offset 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["weave"], "invalid choice: 'weave'"),
+        (["generate", "x"], "the following arguments are required: --prompt"),
+        (["train", "--hidden", "0"], "--hidden: must be an integer of at least 1, got '0'"),
+        (["train", "--batch-size", "many"], "at least 1, got 'many'"),
+        (["train", "--max-tokens=-5"], "at least 1, got '-5'"),
+        (["show", "x", "--rows", "1-3"], "separated by commas, like 0,5, got '1-3'"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usage, and what is wrong with it, are shown on stderr."""
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert "usage: tokenloom" in shown
+    assert message in shown
+
+
+def test_help_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:
+    """And goes to stdout."""
+    assert main(["--help"]) == 0
+    assert "tokenloom COMMAND --help" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_usable_checkpoint(book: str, tmp_path: Path) -> None:
+    """A real SIGINT ends the process with exit code 1 and a run that generates."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "tokenloom", "train", book, *SMALL, "--run", str(folder)]
+    command[command.index("3")] = "1000000"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        while not (folder / "metrics.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, messages = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"stopped by Ctrl-C; a usable checkpoint is in {folder}" in messages
+    assert "Traceback" not in messages
+    assert (folder / "perplexity.png").exists()
+    assert main(["generate", str(folder), "--prompt", "time"]) == 0
+
+
+def test_a_reader_that_leaves_is_no_error(book: str) -> None:
+    """Piping into head prints no traceback."""
+    command = f"{sys.executable} -m tokenloom show {book} --batch-size 4 --rows 0,1,2,3 | true"
+    result = subprocess.run(  # noqa: S602  a pipe is the point
+        command, shell=True, check=False, capture_output=True, text=True
+    )
+    assert (0, "") == (result.returncode, result.stderr)

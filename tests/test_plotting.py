@@ -1,0 +1,94 @@
+"""Pictures."""
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tokenloom.plans import Plan
+from tokenloom.plotting import plot_perplexity, plot_plans, save_figure
+
+METRICS = [
+    tl.EpochMetrics(epoch=0, step=8, perplexity=20.0, tokens_per_second=1.0),
+    tl.EpochMetrics(
+        epoch=1, step=16, perplexity=10.0, tokens_per_second=1.0, held_out_perplexity=12.0
+    ),
+]
+
+
+def lines_of(figure: Any) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the curves of a figure by their labels."""
+    (axes,) = figure.axes
+    return {
+        line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines
+    }
+
+
+def test_perplexity_is_drawn_over_epochs() -> None:
+    """Epochs count from 1; what was not measured leaves a gap."""
+    curves = lines_of(plot_perplexity(METRICS))
+    assert ([1, 2], [20.0, 10.0]) == curves["training"]
+    assert math.isnan(curves["held out"][1][0])
+    assert curves["held out"][1][1] == 12.0
+
+
+def test_without_held_out_text_there_is_one_curve() -> None:
+    """No empty entry stands in the legend."""
+    assert ["training"] == list(lines_of(plot_perplexity(METRICS[:1])))
+
+
+@pytest.mark.parametrize("tail", ["drop", "pad"])
+def test_a_plan_is_drawn_window_by_window(tail: Any) -> None:
+    """Each bar stands in its batch's row and spans its inputs."""
+    plan = Plan(kind="random", num_tokens=100, seq_len=7, batch_size=3, tail=tail)
+    figure: Any = plot_plans([plan])
+    (axes,) = figure.axes
+    bars = {(round(b.get_y() + 0.4), b.get_x(), b.get_width()) for b in axes.patches}
+    starts = plan.starts(range(plan.num_batches))
+    lengths = plan.lengths(starts)
+    expected = {
+        (row, starts[row, column], lengths[row, column])
+        for row in range(plan.num_batches)
+        for column in range(3)
+    }
+    assert expected == bars
+
+
+def test_plans_stand_side_by_side() -> None:
+    """Each has a panel with its name."""
+    plans = [
+        Plan(kind=kind, num_tokens=100, seq_len=7, batch_size=3)
+        for kind in ("random", "sequential")
+    ]
+    titles = [axes.get_title() for axes in plot_plans(plans).axes]
+    assert ["random, epoch 0", "sequential, epoch 0"] == titles
+
+
+def test_figures_are_saved_twice(tmp_path: Path) -> None:
+    """As pixels and as curves."""
+    paths = save_figure(plot_perplexity(METRICS), tmp_path / "perplexity")
+    assert ["perplexity.png", "perplexity.svg"] == [path.name for path in paths]
+    assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_a_plan_that_cannot_be_seen_is_refused() -> None:
+    """A million bars are a grey square."""
+    plan = Plan(kind="random", num_tokens=10**7, seq_len=7, batch_size=3)
+    with pytest.raises(tl.ArgumentError, match="at most 20,000 windows"):
+        plot_plans([plan])
+
+
+def test_no_metrics_are_refused() -> None:
+    """There is nothing to draw."""
+    with pytest.raises(tl.ArgumentError, match="at least one epoch, got none"):
+        plot_perplexity([])
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to install."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(tl.UsageError, match=r"pip install 'tokenloom\[plot\]'"):
+        plot_perplexity(METRICS)
