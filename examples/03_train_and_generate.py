@@ -1,4 +1,4 @@
-"""Train a tiny model on two verses of William Blake, and let it write them down."""
+"""Train a tiny model on a verse of William Blake, and let it write it down."""
 
 import torch
 
@@ -9,10 +9,6 @@ Tyger Tyger, burning bright,
 In the forests of the night;
 What immortal hand or eye,
 Could frame thy fearful symmetry?
-In what distant deeps or skies,
-Burnt the fire of thine eyes?
-On what wings dare he aspire?
-What the hand, dare seize the fire?
 """
 
 
@@ -27,14 +23,14 @@ def main() -> None:
     size = corpus.vocab_size or 0
     model = tl.RNNModel(torch.nn.GRU(size, 64), vocab_size=size)
 
-    loader = tl.Loader(windows, num_epochs=48)
+    loader = tl.Loader(windows, num_epochs=60)
     history = tl.train(model, loader, lr=1.5, device="cpu", progress=False)
     for entry in history[:: len(history) // 4]:
         print(f"epoch {entry.epoch:2d}: perplexity {entry.perplexity:6.2f}")
     print(f"   last  : perplexity {history[-1].perplexity:6.2f}\n")
 
     if corpus.tokenizer is not None:
-        print(tl.generate(model, corpus.tokenizer, "Tyger", num_tokens=120))
+        print(tl.generate(model, corpus.tokenizer, "Tyger", num_tokens=108))
 
 
 if __name__ == "__main__":
