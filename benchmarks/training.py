@@ -92,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     corpus = tl.load(arguments.text, max_tokens=10_000)
-    vocab_size = corpus.vocab_size or 0
+    vocab_size = corpus.vocab_size
     torch.manual_seed(arguments.seed)
     theirs = TextbookModel(vocab_size)
     ours = tl.RNNModel(nn.RNN(vocab_size, NUM_HIDDENS), vocab_size)

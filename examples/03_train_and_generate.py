@@ -20,7 +20,7 @@ def main() -> None:
 
     corpus = tl.Corpus.from_text(TEXT, tokenizer="char", normalize=False)
     windows = tl.SequentialWindows(corpus, batch_size=2, seq_len=16, seed=0)
-    size = corpus.vocab_size or 0
+    size = corpus.vocab_size
     model = tl.RNNModel(torch.nn.GRU(size, 64), vocab_size=size)
 
     loader = tl.Loader(windows, num_epochs=60)

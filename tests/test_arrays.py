@@ -149,6 +149,14 @@ def test_largest_id_is_allowed() -> None:
     assert expected == as_ids([0, 8], num_ids=9).tolist()
 
 
+def test_position_counts_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However an array is cut for checking, positions are those of the whole."""
+    monkeypatch.setattr(arrays, "_CHUNK", 2)
+
+    with pytest.raises(CorpusError, match="got -1 at position 5$"):
+        as_ids(np.array([0, 1, 2, 3, 4, -1, -1]))
+
+
 @given(st.lists(st.integers(-2, 9), min_size=1), st.integers(1, 4))
 def test_range_is_checked_in_every_chunk(ids: list[int], chunk: int) -> None:
     """However an array is cut for checking, one bad id anywhere is found."""

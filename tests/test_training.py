@@ -15,7 +15,7 @@ import tokenloom as tl
 from tokenloom.model import State, detach
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
-VOCAB_SIZE = CORPUS.vocab_size or 0
+VOCAB_SIZE = CORPUS.vocab_size
 FILES = {
     "settings.json",
     "vocab.json",

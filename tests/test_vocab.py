@@ -297,8 +297,8 @@ def test_has_only_characters(tokens: list[str], reserved: list[str], *, expected
 
 def test_hash_is_pinned() -> None:
     """The hash is the same in every release."""
-    expected = "sha256:a2399266cb675d539d20ea346a1ec77a3277ca9c7738acf33199923541a40426"
-    assert expected == Vocab(["é", "b", "b"]).hash
+    expected = "sha256:ea73e47b4148205272efeb1f4ff491b96fea31dbc04afe63ad9cee2c3e2138a9"
+    assert expected == Vocab(["b", "é", "é"]).hash
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])

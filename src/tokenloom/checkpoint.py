@@ -66,7 +66,7 @@ def save_checkpoint(
     path : path
     model : RNNModel
     epoch : int
-        Epochs that were begun.
+        The epoch, from 0, of the last batch that the model was trained on.
     step : int
         Batches that the model was trained on.
     """

@@ -159,16 +159,14 @@ def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
         "lstm": torch.nn.LSTM,
         "rnn": torch.nn.RNN,
     }
-    # The names that the command line offers always come with a size.
-    vocab_size = corpus.vocab_size or 0
     torch.manual_seed(arguments.seed)
     layer = kinds[arguments.model](
-        vocab_size,
+        corpus.vocab_size,
         arguments.hidden,
         num_layers=arguments.layers,
         bidirectional=arguments.bidirectional,
     )
-    return RNNModel(layer, vocab_size)
+    return RNNModel(layer, corpus.vocab_size)
 
 
 def _report(

@@ -117,7 +117,8 @@ class Corpus:
         vocab : Vocab, optional
             Characters, or words, of the ids.
         vocab_size : int, optional
-            Ids are in [0, vocab_size); the length of ``vocab`` by default.
+            Ids are in [0, vocab_size). By default the length of ``vocab``, else
+            the largest id and one; of a memory map, unknown.
         name : str
             Where the tokens came from, for messages.
 
@@ -140,6 +141,8 @@ class Corpus:
         if not len(ids):
             msg = f"{name} must hold at least one token, got none"
             raise CorpusError(msg)
+        if num_ids is None and not isinstance(ids, np.memmap):
+            num_ids = int(ids.max()) + 1
         tokenizer = None if vocab is None else tokenizer_for(vocab)
         return Corpus(ids, tokenizer=tokenizer, vocab_size=num_ids, name=name)
 
@@ -150,8 +153,20 @@ class Corpus:
         return vocab if isinstance(vocab, Vocab) else None
 
     @property
-    def vocab_size(self) -> int | None:
-        """Ids are in [0, vocab_size); None where nobody said."""
+    def vocab_size(self) -> int:
+        """Number of different ids: each is in [0, vocab_size).
+
+        Raises
+        ------
+        CorpusError
+            Nobody said how many ids a memory map has; looking would read it all.
+        """
+        if self._vocab_size is None:
+            msg = (
+                f"the vocabulary size of {self.name}, a memory map, is not known: "
+                "pass vocab_size=... to Corpus.from_tokens"
+            )
+            raise CorpusError(msg)
         return self._vocab_size
 
     @functools.cached_property
@@ -166,7 +181,7 @@ class Corpus:
         return len(self.tokens)
 
     def __repr__(self) -> str:
-        vocab_size = "?" if self.vocab_size is None else f"{self.vocab_size:,}"
+        vocab_size = "?" if self._vocab_size is None else f"{self._vocab_size:,}"
         return f"Corpus({self.name!r}, {len(self):,} tokens, vocab_size={vocab_size})"
 
     def section(self, start: int, stop: int) -> "Corpus":
@@ -188,7 +203,7 @@ class Corpus:
         return Corpus(
             self.tokens[start:stop],
             tokenizer=self.tokenizer,
-            vocab_size=self.vocab_size,
+            vocab_size=self._vocab_size,
             name=self.name,
         )
 

@@ -231,7 +231,7 @@ def _check(model: RNNModel, loader: Loader, *, lr: float, max_grad_norm: float) 
             msg = f"{name} must be in (0, inf), got {value}"
             raise ArgumentError(msg)
     vocab_size = loader.windows.corpus.vocab_size
-    if vocab_size is not None and model.vocab_size < vocab_size:
+    if model.vocab_size < vocab_size:
         msg = f"model.vocab_size must be at least the corpus's {vocab_size}, got {model.vocab_size}"
         raise ArgumentError(msg)
     if model.num_directions > 1:
