@@ -1,5 +1,6 @@
 """What there is to run: ``nox -s NAME``, or ``nox`` for all that CI runs."""
 
+import sys
 from pathlib import Path
 
 import nox
@@ -10,29 +11,39 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "typecheck", "docs", "examples", "build"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-# PyTorch is large: the sessions that need it share one environment.
-SHARED = ".nox/shared"
 HERE = Path(__file__).parent
+# PyTorch is large: the sessions that need it work in the environment of one.
+PROGRAMS = HERE / ".nox" / "shared" / ("Scripts" if sys.platform == "win32" else "bin")
 
 
-def install(session: nox.Session, *groups: str) -> None:
-    """Install the package as it is here, with what the dependency groups list."""
-    needed = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
-    session.install("-c", "constraints.txt", "-e", ".[plot]", *needed)
+def run_shared(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the shared environment."""
+    session.run(str(PROGRAMS / program), *arguments, external=True)
 
 
-@nox.session(venv_location=SHARED)
+def install_shared(session: nox.Session, group: str) -> None:
+    """Add a dependency group to the shared environment."""
+    needed = nox.project.dependency_groups(PYPROJECT, group)
+    run_shared(session, "python", "-m", "pip", "install", "-q", "-c", "constraints.txt", *needed)
+
+
+@nox.session(default=False)
+def shared(session: nox.Session) -> None:
+    """Install the package as it is here; other sessions work in this environment."""
+    session.install("-c", "constraints.txt", "-e", ".[plot]")
+
+
+@nox.session(venv_backend="none", requires=["shared"])
 def demo(session: nox.Session) -> None:
     """Train the textbook's model on the text that this Python carries: about a minute."""
-    install(session)
-    session.run("tokenloom", "train", *session.posargs)
+    run_shared(session, "tokenloom", "train", *session.posargs)
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none", requires=["shared"])
 def tests(session: nox.Session) -> None:
     """Run the tests and the doctests."""
-    install(session, "test")
-    session.run("pytest", *session.posargs)
+    install_shared(session, "test")
+    run_shared(session, "pytest", *session.posargs)
 
 
 @nox.session
@@ -43,27 +54,27 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none", requires=["shared"])
 def typecheck(session: nox.Session) -> None:
     """Check the types with mypy, strictly."""
-    install(session, "types")
-    session.run("mypy")
+    install_shared(session, "types")
+    run_shared(session, "mypy")
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none", requires=["shared"])
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings are errors, and run its Python blocks."""
-    install(session, "docs")
-    session.run("sphinx-build", "-n", "-T", "-W", "--keep-going", "docs", "docs/_build/html")
-    session.run("pytest", "docs", "README.md", *session.posargs)
+    install_shared(session, "docs")
+    strictly = ("-n", "-T", "-W", "--keep-going")
+    run_shared(session, "sphinx-build", *strictly, "docs", "docs/_build/html")
+    run_shared(session, "pytest", "docs", "README.md", *session.posargs)
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none", requires=["shared"])
 def examples(session: nox.Session) -> None:
     """Run every example."""
-    install(session)
     for script in sorted(HERE.glob("examples/*.py")):
-        session.run("python", str(script.relative_to(HERE)))
+        run_shared(session, "python", str(script.relative_to(HERE)))
 
 
 @nox.session
@@ -80,10 +91,11 @@ def build(session: nox.Session) -> None:
     session.run("tokenloom", "datasets")
 
 
-@nox.session
+@nox.session(default=False)
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject admits, but for torch."""
-    install(session, "test")
+    session.install("-c", "constraints.txt", "-e", ".[plot]")
+    session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
     oldest = [
         requirement.replace(">=", "==")
         for requirement in PYPROJECT["project"]["dependencies"]
@@ -93,8 +105,7 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session(venv_location=SHARED)
+@nox.session(venv_backend="none", requires=["shared"])
 def benchmarks(session: nox.Session) -> None:
     """Time training next to the textbook's loop: about two minutes."""
-    install(session)
-    session.run("python", "benchmarks/training.py", *session.posargs)
+    run_shared(session, "python", "benchmarks/training.py", *session.posargs)

@@ -153,7 +153,7 @@ def test_position_counts_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> 
     """However an array is cut for checking, positions are those of the whole."""
     monkeypatch.setattr(arrays, "_CHUNK", 2)
 
-    with pytest.raises(CorpusError, match="got -1 at position 5$"):
+    with pytest.raises(CorpusError, match=r"got -1 at position 5$"):
         as_ids(np.array([0, 1, 2, 3, 4, -1, -1]))
 
 
