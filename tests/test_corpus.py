@@ -245,15 +245,34 @@ def test_from_tokens_with_two_sizes() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, None),
+        ({}, 2),
         ({"vocab_size": 9}, 9),
         ({"vocab": Vocab(["a", "b"])}, 3),
         ({"vocab": Vocab(["a", "b"]), "vocab_size": 3}, 3),
     ],
 )
-def test_vocab_size_of_tokens(options: Any, expected: int | None) -> None:
-    """The size is the one given, else the vocabulary's, else not known."""
-    assert expected == Corpus.from_tokens([1], **options).vocab_size
+def test_vocab_size_of_tokens(options: Any, expected: int) -> None:
+    """The size is the one given, else the vocabulary's, else one more than the largest id."""
+    assert expected == Corpus.from_tokens([1, 0], **options).vocab_size
+
+
+def test_vocab_size_of_a_memory_map(mapped: npt.NDArray[Any]) -> None:
+    """The size of a memory map is what the caller says."""
+    assert NUM_MAPPED == Corpus.from_tokens(mapped, vocab_size=NUM_MAPPED).vocab_size
+
+
+@pytest.mark.parametrize("num_copies", [0, 1])
+def test_unknown_vocab_size_of_a_memory_map(mapped: npt.NDArray[Any], num_copies: int) -> None:
+    """A memory map is not read through for its largest id, here or in a worker."""
+    corpus = Corpus.from_tokens(mapped, name="mine").section(5, 9)
+    for _ in range(num_copies):
+        corpus = _copy(corpus)
+
+    with pytest.raises(
+        CorpusError,
+        match=r"^the vocabulary size of mine, a memory map, .*pass vocab_size=\.\.\. to Corpus",
+    ):
+        _ = corpus.vocab_size
 
 
 @pytest.mark.parametrize(
@@ -413,10 +432,10 @@ def test_repr_of_a_text() -> None:
     assert expected == repr(Corpus.from_text("a" * 1000, name="alphabet"))
 
 
-def test_repr_of_tokens() -> None:
+def test_repr_of_a_memory_map(mapped: npt.NDArray[Any]) -> None:
     """People see where the number of ids is not known."""
-    expected = "Corpus('tokens', 3 tokens, vocab_size=?)"
-    assert expected == repr(Corpus.from_tokens([1, 2, 3]))
+    expected = "Corpus('tokens', 100,000 tokens, vocab_size=?)"
+    assert expected == repr(Corpus.from_tokens(mapped))
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])

@@ -248,11 +248,8 @@ class Plan:
             lane_len, num_longer = divmod(self.num_tokens - 1, self.batch_size)
             starts = column * lane_len + np.minimum(column, num_longer)
             return starts, starts + lane_len + (column < num_longer)
-        # Lanes are spread over the corpus, and the gap behind each is shorter
-        # than seq_len: over the epochs the phases reach every token but, at
-        # most, the last batch_size + seq_len.
-        stride = (self.num_tokens - self.num_phases) // self.batch_size
-        starts = column * stride + self.phase
+        # The textbook's lanes: what the phase leaves, cut into equal parts.
+        starts = self.phase + column * ((self.num_tokens - 1 - self.phase) // self.batch_size)
         return starts, starts + self.num_batches * self.seq_len
 
 
