@@ -89,7 +89,9 @@ def main() -> None:
     parser.add_argument("text", nargs="?", default="time_machine")
     parser.add_argument("--epochs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
 
     corpus = tl.load(arguments.text, max_tokens=10_000)
     vocab_size = corpus.vocab_size

@@ -11,7 +11,7 @@ OPTIONS = {
     "train": (
         "corpus --tokenizer --raw --encoding --order --batch-size --seq-len --seed --max-tokens "
         "--held-out --model --hidden --layers --bidirectional --epochs --lr --max-grad-norm "
-        "--workers --device --run --prompt --quiet"
+        "--workers --device --threads --run --prompt --quiet"
     ),
     "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
     "show": (

@@ -1,6 +1,7 @@
 """Arrays of ids: their type, their range, their windows, their way to workers."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom import CorpusError, arrays
-from tokenloom.arrays import Ids, as_ids, gather, narrow_dtype, pack
+from tokenloom.arrays import Ids, as_ids, gather, is_memory_map, narrow_dtype, pack
 
 
 def _copy_over(tokens: Ids) -> Ids:
@@ -85,6 +86,23 @@ def test_memory_map_is_not_copied(tmp_path: Path) -> None:
     tokens = _mapped(tmp_path, dtype="<i8")
 
     assert tokens is as_ids(tokens, num_ids=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda tokens: tokens, True),
+        (lambda tokens: tokens[5:9], True),
+        (lambda tokens: tokens[::2], True),
+        (lambda tokens: tokens.copy(), False),
+        (lambda tokens: tokens.astype(np.int64), False),
+        (lambda tokens: tokens + 1, False),
+        (np.array, False),
+    ],
+)
+def test_is_memory_map(tmp_path: Path, change: Callable[[Ids], Ids], *, expected: bool) -> None:
+    """Views of a memory map are one, copies are not."""
+    assert expected == is_memory_map(change(_mapped(tmp_path)))
 
 
 def test_copy_of_a_memory_map_is_checked(tmp_path: Path) -> None:

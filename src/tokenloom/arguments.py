@@ -107,6 +107,13 @@ def _add_train(commands: Any) -> None:
         "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
     )
     _add_device(training)
+    training.add_argument(
+        "--threads",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
+    )
     output = command.add_argument_group("output")
     output.add_argument(
         "--run", metavar="DIR", help="new folder for the results, by default runs/CORPUS-TIME"

@@ -41,7 +41,11 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
     CorpusError
         The values are not one-dimensional, no integers, or out of range.
     """
-    array = np.asanyarray(values)
+    try:
+        array = np.asanyarray(values)
+    except ValueError as error:
+        msg = f"token ids must be a one-dimensional array of integers: {error}"
+        raise CorpusError(msg) from error
     if array.size == 0 and array.ndim == 1 and not isinstance(values, np.ndarray):
         array = array.astype(np.uint8)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -50,12 +54,17 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
             f"got {array.dtype} of shape {array.shape}"
         )
         raise CorpusError(msg)
-    if isinstance(array, np.memmap):
+    if is_memory_map(array):
         return array
     largest = _check_range(array, num_ids)
     if array.dtype.kind == "i":
         return array.astype(narrow_dtype(largest + 1))
     return array
+
+
+def is_memory_map(array: npt.NDArray[Any]) -> bool:
+    """Return whether an array lies in a file; a copy of such an array does not."""
+    return isinstance(array, np.memmap) and array.filename is not None
 
 
 def gather(tokens: Ids, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
@@ -94,9 +103,14 @@ def pack(tokens: Ids) -> tuple[Callable[..., Ids], tuple[Any, ...]]:
     A memory map is packed as the name and range of its file, so that a worker
     process opens the file for itself; any other array is packed as it is.
     """
-    root = _memory_map_root(tokens)
-    if root is None or root.filename is None:
+    if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
         return np.asarray, (np.asarray(tokens),)
+    if not tokens.flags.c_contiguous:
+        # Every second token, say: no range of the file.
+        return np.asarray, (np.ascontiguousarray(tokens),)
+    root: np.memmap[Any, Any] = tokens
+    while isinstance(root.base, np.memmap):
+        root = root.base
     here = tokens.__array_interface__["data"][0]
     there = root.__array_interface__["data"][0]
     offset = root.offset + here - there
@@ -105,16 +119,6 @@ def pack(tokens: Ids) -> tuple[Callable[..., Ids], tuple[Any, ...]]:
 
 def _open_map(filename: str, dtype: str, offset: int, length: int) -> Ids:
     return np.memmap(filename, dtype=dtype, mode="r", offset=offset, shape=(length,))
-
-
-def _memory_map_root(tokens: Ids) -> np.memmap[Any, Any] | None:
-    """Return the memory map that ``tokens`` is a contiguous part of, if it is one."""
-    if not isinstance(tokens, np.memmap) or not tokens.flags.c_contiguous:
-        return None
-    root: np.memmap[Any, Any] = tokens
-    while isinstance(root.base, np.memmap):
-        root = root.base
-    return root
 
 
 def _check_range(array: Ids, num_ids: int | None) -> int:

@@ -58,9 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    import torch
+
     from tokenloom.loader import Loader
     from tokenloom.training import train
 
+    # A fixed number, since sums in another order round in another way: what is
+    # trained does not depend on the number of cores.
+    torch.set_num_threads(arguments.threads)
     corpus = _load(arguments)
     train_corpus, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
     windows = _windows(arguments, train_corpus)

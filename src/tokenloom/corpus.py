@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.arrays import Ids, as_ids, pack
+from tokenloom.arrays import Ids, as_ids, is_memory_map, pack
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import hash_tokens
 from tokenloom.tokenizers import ByteTokenizer, Tokenizer, tokenize, tokenizer_for
@@ -79,7 +79,7 @@ class Corpus:
 
         >>> corpus = Corpus.from_text("Time flies")
         >>> corpus.tokens.tolist(), corpus.vocab.to_tokens([1, 2])
-        ([5, 1, 6, 2, 3, 7, 4, 1, 2, 8], ['i', 'e'])
+        ([3, 1, 4, 2, 5, 6, 7, 1, 2, 8], ['i', 'e'])
         """
         if isinstance(text, bytes) and tokenizer == "byte":
             learned: tuple[Ids, Tokenizer] = np.frombuffer(text, np.uint8), ByteTokenizer()
@@ -141,7 +141,7 @@ class Corpus:
         if not len(ids):
             msg = f"{name} must hold at least one token, got none"
             raise CorpusError(msg)
-        if num_ids is None and not isinstance(ids, np.memmap):
+        if num_ids is None and not is_memory_map(ids):
             num_ids = int(ids.max()) + 1
         tokenizer = None if vocab is None else tokenizer_for(vocab)
         return Corpus(ids, tokenizer=tokenizer, vocab_size=num_ids, name=name)
@@ -219,7 +219,7 @@ class Corpus:
         >>> len(train), valid.tokens.tolist()
         (8, [8, 9])
         """
-        stop = int(len(self) * fraction)
+        stop = int(len(self) * fraction) if 0 < fraction < 1 else 0
         if not 0 < stop < len(self):
             msg = (
                 f"fraction must leave tokens on both sides of {len(self):,} tokens, got {fraction}"

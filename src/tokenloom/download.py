@@ -51,6 +51,9 @@ def download(
     DownloadError
         No address answered with the file, or it cannot be written.
     """
+    if not urls:
+        msg = f"cannot download {Path(path).name!r}: no address is known"
+        raise DownloadError(msg)
     failures: list[DownloadError | ChecksumError] = []
     for url in urls:
         try:

@@ -53,7 +53,7 @@ def hash_tokens(tokens: npt.NDArray[np.integer[Any]]) -> str:
         An array in memory or a memory map.
 
     >>> hash_tokens(np.arange(5, dtype=np.uint8))[:14]
-    'sha256:1c97f5b'
+    'sha256:ea712c9'
     """
     little_endian = tokens.dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little_endian.str}:{len(tokens)}:".encode("ascii"))

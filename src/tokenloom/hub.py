@@ -170,9 +170,14 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
 
     Raises
     ------
+    ArgumentError
+        Python carries the text; there is no file to fetch.
     ChecksumError, DownloadError
         The text could not be fetched.
     """
+    if entry.read is not None:
+        msg = f"{entry.name!r} comes with Python and is no file: use load or read"
+        raise ArgumentError(msg)
     path = cache_folder() / entry.filename
     if locate(entry) == "cached" and hash_file(path) == entry.sha256:
         return path
@@ -212,7 +217,7 @@ def cache_folder() -> Path:
         case "darwin":
             base = home / "Library" / "Caches"
         case "win32":
-            base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+            base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
         case _:
             base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
     return base / "tokenloom"

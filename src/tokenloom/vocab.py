@@ -66,6 +66,10 @@ class Vocab:
         unknown_token: str = "<unk>",  # noqa: S107  no password, a token of text
     ) -> None:
         counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
+        wrong = [token for token in counts if not isinstance(token, str)]
+        if wrong:
+            msg = f"a token must be a str, got {wrong[0]!r}"
+            raise ArgumentError(msg)
         # sorted() is stable and a Counter keeps the order of insertion, so
         # ties stay in order of first appearance.
         falling = sorted(counts.items(), key=lambda item: item[1], reverse=True)
@@ -206,12 +210,12 @@ class Vocab:
             value = json.loads(Path(path).read_text(encoding="utf-8"))
             kind = value["format"], value["version"]
             vocab = cls(
-                {str(token): int(count) for token, count in value["frequencies"]},
+                {token: int(count) for token, count in value["frequencies"]},
                 min_freq=int(value["min_freq"]),
                 reserved_tokens=value["reserved_tokens"],
                 unknown_token=str(value["unknown_token"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise CorpusError(_wrong_file(path)) from error
         if kind != (_FORMAT, _FORMAT_VERSION):
             raise CorpusError(_wrong_file(path))

@@ -199,7 +199,7 @@ class SequentialWindows(_Windows):
     >>> corpus = Corpus.from_text("the time machine " * 9)
     >>> first, second, *_ = SequentialWindows(corpus, batch_size=2, seq_len=8)
     >>> corpus.decode(first.inputs[0]) + corpus.decode(second.inputs[0])
-    'ime machine the '
+    'me machine the t'
     """
 
     _kind = "sequential"
