@@ -559,3 +559,11 @@ def test_decode_in_an_unknown_encoding(encoding: str) -> None:
 def test_tokenizer_of_a_text(text: str | bytes, tokenizer: str, expected: type) -> None:
     """The corpus has the tokenizer that encodes more text like it."""
     assert expected is type(Corpus.from_text(text, tokenizer=tokenizer).tokenizer)
+
+
+@pytest.mark.parametrize("fraction", [0.9, 0.5, 0.1])
+def test_hold_out_loses_nothing(fraction: float) -> None:
+    """Without a limit the two parts are the whole."""
+    parts = Corpus.from_tokens(range(100)).hold_out(fraction)
+    expected = [100 - round(100 * fraction), round(100 * fraction)]
+    assert expected == [len(part) for part in parts if part is not None]

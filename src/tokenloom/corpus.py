@@ -96,6 +96,9 @@ class Corpus:
         if not len(tokens):
             msg = f"{name} must hold at least one token, got none: {_why_empty(text, made)}"
             raise CorpusError(msg)
+        if max_tokens is not None and max_tokens < 1:
+            msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
+            raise ArgumentError(msg)
         corpus = Corpus(tokens, tokenizer=made, vocab_size=made.vocab_size, name=name)
         return corpus if max_tokens is None else corpus.section(0, max_tokens)
 
@@ -118,7 +121,7 @@ class Corpus:
             Characters, or words, of the ids.
         vocab_size : int, optional
             Ids are in [0, vocab_size). By default the length of ``vocab``, else
-            the largest id and one; of a memory map, unknown.
+            one more than the largest id; of a memory map, unknown.
         name : str
             Where the tokens came from, for messages.
 
@@ -219,7 +222,8 @@ class Corpus:
         >>> len(train), valid.tokens.tolist()
         (8, [8, 9])
         """
-        stop = int(len(self) * fraction) if 0 < fraction < 1 else 0
+        # 0.29 * 100 is a little less than 29.
+        stop = int(len(self) * fraction + 1e-9) if 0 < fraction < 1 else 0
         if not 0 < stop < len(self):
             msg = (
                 f"fraction must leave tokens on both sides of {len(self):,} tokens, got {fraction}"
@@ -256,9 +260,9 @@ class Corpus:
         if not 0 <= fraction < 1:
             msg = f"the held-out fraction must be in [0, 1), got {fraction}"
             raise ArgumentError(msg)
-        stop = int(len(self) * (1 - fraction))
-        stop = stop if max_tokens is None else min(stop, max_tokens)
-        held_out_stop = min(len(self), stop + round(stop * fraction / (1 - fraction)))
+        stop, held_out_stop = round(len(self) * (1 - fraction)), len(self)
+        if max_tokens is not None and max_tokens < stop:
+            stop, held_out_stop = max_tokens, round(max_tokens / (1 - fraction))
         train = self.section(0, stop)
         # A single token has no successor that could be predicted.
         return train, self.section(stop, held_out_stop) if held_out_stop - stop > 1 else None

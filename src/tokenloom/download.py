@@ -47,9 +47,9 @@ def download(
     Raises
     ------
     ChecksumError
-        The last address that answered gave other bytes than expected.
+        The last address gave other bytes than expected.
     DownloadError
-        No address answered with the file, or it cannot be written.
+        The last address gave no file, or the file cannot be written.
     """
     if not urls:
         msg = f"cannot download {Path(path).name!r}: no address is known"
@@ -112,8 +112,12 @@ def _describe(error: requests.RequestException) -> str:
     match error:
         case requests.HTTPError(response=requests.Response() as reply):
             return f"expected status 200, got {reply.status_code} {reply.reason}"
+        case requests.ConnectTimeout():
+            return f"no connection within {_CONNECT_SECONDS:.0f} seconds"
         case requests.Timeout():
             return f"no answer within {_READ_SECONDS:.0f} seconds"
+        case requests.exceptions.SSLError() | requests.exceptions.ProxyError():
+            return f"{type(error).__name__}: {error}"
         case requests.ConnectionError():
             return "no connection"
         case _:

@@ -183,7 +183,7 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
         return path
     if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
         msg = (
-            f"{entry.name!r} is not in the cache and TOKENLOOM_OFFLINE is set: "
+            f"{entry.name!r} is not in the cache, or not whole, and TOKENLOOM_OFFLINE is set: "
             f"put the file at {path}, or unset the variable"
         )
         raise DownloadError(msg)

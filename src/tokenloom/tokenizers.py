@@ -162,8 +162,19 @@ class ByteTokenizer:
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
 
     def decode(self, ids: list[int], /) -> str:
-        """Return the text of bytes; what is no UTF-8 becomes U+FFFD."""
-        return bytes(ids).decode("utf-8", "replace")
+        """Return the text of bytes; what is no UTF-8 becomes U+FFFD.
+
+        Raises
+        ------
+        CorpusError
+            An id is outside [0, 256).
+        """
+        return (
+            as_ids(ids, num_ids=self.vocab_size)
+            .astype(np.uint8)
+            .tobytes()
+            .decode("utf-8", "replace")
+        )
 
 
 _Learned = tuple[Ids, CharTokenizer] | tuple[Ids, WordTokenizer]
@@ -258,4 +269,6 @@ def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
 
 
 def _is_tokenizer(value: object) -> bool:
-    return all(hasattr(value, name) for name in ("vocab_size", "encode", "decode"))
+    return not isinstance(value, type) and all(
+        hasattr(value, name) for name in ("vocab_size", "encode", "decode")
+    )

@@ -66,7 +66,7 @@ class Vocab:
         unknown_token: str = "<unk>",  # noqa: S107  no password, a token of text
     ) -> None:
         counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
-        wrong = [token for token in counts if not isinstance(token, str)]
+        wrong = [token for token in (unknown_token, *counts) if not isinstance(token, str)]
         if wrong:
             msg = f"a token must be a str, got {wrong[0]!r}"
             raise ArgumentError(msg)
@@ -213,7 +213,7 @@ class Vocab:
                 {token: int(count) for token, count in value["frequencies"]},
                 min_freq=int(value["min_freq"]),
                 reserved_tokens=value["reserved_tokens"],
-                unknown_token=str(value["unknown_token"]),
+                unknown_token=value["unknown_token"],
             )
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise CorpusError(_wrong_file(path)) from error
