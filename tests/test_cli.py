@@ -53,7 +53,7 @@ def test_train_prints_what_came_of_it(
     code = main(["train", book, *SMALL, "--run", str(tmp_path / "run"), "--prompt", "time"])
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
-    beginnings = ["perplexity ", "held-out perplexity ", "", "generated: time", "plot: ", "run: "]
+    beginnings = ["perplexity ", "held-out perplexity ", "", "plot: ", "run: ", "generated: time"]
     assert code == 0
     assert [True] * 6 == [a.startswith(b) for a, b in zip(lines, beginnings, strict=True)]
     assert "tokens per second on cpu" in lines[2]
@@ -188,9 +188,12 @@ def test_a_binary_file_is_refused_with_the_offset(
         ([], "the following arguments are required: COMMAND"),
         (["weave"], "invalid choice: 'weave'"),
         (["generate", "x"], "the following arguments are required: --prompt"),
-        (["train", "--hidden", "0"], "--hidden: must be an integer of at least 1, got '0'"),
-        (["train", "--batch-size", "many"], "at least 1, got 'many'"),
-        (["train", "--max-tokens=-5"], "at least 1, got '-5'"),
+        (
+            ["train", "--hidden", "0"],
+            "--hidden: must be an integer of at least 1 and below 2**31, got '0'",
+        ),
+        (["train", "--batch-size", "many"], "below 2**31, got 'many'"),
+        (["train", "--max-tokens=-5"], "below 2**31, got '-5'"),
         (["show", "x", "--rows", "1-3"], "separated by commas, like 0,5, got '1-3'"),
     ],
 )
@@ -224,10 +227,47 @@ def test_ctrl_c_leaves_a_usable_checkpoint(book: str, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, messages = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert f"stopped by Ctrl-C; a usable checkpoint is in {folder}" in messages
+    assert f"a usable checkpoint is in {folder}" in messages
+    assert messages.count("stopped by Ctrl-C") == 1
     assert "Traceback" not in messages
     assert (folder / "perplexity.png").exists()
     assert main(["generate", str(folder), "--prompt", "time"]) == 0
+
+
+def test_a_prompt_of_no_token_is_found_before_training(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody trains for an hour to be told that."""
+    folder = tmp_path / "run"
+    assert main(["train", book, *SMALL, "--prompt", "!!!", "--run", str(folder)]) == 1
+    assert "prompt must hold at least one token, got '!!!'" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_a_launcher_does_not_halve_the_batch(
+    book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands run in one process and show whole batches."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["show", book, "--batch-size", "4", "--seq-len", "10"]) == 0
+    assert "4 rows x 10 tokens" in capsys.readouterr().out
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    """A narrow encoding of stdout is no error."""
+    path = tmp_path / "book.txt"
+    path.write_text("caf\u00e9 " * 30, encoding="utf-8")
+    command = [sys.executable, "-m", "tokenloom", "show", str(path)]
+    result = subprocess.run(
+        [*command, "--raw", "--batch-size", "2", "--seq-len", "9"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "caf\\xe9" in result.stdout
 
 
 def test_a_reader_that_leaves_is_no_error(book: str) -> None:

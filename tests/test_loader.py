@@ -78,6 +78,23 @@ def test_an_iteration_covers_its_number_of_epochs() -> None:
     assert len(loader) == len(positions)
 
 
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_workers_share_the_blocks_of_several_epochs(num_workers: int) -> None:
+    """Blocks are dealt out over the end of an epoch, and each is yielded once."""
+    expected = [rows_of(batch) for batch in make_loader(num_epochs=3)]
+    loader = make_loader(num_epochs=3, num_workers=num_workers)
+    assert expected == [rows_of(batch) for batch in loader]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+def test_start_methods_change_nothing(start_method: str) -> None:
+    """Workers that are started afresh, with blocks of their own size, yield the same."""
+    expected = [rows_of(batch) for batch in make_loader(num_epochs=2)]
+    loader = make_loader(num_epochs=2, num_workers=2, multiprocessing_context=start_method)
+    assert expected == [rows_of(batch) for batch in loader]
+
+
 def test_epochs_begin_where_the_windows_stand() -> None:
     """set_epoch before the loader is made chooses its first epoch."""
     windows = make_loader().windows
@@ -239,7 +256,10 @@ def test_a_break_stops_the_workers() -> None:
     ("options", "message"),
     [
         ({"num_workers": -1}, "num_workers must be an integer of at least 0, got -1"),
+        ({"num_workers": 1.5}, "num_workers must be an integer of at least 0, got 1.5"),
         ({"num_epochs": 0}, "num_epochs must be an integer of at least 1, got 0"),
+        ({"device": "abacus"}, "device must be one that PyTorch knows, got 'abacus'"),
+        ({"multiprocessing_context": "magic"}, "must be one of .*spawn.*, got 'magic'"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -1,7 +1,7 @@
 """Pictures."""
 
-import importlib.util
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,6 @@ def test_no_metrics_are_refused() -> None:
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(tl.UsageError, match=r"pip install 'tokenloom\[plot\]'"):
         plot_perplexity(METRICS)

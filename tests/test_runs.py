@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
     metrics = [
         tl.EpochMetrics(epoch=0, step=8, perplexity=9.5, tokens_per_second=1000.0),
         tl.EpochMetrics(
-            epoch=1, step=16, perplexity=math.inf, tokens_per_second=1.0, held_out_perplexity=3.5
+            epoch=1, step=16, perplexity=8.5, tokens_per_second=1.0, held_out_perplexity=3.5
         ),
     ]
     for entry in metrics:
@@ -52,6 +54,37 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
     keys = {"epoch", "step", "perplexity", "tokens_per_second", "held_out_perplexity"}
     assert [keys, keys] == [set(line) for line in lines]
     assert metrics == tl.Run.open(tmp_path).metrics()
+
+
+def test_a_perplexity_that_is_not_finite_stays_json(tmp_path: Path) -> None:
+    """JSON has no infinity: it is null in the file, and NaN when it is read."""
+    run = make_run(tmp_path)
+    run.record(tl.EpochMetrics(epoch=0, step=1, perplexity=math.inf, tokens_per_second=1.0))
+    assert '"perplexity": null' in (tmp_path / "metrics.jsonl").read_text()
+    assert [True] == [math.isnan(entry.perplexity) for entry in run.metrics()]
+
+
+def test_a_run_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
+    """Nothing is written where nobody would find it."""
+    run = make_run(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(tl.RunError, match=r"cannot write into the run's folder .* is gone"):
+        run.save(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_of_two_runs_gets_the_folder(tmp_path: Path) -> None:
+    """Even where both find it empty."""
+    with ThreadPoolExecutor(8) as pool:
+        tries = [pool.submit(make_run, tmp_path / "run") for _ in range(8)]
+    assert [None] == [e for e in (future.exception() for future in tries) if e is None]
+
+
+def test_settings_that_are_no_table_are_refused(tmp_path: Path) -> None:
+    """A damaged file is not a run."""
+    (tmp_path / "settings.json").write_text("[]")
+    with pytest.raises(tl.RunError, match="expected the folder of a run"):
+        tl.Run.open(tmp_path)
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:

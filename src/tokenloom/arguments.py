@@ -61,7 +61,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Keeps examples as they are written, and tells defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS):
+        if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)):
             return action.help
         return f"{action.help} (default: %(default)s)"
 
@@ -97,23 +97,7 @@ def _add_train(commands: Any) -> None:
         help="measure on so much text behind the training text, 0 for none",
     )
     _add_model(command)
-    training = command.add_argument_group("training")
-    training.add_argument("--epochs", type=_count, default=500, metavar="N", help="epochs")
-    training.add_argument("--lr", type=float, default=1.0, help="learning rate")
-    training.add_argument(
-        "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
-    )
-    training.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
-    )
-    _add_device(training)
-    training.add_argument(
-        "--threads",
-        type=_count,
-        default=1,
-        metavar="N",
-        help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
-    )
+    _add_training(command)
     output = command.add_argument_group("output")
     output.add_argument(
         "--run", metavar="DIR", help="new folder for the results, by default runs/CORPUS-TIME"
@@ -133,6 +117,26 @@ def _add_model(command: argparse.ArgumentParser) -> None:
         "--bidirectional",
         action="store_true",
         help="two directions: such a model sees the future that it is to predict",
+    )
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    training = command.add_argument_group("training")
+    training.add_argument("--epochs", type=_count, default=500, metavar="N", help="epochs")
+    training.add_argument("--lr", type=float, default=1.0, help="learning rate")
+    training.add_argument(
+        "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
+    )
+    training.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
+    )
+    _add_device(training)
+    training.add_argument(
+        "--threads",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
     )
 
 
@@ -215,9 +219,9 @@ def _add_device(command: argparse._ActionsContainer) -> None:
 
 
 def _count(text: str) -> int:
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and 0 < int(text) < 1 << 31:
         return int(text)
-    msg = f"must be an integer of at least 1, got {text!r}"
+    msg = f"must be an integer of at least 1 and below 2**31, got {text!r}"
     raise argparse.ArgumentTypeError(msg)
 
 

@@ -57,7 +57,8 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
     if is_memory_map(array):
         return array
     largest = _check_range(array, num_ids)
-    if array.dtype.kind == "i":
+    # What fits no int64, or another machine's order of bytes, would be widened wrongly.
+    if array.dtype.kind == "i" or array.dtype.itemsize == 8 or not array.dtype.isnative:
         return array.astype(narrow_dtype(largest + 1))
     return array
 
@@ -105,8 +106,8 @@ def pack(tokens: Ids) -> tuple[Callable[..., Ids], tuple[Any, ...]]:
     """
     if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
         return np.asarray, (np.asarray(tokens),)
-    if not tokens.flags.c_contiguous:
-        # Every second token, say: no range of the file.
+    if not tokens.flags.c_contiguous or tokens.mode == "c":
+        # Every second token, or changes that are in memory only: no range of the file.
         return np.asarray, (np.ascontiguousarray(tokens),)
     root: np.memmap[Any, Any] = tokens
     while isinstance(root.base, np.memmap):

@@ -23,7 +23,7 @@ class Batch:
 
     A batch holds its windows as the narrow array that they were copied to, and
     that is what it pickles: a worker sends one small message. The tensors are
-    made, once, when they are asked for.
+    made, once, when they are asked for; changes to them do not travel.
 
     Parameters
     ----------
@@ -118,6 +118,9 @@ class Batch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_batch, (self._windows, self.epoch, self.index, self._lengths)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
+        return self._map(torch.Tensor.clone)
 
     def _map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         moved = copy.copy(self)

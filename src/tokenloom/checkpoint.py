@@ -22,7 +22,7 @@ def describe_model(model: RNNModel) -> dict[str, Any]:
     """Return a JSON-able description from which `build_model` makes the same model."""
     rnn = model.rnn
     description = {
-        "rnn": type(rnn).__name__,
+        "rnn": next(name for name, kind in _RNN_KINDS.items() if isinstance(rnn, kind)),
         "vocab_size": model.vocab_size,
         "input_size": rnn.input_size,
         "hidden_size": rnn.hidden_size,
@@ -30,6 +30,7 @@ def describe_model(model: RNNModel) -> dict[str, Any]:
         "bias": rnn.bias,
         "dropout": rnn.dropout,
         "bidirectional": rnn.bidirectional,
+        "dtype": str(model.linear.weight.dtype).removeprefix("torch."),
     }
     if isinstance(rnn, nn.RNN):
         description["nonlinearity"] = rnn.nonlinearity
@@ -46,12 +47,12 @@ def build_model(description: dict[str, Any]) -> RNNModel:
     RunError
         The description is incomplete or of an unknown kind of layer.
     """
-    options = dict(description)
     try:
+        options = dict(description)
         kind = _RNN_KINDS[options.pop("rnn")]
-        vocab_size = options.pop("vocab_size")
-        return RNNModel(kind(**options), vocab_size)
-    except (KeyError, TypeError, ValueError) as error:
+        vocab_size, dtype = options.pop("vocab_size"), options.pop("dtype")
+        return RNNModel(kind(**options), vocab_size).to(getattr(torch, dtype))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         msg = f"the description of the model cannot be used, got {description!r}: {error}"
         raise RunError(msg) from error
 
@@ -111,10 +112,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> RNNModel:
             f"version {content.get('version')!r}: use the release that wrote it"
         )
         raise RunError(msg)
-    model = build_model(content["model"])
+    model = build_model(content.get("model", {}))
     try:
         model.load_state_dict(content["weights"])
-    except (KeyError, RuntimeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         msg = f"the weights in {name!r} do not fit the model that it describes"
         raise RunError(msg) from error
     return model

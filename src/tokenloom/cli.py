@@ -1,6 +1,7 @@
 """The command ``tokenloom``: one function per subcommand that parses, calls, prints."""
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenloom.arguments import make_parser
-from tokenloom.errors import TokenloomError
-from tokenloom.hub import CATALOGUE, find, load, locate
+from tokenloom.errors import ArgumentError, TokenloomError
+from tokenloom.hub import CATALOGUE, load, locate
 
 if TYPE_CHECKING:
     # These rooms import torch, which takes seconds: the functions below import
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tokenloom.loader import Windows
     from tokenloom.model import RNNModel
     from tokenloom.runs import EpochMetrics
+    from tokenloom.tokenizers import Tokenizer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = make_parser().parse_args(argv)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
+    # What a terminal's encoding lacks is shown as its code point.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         warnings.simplefilter("default", UserWarning)
@@ -47,32 +52,39 @@ def main(argv: Sequence[str] | None = None) -> int:
             # would complain once more when it flushes stdout at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        except KeyboardInterrupt:
-            _say("stopped by Ctrl-C")
+        except KeyboardInterrupt as interrupt:
+            _say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
             return 1
-        # PyTorch tells of dead workers and full memory by RuntimeError.
-        except (TokenloomError, OSError, RuntimeError) as error:
+        except TokenloomError as error:
             _say("error: " + " ".join(str(error).split()))
+            return 1
+        # PyTorch tells of dead workers and full memory by RuntimeError, and its
+        # messages go on with the places in its own code.
+        except (OSError, RuntimeError) as error:
+            _say(f"error: {str(error).strip().partition(chr(10))[0]}")
             return 1
     return 0
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    import torch
-
+    from tokenloom.generation import generate
     from tokenloom.loader import Loader
+    from tokenloom.runs import Run
     from tokenloom.training import train
 
-    # A fixed number, since sums in another order round in another way: what is
-    # trained does not depend on the number of cores.
-    torch.set_num_threads(arguments.threads)
     corpus = _load(arguments)
     train_corpus, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
     windows = _windows(arguments, train_corpus)
     model = _build_model(arguments, corpus)
-    run = arguments.run or _run_folder(corpus.name)
+    run = Path(arguments.run) if arguments.run else _run_folder(corpus.name)
+    # Here, since a prompt of no token would be found out after the training.
+    tokenizer, prompt = _tokenizer(corpus), _prompt(arguments, corpus)
+    generate(model, tokenizer, prompt, num_tokens=0)
     loader = Loader(windows, num_workers=arguments.workers, num_epochs=arguments.epochs)
-    _say(f"training on {len(train_corpus):,} tokens of {corpus.name}: {len(loader):,} batches")
+    _say(
+        f"training on {len(train_corpus):,} tokens of {corpus.name}, "
+        f"{len(loader):,} batches; results go to {run}"
+    )
     try:
         history = train(
             model,
@@ -85,10 +97,13 @@ def _train(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             progress=False if arguments.quiet else None,
         )
-    except KeyboardInterrupt:
-        _say(f"stopped by Ctrl-C; a usable checkpoint is in {run}")
-        raise
-    _report(model, corpus, history[-1], prompt=arguments.prompt, run=Path(run))
+    except KeyboardInterrupt as interrupt:
+        if not Run(run, {}).has_checkpoint:
+            raise
+        message = f"after the usual files were written; a usable checkpoint is in {run}"
+        raise KeyboardInterrupt(message) from interrupt
+    _report(history[-1], run, model.linear.weight.device)
+    print(f"generated: {generate(model, tokenizer, prompt, num_tokens=100)}")
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -143,6 +158,7 @@ def _load(arguments: argparse.Namespace) -> "Corpus":
 
 
 def _windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
+    from tokenloom.sharding import Shard
     from tokenloom.windows import RandomWindows, SequentialWindows
 
     kind = RandomWindows if arguments.order == "random" else SequentialWindows
@@ -151,6 +167,8 @@ def _windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
         batch_size=arguments.batch_size,
         seq_len=arguments.seq_len,
         seed=arguments.seed,
+        # These commands run in one process, also where a launcher's variables are set.
+        shard=Shard(),
     )
 
 
@@ -164,6 +182,9 @@ def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
         "lstm": torch.nn.LSTM,
         "rnn": torch.nn.RNN,
     }
+    # A fixed number, since sums in another order round in another way: what is
+    # trained does not depend on the number of cores.
+    torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     layer = kinds[arguments.model](
         corpus.vocab_size,
@@ -174,19 +195,11 @@ def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
     return RNNModel(layer, corpus.vocab_size)
 
 
-def _report(
-    model: "RNNModel", corpus: "Corpus", last: "EpochMetrics", *, prompt: str | None, run: Path
-) -> None:
-    from tokenloom.generation import generate
-
-    text = prompt or _default_prompt(corpus)
-    held_out = last.held_out_perplexity
+def _report(last: "EpochMetrics", run: Path, device: object) -> None:
     print(f"perplexity {last.perplexity:.2f} after {last.epoch + 1:,} epochs")
-    if held_out is not None:
-        print(f"held-out perplexity {held_out:.2f}")
-    print(f"{last.tokens_per_second:,.0f} tokens per second on {model.linear.weight.device}")
-    if corpus.tokenizer is not None:
-        print(f"generated: {generate(model, corpus.tokenizer, text, num_tokens=100)}")
+    if last.held_out_perplexity is not None:
+        print(f"held-out perplexity {last.held_out_perplexity:.2f}")
+    print(f"{last.tokens_per_second:,.0f} tokens per second on {device}")
     plot = run / "perplexity.png"
     if plot.is_file():
         print(f"plot: {plot}")
@@ -195,14 +208,25 @@ def _report(
     print(f"run: {run}")
 
 
-def _default_prompt(corpus: "Corpus") -> str:
-    entry = find(corpus.name)
-    return corpus.decode(corpus.tokens[:12]) if isinstance(entry, Path) else entry.prompt
+def _prompt(arguments: argparse.Namespace, corpus: "Corpus") -> str:
+    if arguments.prompt is not None:
+        return str(arguments.prompt)
+    entry = CATALOGUE.get(corpus.name)
+    return corpus.decode(corpus.tokens[:12]) if entry is None else entry.prompt
 
 
-def _run_folder(corpus_name: str) -> str:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return str(Path("runs", f"{Path(corpus_name).stem}-{stamp}"))
+def _tokenizer(corpus: "Corpus") -> "Tokenizer":
+    if corpus.tokenizer is None:
+        msg = f"{corpus.name} has no tokenizer that could write text"
+        raise ArgumentError(msg)
+    return corpus.tokenizer
+
+
+def _run_folder(corpus_name: str) -> Path:
+    """Return a folder that does not exist yet."""
+    name = f"{Path(corpus_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))
+    return next(path for path in candidates if not path.exists())
 
 
 def _say(message: str) -> None:

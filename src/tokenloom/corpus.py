@@ -81,6 +81,9 @@ class Corpus:
         >>> corpus.tokens.tolist(), corpus.vocab.to_tokens([1, 2])
         ([3, 1, 4, 2, 5, 6, 7, 1, 2, 8], ['i', 'e'])
         """
+        if not isinstance(text, str | bytes):
+            msg = f"text must be str or bytes, got {type(text).__name__}"
+            raise ArgumentError(msg)
         if isinstance(text, bytes) and tokenizer == "byte":
             learned: tuple[Ids, Tokenizer] = np.frombuffer(text, np.uint8), ByteTokenizer()
         else:
@@ -308,7 +311,7 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
             'or read it as bytes with tokenizer="byte"'
         )
         raise CorpusError(msg) from error
-    except LookupError as error:
+    except (LookupError, ValueError) as error:
         msg = f"encoding must be one that Python knows, got {encoding!r}"
         raise ArgumentError(msg) from error
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from tokenloom.batch import IGNORED_TARGET
 from tokenloom.corpus import Corpus
+from tokenloom.errors import ArgumentError
 from tokenloom.model import RNNModel, State
 from tokenloom.sharding import Shard
 from tokenloom.windows import SequentialWindows
@@ -58,13 +59,29 @@ def evaluate(
     Raises
     ------
     ArgumentError, CorpusError
-        A size is below 1, or the corpus is shorter than two tokens.
+        A size is below 1, the corpus is shorter than two tokens, or its
+        vocabulary is larger than the model's or unknown.
     """
     windows = SequentialWindows(
         corpus, batch_size=batch_size, seq_len=seq_len, tail="pad", shard=Shard()
     )
+    if model.vocab_size < corpus.vocab_size:
+        msg = (
+            f"model.vocab_size must be at least the corpus's {corpus.vocab_size}, "
+            f"got {model.vocab_size}"
+        )
+        raise ArgumentError(msg)
     was_training = model.training
     model.eval()
+    try:
+        total = _total_loss(model, windows)
+    finally:
+        model.train(was_training)
+    num_tokens = windows.plan.num_inputs
+    return Evaluation(num_tokens=num_tokens, nats_per_token=total / num_tokens)
+
+
+def _total_loss(model: RNNModel, windows: SequentialWindows) -> float:
     device = model.linear.weight.device
     total = 0.0
     state: State | None = None
@@ -74,9 +91,7 @@ def evaluate(
         total += functional.cross_entropy(
             logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET, reduction="sum"
         ).item()
-    model.train(was_training)
-    num_tokens = windows.plan.num_inputs
-    return Evaluation(num_tokens=num_tokens, nats_per_token=total / num_tokens)
+    return total
 
 
 def perplexity(nats_per_token: float) -> float:

@@ -26,7 +26,8 @@ def generate(
     model : RNNModel
     vocab : Vocab or Tokenizer
         Of the corpus that the model was trained on. A Vocab takes the prompt
-        as it is, character by character or word by word.
+        as it is, character by character if all its tokens are single
+        characters, else word by word; a Tokenizer leaves nothing to guess.
     prompt : str
         At least one token long.
     num_tokens : int
@@ -42,9 +43,10 @@ def generate(
     Raises
     ------
     ArgumentError
-        The prompt holds no token, or a value is out of range.
+        The prompt holds no token, a value is out of range, or the model's
+        logits are not finite.
     """
-    _check(num_tokens=num_tokens, temperature=temperature, top_k=top_k)
+    _check(num_tokens=num_tokens, temperature=temperature, top_k=top_k, seed=seed)
     tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
     encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
     prompt_ids = as_ids(encode(prompt), num_ids=model.vocab_size).tolist()
@@ -73,9 +75,14 @@ class _Sampler:
 
     def draw(self, logits: torch.Tensor) -> int:
         """Return an id, given float logits of shape (vocab_size,)."""
+        if not logits.isfinite().all():
+            msg = "the model's logits must be finite, got others: its training diverged"
+            raise ArgumentError(msg)
         if self._temperature == 0:
             return int(logits.argmax())
-        scaled = logits.double().cpu() / self._temperature
+        # To the CPU first: Apple's GPUs have no float64.
+        wide = logits.cpu().double()
+        scaled = (wide - wide.max()) / self._temperature
         if self._top_k is not None:
             values, candidates = scaled.topk(min(self._top_k, len(scaled)))
         else:
@@ -94,15 +101,20 @@ def _continue(
     state: State | None = None
     inputs = torch.tensor([prompt_ids], device=device)
     ids: list[int] = []
-    for _ in range(num_tokens):
-        logits, state = model(inputs, state)
-        ids.append(sampler.draw(logits[-1]))
-        inputs = torch.tensor([ids[-1:]], device=device)
-    model.train(was_training)
+    try:
+        for _ in range(num_tokens):
+            logits, state = model(inputs, state)
+            ids.append(sampler.draw(logits[-1]))
+            inputs = torch.tensor([ids[-1:]], device=device)
+    finally:
+        model.train(was_training)
     return ids
 
 
-def _check(*, num_tokens: int, temperature: float, top_k: int | None) -> None:
+def _check(*, num_tokens: int, temperature: float, top_k: int | None, seed: int) -> None:
+    if not 0 <= seed < 1 << 64:
+        msg = f"seed must be in [0, 2**64), got {seed}"
+        raise ArgumentError(msg)
     if num_tokens < 0:
         msg = f"num_tokens must be at least 0, got {num_tokens}"
         raise ArgumentError(msg)

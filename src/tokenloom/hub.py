@@ -139,7 +139,8 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     if isinstance(name, str) and name in CATALOGUE:
         return CATALOGUE[name]
     path = Path(name)
-    if path.exists():
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if os.path.exists(path):  # noqa: PTH110
         return path
     known = ", ".join(sorted(CATALOGUE))
     msg = (
@@ -227,7 +228,11 @@ def _urls(entry: Entry) -> tuple[str, ...]:
     mirror = os.environ.get("TOKENLOOM_MIRROR")
     if not mirror:
         return entry.urls
-    if urlsplit(mirror).scheme not in ("http", "https"):
+    try:
+        scheme = urlsplit(mirror).scheme
+    except ValueError:
+        scheme = ""
+    if scheme not in ("http", "https"):
         msg = f"TOKENLOOM_MIRROR must be an http or https address, got {mirror!r}"
         raise ArgumentError(msg)
     return (f"{mirror.rstrip('/')}/{entry.filename}",)

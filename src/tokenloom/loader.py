@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import multiprocessing
+import operator
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -36,8 +38,8 @@ class Loader:
     device : torch.device, str or int, optional
         Where the batches' tensors go; by default they stay on the CPU.
     pin_memory : bool
-        Whether batches pass through page-locked memory, so that copies to a
-        GPU overlap with its work.
+        Whether batches pass through page-locked memory, from which copies to a
+        GPU are quicker and need not be waited for.
     multiprocessing_context : str or context, optional
         How workers start: "fork", "forkserver", "spawn" or a context.
 
@@ -69,15 +71,12 @@ class Loader:
                 f"windows must be RandomWindows or SequentialWindows, got {type(windows).__name__}"
             )
             raise ArgumentError(msg)
-        _check_at_least("num_workers", num_workers, 0)
-        if num_epochs is not None:
-            _check_at_least("num_epochs", num_epochs, 1)
         self.windows = windows
-        self.num_workers = num_workers
-        self.num_epochs = num_epochs
+        self.num_workers = _at_least("num_workers", num_workers, 0)
+        self.num_epochs = None if num_epochs is None else _at_least("num_epochs", num_epochs, 1)
         self.device = device
         self.pin_memory = pin_memory
-        self.multiprocessing_context = multiprocessing_context
+        self.multiprocessing_context = _check_start(device, multiprocessing_context)
         self._plan = windows.plan
         # Detects the shard now, in the main process, and checks it.
         self._num_batches = len(windows)
@@ -240,7 +239,29 @@ class _BlockStream(IterableDataset[Block]):
             rows = range(self._windows.plan.num_batches)
 
 
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if type(value) is not int or value < least:
+def _at_least(name: str, value: int, least: int) -> int:
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        integer = least - 1
+    if integer < least:
         msg = f"{name} must be an integer of at least {least}, got {value!r}"
         raise ArgumentError(msg)
+    return integer
+
+
+def _check_start(
+    device: torch.device | str | int | None, context: str | BaseContext | None
+) -> str | BaseContext | None:
+    """Check here what would otherwise fail at the first batch, or in a worker."""
+    try:
+        if device is not None:
+            torch.device(device)
+    except RuntimeError as error:
+        msg = f"device must be one that PyTorch knows, got {device!r}"
+        raise ArgumentError(msg) from error
+    known = multiprocessing.get_all_start_methods()
+    if isinstance(context, str) and context not in known:
+        msg = f"multiprocessing_context must be one of {', '.join(known)}, got {context!r}"
+        raise ArgumentError(msg)
+    return context

@@ -1,6 +1,5 @@
 """Pictures, drawn with matplotlib (the extra ``plot``)."""
 
-import importlib.util
 import math
 import os
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.files import replacing
 from tokenloom.plans import Plan
 from tokenloom.runs import EpochMetrics
 
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 _DPI = 150
 _MAX_WINDOWS = 20_000
-
-
-def can_plot() -> bool:
-    """Return whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
@@ -113,17 +108,18 @@ def save_figure(figure: "Figure", stem: str | os.PathLike[str]) -> list[Path]:
     """Write a figure as ``<stem>.png`` and ``<stem>.svg``; return the paths."""
     paths = [Path(f"{os.fspath(stem)}.{suffix}") for suffix in ("png", "svg")]
     for path in paths:
-        figure.savefig(path, dpi=_DPI)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=_DPI, format=path.suffix[1:])
     return paths
 
 
 def _new_figure(*, width: float, height: float) -> "Figure":
-    if not can_plot():
-        msg = "drawing needs matplotlib: python -m pip install 'tokenloom[plot]'"
-        raise UsageError(msg)
-    # Slow to import and optional. A Figure of its own needs no display.
-    from matplotlib.figure import Figure
-
+    try:
+        # Slow to import and optional. A Figure of its own needs no display.
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        msg = f"drawing needs matplotlib ({error}): python -m pip install 'tokenloom[plot]'"
+        raise UsageError(msg) from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

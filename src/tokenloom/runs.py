@@ -1,8 +1,11 @@
 """A run: the folder in which a training leaves everything about itself."""
 
+import errno
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -37,7 +40,8 @@ class EpochMetrics:
     step : int
         Batches that the model was trained on, up to the end of the epoch.
     perplexity : float
-        Of the epoch's batches, each before its step.
+        Of the epoch's batches, each before its step. What is not finite is
+        null in the file, and NaN when it is read back.
     tokens_per_second : float
         Inputs per second of training, evaluation not counted.
     held_out_perplexity : float or None
@@ -83,19 +87,15 @@ class Run:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                msg = (
-                    f"the run's folder must be new or empty, {os.fspath(path)!r} is not: "
-                    "name another"
-                )
-                raise RunError(msg)
+            _claim(folder)
             settings = {**settings, "tokenizer": _describe_tokenizer(corpus.tokenizer)}
             write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
             if corpus.vocab is not None:
                 corpus.vocab.save(folder / _VOCAB)
+        except FileExistsError as error:
+            msg = f"the run's folder must be new or empty, {os.fspath(path)!r} is not: name another"
+            raise RunError(msg) from error
         except OSError as error:
-            if isinstance(error, RunError):
-                raise
             msg = f"cannot write the run's folder {os.fspath(path)!r}: {error.strerror or error}"
             raise RunError(msg) from error
         return cls(folder, settings)
@@ -112,22 +112,30 @@ class Run:
         folder = Path(path)
         try:
             settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError):
+            settings = None
+        if not isinstance(settings, dict):
             msg = (
                 f"expected the folder of a run, with {_SETTINGS} in it, got "
                 f"{os.fspath(path)!r}: 'tokenloom train' makes one and prints its name"
             )
-            raise RunError(msg) from error
+            raise RunError(msg)
         return cls(folder, settings)
 
     def record(self, metrics: EpochMetrics) -> None:
-        """Append the metrics of an epoch, one line of JSON."""
-        # JSON has no infinity; an overflowing perplexity is written as null.
+        """Append the metrics of an epoch, one line of JSON.
+
+        Raises
+        ------
+        RunError
+            The folder is gone, or cannot be written to.
+        """
+        # JSON has only finite numbers; any other perplexity is written as null.
         values = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(metrics).items()
         }
-        with (self.path / _METRICS).open("a", encoding="utf-8") as file:
+        with _writing(self.path), (self.path / _METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def metrics(self) -> list[EpochMetrics]:
@@ -146,8 +154,20 @@ class Run:
             raise RunError(msg) from error
 
     def save(self, model: RNNModel, *, epoch: int, step: int) -> Path:
-        """Write the checkpoint, whole or not at all."""
-        return save_checkpoint(self.path / _CHECKPOINT, model, epoch=epoch, step=step)
+        """Write the checkpoint, whole or not at all.
+
+        Raises
+        ------
+        RunError
+            The folder is gone, or cannot be written to.
+        """
+        with _writing(self.path):
+            return save_checkpoint(self.path / _CHECKPOINT, model, epoch=epoch, step=step)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether the model has been saved."""
+        return (self.path / _CHECKPOINT).is_file()
 
     def load_model(self) -> RNNModel:
         """Return the model of the checkpoint, on the CPU.
@@ -185,10 +205,28 @@ class Run:
                 raise RunError(msg)
 
 
+def _claim(folder: Path) -> None:
+    if any(folder.iterdir()):
+        raise FileExistsError
+    # Of two runs that begin at once only one can make the file.
+    (folder / _SETTINGS).touch(exist_ok=False)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the folder is gone")
+        yield
+    except OSError as error:
+        msg = f"cannot write into the run's folder {str(folder)!r}: {error.strerror or error}"
+        raise RunError(msg) from error
+
+
 def _read_metrics(line: str) -> EpochMetrics:
     values = json.loads(line)
     if values["perplexity"] is None:
-        values["perplexity"] = math.inf
+        values["perplexity"] = math.nan
     return EpochMetrics(**values)
 
 

@@ -1,5 +1,6 @@
 """Which part of each batch this process reads."""
 
+import operator
 import os
 from dataclasses import dataclass
 from typing import Self
@@ -24,7 +25,7 @@ class Shard:
     Raises
     ------
     ArgumentError
-        ``world_size`` is below 1 or ``rank`` out of range.
+        ``world_size`` is below 1, ``rank`` out of range, or one no integer.
 
     >>> Shard(rank=1, world_size=4).columns(batch_size=32)
     range(8, 16)
@@ -34,6 +35,12 @@ class Shard:
     world_size: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("rank", "world_size"):
+            try:
+                object.__setattr__(self, name, operator.index(getattr(self, name)))
+            except TypeError:
+                msg = f"{name} must be an integer, got {getattr(self, name)!r}"
+                raise ArgumentError(msg) from None
         if self.world_size < 1:
             msg = f"world_size must be at least 1, got {self.world_size}"
             raise ArgumentError(msg)

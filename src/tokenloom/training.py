@@ -1,5 +1,7 @@
 """The textbook's training loop over a stream of batches."""
 
+import logging
+import math
 import os
 import time
 import warnings
@@ -13,12 +15,14 @@ from tqdm import tqdm
 from tokenloom.batch import IGNORED_TARGET, Batch
 from tokenloom.checkpoint import describe_model
 from tokenloom.corpus import Corpus
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.evaluation import evaluate, perplexity
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel, State, choose_device, detach
-from tokenloom.plotting import can_plot, plot_perplexity, save_figure
+from tokenloom.plotting import plot_perplexity, save_figure
 from tokenloom.runs import EpochMetrics, Run
+
+_LOGGER = logging.getLogger(__name__)
 
 _CHECKPOINT_SECONDS = 30.0
 _SETTINGS_VERSION = 1
@@ -79,7 +83,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     RunError
         The run's folder is in use or cannot be written.
     """
-    _check(model, loader, lr=lr, max_grad_norm=max_grad_norm)
+    _check(model, loader, held_out)
+    _check_numbers(lr=lr, max_grad_norm=max_grad_norm, seed=seed)
     place = choose_device(loader.device if device is None else device)
     folder = None
     if run is not None:
@@ -164,6 +169,12 @@ class _Epochs:
             tokens_per_second=float(weights.sum()) / seconds,
             held_out_perplexity=held_out,
         )
+        if not math.isfinite(metrics.perplexity):
+            warnings.warn(
+                f"the perplexity of epoch {metrics.epoch} is {metrics.perplexity}: the training "
+                "diverges; lower lr or max_grad_norm",
+                stacklevel=3,
+            )
         self.history.append(metrics)
         if self._run is not None:
             self._run.record(metrics)
@@ -177,8 +188,12 @@ class _Epochs:
         if self._run is None:
             return
         self._save(self._run)
-        if self.history and can_plot():
-            save_figure(plot_perplexity(self.history), self._run.path / "perplexity")
+        if self.history:
+            try:
+                save_figure(plot_perplexity(self.history), self._run.path / "perplexity")
+            # Without a plot the run is whole all the same.
+            except (UsageError, OSError) as error:
+                _LOGGER.info("no plot: %s", error)
 
     def _save(self, run: Run) -> None:
         run.save(self._model, epoch=self._epoch, step=self._step)
@@ -219,20 +234,21 @@ def _describe(
     }
 
 
-def _check(model: RNNModel, loader: Loader, *, lr: float, max_grad_norm: float) -> None:
-    if not isinstance(loader, Loader):
-        msg = (
-            f"loader must be a tokenloom.Loader, got {type(loader).__name__}: "
-            "wrap the windows in Loader(windows, num_epochs=...)"
-        )
-        raise ArgumentError(msg)
-    for name, value in (("lr", lr), ("max_grad_norm", max_grad_norm)):
-        if not 0 < value < float("inf"):
-            msg = f"{name} must be in (0, inf), got {value}"
+def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
+    for name, value, kind, cure in (
+        ("model", model, RNNModel, "make one with RNNModel(rnn_layer, vocab_size)"),
+        ("loader", loader, Loader, "wrap the windows in Loader(windows, num_epochs=...)"),
+        ("held_out", held_out, Corpus | None, "give the corpus itself"),
+    ):
+        if not isinstance(value, kind):
+            msg = f"{name} cannot be of the type {type(value).__name__}: {cure}"
             raise ArgumentError(msg)
-    vocab_size = loader.windows.corpus.vocab_size
-    if model.vocab_size < vocab_size:
-        msg = f"model.vocab_size must be at least the corpus's {vocab_size}, got {model.vocab_size}"
+    needed = max(c.vocab_size for c in (loader.windows.corpus, held_out) if c is not None)
+    if model.vocab_size < needed:
+        msg = f"model.vocab_size must be at least the corpus's {needed}, got {model.vocab_size}"
+        raise ArgumentError(msg)
+    if held_out is not None and len(held_out) < 2:
+        msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
         raise ArgumentError(msg)
     if model.num_directions > 1:
         warnings.warn(
@@ -241,3 +257,13 @@ def _check(model: RNNModel, loader: Loader, *, lr: float, max_grad_norm: float) 
             "and the text that it generates is poor",
             stacklevel=3,
         )
+
+
+def _check_numbers(*, lr: float, max_grad_norm: float, seed: int) -> None:
+    for name, value in (("lr", lr), ("max_grad_norm", max_grad_norm)):
+        if not 0 < value < math.inf:
+            msg = f"{name} must be in (0, inf), got {value}"
+            raise ArgumentError(msg)
+    if not 0 <= seed < 1 << 64:
+        msg = f"seed must be in [0, 2**64), got {seed}"
+        raise ArgumentError(msg)

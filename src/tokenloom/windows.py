@@ -55,6 +55,11 @@ class _Windows(IterableDataset[Batch]):
             seed=seed,
             tail=tail,
         )
+        if not isinstance(shard, Shard | None):
+            msg = (
+                f"shard must be a Shard or None, got {shard!r}: use Shard(rank=..., world_size=...)"
+            )
+            raise ArgumentError(msg)
         self._shard = shard
         if shard is not None:
             shard.columns(self._first_plan.batch_size)
@@ -83,7 +88,13 @@ class _Windows(IterableDataset[Batch]):
 
     @property
     def shard(self) -> Shard:
-        """The part of each batch that is this process's, detected at the first use."""
+        """The part of each batch that is this process's, detected at the first use.
+
+        That is the first ``len``, ``iter`` or pickle in the main process. Only
+        where a plain DataLoader forks its workers before any of them does a
+        worker detect it, from the state that it inherited at the fork, which
+        is that of the main process.
+        """
         if self._shard is None:
             shard = Shard.detect()
             shard.columns(self._first_plan.batch_size)
