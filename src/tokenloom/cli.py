@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import statistics
 import sys
 import time
 import warnings
@@ -102,7 +103,7 @@ def _train(arguments: argparse.Namespace) -> None:
             raise
         message = f"after the usual files were written; a usable checkpoint is in {run}"
         raise KeyboardInterrupt(message) from interrupt
-    _report(history[-1], run, model.linear.weight.device)
+    _report(history, run, model.linear.weight.device)
     print(f"generated: {generate(model, tokenizer, prompt, num_tokens=100)}")
 
 
@@ -195,11 +196,14 @@ def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
     return RNNModel(layer, corpus.vocab_size)
 
 
-def _report(last: "EpochMetrics", run: Path, device: object) -> None:
+def _report(history: "list[EpochMetrics]", run: Path, device: object) -> None:
+    last = history[-1]
+    # The median epoch, since any single one may have met a slow moment.
+    speed = statistics.median(metrics.tokens_per_second for metrics in history)
     print(f"perplexity {last.perplexity:.2f} after {last.epoch + 1:,} epochs")
     if last.held_out_perplexity is not None:
         print(f"held-out perplexity {last.held_out_perplexity:.2f}")
-    print(f"{last.tokens_per_second:,.0f} tokens per second on {device}")
+    print(f"{speed:,.0f} tokens per second on {device}")
     plot = run / "perplexity.png"
     if plot.is_file():
         print(f"plot: {plot}")
