@@ -33,7 +33,7 @@ def shared(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", "-e", ".[plot]")
 
 
-@nox.session(venv_backend="none", requires=["shared"])
+@nox.session(default=False, venv_backend="none", requires=["shared"])
 def demo(session: nox.Session) -> None:
     """Train the textbook's model on the text that this Python carries: about a minute."""
     run_shared(session, "tokenloom", "train", *session.posargs)
@@ -105,7 +105,7 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session(venv_backend="none", requires=["shared"])
+@nox.session(default=False, venv_backend="none", requires=["shared"])
 def benchmarks(session: nox.Session) -> None:
     """Time training next to the textbook's loop: about two minutes."""
     run_shared(session, "python", "benchmarks/training.py", *session.posargs)
