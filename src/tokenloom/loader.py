@@ -124,8 +124,8 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last batch that the consumer received.
 
-        A new, flat, JSON-able dict of position and proof; see
-        `tokenloom.positions`. It depends on no number of workers or ranks.
+        A new, flat, JSON-able dict of position and proof. It depends on no
+        number of workers or ranks.
         """
         return positions.describe(
             self.plan, corpus_hash=self.windows.corpus.hash, next_batch=self._next_batch
