@@ -65,12 +65,7 @@ def evaluate(
     windows = SequentialWindows(
         corpus, batch_size=batch_size, seq_len=seq_len, tail="pad", shard=Shard()
     )
-    if model.vocab_size < corpus.vocab_size:
-        msg = (
-            f"model.vocab_size must be at least the corpus's {corpus.vocab_size}, "
-            f"got {model.vocab_size}"
-        )
-        raise ArgumentError(msg)
+    check_vocab_size(model, corpus)
     was_training = model.training
     model.eval()
     try:
@@ -79,6 +74,24 @@ def evaluate(
         model.train(was_training)
     num_tokens = windows.plan.num_inputs
     return Evaluation(num_tokens=num_tokens, nats_per_token=total / num_tokens)
+
+
+def check_vocab_size(model: RNNModel, corpus: Corpus) -> None:
+    """Refuse a corpus with ids that the model does not know.
+
+    Raises
+    ------
+    ArgumentError
+        The corpus's vocabulary is larger than the model's.
+    CorpusError
+        The corpus's vocabulary size is not known.
+    """
+    if model.vocab_size < corpus.vocab_size:
+        msg = (
+            f"model.vocab_size must be at least the corpus's {corpus.vocab_size}, "
+            f"got {model.vocab_size}"
+        )
+        raise ArgumentError(msg)
 
 
 def _total_loss(model: RNNModel, windows: SequentialWindows) -> float:

@@ -16,7 +16,7 @@ from tokenloom.batch import IGNORED_TARGET, Batch
 from tokenloom.checkpoint import describe_model
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
-from tokenloom.evaluation import evaluate, perplexity
+from tokenloom.evaluation import check_vocab_size, evaluate, perplexity
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel, State, choose_device, detach
 from tokenloom.plotting import plot_perplexity, save_figure
@@ -243,10 +243,9 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
         if not isinstance(value, kind):
             msg = f"{name} cannot be of the type {type(value).__name__}: {cure}"
             raise ArgumentError(msg)
-    needed = max(c.vocab_size for c in (loader.windows.corpus, held_out) if c is not None)
-    if model.vocab_size < needed:
-        msg = f"model.vocab_size must be at least the corpus's {needed}, got {model.vocab_size}"
-        raise ArgumentError(msg)
+    for corpus in (loader.windows.corpus, held_out):
+        if corpus is not None:
+            check_vocab_size(model, corpus)
     if held_out is not None and len(held_out) < 2:
         msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
         raise ArgumentError(msg)
