@@ -3,12 +3,12 @@
 import torch
 from hypothesis import HealthCheck, settings
 
-from tokenloom import windows
+from tokenloom import blocks
 
 # The tensors here are small: more threads would only wait for each other.
 torch.set_num_threads(1)
 # The corpora here are small too: with small blocks an epoch has several of them.
-windows._BLOCK_TOKENS = 100
+blocks._BLOCK_TOKENS = 100
 
 # Machines are shared and noisy: no example has a deadline.
 settings.register_profile(

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import default_collate, default_convert
 
 import tokenloom as tl
-from tokenloom.batch import Block
+from tokenloom.batch import Tensors
 
 WINDOWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint16)
 
@@ -85,20 +85,20 @@ def test_a_pickle_is_small_and_whole() -> None:
     )
 
 
-def test_a_batch_of_a_block_pickles_alone() -> None:
-    """The other batches of the block do not travel along."""
-    block = Block(
-        windows=np.ones((64, 10, 36), np.uint16), lengths=None, epoch=0, rows=range(5, 69)
-    )
-    batch = block.batch(2)
-    assert len(pickle.dumps(batch)) < 2 * 10 * 36 + 500
-    assert (0, 7) == (batch.epoch, batch.index)
-
-
 def test_a_pickle_keeps_the_padding() -> None:
     """Lengths travel with the windows."""
     received = pickle.loads(pickle.dumps(make_batch()))  # noqa: S301  our own bytes
     assert make_batch().targets.tolist() == received.targets.tolist()
+
+
+def test_a_batch_of_tensors_only_pickles_as_a_narrow_array() -> None:
+    """A batch that was gathered on a device has no windows, and travels like any other."""
+    ids = torch.arange(1000 * 36).reshape(1000, 36) % 300
+    batch = tl.Batch(None, epoch=3, index=7, tensors=Tensors(ids[:, :-1], ids[:, 1:]))
+    sent = pickle.dumps(batch)
+    received = pickle.loads(sent)  # noqa: S301  our own bytes
+    assert len(sent) < 2 * 1000 * 36 + 500
+    assert (batch.inputs.tolist(), batch.targets.tolist()) == tuple(t.tolist() for t in received)
 
 
 def test_default_convert_leaves_it_alone() -> None:

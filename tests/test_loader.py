@@ -91,7 +91,8 @@ def test_workers_share_the_blocks_of_several_epochs(num_workers: int) -> None:
 def test_start_methods_change_nothing(start_method: str) -> None:
     """Workers that are started afresh, with blocks of their own size, yield the same."""
     expected = [rows_of(batch) for batch in make_loader(num_epochs=2)]
-    loader = make_loader(num_epochs=2, num_workers=2, multiprocessing_context=start_method)
+    options = tl.WorkerOptions(multiprocessing_context=start_method)
+    loader = make_loader(num_epochs=2, num_workers=2, worker_options=options)
     assert expected == [rows_of(batch) for batch in loader]
 
 
@@ -258,8 +259,16 @@ def test_a_break_stops_the_workers() -> None:
         ({"num_workers": -1}, "num_workers must be an integer of at least 0, got -1"),
         ({"num_workers": 1.5}, "num_workers must be an integer of at least 0, got 1.5"),
         ({"num_epochs": 0}, "num_epochs must be an integer of at least 1, got 0"),
-        ({"device": "abacus"}, "device must be one that PyTorch knows, got 'abacus'"),
-        ({"multiprocessing_context": "magic"}, "must be one of .*spawn.*, got 'magic'"),
+        ({"device": "abacus"}, "device must be one that PyTorch can use here, got 'abacus'"),
+        (
+            {"device": "cpu", "resident": True, "num_workers": 1},
+            "no worker can help: use num_workers=0, got 1",
+        ),
+        ({"resident": True}, "resident=True needs a device: say which"),
+        (
+            {"worker_options": tl.WorkerOptions(persistent_workers=True)},
+            "persistent_workers=True needs workers: use num_workers=1 or more, got 0",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

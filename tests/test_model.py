@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
-from tokenloom.model import choose_device, detach
+from tokenloom.model import detach
 
 LAYERS: list[Any] = [nn.RNN, nn.GRU, nn.LSTM]
 
@@ -101,15 +101,3 @@ def test_what_cannot_work_is_refused(make: Any, message: str) -> None:
     """The message says what was expected."""
     with pytest.raises(tl.ArgumentError, match=message):
         make()
-
-
-def test_a_device_can_be_named() -> None:
-    """The CPU is always there."""
-    assert torch.device("cpu") == choose_device("cpu")
-
-
-@pytest.mark.parametrize("name", ["abacus", "cuda:99"])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    """The message names the device."""
-    with pytest.raises(tl.ArgumentError, match=f"device must be one .* got '{name}'"):
-        choose_device(name)

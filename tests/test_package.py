@@ -24,11 +24,15 @@ ROOMS = (
     "evaluation",
     "generation",
     "loader",
+    "placement",
+    "workers",
     "windows",
+    "blocks",
     "batch",
     "sharding",
     "checkpoint",
     "model",
+    "devices",
     # Below this line: NumPy, requests, tqdm and the standard library only.
     "hub",
     "sources",
@@ -187,9 +191,11 @@ def test_errors_are_also_builtins() -> None:
         "ChecksumError": OSError,
         "CorpusError": ValueError,
         "DownloadError": OSError,
+        "LawError": AssertionError,
         "RunError": OSError,
         "StateMismatchError": ValueError,
         "UsageError": RuntimeError,
+        "WorkerError": RuntimeError,
     }
     for name, builtin in builtins.items():
         assert issubclass(getattr(tokenloom, name), (tokenloom.TokenloomError, builtin))

@@ -14,6 +14,9 @@ from tokenloom.errors import (
     DownloadError as DownloadError,
 )
 from tokenloom.errors import (
+    LawError as LawError,
+)
+from tokenloom.errors import (
     RunError as RunError,
 )
 from tokenloom.errors import (
@@ -24,6 +27,9 @@ from tokenloom.errors import (
 )
 from tokenloom.errors import (
     UsageError as UsageError,
+)
+from tokenloom.errors import (
+    WorkerError as WorkerError,
 )
 from tokenloom.evaluation import (
     Evaluation as Evaluation,
@@ -52,6 +58,7 @@ from tokenloom.windows import (
 from tokenloom.windows import (
     SequentialWindows as SequentialWindows,
 )
+from tokenloom.workers import WorkerOptions as WorkerOptions
 
 __version__: str
 
@@ -64,6 +71,7 @@ __all__ = [
     "DownloadError",
     "EpochMetrics",
     "Evaluation",
+    "LawError",
     "Loader",
     "Plan",
     "RNNModel",
@@ -77,6 +85,8 @@ __all__ = [
     "TokenloomError",
     "UsageError",
     "Vocab",
+    "WorkerError",
+    "WorkerOptions",
     "__version__",
     "evaluate",
     "generate",

@@ -1,16 +1,14 @@
 """What a batch is."""
 
-import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from tokenloom.arrays import Ids
+from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.errors import UsageError
 from tokenloom.plans import IntArray
 
@@ -18,46 +16,104 @@ IGNORED_TARGET = -100
 """The target where there is nothing to learn: PyTorch's default ignore_index."""
 
 
-class Batch:
-    """The inputs and targets of one step; unpacks as ``inputs, targets``.
+class Tensors(NamedTuple):
+    """What one or more batches say, as int64 tensors.
 
-    A batch holds its windows as the narrow array that they were copied to, and
-    that is what it pickles: a worker sends one small message. The tensors are
-    made, once, when they are asked for; changes to them do not travel.
+    Attributes
+    ----------
+    inputs, targets : int64 tensor, shape (..., num_rows, seq_len)
+        Contiguous, and in memory of their own each.
+    mask : bool tensor of that shape, or None
+        Where there is something to learn; None for everywhere.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    mask: torch.Tensor | None = None
+
+    def map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> "Tensors":
+        """Return the result of ``move`` for each tensor."""
+        mask = None if self.mask is None else move(self.mask)
+        return Tensors(move(self.inputs), move(self.targets), mask)
+
+    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> "Tensors":
+        """Return the tensors on a device; see `torch.Tensor.to`."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Tensors":
+        """Return the tensors in page-locked memory."""
+        return self.map(torch.Tensor.pin_memory)
+
+    def unbind(self) -> "Iterator[Tensors]":
+        """Yield the parts along the first dimension, as views."""
+        masks = itertools.repeat(None) if self.mask is None else self.mask.unbind()
+        return map(Tensors, self.inputs.unbind(), self.targets.unbind(), masks)
+
+
+def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
+    """Return the inputs and targets of windows.
 
     Parameters
     ----------
-    windows : integer array, shape (num_rows, seq_len + 1)
-        Token ids. The batch keeps it and does not copy it.
+    windows : integer array, shape (..., seq_len + 1)
+    lengths : int64 array, shape (...), optional
+        How many inputs of each window count, in [0, seq_len]; all by default.
+        Where they do not, inputs are 0 and targets `IGNORED_TARGET`.
+    """
+    inputs = windows[..., :-1].astype(np.int64)
+    targets = windows[..., 1:].astype(np.int64)
+    if lengths is None:
+        return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
+    mask = np.arange(inputs.shape[-1]) < lengths[..., None]
+    inputs[~mask], targets[~mask] = 0, IGNORED_TARGET
+    return Tensors(*map(torch.from_numpy, (inputs, targets, mask)))
+
+
+class Batch:
+    """The inputs and targets of one step; unpacks as ``inputs, targets``.
+
+    A batch pickles as its windows, one narrow array, so a worker of a plain
+    DataLoader sends one small message. The tensors are made once, when they
+    are asked for; changes to them do not travel.
+
+    Parameters
+    ----------
+    windows : integer array, shape (num_rows, seq_len + 1), or None
+        Token ids. The batch keeps it and does not copy it. None where only
+        ``tensors`` hold them.
     epoch, index : int
         The batch is row ``index`` of the plan of this epoch.
     lengths : int64 array, shape (num_rows,), optional
         How many inputs of each row count, in [0, seq_len]; all by default.
+    tensors : Tensors, optional
+        What the windows say, where that was made already.
 
     Attributes
     ----------
     epoch, index : int
     """
 
-    __slots__ = ("_inputs", "_lengths", "_mask", "_targets", "_windows", "epoch", "index")
+    __slots__ = ("_lengths", "_tensors", "_windows", "epoch", "index")
 
     def __init__(
-        self, windows: Ids, *, epoch: int, index: int, lengths: IntArray | None = None
+        self,
+        windows: Ids | None,
+        *,
+        epoch: int,
+        index: int,
+        lengths: IntArray | None = None,
+        tensors: Tensors | None = None,
     ) -> None:
         self._windows = windows
         self._lengths = lengths
-        self._inputs: torch.Tensor | None = None
-        self._targets: torch.Tensor | None = None
-        self._mask: torch.Tensor | None = None
+        self._tensors = tensors
         self.epoch = epoch
         self.index = index
 
     @property
     def inputs(self) -> torch.Tensor:
         """Token ids: int64 tensor, shape (num_rows, seq_len); 0 where padded."""
-        if self._inputs is None:
-            self._inputs = self._widen(self._windows[:, :-1], padding=0)
-        return self._inputs
+        return self._widened().inputs
 
     @property
     def targets(self) -> torch.Tensor:
@@ -65,23 +121,23 @@ class Batch:
 
         -100, which PyTorch's losses ignore, where padded.
         """
-        if self._targets is None:
-            self._targets = self._widen(self._windows[:, 1:], padding=IGNORED_TARGET)
-        return self._targets
+        return self._widened().targets
 
     @property
     def mask(self) -> torch.Tensor:
         """True where there is something to learn: bool tensor, shape (num_rows, seq_len)."""
-        if self._mask is None:
-            self._mask = torch.from_numpy(self._counts()).to(self.inputs.device)
-        return self._mask
+        tensors = self._widened()
+        if tensors.mask is None:
+            mask = torch.ones_like(tensors.inputs, dtype=torch.bool)
+            self._tensors = tensors = tensors._replace(mask=mask)
+        return cast("torch.Tensor", tensors.mask)
 
     @property
     def num_targets(self) -> int:
         """How many targets there are to learn: all but the padding."""
         if self._lengths is None:
-            num_rows, width = self._windows.shape
-            return int(num_rows * (width - 1))
+            num_rows, seq_len = self._shape
+            return num_rows * seq_len
         return int(self._lengths.sum())
 
     def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> "Batch":
@@ -93,18 +149,19 @@ class Batch:
         non_blocking : bool
             Whether a copy from pinned memory may go on in the background.
         """
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self._with(self._widened().to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
         """Return this batch with its tensors in page-locked memory.
 
         PyTorch's DataLoader calls it where ``pin_memory=True``.
         """
-        return self._map(lambda tensor: tensor.pin_memory())
+        return self._with(self._widened().pin_memory())
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        yield self.inputs
-        yield self.targets
+        tensors = self._widened()
+        yield tensors.inputs
+        yield tensors.targets
 
     def __getitem__(self, position: int) -> torch.Tensor:
         return (self.inputs, self.targets)[position]
@@ -113,58 +170,44 @@ class Batch:
         return 2
 
     def __repr__(self) -> str:
-        num_rows, width = self._windows.shape
-        return f"Batch({num_rows} x {width - 1}, epoch={self.epoch}, index={self.index})"
+        num_rows, seq_len = self._shape
+        return f"Batch({num_rows} x {seq_len}, epoch={self.epoch}, index={self.index})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_batch, (self._windows, self.epoch, self.index, self._lengths)
+        return _make_batch, (self._narrow(), self.epoch, self.index, self._lengths)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
-        return self._map(torch.Tensor.clone)
+        return self._with(self._widened().map(torch.Tensor.clone))
 
-    def _map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        moved = copy.copy(self)
-        moved._inputs = move(self.inputs)  # noqa: SLF001  another batch, but our own class
-        moved._targets = move(self.targets)  # noqa: SLF001  likewise
-        return moved
-
-    def _widen(self, ids: Ids, *, padding: int) -> torch.Tensor:
-        wide = ids.astype(np.int64)
-        if self._lengths is not None:
-            wide[~self._counts()] = padding
-        return torch.from_numpy(wide)
-
-    def _counts(self) -> npt.NDArray[np.bool_]:
+    @property
+    def _shape(self) -> tuple[int, int]:
+        if self._windows is None:
+            num_rows, seq_len = self._widened().inputs.shape
+            return num_rows, seq_len
         num_rows, width = self._windows.shape
-        if self._lengths is None:
-            return np.ones((num_rows, width - 1), np.bool_)
-        return np.arange(width - 1) < self._lengths[:, None]
+        return num_rows, width - 1
 
+    def _widened(self) -> Tensors:
+        if self._tensors is None:
+            self._tensors = widen(cast("Ids", self._windows), self._lengths)
+        return self._tensors
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """Several batches of one epoch in one array: what a worker of `Loader` sends.
+    def _narrow(self) -> Ids:
+        if self._windows is not None:
+            return self._windows
+        # Padding becomes 0 here, and -100 again where it is widened.
+        inputs, targets = self
+        windows = torch.cat([inputs, targets[:, -1:]], dim=1).clamp(min=0).cpu().numpy()
+        narrow: Ids = windows.astype(narrow_dtype(int(windows.max()) + 1))
+        return narrow
 
-    Attributes
-    ----------
-    windows : integer array, shape (num_batches, num_rows, seq_len + 1)
-    lengths : int64 array, shape (num_batches, num_rows), or None
-        As in `Batch`.
-    epoch : int
-    rows : range
-        The rows of the plan, one per batch.
-    """
-
-    windows: Ids
-    lengths: IntArray | None
-    epoch: int
-    rows: range
-
-    def batch(self, position: int) -> Batch:
-        """Return one batch, which shares this block's memory."""
-        lengths = None if self.lengths is None else self.lengths[position]
+    def _with(self, tensors: Tensors) -> "Batch":
         return Batch(
-            self.windows[position], epoch=self.epoch, index=self.rows[position], lengths=lengths
+            self._windows,
+            epoch=self.epoch,
+            index=self.index,
+            lengths=self._lengths,
+            tensors=tensors,
         )
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     # These rooms import torch, which takes seconds: the functions below import
     # them when they are called, so that --help and wrong usage answer at once.
     from tokenloom.corpus import Corpus
-    from tokenloom.loader import Windows
     from tokenloom.model import RNNModel
     from tokenloom.runs import EpochMetrics
     from tokenloom.tokenizers import Tokenizer
+    from tokenloom.windows import Windows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,8 +108,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
+    from tokenloom.devices import choose_device
     from tokenloom.generation import generate
-    from tokenloom.model import choose_device
     from tokenloom.runs import Run
 
     run = Run.open(arguments.run)

@@ -25,6 +25,10 @@ class DownloadError(TokenloomError, OSError):
     """A file could not be fetched."""
 
 
+class LawError(TokenloomError, AssertionError):
+    """A stream of batches breaks a law that it must keep."""
+
+
 class RunError(TokenloomError, OSError):
     """A run's folder or one of its files cannot be used."""
 
@@ -35,3 +39,7 @@ class StateMismatchError(TokenloomError, ValueError):
 
 class UsageError(TokenloomError, RuntimeError):
     """Objects were put together, or called, in a way that cannot work."""
+
+
+class WorkerError(TokenloomError, RuntimeError):
+    """A worker process died."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from tokenloom.blocks import read_block
 from tokenloom.errors import ArgumentError
-from tokenloom.loader import Windows
-from tokenloom.windows import read_block
+from tokenloom.windows import Windows
 
 
 def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> Iterator[str]:
@@ -25,7 +25,7 @@ def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> Iter
         ``index`` or a row is out of range.
     """
     plan = windows.plan
-    columns = windows.shard.columns(plan.batch_size)
+    columns = windows.columns
     if not 0 <= index < plan.num_batches:
         msg = f"batch must be in [0, {plan.num_batches}), got {index}"
         raise ArgumentError(msg)
@@ -36,7 +36,8 @@ def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> Iter
     batch_rows = range(index, index + 1)
     starts = plan.starts(batch_rows, columns)
     lengths = plan.lengths(starts, columns)[0]
-    batch = read_block(windows, plan, batch_rows).batch(0)
+    block = read_block(windows.corpus.tokens, plan, rows=batch_rows, columns=columns)
+    (batch,) = block.narrow_batches()
     yield (
         f"{windows.corpus.name}: {plan.kind} order, epoch {plan.epoch}, "
         f"batch {index} of {plan.num_batches:,}, {len(columns)} rows x {plan.seq_len} tokens"

@@ -1,23 +1,19 @@
 """The stream of batches with its own position: epochs, workers, resume."""
 
-import dataclasses
 import itertools
-import multiprocessing
-import operator
 from collections.abc import Iterator, Mapping
-from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tokenloom import positions
-from tokenloom.batch import Batch, Block
+from tokenloom.batch import Batch
+from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
-from tokenloom.windows import RandomWindows, SequentialWindows, read_block, rows_per_block
-
-Windows = RandomWindows | SequentialWindows
+from tokenloom.windows import RandomWindows, SequentialWindows, Windows
+from tokenloom.workers import BlockReader, Stretch, WorkerOptions, check_at_least
 
 
 class Loader:
@@ -28,6 +24,9 @@ class Loader:
     next epochs; after a ``break`` it repeats the epoch that was broken off.
     The loader keeps its own position and never changes the windows.
 
+    Batches are read in blocks of many. The tensors of the batches of one block
+    are views of the same memory: to keep a few of many batches, clone them.
+
     Parameters
     ----------
     windows : RandomWindows or SequentialWindows
@@ -36,12 +35,16 @@ class Loader:
     num_epochs : int, optional
         Epochs per iteration. None never ends.
     device : torch.device, str or int, optional
-        Where the batches' tensors go; by default they stay on the CPU.
+        Where the batches' tensors go; by default they stay on the CPU. They
+        are copied to a GPU ahead of their use, on a stream of their own.
     pin_memory : bool
-        Whether batches pass through page-locked memory, from which copies to a
-        GPU are quicker and need not be waited for.
-    multiprocessing_context : str or context, optional
-        How workers start: "fork", "forkserver", "spawn" or a context.
+        Whether batches come in page-locked memory, for those who copy them to
+        a GPU themselves. Does nothing where there is no GPU.
+    resident : bool
+        Whether the whole corpus lies on ``device`` and is gathered there. It
+        must fit, and needs no workers. The batches are the same.
+    worker_options : WorkerOptions, optional
+        How workers start, live and send.
 
     Raises
     ------
@@ -64,22 +67,29 @@ class Loader:
         num_epochs: int | None = 1,
         device: torch.device | str | int | None = None,
         pin_memory: bool = False,
-        multiprocessing_context: str | BaseContext | None = None,
+        resident: bool = False,
+        worker_options: WorkerOptions | None = None,
     ) -> None:
         if not isinstance(windows, RandomWindows | SequentialWindows):
             msg = (
                 f"windows must be RandomWindows or SequentialWindows, got {type(windows).__name__}"
             )
             raise ArgumentError(msg)
+        if num_epochs is not None:
+            num_epochs = check_at_least("num_epochs", num_epochs, 1)
         self.windows = windows
-        self.num_workers = _at_least("num_workers", num_workers, 0)
-        self.num_epochs = None if num_epochs is None else _at_least("num_epochs", num_epochs, 1)
+        self.num_workers = check_at_least("num_workers", num_workers, 0)
+        self.num_epochs = num_epochs
         self.device = device
         self.pin_memory = pin_memory
-        self.multiprocessing_context = _check_start(device, multiprocessing_context)
+        self.worker_options = WorkerOptions() if worker_options is None else worker_options
+        self._device = None if device is None else choose_device(device)
+        self._check_workers()
         self._plan = windows.plan
         # Detects the shard now, in the main process, and checks it.
         self._num_batches = len(windows)
+        self._reader = BlockReader(windows, num_workers=num_workers, options=self.worker_options)
+        self._resident = self._make_resident() if resident else None
         self._epoch, self._next_batch = self._plan.epoch, 0
         self._stop_epoch = self._end_of_iteration()
         self._is_loaded = False
@@ -88,7 +98,7 @@ class Loader:
     @property
     def plan(self) -> Plan:
         """The plan of the epoch that comes next or is being iterated."""
-        return dataclasses.replace(self._plan, epoch=self._epoch)
+        return self._plan.at(self._epoch)
 
     @property
     def remaining(self) -> int:
@@ -117,6 +127,7 @@ class Loader:
         if not self._is_loaded:
             self._next_batch = 0
         self._is_loaded = False
+        self.windows.confirm_shard()
         self._stop_epoch = self._end_of_iteration()
         self._iteration += 1
         return self._batches(self._iteration)
@@ -149,44 +160,38 @@ class Loader:
         self._iteration += 1
 
     def _batches(self, iteration: int) -> Iterator[Batch]:
-        for block in self._read_ahead():
-            for position, index in enumerate(block.rows):
-                if iteration != self._iteration:
-                    msg = (
-                        "this iterator was replaced by a newer one, or by "
-                        "load_state_dict: a Loader has one position, so use one "
-                        "iterator at a time, or two loaders"
-                    )
-                    raise UsageError(msg)
-                epochs, next_batch = divmod(index + 1, self._num_batches)
-                self._epoch, self._next_batch = block.epoch + epochs, next_batch
-                yield self._place(block.batch(position))
+        batches = self._read_ahead()
+        while True:
+            if iteration != self._iteration:
+                msg = (
+                    "this iterator was replaced by a newer one, or by "
+                    "load_state_dict: a Loader has one position, so use one "
+                    "iterator at a time, or two loaders"
+                )
+                raise UsageError(msg)
+            batch = next(batches, None)
+            if batch is None:
+                return
+            epochs, self._next_batch = divmod(batch.index + 1, self._num_batches)
+            self._epoch = batch.epoch + epochs
+            yield batch
 
-    def _read_ahead(self) -> Iterator[Block]:
-        stream = _BlockStream(
-            self.windows,
+    def _read_ahead(self) -> Iterator[Batch]:
+        stretch = Stretch(
             first_epoch=self._epoch,
             next_batch=self._next_batch,
             stop_epoch=None if self.num_epochs is None else self._stop_epoch,
         )
-        return iter(
-            DataLoader(
-                stream,
-                batch_size=None,
-                num_workers=self.num_workers,
-                multiprocessing_context=self.multiprocessing_context if self.num_workers else None,
-                # DataLoader draws a seed for its workers. From a generator of
-                # its own it leaves the caller's random numbers alone.
-                generator=torch.Generator(),
-            )
+        if self._resident is None:
+            blocks = self._reader.read(stretch)
+            return place(blocks, device=self._device, pin_memory=self.pin_memory)
+        columns = self.windows.columns
+        num_rows = self.worker_options.num_rows(self._plan, columns)
+        parts = stretch.parts(num_batches=self._num_batches, num_rows=num_rows)
+        return itertools.chain.from_iterable(
+            self._resident.read(self._plan.at(epoch), rows=rows, columns=columns)
+            for epoch, rows in parts
         )
-
-    def _place(self, batch: Batch) -> Batch:
-        if self.pin_memory and torch.cuda.is_available():
-            batch = batch.pin_memory()
-        if self.device is not None:
-            batch = batch.to(self.device, non_blocking=self.pin_memory)
-        return batch
 
     def _end_of_iteration(self) -> int:
         """Return the epoch before which the iteration at this position ends.
@@ -205,63 +210,19 @@ class Loader:
             raise TypeError(msg)
         return self.num_epochs
 
+    def _check_workers(self) -> None:
+        if self.worker_options.persistent_workers and not self.num_workers:
+            msg = "persistent_workers=True needs workers: use num_workers=1 or more, got 0"
+            raise ArgumentError(msg)
 
-class _BlockStream(IterableDataset[Block]):
-    """Blocks of whole epochs; worker w of W yields the blocks w, w + W, ..."""
-
-    def __init__(
-        self, windows: Windows, *, first_epoch: int, next_batch: int, stop_epoch: int | None
-    ) -> None:
-        self._windows = windows
-        self._first_epoch = first_epoch
-        self._next_batch = next_batch
-        self._stop_epoch = stop_epoch
-
-    def __iter__(self) -> Iterator[Block]:
-        worker = get_worker_info()
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for epoch, rows in itertools.islice(self._row_blocks(), first, None, step):
-            plan = dataclasses.replace(self._windows.plan, epoch=epoch)
-            yield read_block(self._windows, plan, rows)
-
-    def _row_blocks(self) -> Iterator[tuple[int, range]]:
-        num_rows = rows_per_block(self._windows)
-        rows = range(self._next_batch, self._windows.plan.num_batches)
-        epochs = (
-            itertools.count(self._first_epoch)
-            if self._stop_epoch is None
-            else range(self._first_epoch, self._stop_epoch)
-        )
-        for epoch in epochs:
-            while rows:
-                yield epoch, rows[:num_rows]
-                rows = rows[num_rows:]
-            rows = range(self._windows.plan.num_batches)
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        integer = least - 1
-    if integer < least:
-        msg = f"{name} must be an integer of at least {least}, got {value!r}"
-        raise ArgumentError(msg)
-    return integer
-
-
-def _check_start(
-    device: torch.device | str | int | None, context: str | BaseContext | None
-) -> str | BaseContext | None:
-    """Check here what would otherwise fail at the first batch, or in a worker."""
-    try:
-        if device is not None:
-            torch.device(device)
-    except RuntimeError as error:
-        msg = f"device must be one that PyTorch knows, got {device!r}"
-        raise ArgumentError(msg) from error
-    known = multiprocessing.get_all_start_methods()
-    if isinstance(context, str) and context not in known:
-        msg = f"multiprocessing_context must be one of {', '.join(known)}, got {context!r}"
-        raise ArgumentError(msg)
-    return context
+    def _make_resident(self) -> ResidentTokens:
+        if self._device is None:
+            msg = "resident=True needs a device: say which, such as device='cuda'"
+            raise ArgumentError(msg)
+        if self.num_workers:
+            msg = (
+                "resident=True gathers on the device, where no worker can help: "
+                f"use num_workers=0, got {self.num_workers}"
+            )
+            raise ArgumentError(msg)
+        return ResidentTokens(self.windows.corpus.tokens, device=self._device)

@@ -5,6 +5,7 @@ batch_size)``. Any block of it can be asked for; none of it is stored. Ranks
 take columns of it, workers take rows, and a position in it is a row number.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Sequence
@@ -109,6 +110,16 @@ class Plan:
                 f"the corpus has {self.num_tokens:,}: {cure}"
             )
             raise CorpusError(msg)
+
+    def at(self, epoch: int) -> "Plan":
+        """Return the same plan of another epoch.
+
+        Raises
+        ------
+        ArgumentError
+            ``epoch`` is out of its range.
+        """
+        return dataclasses.replace(self, epoch=epoch)
 
     @property
     def carries_state(self) -> bool:

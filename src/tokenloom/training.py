@@ -15,10 +15,11 @@ from tqdm import tqdm
 from tokenloom.batch import IGNORED_TARGET, Batch
 from tokenloom.checkpoint import describe_model
 from tokenloom.corpus import Corpus
+from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.evaluation import check_vocab_size, evaluate, perplexity
 from tokenloom.loader import Loader
-from tokenloom.model import RNNModel, State, choose_device, detach
+from tokenloom.model import RNNModel, State, detach
 from tokenloom.plotting import plot_perplexity, save_figure
 from tokenloom.runs import EpochMetrics, Run
 

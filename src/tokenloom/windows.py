@@ -1,22 +1,20 @@
 """Datasets of windows for torch.utils.data: thin shells over a plan."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
+from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Self, final
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from tokenloom import positions
-from tokenloom.arrays import gather
-from tokenloom.batch import Batch, Block
+from tokenloom.batch import Batch
+from tokenloom.blocks import read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.plans import Kind, Plan, Tail
 from tokenloom.sharding import Shard
 from tokenloom.vocab import Vocab
-
-_BLOCK_TOKENS = 1 << 16
 
 
 class _Windows(IterableDataset[Batch]):
@@ -61,6 +59,8 @@ class _Windows(IterableDataset[Batch]):
             )
             raise ArgumentError(msg)
         self._shard = shard
+        # What a detected shard was: it must not change under the windows.
+        self._detected: Shard | None = None
         if shard is not None:
             shard.columns(self._first_plan.batch_size)
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -79,7 +79,7 @@ class _Windows(IterableDataset[Batch]):
     @property
     def plan(self) -> Plan:
         """The plan of the current epoch, over all ranks."""
-        return dataclasses.replace(self._first_plan, epoch=self.epoch)
+        return self._first_plan.at(self.epoch)
 
     @property
     def epoch(self) -> int:
@@ -94,12 +94,40 @@ class _Windows(IterableDataset[Batch]):
         where a plain DataLoader forks its workers before any of them does a
         worker detect it, from the state that it inherited at the fork, which
         is that of the main process.
+
+        Raises
+        ------
+        ArgumentError
+            The world size does not divide the batch.
+        UsageError
+            The windows were pickled, with a detected part, in a process that
+            had another one.
         """
         if self._shard is None:
             shard = Shard.detect()
             shard.columns(self._first_plan.batch_size)
-            self._shard = shard
+            if self._detected is not None:
+                _check_same_part(self._detected, shard)
+            self._shard = self._detected = shard
         return self._shard
+
+    @property
+    def columns(self) -> range:
+        """The rows of each batch that this process reads, half-open."""
+        return self.shard.columns(self._first_plan.batch_size)
+
+    def confirm_shard(self) -> None:
+        """Check that the part of each batch that was detected is still this process's.
+
+        Each iteration begins with it.
+
+        Raises
+        ------
+        UsageError
+            The process group was made, or changed, after the part was detected.
+        """
+        if self.shard == self._detected:
+            _check_same_part(self._detected, Shard.detect())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iterators read, also in workers.
@@ -112,7 +140,7 @@ class _Windows(IterableDataset[Batch]):
         ArgumentError
             ``epoch`` is negative or no integer.
         """
-        self._epoch.fill_(dataclasses.replace(self._first_plan, epoch=epoch).epoch)
+        self._epoch.fill_(self._first_plan.at(epoch).epoch)
 
     def __len__(self) -> int:
         """Return the number of batches, the same in every epoch and on every rank."""
@@ -120,6 +148,7 @@ class _Windows(IterableDataset[Batch]):
         return self._first_plan.num_batches
 
     def __iter__(self) -> "WindowsIterator":
+        self.confirm_shard()
         return WindowsIterator(self)
 
     def __repr__(self) -> str:
@@ -131,8 +160,13 @@ class _Windows(IterableDataset[Batch]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        self.shard  # noqa: B018  a copy belongs to the part of the process that made it
-        return self.__dict__.copy()
+        self.shard  # noqa: B018  resolved here, in the main process, for the workers
+        state = self.__dict__.copy()
+        if get_spawning_popen() is not None:
+            # A worker that is started afresh reads the part of its maker.
+            return {**state, "_detected": None}
+        # Any other process detects its own, and refuses if that is another.
+        return state if self._detected is None else {**state, "_shard": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
@@ -144,7 +178,7 @@ class _Windows(IterableDataset[Batch]):
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         # The corpus does not change, so the copy shares it.
-        copied.__setstate__({**self.__getstate__(), "_epoch": self._epoch.clone()})
+        copied.__setstate__({**self.__dict__, "_epoch": self._epoch.clone()})
         return copied
 
 
@@ -216,6 +250,9 @@ class SequentialWindows(_Windows):
     _kind = "sequential"
 
 
+Windows = RandomWindows | SequentialWindows
+
+
 class WindowsIterator(Iterator[Batch]):
     """The batches of one epoch that this process, or this worker, reads.
 
@@ -226,16 +263,25 @@ class WindowsIterator(Iterator[Batch]):
     def __init__(self, windows: _Windows) -> None:
         worker = get_worker_info()
         self._windows = windows
-        self._worker = 0 if worker is None else worker.id
-        self._num_workers = 1 if worker is None else worker.num_workers
+        self._worker = None if worker is None else (worker.id, worker.num_workers)
         self._epoch_cell = windows.epoch
-        self._go_to(windows.epoch, self._worker)
+        self._go_to(windows.epoch, 0 if worker is None else worker.id)
 
     def _go_to(self, epoch: int, next_batch: int) -> None:
-        self._plan = dataclasses.replace(self._windows.plan, epoch=epoch)
-        self._rows = range(next_batch, self._plan.num_batches, self._num_workers)
-        self._block: Block | None = None
-        self._taken = 0
+        self._plan = self._windows.plan.at(epoch)
+        self._next_batch = next_batch
+        self._batches = self._read()
+
+    def _read(self) -> Iterator[Batch]:
+        num_workers = 1 if self._worker is None else self._worker[1]
+        rows = range(self._next_batch, self._plan.num_batches, num_workers)
+        tokens, columns = self._windows.corpus.tokens, self._windows.columns
+        for part in split_rows(rows, rows_per_block(self._plan, columns)):
+            block = read_block(tokens, self._plan, rows=part, columns=columns)
+            if self._worker is None:
+                yield from block.batches(block.widen())
+            else:
+                yield from block.narrow_batches()
 
     def __iter__(self) -> Self:
         return self
@@ -247,23 +293,10 @@ class WindowsIterator(Iterator[Batch]):
                 "was being iterated: drop the iterator, call set_epoch, then start a new one"
             )
             raise UsageError(msg)
-        if self._block is None or self._taken == len(self._block.rows):
-            if not self._rows:
-                raise StopIteration
-            num_rows = rows_per_block(self._windows)
-            self._block = read_block(self._windows, self._plan, self._rows[:num_rows])
-            self._rows = self._rows[num_rows:]
-            self._taken = 0
-        batch = self._block.batch(self._taken)
-        self._taken += 1
+        batch = next(self._batches)
+        # After this worker's last row it stands past the end.
+        self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
         return batch
-
-    @property
-    def _next_batch(self) -> int:
-        if self._block is not None and self._taken < len(self._block.rows):
-            return self._block.rows[self._taken]
-        # An empty range keeps its start: the row after this worker's last one.
-        return self._rows.start
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of this worker and the proof of its plan.
@@ -274,7 +307,7 @@ class WindowsIterator(Iterator[Batch]):
             self._plan,
             corpus_hash=self._windows.corpus.hash,
             next_batch=self._next_batch,
-            worker=(self._worker, self._num_workers),
+            worker=self._worker or (0, 1),
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -290,7 +323,7 @@ class WindowsIterator(Iterator[Batch]):
             state,
             plan=self._plan,
             corpus_hash=self._windows.corpus.hash,
-            worker=(self._worker, self._num_workers),
+            worker=self._worker or (0, 1),
         )
         self._go_to(epoch, next_batch)
 
@@ -299,20 +332,12 @@ def _share(cell: torch.Tensor) -> None:
     cell.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
 
 
-def read_block(windows: _Windows, plan: Plan, rows: range) -> Block:
-    """Return this process's part of several batches, copied out of the corpus."""
-    columns = windows.shard.columns(plan.batch_size)
-    starts = plan.starts(rows, columns)
-    lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
-    ids = gather(windows.corpus.tokens, starts, width=plan.seq_len + 1)
-    return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows)
-
-
-def rows_per_block(windows: _Windows) -> int:
-    """Return how many batches to read at once, so that NumPy calls are few.
-
-    About 65,536 tokens: small enough to stay in a processor's cache.
-    """
-    plan = windows.plan
-    num_columns = len(windows.shard.columns(plan.batch_size))
-    return max(1, _BLOCK_TOKENS // (num_columns * (plan.seq_len + 1)))
+def _check_same_part(detected: Shard, now: Shard) -> None:
+    if now != detected:
+        msg = (
+            f"these windows belong to rank {detected.rank} of {detected.world_size}, as was "
+            f"detected when they were first used, but this is rank {now.rank} of "
+            f"{now.world_size}: make the windows in each process, after "
+            "torch.distributed.init_process_group, or say the part by shard=Shard(...)"
+        )
+        raise UsageError(msg)

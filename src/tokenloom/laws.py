@@ -1,0 +1,298 @@
+"""The laws of the stream, as checks of any corpus and any settings.
+
+Each function returns nothing where a law holds, and raises `LawError` where
+it is broken. They compare the stream with the tokens that its plan names, and
+the ways to read it with each other.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+
+from tokenloom.batch import IGNORED_TARGET, Batch
+from tokenloom.errors import ArgumentError, LawError, StateMismatchError
+from tokenloom.loader import Loader
+from tokenloom.plans import Plan
+from tokenloom.windows import Windows
+
+MakeLoaders = Callable[[], Sequence[Loader]]
+
+_HUGE_NUM_TOKENS = 10**12
+_MAX_PLAN_BYTES = 1 << 20
+_PLAN_PROGRAM = """
+import hashlib, sys
+from tokenloom.plans import Plan
+kind, *numbers = sys.argv[1:]
+names = "num_tokens", "seq_len", "batch_size", "seed", "epoch"
+plan = Plan(kind=kind, **dict(zip(names, map(int, numbers))))
+print(hashlib.sha256(plan.starts(range(min(64, plan.num_batches))).tobytes()).hexdigest())
+"""
+
+
+class Said(NamedTuple):
+    """What a batch says, in short: its row, and a hash of inputs, targets and mask."""
+
+    epoch: int
+    index: int
+    digest: str
+
+
+def digest(batch: Batch, *others: Batch) -> Said:
+    """Return what a batch says; further ones are the other ranks' rows of it."""
+    sha256 = hashlib.sha256()
+    for tensors in zip(*((b.inputs, b.targets, b.mask) for b in (batch, *others)), strict=True):
+        sha256.update(torch.cat([tensor.cpu() for tensor in tensors]).numpy().tobytes())
+    positions = {(other.epoch, other.index) for other in others}
+    if not positions <= {(batch.epoch, batch.index)}:
+        _fail("law 4", f"ranks stand at {(batch.epoch, batch.index)} and {positions}")
+    return Said(batch.epoch, batch.index, sha256.hexdigest())
+
+
+def check_batches(windows: Windows, rows: Iterable[int]) -> None:
+    """Check laws 1 and 2: in range, disjoint, shifted, and as the plan says.
+
+    Parameters
+    ----------
+    windows : RandomWindows or SequentialWindows
+        Their current epoch, of one process.
+    rows : iterable of int
+        Which batches are checked.
+    """
+    tokens, plan = windows.corpus.tokens, windows.plan
+    inputs_seen: list[tuple[int, int]] = []
+    batches = {batch.index: batch for batch in _at_rows(windows, sorted(set(rows)))}
+    for row, batch in batches.items():
+        starts = plan.starts(range(row, row + 1))
+        for column, (start, length) in enumerate(
+            zip(starts[0].tolist(), plan.lengths(starts)[0].tolist(), strict=True)
+        ):
+            where = f"epoch {plan.epoch}, batch {row}, row {column}"
+            if not 0 <= start <= start + length < plan.num_tokens:
+                _fail("law 1", f"{where} reads [{start}, {start + length}] of {plan.num_tokens}")
+            inputs_seen.append((start, start + length))
+            said = np.asarray(tokens[start : start + length + 1], dtype=np.int64)
+            _check_row(batch, column, said, where=where)
+    for (_, stop), (start, _) in itertools.pairwise(sorted(inputs_seen)):
+        if start < stop:
+            _fail("law 1", f"epoch {plan.epoch}: tokens [{start}, {stop}) are inputs twice")
+
+
+def check_stream(
+    expected: Iterable[Said], batches: Iterable[Batch], *, law: str, what: str
+) -> None:
+    """Check that a stream of batches says what is expected, and then ends."""
+    missing = object()
+    said = map(digest, batches)
+    for position, (wanted, got) in enumerate(
+        itertools.zip_longest(expected, said, fillvalue=missing)
+    ):
+        if wanted is missing or got is missing:
+            much = "more" if wanted is missing else "fewer"
+            _fail(law, f"{what} gave {much} batches than expected, from batch {position} on")
+        if wanted != got:
+            _fail(law, f"{what} differs at batch {position}: expected {wanted}, got {got}")
+
+
+def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) -> None:
+    """Check law 4: the ranks' rows side by side are the batches of one process.
+
+    Parameters
+    ----------
+    make_windows : callable
+        Makes the windows of ``(rank, world_size)``.
+    world_size : int
+        One that divides the batch.
+    """
+    ranks = [make_windows(rank, world_size) for rank in range(world_size)]
+    whole = (digest(batch) for batch in make_windows(0, 1))
+    tiled = (digest(*parts) for parts in zip(*ranks, strict=True))
+    for wanted, got in itertools.zip_longest(whole, tiled):
+        if wanted != got:
+            _fail("law 4", f"{world_size} ranks side by side: expected {wanted}, got {got}")
+
+
+def check_world_sizes(make_windows: Callable[[int, int], Windows]) -> None:
+    """Check law 4: a world size that does not divide the batch is refused."""
+    world_size = make_windows(0, 1).plan.batch_size + 1
+    try:
+        make_windows(0, world_size)
+    except ArgumentError:
+        return
+    _fail("law 4", f"{world_size} processes were taken, which do not divide the batch")
+
+
+def check_length(windows: Windows) -> None:
+    """Check laws 6 and 7: as many batches and inputs as the plan says."""
+    plan, num_batches, num_inputs = windows.plan, 0, 0
+    for batch in windows:
+        num_batches += 1
+        num_inputs += int(batch.mask.sum())
+    for law, name, wanted, got in (
+        ("law 6", "len()", len(windows), num_batches),
+        ("law 6", "plan.num_batches", plan.num_batches, num_batches),
+        ("law 7", "plan.num_inputs", plan.num_inputs, num_inputs),
+        ("law 7", "plan.num_dropped", plan.num_dropped, plan.num_tokens - num_inputs),
+    ):
+        if wanted != got:
+            _fail(law, f"epoch {plan.epoch}: {name} says {wanted}, counted {got}")
+    limit = 1 if plan.tail == "pad" else (plan.batch_size + 1) * plan.seq_len
+    if plan.num_dropped > limit:
+        _fail("law 7", f"{plan.num_dropped} tokens are dropped, at most {limit} may be")
+
+
+def check_seeds(plan: Plan) -> None:
+    """Check law 8: the same order in a process with another hash seed, no other with another."""
+    fields = plan.num_tokens, plan.seq_len, plan.batch_size, plan.seed, plan.epoch
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", _PLAN_PROGRAM, plan.kind, *map(str, fields)],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    rows = range(min(64, plan.num_batches))
+    here = hashlib.sha256(plan.starts(rows).tobytes()).hexdigest().encode()
+    if {here} != {digest.strip() for digest in digests}:
+        _fail("law 8", f"other processes make other plans: {here!r} here, {digests} there")
+
+
+def check_state(loader: Loader) -> None:
+    """Check law 9: a state is JSON, flat, and refused where any proof differs."""
+    state = loader.state_dict()
+    if json.loads(json.dumps(state)) != state or any(
+        not isinstance(value, int | str) for value in state.values()
+    ):
+        _fail("law 9", f"the state is not flat JSON: {state}")
+    for name, value in state.items():
+        changed = {**state, name: value + 1 if isinstance(value, int) else value + "?"}
+        if name in ("epoch", "next_batch"):
+            continue
+        try:
+            loader.load_state_dict(changed)
+        except StateMismatchError as error:
+            if name not in str(error):
+                _fail("law 9", f"another {name} was refused without naming it: {error}")
+        else:
+            _fail("law 9", f"a state with another {name} was taken")
+    if loader.state_dict() != state:
+        _fail("law 9", "a refused state changed the loader")
+
+
+def check_cost(plan: Plan) -> None:
+    """Check law 10: a block of a plan over 10^12 tokens takes no more memory than another."""
+    huge = Plan(
+        kind=plan.kind,
+        num_tokens=_HUGE_NUM_TOKENS + plan.num_tokens,
+        seq_len=plan.seq_len,
+        batch_size=plan.batch_size,
+        seed=plan.seed,
+    )
+    peaks = []
+    for each in (plan, huge):
+        columns = range(min(64, each.batch_size))
+        tracemalloc.start()
+        each.starts(range(each.num_batches - 1, each.num_batches), columns)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    if max(peaks) > _MAX_PLAN_BYTES:
+        _fail("law 10", f"a row of 10^12 tokens' plan took {peaks[1]:,} bytes, here {peaks[0]:,}")
+
+
+def assert_resumes_everywhere(
+    make_saved: MakeLoaders, make_restored: MakeLoaders | None = None
+) -> None:
+    """Check law 5: a stream resumes after each of its batches.
+
+    The position is saved before the first batch and after each one, passes
+    through JSON, and is loaded into fresh loaders. The whole rest of the
+    iteration and the whole next epoch must be the same.
+
+    Parameters
+    ----------
+    make_saved : callable
+        Makes the loaders whose positions are saved: one per rank, in the
+        order of the ranks.
+    make_restored : callable, optional
+        Makes the loaders that go on, perhaps with other workers, or of another
+        world size; as ``make_saved`` by default.
+
+    Raises
+    ------
+    LawError
+        A resumed stream differs, or the ranks' states do.
+    """
+    saved = make_saved()
+    num_batches = len(saved[0])
+    num_next = saved[0].plan.num_batches
+    expected, states = [], [_state(saved)]
+    for said in _said(saved, num_batches):
+        expected.append(said)
+        states.append(_state(saved))
+    expected.extend(_said(saved, num_next))
+    for num_consumed, state in enumerate(states):
+        restored = (make_restored or make_saved)()
+        for loader in restored:
+            loader.load_state_dict(state)
+        said = list(_said(restored, len(expected) - num_consumed))
+        if expected[num_consumed:] != said:
+            position = next(
+                (
+                    i
+                    for i, pair in enumerate(zip(expected[num_consumed:], said, strict=False))
+                    if pair[0] != pair[1]
+                ),
+                len(said),
+            )
+            _fail("law 5", f"resumed after {num_consumed} batches, batch {position} differs")
+
+
+def _said(ranks: Sequence[Loader], num_batches: int) -> Iterator[Said]:
+    """Yield what so many batches say, from as many iterations as that takes."""
+    while num_batches > 0:
+        for parts in zip(*ranks, strict=True):
+            yield digest(*parts)
+            num_batches -= 1
+            if not num_batches:
+                return
+
+
+def _state(ranks: Sequence[Loader]) -> dict[str, Any]:
+    states = [json.loads(json.dumps(loader.state_dict())) for loader in ranks]
+    if any(state != states[0] for state in states):
+        _fail("law 5", f"the ranks' states differ: {states}")
+    return dict(states[0])
+
+
+def _at_rows(windows: Windows, rows: Sequence[int]) -> Iterator[Batch]:
+    loader = Loader(windows)
+    state = loader.state_dict()
+    for row in rows:
+        loader.load_state_dict({**state, "next_batch": row})
+        yield next(iter(loader))
+
+
+def _check_row(batch: Batch, column: int, said: Any, *, where: str) -> None:
+    length = len(said) - 1
+    inputs, targets = batch.inputs[column].tolist(), batch.targets[column].tolist()
+    if inputs[:length] != said[:-1].tolist():
+        _fail("law 1", f"{where}: the inputs are not the tokens that the plan names")
+    if targets[:length] != said[1:].tolist():
+        _fail("law 2", f"{where}: the targets are not the tokens after the inputs")
+    if set(targets[length:]) - {IGNORED_TARGET} or int(batch.mask[column].sum()) != length:
+        _fail("law 7", f"{where}: {length} inputs count, the mask or padding say otherwise")
+
+
+def _fail(law: str, problem: str) -> NoReturn:
+    msg = f"{law} is broken: {problem}"
+    raise LawError(msg)

@@ -1,0 +1,137 @@
+"""Batches on a device, copied there ahead of their use or gathered there."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from tokenloom.arrays import Ids
+from tokenloom.batch import IGNORED_TARGET, Batch, Tensors
+from tokenloom.blocks import Block
+from tokenloom.errors import ArgumentError
+from tokenloom.plans import Plan
+
+
+def place(
+    blocks: Iterator[Block], *, device: torch.device | None, pin_memory: bool
+) -> Iterator[Batch]:
+    """Yield the batches of blocks, with their tensors where they are wanted.
+
+    A block is copied whole. Where the device has streams, the next block is
+    on its way, from page-locked memory and on a stream of its own, while the
+    batches of this one are used.
+
+    Parameters
+    ----------
+    blocks : iterator of Block
+    device : torch.device or None
+        None leaves the tensors in the CPU's memory.
+    pin_memory : bool
+        Whether that memory is page-locked, where there is a GPU.
+    """
+    if device is None:
+        pins = pin_memory and torch.cuda.is_available()
+        for block in blocks:
+            tensors = block.widen()
+            yield from block.batches(tensors.pin_memory() if pins else tensors)
+        return
+    copier = _Copier(device)
+    coming = _start(copier, blocks)
+    while coming is not None:
+        block, transfer = coming
+        batches = block.batches(copier.finish(transfer))
+        # The first batch does not wait until the next block is read.
+        yield next(batches)
+        coming = _start(copier, blocks)
+        yield from batches
+
+
+class ResidentTokens:
+    """A whole corpus on a device, where its windows are gathered.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+        Copied to the device.
+    device : torch.device
+
+    Raises
+    ------
+    ArgumentError
+        The device has too little memory.
+    """
+
+    def __init__(self, tokens: Ids, *, device: torch.device) -> None:
+        # Not every device gathers unsigned integers, all gather signed ones.
+        # The mask undoes the sign where they are widened.
+        bits = 8 * tokens.itemsize
+        self._mask = (1 << bits) - 1 if tokens.dtype.kind == "u" and bits < 64 else -1
+        signed = np.ascontiguousarray(tokens, tokens.dtype.newbyteorder("=")).view(f"i{bits // 8}")
+        try:
+            # A copy: a memory map cannot be written to, which PyTorch minds.
+            self._tokens = torch.tensor(signed, device=device)
+        except torch.OutOfMemoryError as error:
+            msg = (
+                f"resident=True must put {tokens.nbytes:,} bytes of tokens on {device}, "
+                "which has too little memory: leave resident out"
+            )
+            raise ArgumentError(msg) from error
+
+    def read(self, plan: Plan, *, rows: range, columns: range) -> Iterator[Batch]:
+        """Yield some rows of several batches, gathered on the device."""
+        starts = plan.starts(rows, columns)
+        lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
+        block = Block(windows=None, lengths=lengths, epoch=plan.epoch, rows=rows)
+        device = self._tokens.device
+        steps = torch.arange(plan.seq_len + 1, device=device)
+        positions = torch.from_numpy(starts).to(device)[..., None] + steps
+        if lengths is not None:
+            positions.clamp_(max=len(self._tokens) - 1)
+        windows = self._tokens[positions].long() & self._mask
+        inputs, targets = windows[..., :-1].contiguous(), windows[..., 1:].contiguous()
+        mask = None
+        if lengths is not None:
+            mask = steps[:-1] < torch.from_numpy(lengths).to(device)[..., None]
+            inputs.masked_fill_(~mask, 0)
+            targets.masked_fill_(~mask, IGNORED_TARGET)
+        return block.batches(Tensors(inputs, targets, mask))
+
+
+class _Transfer(NamedTuple):
+    tensors: Tensors
+    done: Any
+
+
+class _Copier:
+    """Copies to a device, on a stream of its own where the device has any."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        # ROCm goes by this name too. Other devices copy at once.
+        self._module: Any = torch.cuda if device.type == "cuda" else None
+        self._stream: Any = None if self._module is None else self._module.Stream(device)
+
+    def start(self, tensors: Tensors) -> _Transfer:
+        if self._stream is None:
+            return _Transfer(tensors.to(self._device), None)
+        pinned = tensors.pin_memory()
+        with self._module.stream(self._stream):
+            moved = pinned.to(self._device, non_blocking=True)
+        return _Transfer(moved, self._stream.record_event())
+
+    def finish(self, transfer: _Transfer) -> Tensors:
+        """Return the tensors, ready for the stream that is current here."""
+        if self._stream is not None:
+            current = self._module.current_stream(self._device)
+            current.wait_event(transfer.done)
+            for tensor in transfer.tensors:
+                if tensor is not None:
+                    # Their memory is not given out again before this stream is done.
+                    tensor.record_stream(current)
+        return transfer.tensors
+
+
+def _start(copier: _Copier, blocks: Iterator[Block]) -> tuple[Block, _Transfer] | None:
+    block = next(blocks, None)
+    return None if block is None else (block, copier.start(block.widen()))

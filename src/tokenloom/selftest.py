@@ -1,0 +1,287 @@
+"""The laws of the stream, checked on this machine with a corpus and settings of one's own."""
+
+import functools
+import itertools
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from torch.utils.data import DataLoader
+
+from tokenloom import laws
+from tokenloom.corpus import Corpus
+from tokenloom.errors import ArgumentError
+from tokenloom.loader import Loader
+from tokenloom.plans import Kind, Tail
+from tokenloom.sharding import Shard
+from tokenloom.windows import RandomWindows, SequentialWindows, Windows
+from tokenloom.workers import WorkerOptions
+
+_KINDS: tuple[Kind, ...] = ("random", "sequential")
+_TAILS: tuple[Tail, ...] = ("drop", "pad")
+# Of the whole corpus so many batches are looked at, from end to end of an epoch.
+_NUM_SAMPLES = 64
+# Whole epochs are read of a part of the corpus.
+_BATCHES_PER_EPOCH = 12
+# After each batch of such an epoch a stream is resumed, which starts workers each time.
+_BATCHES_TO_RESUME = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the laws are checked on.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    batch_size, seq_len, seed : int
+        As for `RandomWindows`.
+    num_workers : sequence of int
+        The numbers of workers that are tried, beside none.
+    start_methods : sequence of str
+        The ways to start them that are tried.
+    """
+
+    corpus: Corpus
+    batch_size: int = 32
+    seq_len: int = 35
+    seed: int = 0
+    num_workers: Sequence[int] = (1, 2, 4)
+    start_methods: Sequence[str] = tuple(multiprocessing.get_all_start_methods())
+
+    def __post_init__(self) -> None:
+        known = multiprocessing.get_all_start_methods()
+        unknown = [method for method in self.start_methods if method not in known]
+        if unknown or not self.start_methods:
+            msg = f"start methods must be of {', '.join(known)}, got {self.start_methods!r}"
+            raise ArgumentError(msg)
+        if not self.num_workers or min(self.num_workers) < 1:
+            msg = f"numbers of workers must be of at least 1, got {self.num_workers!r}"
+            raise ArgumentError(msg)
+        for kind, tail in itertools.product(_KINDS, _TAILS):
+            self.windows(kind, tail=tail)
+
+    @property
+    def world_sizes(self) -> list[int]:
+        """World sizes up to 4 that divide the batch."""
+        return [size for size in range(1, 5) if self.batch_size % size == 0]
+
+    def windows(
+        self,
+        kind: Kind,
+        *,
+        tail: Tail = "drop",
+        num_batches: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Windows:
+        """Return windows over the whole corpus, or over so much that makes so many batches."""
+        stop = len(self.corpus)
+        if num_batches is not None:
+            stop = min(stop, (num_batches * self.batch_size + 1) * self.seq_len + 1)
+        make = RandomWindows if kind == "random" else SequentialWindows
+        return make(
+            self.corpus.section(0, stop),
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+            seed=self.seed,
+            tail=tail,
+            shard=Shard(rank=rank, world_size=world_size),
+        )
+
+
+class Way(NamedTuple):
+    """One way to read a stream."""
+
+    kind: Kind
+    world_size: int
+    num_workers: int
+    start_method: str | None
+    persistent: bool
+    block_size: int
+
+    def __str__(self) -> str:
+        ranks = f"{self.world_size} rank{'s' * (self.world_size > 1)}"
+        text = f"{self.kind}, {ranks}, {self.num_workers} workers"
+        if not self.num_workers:
+            return text
+        return f"{text}, {self.start_method}{', persistent' * self.persistent}"
+
+    def loaders(self, settings: Settings) -> list[Loader]:
+        """Return the loaders of all ranks, of few batches per epoch."""
+        options = WorkerOptions(
+            multiprocessing_context=self.start_method,
+            persistent_workers=self.persistent,
+            block_size=self.block_size,
+        )
+        return [
+            Loader(
+                settings.windows(
+                    self.kind,
+                    num_batches=_BATCHES_TO_RESUME,
+                    rank=rank,
+                    world_size=self.world_size,
+                ),
+                num_workers=self.num_workers,
+                worker_options=options,
+            )
+            for rank in range(self.world_size)
+        ]
+
+    def data_loader(self, windows: Windows) -> "DataLoader[Any]":
+        """Return PyTorch's loader of windows."""
+        return DataLoader(
+            windows,
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.persistent,
+            multiprocessing_context=self.start_method,
+        )
+
+
+def choose_ways(settings: Settings) -> list[Way]:
+    """Return ways to read the streams in which each two settings meet once."""
+    kinds, sizes = _KINDS, settings.world_sizes
+    alone = [
+        Way(kind, size, 0, None, persistent=False, block_size=2) for kind in kinds for size in sizes
+    ]
+    methods = settings.start_methods
+    rows = cover_pairs(kinds, sizes, settings.num_workers, methods, (False, True), (1, 2))
+    return [*alone, *itertools.starmap(Way, rows)]
+
+
+def cover_pairs(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return rows of one level per factor, such that each two levels meet in some row.
+
+    Greedy: the row that covers most new pairs comes next (the idea of AETG,
+    Cohen, Dalal, Fredman and Patton, 1997).
+
+    >>> len(cover_pairs("ab", "cd", "ef"))
+    4
+    """
+    rows = list(itertools.product(*factors))
+
+    def pairs(row: tuple[Any, ...]) -> set[tuple[Any, Any]]:
+        return set(itertools.combinations(enumerate(row), 2))
+
+    missing = set().union(*map(pairs, rows))
+    chosen = []
+    while missing:
+        best = max(rows, key=lambda row: len(pairs(row) & missing))
+        missing -= pairs(best)
+        chosen.append(best)
+    return chosen
+
+
+class Check(NamedTuple):
+    """A law, what it is checked on, and a function that raises where it is broken."""
+
+    law: str
+    what: str
+    run: Callable[[], None]
+
+
+class Outcome(NamedTuple):
+    """How a check went; ``problem`` is empty where the law holds."""
+
+    law: str
+    what: str
+    seconds: float
+    problem: str
+
+
+def make_checks(settings: Settings) -> list[Check]:
+    """Return the checks of all laws."""
+    checks = []
+    for kind, tail in itertools.product(_KINDS, _TAILS):
+        whole = settings.windows(kind, tail=tail)
+        part = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
+        text = f"{kind}, tail={tail}"
+        last = whole.plan.num_batches - 1
+        sample = [last * step // _NUM_SAMPLES for step in range(_NUM_SAMPLES + 1)]
+        for law, run in (
+            ("1, 2 tokens", functools.partial(laws.check_batches, whole, sample)),
+            ("6, 7 counts", functools.partial(laws.check_length, part)),
+        ):
+            checks.append(Check(law, text, run))
+    ways = choose_ways(settings)
+    checks.extend(_check_workers(settings, way) for way in ways if way.num_workers)
+    checks.extend(_check_ranks(settings))
+    checks.extend(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(ways))
+    for kind in _KINDS:
+        windows = settings.windows(kind)
+        checks += [
+            Check("8 seeds", kind, functools.partial(laws.check_seeds, windows.plan)),
+            Check("9 state", kind, functools.partial(laws.check_state, Loader(windows))),
+            Check("10 cost", kind, functools.partial(laws.check_cost, windows.plan)),
+        ]
+    return checks
+
+
+def run_check(check: Check) -> Outcome:
+    """Run a check and tell how it went."""
+    began_at = time.perf_counter()
+    problem = ""
+    try:
+        check.run()
+    except Exception as error:  # noqa: BLE001  whatever goes wrong here is what is reported
+        problem = f"{type(error).__name__}: {error}"
+    return Outcome(check.law, check.what, time.perf_counter() - began_at, problem)
+
+
+def describe_machine(settings: Settings) -> Iterator[str]:
+    """Yield the lines about machine and settings that a report of a failure needs."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("tokenloom", "torch", "numpy"))
+    yield f"{versions}, Python {platform.python_version()}"
+    yield f"{platform.platform()}, {os.cpu_count()} cores"
+    yield (
+        f"{settings.corpus!r} of {settings.corpus.tokens.dtype}, batch_size={settings.batch_size}, "
+        f"seq_len={settings.seq_len}, seed={settings.seed}"
+    )
+
+
+def _check_workers(settings: Settings, way: Way) -> Check:
+    def run() -> None:
+        windows = settings.windows(way.kind, num_batches=_BATCHES_PER_EPOCH)
+        loader = way.data_loader(windows)
+        for epoch in (0, 3):
+            windows.set_epoch(epoch)
+            expected = [laws.digest(batch) for batch in windows]
+            laws.check_stream(expected, loader, law="law 3", what=f"a DataLoader ({way})")
+
+    one_rank = way._replace(world_size=1)
+    return Check("3 workers", str(one_rank), run)
+
+
+def _check_ranks(settings: Settings) -> Iterator[Check]:
+    for kind in _KINDS:
+        make = functools.partial(_part, settings, kind)
+        yield Check("4 ranks", f"{kind}, refused", functools.partial(laws.check_world_sizes, make))
+        for size in settings.world_sizes:
+            run = functools.partial(laws.check_ranks, make, size)
+            yield Check("4 ranks", f"{kind}, {size} ranks", run)
+
+
+def _part(settings: Settings, kind: Kind, rank: int, world_size: int) -> Windows:
+    return settings.windows(kind, num_batches=_BATCHES_PER_EPOCH, rank=rank, world_size=world_size)
+
+
+def _check_resume(settings: Settings, saved: Way, restored: Way) -> Check:
+    run = functools.partial(
+        laws.assert_resumes_everywhere,
+        functools.partial(saved.loaders, settings),
+        functools.partial(restored.loaders, settings),
+    )
+    return Check("5 resume", f"{saved} -> {restored}", run)
+
+
+def _in_pairs(ways: Sequence[Way]) -> Iterator[tuple[Way, Way]]:
+    """Yield each way with the next one of its kind, as the ones that save and restore."""
+    for kind in _KINDS:
+        mine = [way for way in ways if way.kind == kind]
+        yield from zip(mine, [*mine[1:], mine[0]], strict=True)

@@ -1,0 +1,78 @@
+"""Several batches at once."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+from tests.strategies import plans
+from tokenloom.blocks import Block, read_block, rows_per_block, split_rows
+from tokenloom.plans import Plan
+
+
+def make_block() -> Block:
+    """Return a block of 64 batches of 10 x 35 tokens, each with other ids."""
+    ids = np.arange(64 * 10 * 36, dtype=np.uint16).reshape(64, 10, 36)
+    return Block(windows=ids, lengths=None, epoch=0, rows=range(5, 69))
+
+
+def test_a_batch_of_a_block_pickles_alone() -> None:
+    """The other batches of the block do not travel along."""
+    block = make_block()
+    for batches in (block.narrow_batches(), block.batches(block.widen())):
+        batch = list(batches)[2]
+        assert len(pickle.dumps(batch)) < 2 * 10 * 36 + 500
+        assert (0, 7) == (batch.epoch, batch.index)
+
+
+def test_batches_are_views_of_the_blocks_tensors() -> None:
+    """Splitting copies nothing, and each part is contiguous."""
+    block = make_block()
+    tensors = block.widen()
+    storages = {
+        (batch.inputs.untyped_storage().data_ptr(), batch.inputs.is_contiguous())
+        for batch in block.batches(tensors)
+    }
+    assert {(tensors.inputs.untyped_storage().data_ptr(), True)} == storages
+
+
+def test_batches_of_a_block_share_no_element() -> None:
+    """Changing one batch in place leaves the others, and its own targets, alone."""
+    block = make_block()
+    batches = list(block.batches(block.widen()))
+    expected = [(batch.inputs.clone(), batch.targets.clone()) for batch in batches]
+    batches[3].inputs.zero_()
+    for index, (batch, (inputs, targets)) in enumerate(zip(batches, expected, strict=True)):
+        assert torch.equal(batch.targets, targets)
+        assert torch.equal(batch.inputs, inputs) == (index != 3)
+
+
+@given(plans())
+def test_wide_and_narrow_batches_say_the_same(plan: Plan) -> None:
+    """Widening a block at once gives what each of its batches gives alone."""
+    tokens = np.arange(plan.num_tokens, dtype=np.uint16)
+    columns, rows = range(plan.batch_size), range(plan.num_batches)
+    block = read_block(tokens, plan, rows=rows, columns=columns)
+    pairs = zip(block.batches(block.widen()), block.narrow_batches(), strict=True)
+    for wide, narrow in pairs:
+        assert (wide.epoch, wide.index) == (narrow.epoch, narrow.index)
+        for name in ("inputs", "targets", "mask"):
+            assert torch.equal(getattr(wide, name), getattr(narrow, name))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "seq_len", "expected"), [(1, 9, 10), (2, 9, 5), (4, 30, 1), (1, 200, 1)]
+)
+def test_a_block_has_one_batch_or_as_many_as_fit(
+    batch_size: int, seq_len: int, expected: int
+) -> None:
+    """Batches that are larger than a block come one by one. (Blocks of tests are small.)"""
+    plan = Plan(kind="random", num_tokens=1000, seq_len=seq_len, batch_size=batch_size)
+    assert expected == rows_per_block(plan, range(batch_size))
+
+
+def test_parts_of_rows_keep_the_step() -> None:
+    """The rows of one worker are split as they are."""
+    assert [range(1, 7, 3), range(7, 10, 3)] == list(split_rows(range(1, 9, 3), 2))
