@@ -68,7 +68,7 @@ def test_wide_and_narrow_batches_say_the_same(plan: Plan) -> None:
 def test_a_block_has_one_batch_or_as_many_as_fit(
     batch_size: int, seq_len: int, expected: int
 ) -> None:
-    """Batches that are larger than a block come one by one. (Blocks of tests are small.)"""
+    """Batches that are larger than a block come one by one; the blocks of tests hold 100 tokens."""
     plan = Plan(kind="random", num_tokens=1000, seq_len=seq_len, batch_size=batch_size)
     assert expected == rows_per_block(plan, range(batch_size))
 

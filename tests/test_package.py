@@ -17,6 +17,8 @@ ROOMS = (
     "__main__",
     "cli",
     "arguments",
+    "selftest",
+    "laws",
     "inspection",
     "training",
     "plotting",

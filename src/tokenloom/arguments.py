@@ -1,6 +1,7 @@
 """What can be typed after ``tokenloom``: subcommands, options, help."""
 
 import argparse
+import multiprocessing
 from typing import Any
 
 from tokenloom import __version__
@@ -35,6 +36,21 @@ examples:
       two rows of another batch, as every run with this seed reads it
 """
 
+_SELFTEST_EXAMPLES = """\
+examples:
+  tokenloom selftest
+      check the ten laws on text that Python carries: a minute or two
+  tokenloom selftest my-book.txt --tokenizer word --batch-size 16 --seq-len 64
+      check them on a corpus and settings of your own
+  tokenloom selftest --start-methods fork
+      seconds: most of the time goes into starting workers by spawning
+
+Each law is a promise about the batches, such as: workers change nothing, and
+a stream resumes after any batch. Streams are read in ways that cover each two
+of the settings: order, ranks, workers, how these start, whether they stay.
+Exit code 0: every law holds. 1: one is broken, and a report follows.
+"""
+
 _DATASETS_EXAMPLES = """\
 Any command that takes a CORPUS takes one of these names or a text file.
 Downloads are verified and kept in the folder that TOKENLOOM_CACHE names.
@@ -53,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_generate(commands)
     _add_show(commands)
+    _add_selftest(commands)
     _add_command(commands, "datasets", "list the corpora that have a name", _DATASETS_EXAMPLES)
     return parser
 
@@ -177,6 +194,25 @@ def _add_show(commands: Any) -> None:
     )
 
 
+def _add_selftest(commands: Any) -> None:
+    summary = "check on this machine that the batches keep their laws"
+    command = _add_command(commands, "selftest", summary, _SELFTEST_EXAMPLES)
+    _add_corpus(command, default="python_docs")
+    _add_shape(command.add_argument_group("batches"))
+    ways = command.add_argument_group("ways to read")
+    ways.add_argument(
+        "--workers", type=_counts, default="1,2,4", metavar="N,N", help="numbers of workers to try"
+    )
+    ways.add_argument(
+        "--start-methods",
+        type=_words,
+        default=",".join(multiprocessing.get_all_start_methods()),
+        metavar="HOW,HOW",
+        help="ways to start workers",
+    )
+    command.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
 def _add_corpus(command: argparse.ArgumentParser, *, default: str | None = None) -> None:
     command.add_argument(
         "corpus",
@@ -205,6 +241,10 @@ def _add_batches(command: argparse.ArgumentParser) -> None:
         default="sequential",
         help="whether rows go on from batch to batch, or are drawn at random",
     )
+    _add_shape(batches)
+
+
+def _add_shape(batches: argparse._ActionsContainer) -> None:
     batches.add_argument(
         "--batch-size", type=_count, default=32, metavar="N", help="rows per batch"
     )
@@ -227,6 +267,14 @@ def _count(text: str) -> int:
 
 def _count_or_all(text: str) -> int | None:
     return None if text == "all" else _count(text)
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(number) for number in text.split(",")]
+
+
+def _words(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _rows(text: str) -> list[int]:

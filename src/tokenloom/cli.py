@@ -2,12 +2,13 @@
 
 import argparse
 import io
+import multiprocessing
 import os
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         warnings.simplefilter("default", UserWarning)
         try:
-            _COMMANDS[arguments.command](arguments)
+            code = _COMMANDS[arguments.command](arguments)
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader, such as head, has seen enough. Without this, Python
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (OSError, RuntimeError) as error:
             _say(f"error: {str(error).strip().partition(chr(10))[0]}")
             return 1
-    return 0
+    return code or 0
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -133,10 +134,7 @@ def _datasets(_: argparse.Namespace) -> None:
     for entry in CATALOGUE.values():
         size = f"{entry.num_bytes:,}" if entry.num_bytes else "-"
         rows.append((entry.name, size, locate(entry), entry.licence, entry.description))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    _print_table(rows)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -147,6 +145,40 @@ def _show(arguments: argparse.Namespace) -> None:
     rows = arguments.rows or range(min(4, arguments.batch_size))
     for line in describe_batch(windows, index=arguments.batch, rows=rows):
         print(line)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from tokenloom import selftest
+
+    # Its server imports PyTorch once, and not each worker anew.
+    if "forkserver" in arguments.start_methods:
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.workers"])
+    settings = selftest.Settings(
+        corpus=_load(arguments),
+        batch_size=arguments.batch_size,
+        seq_len=arguments.seq_len,
+        seed=arguments.seed,
+        num_workers=arguments.workers,
+        start_methods=arguments.start_methods,
+    )
+    outcomes = []
+    with tqdm(selftest.make_checks(settings), disable=arguments.quiet or None) as bar:
+        for check in bar:
+            bar.set_description(f"law {check.law}")
+            outcomes.append(selftest.run_check(check))
+    _print_table(list(selftest.tabulate(outcomes)))
+    broken = [outcome for outcome in outcomes if outcome.problem]
+    if not broken:
+        print(f"every law holds in {len(outcomes)} checks")
+        return 0
+    print("\nreport, to paste into an issue:")
+    for line in selftest.describe_machine(settings):
+        print(f"  {line}")
+    for outcome in broken:
+        print(f"  law {outcome.law} ({outcome.what}): {outcome.problem}")
+    return 1
 
 
 def _load(arguments: argparse.Namespace) -> "Corpus":
@@ -233,6 +265,13 @@ def _run_folder(corpus_name: str) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
 def _say(message: str) -> None:
     print(f"tokenloom: {message}", file=sys.stderr)
 
@@ -241,9 +280,10 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     _say("warning: " + " ".join(str(message).split()))
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "datasets": _datasets,
     "generate": _generate,
+    "selftest": _selftest,
     "show": _show,
     "train": _train,
 }

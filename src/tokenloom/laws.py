@@ -42,7 +42,7 @@ class Said(NamedTuple):
     """What a batch says, in short: its row, and a hash of inputs, targets and mask."""
 
     epoch: int
-    index: int
+    row: int
     digest: str
 
 
@@ -86,20 +86,15 @@ def check_batches(windows: Windows, rows: Iterable[int]) -> None:
             _fail("law 1", f"epoch {plan.epoch}: tokens [{start}, {stop}) are inputs twice")
 
 
-def check_stream(
-    expected: Iterable[Said], batches: Iterable[Batch], *, law: str, what: str
-) -> None:
-    """Check that a stream of batches says what is expected, and then ends."""
-    missing = object()
-    said = map(digest, batches)
-    for position, (wanted, got) in enumerate(
-        itertools.zip_longest(expected, said, fillvalue=missing)
-    ):
-        if wanted is missing or got is missing:
-            much = "more" if wanted is missing else "fewer"
+def check_stream(expected: Iterable[Said], got: Iterable[Said], *, law: str, what: str) -> None:
+    """Check that a stream says what is expected, batch for batch, and then ends."""
+    pairs = itertools.zip_longest(expected, got)
+    for position, (wanted, said) in enumerate(pairs):
+        if wanted is None or said is None:
+            much = "more" if wanted is None else "fewer"
             _fail(law, f"{what} gave {much} batches than expected, from batch {position} on")
-        if wanted != got:
-            _fail(law, f"{what} differs at batch {position}: expected {wanted}, got {got}")
+        if wanted != said:
+            _fail(law, f"{what} differs at batch {position}: expected {wanted}, got {said}")
 
 
 def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) -> None:
@@ -113,11 +108,9 @@ def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) ->
         One that divides the batch.
     """
     ranks = [make_windows(rank, world_size) for rank in range(world_size)]
-    whole = (digest(batch) for batch in make_windows(0, 1))
-    tiled = (digest(*parts) for parts in zip(*ranks, strict=True))
-    for wanted, got in itertools.zip_longest(whole, tiled):
-        if wanted != got:
-            _fail("law 4", f"{world_size} ranks side by side: expected {wanted}, got {got}")
+    whole = map(digest, make_windows(0, 1))
+    tiled = itertools.starmap(digest, zip(*ranks, strict=True))
+    check_stream(whole, tiled, law="law 4", what=f"{world_size} ranks side by side")
 
 
 def check_world_sizes(make_windows: Callable[[int, int], Windows]) -> None:
@@ -244,17 +237,9 @@ def assert_resumes_everywhere(
         restored = (make_restored or make_saved)()
         for loader in restored:
             loader.load_state_dict(state)
-        said = list(_said(restored, len(expected) - num_consumed))
-        if expected[num_consumed:] != said:
-            position = next(
-                (
-                    i
-                    for i, pair in enumerate(zip(expected[num_consumed:], said, strict=False))
-                    if pair[0] != pair[1]
-                ),
-                len(said),
-            )
-            _fail("law 5", f"resumed after {num_consumed} batches, batch {position} differs")
+        rest = expected[num_consumed:]
+        what = f"the stream that was resumed after {num_consumed} batches"
+        check_stream(rest, _said(restored, len(rest)), law="law 5", what=what)
 
 
 def _said(ranks: Sequence[Loader], num_batches: int) -> Iterator[Said]:
