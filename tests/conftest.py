@@ -1,5 +1,7 @@
 """Settings of the tests."""
 
+import multiprocessing
+
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -9,6 +11,9 @@ from tokenloom import blocks
 torch.set_num_threads(1)
 # The corpora here are small too: with small blocks an epoch has several of them.
 blocks._BLOCK_TOKENS = 100
+
+# The server from which workers are forked imports PyTorch once.
+multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.workers"])
 
 # Machines are shared and noisy: no example has a deadline.
 settings.register_profile(

@@ -106,7 +106,7 @@ def test_a_worker_refuses_the_state_of_a_loader() -> None:
 
 def test_a_loader_refuses_the_state_of_a_worker() -> None:
     """The message says who saved it and where it belongs."""
-    with pytest.raises(tl.StateMismatchError, match="an iterator under StatefulDataLoader"):
+    with pytest.raises(tl.StateMismatchError, match="a torchdata StatefulDataLoader"):
         restore_changed(worker=0, num_workers=2)
 
 

@@ -89,7 +89,11 @@ class ResidentTokens:
         if lengths is not None:
             positions.clamp_(max=len(self._tokens) - 1)
         windows = self._tokens[positions].long() & self._mask
-        inputs, targets = windows[..., :-1].contiguous(), windows[..., 1:].contiguous()
+        # Copies also where a slice of a single row is contiguous as it is.
+        inputs, targets = (
+            part.clone(memory_format=torch.contiguous_format)
+            for part in (windows[..., :-1], windows[..., 1:])
+        )
         mask = None
         if lengths is not None:
             mask = steps[:-1] < torch.from_numpy(lengths).to(device)[..., None]

@@ -5,16 +5,38 @@ An iterator inside a DataLoader's worker counts the rows of that worker, so its
 state names the worker, and neither kind can be loaded as the other.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 from tokenloom.errors import StateMismatchError
 from tokenloom.plans import ORDER_VERSION, Plan
 
 STATE_VERSION = 1
 
+# What a StatefulDataLoader looks for in a state, without and with workers.
+_TORCHDATA_KEYS = ("_num_yielded", "_snapshot")
+
 _POSITION = ("epoch", "next_batch")
+_LOADER, _STATEFUL = "a tokenloom.Loader", "a torchdata StatefulDataLoader"
 _OPTIONAL = {"tail": "drop"}
+
+
+class StreamState(dict[str, Any]):
+    """The state of a Loader: a plain dict, also once it is copied, pickled or JSON.
+
+    Only where it is given to a StatefulDataLoader as it is, which would refuse
+    it without a reason, does it tell what is wrong.
+    """
+
+    def __contains__(self, key: object) -> bool:
+        if key in _TORCHDATA_KEYS:
+            raise _other_kind(saver=_LOADER, loader=_STATEFUL)
+        return super().__contains__(key)
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
+        # The one kind of mapping that torch.load(weights_only=True) makes anew.
+        return OrderedDict, (), None, None, iter(self.items())
 
 
 def describe(
@@ -53,7 +75,8 @@ def describe(
         state["tail"] = plan.tail
     if worker is not None:
         state["worker"], state["num_workers"] = worker
-    return state
+        return state
+    return StreamState(state)
 
 
 def restore(
@@ -98,10 +121,20 @@ def restore(
     return saved["epoch"], saved["next_batch"]
 
 
+def _other_kind(*, saver: str, loader: str) -> StateMismatchError:
+    return StateMismatchError(
+        f"cannot resume: the position was saved by {saver} and cannot be loaded "
+        f"into {loader}: load it into what saved it"
+    )
+
+
 def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(state, Mapping):
         msg = f"a saved position must be a dict, got {state!r}"
         raise StateMismatchError(msg)
+    # Ours are looked up one by one: a StreamState answers for torchdata's keys.
+    if not isinstance(state, StreamState) and any(key in state for key in _TORCHDATA_KEYS):
+        raise _other_kind(saver=_STATEFUL, loader=_LOADER)
     if state.get("version") != STATE_VERSION:
         msg = (
             f"cannot resume: this release reads positions of version {STATE_VERSION}, "
@@ -109,14 +142,8 @@ def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
         )
         raise StateMismatchError(msg)
     if ("num_workers" in state) != ("num_workers" in current):
-        saver, loader = "an iterator under StatefulDataLoader", "a tokenloom.Loader"
-        if "num_workers" in current:
-            saver, loader = loader, saver
-        msg = (
-            f"cannot resume: the position was saved by {saver} and cannot be loaded "
-            f"into {loader}: load it into what saved it"
-        )
-        raise StateMismatchError(msg)
+        kinds = (_STATEFUL, _LOADER) if "num_workers" in state else (_LOADER, _STATEFUL)
+        raise _other_kind(saver=kinds[0], loader=kinds[1])
     missing = [name for name in current if name not in state and name not in _OPTIONAL]
     if missing:
         msg = (

@@ -14,12 +14,6 @@ SETTINGS = Settings(
 CHECKS = make_checks(SETTINGS)
 
 
-@pytest.fixture(autouse=True)
-def _quick_forkserver() -> None:
-    """Let its server import PyTorch once, and not each worker anew."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.workers"])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"law {check.law}: {check.what}")
 def test_every_law_holds_in_every_way(check: Check) -> None:

@@ -1,5 +1,7 @@
 """The windows under torchdata's StatefulDataLoader."""
 
+import copy
+import json
 from typing import Any
 
 import numpy as np
@@ -11,24 +13,102 @@ import tokenloom as tl
 # torchdata 0.11 calls a function that newer versions of torch deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 
+CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
+KINDS = [tl.RandomWindows, tl.SequentialWindows]
 
-def make_loader(num_workers: int) -> Any:
+
+def make_loader(num_workers: int, kind: Any = tl.RandomWindows, **options: Any) -> Any:
     """Return a loader of 19 batches."""
-    corpus = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
-    windows = tl.RandomWindows(corpus, batch_size=4, seq_len=5)
-    return StatefulDataLoader(windows, batch_size=None, num_workers=num_workers)
+    windows = kind(CORPUS, batch_size=4, seq_len=5, tail=options.pop("tail", "drop"))
+    return StatefulDataLoader(windows, batch_size=None, num_workers=num_workers, **options)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1, 2])
-def test_the_rest_of_the_epoch_is_exact(num_workers: int) -> None:
-    """With the same number of workers a fresh loader goes on where the state was taken."""
+def read(batches: Any) -> list[Any]:
+    """Return what batches say."""
+    return [(batch.epoch, batch.index, batch.inputs.tolist()) for batch in batches]
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "options"),
+    [
+        (0, {}),
+        (0, {"tail": "pad"}),
+        (1, {}),
+        (2, {"persistent_workers": True}),
+        (3, {"snapshot_every_n_steps": 1}),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_resumes_everywhere(kind: Any, num_workers: int, options: dict[str, Any]) -> None:
+    """After each batch a fresh loader goes on exactly, and set_epoch leads to the next epoch."""
+    loader = make_loader(num_workers, kind, **options)
+    loader.dataset.set_epoch(3)
+    batches = iter(loader)
+    expected, states = [], []
+    for batch in batches:
+        expected += read([batch])
+        states.append(copy.deepcopy(loader.state_dict()))
+    loader.dataset.set_epoch(4)
+    epoch_after = read(loader)
+    for num_consumed, state in enumerate(states, start=1):
+        fresh = make_loader(num_workers, kind, **options)
+        fresh.load_state_dict(state)
+        assert expected[num_consumed:] == read(fresh)
+        fresh.dataset.set_epoch(4)
+        assert epoch_after == read(fresh)
+
+
+# torchdata takes seconds per worker to give up an iterator that it could not make.
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_state_of_a_loader_is_refused(num_workers: int) -> None:
+    """It counts the stream's batches, not a worker's rows; the message says so."""
+    position = tl.Loader(make_loader(0).dataset).state_dict()
     loader = make_loader(num_workers)
-    iterator = iter(loader)
-    for _ in range(7):
-        next(iterator)
-    state = loader.state_dict()
-    expected = [batch.inputs.tolist() for batch in iterator]
-    fresh = make_loader(num_workers)
-    fresh.load_state_dict(state)
-    assert expected == [batch.inputs.tolist() for batch in fresh]
-    assert len(expected) == 12
+    loader.load_state_dict(position)
+    message = r"saved by a tokenloom\.Loader and cannot be loaded into a torchdata Stateful"
+    with pytest.raises(tl.StateMismatchError, match=message):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize(("num_workers", "key"), [(0, "_num_yielded"), (1, "_snapshot")])
+def test_the_state_of_a_loader_from_a_file_is_refused_by_torchdata(
+    num_workers: int, key: str
+) -> None:
+    """Out of JSON it is a plain dict, and the documentation quotes what torchdata says."""
+    position = tl.Loader(make_loader(0).dataset).state_dict()
+    loader = make_loader(num_workers)
+    loader.load_state_dict(json.loads(json.dumps(position)))
+    with pytest.raises(AssertionError, match=f"State doesn't contain key '{key}'"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_its_state_is_refused_by_a_loader(num_workers: int) -> None:
+    """The other way round the message is ours too."""
+    loader = make_loader(num_workers)
+    next(iter(loader))
+    message = r"saved by a torchdata StatefulDataLoader and cannot be loaded into a tokenloom\.L"
+    with pytest.raises(tl.StateMismatchError, match=message):
+        tl.Loader(loader.dataset).load_state_dict(loader.state_dict())
+
+
+def test_a_state_of_another_plan_is_refused() -> None:
+    """Each field that differs is named, from a worker too."""
+    loader = make_loader(2)
+    next(iter(loader))
+    other = StatefulDataLoader(
+        tl.RandomWindows(CORPUS, batch_size=4, seq_len=6), batch_size=None, num_workers=2
+    )
+    other.load_state_dict(loader.state_dict())
+    with pytest.raises(tl.StateMismatchError, match="seq_len: saved 5, now 6"):
+        next(iter(other))
+
+
+def test_another_number_of_workers_is_refused() -> None:
+    """That is the limit of a state per worker; a Loader has none."""
+    loader = make_loader(2)
+    next(iter(loader))
+    other = make_loader(3)
+    other.load_state_dict(loader.state_dict())
+    with pytest.raises(tl.StateMismatchError, match="num_workers: saved 2, now 3"):
+        next(iter(other))

@@ -1,0 +1,68 @@
+"""What a process holds: to be counted before and after."""
+
+import gc
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PROC = Path("/proc/self")
+
+needs_proc = pytest.mark.skipif(
+    not (PROC / "fd").exists(), reason="what a process holds is counted in Linux's /proc"
+)
+
+
+class Census(NamedTuple):
+    """What this process holds."""
+
+    children: frozenset[int]
+    num_threads: int
+    num_files: int
+    num_shared_mappings: int
+    temporary: frozenset[str]
+
+
+def take_census() -> Census:
+    """Return what this process holds now, garbage aside.
+
+    PyTorch and multiprocessing unlink their shared memory at once, so it is
+    mapped from a file that is deleted.
+    """
+    gc.collect()
+    maps = (PROC / "maps").read_text(encoding="utf-8").splitlines()
+    folders = [path for path in (Path(tempfile.gettempdir()), Path("/dev/shm")) if path.is_dir()]  # noqa: S108  to be counted
+    return Census(
+        children=frozenset(children_of(os.getpid())),
+        num_threads=max(threading.active_count(), len(list((PROC / "task").iterdir()))),
+        num_files=len(list((PROC / "fd").iterdir())),
+        num_shared_mappings=sum(line.endswith(" (deleted)") for line in maps),
+        temporary=frozenset(
+            str(path) for folder in folders for path in folder.iterdir() if _is_ours(path)
+        ),
+    )
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the living processes that a process has started, also through others."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                # After the name, which may hold anything: state and parent.
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if state != "Z":
+                parents[int(folder.name)] = int(parent)
+    found: list[int] = []
+    for child in [child for child, parent in parents.items() if parent == pid]:
+        found += [child, *children_of(child)]
+    return found
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name.startswith(("torch_", "pymp-", "psm_", "sem.", "tokenloom"))

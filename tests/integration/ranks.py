@@ -1,0 +1,132 @@
+"""What each process of the tests of ranks runs: read a stream, write down what it said.
+
+Usage: ranks.py FOLDER HOW [RANK WORLD_SIZE PORT]; HOW is one of the functions below.
+"""
+
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.utils.data import DataLoader
+
+import tokenloom as tl
+
+
+def make_windows(**options: Any) -> tl.RandomWindows:
+    """Return windows of 19 batches of 4 rows."""
+    corpus = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
+    return tl.RandomWindows(corpus, batch_size=4, seq_len=5, **options)
+
+
+def read(batches: Any) -> list[Any]:
+    """Return what batches say."""
+    return [[batch.epoch, batch.index, batch.inputs.tolist()] for batch in batches]
+
+
+def group(_: Path) -> Any:
+    """Read in the default group: by itself, with workers, and after a resume."""
+    windows = make_windows()
+    loader = tl.Loader(windows, num_workers=2)
+    batches = iter(loader)
+    for _ in range(7):
+        next(batches)
+    state = loader.state_dict()
+    del batches
+    resumed = tl.Loader(windows, num_workers=0)
+    resumed.load_state_dict(state)
+    return {
+        "alone": read(windows),
+        "spawned": read(
+            DataLoader(
+                windows, batch_size=None, num_workers=2, multiprocessing_context="forkserver"
+            )
+        ),
+        "loader": read(tl.Loader(windows, num_workers=2)),
+        "state": state,
+        "resumed": read(resumed),
+    }
+
+
+def environment(folder: Path) -> Any:
+    """Read under a launcher, without a group."""
+    return group(folder)
+
+
+def subgroup(_: Path) -> Any:
+    """Read in groups of two: 0 and 1, 2 and 3."""
+    groups = [dist.new_group([first, first + 1]) for first in (0, 2)]
+    mine: Any = groups[dist.get_rank() // 2]
+    return {"alone": read(make_windows(shard=tl.Shard.detect(group=mine)))}
+
+
+def mesh(_: Path) -> Any:
+    """Read in the data-parallel dimension of a mesh of 2 x 2."""
+    whole = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    try:
+        tl.Shard.detect(mesh=whole)
+        refused = ""
+    except tl.ArgumentError as error:
+        refused = str(error)
+    shard = tl.Shard.detect(mesh=whole["dp"])
+    return {"alone": read(make_windows(shard=shard)), "refused": refused}
+
+
+def late(_: Path) -> Any:
+    """Use windows before the group is there, and after."""
+    windows = make_windows()
+    len(windows)
+    connect()
+    return {"error": attempt(lambda: read(windows))}
+
+
+def foreign(folder: Path) -> Any:
+    """Unpickle on every rank what rank 0 pickled."""
+    path = folder / "windows.pickle"
+    if dist.get_rank() == 0:
+        path.write_bytes(pickle.dumps(make_windows()))
+    dist.barrier()
+    windows = pickle.loads(path.read_bytes())  # noqa: S301  our own bytes
+    return {
+        "error": attempt(lambda: read(windows)),
+        "in worker": attempt(lambda: read(DataLoader(windows, batch_size=None, num_workers=1))),
+    }
+
+
+def attempt(action: Any) -> str:
+    """Return our own error's message, or nothing."""
+    try:
+        action()
+    except tl.UsageError as error:
+        return str(error)
+    return ""
+
+
+def connect() -> None:
+    """Join the group that the arguments tell of."""
+    rank, world_size, port = map(int, sys.argv[3:])
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
+    )
+
+
+def main() -> None:
+    """Run what the arguments say, and write the result to FOLDER/RANK.json."""
+    folder, how = Path(sys.argv[1]), sys.argv[2]
+    if how not in ("environment", "late"):
+        connect()
+    result = globals()[how](folder)
+    rank = dist.get_rank() if dist.is_initialized() else int(os.environ["RANK"])
+    (folder / f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

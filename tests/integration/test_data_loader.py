@@ -1,0 +1,141 @@
+"""The windows under PyTorch's DataLoader, with every option that makes sense."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import tokenloom as tl
+
+CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
+
+
+def make_windows() -> tl.RandomWindows:
+    """Return windows of 19 batches."""
+    return tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
+
+
+def read(batches: Any) -> list[Any]:
+    """Return what batches say."""
+    return [(batch.epoch, batch.index, batch.inputs.tolist()) for batch in batches]
+
+
+WHOLE = read(make_windows())
+
+
+def unpack(batch: tl.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Convert as a user might."""
+    return batch.inputs, batch.targets
+
+
+def seed_worker(_: int) -> None:
+    """Do what users copy from PyTorch's notes on reproducibility."""
+    torch.manual_seed(torch.initial_seed() % 2**32)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_workers": 2, "prefetch_factor": 7},
+        {"num_workers": 3, "persistent_workers": True},
+        {"num_workers": 2, "timeout": 100},
+        {"num_workers": 2, "worker_init_fn": seed_worker},
+        {"num_workers": 1, "generator": torch.Generator()},
+        {"num_workers": 2, "multiprocessing_context": "forkserver"},
+        {"num_workers": 2, "in_order": True},
+        {"shuffle": False},
+    ],
+    ids=lambda options: ", ".join(options) or "none",
+)
+def test_options_change_nothing(options: dict[str, Any]) -> None:
+    """The stream is the windows' own, twice, and as long as len() says."""
+    loader: Any = DataLoader(make_windows(), batch_size=None, **options)
+    assert [WHOLE, WHOLE] == [read(loader), read(loader)]
+    assert len(loader) == len(WHOLE)
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
+def test_pinning_changes_nothing() -> None:
+    """Where there is no GPU PyTorch warns, and the batches are the same."""
+    loader: Any = DataLoader(make_windows(), batch_size=None, pin_memory=True)
+    assert read(loader) == WHOLE
+
+
+def test_a_collate_function_gets_whole_batches() -> None:
+    """With batch_size=None it converts each batch, in the worker."""
+    loader: Any = DataLoader(make_windows(), batch_size=None, num_workers=2, collate_fn=unpack)
+    assert [rows for *_, rows in WHOLE] == [inputs.tolist() for inputs, _ in loader]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_batch_size_names_the_cure(num_workers: int) -> None:
+    """The windows yield whole batches, which are not put together again."""
+    for batch_size in (1, 4):
+        loader: Any = DataLoader(make_windows(), batch_size=batch_size, num_workers=num_workers)
+        with pytest.raises(tl.UsageError, match=r"use DataLoader\(windows, batch_size=None"):
+            next(iter(loader))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shuffle": True},
+        {"sampler": torch.utils.data.SequentialSampler(range(4))},
+        {"batch_sampler": [[0]]},
+        {"drop_last": True},
+    ],
+    ids=str,
+)
+def test_what_the_plan_decides_is_refused(options: dict[str, Any]) -> None:
+    """PyTorch itself refuses to order what has an order, and says which option."""
+    with pytest.raises(ValueError, match=next(iter(options)).replace("_", ".")):
+        DataLoader(make_windows(), **{"batch_size": None, **options})
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_set_epoch_during_iteration_is_refused(num_workers: int, persistent: bool) -> None:
+    """Never do batches of two epochs come from one iteration."""
+    # Long enough that the workers have not read all of it ahead.
+    corpus = tl.Corpus.from_tokens(np.arange(20_000, dtype=np.uint16))
+    windows = tl.RandomWindows(corpus, batch_size=4, seq_len=5)
+    loader: Any = DataLoader(
+        windows,
+        batch_size=None,
+        num_workers=num_workers,
+        persistent_workers=persistent and num_workers > 0,
+    )
+    batches = iter(loader)
+    said = [next(batches).epoch]
+    windows.set_epoch(1)
+    with pytest.raises(tl.UsageError, match=r"drop the iterator, call set_epoch"):
+        said.extend(batch.epoch for batch in batches)
+    assert {0} == set(said)
+    # A new iteration is the new epoch's, whole.
+    assert {1} == {batch.epoch for batch in loader}
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_after_a_break_another_epoch_is_read_whole(persistent: bool) -> None:
+    """What workers had read ahead of the old epoch does not come again."""
+    windows = make_windows()
+    loader: Any = DataLoader(windows, batch_size=None, num_workers=2, persistent_workers=persistent)
+    for epoch in (3, 0, 5):
+        for _ in loader:
+            break
+        windows.set_epoch(epoch)
+        assert read(windows) == read(loader)
+
+
+def test_workers_may_change_between_two_halves_of_a_training() -> None:
+    """The order depends on no loader's history."""
+    windows = make_windows()
+    halves: list[Any] = [
+        lambda: DataLoader(windows, batch_size=None, num_workers=3),
+        lambda: DataLoader(windows, batch_size=None),
+        lambda: tl.Loader(windows, num_workers=2),
+    ]
+    assert [WHOLE] * 3 == [read(make()) for make in halves]

@@ -1,0 +1,128 @@
+"""Real process groups: several processes that share the rows of each batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.integration.ranks import make_windows, read
+
+SCRIPT = Path(__file__).with_name("ranks.py")
+ROOT = SCRIPT.parents[2]
+SECONDS = 240
+WHOLE = read(make_windows())
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def run_ranks(folder: Path, how: str, world_size: int) -> list[Any]:
+    """Run so many processes in one group and return what each wrote down."""
+    program, port = (sys.executable, "-W", "ignore"), str(free_port())
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [*program, str(SCRIPT), str(folder), how, str(rank), str(world_size), port],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    try:
+        for process in processes:
+            _, messages = process.communicate(timeout=SECONDS)
+            assert process.returncode == 0, messages
+    finally:
+        for process in processes:
+            process.kill()
+    return read_results(folder, world_size)
+
+
+def read_results(folder: Path, world_size: int) -> list[Any]:
+    """Return what each rank wrote down."""
+    files = [folder / f"{rank}.json" for rank in range(world_size)]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def side_by_side(parts: list[Any]) -> list[Any]:
+    """Put the ranks' rows of each batch together."""
+    return [
+        [batch[0][0], batch[0][1], [row for _, _, rows in batch for row in rows]]
+        for batch in zip(*parts, strict=True)
+    ]
+
+
+def check_group(results: list[Any]) -> None:
+    """Check all that the processes of a group read."""
+    for way in ("alone", "spawned", "loader"):
+        assert side_by_side([result[way] for result in results]) == WHOLE
+    states = [result["state"] for result in results]
+    assert states[0] == states[1]
+    assert side_by_side([result["resumed"] for result in results]) == WHOLE[7:]
+    # What two ranks saved, one process without workers goes on from.
+    alone = tl.Loader(make_windows())
+    alone.load_state_dict(states[0])
+    assert read(alone) == WHOLE[7:]
+
+
+def test_a_process_group_divides_the_rows(tmp_path: Path) -> None:
+    """Two ranks of a real group find their parts, and their workers know them."""
+    check_group(run_ranks(tmp_path, "group", 2))
+
+
+def test_torchruns_variables_divide_the_rows(tmp_path: Path) -> None:
+    """Under torchrun the same holds without a process group."""
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run(
+        [*command, "--nproc-per-node=2", str(SCRIPT), str(tmp_path), "environment"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    check_group(read_results(tmp_path, 2))
+
+
+def test_a_subgroup_divides_the_rows(tmp_path: Path) -> None:
+    """Four processes in two groups read the whole stream twice."""
+    results = [result["alone"] for result in run_ranks(tmp_path, "subgroup", 4)]
+    assert [WHOLE, WHOLE] == [side_by_side(results[:2]), side_by_side(results[2:])]
+
+
+def test_a_mesh_divides_the_rows_along_one_dimension(tmp_path: Path) -> None:
+    """Processes that differ in the tensor-parallel dimension only read the same."""
+    results = run_ranks(tmp_path, "mesh", 4)
+    parts = [result["alone"] for result in results]
+    assert [WHOLE, WHOLE] == [side_by_side(parts[::2]), side_by_side(parts[1::2])]
+    assert parts[0] == parts[1]
+    assert all("pass for example mesh['dp']" in result["refused"] for result in results)
+
+
+def test_windows_that_were_used_before_the_group_are_refused(tmp_path: Path) -> None:
+    """Otherwise each rank would read the whole batch."""
+    for rank, result in enumerate(run_ranks(tmp_path, "late", 2)):
+        assert "belong to rank 0 of 1, as was detected when they" in result["error"]
+        assert f"but this is rank {rank} of 2" in result["error"]
+
+
+def test_windows_of_another_rank_are_refused(tmp_path: Path) -> None:
+    """A pickle of rank 0 is read by rank 0 only, also by its workers."""
+    first, second = run_ranks(tmp_path, "foreign", 2)
+    assert ["", ""] == list(first.values())
+    for message in second.values():
+        assert "belong to rank 0 of 2" in message
+        assert "this is rank 1 of 2: make the windows in each process" in message
