@@ -1,6 +1,7 @@
 """Arrays of ids: their type, their range, their windows, their way to workers."""
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom import CorpusError, arrays
-from tokenloom.arrays import Ids, as_ids, gather, is_memory_map, narrow_dtype, pack
+from tokenloom.arrays import Ids, advise, as_ids, gather, is_memory_map, narrow_dtype, pack
 
 
 def _copy_over(tokens: Ids) -> Ids:
@@ -352,3 +353,33 @@ def test_memory_map_of_a_relative_name(tmp_path: Path, monkeypatch: pytest.Monke
     make, arguments = pickle.loads(packed)  # noqa: S301  our own bytes
 
     assert tokens.tolist() == make(*arguments).tolist()
+
+
+def flags_of(path: Path) -> set[str]:
+    """Return what Linux notes of this process's map of a file; "rr" is random reads."""
+    flags: set[str] = set()
+    is_file = False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            is_file = line.endswith(str(path))
+        elif is_file and line.startswith("VmFlags:"):
+            flags |= set(line.split()[1:])
+    return flags
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells in /proc")
+def test_a_memory_map_is_read_as_advised(tmp_path: Path) -> None:
+    """Slices of a map pass the advice on, and it can be taken back."""
+    path = tmp_path / "ids.bin"
+    np.zeros(100_000, np.uint16).tofile(path)
+    tokens = np.memmap(path, dtype=np.uint16, mode="r")
+    assert "rr" not in flags_of(path)
+    advise(tokens[10:][5:], is_random=True)
+    assert "rr" in flags_of(path)
+    advise(tokens, is_random=False)
+    assert "rr" not in flags_of(path)
+
+
+def test_an_array_in_memory_needs_no_advice() -> None:
+    """Nothing happens."""
+    advise(np.arange(9), is_random=True)

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 
 from tests.strategies import plans
+from tokenloom import blocks
 from tokenloom.blocks import Block, read_block, rows_per_block, split_rows
-from tokenloom.plans import Plan
+from tokenloom.plans import Kind, Plan
 
 
 def make_block() -> Block:
@@ -76,3 +77,18 @@ def test_a_block_has_one_batch_or_as_many_as_fit(
 def test_parts_of_rows_keep_the_step() -> None:
     """The rows of one worker are split as they are."""
     assert [range(1, 7, 3), range(7, 10, 3)] == list(split_rows(range(1, 9, 3), 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "seq_len", "expected"),
+    [("random", 5, True), ("sequential", 5, False), ("random", 40_000, False)],
+)
+def test_only_short_random_windows_are_read_without_read_ahead(
+    kind: Kind, seq_len: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long windows, and lanes of contiguous text, gain by what the system reads ahead."""
+    advice = []
+    monkeypatch.setattr(blocks, "advise", lambda _, *, is_random: advice.append(is_random))
+    plan = Plan(kind=kind, num_tokens=100_000, seq_len=seq_len, batch_size=1)
+    read_block(np.zeros(100_000, np.uint16), plan, rows=range(1), columns=range(1))
+    assert [expected] == advice

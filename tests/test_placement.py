@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.resume import assert_resumes_everywhere
 from tests.strategies import make_windows, plans
-from tokenloom import placement
+from tokenloom.blocks import Block
 from tokenloom.plans import Plan
 
 DEVICES = [
@@ -91,7 +91,7 @@ def test_a_corpus_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(placement.torch, "tensor", fail)
+    monkeypatch.setattr(torch, "tensor", fail)
     windows = tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
     with pytest.raises(tl.ArgumentError, match="must put 800 bytes of tokens on cpu"):
         tl.Loader(windows, device="cpu", resident=True)
@@ -100,13 +100,13 @@ def test_a_corpus_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_only_one_block_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first batch waits for one block; the next block for the second batch."""
     read = []
-    widen = placement.Block.widen
+    widen = Block.widen
 
-    def noting(block: placement.Block) -> Any:
+    def noting(block: Block) -> Any:
         read.append(block.rows)
         return widen(block)
 
-    monkeypatch.setattr(placement.Block, "widen", noting)
+    monkeypatch.setattr(Block, "widen", noting)
     windows = tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
     options = tl.WorkerOptions(block_size=3)
     batches = iter(tl.Loader(windows, device="cpu", worker_options=options))

@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader, IterableDataset
 import tokenloom as tl
 from tokenloom.windows import WindowsIterator
 
+# How to start 0 or 1 workers.
+FORK = (None, "fork")
+
 CORPUS = tl.Corpus.from_tokens(np.arange(500, dtype=np.uint16))
 
 
@@ -136,15 +139,57 @@ def test_a_copy_has_an_epoch_of_its_own(make_copy: Any) -> None:
     assert copied._epoch.is_shared()
 
 
-def test_a_pickle_carries_the_part_of_its_maker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that is started afresh does not detect another part."""
-    windows = make_windows()
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    sent = pickle.dumps(windows)
-    monkeypatch.setenv("RANK", "0")
-    received = pickle.loads(sent)  # noqa: S301  our own bytes
+def launch(monkeypatch: pytest.MonkeyPatch, rank: int, world_size: int = 2) -> None:
+    """Set what torchrun sets."""
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", str(world_size))
+
+
+def test_a_pickle_goes_on_in_the_same_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that detects the same part may read what another one pickled."""
+    launch(monkeypatch, 1)
+    received = pickle_and_back(make_windows())
     assert tl.Shard(rank=1, world_size=2) == received.shard
+
+
+def test_a_pickle_of_another_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two ranks would read the same rows."""
+    launch(monkeypatch, 1)
+    sent = pickle.dumps(make_windows())
+    launch(monkeypatch, 0)
+    received = pickle.loads(sent)  # noqa: S301  our own bytes
+    message = (
+        "these windows belong to rank 1 of 2, as was detected when they were first "
+        "used, but this is rank 0 of 2: make the windows in each process"
+    )
+    for use in (len, iter, tl.Loader):
+        with pytest.raises(tl.UsageError, match=message):
+            use(received)
+
+
+def test_a_part_that_was_said_travels_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says the part knows why."""
+    launch(monkeypatch, 1)
+    shard = tl.Shard(rank=3, world_size=4)
+    received = pickle_and_back(make_windows(shard=shard))
+    assert shard == received.shard
+    assert len(list(received)) == len(received)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_part_that_changes_after_its_detection_is_refused(
+    num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows that were used before the launcher's variables were set read everything."""
+    windows = make_windows()
+    before = len(windows), tl.Loader(windows)
+    launch(monkeypatch, 1)
+    loader: Any = DataLoader(
+        windows, batch_size=None, num_workers=num_workers, multiprocessing_context=FORK[num_workers]
+    )
+    for batches in (windows, loader, before[1]):
+        with pytest.raises(tl.UsageError, match="rank 0 of 1, .* but this is rank 1 of 2"):
+            next(iter(batches))
 
 
 def test_the_launcher_divides_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:

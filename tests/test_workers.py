@@ -10,7 +10,7 @@ import pytest
 import tokenloom as tl
 from tests.resume import rows_of
 from tests.strategies import make_windows
-from tokenloom import workers
+from tokenloom import blocks, workers
 from tokenloom.plans import Plan
 from tokenloom.workers import BlockReader, Stretch, WorkerOptions
 
@@ -77,7 +77,7 @@ def test_an_older_iterator_takes_nothing_from_persistent_workers() -> None:
 
 def test_an_error_in_a_worker_keeps_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
     """What went wrong there is told here, and the next iteration starts afresh."""
-    read = workers.read_block
+    read = blocks.read_block
 
     def fail(*arguments: Any, rows: range, **options: Any) -> Any:
         if rows.start == 4:

@@ -1,7 +1,8 @@
 """One-dimensional arrays of token ids, in memory or mapped from a file."""
 
+import mmap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,26 @@ def is_memory_map(array: npt.NDArray[Any]) -> bool:
     return isinstance(array, np.memmap) and array.filename is not None
 
 
+def advise(tokens: Ids, *, is_random: bool) -> None:
+    """Tell the system how a memory map is going to be read; see madvise(2).
+
+    Where reads jump about, each would fetch as much as the disk's read-ahead,
+    which may be megabytes. Does nothing for an array in memory, nor where the
+    system takes no advice.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+    is_random : bool
+        Whether the next reads jump about, or go on from one to the next.
+    """
+    if not (is_memory_map(tokens) and hasattr(mmap, "MADV_RANDOM")):
+        return
+    file_map = _root(tokens).base
+    if isinstance(file_map, mmap.mmap):
+        file_map.madvise(mmap.MADV_RANDOM if is_random else mmap.MADV_NORMAL)
+
+
 def gather(tokens: Ids, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
     """Return a copy of the windows that start at ``starts``.
 
@@ -109,13 +130,19 @@ def pack(tokens: Ids) -> tuple[Callable[..., Ids], tuple[Any, ...]]:
     if not tokens.flags.c_contiguous or tokens.mode == "c":
         # Every second token, or changes that are in memory only: no range of the file.
         return np.asarray, (np.ascontiguousarray(tokens),)
-    root: np.memmap[Any, Any] = tokens
-    while isinstance(root.base, np.memmap):
-        root = root.base
+    root = _root(tokens)
     here = tokens.__array_interface__["data"][0]
     there = root.__array_interface__["data"][0]
     offset = root.offset + here - there
     return _open_map, (root.filename, tokens.dtype.str, offset, len(tokens))
+
+
+def _root(tokens: Ids) -> "np.memmap[Any, Any]":
+    """Return the memory map that a slice of it was taken from."""
+    root: Any = tokens
+    while isinstance(root.base, np.memmap):
+        root = root.base
+    return cast("np.memmap[Any, Any]", root)
 
 
 def _open_map(filename: str, dtype: str, offset: int, length: int) -> Ids:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from tokenloom.arrays import Ids, gather
+from tokenloom.arrays import Ids, advise, gather
 from tokenloom.batch import Batch, Tensors, widen
 from tokenloom.plans import IntArray, Plan
 
 _BLOCK_TOKENS = 1 << 16
+_SHORT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,9 @@ def read_block(tokens: Ids, plan: Plan, *, rows: range, columns: range) -> Block
     """
     starts = plan.starts(rows, columns)
     lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
+    # Of long windows the system reads ahead what they are about to need.
+    is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
+    advise(tokens, is_random=is_short and not plan.carries_state)
     ids = gather(tokens, starts, width=plan.seq_len + 1)
     return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.arrays import Ids, as_ids, is_memory_map, pack
+from tokenloom.arrays import Ids, advise, as_ids, is_memory_map, pack
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import hash_tokens
 from tokenloom.tokenizers import ByteTokenizer, Tokenizer, tokenize, tokenizer_for
@@ -181,6 +181,7 @@ class Corpus:
 
         Computed at the first use: whole up to 4 MiB, sampled beyond.
         """
+        advise(self.tokens, is_random=True)
         return hash_tokens(self.tokens)
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 Usage: ranks.py FOLDER HOW [RANK WORLD_SIZE PORT]; HOW is one of the functions below.
 """
 
+import itertools
 import json
 import os
 import pickle
@@ -34,8 +35,8 @@ def group(_: Path) -> Any:
     windows = make_windows()
     loader = tl.Loader(windows, num_workers=2)
     batches = iter(loader)
-    for _ in range(7):
-        next(batches)
+    for _batch in itertools.islice(batches, 7):
+        pass
     state = loader.state_dict()
     del batches
     resumed = tl.Loader(windows, num_workers=0)

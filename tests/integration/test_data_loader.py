@@ -25,7 +25,7 @@ def read(batches: Any) -> list[Any]:
 WHOLE = read(make_windows())
 
 
-def unpack(batch: tl.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def unpack(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Convert as a user might."""
     return batch.inputs, batch.targets
 

@@ -1,6 +1,7 @@
 """Every law over the whole matrix: order, ranks, workers, how they start, whether they stay."""
 
 import multiprocessing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def test_every_law_holds_in_every_way(check: Check) -> None:
 def test_each_two_settings_meet() -> None:
     """The ways cover every pair of levels of every two factors."""
     ways = choose_ways(SETTINGS)
-    factors = {
+    factors: dict[str, list[Any]] = {
         "kind": ["random", "sequential"],
         "world_size": [1, 2, 4],
         "num_workers": [0, 1, 2, 4],

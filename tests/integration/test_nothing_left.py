@@ -247,7 +247,7 @@ def test_a_loader_goes_on_after_a_killed_worker() -> None:
     """The position is the consumer's, so the rest is exact; also with persistent workers."""
     expected = [(b.epoch, b.index, b.inputs.tolist()) for b in tl.Loader(make_windows())]
     loader = make_loader(persistent_workers=True, block_size=1)
-    said = []
+    said: list[Any] = []
     while len(said) < len(expected):
         known = set(multiprocessing.active_children())
         loader.load_state_dict(loader.state_dict())
