@@ -107,5 +107,6 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="none", requires=["shared"])
 def benchmarks(session: nox.Session) -> None:
-    """Time training next to the textbook's loop: about two minutes."""
+    """Time training next to the textbook's loop, and workers: about five minutes."""
     run_shared(session, "python", "benchmarks/training.py", *session.posargs)
+    run_shared(session, "python", "benchmarks/transport.py")

@@ -188,7 +188,7 @@ def test_a_part_that_changes_after_its_detection_is_refused(
         windows, batch_size=None, num_workers=num_workers, multiprocessing_context=FORK[num_workers]
     )
     for batches in (windows, loader, before[1]):
-        with pytest.raises(tl.UsageError, match="rank 0 of 1, .* but this is rank 1 of 2"):
+        with pytest.raises(tl.UsageError, match=r"rank 0 of 1, .* but this is rank 1 of 2"):
             next(iter(batches))
 
 
