@@ -41,6 +41,13 @@ def test_any_read_ahead_gives_the_same_stream(
     assert EXPECTED == [rows_of(batch) for batch in loader]
 
 
+def test_batches_that_are_kept_pickle_as_they_were() -> None:
+    """What a batch says does not change when its slot of the ring is used again."""
+    batches = list(make_loader(2, block_size=1))
+    sent = [pickle.loads(pickle.dumps(batch)) for batch in batches]  # noqa: S301  our own bytes
+    assert EXPECTED == [rows_of(batch) for batch in sent]
+
+
 def test_a_context_says_how_workers_start() -> None:
     """As with PyTorch's DataLoader it may be a name or a context."""
     context = multiprocessing.get_context("fork")

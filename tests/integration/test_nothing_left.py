@@ -260,3 +260,17 @@ def test_a_loader_goes_on_after_a_killed_worker() -> None:
         except RuntimeError as error:
             assert "killed" in str(error) or "exited unexpectedly" in str(error)  # noqa: PT017  it may come or not
     assert expected == said
+
+
+def test_a_death_that_pytorch_tells_in_the_consumers_code_is_not_forgotten() -> None:
+    """Persistent workers of which one is dead are not used again."""
+    loader = make_loader(persistent_workers=True)
+    known = set(multiprocessing.active_children())
+    for _ in loader:
+        (victim, *_) = set(multiprocessing.active_children()) - known
+        os.kill(victim.pid or 0, signal.SIGKILL)
+        # The handler of SIGCHLD raises here.
+        with pytest.raises(RuntimeError, match=f"pid {victim.pid}"):
+            time.sleep(60)
+        break
+    assert sum(1 for _ in loader) == 199
