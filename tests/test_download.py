@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _download(path: Path, *urls: str, progress: bool | None = None) -> Path:
-    return download(urls, path, num_bytes=len(GOOD), sha256=SHA256, progress=progress)
+    return download(urls, path, num_bytes=len(GOOD), digest=f"sha256:{SHA256}", progress=progress)
 
 
 def _try(path: Path, *urls: str) -> None:
@@ -124,7 +124,7 @@ def test_bad_file_keeps_the_old_one(server: FileServer, path: Path, page: str) -
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        ("/wrong", f"expected sha256 {SHA256}, got {hashlib.sha256(WRONG).hexdigest()}"),
+        ("/wrong", f"expected sha256:{SHA256}, got sha256:{hashlib.sha256(WRONG).hexdigest()}"),
         ("/html", f"expected {len(GOOD):,} bytes, got {len(ERROR_PAGE)}"),
         ("/short", f"expected {len(GOOD):,} bytes, got {len(GOOD) - 1:,}"),
         ("/empty", f"expected {len(GOOD):,} bytes, got 0"),

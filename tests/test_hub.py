@@ -53,7 +53,7 @@ def entry(server: FileServer) -> Entry:
         filename="book.txt",
         urls=(f"{server.url}/book.txt",),
         num_bytes=len(TEXT),
-        sha256=hashlib.sha256(TEXT).hexdigest(),
+        digest=f"sha256:{hashlib.sha256(TEXT).hexdigest()}",
     )
 
 
@@ -85,7 +85,7 @@ def test_catalogue_entry_has_its_name(name: str) -> None:
 def test_catalogue_entry_is_read_or_downloaded(name: str) -> None:
     """An entry is either built in, or has all that a verified download needs."""
     entry = CATALOGUE[name]
-    needs = (entry.filename, entry.urls, entry.num_bytes, entry.sha256)
+    needs = (entry.filename, entry.urls, entry.num_bytes, entry.digest)
 
     assert (entry.read is None) == all(needs) == any(needs)
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from tokenloom.errors import ChecksumError, DownloadError
 from tokenloom.files import replacing
-from tokenloom.hashing import hash_file
+from tokenloom.hashing import hash_file, parse_digest
 
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
@@ -20,8 +20,8 @@ def download(
     urls: Sequence[str],
     path: str | os.PathLike[str],
     *,
-    num_bytes: int,
-    sha256: str,
+    num_bytes: int | None,
+    digest: str,
     progress: bool | None = None,
 ) -> Path:
     """Download a file from the first of several addresses that has it.
@@ -32,10 +32,11 @@ def download(
         Tried in this order.
     path : path
         Takes the file, whole and verified or not at all.
-    num_bytes : int
-        Size that the file must have; reading stops soon after it.
-    sha256 : str
-        Hash that the file must have, 64 hexadecimal digits.
+    num_bytes : int, optional
+        Size that the file must have, None where only its hash is known.
+    digest : str
+        Hash that the file must have: ``"sha256:"`` and 64 hexadecimal digits,
+        or ``"sha1:"`` and 40, or ``"md5:"`` and 32.
     progress : bool, optional
         Whether to show a bar on stderr; by default where that is a terminal.
 
@@ -46,11 +47,14 @@ def download(
 
     Raises
     ------
+    ArgumentError
+        The digest has none of these forms.
     ChecksumError
         The last address gave other bytes than expected.
     DownloadError
         The last address gave no file, or the file cannot be written.
     """
+    algorithm, digits = parse_digest(digest)
     if not urls:
         msg = f"cannot download {Path(path).name!r}: no address is known"
         raise DownloadError(msg)
@@ -59,7 +63,7 @@ def download(
         try:
             with replacing(path) as temporary:
                 _transfer(url, temporary, num_bytes=num_bytes, progress=progress)
-                _verify(temporary, url, num_bytes=num_bytes, sha256=sha256)
+                _verify(temporary, url, num_bytes=num_bytes, digest=f"{algorithm}:{digits}")
         except (DownloadError, ChecksumError) as failure:
             failures.append(failure)
         except requests.RequestException as error:
@@ -75,7 +79,7 @@ def download(
     raise _summarise(failures, path)
 
 
-def _transfer(url: str, path: Path, *, num_bytes: int, progress: bool | None) -> None:
+def _transfer(url: str, path: Path, *, num_bytes: int | None, progress: bool | None) -> None:
     with (
         requests.get(url, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as reply,
         path.open("wb") as file,
@@ -92,19 +96,19 @@ def _transfer(url: str, path: Path, *, num_bytes: int, progress: bool | None) ->
         for chunk in reply.iter_content(_CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
-            if file.tell() > num_bytes:
+            if num_bytes is not None and file.tell() > num_bytes:
                 return
 
 
-def _verify(path: Path, url: str, *, num_bytes: int, sha256: str) -> None:
+def _verify(path: Path, url: str, *, num_bytes: int | None, digest: str) -> None:
     size = path.stat().st_size
-    if size != num_bytes:
+    if num_bytes is not None and size != num_bytes:
         got = f"more than {num_bytes:,}" if size > num_bytes else f"{size:,}"
         msg = f"{url}: expected {num_bytes:,} bytes, got {got}"
         raise ChecksumError(msg)
-    digest = hash_file(path)
-    if digest != sha256:
-        msg = f"{url}: expected sha256 {sha256}, got {digest}"
+    got = hash_file(path, digest.partition(":")[0])
+    if got != digest:
+        msg = f"{url}: expected {digest}, got {got}"
         raise ChecksumError(msg)
 
 

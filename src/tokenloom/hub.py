@@ -35,8 +35,8 @@ class Entry:
         Where to download it, tried in this order.
     num_bytes : int
         Size of the file in bytes; 0 where it differs between Python versions.
-    sha256 : str
-        64 hexadecimal digits; empty likewise.
+    digest : str
+        Such as ``"sha256:..."``; empty likewise.
     read : callable, optional
         Returns the bytes of a text that needs no download.
     """
@@ -48,7 +48,7 @@ class Entry:
     filename: str = ""
     urls: tuple[str, ...] = ()
     num_bytes: int = 0
-    sha256: str = ""
+    digest: str = ""
     read: Callable[[], bytes] | None = None
 
 
@@ -71,7 +71,7 @@ _ENTRIES = (
             "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
         ),
         num_bytes=178_979,
-        sha256="8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
+        digest="sha256:8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
     ),
 )
 CATALOGUE: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
@@ -180,7 +180,7 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
         msg = f"{entry.name!r} comes with Python and is no file: use load or read"
         raise ArgumentError(msg)
     path = cache_folder() / entry.filename
-    if locate(entry) == "cached" and hash_file(path) == entry.sha256:
+    if locate(entry) == "cached" and hash_file(path) == entry.digest:
         return path
     if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
         msg = (
@@ -192,7 +192,7 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
         _urls(entry),
         path,
         num_bytes=entry.num_bytes,
-        sha256=entry.sha256,
+        digest=entry.digest,
         progress=progress,
     )
 

@@ -85,7 +85,9 @@ def test_time_machine_is_the_real_text() -> None:
     entry = CATALOGUE["time_machine"]
     content = TIME_MACHINE.read_bytes()
 
-    assert (len(content), hashlib.sha256(content).hexdigest()) == (entry.num_bytes, entry.sha256)
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+    assert (len(content), digest) == (entry.num_bytes, entry.digest)
 
 
 def test_load_the_real_text_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
