@@ -3,12 +3,16 @@
 import torch
 from hypothesis import HealthCheck, settings
 
-from tokenloom import windows
+from tokenloom import download, windows
+from tokenloom.transfer import Patience
 
 # The tensors here are small: more threads would only wait for each other.
 torch.set_num_threads(1)
 # The corpora here are small too: with small blocks an epoch has several of them.
 windows._BLOCK_TOKENS = 100
+
+# A server here answers at once, if at all.
+download.PATIENCE = Patience(pause_seconds=0.01, max_pause_seconds=1.0)
 
 # Machines are shared and noisy: no example has a deadline.
 settings.register_profile(
