@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?"),
 ]
 
-_COMMANDS = ("", "train", "generate", "show", "datasets")
+_COMMANDS = ("", "train", "generate", "show", "datasets", "fetch")
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,
     "npt.NDArray[np.integer]": Ids,

@@ -9,14 +9,14 @@ from tokenloom.arguments import make_parser
 
 OPTIONS = {
     "train": (
-        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed --max-tokens "
-        "--held-out --model --hidden --layers --bidirectional --epochs --lr --max-grad-norm "
-        "--workers --device --threads --run --prompt --quiet"
+        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "--max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
+        "--max-grad-norm --workers --device --threads --run --prompt --quiet"
     ),
     "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
     "show": (
-        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed --epoch --batch "
-        "--rows"
+        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "--epoch --batch --rows"
     ),
     "datasets": "--json",
     "fetch": "names --offline --quiet",

@@ -139,7 +139,7 @@ def test_datasets_lists_names(
     assert ["NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT"] == header.split()
     names = ["imdb", "python_docs", "time_machine", "tiny_shakespeare"]
     assert names == [row.split()[0] for row in rows]
-    assert re.search(r"84,125,825  to download  none stated +ai\.stanford\.edu  50,000", rows[0])
+    assert re.search(r"84,125,825  to download  none stated +ai\.stanford\.edu +50,000", rows[0])
     assert re.search(r"python_docs  +-  +built in  +PSF-2\.0  +-  +the language", rows[1])
     assert re.search(r"178,979 +to download  public domain  d2l-data\.s3-acc", rows[2])
     assert re.search(r"1,115,394 +cached  +public domain  raw\.githubuser", rows[3])

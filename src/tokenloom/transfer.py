@@ -59,7 +59,8 @@ class Patience:
 
     def __post_init__(self) -> None:
         seconds = (self.connect_seconds, self.stall_seconds, self.max_pause_seconds)
-        if not all(0 < value < math.inf for value in seconds) or self.num_attempts < 1:
+        is_bounded = all(0 < value < math.inf for value in seconds)
+        if not is_bounded or not self.pause_seconds >= 0 or self.num_attempts < 1:
             msg = f"patience must be above 0 and finite, with at least one attempt, got {self}"
             raise ArgumentError(msg)
 
@@ -245,5 +246,5 @@ def describe(error: Exception, patience: Patience) -> TransferError:
         case requests.ConnectionError(), MaxRetryError(reason=reason):
             msg = f"no connection: {str(reason).rpartition(': ')[2]}"
         case _:
-            msg = f"the connection broke: {cause or error}"
+            msg = f"the connection broke: {cause if isinstance(cause, Exception) else error}"
     return TransferError(msg, retry_seconds=0)
