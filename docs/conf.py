@@ -46,7 +46,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(argparse|collections|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*"),
     (r"py:.*", r"Path"),
     # What an attribute's section says of an array is prose, not a type.
-    (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?"),
+    (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
 ]
 
 _COMMANDS = ("", "train", "generate", "show", "datasets", "fetch")

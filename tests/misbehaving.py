@@ -626,6 +626,11 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             answers=(partial(whole, length="many"),),
         ),
         Row(
+            happened="a length of five thousand digits",
+            did="read to the end",
+            answers=(partial(whole, length="9" * 5000),),
+        ),
+        Row(
             happened="a negative length",
             did="read to the end",
             answers=(partial(whole, length="-5"),),

@@ -23,6 +23,7 @@ from tokenloom import (
     Entry,
     RemoteFile,
     catalogue,
+    hub,
     register,
 )
 from tokenloom.catalogue import CATALOGUE
@@ -176,6 +177,22 @@ def test_fetch_into_a_folder_that_cannot_be_made(cache: Path, entry: Entry) -> N
     cache.write_bytes(b"a file, no folder")
 
     with pytest.raises(DownloadError, match=r"cannot write '.*book\.txt': .* TOKENLOOM_CACHE$"):
+        fetch(entry)
+
+
+def test_fetch_of_a_file_that_cannot_be_read(
+    cache: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in the cache that belongs to somebody else is named, and not replaced."""
+    _place(cache, TEXT)
+
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(hub, "hash_file", refuse)
+    with pytest.raises(
+        DownloadError, match=r"cannot read '.*book\.txt': Permission denied: let it"
+    ):
         fetch(entry)
 
 

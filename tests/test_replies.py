@@ -7,6 +7,7 @@ from tokenloom.replies import (
     TransferError,
     check_status,
     next_address,
+    parse_length,
     parse_range,
     parse_retry_after,
     strong_validator,
@@ -99,6 +100,23 @@ def test_status_of_a_part_that_is_not_there() -> None:
     assert (0.0, True) == (caught.value.retry_seconds, caught.value.spoils)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        (" 7 ", 7),
+        ("", None),
+        ("-1", None),
+        ("1e3", None),
+        ("\u0663", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_length(text: str, expected: int | None) -> None:
+    """A number of bytes, or nothing at all."""
+    assert expected == parse_length(text)
+
+
 @pytest.mark.parametrize("length", [None, 60])
 def test_range_that_was_asked_for(length: int | None) -> None:
     """The rest, to the last byte."""
@@ -119,6 +137,7 @@ def test_range_that_was_asked_for(length: int | None) -> None:
         ("bytes 40-99", None),
         ("lines 40-99/100", None),
         ("bytes -40-99/100", None),
+        ("bytes 40-" + "9" * 5000 + "/1" + "0" * 5000, None),
         ("bytes 40-99/100", 59),
         ("bytes 40-99/100", 100),
     ],

@@ -43,7 +43,7 @@ class RemoteFile:
     digest : str
         ``"sha256:"`` and 64 hexadecimal digits, or ``"sha1:"`` and 40, or
         ``"md5:"`` and 32.
-    num_bytes : int, optional
+    num_bytes : int or None
         Its size, None where nobody knows it.
 
     Raises
@@ -102,7 +102,8 @@ class Entry:
     ----------
     name : str
         Letters, digits, ``_``, ``-`` and ``.``.
-    description, licence : str
+    description : str
+    licence : str
     source : BuiltIn, RemoteFile or Archive
         Where it comes from.
     prompt : str

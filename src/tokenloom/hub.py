@@ -188,8 +188,7 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
 
 def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
     path = cache_folder() / file.filename
-    algorithm = file.digest.partition(":")[0]
-    if path.is_file() and hash_file(path, algorithm) == file.digest.lower():
+    if path.is_file() and _hash(path, file) == file.digest.lower():
         return path
     if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
         msg = (
@@ -200,6 +199,17 @@ def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
     return download(
         _urls(file), path, num_bytes=file.num_bytes, digest=file.digest, progress=progress
     )
+
+
+def _hash(path: Path, file: RemoteFile) -> str:
+    try:
+        return hash_file(path, file.digest.partition(":")[0])
+    except OSError as error:
+        msg = (
+            f"cannot read {str(path)!r}: {error.strerror or error}: let it be read, "
+            "or name another folder in TOKENLOOM_CACHE"
+        )
+        raise DownloadError(msg) from error
 
 
 def _folder(file: RemoteFile) -> Path:

@@ -85,6 +85,16 @@ def check_status(reply: requests.Response, *, asked_start: int) -> None:
     raise TransferError(got, retry_seconds=seconds if may_pass else None)
 
 
+def parse_length(text: str) -> int | None:
+    """Return how many bytes a server announces, None if it announces no number.
+
+    >>> parse_length("1024"), parse_length("-5")
+    (1024, None)
+    """
+    # No file is longer, and Python refuses numbers of thousands of digits.
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text.strip()) else None
+
+
 def parse_range(content_range: str, *, start: int, length: int | None) -> int:
     """Return the size of a file of which the bytes from ``start`` on come.
 
@@ -105,7 +115,7 @@ def parse_range(content_range: str, *, start: int, length: int | None) -> int:
     >>> parse_range("bytes 20-99/100", start=20, length=80)
     100
     """
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", content_range.strip())
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", content_range.strip())
     first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
     if first == start and last == total - 1 and length in (None, total - start):
         return total
@@ -129,7 +139,7 @@ def parse_retry_after(text: str, *, now: float) -> float:
     >>> parse_retry_after("7", now=0), parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", now=50)
     (7.0, 10.0)
     """
-    if re.fullmatch(r"\d{1,9}", text.strip()):
+    if re.fullmatch(r"[0-9]{1,9}", text.strip()):
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)

@@ -17,6 +17,7 @@ from tokenloom.replies import (
     TransferError,
     check_status,
     next_address,
+    parse_length,
     parse_range,
     strong_validator,
 )
@@ -168,8 +169,8 @@ class Exchange:
         check_status(reply, asked_start=asked_start)
         validator = strong_validator(headers.get("ETag", ""), headers.get("Last-Modified", ""))
         is_chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
-        length = headers.get("Content-Length", "")
-        stop = int(length) if length.isdecimal() and not is_chunked else None
+        length = parse_length(headers.get("Content-Length", ""))
+        stop = None if is_chunked else length
         start = 0
         if reply.status_code == PART:
             if asked_validator and validator not in ("", asked_validator):
@@ -231,7 +232,11 @@ class Exchange:
 
 
 def describe(error: Exception, patience: Patience) -> TransferError:
-    """Return in plain words what an error of the network means."""
+    """Return in plain words what an error of the network means.
+
+    >>> str(describe(requests.ReadTimeout(), Patience()))
+    'nothing came for 30 seconds'
+    """
     cause = error.args[0] if error.args else None
     match error, cause:
         case requests.ConnectTimeout(), _:
