@@ -851,6 +851,13 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part",
         ),
         Row(
+            happened="the first address breaks in the middle, the second has an HTML page",
+            did="refused the page, and asked the first for the rest",
+            answers=(HALF, part),
+            second=(partial(whole, body=PAGE),),
+            requests="whole, part, part",
+        ),
+        Row(
             happened="the first address sends half of another file",
             did="asked the second for the rest, found the wrong hash, asked the first again, "
             "then the second for the whole file",

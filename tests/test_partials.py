@@ -57,6 +57,16 @@ def test_published_file_has_its_name(target: Path) -> None:
     assert (["text.txt"], b"some text") == (_names(target.parent), target.read_bytes())
 
 
+def test_file_takes_its_name_in_one_step(target: Path) -> None:
+    """The file itself is renamed, so that no reader sees half of a copy."""
+    with PartialFile(target) as partial:
+        partial.append(b"text")
+        before = partial.path.stat()
+        partial.publish()
+
+    assert os.path.samestat(before, target.stat())
+
+
 def test_file_has_no_name_before(target: Path) -> None:
     """Until it is published the target does not exist."""
     with PartialFile(target) as partial:

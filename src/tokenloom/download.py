@@ -150,7 +150,7 @@ class _Arrival:
         self._bar = bar
         self._num_bytes = num_bytes
         self._digest = digest
-        # What each address calls the edition of which there are bytes.
+        # What each address called its edition when it last sent bytes.
         self._validators: dict[str, str] = {}
 
     def is_whole(self) -> bool:
@@ -183,62 +183,64 @@ class _Arrival:
     def _receive(self, url: str, exchange: Exchange) -> None:
         start = self._partial.size
         reply = exchange.open(url, start=start, validator=self._validators.get(url, ""))
-        most = _MAX_UNKNOWN_BYTES if self._num_bytes is None else self._num_bytes
-        self._check_announced(reply, most)
+        if reply.stop is not None and not self._fits(reply.stop):
+            # Its bytes do not come, so what arrived before is as good as it was,
+            # but for a part, which that would be asked for again.
+            spoils = reply.start > 0
+            raise _other_file(reply, self._wanted_size, f"{reply.stop:,} bytes", spoils=spoils)
         if reply.start == 0:
             self._restart()
             self._validators[url] = reply.validator
         for chunk in reply.chunks:
             self._partial.append(chunk)
             self._show()
-            if self._partial.size > most:
-                raise self._other_file(reply, f"more than {most:,} bytes")
+            if self._partial.size > self._most:
+                raise _other_file(reply, self._wanted_size, f"more than {self._most:,} bytes")
         self._check(reply)
-
-    def _check_announced(self, reply: Reply, most: int) -> None:
-        """Refuse another file before its bytes come."""
-        stop = reply.stop
-        if stop is not None and (stop > most or self._num_bytes not in (None, stop)):
-            raise self._other_file(reply, f"{stop:,} bytes")
 
     def _check(self, reply: Reply) -> None:
         """Refuse what arrived if it is not the whole file."""
         size, expected = self._partial.size, self._num_bytes or reply.stop or 0
         if size < expected and reply.has_end and reply.stop is None:
-            raise self._other_file(reply, f"{size:,} bytes")
+            raise _other_file(reply, self._wanted_size, f"{size:,} bytes")
         if size < expected:
             msg = f"the connection ended after {size:,} of {expected:,} bytes"
             raise TransferError(msg, retry_seconds=0)
         if (digest := self._hash()) != self._digest:
-            raise self._other_file(reply, digest)
+            raise _other_file(reply, self._digest, digest)
 
-    def _other_file(self, reply: Reply, got: str) -> TransferError:
-        """Return that another file came, from this address or, in part, from before."""
-        if got.startswith(self._digest.partition(":")[0]):
-            expected = self._digest
-        elif self._num_bytes is None:
-            expected = f"at most {_MAX_UNKNOWN_BYTES:,} bytes"
-        else:
-            expected = f"{self._num_bytes:,} bytes"
-        kind = f" ({reply.kind})" if reply.kind else ""
-        return TransferError(
-            f"expected {expected}, got {got}{kind}",
-            # Bytes from before may be to blame: the next attempt does without them.
-            retry_seconds=0 if reply.start else None,
-            is_content=True,
-            spoils=True,
-        )
+    def _fits(self, size: int) -> bool:
+        return size <= self._most and self._num_bytes in (None, size)
+
+    @property
+    def _most(self) -> int:
+        return _MAX_UNKNOWN_BYTES if self._num_bytes is None else self._num_bytes
+
+    @property
+    def _wanted_size(self) -> str:
+        return f"{'at most ' if self._num_bytes is None else ''}{self._most:,} bytes"
 
     def _hash(self) -> str:
         return hash_file(self._partial.path, self._digest.partition(":")[0])
 
     def _restart(self) -> None:
         self._partial.restart()
-        self._validators.clear()
         self._show()
 
     def _show(self) -> None:
         self._bar.update(self._partial.size - self._bar.n)
+
+
+def _other_file(reply: Reply, expected: str, got: str, *, spoils: bool = True) -> TransferError:
+    """Return that another file came, from this address or, in part, from before."""
+    kind = f" ({reply.kind})" if reply.kind else ""
+    return TransferError(
+        f"expected {expected}, got {got}{kind}",
+        # Bytes from before may be to blame: the next attempt does without them.
+        retry_seconds=0 if reply.start else None,
+        is_content=True,
+        spoils=spoils,
+    )
 
 
 def _summarise(
