@@ -125,6 +125,23 @@ def test_unpack_returns_the_folder(tmp_path: Path, target: Path) -> None:
     assert target == unpack(str(tmp_path / "a.tar"), str(target))
 
 
+@pytest.mark.parametrize(("progress", "shown"), [(True, True), (False, False), (None, False)])
+def test_progress(
+    tmp_path: Path,
+    target: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    progress: bool | None,
+    shown: bool,
+) -> None:
+    """The members are counted on stderr if that is wanted."""
+    _tar(tmp_path / "a.tar", TEXTS, "w")
+    unpack(tmp_path / "a.tar", target, progress=progress)
+
+    out, err = capsys.readouterr()
+    assert ("", shown) == (out, "a.tar: 5 members" in err)
+
+
 def test_a_folder_that_is_there_is_whole(tmp_path: Path, target: Path) -> None:
     """What was unpacked is not unpacked again, since only whole folders have the name."""
     target.mkdir(parents=True)

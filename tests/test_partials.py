@@ -165,6 +165,19 @@ def test_living_file_is_not_adopted(target: Path) -> None:
 
 
 @posix
+def test_link_to_another_file_is_not_adopted(target: Path, tmp_path: Path) -> None:
+    """Who puts a link in the way makes nobody write elsewhere."""
+    (tmp_path / "elsewhere").write_bytes(b"mine")
+    target.parent.mkdir()
+    target.with_name(ORPHAN).symlink_to(tmp_path / "elsewhere")
+    with PartialFile(target) as partial:
+        partial.append(b"text")
+        partial.publish()
+
+    assert (b"mine", b"text") == ((tmp_path / "elsewhere").read_bytes(), target.read_bytes())
+
+
+@posix
 @pytest.mark.parametrize("name", ["text", "text.txt.txt", "ext.txt", "t*t.txt"])
 def test_file_of_another_target_is_not_adopted(target: Path, name: str) -> None:
     """Whose a partial is, is told by all of its name."""

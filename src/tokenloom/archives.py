@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, cast
 
+from tqdm import tqdm
+
 from tokenloom.errors import ArchiveError, ArgumentError
 from tokenloom.partials import partial_folder
 
@@ -63,6 +65,7 @@ def unpack(
     *,
     required: Sequence[str] = (),
     limits: Limits | None = None,
+    progress: bool | None = None,
 ) -> Path:
     """Unpack a tar, tar.gz, zip or gz file into a new folder.
 
@@ -79,6 +82,8 @@ def unpack(
     required : sequence of str
         Files or folders that must be among the members.
     limits : Limits, optional
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
 
     Returns
     -------
@@ -100,7 +105,9 @@ def unpack(
         return target
     try:
         with partial_folder(target) as partial:
-            _write(read_members(source), partial, limits or Limits())
+            disable = None if progress is None else not progress
+            members = tqdm(read_members(source), source.name, unit=" members", disable=disable)
+            _write(members, partial, limits or Limits())
             _check_required(partial, required)
     except ArchiveError as error:
         raise _refuse(source, str(error)) from error

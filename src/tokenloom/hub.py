@@ -183,7 +183,8 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
             folder = _folder(file)
             if folder.is_dir():
                 return folder
-            return unpack(_fetch_file(file, progress=progress), folder, required=required)
+            archive = _fetch_file(file, progress=progress)
+            return unpack(archive, folder, required=required, progress=progress)
 
 
 def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
