@@ -401,7 +401,8 @@ def test_slow_download_goes_on_in_another_process(path: Path) -> None:
             download([server.url], path, num_bytes=None, digest=DIGEST, patience=once)
         download([server.url], path, num_bytes=None, digest=DIGEST)
 
-    assert ["", "bytes=81920-"] == server.asked
+    first = int(server.asked[1].removeprefix("bytes=").removesuffix("-"))
+    assert 90_000 - 8192 < first <= 90_000
     assert [path] == list(path.parent.iterdir())
 
 

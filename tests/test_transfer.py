@@ -138,7 +138,7 @@ def test_chunks_are_small(exchange: Exchange) -> None:
 
 def test_bytes_before_a_break_come(exchange: Exchange) -> None:
     """What arrived is handed on before the error is raised."""
-    answer = partial(misbehaving.cut, stop=100_000, reset=False)
+    answer = partial(misbehaving.cut, stop=100_000)
     received = b""
     with misbehaving.misbehaving({"": (answer,)}) as server:
         chunks = exchange.open(server.url).chunks
