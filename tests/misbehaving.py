@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from tokenloom.transfer import Patience
 
@@ -1045,6 +1046,10 @@ def misbehaving(
 
     class Server(socketserver.ThreadingTCPServer):
         request_queue_size = 64
+
+        def shutdown_request(self, request: Any) -> None:
+            """Close without the goodbye that would come before a reset."""
+            self.close_request(request)
 
         def handle_error(self, *_: object) -> None:
             """Say nothing of clients that hang up in the middle of a handshake."""
