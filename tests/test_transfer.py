@@ -99,6 +99,18 @@ def test_reply_with_the_whole_file_instead_of_a_part(exchange: Exchange) -> None
     assert (0, len(CONTENT)) == (reply.start, reply.stop)
 
 
+def test_part_of_another_edition(exchange: Exchange) -> None:
+    """A server that ignores If-Range is found out before the bytes come."""
+    answer = partial(misbehaving.part, heeds_if_range=False)
+    with (
+        misbehaving.misbehaving({"": (answer,)}) as server,
+        pytest.raises(TransferError, match='the rest of edition "0", got that of "1"$') as caught,
+    ):
+        exchange.open(server.url, start=150_000, validator='"0"')
+
+    assert (0.0, True) == (caught.value.retry_seconds, caught.value.spoils)
+
+
 @pytest.mark.parametrize(
     ("answer", "has_end"), [(misbehaving.unmeasured, False), (misbehaving.chunked, True)]
 )
