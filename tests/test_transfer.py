@@ -104,7 +104,7 @@ def test_part_of_another_edition(exchange: Exchange) -> None:
     answer = partial(misbehaving.part, heeds_if_range=False)
     with (
         misbehaving.misbehaving({"": (answer,)}) as server,
-        pytest.raises(TransferError, match='the rest of edition "0", got that of "1"$') as caught,
+        pytest.raises(TransferError, match=r'the rest of edition "0", got that of "1"$') as caught,
     ):
         exchange.open(server.url, start=150_000, validator='"0"')
 
