@@ -378,6 +378,17 @@ def test_attempts_are_counted(path: Path, attempts: int) -> None:
     assert attempts == len(server.asked)
 
 
+def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Who wonders why it takes so long can have every failure told, also where it ends well."""
+    answers = (partial(misbehaving.status, line="500 Internal Server Error"), misbehaving.part)
+    with caplog.at_level("INFO"), misbehaving.misbehaving({"": answers}) as server:
+        download([server.url], path, num_bytes=None, digest=DIGEST)
+
+    (told,) = [record for record in caplog.records if record.name == "tokenloom.download"]
+    expected = f"{server.url}: expected status 200, got 500 Internal Server Error"
+    assert expected == told.getMessage()
+
+
 def test_pauses_grow_and_differ() -> None:
     """Each pause is drawn from the upper half of twice the one before, up to the longest."""
     patience = Patience(num_attempts=8, pause_seconds=1.0, max_pause_seconds=10.0)

@@ -1,5 +1,6 @@
 """One file over HTTP, verified before it takes its name."""
 
+import logging
 import os
 import random
 import time
@@ -15,6 +16,7 @@ from tokenloom.partials import PartialFile
 from tokenloom.replies import TransferError
 from tokenloom.transfer import Exchange, Patience, Reply
 
+_LOGGER = logging.getLogger(__name__)
 # For whoever does not say otherwise; read at each call.
 PATIENCE = Patience()
 # A server that never ends must end where nobody knows the size.
@@ -113,6 +115,7 @@ def _ask_in_turn(
             try:
                 arrival.go_on_from(url, patience)
             except TransferError as failure:
+                _LOGGER.info("%s: %s", url, failure)
                 failures[url] = failure
             else:
                 return {}
