@@ -48,10 +48,10 @@ nitpick_ignore_regex = [
     # What `Batch` can be given where its tensors are made already; not public.
     (r"py:class", r"tokenloom\.batch\.Tensors"),
     # What an attribute's section says of an array is prose, not a type.
-    (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?"),
+    (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
 ]
 
-_COMMANDS = ("", "train", "generate", "show", "selftest", "datasets")
+_COMMANDS = ("", "train", "generate", "show", "selftest", "datasets", "fetch")
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,
     "npt.NDArray[np.integer]": Ids,

@@ -5,7 +5,8 @@ import multiprocessing
 import torch
 from hypothesis import HealthCheck, settings
 
-from tokenloom import blocks
+from tokenloom import blocks, download
+from tokenloom.transfer import Patience
 
 # The tensors here are small: more threads would only wait for each other.
 torch.set_num_threads(1)
@@ -14,6 +15,9 @@ blocks._BLOCK_TOKENS = 100
 
 # The server from which workers are forked imports PyTorch once.
 multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.workers"])
+
+# A server here answers at once, if at all.
+download.PATIENCE = Patience(pause_seconds=0.01, max_pause_seconds=1.0)
 
 # Machines are shared and noisy: no example has a deadline.
 settings.register_profile(

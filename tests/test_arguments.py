@@ -9,16 +9,21 @@ from tokenloom.arguments import make_parser
 
 OPTIONS = {
     "train": (
-        "corpus --tokenizer --raw --encoding --order --batch-size --seq-len --seed --max-tokens "
-        "--held-out --model --hidden --layers --bidirectional --epochs --lr --max-grad-norm "
-        "--workers --device --threads --run --prompt --quiet"
+        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "--max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
+        "--max-grad-norm --workers --device --threads --run --prompt --quiet"
     ),
     "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
     "show": (
-        "corpus --tokenizer --raw --encoding --order --batch-size --seq-len --seed --epoch --batch "
-        "--rows"
+        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "--epoch --batch --rows"
     ),
-    "datasets": "",
+    "selftest": (
+        "corpus --tokenizer --raw --encoding --offline --batch-size --seq-len --seed "
+        "--workers --start-methods --quiet"
+    ),
+    "datasets": "--json",
+    "fetch": "names --offline --quiet",
 }
 
 
@@ -47,7 +52,7 @@ def test_the_commands_are_pinned() -> None:
     assert sorted(OPTIONS) == sorted(subparsers())
 
 
-@pytest.mark.parametrize("command", ["train", "generate", "show"])
+@pytest.mark.parametrize("command", OPTIONS)
 def test_help_teaches_by_examples(command: str) -> None:
     """Each command that does something shows how."""
     assert "examples:\n  tokenloom " in subparsers()[command].format_help()

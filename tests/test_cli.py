@@ -1,17 +1,22 @@
 """The command line, as its users meet it."""
 
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import tokenloom as tl
+from tests.server import Answer, FileServer, serving
+from tokenloom import catalogue
 from tokenloom.cli import main
 
 BOOK = "The Time Traveller (for so it will be convenient to speak of him)\n" * 30
@@ -126,13 +131,113 @@ def test_generate_draws_by_seed(run: Path, capsys: pytest.CaptureFixture[str]) -
 def test_datasets_lists_names(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A table with size and place of each."""
+    """A table with size, licence, source and place of each."""
     monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path))
+    (tmp_path / "tinyshakespeare.txt").touch()
     assert main(["datasets"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    assert ["NAME", "BYTES", "WHERE", "LICENCE", "WHAT"] == header.split()
-    assert ["python_docs", "time_machine"] == [row.split()[0] for row in rows]
-    assert "178,979  to download  public domain" in rows[1]
+    assert ["NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT"] == header.split()
+    names = ["imdb", "python_docs", "time_machine", "tiny_shakespeare"]
+    assert names == [row.split()[0] for row in rows]
+    assert re.search(r"84,125,825  to download  none stated +ai\.stanford\.edu +50,000", rows[0])
+    assert re.search(r"python_docs  +-  +built in  +PSF-2\.0  +-  +the language", rows[1])
+    assert re.search(r"178,979 +to download  public domain  d2l-data\.s3-acc", rows[2])
+    assert re.search(r"1,115,394 +cached  +public domain  raw\.githubuser", rows[3])
+
+
+def test_datasets_as_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program gets every field, by its name."""
+    monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path))
+    assert main(["datasets", "--json"]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert ["train", "test", "unsup"] == entries["imdb"]["splits"]
+    expected = {
+        "name": "time_machine",
+        "description": "The Time Machine by H. G. Wells (1898)",
+        "licence": "public domain",
+        "where": "to download",
+        "splits": [],
+        "bytes": 178_979,
+        "digest": "sha256:8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
+        "filename": "timemachine.txt",
+        "urls": [
+            "https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+            "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+        ],
+    }
+    assert expected == entries["time_machine"]
+    assert entries["python_docs"]["urls"] is None
+
+
+@pytest.fixture
+def poem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """Register a text under the name "poem", and run the server that has it."""
+    monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(catalogue, "_registered", {})
+    digest = f"sha256:{hashlib.sha256(BOOK.encode()).hexdigest()}"
+    with serving({"/poem.txt": Answer(body=BOOK.encode())}) as server:
+        file = tl.RemoteFile(filename="poem.txt", urls=(f"{server.url}/poem.txt",), digest=digest)
+        tl.register(tl.Entry(name="poem", description="a poem", licence="ours", source=file))
+        yield server
+
+
+def test_fetch_prepares_for_the_time_without_a_network(
+    poem: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was fetched is used offline, and its path is printed."""
+    assert main(["fetch", "poem", "python_docs", "--quiet"]) == 0
+    path = tmp_path / "cache" / "poem.txt"
+    assert (f"poem: {path}\npython_docs: built in\n", "") == capsys.readouterr()
+    assert main(["fetch", "poem", "--offline"]) == 0
+    assert main(["show", "poem", "--offline", "--batch-size", "4", "--seq-len", "10"]) == 0
+    assert ["/poem.txt"] == poem.asked
+
+
+@pytest.mark.parametrize(
+    "command", [["fetch", "poem"], ["show", "poem"], ["train", "poem", "--epochs", "1"]]
+)
+def test_offline_asks_nobody(
+    poem: FileServer, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --offline what is not at hand is an error at once, in one line."""
+    assert main([*command, "--offline"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "downloads are forbidden by TOKENLOOM_OFFLINE or --offline: put the file at" in line
+    expected: list[str] = []
+    assert expected == poem.asked
+
+
+@pytest.mark.parametrize("before", [None, "0", "yes"])
+def test_offline_lasts_as_long_as_the_command(
+    before: str | None, book: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that calls the command finds its environment as it was."""
+    monkeypatch.delenv("TOKENLOOM_OFFLINE", raising=False)
+    if before is not None:
+        monkeypatch.setenv("TOKENLOOM_OFFLINE", before)
+    assert main(["show", book, "--offline", "--batch-size", "4", "--seq-len", "10"]) == 0
+    assert before == os.environ.get("TOKENLOOM_OFFLINE")
+
+
+@pytest.mark.usefixtures("poem")
+def test_fetch_of_a_name_that_nobody_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong name among several is found before anything is downloaded."""
+    assert main(["fetch", "poem", "peom"]) == 1
+    assert "a corpus must be one of imdb, imdb/train" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("poem")
+def test_a_text_without_a_prompt_begins_with_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nobody knows a good beginning, generated text begins as the corpus does."""
+    assert main(["train", "poem", *SMALL, "--run", str(tmp_path / "run")]) == 0
+    assert "generated: the time tra" in capsys.readouterr().out
 
 
 def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +254,10 @@ def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "no-such-book.txt"], "a corpus must be one of python_docs, time_machine or"),
+        (
+            ["train", "no-such-book.txt"],
+            "a corpus must be one of imdb, imdb/train, imdb/test, imdb/unsup, python_docs, ",
+        ),
         (["train", "--held-out", "1.5"], "the held-out fraction must be in [0, 1), got 1.5"),
         (["train", "--device", "abacus"], "device must be one that PyTorch can use here"),
         (["train", "--workers", "-1"], "num_workers must be an integer of at least 0, got -1"),

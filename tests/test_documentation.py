@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import tokenloom as tl
+from tests import misbehaving
 from tests.test_package import ROOMS
 from tokenloom.arguments import make_parser
 from tokenloom.plans import Plan
@@ -219,6 +220,20 @@ def test_table_of_errors() -> None:
     leaves = tl.TokenloomError.__subclasses__()
 
     assert {leaf.__name__: leaf.__bases__[1].__name__ for leaf in leaves} == dict(rows)
+
+
+def test_table_of_misbehaviour() -> None:
+    """The page shows row by row what the tests try, with what they see."""
+    page = _read(DOCS / "explanation/downloads.md")
+
+    assert misbehaving.table() in page
+
+
+def test_table_of_misbehaviour_is_counted() -> None:
+    """The page says how many rows there are."""
+    (counted,) = re.findall(r"(\d+) ways to misbehave", _read(DOCS / "explanation/downloads.md"))
+
+    assert len(misbehaving.ROWS) + len(misbehaving.TESTED_ROWS) == int(counted)
 
 
 def test_table_of_state_fields() -> None:

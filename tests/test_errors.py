@@ -8,6 +8,7 @@ from tokenloom import errors
 from tokenloom.errors import TokenloomError
 
 LEAVES = {
+    errors.ArchiveError: OSError,
     errors.ArgumentError: ValueError,
     errors.ChecksumError: OSError,
     errors.CorpusError: ValueError,

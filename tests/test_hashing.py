@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom.arrays import Ids
-from tokenloom.hashing import hash_file, hash_json, hash_tokens
+from tokenloom.errors import ArgumentError
+from tokenloom.hashing import hash_file, hash_json, hash_tokens, parse_digest
 
 FULL_BYTES = 4 << 20
 SAMPLED_LEN = 5 << 20
@@ -40,7 +41,28 @@ def test_hash_file_is_the_sha256_of_its_bytes(tmp_path: Path, num_bytes: int) ->
     path = tmp_path / "file"
     path.write_bytes(content)
 
-    assert hashlib.sha256(content).hexdigest() == hash_file(path)
+    assert f"sha256:{hashlib.sha256(content).hexdigest()}" == hash_file(path)
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
+def test_hash_file_by_another_algorithm(tmp_path: Path, algorithm: str) -> None:
+    """The hash begins with the name of its algorithm."""
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+
+    assert f"{algorithm}:{hashlib.new(algorithm, b'text').hexdigest()}" == hash_file(
+        path, algorithm
+    )
+
+
+@pytest.mark.parametrize(
+    "digest",
+    ["", "a" * 64, "sha256:", "sha256:" + "a" * 63, "md5:" + "g" * 32, "sha512:" + "a" * 128],
+)
+def test_digest_in_another_form(digest: str) -> None:
+    """What is no digest is refused with the forms that are."""
+    with pytest.raises(ArgumentError, match=r"^a digest must be 'md5:' and 32, .* got '"):
+        parse_digest(digest)
 
 
 def test_hash_file_of_a_missing_file(tmp_path: Path) -> None:

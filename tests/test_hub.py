@@ -1,16 +1,34 @@
-"""Corpora by name: the catalogue, the cache, and what the environment changes."""
+"""Corpora by name: the cache, documents, and what the environment changes."""
 
 import dataclasses
 import hashlib
+import io
+import shutil
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.server import Answer, FileServer, refusing, serving
-from tokenloom import ArgumentError, ChecksumError, CorpusError, DownloadError, hub
-from tokenloom.hub import CATALOGUE, Entry, cache_folder, fetch, find, load, locate, read
+from tokenloom import (
+    Archive,
+    ArchiveError,
+    ArgumentError,
+    ChecksumError,
+    CorpusError,
+    Document,
+    DownloadError,
+    Entry,
+    RemoteFile,
+    catalogue,
+    hub,
+    register,
+)
+from tokenloom.catalogue import CATALOGUE
+from tokenloom.hub import cache_folder, fetch, find, load, locate, read, read_documents
+from tokenloom.reviews import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 
 TEXT = b"The Time Machine\nby H. G. Wells\n"
 
@@ -50,17 +68,27 @@ def entry(server: FileServer) -> Entry:
         description="a beginning",
         licence="public domain",
         prompt="time",
-        filename="book.txt",
-        urls=(f"{server.url}/book.txt",),
-        num_bytes=len(TEXT),
-        sha256=hashlib.sha256(TEXT).hexdigest(),
+        source=RemoteFile(
+            filename="book.txt",
+            urls=(f"{server.url}/book.txt",),
+            num_bytes=len(TEXT),
+            digest=f"sha256:{hashlib.sha256(TEXT).hexdigest()}",
+        ),
     )
 
 
 @pytest.fixture
-def catalogue(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the catalogue have that entry, and no other."""
-    monkeypatch.setattr(hub, "CATALOGUE", {entry.name: entry})
+def registered(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the catalogue have that entry too."""
+    monkeypatch.setattr(catalogue, "_registered", {})
+    register(entry)
+
+
+def _changed(entry: Entry, **changes: object) -> Entry:
+    """Return an entry whose file differs."""
+    assert isinstance(entry.source, RemoteFile)
+    changed: RemoteFile = dataclasses.replace(entry.source, **changes)  # type: ignore[arg-type]  # names of fields
+    return dataclasses.replace(entry, source=changed)
 
 
 def _place(cache: Path, content: bytes) -> Path:
@@ -68,26 +96,6 @@ def _place(cache: Path, content: bytes) -> Path:
     path = cache / "book.txt"
     path.write_bytes(content)
     return path
-
-
-def test_catalogue_is_sorted() -> None:
-    """Names are listed in their order."""
-    assert sorted(CATALOGUE) == list(CATALOGUE)
-
-
-@pytest.mark.parametrize("name", CATALOGUE)
-def test_catalogue_entry_has_its_name(name: str) -> None:
-    """An entry is found under its own name."""
-    assert name == CATALOGUE[name].name
-
-
-@pytest.mark.parametrize("name", CATALOGUE)
-def test_catalogue_entry_is_read_or_downloaded(name: str) -> None:
-    """An entry is either built in, or has all that a verified download needs."""
-    entry = CATALOGUE[name]
-    needs = (entry.filename, entry.urls, entry.num_bytes, entry.sha256)
-
-    assert (entry.read is None) == all(needs) == any(needs)
 
 
 def test_fetch_downloads_into_the_cache(cache: Path, entry: Entry) -> None:
@@ -141,7 +149,7 @@ def test_fetch_caches_no_error_page(
 ) -> None:
     """An error page, with status 404 or 200, is not in the cache afterwards."""
     with pytest.raises((ChecksumError, DownloadError)):
-        fetch(dataclasses.replace(entry, urls=(server.url + page,)))
+        fetch(_changed(entry, urls=(server.url + page,)))
 
     expected: list[Path] = []
     assert expected == list(cache.iterdir())
@@ -150,7 +158,7 @@ def test_fetch_caches_no_error_page(
 def test_fetch_where_nobody_answers(cache: Path, entry: Entry) -> None:
     """Without a connection nothing is in the cache afterwards."""
     with refusing() as url, pytest.raises(DownloadError, match="no connection"):
-        fetch(dataclasses.replace(entry, urls=(f"{url}/book.txt",)))
+        fetch(_changed(entry, urls=(f"{url}/book.txt",)))
 
     expected: list[Path] = []
     assert expected == list(cache.iterdir())
@@ -158,7 +166,7 @@ def test_fetch_where_nobody_answers(cache: Path, entry: Entry) -> None:
 
 def test_fetch_tries_every_address(server: FileServer, entry: Entry) -> None:
     """The addresses of an entry are asked in turn."""
-    fetch(dataclasses.replace(entry, urls=(f"{server.url}/login", *entry.urls)))
+    fetch(_changed(entry, urls=(f"{server.url}/login", f"{server.url}/book.txt")))
 
     expected = ["/login", "/book.txt"]
     assert expected == server.asked
@@ -169,6 +177,22 @@ def test_fetch_into_a_folder_that_cannot_be_made(cache: Path, entry: Entry) -> N
     cache.write_bytes(b"a file, no folder")
 
     with pytest.raises(DownloadError, match=r"cannot write '.*book\.txt': .* TOKENLOOM_CACHE$"):
+        fetch(entry)
+
+
+def test_fetch_of_a_file_that_cannot_be_read(
+    cache: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in the cache that belongs to somebody else is named, and not replaced."""
+    _place(cache, TEXT)
+
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(hub, "hash_file", refuse)
+    with pytest.raises(
+        DownloadError, match=r"cannot read '.*book\.txt': Permission denied: let it"
+    ):
         fetch(entry)
 
 
@@ -203,7 +227,7 @@ def test_offline_says_what_to_do(entry: Entry, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
 
     with pytest.raises(
-        DownloadError, match=r"^'book' is not in .*: put the file at .*book\.txt, or"
+        DownloadError, match=r"^'book\.txt' is not in .*: put the file at .*book\.txt, or"
     ):
         fetch(entry)
 
@@ -223,7 +247,7 @@ def test_offline_refuses_a_bad_file(
     monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
     _place(cache, TEXT.upper())
 
-    with pytest.raises(DownloadError, match="TOKENLOOM_OFFLINE is set"):
+    with pytest.raises(DownloadError, match="forbidden by TOKENLOOM_OFFLINE"):
         fetch(entry)
 
 
@@ -266,7 +290,7 @@ def test_mirror_is_verified(
     monkeypatch.setenv("TOKENLOOM_MIRROR", server.url)
 
     with pytest.raises(ChecksumError, match=f"{server.url}/login: expected "):
-        fetch(dataclasses.replace(entry, filename="login"))
+        fetch(_changed(entry, filename="login"))
 
 
 def test_empty_mirror_is_none(
@@ -369,13 +393,14 @@ def test_find_nothing(tmp_path: Path) -> None:
     """A name that is neither is refused with the names there are."""
     with pytest.raises(
         ArgumentError,
-        match=r"^a corpus must be one of python_docs, time_machine or the path of a text file, "
+        match=r"^a corpus must be one of imdb, imdb/train, imdb/test, imdb/unsup, python_docs, "
+        r"time_machine, tiny_shakespeare or the path of a text file, "
         r"got '.*war', which is neither$",
     ):
         find(str(tmp_path / "war"))
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("registered")
 def test_load_a_name() -> None:
     """A named text is fetched and tokenised."""
     corpus = load("book", tokenizer="word")
@@ -384,13 +409,13 @@ def test_load_a_name() -> None:
     assert expected == corpus.decode(corpus.tokens)
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("registered")
 def test_load_a_name_as_bytes() -> None:
     """Byte tokens are the bytes of the file."""
     assert list(TEXT) == load("book", tokenizer="byte").tokens.tolist()
 
 
-@pytest.mark.usefixtures("catalogue")
+@pytest.mark.usefixtures("registered")
 def test_load_is_named_after_the_entry() -> None:
     """The corpus has the name that it was loaded by."""
     expected = "book"
@@ -449,6 +474,181 @@ def test_load_a_folder(tmp_path: Path) -> None:
     """A folder is no text."""
     with pytest.raises(CorpusError, match=r"^cannot read "):
         load(tmp_path)
+
+
+REVIEWS = {
+    "aclImdb/README": b"Large Movie Review Dataset",
+    "aclImdb/train/neg/0_3.txt": b"Story of a man<br />who sleeps",
+    "aclImdb/train/neg/10_1.txt": b"Dull",
+    "aclImdb/train/neg/2_4.txt": b"Too long",
+    "aclImdb/train/pos/0_9.txt": "Tr\u00e8s bien".encode(),
+    "aclImdb/train/unsup/0_0.txt": b"Who knows",
+    "aclImdb/test/neg/0_2.txt": b"Bad",
+    "aclImdb/test/pos/0_10.txt": b"Great film",
+}
+
+
+def _tar(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for name, text in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
+    return content.getvalue()
+
+
+@pytest.fixture
+def reviews(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
+    """Serve a small archive that is laid out like the real one, and register it."""
+    content = _tar(REVIEWS)
+    with serving({"/small.tar.gz": Answer(body=content)}) as server:
+        file = RemoteFile(
+            filename="small.tar.gz",
+            urls=(f"{server.url}/small.tar.gz",),
+            num_bytes=len(content),
+            digest=f"md5:{hashlib.md5(content).hexdigest()}",  # noqa: S324  as the real one
+        )
+        source = Archive(
+            file=file, read=read_reviews, splits=REVIEW_SPLITS, required=REVIEW_FOLDERS
+        )
+        entry = Entry(name="small", description="reviews", licence="ours", source=source)
+        monkeypatch.setattr(catalogue, "_registered", {})
+        register(entry)
+        yield entry
+
+
+def test_fetch_unpacks_an_archive(reviews: Entry, cache: Path) -> None:
+    """The folder beside the archive has its hash in its name, and all members."""
+    folder = fetch(reviews)
+    assert reviews.file
+    name = f"small-{reviews.file.digest[4:20]}"
+
+    assert cache / name == folder
+    assert sorted([name, "small.tar.gz"]) == sorted(path.name for path in cache.iterdir())
+    assert REVIEWS == {name: (folder / name).read_bytes() for name in REVIEWS}
+
+
+def test_fetch_unpacks_once(reviews: Entry, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is unpacked neither the network nor the archive is needed."""
+    folder = fetch(reviews)
+    (cache / "small.tar.gz").unlink()
+    monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
+
+    assert folder == fetch(reviews)
+
+
+def test_fetch_unpacks_an_archive_placed_by_hand(
+    reviews: Entry, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive that lies in the cache is verified and unpacked without a network."""
+    folder = fetch(reviews)
+    shutil.rmtree(folder)
+    monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
+    assert REVIEWS.keys() == {name for name in REVIEWS if (fetch(reviews) / name).is_file()}
+
+    shutil.rmtree(folder)
+    archive = cache / "small.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-1])
+    with pytest.raises(DownloadError, match="not whole"):
+        fetch(reviews)
+
+
+def test_fetch_of_an_archive_that_lacks_a_folder(cache: Path, reviews: Entry) -> None:
+    """An archive with the right hash and other members is refused, and nothing is unpacked."""
+    assert isinstance(reviews.source, Archive)
+    source = dataclasses.replace(reviews.source, required=("aclImdb/valid",))
+    with pytest.raises(ArchiveError, match=r"'small.tar.gz': expected a member 'aclImdb/valid'"):
+        fetch(dataclasses.replace(reviews, source=source))
+
+    expected = ["small.tar.gz"]
+    assert expected == [path.name for path in cache.iterdir()]
+
+
+@pytest.mark.parametrize("what", ["the folder", "the archive", "both"])
+def test_locate_an_archive(reviews: Entry, cache: Path, what: str) -> None:
+    """The archive, or what was unpacked, is at hand."""
+    folder = fetch(reviews)
+    if what == "the archive":
+        folder.rename(cache / "elsewhere")
+    if what == "the folder":
+        (cache / "small.tar.gz").unlink()
+
+    expected = "cached"
+    assert expected == locate(reviews)
+
+
+@pytest.mark.usefixtures("reviews")
+def test_documents_of_reviews() -> None:
+    """Reviews come in the order of their numbers, with what is known about them."""
+    documents = list(read_documents("small"))
+
+    expected = [
+        ("neg", 0, 3, "Story of a man<br />who sleeps"),
+        ("neg", 2, 4, "Too long"),
+        ("neg", 10, 1, "Dull"),
+        ("pos", 0, 9, "Tr\u00e8s bien"),
+    ]
+    keys = "label", "number", "rating"
+    assert expected == [(*(d.metadata[key] for key in keys), d.text) for d in documents]
+    assert {"train"} == {document.metadata["split"] for document in documents}
+
+
+@pytest.mark.usefixtures("reviews")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("small", ["Story of a man<br />who sleeps", "Too long", "Dull", "Tr\u00e8s bien"]),
+        ("small/train", ["Story of a man<br />who sleeps", "Too long", "Dull", "Tr\u00e8s bien"]),
+        ("small/test", ["Bad", "Great film"]),
+        ("small/unsup", ["Who knows"]),
+    ],
+)
+def test_load_a_split(name: str, expected: list[str]) -> None:
+    """A split is named after a slash; its documents are joined by line ends."""
+    corpus = load(name, normalize=False)
+
+    assert (name, "\n".join(expected)) == (corpus.name, corpus.decode(corpus.tokens))
+
+
+@pytest.mark.usefixtures("reviews")
+def test_load_a_split_that_is_none() -> None:
+    """The message names the splits there are."""
+    with pytest.raises(ArgumentError, match=r"small, small/train, small/test, small/unsup, time"):
+        load("small/valid")
+
+
+@pytest.mark.usefixtures("reviews")
+def test_split_of_a_text_with_another_vocabulary() -> None:
+    """The ids of a test split can be those of the training split."""
+    train = load("small/train", tokenizer="word")
+    assert train.tokenizer
+    test = load("small/test", tokenizer=train.tokenizer)
+
+    assert train.vocab_size == test.vocab_size
+
+
+def test_a_file_hides_no_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has the form of a split and is none may be a file."""
+    monkeypatch.chdir(tmp_path)
+    Path("imdb").mkdir()
+    Path("imdb", "mine.txt").write_bytes(b"text")
+
+    assert Path("imdb/mine.txt") == find("imdb/mine.txt")
+
+
+def test_documents_of_a_file(tmp_path: Path) -> None:
+    """A text file is one document, of which nothing else is known."""
+    path = tmp_path / "menu.txt"
+    path.write_bytes(b"caf\xe9")
+
+    assert [Document(text="caf\u00e9")] == list(read_documents(path, encoding="latin-1"))
+
+
+@pytest.mark.usefixtures("registered")
+def test_documents_of_a_named_text() -> None:
+    """So is a text that has a name."""
+    assert [Document(text=TEXT.decode())] == list(read_documents("book"))
 
 
 def test_cache_folder_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -37,8 +37,14 @@ ROOMS = (
     "devices",
     # Below this line: NumPy, requests, tqdm and the standard library only.
     "hub",
+    "catalogue",
+    "reviews",
     "sources",
+    "archives",
     "download",
+    "transfer",
+    "replies",
+    "partials",
     "corpus",
     "tokenizers",
     "vocab",
@@ -189,6 +195,7 @@ def test_the_version_is_the_distributions() -> None:
 def test_errors_are_also_builtins() -> None:
     """A caller who catches the builtin catches ours."""
     builtins = {
+        "ArchiveError": OSError,
         "ArgumentError": ValueError,
         "ChecksumError": OSError,
         "CorpusError": ValueError,

@@ -1,4 +1,4 @@
-"""Texts that need no download."""
+"""Texts as they come."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from tokenloom import CorpusError
+from tokenloom import CorpusError, Document
 from tokenloom.sources import read_file, read_python_docs
+
+
+def test_document_knows_nothing_by_default() -> None:
+    """A text alone has no metadata, and shares none with another."""
+    first, second = Document(text="a"), Document(text="a")
+
+    assert {} == first.metadata
+    assert first.metadata is not second.metadata
 
 
 def test_read_file_returns_its_bytes(tmp_path: Path) -> None:

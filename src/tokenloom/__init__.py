@@ -30,12 +30,17 @@ import importlib.metadata
 from typing import Any
 
 __all__ = [
+    "Archive",
+    "ArchiveError",
     "ArgumentError",
     "Batch",
+    "BuiltIn",
     "ChecksumError",
     "Corpus",
     "CorpusError",
+    "Document",
     "DownloadError",
+    "Entry",
     "EpochMetrics",
     "Evaluation",
     "LawError",
@@ -43,6 +48,7 @@ __all__ = [
     "Plan",
     "RNNModel",
     "RandomWindows",
+    "RemoteFile",
     "Run",
     "RunError",
     "SequentialWindows",
@@ -58,16 +64,23 @@ __all__ = [
     "evaluate",
     "generate",
     "load",
+    "read_documents",
+    "register",
     "train",
 ]
 
 _ROOMS = {
+    "Archive": "catalogue",
+    "ArchiveError": "errors",
     "ArgumentError": "errors",
     "Batch": "batch",
+    "BuiltIn": "catalogue",
     "ChecksumError": "errors",
     "Corpus": "corpus",
     "CorpusError": "errors",
+    "Document": "sources",
     "DownloadError": "errors",
+    "Entry": "catalogue",
     "EpochMetrics": "runs",
     "Evaluation": "evaluation",
     "LawError": "errors",
@@ -75,6 +88,7 @@ _ROOMS = {
     "Plan": "plans",
     "RNNModel": "model",
     "RandomWindows": "windows",
+    "RemoteFile": "catalogue",
     "Run": "runs",
     "RunError": "errors",
     "SequentialWindows": "windows",
@@ -89,6 +103,8 @@ _ROOMS = {
     "evaluate": "evaluation",
     "generate": "generation",
     "load": "hub",
+    "read_documents": "hub",
+    "register": "catalogue",
     "train": "training",
 }
 

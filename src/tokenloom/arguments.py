@@ -52,8 +52,29 @@ Exit code 0: every law holds. 1: one is broken, and a report follows.
 """
 
 _DATASETS_EXAMPLES = """\
-Any command that takes a CORPUS takes one of these names or a text file.
+Any command that takes a CORPUS takes one of these names or a text file; of a
+corpus with splits also NAME/SPLIT, such as imdb/test.
 Downloads are verified and kept in the folder that TOKENLOOM_CACHE names.
+
+examples:
+  tokenloom datasets
+      a table: what is at hand, and what would have to be downloaded
+  tokenloom datasets --json
+      the same for programs, with every address and hash
+"""
+
+_FETCH_EXAMPLES = """\
+examples:
+  tokenloom fetch time_machine tiny_shakespeare
+      download two texts, so that later commands need no network
+  tokenloom fetch imdb
+      84 MB, unpacked into 100,000 files; an interrupted download goes on
+  tokenloom fetch time_machine --offline
+      check that it is there and whole, and download nothing
+
+What is at hand already is verified and not downloaded again.
+TOKENLOOM_CACHE names the folder, which can be copied to another machine.
+TOKENLOOM_MIRROR names an address to ask instead of the usual ones.
 """
 
 
@@ -70,7 +91,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_show(commands)
     _add_selftest(commands)
-    _add_command(commands, "datasets", "list the corpora that have a name", _DATASETS_EXAMPLES)
+    _add_datasets(commands)
+    _add_fetch(commands)
     return parser
 
 
@@ -213,6 +235,30 @@ def _add_selftest(commands: Any) -> None:
     command.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
+def _add_datasets(commands: Any) -> None:
+    command = _add_command(
+        commands, "datasets", "list the corpora that have a name", _DATASETS_EXAMPLES
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_fetch(commands: Any) -> None:
+    command = _add_command(
+        commands, "fetch", "download corpora before the network is gone", _FETCH_EXAMPLES
+    )
+    command.add_argument(
+        "names", metavar="NAME", nargs="+", help="a name from 'tokenloom datasets'"
+    )
+    _add_offline(command)
+    command.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def _add_offline(command: argparse._ActionsContainer) -> None:
+    command.add_argument(
+        "--offline", action="store_true", help="download nothing, as with TOKENLOOM_OFFLINE=1"
+    )
+
+
 def _add_corpus(command: argparse.ArgumentParser, *, default: str | None = None) -> None:
     command.add_argument(
         "corpus",
@@ -231,6 +277,7 @@ def _add_corpus(command: argparse.ArgumentParser, *, default: str | None = None)
         help="keep the text as it is, instead of lower-case letters and spaces only",
     )
     text.add_argument("--encoding", default="utf-8", help="of a text file")
+    _add_offline(text)
 
 
 def _add_batches(command: argparse.ArgumentParser) -> None:

@@ -1,20 +1,26 @@
 """The command ``tokenloom``: one function per subcommand that parses, calls, prints."""
 
 import argparse
+import contextlib
 import io
+import json
 import multiprocessing
 import os
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tokenloom.arguments import make_parser
+from tokenloom.catalogue import Archive, Entry, find_entry, list_entries
 from tokenloom.errors import ArgumentError, TokenloomError
-from tokenloom.hub import CATALOGUE, load, locate
+from tokenloom.hub import fetch, find, load, locate
+
+_OFFLINE = "TOKENLOOM_OFFLINE"
 
 if TYPE_CHECKING:
     # These rooms import torch, which takes seconds: the functions below import
@@ -43,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What a terminal's encoding lacks is shown as its code point.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _offline(wanted=getattr(arguments, "offline", False)):
         warnings.showwarning = _show_warning
         warnings.simplefilter("default", UserWarning)
         try:
@@ -129,12 +135,45 @@ def _generate(arguments: argparse.Namespace) -> None:
     )
 
 
-def _datasets(_: argparse.Namespace) -> None:
-    rows = [("NAME", "BYTES", "WHERE", "LICENCE", "WHAT")]
-    for entry in CATALOGUE.values():
-        size = f"{entry.num_bytes:,}" if entry.num_bytes else "-"
-        rows.append((entry.name, size, locate(entry), entry.licence, entry.description))
+def _datasets(arguments: argparse.Namespace) -> None:
+    entries = list_entries()
+    if arguments.json:
+        print(json.dumps([_describe(entry) for entry in entries], indent=2))
+        return
+    rows = [("NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT")]
+    for entry in entries:
+        size, host = "-", "-"
+        if entry.file is not None:
+            size = "?" if entry.file.num_bytes is None else f"{entry.file.num_bytes:,}"
+            host = urlsplit(entry.file.urls[0]).netloc
+        licence = entry.licence.partition(";")[0]
+        rows.append((entry.name, size, locate(entry), licence, host, entry.description))
     _print_table(rows)
+
+
+def _describe(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "licence": entry.licence,
+        "where": locate(entry),
+        "splits": list(entry.source.splits) if isinstance(entry.source, Archive) else [],
+        "bytes": entry.file and entry.file.num_bytes,
+        "digest": entry.file and entry.file.digest,
+        "filename": entry.file and entry.file.filename,
+        "urls": entry.file and list(entry.file.urls),
+    }
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    entries = [find(name) for name in arguments.names]
+    for name, entry in zip(arguments.names, entries, strict=True):
+        if isinstance(entry, Path):
+            print(f"{name}: a file of yours")
+        elif entry.file is None:
+            print(f"{name}: built in")
+        else:
+            print(f"{name}: {fetch(entry, progress=False if arguments.quiet else None)}")
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -247,8 +286,8 @@ def _report(history: "list[EpochMetrics]", run: Path, device: object) -> None:
 def _prompt(arguments: argparse.Namespace, corpus: "Corpus") -> str:
     if arguments.prompt is not None:
         return str(arguments.prompt)
-    entry = CATALOGUE.get(corpus.name)
-    return corpus.decode(corpus.tokens[:12]) if entry is None else entry.prompt
+    entry = find_entry(str(arguments.corpus))
+    return entry.prompt if entry and entry.prompt else corpus.decode(corpus.tokens[:12])
 
 
 def _tokenizer(corpus: "Corpus") -> "Tokenizer":
@@ -260,7 +299,8 @@ def _tokenizer(corpus: "Corpus") -> "Tokenizer":
 
 def _run_folder(corpus_name: str) -> Path:
     """Return a folder that does not exist yet."""
-    name = f"{Path(corpus_name).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = Path(corpus_name).stem if Path(corpus_name).exists() else corpus_name.replace("/", "-")
+    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))
     return next(path for path in candidates if not path.exists())
 
@@ -270,6 +310,20 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
+
+
+@contextlib.contextmanager
+def _offline(*, wanted: bool) -> Iterator[None]:
+    """Forbid downloads while a command runs, also to the processes that it starts."""
+    before = os.environ.get(_OFFLINE)
+    if wanted:
+        os.environ[_OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if wanted:
+            os.environ.pop(_OFFLINE)
+            os.environ.update({} if before is None else {_OFFLINE: before})
 
 
 def _say(message: str) -> None:
@@ -282,6 +336,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "datasets": _datasets,
+    "fetch": _fetch,
     "generate": _generate,
     "selftest": _selftest,
     "show": _show,

@@ -1,30 +1,42 @@
 """One file over HTTP, verified before it takes its name."""
 
+import logging
 import os
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-import requests
 from tqdm import tqdm
 
 from tokenloom.errors import ChecksumError, DownloadError
-from tokenloom.files import replacing
-from tokenloom.hashing import hash_file
+from tokenloom.hashing import hash_file, parse_digest
+from tokenloom.partials import PartialFile
+from tokenloom.replies import TransferError
+from tokenloom.transfer import Exchange, Patience, Reply
 
-_CONNECT_SECONDS = 10.0
-_READ_SECONDS = 30.0
-_CHUNK_BYTES = 1 << 16
+_LOGGER = logging.getLogger(__name__)
+# For whoever does not say otherwise; read at each call.
+PATIENCE = Patience()
+# A server that never ends must end where nobody knows the size.
+_MAX_UNKNOWN_BYTES = 1 << 34
 
 
 def download(
     urls: Sequence[str],
     path: str | os.PathLike[str],
     *,
-    num_bytes: int,
-    sha256: str,
+    num_bytes: int | None,
+    digest: str,
     progress: bool | None = None,
+    patience: Patience | None = None,
 ) -> Path:
     """Download a file from the first of several addresses that has it.
+
+    The addresses are asked in turn, and again after a pause where they failed
+    in a way that passes. What arrived of an interrupted transfer is kept and
+    gone on from, also by another process, if the server sends parts.
 
     Parameters
     ----------
@@ -32,12 +44,15 @@ def download(
         Tried in this order.
     path : path
         Takes the file, whole and verified or not at all.
-    num_bytes : int
-        Size that the file must have; reading stops soon after it.
-    sha256 : str
-        Hash that the file must have, 64 hexadecimal digits.
+    num_bytes : int, optional
+        Size that the file must have, None where only its hash is known.
+    digest : str
+        Hash that the file must have: ``"sha256:"`` and 64 hexadecimal digits,
+        or ``"sha1:"`` and 40, or ``"md5:"`` and 32.
     progress : bool, optional
         Whether to show a bar on stderr; by default where that is a terminal.
+    patience : Patience, optional
+        How long to wait and how often to try, by default `PATIENCE`.
 
     Returns
     -------
@@ -46,93 +61,200 @@ def download(
 
     Raises
     ------
+    ArgumentError
+        The digest has none of these forms.
     ChecksumError
         The last address gave other bytes than expected.
     DownloadError
         The last address gave no file, or the file cannot be written.
     """
+    target = Path(path)
+    digest = ":".join(parse_digest(digest))
     if not urls:
-        msg = f"cannot download {Path(path).name!r}: no address is known"
+        msg = f"cannot download {target.name!r}: no address is known"
         raise DownloadError(msg)
-    failures: list[DownloadError | ChecksumError] = []
-    for url in urls:
+    try:
+        with (
+            PartialFile(target) as partial,
+            tqdm(
+                total=num_bytes,
+                desc=target.name,
+                unit="B",
+                unit_scale=True,
+                # tqdm takes None for "only where stderr is a terminal".
+                disable=None if progress is None else not progress,
+            ) as bar,
+        ):
+            arrival = _Arrival(partial, bar, num_bytes=num_bytes, digest=digest)
+            failures = _ask_in_turn(urls, arrival, patience or PATIENCE)
+            if not failures:
+                partial.publish()
+    except OSError as error:
+        msg = (
+            f"cannot write {os.fspath(path)!r}: {error.strerror or error}: "
+            "make room there, or name another folder in TOKENLOOM_CACHE"
+        )
+        raise DownloadError(msg) from error
+    if failures:
+        raise _summarise(list(failures.items()), path)
+    return target
+
+
+def _ask_in_turn(
+    urls: Sequence[str], arrival: "_Arrival", patience: Patience
+) -> dict[str, TransferError]:
+    """Return what went wrong at each address, and nothing once the file is whole."""
+    failures: dict[str, TransferError] = {}
+    if arrival.is_whole():
+        return failures
+    to_ask = list(dict.fromkeys(urls))
+    for pause in pauses(patience):
+        asked_for = (failures[url].retry_seconds or 0 for url in to_ask if url in failures)
+        time.sleep(max(pause, *asked_for, 0))
+        for url in to_ask:
+            try:
+                arrival.go_on_from(url, patience)
+            except TransferError as failure:
+                _LOGGER.info("%s: %s", url, failure)
+                failures[url] = failure
+            else:
+                return {}
+        to_ask = [url for url in to_ask if _may_pass(failures[url], patience)]
+        if not to_ask:
+            break
+    return failures
+
+
+def _may_pass(failure: TransferError, patience: Patience) -> bool:
+    seconds = failure.retry_seconds
+    return seconds is not None and seconds <= patience.max_pause_seconds
+
+
+def pauses(patience: Patience) -> Iterator[float]:
+    """Yield how many seconds to wait before each attempt.
+
+    >>> [round(pause) for pause in pauses(Patience(num_attempts=2, pause_seconds=0.1))]
+    [0, 0]
+    """
+    yield 0.0
+    for doublings in range(patience.num_attempts - 1):
+        longest = min(patience.pause_seconds * 2**doublings, patience.max_pause_seconds)
+        # Not from the global generator: a download changes nobody's random numbers.
+        yield random.SystemRandom().uniform(longest / 2, longest)
+
+
+class _Arrival:
+    """What arrived of a file, and what it shall be."""
+
+    def __init__(
+        self, partial: PartialFile, bar: "tqdm[NoReturn]", *, num_bytes: int | None, digest: str
+    ) -> None:
+        self._partial = partial
+        self._bar = bar
+        self._num_bytes = num_bytes
+        self._digest = digest
+        # What each address called its edition when it last sent bytes.
+        self._validators: dict[str, str] = {}
+
+    def is_whole(self) -> bool:
+        """Return whether another process left all of it."""
+        size = self._partial.size
+        if size > 0 and self._hash() == self._digest:
+            return True
+        if self._num_bytes is not None and size >= self._num_bytes:
+            self._restart()
+        return False
+
+    def go_on_from(self, url: str, patience: Patience) -> None:
+        """Fetch what is missing from an address.
+
+        Raises
+        ------
+        TransferError
+            The file is not whole thereafter.
+        """
+        exchange = Exchange(patience)
         try:
-            with replacing(path) as temporary:
-                _transfer(url, temporary, num_bytes=num_bytes, progress=progress)
-                _verify(temporary, url, num_bytes=num_bytes, sha256=sha256)
-        except (DownloadError, ChecksumError) as failure:
-            failures.append(failure)
-        except requests.RequestException as error:
-            failures.append(DownloadError(f"{url}: {_describe(error)}"))
-        except OSError as error:
-            msg = (
-                f"cannot write {os.fspath(path)!r}: {error.strerror or error}: "
-                "make room there, or name another folder in TOKENLOOM_CACHE"
-            )
-            raise DownloadError(msg) from error
-        else:
-            return Path(path)
-    raise _summarise(failures, path)
+            self._receive(url, exchange)
+        except TransferError as failure:
+            if failure.spoils:
+                self._restart()
+            raise
+        finally:
+            exchange.close()
+
+    def _receive(self, url: str, exchange: Exchange) -> None:
+        start = self._partial.size
+        reply = exchange.open(url, start=start, validator=self._validators.get(url, ""))
+        if reply.stop is not None and not self._fits(reply.stop):
+            # Its bytes do not come, so what arrived before is as good as it was,
+            # but for a part, which that would be asked for again.
+            spoils = reply.start > 0
+            raise _other_file(reply, self._wanted_size, f"{reply.stop:,} bytes", spoils=spoils)
+        if reply.start == 0:
+            self._restart()
+            self._validators[url] = reply.validator
+        for chunk in reply.chunks:
+            self._partial.append(chunk)
+            self._show()
+            if self._partial.size > self._most:
+                raise _other_file(reply, self._wanted_size, f"more than {self._most:,} bytes")
+        self._check(reply)
+
+    def _check(self, reply: Reply) -> None:
+        """Refuse what arrived if it is not the whole file."""
+        size, expected = self._partial.size, self._num_bytes or reply.stop or 0
+        if size < expected and reply.has_end and reply.stop is None:
+            raise _other_file(reply, self._wanted_size, f"{size:,} bytes")
+        if size < expected:
+            msg = f"the connection ended after {size:,} of {expected:,} bytes"
+            raise TransferError(msg, retry_seconds=0)
+        if (digest := self._hash()) != self._digest:
+            raise _other_file(reply, self._digest, digest)
+
+    def _fits(self, size: int) -> bool:
+        return size <= self._most and self._num_bytes in (None, size)
+
+    @property
+    def _most(self) -> int:
+        return _MAX_UNKNOWN_BYTES if self._num_bytes is None else self._num_bytes
+
+    @property
+    def _wanted_size(self) -> str:
+        return f"{'at most ' if self._num_bytes is None else ''}{self._most:,} bytes"
+
+    def _hash(self) -> str:
+        return hash_file(self._partial.path, self._digest.partition(":")[0])
+
+    def _restart(self) -> None:
+        self._partial.restart()
+        self._show()
+
+    def _show(self) -> None:
+        self._bar.update(self._partial.size - self._bar.n)
 
 
-def _transfer(url: str, path: Path, *, num_bytes: int, progress: bool | None) -> None:
-    with (
-        requests.get(url, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)) as reply,
-        path.open("wb") as file,
-        tqdm(
-            total=num_bytes,
-            desc=url.rsplit("/", 1)[-1],
-            unit="B",
-            unit_scale=True,
-            # tqdm takes None for "only where stderr is a terminal".
-            disable=None if progress is None else not progress,
-        ) as bar,
-    ):
-        reply.raise_for_status()
-        for chunk in reply.iter_content(_CHUNK_BYTES):
-            file.write(chunk)
-            bar.update(len(chunk))
-            if file.tell() > num_bytes:
-                return
-
-
-def _verify(path: Path, url: str, *, num_bytes: int, sha256: str) -> None:
-    size = path.stat().st_size
-    if size != num_bytes:
-        got = f"more than {num_bytes:,}" if size > num_bytes else f"{size:,}"
-        msg = f"{url}: expected {num_bytes:,} bytes, got {got}"
-        raise ChecksumError(msg)
-    digest = hash_file(path)
-    if digest != sha256:
-        msg = f"{url}: expected sha256 {sha256}, got {digest}"
-        raise ChecksumError(msg)
-
-
-def _describe(error: requests.RequestException) -> str:
-    match error:
-        case requests.HTTPError(response=requests.Response() as reply):
-            return f"expected status 200, got {reply.status_code} {reply.reason}"
-        case requests.ConnectTimeout():
-            return f"no connection within {_CONNECT_SECONDS:.0f} seconds"
-        case requests.Timeout():
-            return f"no answer within {_READ_SECONDS:.0f} seconds"
-        case requests.exceptions.SSLError() | requests.exceptions.ProxyError():
-            return f"{type(error).__name__}: {error}"
-        case requests.ConnectionError():
-            return "no connection"
-        case _:
-            return f"{type(error).__name__}: {error}"
+def _other_file(reply: Reply, expected: str, got: str, *, spoils: bool = True) -> TransferError:
+    """Return that another file came, from this address or, in part, from before."""
+    kind = f" ({reply.kind})" if reply.kind else ""
+    return TransferError(
+        f"expected {expected}, got {got}{kind}",
+        # Bytes from before may be to blame: the next attempt does without them.
+        retry_seconds=0 if reply.start else None,
+        is_content=True,
+        spoils=spoils,
+    )
 
 
 def _summarise(
-    failures: Sequence[DownloadError | ChecksumError], path: str | os.PathLike[str]
+    failures: Sequence[tuple[str, TransferError]], path: str | os.PathLike[str]
 ) -> DownloadError | ChecksumError:
-    kind = type(failures[-1])
-    tried = "; ".join(map(str, failures))
-    if kind is ChecksumError:
+    tried = "; ".join(f"{url}: {failure}" for url, failure in failures)
+    if failures[-1][1].is_content:
+        kind: type[DownloadError | ChecksumError] = ChecksumError
         cure = "the server may have given an error page or another edition: try again"
     else:
-        cure = "check the network and try again"
+        kind, cure = DownloadError, "check the network and try again"
     msg = (
         f"cannot download {Path(path).name!r}: {tried}. What to do: {cure}, "
         f"or put the file at {os.fspath(path)!r} by hand, "

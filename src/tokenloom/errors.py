@@ -9,6 +9,10 @@ class TokenloomError(Exception):
     """The base of all errors raised by tokenloom."""
 
 
+class ArchiveError(TokenloomError, OSError):
+    """An archive cannot be unpacked, or not safely."""
+
+
 class ArgumentError(TokenloomError, ValueError):
     """An argument has a value that cannot work."""
 

@@ -1,32 +1,55 @@
 """Hashes that identify files, token arrays and JSON values."""
 
+import functools
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom.errors import ArgumentError
+
 _NUM_BLOCKS = 1024
 _BLOCK_BYTES = 4096
-_READ_BYTES = 1 << 20
+_NUM_DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 
-def hash_file(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits.
+def hash_file(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
+    """Return ``"sha256:..."`` of a file's bytes, or of another algorithm.
 
     Raises
     ------
     OSError
         The file cannot be read.
     """
-    digest = hashlib.sha256()
+    make = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
     with Path(path).open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return f"{algorithm}:{hashlib.file_digest(file, make).hexdigest()}"
+
+
+def parse_digest(digest: str) -> tuple[str, str]:
+    """Return the algorithm and the lower-case digits of ``"algorithm:digits"``.
+
+    Raises
+    ------
+    ArgumentError
+        The algorithm is none of md5, sha1 and sha256, or the digits are not as
+        many hexadecimal digits as it has.
+
+    >>> parse_digest("md5:7C2AC02C03563AFCF9B574C7E56C153A")
+    ('md5', '7c2ac02c03563afcf9b574c7e56c153a')
+    """
+    algorithm, _, digits = digest.partition(":")
+    num_digits = _NUM_DIGITS.get(algorithm)
+    if num_digits is None or not re.fullmatch(rf"[0-9a-fA-F]{{{num_digits}}}", digits):
+        forms = ", ".join(f"'{name}:' and {count}" for name, count in _NUM_DIGITS.items())
+        msg = f"a digest must be {forms} hexadecimal digits, got {digest!r}"
+        raise ArgumentError(msg)
+    return algorithm, digits.lower()
 
 
 def hash_json(value: Any) -> str:

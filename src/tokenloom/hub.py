@@ -1,80 +1,22 @@
-"""Corpora by name: what there is, where it comes from, where it is kept."""
+"""Corpora by name: fetched where they must be, kept, and read."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tokenloom.archives import unpack
+from tokenloom.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
 from tokenloom.corpus import Corpus, decode
 from tokenloom.download import download
 from tokenloom.errors import ArgumentError, DownloadError
 from tokenloom.hashing import hash_file
-from tokenloom.sources import read_file, read_python_docs
+from tokenloom.sources import Document, read_file
 from tokenloom.tokenizers import Tokenizer
 
 Where = Literal["built in", "cached", "to download"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A corpus that has a name.
-
-    Attributes
-    ----------
-    name, description, licence : str
-    prompt : str
-        A beginning that the text goes on from well.
-    filename : str
-        Its name in the cache, and on a mirror; empty for a text that Python
-        carries.
-    urls : tuple of str
-        Where to download it, tried in this order.
-    num_bytes : int
-        Size of the file in bytes; 0 where it differs between Python versions.
-    sha256 : str
-        64 hexadecimal digits; empty likewise.
-    read : callable, optional
-        Returns the bytes of a text that needs no download.
-    """
-
-    name: str
-    description: str
-    licence: str
-    prompt: str
-    filename: str = ""
-    urls: tuple[str, ...] = ()
-    num_bytes: int = 0
-    sha256: str = ""
-    read: Callable[[], bytes] | None = None
-
-
-_ENTRIES = (
-    Entry(
-        name="python_docs",
-        description="the language reference in every CPython, 0.5 MB of English",
-        licence="PSF-2.0",
-        prompt="the statement",
-        read=read_python_docs,
-    ),
-    Entry(
-        name="time_machine",
-        description="The Time Machine by H. G. Wells (1898)",
-        licence="public domain",
-        prompt="time traveller",
-        filename="timemachine.txt",
-        urls=(
-            "https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
-            "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
-        ),
-        num_bytes=178_979,
-        sha256="8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
-    ),
-)
-CATALOGUE: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 
 
 def load(
@@ -92,8 +34,9 @@ def load(
     Parameters
     ----------
     name : str or path
-        A name that ``tokenloom datasets`` lists, else the path of a text file.
-        A named text is downloaded once, verified and kept.
+        A name that ``tokenloom datasets`` lists, or ``NAME/SPLIT`` such as
+        "imdb/test", else the path of a text file. A named text is downloaded
+        once, verified and kept. Documents are joined by line ends.
     tokenizer, normalize, min_freq, reserved_tokens, max_tokens
         See `Corpus.from_text`.
     encoding : str
@@ -104,7 +47,7 @@ def load(
     ArgumentError
         The name is neither in the catalogue nor a file; or see
         `Corpus.from_text`.
-    ChecksumError, DownloadError
+    ArchiveError, ChecksumError, DownloadError
         The text could not be fetched.
     CorpusError
         The text cannot be read or decoded, or it holds no token.
@@ -128,6 +71,42 @@ def load(
     )
 
 
+def read_documents(name: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterator[Document]:
+    """Yield the documents of a corpus by its name, or a text file as one document.
+
+    Parameters
+    ----------
+    name : str or path
+        See `load`.
+    encoding : str
+        How a text file is encoded.
+
+    Yields
+    ------
+    Document
+        A text, and what is known about it. Reviews of "imdb" have ``split``,
+        ``number``, ``label`` and ``rating``.
+
+    Raises
+    ------
+    ArgumentError
+        The name is neither in the catalogue nor a file.
+    ArchiveError, ChecksumError, DownloadError
+        The text could not be fetched.
+    CorpusError
+        The text cannot be read or decoded.
+
+    >>> [document.text[:14] for document in read_documents("python_docs")]
+    ['The "assert" s']
+    """
+    entry = find(name)
+    if isinstance(entry, Entry) and isinstance(entry.source, Archive):
+        yield from entry.source.read(fetch(entry), entry.source.splits[0])
+        return
+    content = read_file(entry) if isinstance(entry, Path) else read(entry)
+    yield Document(text=decode(content, name=os.fspath(name), encoding=encoding))
+
+
 def find(name: str | os.PathLike[str]) -> Entry | Path:
     """Return the catalogue's entry of a name, or the path of an existing file.
 
@@ -136,13 +115,13 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     ArgumentError
         It is neither.
     """
-    if isinstance(name, str) and name in CATALOGUE:
-        return CATALOGUE[name]
+    if isinstance(name, str) and (entry := find_entry(name)):
+        return entry
     path = Path(name)
     # os.path says no, where Path would raise, to a name that no file can have.
     if os.path.exists(path):  # noqa: PTH110
         return path
-    known = ", ".join(sorted(CATALOGUE))
+    known = ", ".join(name for entry in list_entries() for name in _names(entry))
     msg = (
         f"a corpus must be one of {known} or the path of a text file, "
         f"got {os.fspath(name)!r}, which is neither"
@@ -150,58 +129,103 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     raise ArgumentError(msg)
 
 
+def _names(entry: Entry) -> list[str]:
+    splits = entry.source.splits if isinstance(entry.source, Archive) else ()
+    return [entry.name, *(f"{entry.name}/{split}" for split in splits)]
+
+
 def read(entry: Entry) -> bytes:
     """Return the bytes of a named text, downloaded first where it must be.
 
     Raises
     ------
-    ChecksumError, DownloadError
+    ArchiveError, ChecksumError, DownloadError
         The text could not be fetched.
+    CorpusError
+        It cannot be read.
     """
-    return read_file(fetch(entry)) if entry.read is None else entry.read()
+    match entry.source:
+        case BuiltIn(read=read_bytes):
+            return read_bytes()
+        case RemoteFile():
+            return read_file(fetch(entry))
+        case Archive(read=read_split, splits=splits):
+            documents = read_split(fetch(entry), splits[0])
+            return "\n".join(document.text for document in documents).encode("utf-8")
 
 
 def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
     """Return the path of a named text in the cache, downloaded where it must be.
 
     A file in the cache, also one that was placed there by hand, is used if its
-    SHA-256 is right, and downloaded again if not. With ``TOKENLOOM_MIRROR`` set
+    hash is right, and downloaded again if not. With ``TOKENLOOM_MIRROR`` set
     the file is asked from ``$TOKENLOOM_MIRROR/<filename>`` and from nowhere
-    else. With ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
+    else. With ``TOKENLOOM_OFFLINE`` set nothing is downloaded. An archive is
+    unpacked once, into a folder beside it that has its hash in its name; the
+    archive itself is not needed any more then.
 
     Raises
     ------
+    ArchiveError
+        The archive cannot be unpacked.
     ArgumentError
-        Python carries the text; there is no file to fetch.
+        The text is built in; there is no file to fetch.
     ChecksumError, DownloadError
         The text could not be fetched.
     """
-    if entry.read is not None:
-        msg = f"{entry.name!r} comes with Python and is no file: use load or read"
-        raise ArgumentError(msg)
-    path = cache_folder() / entry.filename
-    if locate(entry) == "cached" and hash_file(path) == entry.sha256:
+    match entry.source:
+        case BuiltIn():
+            msg = f"{entry.name!r} is built in and is no file: use load or read_documents"
+            raise ArgumentError(msg)
+        case RemoteFile() as file:
+            return _fetch_file(file, progress=progress)
+        case Archive(file=file, required=required):
+            folder = _folder(file)
+            if folder.is_dir():
+                return folder
+            archive = _fetch_file(file, progress=progress)
+            return unpack(archive, folder, required=required, progress=progress)
+
+
+def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
+    path = cache_folder() / file.filename
+    if path.is_file() and _hash(path, file) == file.digest.lower():
         return path
     if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
         msg = (
-            f"{entry.name!r} is not in the cache, or not whole, and TOKENLOOM_OFFLINE is set: "
-            f"put the file at {path}, or unset the variable"
+            f"{file.filename!r} is not in the cache, or not whole, and downloads are forbidden "
+            f"by TOKENLOOM_OFFLINE or --offline: put the file at {path}, or allow them"
         )
         raise DownloadError(msg)
     return download(
-        _urls(entry),
-        path,
-        num_bytes=entry.num_bytes,
-        sha256=entry.sha256,
-        progress=progress,
+        _urls(file), path, num_bytes=file.num_bytes, digest=file.digest, progress=progress
     )
+
+
+def _hash(path: Path, file: RemoteFile) -> str:
+    try:
+        return hash_file(path, file.digest.partition(":")[0])
+    except OSError as error:
+        msg = (
+            f"cannot read {str(path)!r}: {error.strerror or error}: let it be read, "
+            "or name another folder in TOKENLOOM_CACHE"
+        )
+        raise DownloadError(msg) from error
+
+
+def _folder(file: RemoteFile) -> Path:
+    # Another edition of the archive gets another folder.
+    digits = file.digest.partition(":")[2].lower()
+    return cache_folder() / f"{file.filename.partition('.')[0]}-{digits[:16]}"
 
 
 def locate(entry: Entry) -> Where:
     """Return whether a named text is at hand; its content is not looked at."""
-    if entry.read is not None:
+    if entry.file is None:
         return "built in"
-    return "cached" if (cache_folder() / entry.filename).is_file() else "to download"
+    is_unpacked = isinstance(entry.source, Archive) and _folder(entry.file).is_dir()
+    is_cached = is_unpacked or (cache_folder() / entry.file.filename).is_file()
+    return "cached" if is_cached else "to download"
 
 
 def cache_folder() -> Path:
@@ -224,10 +248,10 @@ def cache_folder() -> Path:
     return base / "tokenloom"
 
 
-def _urls(entry: Entry) -> tuple[str, ...]:
+def _urls(file: RemoteFile) -> tuple[str, ...]:
     mirror = os.environ.get("TOKENLOOM_MIRROR")
     if not mirror:
-        return entry.urls
+        return file.urls
     try:
         scheme = urlsplit(mirror).scheme
     except ValueError:
@@ -235,4 +259,4 @@ def _urls(entry: Entry) -> tuple[str, ...]:
     if scheme not in ("http", "https"):
         msg = f"TOKENLOOM_MIRROR must be an http or https address, got {mirror!r}"
         raise ArgumentError(msg)
-    return (f"{mirror.rstrip('/')}/{entry.filename}",)
+    return (f"{mirror.rstrip('/')}/{file.filename}",)

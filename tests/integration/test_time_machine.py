@@ -8,7 +8,8 @@ import pytest
 from tests.golden import TIME_MACHINE, needs_time_machine
 from tests.server import Answer, serving
 from tokenloom import Corpus, Vocab
-from tokenloom.hub import CATALOGUE, load
+from tokenloom.catalogue import CATALOGUE
+from tokenloom.hub import load
 from tokenloom.tokenizers import CharTokenizer
 
 pytestmark = needs_time_machine
@@ -82,10 +83,13 @@ def test_type_of_real_ids(real: Corpus) -> None:
 
 def test_time_machine_is_the_real_text() -> None:
     """The catalogue expects the size and the hash that the real text has."""
-    entry = CATALOGUE["time_machine"]
+    file = CATALOGUE["time_machine"].file
+    assert file
     content = TIME_MACHINE.read_bytes()
 
-    assert (len(content), hashlib.sha256(content).hexdigest()) == (entry.num_bytes, entry.sha256)
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+    assert (len(content), digest) == (file.num_bytes, file.digest)
 
 
 def test_load_the_real_text_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

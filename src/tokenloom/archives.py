@@ -1,0 +1,269 @@
+"""Archives, unpacked whole into a folder of their own or not at all."""
+
+import functools
+import gzip
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any, cast
+
+from tqdm import tqdm
+
+from tokenloom.errors import ArchiveError, ArgumentError
+from tokenloom.partials import partial_folder
+
+_PIECE_BYTES = 1 << 16
+# No honest name or comment is longer; tarfile would take it all into memory.
+_MAX_HEADER_BYTES = 1 << 20
+_BLOCK_BYTES = tarfile.BLOCKSIZE
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    # A compression that this Python lacks, and what zipfile makes of odd headers.
+    NotImplementedError,
+    ValueError,
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an archive may hold at most.
+
+    Attributes
+    ----------
+    num_members : int
+        Files and folders.
+    num_bytes : int
+        Of all files together, unpacked.
+    """
+
+    num_members: int = 1_000_000
+    num_bytes: int = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """A file of an archive, or a folder, which has no content."""
+
+    name: str
+    num_bytes: int
+    open: Callable[[], IO[bytes]] | None
+
+
+def unpack(
+    archive: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    required: Sequence[str] = (),
+    limits: Limits | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Unpack a tar, tar.gz, zip or gz file into a new folder.
+
+    Only plain files and folders are admitted, all below the folder. They are
+    written as any new file is: owners, times and permissions are not taken
+    over. If the folder is there already it is whole, and nothing is done.
+
+    Parameters
+    ----------
+    archive : path
+        The end of its name tells its kind.
+    folder : path
+        Takes the members once all of them are on the disk.
+    required : sequence of str
+        Files or folders that must be among the members.
+    limits : Limits, optional
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
+
+    Returns
+    -------
+    Path
+        ``folder``.
+
+    Raises
+    ------
+    ArchiveError
+        The archive is damaged, too large, lacks a required member, or has one
+        that is no file or folder, or would lie elsewhere; or the folder cannot
+        be written.
+    ArgumentError
+        The name of the archive has none of the four ends.
+    """
+    source, target = Path(archive), Path(folder)
+    read_members = _find_reader(source)
+    if target.is_dir():
+        return target
+    try:
+        with partial_folder(target) as partial:
+            disable = None if progress is None else not progress
+            members = tqdm(read_members(source), source.name, unit=" members", disable=disable)
+            _write(members, partial, limits or Limits())
+            _check_required(partial, required)
+    except ArchiveError as error:
+        raise _refuse(source, str(error)) from error
+    except _DAMAGE as error:
+        raise _refuse(source, f"it is damaged: {str(error) or type(error).__name__}") from error
+    except OSError as error:
+        msg = (
+            f"cannot unpack {source.name!r} into {os.fspath(folder)!r}: "
+            f"{error.strerror or error}: make room there, or name another folder"
+        )
+        raise ArchiveError(msg) from error
+    return target
+
+
+def check_name(name: str) -> PurePosixPath:
+    """Return where a member goes, below the folder.
+
+    Raises
+    ------
+    ArchiveError
+        It would lie elsewhere, here or on another system.
+
+    >>> check_name("./texts/a.txt")
+    PurePosixPath('texts/a.txt')
+    """
+    path, windows_path = PurePosixPath(name), PureWindowsPath(name)
+    is_elsewhere = path.is_absolute() or windows_path.drive or windows_path.root
+    if not name or is_elsewhere or ".." in path.parts or "\\" in name or "\0" in name:
+        msg = f"expected members below the folder, got the name {name!r}"
+        raise ArchiveError(msg)
+    return path
+
+
+def _refuse(source: Path, reason: str) -> ArchiveError:
+    msg = f"cannot unpack {source.name!r}: {reason}. Nothing was unpacked; download it anew"
+    return ArchiveError(msg)
+
+
+def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
+    """Write members below a folder, within limits."""
+    left = limits.num_bytes
+    for number, member in enumerate(members, start=1):
+        if number > limits.num_members:
+            msg = f"expected at most {limits.num_members:,} members, got more"
+            raise ArchiveError(msg)
+        path = folder / check_name(member.name)
+        # What a member announces is checked before, what it holds while it is written.
+        _check_left(left - member.num_bytes, limits)
+        try:
+            if member.open is None:
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with member.open() as content, path.open("xb") as file:
+                while piece := content.read(_PIECE_BYTES):
+                    left -= len(piece)
+                    _check_left(left, limits)
+                    file.write(piece)
+        except (FileExistsError, NotADirectoryError) as error:
+            msg = f"expected members with different names, got {member.name!r} twice"
+            raise ArchiveError(msg) from error
+
+
+def _check_left(left: int, limits: Limits) -> None:
+    if left < 0:
+        msg = f"expected at most {limits.num_bytes:,} bytes of files, got more"
+        raise ArchiveError(msg)
+
+
+def _check_required(folder: Path, required: Sequence[str]) -> None:
+    for name in required:
+        if not (folder / name).exists():
+            msg = f"expected a member {name!r}, got none"
+            raise ArchiveError(msg)
+
+
+class _Careful:
+    """A file that refuses what no honest archive asks of it.
+
+    A few bytes of gzip may stand for a header of gigabytes.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _MAX_HEADER_BYTES:
+            msg = f"expected headers of at most {_MAX_HEADER_BYTES:,} bytes, got {size:,}"
+            raise ArchiveError(msg)
+        return self._file.read(size)
+
+
+def _read_tar(source: Path, open_file: Callable[[Path, str], IO[bytes]]) -> Iterator[_Member]:
+    with (
+        open_file(source, "rb") as file,
+        tarfile.open(fileobj=cast("IO[bytes]", _Careful(file)), mode="r:") as tar,
+    ):
+        for member in tar:
+            if not (member.isdir() or member.isfile()) or member.issparse():
+                msg = f"expected files and folders only, got {member.name!r}, which is neither"
+                raise ArchiveError(msg)
+            check_name(member.name)
+            # A second opinion: the standard library's own.
+            tarfile.data_filter(member, os.fspath(source.parent))
+            content = functools.partial(tar.extractfile, member) if member.isfile() else None
+            yield _Member(name=member.name, num_bytes=member.size, open=cast("Any", content))
+        _check_tar_end(file, tar.offset)
+
+
+def _check_tar_end(file: IO[bytes], offset: int) -> None:
+    """Read the rest, which says whether anything is missing."""
+    file.seek(offset)
+    if file.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
+        msg = "its end is missing"
+        raise EOFError(msg)
+    while file.read(_PIECE_BYTES):
+        pass
+
+
+def _read_zip(source: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(source) as archive:
+        for info in archive.infolist():
+            # Where archives were made on Unix these bits are the file's mode.
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                msg = f"expected files and folders only, got {info.filename!r}, which is neither"
+                raise ArchiveError(msg)
+            # ``filename`` is what zipfile made of it.
+            check_name(info.orig_filename)
+            content = None if info.is_dir() else functools.partial(archive.open, info)
+            yield _Member(name=info.orig_filename, num_bytes=info.file_size, open=content)
+
+
+def _read_gz(source: Path) -> Iterator[_Member]:
+    if source.stat().st_size == 0:
+        # To gzip nothing is the compressed form of nothing.
+        msg = "it is empty"
+        raise EOFError(msg)
+    content = functools.partial(gzip.open, source, "rb")
+    yield _Member(name=source.stem, num_bytes=0, open=cast("Any", content))
+
+
+# The first end that fits counts.
+_READERS: dict[tuple[str, ...], Callable[[Path], Iterator[_Member]]] = {
+    (".tar.gz", ".tgz"): functools.partial(_read_tar, open_file=cast("Any", gzip.open)),
+    (".tar",): functools.partial(_read_tar, open_file=cast("Any", open)),
+    (".zip",): _read_zip,
+    (".gz",): _read_gz,
+}
+
+
+def _find_reader(source: Path) -> Callable[[Path], Iterator[_Member]]:
+    for ends, reader in _READERS.items():
+        if source.name.lower().endswith(ends):
+            return reader
+    known = ", ".join(end for ends in _READERS for end in ends)
+    msg = f"the name of an archive must end in one of {known}, got {source.name!r}"
+    raise ArgumentError(msg)

@@ -1,0 +1,279 @@
+"""The corpora that have a name, and where each comes from."""
+
+import importlib.metadata
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from tokenloom.errors import ArgumentError
+from tokenloom.hashing import parse_digest
+from tokenloom.reviews import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
+from tokenloom.sources import Document, read_python_docs
+
+# Other packages name their entries under this group of entry points.
+ENTRY_POINT_GROUP = "tokenloom.corpora"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltIn:
+    """A text that needs no download.
+
+    Attributes
+    ----------
+    read : callable
+        Returns its bytes.
+    """
+
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """A file that is downloaded, verified and kept.
+
+    Attributes
+    ----------
+    filename : str
+        Its name in the cache, and on a mirror.
+    urls : tuple of str
+        Where to download it, tried in this order.
+    digest : str
+        ``"sha256:"`` and 64 hexadecimal digits, or ``"sha1:"`` and 40, or
+        ``"md5:"`` and 32.
+    num_bytes : int or None
+        Its size, None where nobody knows it.
+
+    Raises
+    ------
+    ArgumentError
+        A value has another form.
+    """
+
+    filename: str
+    urls: tuple[str, ...]
+    digest: str
+    num_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        # A name with a folder, or a hidden one, could meet files of others.
+        if not re.fullmatch(r"\w[\w.+-]*", self.filename):
+            msg = f"filename must be a plain name of a file, got {self.filename!r}"
+            raise ArgumentError(msg)
+        if not self.urls:
+            msg = f"urls of {self.filename!r} must hold at least one address, got none"
+            raise ArgumentError(msg)
+        for url in self.urls:
+            if not url.startswith(("https://", "http://")):
+                msg = f"an address must begin with https:// or http://, got {url!r}"
+                raise ArgumentError(msg)
+        parse_digest(self.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A tar, tar.gz, zip or gz file that is unpacked and read as documents.
+
+    Attributes
+    ----------
+    file : RemoteFile
+    read : callable
+        ``read(folder, split)`` returns the documents of a split; ``folder`` is
+        where the members are.
+    splits : tuple of str
+        Its parts; the first is meant where none is named.
+    required : tuple of str
+        Members that must be there, as paths in the archive.
+    """
+
+    file: RemoteFile
+    read: Callable[[Path, str], Iterable[Document]]
+    splits: tuple[str, ...] = ("all",)
+    required: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A corpus that has a name.
+
+    Attributes
+    ----------
+    name : str
+        Letters, digits, ``_``, ``-`` and ``.``.
+    description : str
+    licence : str
+    source : BuiltIn, RemoteFile or Archive
+        Where it comes from.
+    prompt : str
+        A beginning that the text goes on from well.
+
+    Raises
+    ------
+    ArgumentError
+        The name has another form.
+    """
+
+    name: str
+    description: str
+    licence: str
+    source: BuiltIn | RemoteFile | Archive
+    prompt: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.name):
+            msg = f"name must be letters, digits, '_', '-' and '.', got {self.name!r}"
+            raise ArgumentError(msg)
+
+    @property
+    def file(self) -> RemoteFile | None:
+        """What is downloaded, if anything is."""
+        match self.source:
+            case BuiltIn():
+                return None
+            case RemoteFile():
+                return self.source
+            case Archive():
+                return self.source.file
+
+
+_GITHUB = "https://raw.githubusercontent.com"
+_ENTRIES = (
+    Entry(
+        name="imdb",
+        description="50,000 film reviews with ratings, and 50,000 without",
+        licence="none stated; cite Maas et al. 2011",
+        prompt="this film",
+        source=Archive(
+            file=RemoteFile(
+                filename="aclImdb_v1.tar.gz",
+                urls=("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",),
+                num_bytes=84_125_825,
+                digest="md5:7c2ac02c03563afcf9b574c7e56c153a",
+            ),
+            read=read_reviews,
+            splits=REVIEW_SPLITS,
+            required=REVIEW_FOLDERS,
+        ),
+    ),
+    Entry(
+        name="python_docs",
+        description="the language reference in every CPython, 0.5 MB of English",
+        licence="PSF-2.0",
+        prompt="the statement",
+        source=BuiltIn(read=read_python_docs),
+    ),
+    Entry(
+        name="time_machine",
+        description="The Time Machine by H. G. Wells (1898)",
+        licence="public domain",
+        prompt="time traveller",
+        source=RemoteFile(
+            filename="timemachine.txt",
+            urls=(
+                "https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+                "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+            ),
+            num_bytes=178_979,
+            digest="sha256:8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
+        ),
+    ),
+    Entry(
+        name="tiny_shakespeare",
+        description="40,000 lines of Shakespeare's plays",
+        licence="public domain",
+        prompt="first citizen",
+        source=RemoteFile(
+            filename="tinyshakespeare.txt",
+            urls=(f"{_GITHUB}/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",),
+            num_bytes=1_115_394,
+            digest="sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        ),
+    ),
+)
+CATALOGUE: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+_registered: dict[str, Entry] = {}
+
+
+def register(entry: Entry) -> None:
+    """Give a corpus a name, for as long as this process lives.
+
+    To register the same entry again does nothing. A package that brings corpora
+    names each entry under the entry points ``tokenloom.corpora`` instead, so
+    that the command line knows them too.
+
+    Parameters
+    ----------
+    entry : Entry
+
+    Raises
+    ------
+    ArgumentError
+        Another entry has this name, or the name has a ``/``.
+    """
+    if "/" in entry.name:
+        msg = f"the name of an entry must have no '/', which splits are named by: {entry.name!r}"
+        raise ArgumentError(msg)
+    if CATALOGUE.get(entry.name, _registered.get(entry.name, entry)) != entry:
+        msg = f"a corpus named {entry.name!r} exists already: choose another name"
+        raise ArgumentError(msg)
+    _registered[entry.name] = entry
+
+
+def find_entry(name: str) -> Entry | None:
+    """Return the entry of a name, or of ``NAME/SPLIT`` narrowed to that split, or None.
+
+    Raises
+    ------
+    ArgumentError
+        The entry point of another package that has this name is broken.
+
+    >>> find_entry("imdb/test").source.splits
+    ('test',)
+    """
+    base, slash, split = name.partition("/")
+    entry = CATALOGUE.get(base) or _registered.get(base)
+    if entry is None:
+        points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=base)
+        entry = next(map(_load, points), None)
+    if entry is None or not slash:
+        return entry
+    if isinstance(entry.source, Archive) and split in entry.source.splits:
+        return replace(entry, name=name, source=replace(entry.source, splits=(split,)))
+    return None
+
+
+def list_entries() -> list[Entry]:
+    """Return every entry by its name: our own, registered ones, and other packages'.
+
+    An entry point that is broken is left out, with a warning.
+    """
+    entries = {**_registered, **CATALOGUE}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if point.name not in entries:
+            try:
+                entries[point.name] = _load(point)
+            except ArgumentError as error:
+                warnings.warn(str(error), stacklevel=2)
+    return [entries[name] for name in sorted(entries)]
+
+
+def _load(point: importlib.metadata.EntryPoint) -> Entry:
+    try:
+        entry = point.load()
+    # It is the code of others that runs here, and anything may be wrong with it.
+    except Exception as error:
+        msg = (
+            f"the entry point {point.name!r} = {point.value!r} of {ENTRY_POINT_GROUP} cannot be "
+            f"loaded: {type(error).__name__}: {error}: mend or remove the package it comes from"
+        )
+        raise ArgumentError(msg) from error
+    if not isinstance(entry, Entry) or entry.name != point.name:
+        got = repr(entry.name) if isinstance(entry, Entry) else type(entry).__name__
+        msg = (
+            f"the entry point {point.name!r} = {point.value!r} of {ENTRY_POINT_GROUP} must be an "
+            f"Entry of that name, got {got}"
+        )
+        raise ArgumentError(msg)
+    return entry
