@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import uniformity
@@ -285,6 +285,8 @@ def test_memory_does_not_grow_with_the_domain(size: int) -> None:
     assert indices.nbytes < peak < 6 * indices.nbytes
 
 
+@example(size=1023, seed=0, fractions=[0.5])
+@example(size=1024, seed=0, fractions=[0.5])
 @given(
     size=st.integers(1, MAX_SIZE),
     seed=st.integers(0, 2**32),

@@ -13,13 +13,13 @@ from tokenloom.plans import Plan
 
 @st.composite
 def huge_plans(draw: st.DrawFn) -> Plan:
-    """Plans over corpora of up to 4e18 tokens, with windows of any length."""
-    num_tokens = draw(st.integers(2**33, 2**62 - 1))
+    """Plans over corpora of up to 4e18 tokens, with few windows or with as many as tokens."""
+    num_tokens = draw(st.integers(2**33, 2**62 - 1) | st.integers(2**61, 2**62 - 1))
     batch_size = draw(st.integers(1, 64))
     return Plan(
         kind=draw(kinds),
         num_tokens=num_tokens,
-        seq_len=draw(st.integers(1, (num_tokens - 1) // batch_size)),
+        seq_len=draw(st.integers(1, 3) | st.integers(1, (num_tokens - 1) // batch_size)),
         batch_size=batch_size,
         seed=draw(seeds),
         epoch=draw(epochs),
