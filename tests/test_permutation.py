@@ -36,7 +36,7 @@ FAMILIES: dict[str, Callable[[int], tuple[int, int]]] = {
 }
 # Each size with as many keys; 1,024 is the smallest that gets only eight rounds.
 WHOLE_DOMAINS = {9: 2000, 64: 1000, 285: 800, 1024: 600}
-# The last one leaves the fewest bits of a hash for a digit, and spreads them most unevenly.
+# In the last one a digit comes of 2 or of 3 of the 2**32 values of a hash: very unevenly.
 LARGE_DOMAINS = (10**6 + 3, 10**9, 2**61 - 1, (3 << 29) ** 2)
 LARGE_NUM_KEYS = 16
 
