@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
@@ -14,7 +15,7 @@ import tokenloom
 from tokenloom.arguments import make_parser
 from tokenloom.arrays import Ids
 from tokenloom.plans import IntArray, Plan
-from tokenloom.plotting import plot_plans, save_figure
+from tokenloom.plotting import plot_orders, plot_plans, save_figure
 
 project = "tokenloom"
 author = "The tokenloom developers"
@@ -68,8 +69,20 @@ def _write_generated_files(app: Sphinx) -> None:
     sizes: dict[str, Any] = {"num_tokens": 200, "seq_len": 6, "batch_size": 4, "seed": 1}
     plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
     save_figure(plot_plans(plans), folder / "plans")
+    save_figure(plot_orders(_orders()), folder / "permutation")
     for command in _COMMANDS:
         (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")
+
+
+def _orders() -> dict[str, IntArray]:
+    """Return the windows of two epochs in their order, and what an affine map would give."""
+    plan = Plan(kind="random", num_tokens=2503 * 8, seq_len=8, batch_size=1, seed=0)
+    orders = {}
+    for epoch in range(2):
+        starts = plan.at(epoch).starts(range(plan.num_batches)).ravel()
+        orders[f"tokenloom, epoch {epoch}"] = starts // plan.seq_len
+    affine = (1031 * np.arange(plan.num_batches) + 7) % plan.num_batches
+    return {**orders, f"affine: (1031 x + 7) mod {plan.num_batches}": affine}
 
 
 def _help(command: str) -> str:

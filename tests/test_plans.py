@@ -1,5 +1,6 @@
 """The plan: which tokens each batch reads."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.golden_orders import LARGE_PLANS, SMALL_PLANS, VERSION, make_digest, read_table
 from tests.strategies import plans
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.plans import Kind, Plan
+from tokenloom.plans import ORDER_VERSION, Kind, Plan, Tail
 
 
 def make_plan(**changes: Any) -> Plan:
@@ -18,21 +20,44 @@ def make_plan(**changes: Any) -> Plan:
     return Plan(**{**options, **changes})
 
 
-@pytest.mark.parametrize(
-    ("kind", "seed", "epoch", "phase", "rows"),
-    [
-        ("random", 0, 0, 29, [[6259, 5559, 5699, 9234], [7624, 484, 8919, 3214]]),
-        ("random", 1, 0, 14, [[364, 6244, 8099, 1344], [3269, 6629, 4774, 6874]]),
-        ("random", 2**40, 7, 34, [[9274, 664, 6369, 2519], [9589, 734, 9134, 9869]]),
-        ("sequential", 0, 0, 29, [[29, 2521, 5013, 7505], [1429, 3921, 6413, 8905]]),
-        ("sequential", 1, 0, 14, [[14, 2510, 5006, 7502], [1414, 3910, 6406, 8902]]),
-        ("sequential", 2**40, 7, 34, [[34, 2525, 5016, 7507], [1434, 3925, 6416, 8907]]),
-    ],
-)
-def test_golden_plans(kind: Kind, seed: int, epoch: int, phase: int, rows: list[list[int]]) -> None:
-    """The order never changes silently: rows 0 and 40 of these plans are pinned."""
-    plan = make_plan(kind=kind, seed=seed, epoch=epoch)
-    assert (phase, rows) == (plan.phase, plan.starts(range(0, plan.num_batches, 40)).tolist())
+def say_of(plan: Plan, columns: range, middle_columns: range) -> tuple[list[int], str]:
+    """Return what a line of the golden tables says of a plan."""
+    num_batches = plan.num_batches
+    middle, last = num_batches // 2, range(num_batches - 1, num_batches)
+    starts = [
+        plan.starts(range(1), columns),
+        plan.starts(range(middle, middle + 1), middle_columns),
+        plan.starts(last, columns),
+    ]
+    stretch = plan.starts(range(middle, min(middle + 1000, num_batches)))
+    end = plan.starts(range(max(0, num_batches - 100), num_batches))
+    numbers = [plan.seed, plan.epoch, plan.phase, *np.concatenate(starts, axis=None).tolist()]
+    return numbers, make_digest(stretch, end, plan.lengths(end))
+
+
+def test_golden_numbers_belong_to_this_order_version() -> None:
+    """A new order needs new numbers, and new numbers a new version."""
+    assert VERSION == ORDER_VERSION
+
+
+@pytest.mark.parametrize(("heading", "numbers", "digest"), read_table(SMALL_PLANS))
+def test_golden_plans(heading: str, numbers: list[int], digest: str) -> None:
+    """The order never changes silently; `tests.golden_orders` says what to do when this fails."""
+    kind, tail = heading.split()
+    plan = make_plan(kind=kind, tail=tail, seed=numbers[0], epoch=numbers[1])
+    said, its_digest = say_of(plan, range(4), range(4))
+    last = range(plan.num_batches - 1, plan.num_batches)
+    lengths = plan.lengths(plan.starts(last))[0].tolist()
+    assert (numbers, digest) == (said + lengths, its_digest)
+
+
+@pytest.mark.parametrize(("heading", "numbers", "digest"), read_table(LARGE_PLANS))
+def test_golden_plans_of_large_corpora(heading: str, numbers: list[int], digest: str) -> None:
+    """A plan over 10**12 tokens is pinned like a small one."""
+    kind, tail = heading.split()
+    sizes = {"num_tokens": 10**12, "seq_len": 1024, "batch_size": 512}
+    plan = make_plan(kind=kind, tail=tail, seed=numbers[0], epoch=numbers[1], **sizes)
+    assert (numbers, digest) == say_of(plan, range(0, 512, 511), range(1))
 
 
 @given(plans())
@@ -53,11 +78,19 @@ def test_lengths_of_a_block_equal_their_part_of_the_whole(plan: Plan) -> None:
     assert whole[:, columns].tolist() == plan.lengths(plan.starts(rows, columns), columns).tolist()
 
 
-def test_a_huge_plan_costs_no_more_than_a_small_one() -> None:
-    """The last row of a plan over 4e18 tokens is computed alone."""
-    plan = make_plan(num_tokens=2**62 - 1, seq_len=2, batch_size=3)
-    last = plan.starts(range(plan.num_batches - 1, plan.num_batches))
-    assert ((1, 3), True) == (last.shape, bool((last < 2**62).all()))
+@pytest.mark.parametrize("tail", ["drop", "pad"])
+@pytest.mark.parametrize("kind", ["random", "sequential"])
+def test_a_huge_plan_costs_no_more_than_a_small_one(kind: Kind, tail: Tail) -> None:
+    """A block of a plan over 4e18 tokens takes the memory of its windows, a few times over."""
+    plan = make_plan(kind=kind, tail=tail, num_tokens=2**62 - 1, seq_len=2, batch_size=3)
+    rows = range(plan.num_batches - 10_000, plan.num_batches)
+    tracemalloc.start()
+    try:
+        starts = plan.starts(rows)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert starts.nbytes < peak < 10 * starts.nbytes
 
 
 def test_starts_are_int64() -> None:

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tokenloom as tl
 from tokenloom.plans import Plan
-from tokenloom.plotting import plot_perplexity, plot_plans, save_figure
+from tokenloom.plotting import plot_orders, plot_perplexity, plot_plans, save_figure
 
 METRICS = [
     tl.EpochMetrics(epoch=0, step=8, perplexity=20.0, tokens_per_second=1.0),
@@ -65,6 +66,32 @@ def test_plans_stand_side_by_side() -> None:
     ]
     titles = [axes.get_title() for axes in plot_plans(plans).axes]
     assert ["random, epoch 0", "sequential, epoch 0"] == titles
+
+
+def test_an_order_is_drawn_window_by_window_and_pair_by_pair() -> None:
+    """Above, a dot per position; below, a dot per pair of successive windows."""
+    figure: Any = plot_orders({"odd": np.array([1, 0, 2]), "even": np.array([2, 1, 0, 3])})
+    dots = [axes.collections[0].get_offsets().tolist() for axes in figure.axes]
+    expected = [
+        [[0, 1], [1, 0], [2, 2]],
+        [[0, 2], [1, 1], [2, 0], [3, 3]],
+        [[1, 0], [0, 2]],
+        [[2, 1], [1, 0], [0, 3]],
+    ]
+    assert expected == dots
+    assert ["odd", "even", "", ""] == [axes.get_title() for axes in figure.axes]
+
+
+def test_an_order_that_cannot_be_seen_is_refused() -> None:
+    """The message says which, how many windows it has and how many it may have."""
+    with pytest.raises(tl.ArgumentError, match=r"at most 20,000 windows, got 20,001 in 'long'"):
+        plot_orders({"short": np.arange(2), "long": np.arange(20_001)})
+
+
+def test_no_orders_are_refused() -> None:
+    """There is nothing to draw."""
+    with pytest.raises(tl.ArgumentError, match="at least one order, got none"):
+        plot_orders({})
 
 
 def test_figures_are_saved_twice(tmp_path: Path) -> None:

@@ -2,15 +2,15 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.files import replacing
-from tokenloom.plans import Plan
+from tokenloom.plans import IntArray, Plan
 from tokenloom.runs import EpochMetrics
 
 if TYPE_CHECKING:
@@ -101,6 +101,52 @@ def plot_plans(plans: Sequence[Plan]) -> "Figure":
     if plans and plans[0].batch_size <= 8:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=8)
+    return figure
+
+
+def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
+    """Draw in which order windows come, two panels per order, one above the other.
+
+    The upper one has a dot per position, at the window that comes there. The
+    lower one has a dot per pair of successive windows, the second one over the
+    first.
+
+    Parameters
+    ----------
+    orders : mapping of str to int64 array, shape (num_windows,)
+        Titles, and the windows in the order in which they come. At most 20,000
+        windows each: more would be a grey square.
+
+    Raises
+    ------
+    ArgumentError
+        There are no orders, or one is too large to be seen.
+    UsageError
+        matplotlib is not installed.
+    """
+    if not orders:
+        msg = "orders must hold at least one order, got none"
+        raise ArgumentError(msg)
+    figure = _new_figure(width=4.0 * len(orders), height=8.0)
+    upper, lower = figure.subplots(2, len(orders), squeeze=False)
+    for (title, windows), above, below in zip(orders.items(), upper, lower, strict=True):
+        if len(windows) > _MAX_WINDOWS:
+            msg = (
+                f"an order to draw must have at most {_MAX_WINDOWS:,} windows, "
+                f"got {len(windows):,} in {title!r}"
+            )
+            raise ArgumentError(msg)
+        # As pixels, also within a drawing of curves: thousands of dots are many bytes.
+        options: dict[str, Any] = {"s": 2.0, "linewidths": 0.0, "rasterized": True}
+        above.scatter(np.arange(len(windows)), windows, **options)
+        above.set_title(title)
+        above.set_xlabel("position in the epoch")
+        above.set_ylabel("window")
+        below.scatter(windows[:-1], windows[1:], **options)
+        below.set_xlabel("window")
+        below.set_ylabel("window after it")
+        for axes in (above, below):
+            axes.set_aspect("equal")
     return figure
 
 
