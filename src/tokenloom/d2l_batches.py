@@ -22,7 +22,7 @@ _Windows = RandomWindows | SequentialWindows
 _num_calls: Counter[tuple[str, Plan]] = Counter()
 
 
-def seq_data_iter_random(corpus: Any, batch_size: int, num_steps: int, seed: int = 0) -> Pairs:
+def seq_data_iter_random(corpus: Any, batch_size: int, num_steps: int, *, seed: int = 0) -> Pairs:
     """Return batches (X, Y) of disjoint windows in random order, for one epoch.
 
     The first call with these arguments reads epoch 0 of
@@ -51,7 +51,9 @@ def seq_data_iter_random(corpus: Any, batch_size: int, num_steps: int, seed: int
     return _next_epoch(RandomWindows, corpus, batch_size, num_steps, seed)
 
 
-def seq_data_iter_sequential(corpus: Any, batch_size: int, num_steps: int, seed: int = 0) -> Pairs:
+def seq_data_iter_sequential(
+    corpus: Any, batch_size: int, num_steps: int, *, seed: int = 0
+) -> Pairs:
     """Return batches (X, Y) whose rows continue those of the batch before.
 
     The first call with these arguments reads epoch 0 of
@@ -86,8 +88,6 @@ class SeqDataLoader:
         Random order, else sequential.
     max_tokens : int
         See `load_corpus_time_machine`.
-    seed : int
-        Of the order, in [0, 2**64).
 
     Attributes
     ----------
@@ -101,17 +101,12 @@ class SeqDataLoader:
     """
 
     def __init__(
-        self,
-        batch_size: int,
-        num_steps: int,
-        use_random_iter: bool,
-        max_tokens: int,
-        seed: int = 0,
+        self, batch_size: int, num_steps: int, use_random_iter: bool, max_tokens: int
     ) -> None:
         self.corpus, self.vocab = load_corpus_time_machine(max_tokens)
         self.batch_size, self.num_steps = batch_size, num_steps
         kind = RandomWindows if use_random_iter else SequentialWindows
-        self._windows = _make_windows(kind, self.corpus, batch_size, num_steps, seed)
+        self._windows = _make_windows(kind, self.corpus, batch_size, num_steps)
         self._epochs = itertools.count()
 
     def __iter__(self) -> Pairs:
@@ -138,7 +133,7 @@ def load_data_time_machine(
 
 
 def _make_windows(
-    kind: type[_Windows], corpus: Any, batch_size: int, num_steps: int, seed: int
+    kind: type[_Windows], corpus: Any, batch_size: int, num_steps: int, seed: int = 0
 ) -> _Windows:
     return kind(
         Corpus.from_tokens(corpus, name="corpus"),

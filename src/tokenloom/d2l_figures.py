@@ -203,8 +203,8 @@ class Animator:
         points = zip(places, values, self.X, self.Y, strict=False)
         for place, value, curve_x, curve_y in points:
             if place is not None and value is not None:
-                curve_x.append(float(place))
-                curve_y.append(float(value))
+                curve_x.append(_as_float(place))
+                curve_y.append(_as_float(value))
         if is_notebook() and importlib.util.find_spec("matplotlib") is not None:
             self._show()
 
@@ -260,6 +260,11 @@ def _as_curves(values: Any) -> list[Any]:
     if values is None or len(values) == 0:
         return []
     return list(values) if _has_length(values[0]) else [values]
+
+
+def _as_float(value: Any) -> float:
+    # float() of a tensor with a gradient warns, item() does not.
+    return float(value.item() if hasattr(value, "item") else value)
 
 
 def _has_length(value: Any) -> bool:

@@ -24,10 +24,7 @@ Updater = torch.optim.Optimizer | Callable[[int], None]
 
 
 class Net(Protocol):
-    """What the loops below ask of a model: `RNNModel`, or one of the reader's own.
-
-    A model that is no ``torch.nn.Module`` has a list ``params`` as well.
-    """
+    """What the loops ask of a model; one that is no nn.Module also has ``params``."""
 
     def __call__(self, X: torch.Tensor, state: Any, /) -> tuple[torch.Tensor, Any]:
         """Return logits, shape (num_steps * batch_size, vocab_size), and the state."""
@@ -305,7 +302,9 @@ class Accumulator:
         ValueError
             There are more or fewer numbers than sums.
         """
-        self.data = [total + float(value) for total, value in zip(self.data, args, strict=True)]
+        # float() of a tensor with a gradient warns, item() does not.
+        values = [value.item() if isinstance(value, torch.Tensor) else value for value in args]
+        self.data = [total + value for total, value in zip(self.data, values, strict=True)]
 
     def reset(self) -> None:
         """Set the sums to 0."""
