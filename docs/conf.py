@@ -45,6 +45,7 @@ nitpick_ignore_regex = [
     # What other projects document; links to them would need the network.
     (r"py:.*", r"(argparse|collections|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*"),
     (r"py:.*", r"Path"),
+    (r"py:.*", r"Axes|Figure"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?"),
 ]

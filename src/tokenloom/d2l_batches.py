@@ -39,8 +39,8 @@ def seq_data_iter_random(corpus: Any, batch_size: int, num_steps: int, *, seed: 
 
     Returns
     -------
-    iterator of (X, Y)
-        int64 tensors, shape (batch_size, num_steps); ``Y`` is ``X`` moved on
+    iterator of pairs
+        (X, Y), int64 tensors, shape (batch_size, num_steps); ``Y`` is ``X`` moved on
         by one token.
 
     Raises
@@ -66,7 +66,7 @@ def seq_data_iter_sequential(
 
     Returns
     -------
-    iterator of (X, Y)
+    iterator of pairs
         As in `seq_data_iter_random`.
 
     Raises

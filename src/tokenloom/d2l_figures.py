@@ -160,8 +160,10 @@ class Animator:
 
     Attributes
     ----------
-    X, Y : list of lists of float
-        The points so far, one list per curve.
+    X : list
+        Where the points so far stand, one list per curve.
+    Y : list
+        How high they stand, likewise.
     """
 
     def __init__(
@@ -233,7 +235,9 @@ class Animator:
     def _figure(self) -> "Figure":
         # Not pyplot's: that one would be shown again at the end of the cell,
         # and kept for ever outside a notebook.
-        figure: Figure = import_matplotlib("figure").Figure(figsize=self._figsize)
+        figure: Figure = import_matplotlib("figure").Figure(
+            figsize=self._figsize, layout="constrained"
+        )
         figure.subplots(*self._shape)
         return figure
 

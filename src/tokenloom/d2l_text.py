@@ -29,7 +29,7 @@ _CACHE_DIR = "./data"
 
 
 def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
-    """Return the path of a file that `DATA_HUB` names, downloaded where it must be.
+    """Return the path of a file that ``DATA_HUB`` names, downloaded where it must be.
 
     A file that is there already is used, without the network, if its SHA-1 is
     right. What was downloaded takes its name only after it was verified.
@@ -37,14 +37,14 @@ def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
     Parameters
     ----------
     name : str
-        A key of `DATA_HUB`; the file is named like the end of its url.
+        A key of ``DATA_HUB``; the file is named like the end of its url.
     cache_dir : path
         The folder of the file; it is made where it is missing.
 
     Raises
     ------
     ArgumentError
-        The name is not in `DATA_HUB`.
+        The name is not in ``DATA_HUB``.
     ChecksumError, DownloadError
         The file could not be fetched.
     """
@@ -158,8 +158,8 @@ class Vocab:
         The tokens; the position of each is its id.
     token_to_idx : dict
         Token -> id.
-    token_freqs : list of (token, count)
-        In falling order; tokens below ``min_freq`` are in it too.
+    token_freqs : list of tuple
+        (token, count), in falling order; tokens below ``min_freq`` are in it too.
 
     >>> vocab = Vocab([["the", "time"], ["the"]], reserved_tokens=["<pad>"])
     >>> len(vocab), vocab["the"], vocab[["time", "flies"]], vocab.to_tokens([0, 2])
