@@ -11,7 +11,7 @@ import torch
 
 import tokenloom as tl
 from tokenloom import d2l
-from tokenloom.d2l_figures import is_notebook
+from tokenloom.d2l_figures import _can_show
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,13 @@ def test_points_are_kept_outside_a_notebook() -> None:
     assert ("epoch", "loss", "log") == (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale())
 
 
+def test_an_axis_of_no_length_is_left_to_matplotlib() -> None:
+    """The chapter's limits are 10 and the number of epochs, which may be 10."""
+    animator = d2l.Animator(xlim=[10, 10], ylim=[1, 1])
+    animator.add(10, 3)
+    assert 10 < animator.axes[0].get_xlim()[1] < 12
+
+
 def test_a_number_is_a_point_of_one_curve() -> None:
     """As well as a list of one."""
     animator = d2l.Animator()
@@ -177,12 +184,12 @@ def test_two_animators_have_two_places(notebook: Notebook) -> None:
 def test_a_script_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a shell of IPython in a terminal."""
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    assert not is_notebook()
+    assert not _can_show()
     for shell in (None, SimpleNamespace()):
         ipython = ModuleType("IPython")
         vars(ipython)["get_ipython"] = lambda shell=shell: shell
         monkeypatch.setitem(sys.modules, "IPython", ipython)
-        assert not is_notebook()
+        assert not _can_show()
     d2l.use_svg_display()
 
 
@@ -205,9 +212,10 @@ def test_a_notebook_without_matplotlib_trains(
 ) -> None:
     """There is no curve, and no error."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    d2l.use_svg_display()
     animator = d2l.Animator()
     animator.add(1, 1)
-    assert [] == notebook.handles
+    assert ([], []) == (notebook.handles, notebook.formats)
 
 
 def test_matplotlib_waits_for_the_first_figure() -> None:

@@ -39,7 +39,7 @@ def pyplot() -> ModuleType:
 
 def use_svg_display() -> None:
     """Let a notebook show figures as SVG; does nothing outside one."""
-    if is_notebook():
+    if _can_show():
         # Comes with the notebook's kernel only.
         inline = importlib.import_module("matplotlib_inline.backend_inline")
         inline.set_matplotlib_formats("svg")
@@ -83,9 +83,10 @@ def set_axes(
     axes.set_ylabel(ylabel or "")
     axes.set_xscale(xscale)
     axes.set_yscale(yscale)
-    if xlim is not None:
+    # An axis that begins where it ends, as after 10 epochs of 10, makes matplotlib warn.
+    if xlim is not None and xlim[0] != xlim[1]:
         axes.set_xlim(*xlim)
-    if ylim is not None:
+    if ylim is not None and ylim[0] != ylim[1]:
         axes.set_ylim(*ylim)
     # Names without curves make matplotlib warn.
     if legend and axes.has_data():
@@ -207,7 +208,7 @@ class Animator:
             if place is not None and value is not None:
                 curve_x.append(_as_float(place))
                 curve_y.append(_as_float(value))
-        if is_notebook() and importlib.util.find_spec("matplotlib") is not None:
+        if _can_show():
             self._show()
 
     @property
@@ -252,11 +253,12 @@ class Animator:
             self._shown.update(self.fig)
 
 
-def is_notebook() -> bool:
-    """Return whether the program runs in a notebook's kernel."""
+def _can_show() -> bool:
+    """Return whether the program runs in a notebook's kernel, and can draw."""
     ipython: Any = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None
+    is_notebook = getattr(shell, "kernel", None) is not None
+    return is_notebook and importlib.util.find_spec("matplotlib") is not None
 
 
 def _as_curves(values: Any) -> list[Any]:

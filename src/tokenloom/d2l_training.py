@@ -194,8 +194,7 @@ def train_ch8(
     if num_epochs < 1:
         msg = f"num_epochs must be at least 1, got {num_epochs}"
         raise ArgumentError(msg)
-    # An axis cannot begin and end at 10.
-    xlim = (_EPOCHS_PER_REPORT, num_epochs) if num_epochs > _EPOCHS_PER_REPORT else None
+    xlim = _EPOCHS_PER_REPORT, num_epochs
     animator = Animator(xlabel="epoch", ylabel="perplexity", legend=["train"], xlim=xlim)
     loss, updater = nn.CrossEntropyLoss(), _make_updater(net, lr)
 
