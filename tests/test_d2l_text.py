@@ -86,6 +86,17 @@ def test_an_error_page_is_never_kept(monkeypatch: pytest.MonkeyPatch, status: in
     assert not Path("data/timemachine.txt").exists()
 
 
+def test_offline_nothing_is_asked(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is there is used; for another one the message says where to put it."""
+    monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
+    with pytest.raises(tl.DownloadError, match=r"put the file at data.timemachine\.txt"):
+        d2l.download("time_machine")
+    Path("data").mkdir()
+    Path("data/timemachine.txt").write_bytes(TEXT)
+    d2l.download("time_machine")
+    assert [] == server.asked
+
+
 def test_entries_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch, server: FileServer) -> None:
     """A reader adds names of his own."""
     offer(server, monkeypatch, TEXT, name="mine")

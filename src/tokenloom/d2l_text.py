@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenloom.corpus import Corpus, decode
 from tokenloom.download import download as download_file
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, DownloadError
 from tokenloom.hashing import hash_file, parse_digest
 from tokenloom.normalize import clean_words
 from tokenloom.sources import read_file
@@ -32,7 +32,8 @@ def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
     """Return the path of a file that ``DATA_HUB`` names, downloaded where it must be.
 
     A file that is there already is used, without the network, if its SHA-1 is
-    right. What was downloaded takes its name only after it was verified.
+    right. What was downloaded takes its name only after it was verified. With
+    ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
     Raises
     ------
     ArgumentError
-        The name is not in ``DATA_HUB``.
+        The name is not in ``DATA_HUB``, or its SHA-1 is none.
     ChecksumError, DownloadError
         The file could not be fetched.
     """
@@ -56,10 +57,7 @@ def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
         raise ArgumentError(msg)
     url, sha1 = DATA_HUB[name]
     path = Path(cache_dir) / url.rsplit("/", 1)[-1]
-    algorithm, digits = parse_digest(f"sha1:{sha1}")
-    digest = f"{algorithm}:{digits}"
-    if not path.is_file() or hash_file(path, algorithm) != digest:
-        download_file([url], path, num_bytes=None, digest=digest)
+    _fetch(url, path, digest=":".join(parse_digest(f"sha1:{sha1}")))
     # The textbook's path is a str, and its readers add to it.
     return str(path)
 
@@ -227,3 +225,15 @@ def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
     counts = corpus.vocab.frequencies if corpus.vocab is not None else {}
     kept = corpus.tokens[:max_tokens] if max_tokens > 0 else corpus.tokens
     return kept.tolist(), Vocab(counts)
+
+
+def _fetch(url: str, path: Path, *, digest: str) -> None:
+    if path.is_file() and hash_file(path, "sha1") == digest:
+        return
+    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
+        msg = (
+            f"{path.name!r} is not in {os.fspath(path.parent)!r}, or not whole, and "
+            f"TOKENLOOM_OFFLINE is set: put the file at {path}, or unset the variable"
+        )
+        raise DownloadError(msg)
+    download_file([url], path, num_bytes=None, digest=digest)
