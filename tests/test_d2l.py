@@ -41,8 +41,10 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 
 def test_names_come_in_each_way() -> None:
-    """As a module, one by one, or all of them."""
+    """As an attribute, as a module, one by one, or all of them."""
     program = """
+import tokenloom as tl
+print(tl.d2l.__name__)
 from tokenloom import d2l as d2l
 from tokenloom.d2l import Vocab, plt
 from tokenloom.d2l import *
@@ -51,4 +53,4 @@ print(Vocab is d2l.Vocab, plt is d2l.plt, len(train_ch8.__name__))
     result = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    assert "True True 9\n" == result.stdout
+    assert "tokenloom.d2l\nTrue True 9\n" == result.stdout
