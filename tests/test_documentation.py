@@ -15,6 +15,7 @@ import pytest
 
 import tokenloom as tl
 from tests.test_package import ROOMS
+from tokenloom import d2l
 from tokenloom.arguments import make_parser
 from tokenloom.plans import Plan
 from tokenloom.positions import describe
@@ -233,6 +234,15 @@ def test_every_public_name_is_in_the_reference() -> None:
     documented = re.findall(r"\.\. auto(?:class|exception|function):: tokenloom\.(\w+)", text)
 
     assert sorted(set(tl.__all__) - {"__version__"}) == sorted(documented)
+
+
+def test_table_of_the_textbooks_names() -> None:
+    """The page for readers of the textbook maps each name to the package's own."""
+    page = _read(DOCS / "howto/coming-from-d2l.md")
+    table = page.partition("| in `d2l` |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines()[2:]]
+
+    assert sorted(d2l.__all__) == sorted(re.findall(r"`(\w+)`", " ".join(rows)))
 
 
 def test_table_of_errors() -> None:
