@@ -8,7 +8,7 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "lint", "typecheck", "docs", "examples", "build"]
+nox.options.sessions = ["tests", "lint", "typecheck", "docs", "examples", "notebooks", "build"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 HERE = Path(__file__).parent
@@ -75,6 +75,15 @@ def examples(session: nox.Session) -> None:
     """Run every example."""
     for script in sorted(HERE.glob("examples/*.py")):
         run_shared(session, "python", str(script.relative_to(HERE)))
+
+
+@nox.session(venv_backend="none", requires=["shared"])
+def notebooks(session: nox.Session) -> None:
+    """Run every notebook, about a minute; ``-- --inplace`` keeps what they show."""
+    install_shared(session, "notebook")
+    for notebook in sorted(HERE.glob("examples/*.ipynb")):
+        name = str(notebook.relative_to(HERE))
+        run_shared(session, "jupyter-execute", *session.posargs, name)
 
 
 @nox.session

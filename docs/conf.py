@@ -48,6 +48,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Path"),
     # What `Batch` can be given where its tensors are made already; not public.
     (r"py:class", r"tokenloom\.batch\.Tensors"),
+    (r"py:.*", r"Axes|Figure"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
 ]

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import tokenloom as tl
 from tests import misbehaving
 from tests.test_package import ROOMS
+from tokenloom import d2l
 from tokenloom.arguments import make_parser
 from tokenloom.plans import Plan
 from tokenloom.positions import describe
@@ -27,6 +29,7 @@ PAGES = [
 ]
 LOOSE_PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 LANGUAGES = {"bash", "python", "text"}
 DIRECTIVES = {"eval-rst", "glossary", "include", "literalinclude", "toctree"}
@@ -154,6 +157,28 @@ def test_examples_are_short_scripts(example: Path) -> None:
     assert source.endswith('if __name__ == "__main__":\n    main()\n')
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=_id)
+def test_notebooks_were_run(notebook: Path) -> None:
+    """A notebook is linked, small, and shows what its cells gave, from top to bottom."""
+    cells = [cell for cell in json.loads(_read(notebook))["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+
+    assert f"<../examples/{notebook.name}>" in _read(DOCS / "examples.md")
+    assert notebook.stat().st_size < 300_000
+    assert list(range(1, len(cells) + 1)) == [cell["execution_count"] for cell in cells]
+    assert "error" not in {output["output_type"] for output in outputs}
+    assert "image/svg+xml" in kinds
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=_id)
+def test_notebooks_name_no_machine(notebook: Path) -> None:
+    """No path of the machine that ran it, and no time of day, is left in a notebook."""
+    content = _read(notebook)
+
+    assert not re.findall(r"/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\|iopub", content)
+
+
 def test_readme_begins_with_two_commands() -> None:
     """A reader can copy one line that shows the package, and one that tests it."""
     commands = _shell_lines(ROOT / "README.md")
@@ -210,6 +235,15 @@ def test_every_public_name_is_in_the_reference() -> None:
     documented = re.findall(r"\.\. auto(?:class|exception|function):: tokenloom\.(\w+)", text)
 
     assert sorted(set(tl.__all__) - {"__version__"}) == sorted(documented)
+
+
+def test_table_of_the_textbooks_names() -> None:
+    """The page for readers of the textbook maps each name to the package's own."""
+    page = _read(DOCS / "howto/coming-from-d2l.md")
+    table = page.partition("| in `d2l` |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines()[2:]]
+
+    assert sorted(d2l.__all__) == sorted(re.findall(r"`(\w+)`", " ".join(rows)))
 
 
 def test_table_of_errors() -> None:

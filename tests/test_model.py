@@ -36,6 +36,22 @@ def test_begin_state_fits_every_layer(layer: Any, num_layers: int, bidirectional
     assert isinstance(state, tuple) == (layer is nn.LSTM)
 
 
+def test_ids_may_be_of_any_integer_type() -> None:
+    """As they come out of NumPy or the textbook's programs."""
+    model = tl.RNNModel(nn.RNN(5, 8), vocab_size=5)
+    inputs = torch.tensor([[1, 2, 0], [3, 4, 1]])
+    assert torch.equal(model(inputs)[0], model(inputs.to(torch.int32))[0])
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_state_of_any_length_is_detached(length: int) -> None:
+    """The textbook's models from scratch have states of one tensor, in a tuple."""
+    state = (torch.ones(1, requires_grad=True) * 2,) * length
+    detached = detach(state)
+    assert length == len(detached)
+    assert not any(part.requires_grad for part in detached)
+
+
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_an_lstm_may_project() -> None:
     """The state of an LSTM with projections has two sizes."""

@@ -23,6 +23,7 @@ whole batch, and a position is a row number that can be resumed anywhere.
 
 A name is imported from its room when it is first used, so that
 ``import tokenloom`` is quick and its lower half runs without torch.
+``tokenloom.d2l`` has the names of the textbook "Dive into Deep Learning".
 """
 
 import importlib
@@ -115,6 +116,8 @@ def __getattr__(name: str) -> Any:
     elif name in _ROOMS:
         room = importlib.import_module(f"tokenloom.{_ROOMS[name]}")
         value = getattr(room, name)
+    elif name == "d2l":
+        value = importlib.import_module("tokenloom.d2l")
     else:
         msg = f"module 'tokenloom' has no attribute {name!r}"
         raise AttributeError(msg)

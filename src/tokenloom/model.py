@@ -6,8 +6,11 @@ from torch.nn import functional
 
 from tokenloom.errors import ArgumentError
 
-State = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
-"""A hidden state: a tensor, for an LSTM a pair (hidden, cell)."""
+State = torch.Tensor | tuple[torch.Tensor, ...]
+"""A hidden state: a tensor, for an LSTM a pair (hidden, cell).
+
+A tuple of any length where the textbook's readers write the model themselves.
+"""
 
 
 class RNNModel(nn.Module):
@@ -79,7 +82,7 @@ class RNNModel(nn.Module):
 
         Parameters
         ----------
-        inputs : int64 tensor, shape (batch_size, num_steps)
+        inputs : integer tensor, shape (batch_size, num_steps)
             Token ids in [0, vocab_size).
         state : State, optional
             As `begin_state` or the last call returned it; zeros by default.
@@ -90,7 +93,7 @@ class RNNModel(nn.Module):
             Time first: row ``t * batch_size + b`` belongs to ``inputs[b, t]``.
         state : State
         """
-        steps = inputs.T
+        steps = inputs.T.long()
         if self.embedding is None:
             one_hot = functional.one_hot(steps, self.vocab_size)
             vectors = one_hot.to(self.linear.weight.dtype)
@@ -123,5 +126,5 @@ class RNNModel(nn.Module):
 def detach(state: State) -> State:
     """Return a state through which no gradient flows back: truncated BPTT."""
     if isinstance(state, tuple):
-        return state[0].detach(), state[1].detach()
+        return tuple(part.detach() for part in state)
     return state.detach()

@@ -1,5 +1,6 @@
 """Pictures, drawn with matplotlib (the extra ``plot``)."""
 
+import importlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -159,14 +160,27 @@ def save_figure(figure: "Figure", stem: str | os.PathLike[str]) -> list[Path]:
     return paths
 
 
-def _new_figure(*, width: float, height: float) -> "Figure":
+def import_matplotlib(module: str) -> Any:
+    """Return a module of matplotlib, which is slow to import and optional.
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
     try:
-        # Slow to import and optional. A Figure of its own needs no display.
-        from matplotlib.figure import Figure
+        return importlib.import_module(f"matplotlib.{module}")
     except ImportError as error:
         msg = f"drawing needs matplotlib ({error}): python -m pip install 'tokenloom[plot]'"
         raise UsageError(msg) from error
-    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _new_figure(*, width: float, height: float) -> "Figure":
+    # A Figure of its own needs no display.
+    figure: Figure = import_matplotlib("figure").Figure(
+        figsize=(width, height), layout="constrained"
+    )
+    return figure
 
 
 def _row_colour(column: int, batch_size: int) -> tuple[float, float, float, float]:

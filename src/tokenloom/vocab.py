@@ -4,9 +4,9 @@ import json
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self, overload, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import write_text
@@ -16,6 +16,8 @@ UNKNOWN_ID = 0
 
 _FORMAT = "tokenloom-vocab"
 _FORMAT_VERSION = 1
+
+_Token = TypeVar("_Token", bound=Hashable)
 
 
 @runtime_checkable
@@ -70,9 +72,6 @@ class Vocab:
         if wrong:
             msg = f"a token must be a str, got {wrong[0]!r}"
             raise ArgumentError(msg)
-        # sorted() is stable and a Counter keeps the order of insertion, so
-        # ties stay in order of first appearance.
-        falling = sorted(counts.items(), key=lambda item: item[1], reverse=True)
         special = [unknown_token, *_flatten(reserved_tokens)]
         if len(set(special)) < len(special):
             msg = (
@@ -80,10 +79,9 @@ class Vocab:
                 f"token {unknown_token!r}, got {special[1:]!r}"
             )
             raise ArgumentError(msg)
-        frequent = [token for token, count in falling if count >= min_freq]
-        self._tokens = tuple(dict.fromkeys([*special, *frequent]))
-        self._ids = {token: id_ for id_, token in enumerate(self._tokens)}
-        self._frequencies = dict(falling)
+        self._ids = number_tokens(counts, special=special, min_freq=min_freq)
+        self._tokens = tuple(self._ids)
+        self._frequencies = sort_counts(counts)
         self._min_freq = min_freq
         self._reserved_tokens = tuple(special[1:])
 
@@ -220,6 +218,38 @@ class Vocab:
         if kind != (_FORMAT, _FORMAT_VERSION):
             raise CorpusError(_wrong_file(path))
         return vocab
+
+
+def sort_counts(counts: Mapping[_Token, int]) -> dict[_Token, int]:
+    """Return counts in falling order, ties in the order of the mapping.
+
+    >>> sort_counts({"a": 1, "b": 2, "c": 1})
+    {'b': 2, 'a': 1, 'c': 1}
+    """
+    # sorted() is stable and a Counter keeps the order of insertion, so ties
+    # stay in order of first appearance.
+    return dict(sorted(counts.items(), key=operator.itemgetter(1), reverse=True))
+
+
+def number_tokens(
+    counts: Mapping[_Token, int], *, special: Iterable[_Token], min_freq: int
+) -> dict[_Token, int]:
+    """Return the id of each token: the special ones, then by falling count.
+
+    Parameters
+    ----------
+    counts : mapping of token to int
+        Ties stand in the order of the mapping.
+    special : iterable of tokens
+        They get the ids from 0 on, counted or not.
+    min_freq : int
+        Tokens that appear less often get no id.
+
+    >>> number_tokens({"a": 1, "b": 2, "c": 3}, special=["<unk>"], min_freq=2)
+    {'<unk>': 0, 'c': 1, 'b': 2}
+    """
+    frequent = [token for token, count in sort_counts(counts).items() if count >= min_freq]
+    return {token: id_ for id_, token in enumerate(dict.fromkeys([*special, *frequent]))}
 
 
 def _wrong_file(path: str | os.PathLike[str]) -> str:

@@ -1,0 +1,239 @@
+"""The textbook's way from a download to token ids."""
+
+import io
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenloom.corpus import Corpus, decode
+from tokenloom.download import download as download_file
+from tokenloom.errors import ArgumentError, DownloadError
+from tokenloom.hashing import hash_file, parse_digest
+from tokenloom.normalize import clean_words
+from tokenloom.sources import read_file
+from tokenloom.vocab import UNKNOWN_ID, number_tokens, sort_counts
+
+DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
+"""Where the textbook keeps its data."""
+
+DATA_HUB: dict[str, tuple[str, str]] = {
+    "time_machine": (DATA_URL + "timemachine.txt", "090b5e7e70c295757f55df93cb0a180b9691891a"),
+}
+"""Name -> (url, SHA-1) of what `download` knows; read at each call, so add to it."""
+
+_ALIASES = {"timemachine": "time_machine"}
+_CACHE_DIR = "./data"
+
+
+def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
+    """Return the path of a file that ``DATA_HUB`` names, downloaded where it must be.
+
+    A file that is there already is used, without the network, if its SHA-1 is
+    right. What was downloaded takes its name only after it was verified. With
+    ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``DATA_HUB``; the file is named like the end of its url.
+    cache_dir : path
+        The folder of the file; it is made where it is missing.
+
+    Raises
+    ------
+    ArgumentError
+        The name is not in ``DATA_HUB``, or its SHA-1 is none.
+    ChecksumError, DownloadError
+        The file could not be fetched.
+    """
+    if name not in DATA_HUB and _ALIASES.get(name) in DATA_HUB:
+        name = _ALIASES[name]
+    if name not in DATA_HUB:
+        known = ", ".join(sorted(DATA_HUB))
+        msg = f"name must be in DATA_HUB, which has {known}, got {name!r}: add (url, sha1) to it"
+        raise ArgumentError(msg)
+    url, sha1 = DATA_HUB[name]
+    path = Path(cache_dir) / url.rsplit("/", 1)[-1]
+    _fetch(url, path, digest=":".join(parse_digest(f"sha1:{sha1}")))
+    # The textbook's path is a str, and its readers add to it.
+    return str(path)
+
+
+def read_time_machine(
+    name: str = "time_machine", cache_dir: str | os.PathLike[str] = _CACHE_DIR
+) -> list[str]:
+    """Return a text's lines, normalised: letters a-z and single spaces.
+
+    Parameters
+    ----------
+    name, cache_dir
+        See `download`.
+
+    Raises
+    ------
+    ArgumentError, ChecksumError, DownloadError
+        See `download`.
+    CorpusError
+        The file is no text in UTF-8.
+    """
+    path = download(name, cache_dir)
+    text = decode(read_file(path), name=path)
+    # Ends lines where a text file does, and nowhere else.
+    return [clean_words(line) for line in io.StringIO(text, newline=None)]
+
+
+timemachine = read_time_machine
+
+
+def tokenize(
+    lines: Iterable[str],
+    token: str = "word",  # noqa: S107  no password, a kind of token
+) -> list[list[str]]:
+    """Return the tokens of each line.
+
+    Parameters
+    ----------
+    lines : iterable of str
+    token : "word" or "char"
+
+    Raises
+    ------
+    ArgumentError
+        ``token`` is neither.
+
+    >>> tokenize(["the time", "machine"]), tokenize(["by"], "char")
+    ([['the', 'time'], ['machine']], [['b', 'y']])
+    """
+    match token:
+        case "word":
+            return [line.split() for line in lines]
+        case "char":
+            return [list(line) for line in lines]
+        case _:
+            msg = f"token must be 'word' or 'char', got {token!r}"
+            raise ArgumentError(msg)
+
+
+def count_corpus(tokens: Sequence[Any] | Mapping[Any, int]) -> Counter[Any]:
+    """Return how often each token appears, in order of first appearance.
+
+    Parameters
+    ----------
+    tokens : list of tokens, list of lists of tokens, or finished counts
+        A token is anything hashable: a tuple of words is one.
+
+    >>> count_corpus([["the", "time"], ["the"]])
+    Counter({'the': 2, 'time': 1})
+    """
+    if not isinstance(tokens, Mapping) and len(tokens) and isinstance(tokens[0], list):
+        tokens = list(itertools.chain.from_iterable(tokens))
+    return Counter(tokens)
+
+
+class Vocab:
+    """The textbook's table between tokens and ids.
+
+    The order of the ids is that of `tokenloom.Vocab`; here a token may be
+    anything hashable, such as the pair of words of a bigram.
+
+    Parameters
+    ----------
+    tokens : list of tokens, list of lists of tokens, or counts, optional
+        See `count_corpus`.
+    min_freq : int
+        Tokens that appear less often get no id of their own.
+    reserved_tokens : list of str, optional
+        They get the ids from 1 on.
+
+    Attributes
+    ----------
+    unk : int
+        0, the id of every other token.
+    idx_to_token : list
+        The tokens; the position of each is its id.
+    token_to_idx : dict
+        Token -> id.
+    token_freqs : list of tuple
+        (token, count), in falling order; tokens below ``min_freq`` are in it too.
+
+    >>> vocab = Vocab([["the", "time"], ["the"]], reserved_tokens=["<pad>"])
+    >>> len(vocab), vocab["the"], vocab[["time", "flies"]], vocab.to_tokens([0, 2])
+    (4, 2, [3, 0], ['<unk>', 'the'])
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[Any] | Mapping[Any, int] | None = None,
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] | None = None,
+    ) -> None:
+        counts = count_corpus([] if tokens is None else tokens)
+        special = ["<unk>", *(reserved_tokens or [])]
+        self.unk = UNKNOWN_ID
+        self.token_to_idx = number_tokens(counts, special=special, min_freq=min_freq)
+        self.idx_to_token = list(self.token_to_idx)
+        self.token_freqs = list(sort_counts(counts).items())
+
+    def __len__(self) -> int:
+        return len(self.idx_to_token)
+
+    def __getitem__(self, tokens: Any) -> Any:
+        """Return the id of a token, or nested lists of ids for nested tokens."""
+        if isinstance(tokens, list):
+            return [self[token] for token in tokens]
+        if isinstance(tokens, tuple) and tokens not in self.token_to_idx:
+            return [self[token] for token in tokens]
+        return self.token_to_idx.get(tokens, self.unk)
+
+    def to_tokens(self, indices: Any) -> Any:
+        """Return the token of an id, or nested lists of tokens.
+
+        Parameters
+        ----------
+        indices : int, nested lists of int, integer array or integer tensor
+
+        Raises
+        ------
+        IndexError
+            An id is not below ``len(vocab)``.
+        """
+        if hasattr(indices, "tolist"):
+            indices = indices.tolist()
+        if isinstance(indices, list | tuple):
+            return [self.to_tokens(index) for index in indices]
+        return self.idx_to_token[indices]
+
+
+def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
+    """Return The Time Machine as ids of characters, and their vocabulary.
+
+    Parameters
+    ----------
+    max_tokens : int
+        Keep only so many tokens, all if it is not positive; the vocabulary
+        still counts the whole text.
+
+    Raises
+    ------
+    ArgumentError, ChecksumError, CorpusError, DownloadError
+        See `read_time_machine`; or the text holds no letter.
+    """
+    corpus = Corpus.from_text("\n".join(read_time_machine()), name="time_machine")
+    counts = corpus.vocab.frequencies if corpus.vocab is not None else {}
+    kept = corpus.tokens[:max_tokens] if max_tokens > 0 else corpus.tokens
+    return kept.tolist(), Vocab(counts)
+
+
+def _fetch(url: str, path: Path, *, digest: str) -> None:
+    if path.is_file() and hash_file(path, "sha1") == digest:
+        return
+    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
+        msg = (
+            f"{path.name!r} is not in {os.fspath(path.parent)!r}, or not whole, and "
+            f"TOKENLOOM_OFFLINE is set: put the file at {path}, or unset the variable"
+        )
+        raise DownloadError(msg)
+    download_file([url], path, num_bytes=None, digest=digest)
