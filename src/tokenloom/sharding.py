@@ -8,7 +8,7 @@ from typing import Self
 import torch.distributed
 from torch.distributed.device_mesh import DeviceMesh
 
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +120,21 @@ class Shard:
             )
             raise ArgumentError(msg)
         return cls(rank=int(rank), world_size=int(world_size))
+
+
+def check_same_part(detected: Shard, now: Shard) -> None:
+    """Check that the part that windows read is this process's.
+
+    Raises
+    ------
+    UsageError
+        It is that of another process, or of this one before it had a group.
+    """
+    if now != detected:
+        msg = (
+            f"these windows belong to rank {detected.rank} of {detected.world_size}, as was "
+            f"detected when they were first used, but this is rank {now.rank} of "
+            f"{now.world_size}: make the windows in each process, after "
+            "torch.distributed.init_process_group, or say the part by shard=Shard(...)"
+        )
+        raise UsageError(msg)

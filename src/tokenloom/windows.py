@@ -13,7 +13,7 @@ from tokenloom.blocks import read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.plans import Kind, Plan, Tail
-from tokenloom.sharding import Shard
+from tokenloom.sharding import Shard, check_same_part
 from tokenloom.vocab import Vocab
 
 
@@ -65,6 +65,8 @@ class _Windows(IterableDataset[Batch]):
             shard.columns(self._first_plan.batch_size)
         self._epoch = torch.zeros((), dtype=torch.int64)
         _share(self._epoch)
+        # What the epoch is when a worker starts; a worker forgets it at once.
+        self._epoch_at_start: int | None = 0
 
     @property
     def corpus(self) -> Corpus:
@@ -107,7 +109,7 @@ class _Windows(IterableDataset[Batch]):
             shard = Shard.detect()
             shard.columns(self._first_plan.batch_size)
             if self._detected is not None:
-                _check_same_part(self._detected, shard)
+                check_same_part(self._detected, shard)
             self._shard = self._detected = shard
         return self._shard
 
@@ -127,7 +129,7 @@ class _Windows(IterableDataset[Batch]):
             The process group was made, or changed, after the part was detected.
         """
         if self.shard == self._detected:
-            _check_same_part(self._detected, Shard.detect())
+            check_same_part(self._detected, Shard.detect())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iterators read, also in workers.
@@ -140,7 +142,8 @@ class _Windows(IterableDataset[Batch]):
         ArgumentError
             ``epoch`` is negative or no integer.
         """
-        self._epoch.fill_(self._first_plan.at(epoch).epoch)
+        self._epoch_at_start = self._first_plan.at(epoch).epoch
+        self._epoch.fill_(self._epoch_at_start)
 
     def __len__(self) -> int:
         """Return the number of batches, the same in every epoch and on every rank."""
@@ -149,6 +152,12 @@ class _Windows(IterableDataset[Batch]):
 
     def __iter__(self) -> "WindowsIterator":
         self.confirm_shard()
+        if get_worker_info() is not None:
+            # One worker may start late, when others have sent batches already.
+            # (Before a later iteration DataLoader waits for all of them.)
+            started_at, self._epoch_at_start = self._epoch_at_start, None
+            if started_at not in (None, self.epoch):
+                raise _epoch_was_changed(self.epoch, started_at)
         return WindowsIterator(self)
 
     def __repr__(self) -> str:
@@ -288,11 +297,7 @@ class WindowsIterator(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         if self._windows.epoch != self._epoch_cell:
-            msg = (
-                f"set_epoch({self._windows.epoch}) was called while epoch {self._plan.epoch} "
-                "was being iterated: drop the iterator, call set_epoch, then start a new one"
-            )
-            raise UsageError(msg)
+            raise _epoch_was_changed(self._windows.epoch, self._plan.epoch)
         batch = next(self._batches)
         # After this worker's last row it stands past the end.
         self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
@@ -332,12 +337,8 @@ def _share(cell: torch.Tensor) -> None:
     cell.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
 
 
-def _check_same_part(detected: Shard, now: Shard) -> None:
-    if now != detected:
-        msg = (
-            f"these windows belong to rank {detected.rank} of {detected.world_size}, as was "
-            f"detected when they were first used, but this is rank {now.rank} of "
-            f"{now.world_size}: make the windows in each process, after "
-            "torch.distributed.init_process_group, or say the part by shard=Shard(...)"
-        )
-        raise UsageError(msg)
+def _epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
+    return UsageError(
+        f"set_epoch({epoch}) was called while epoch {iterated} was being iterated: "
+        "drop the iterator, call set_epoch, then start a new one"
+    )

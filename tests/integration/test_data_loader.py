@@ -1,5 +1,7 @@
 """The windows under PyTorch's DataLoader, with every option that makes sense."""
 
+import functools
+import multiprocessing
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,12 @@ def unpack(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def seed_worker(_: int) -> None:
     """Do what users copy from PyTorch's notes on reproducibility."""
     torch.manual_seed(torch.initial_seed() % 2**32)
+
+
+def wait_in_the_second(go_on: Any, worker: int) -> None:
+    """Let the second worker start late."""
+    if worker == 1:
+        assert go_on.wait(120)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +124,28 @@ def test_set_epoch_during_iteration_is_refused(num_workers: int, persistent: boo
     assert {0} == set(said)
     # A new iteration is the new epoch's, whole.
     assert {1} == {batch.epoch for batch in loader}
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver"])
+def test_a_worker_that_starts_late_does_not_read_another_epoch(start_method: str) -> None:
+    """Even if set_epoch was called before the worker looked, no batch of it comes."""
+    windows = make_windows()
+    context: Any = multiprocessing.get_context(start_method)
+    go_on = context.Event()
+    loader: Any = DataLoader(
+        windows,
+        batch_size=None,
+        num_workers=2,
+        worker_init_fn=functools.partial(wait_in_the_second, go_on),
+        multiprocessing_context=context,
+    )
+    batches = iter(loader)
+    said = [next(batches).epoch]
+    windows.set_epoch(1)
+    go_on.set()
+    with pytest.raises(tl.UsageError, match=r"set_epoch\(1\) was called while epoch 0"):
+        said.extend(batch.epoch for batch in batches)
+    assert {0} == set(said)
 
 
 @pytest.mark.parametrize("persistent", [False, True])

@@ -84,7 +84,6 @@ def drop(make: Callable[[], Any]) -> None:
     batches = iter(make())
     next(batches)
     del batches
-    gc.collect()
 
 
 def finish(make: Callable[[], Any]) -> None:

@@ -70,15 +70,12 @@ def test_the_state_of_a_loader_is_refused(num_workers: int) -> None:
         next(iter(loader))
 
 
-@pytest.mark.parametrize(("num_workers", "key"), [(0, "_num_yielded"), (1, "_snapshot")])
-def test_the_state_of_a_loader_from_a_file_is_refused_by_torchdata(
-    num_workers: int, key: str
-) -> None:
+def test_the_state_of_a_loader_from_a_file_is_refused_by_torchdata() -> None:
     """Out of JSON it is a plain dict, and the documentation quotes what torchdata says."""
     position = tl.Loader(make_loader(0).dataset).state_dict()
-    loader = make_loader(num_workers)
+    loader = make_loader(0)
     loader.load_state_dict(json.loads(json.dumps(position)))
-    with pytest.raises(AssertionError, match=f"State doesn't contain key '{key}'"):
+    with pytest.raises(AssertionError, match="State doesn't contain key '_num_yielded'"):
         next(iter(loader))
 
 
