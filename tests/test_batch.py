@@ -101,6 +101,21 @@ def test_a_batch_of_tensors_only_pickles_as_a_narrow_array() -> None:
     assert (batch.inputs.tolist(), batch.targets.tolist()) == tuple(t.tolist() for t in received)
 
 
+def test_a_padded_batch_of_tensors_only_keeps_every_target() -> None:
+    """The last target of a short row is no input, and travels all the same."""
+    wide = make_batch()
+    batch = tl.Batch(
+        None,
+        epoch=3,
+        index=7,
+        lengths=np.array([2, 1]),
+        tensors=Tensors(wide.inputs, wide.targets, wide.mask),
+    )
+    received = pickle.loads(pickle.dumps(batch))  # noqa: S301  our own bytes
+    for name in ("inputs", "targets", "mask"):
+        assert torch.equal(getattr(wide, name), getattr(received, name))
+
+
 def test_default_convert_leaves_it_alone() -> None:
     """A DataLoader with batch_size=None hands on the very same object."""
     batch = make_batch()

@@ -13,9 +13,11 @@ LEAVES = {
     errors.ChecksumError: OSError,
     errors.CorpusError: ValueError,
     errors.DownloadError: OSError,
+    errors.LawError: AssertionError,
     errors.RunError: OSError,
     errors.StateMismatchError: ValueError,
     errors.UsageError: RuntimeError,
+    errors.WorkerError: RuntimeError,
 }
 
 

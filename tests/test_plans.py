@@ -159,11 +159,11 @@ def test_padding_needs_two_tokens() -> None:
     [
         ({"kind": "sorted"}, "kind must be 'random' or 'sequential', got 'sorted'"),
         ({"tail": "keep"}, "tail must be 'drop' or 'pad', got 'keep'"),
-        ({"seq_len": 0}, r"seq_len must be in \[1, \d+\), got 0"),
-        ({"batch_size": -1}, r"batch_size must be in \[1, \d+\), got -1"),
-        ({"seed": -1}, r"seed must be in \[0, 18446744073709551616\), got -1"),
-        ({"epoch": -1}, r"epoch must be in \[0, \d+\), got -1"),
-        ({"seq_len": 2.5}, "seq_len must be an integer, got 2.5"),
+        ({"seq_len": 0}, r"seq_len must be an integer in \[1, \d+\), got 0"),
+        ({"batch_size": -1}, r"batch_size must be an integer in \[1, \d+\), got -1"),
+        ({"seed": -1}, r"seed must be an integer in \[0, 18446744073709551616\), got -1"),
+        ({"epoch": -1}, r"epoch must be an integer in \[0, \d+\), got -1"),
+        ({"seq_len": 2.5}, r"seq_len must be an integer in \[1, \d+\), got 2.5"),
     ],
 )
 def test_values_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:

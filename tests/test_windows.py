@@ -210,7 +210,7 @@ def test_an_array_is_no_corpus() -> None:
 def test_a_negative_epoch_is_refused() -> None:
     """And the epoch stays as it was."""
     windows = make_windows()
-    with pytest.raises(tl.ArgumentError, match="epoch must be in"):
+    with pytest.raises(tl.ArgumentError, match="epoch must be an integer in"):
         windows.set_epoch(-1)
     assert windows.epoch == 0
 

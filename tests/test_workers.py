@@ -1,16 +1,18 @@
 """Blocks that workers read ahead. Their death is tested in integration/test_nothing_left.py."""
 
+import copy
 import multiprocessing
 import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import tokenloom as tl
 from tests.resume import rows_of
 from tests.strategies import make_windows
-from tokenloom import blocks, workers
+from tokenloom import blocks, sharedmemory, workers
 from tokenloom.plans import Plan
 from tokenloom.workers import BlockReader, Stretch, WorkerOptions
 
@@ -107,7 +109,46 @@ def test_a_block_that_was_written_over_is_refused() -> None:
     stream._stamps[0, 1] = 4
     message = workers._Message(0, 1, 1, 0, range(1))
     with pytest.raises(tl.UsageError, match="wrote over a block before it was read"):
-        stream.take(message)
+        stream.take(message, epoch=0, rows=range(1))
+
+
+def test_a_block_out_of_turn_is_refused() -> None:
+    """Each block must be the one that comes next; no stream goes on with another."""
+    options = WorkerOptions(block_size=1)
+    stream, _ = BlockReader(make_windows(PLAN), num_workers=1, options=options)._start()
+    message = workers._Message(0, 0, 0, 0, range(1))
+    with pytest.raises(tl.UsageError, match=r"sent range\(0, 1\) of epoch 0 for range\(1, 2\) of"):
+        stream.take(message, epoch=0, rows=range(1, 2))
+
+
+def test_a_stale_iterator_does_not_lead_living_workers_away() -> None:
+    """An iterator that was replaced before it began is refused, and changes nothing."""
+    loader = make_loader(persistent_workers=True, block_size=1)
+    stale, newer = iter(loader), iter(loader)
+    said = [rows_of(next(newer)) for _ in range(2)]
+    with pytest.raises(tl.UsageError, match="replaced by a newer one"):
+        next(stale)
+    assert EXPECTED == said + [rows_of(batch) for batch in newer]
+    assert loader.remaining == 0
+
+
+def test_a_loader_with_living_workers_can_be_copied() -> None:
+    """The copy starts workers of its own."""
+    loader = make_loader(persistent_workers=True)
+    next(iter(loader))
+    copied = copy.deepcopy(loader)
+    assert EXPECTED == [rows_of(batch) for batch in copied]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_modes_of_pytorch_change_nothing(num_workers: int) -> None:
+    """Neither a default device nor inference mode, where the loader is made, matters later."""
+    with torch.device("meta"), torch.inference_mode():
+        windows = make_windows(PLAN)
+        loader = tl.Loader(windows, num_workers=num_workers, num_epochs=3)
+        next(iter(loader))
+    windows.set_epoch(0)
+    assert EXPECTED == [rows_of(batch) for batch in loader]
 
 
 def test_a_message_is_taken_by_a_pipe_whole_or_not_at_all() -> None:
@@ -164,16 +205,15 @@ def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) 
 def test_memory_is_shared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that are forked read the corpus of the main process: no copy is made."""
     made = []
-    share = workers._share
 
-    def noting(tensor: Any) -> Any:
-        made.append(tensor.nbytes)
-        return share(tensor)
+    def noting(*shape: int, dtype: Any) -> Any:
+        made.append(tensor := sharedmemory.share_zeros(*shape, dtype=dtype))
+        return tensor
 
-    monkeypatch.setattr(workers, "_share", noting)
+    monkeypatch.setattr(workers, "share_zeros", noting)
     corpus = tl.Corpus.from_tokens(np.zeros(1_000_000, np.uint16))
     windows = tl.RandomWindows(corpus, batch_size=4, seq_len=5)
     options = WorkerOptions(multiprocessing_context="fork")
     next(iter(tl.Loader(windows, num_workers=2, worker_options=options)))
-    # Two workers, five slots each, of four batches of 4 x 6 ids of two bytes.
-    assert max(made) == 2 * 5 * 4 * 4 * 6 * 2
+    # Two workers, three slots each, of four batches of 4 x 6 ids of two bytes.
+    assert max(tensor.nbytes for tensor in made) == 2 * 3 * 4 * 4 * 6 * 2

@@ -197,7 +197,7 @@ class Batch:
             return self._windows
         # Padding becomes 0 here, and -100 again where it is widened.
         inputs, targets = self
-        windows = torch.cat([inputs, targets[:, -1:]], dim=1).clamp(min=0).cpu().numpy()
+        windows = torch.cat([inputs[:, :1], targets], dim=1).clamp(min=0).cpu().numpy()
         narrow: Ids = windows.astype(narrow_dtype(int(windows.max()) + 1))
         return narrow
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 from tokenloom.arrays import Ids, advise, gather
 from tokenloom.batch import Batch, Tensors, widen
@@ -18,8 +17,7 @@ class Block:
 
     Attributes
     ----------
-    windows : integer array, shape (num_batches, num_rows, seq_len + 1), or None
-        None where only tensors, on a device, hold them.
+    windows : integer array, shape (num_batches, num_rows, seq_len + 1)
     lengths : int64 array, shape (num_batches, num_rows), or None
         As in `Batch`.
     epoch : int
@@ -27,14 +25,14 @@ class Block:
         The rows of the plan, one per batch.
     """
 
-    windows: Ids | None
+    windows: Ids
     lengths: IntArray | None
     epoch: int
     rows: range
 
     def widen(self) -> Tensors:
         """Return what the batches say, with the batches along the first dimension."""
-        return widen(cast("Ids", self.windows), self.lengths)
+        return widen(self.windows, self.lengths)
 
     def batches(self, tensors: Tensors) -> Iterator[Batch]:
         """Yield the batches, as views of ``tensors``, which `widen` returned."""
@@ -47,7 +45,7 @@ class Block:
 
     def _batch(self, position: int, tensors: Tensors | None = None) -> Batch:
         return Batch(
-            None if self.windows is None else self.windows[position],
+            self.windows[position],
             epoch=self.epoch,
             index=self.rows[position],
             lengths=None if self.lengths is None else self.lengths[position],

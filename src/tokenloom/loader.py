@@ -10,10 +10,11 @@ from tokenloom import positions
 from tokenloom.batch import Batch
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.integers import as_integer
 from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
-from tokenloom.workers import BlockReader, Stretch, WorkerOptions, check_at_least
+from tokenloom.workers import BlockReader, Stretch, WorkerOptions
 
 
 class Loader:
@@ -76,9 +77,9 @@ class Loader:
             )
             raise ArgumentError(msg)
         if num_epochs is not None:
-            num_epochs = check_at_least("num_epochs", num_epochs, 1)
+            num_epochs = as_integer("num_epochs", num_epochs, start=1)
         self.windows = windows
-        self.num_workers = check_at_least("num_workers", num_workers, 0)
+        self.num_workers = as_integer("num_workers", num_workers)
         self.num_epochs = num_epochs
         self.device = device
         self.pin_memory = pin_memory
@@ -88,7 +89,9 @@ class Loader:
         self._plan = windows.plan
         # Detects the shard now, in the main process, and checks it.
         self._num_batches = len(windows)
-        self._reader = BlockReader(windows, num_workers=num_workers, options=self.worker_options)
+        self._reader = BlockReader(
+            windows, num_workers=self.num_workers, options=self.worker_options
+        )
         self._resident = self._make_resident() if resident else None
         self._epoch, self._next_batch = self._plan.epoch, 0
         self._stop_epoch = self._end_of_iteration()
@@ -123,7 +126,16 @@ class Loader:
         return self._check_has_end() * self._num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        """Start an iteration: at the loaded position, else at the epoch's first batch."""
+        """Start an iteration: at the loaded position, else at the epoch's first batch.
+
+        Raises
+        ------
+        UsageError
+            This process's part of each batch changed since it was detected; or,
+            from ``next()``, the iterator was replaced by a newer one.
+        WorkerError
+            From ``next()``: a worker died.
+        """
         if not self._is_loaded:
             self._next_batch = 0
         self._is_loaded = False
@@ -160,7 +172,7 @@ class Loader:
         self._iteration += 1
 
     def _batches(self, iteration: int) -> Iterator[Batch]:
-        batches = self._read_ahead()
+        batches: Iterator[Batch] | None = None
         while True:
             if iteration != self._iteration:
                 msg = (
@@ -169,6 +181,8 @@ class Loader:
                     "iterator at a time, or two loaders"
                 )
                 raise UsageError(msg)
+            # Not before the check: it would lead persistent workers away from a newer one.
+            batches = self._read_ahead() if batches is None else batches
             batch = next(batches, None)
             if batch is None:
                 return

@@ -20,7 +20,8 @@ def place(
 
     A block is copied whole. Where the device has streams, the next block is
     on its way, from page-locked memory and on a stream of its own, while the
-    batches of this one are used.
+    batches of this one are used. They are ready for the stream that is current
+    when the first batch of a block is asked for.
 
     Parameters
     ----------
@@ -38,11 +39,14 @@ def place(
         return
     copier = _Copier(device)
     coming = _start(copier, blocks)
+    is_first = True
     while coming is not None:
         block, transfer = coming
         batches = block.batches(copier.finish(transfer))
-        # The first batch does not wait until the next block is read.
-        yield next(batches)
+        if is_first:
+            # It does not wait until a second block is read.
+            yield next(batches)
+            is_first = False
         coming = _start(copier, blocks)
         yield from batches
 
@@ -82,7 +86,6 @@ class ResidentTokens:
         """Yield some rows of several batches, gathered on the device."""
         starts = plan.starts(rows, columns)
         lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
-        block = Block(windows=None, lengths=lengths, epoch=plan.epoch, rows=rows)
         device = self._tokens.device
         steps = torch.arange(plan.seq_len + 1, device=device)
         positions = torch.from_numpy(starts).to(device)[..., None] + steps
@@ -99,7 +102,14 @@ class ResidentTokens:
             mask = steps[:-1] < torch.from_numpy(lengths).to(device)[..., None]
             inputs.masked_fill_(~mask, 0)
             targets.masked_fill_(~mask, IGNORED_TARGET)
-        return block.batches(Tensors(inputs, targets, mask))
+        for position, tensors in enumerate(Tensors(inputs, targets, mask).unbind()):
+            yield Batch(
+                None,
+                epoch=plan.epoch,
+                index=rows[position],
+                lengths=None if lengths is None else lengths[position],
+                tensors=tensors,
+            )
 
 
 class _Transfer(NamedTuple):

@@ -7,18 +7,20 @@ take columns of it, workers take rows, and a position in it is a row number.
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.integers import as_integer
 from tokenloom.permutation import MAX_SIZE, NUM_KEYS, permute
 
 ORDER_VERSION = 1
+# So far below 2**63 that any number of epochs more is an int64.
+MAX_EPOCH = 1 << 62
 
 Kind = Literal["random", "sequential"]
 Tail = Literal["drop", "pad"]
@@ -31,7 +33,7 @@ _INTEGER_RANGES = (
     ("seq_len", 1, MAX_SIZE),
     ("batch_size", 1, MAX_SIZE),
     ("seed", 0, 1 << 64),
-    ("epoch", 0, 1 << 63),
+    ("epoch", 0, MAX_EPOCH),
 )
 
 
@@ -57,7 +59,7 @@ class Plan:
     batch_size : int
         Windows per batch over all ranks.
     seed, epoch : int
-        ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**63), mixed by
+        ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62), mixed by
         ``numpy.random.SeedSequence((seed, epoch))``.
     tail : "drop" or "pad"
         "drop": only whole windows in whole batches; the phase is drawn from
@@ -92,7 +94,7 @@ class Plan:
         _check_choice("kind", self.kind, _KINDS)
         _check_choice("tail", self.tail, _TAILS)
         for name, start, stop in _INTEGER_RANGES:
-            value = _as_integer(name, getattr(self, name), start, stop)
+            value = as_integer(name, getattr(self, name), start=start, stop=stop)
             object.__setattr__(self, name, value)
         self._check_enough_tokens()
 
@@ -282,18 +284,6 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         expected = " or ".join(map(repr, choices))
         msg = f"{name} must be {expected}, got {value!r}"
         raise ArgumentError(msg)
-
-
-def _as_integer(name: str, value: SupportsIndex, start: int, stop: int) -> int:
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        msg = f"{name} must be an integer, got {value!r}"
-        raise ArgumentError(msg) from None
-    if not start <= integer < stop:
-        msg = f"{name} must be in [{start}, {stop}), got {integer}"
-        raise ArgumentError(msg)
-    return integer
 
 
 def _check_range(name: str, values: range, size: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
 from tokenloom.errors import StateMismatchError
-from tokenloom.plans import ORDER_VERSION, Plan
+from tokenloom.plans import MAX_EPOCH, ORDER_VERSION, Plan
 
 STATE_VERSION = 1
 
@@ -23,10 +23,11 @@ _OPTIONAL = {"tail": "drop"}
 
 
 class StreamState(dict[str, Any]):
-    """The state of a Loader: a plain dict, also once it is copied, pickled or JSON.
+    """The state of a Loader, a dict.
 
-    Only where it is given to a StatefulDataLoader as it is, which would refuse
-    it without a reason, does it tell what is wrong.
+    Where it is given to a StatefulDataLoader as it is, which would refuse it
+    without a reason, it tells what is wrong. Once it was written to a file it
+    is a plain dict.
     """
 
     def __contains__(self, key: object) -> bool:
@@ -37,6 +38,13 @@ class StreamState(dict[str, Any]):
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
         # The one kind of mapping that torch.load(weights_only=True) makes anew.
         return OrderedDict, (), None, None, iter(self.items())
+
+    def __copy__(self) -> "StreamState":
+        return StreamState(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StreamState":
+        # It is flat, and its values do not change.
+        return StreamState(self)
 
 
 def describe(
@@ -110,7 +118,7 @@ def restore(
     _check_proof(saved, _OPTIONAL | current)
     # An iterator of worker w of W that is done stands at most W rows past the end.
     past_end = 0 if worker is None else worker[1]
-    stops = {"epoch": 1 << 63, "next_batch": plan.num_batches + past_end}
+    stops = {"epoch": MAX_EPOCH, "next_batch": plan.num_batches + past_end}
     for name, stop in stops.items():
         if type(saved[name]) is not int or not 0 <= saved[name] < stop:
             msg = (

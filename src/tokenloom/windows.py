@@ -1,5 +1,6 @@
 """Datasets of windows for torch.utils.data: thin shells over a plan."""
 
+import os
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Self, final
@@ -14,7 +15,10 @@ from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.plans import Kind, Plan, Tail
 from tokenloom.sharding import Shard, check_same_part
+from tokenloom.sharedmemory import share, share_zeros
 from tokenloom.vocab import Vocab
+
+_BY_A_NEW_PROCESS = -1
 
 
 class _Windows(IterableDataset[Batch]):
@@ -61,10 +65,11 @@ class _Windows(IterableDataset[Batch]):
         self._shard = shard
         # What a detected shard was: it must not change under the windows.
         self._detected: Shard | None = None
+        # The process that got these windows from the one that started it.
+        self._received_in: int | None = None
         if shard is not None:
             shard.columns(self._first_plan.batch_size)
-        self._epoch = torch.zeros((), dtype=torch.int64)
-        _share(self._epoch)
+        self._epoch = share_zeros(dtype=torch.int64)
         # What the epoch is when a worker starts; a worker forgets it at once.
         self._epoch_at_start: int | None = 0
 
@@ -92,10 +97,8 @@ class _Windows(IterableDataset[Batch]):
     def shard(self) -> Shard:
         """The part of each batch that is this process's, detected at the first use.
 
-        That is the first ``len``, ``iter`` or pickle in the main process. Only
-        where a plain DataLoader forks its workers before any of them does a
-        worker detect it, from the state that it inherited at the fork, which
-        is that of the main process.
+        That is the first ``len``, ``iter`` or pickle in the main process, or in
+        a worker that is forked before any of them and inherits its state.
 
         Raises
         ------
@@ -128,8 +131,14 @@ class _Windows(IterableDataset[Batch]):
         UsageError
             The process group was made, or changed, after the part was detected.
         """
-        if self.shard == self._detected:
-            check_same_part(self._detected, Shard.detect())
+        carried = self.shard
+        if self._detected is None:
+            return
+        now = Shard.detect()
+        if self._received_in == os.getpid() and (get_worker_info() or now == Shard()):
+            # A worker that is started afresh reads the part of its maker.
+            return
+        check_same_part(carried, now)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iterators read, also in workers.
@@ -154,7 +163,6 @@ class _Windows(IterableDataset[Batch]):
         self.confirm_shard()
         if get_worker_info() is not None:
             # One worker may start late, when others have sent batches already.
-            # (Before a later iteration DataLoader waits for all of them.)
             started_at, self._epoch_at_start = self._epoch_at_start, None
             if started_at not in (None, self.epoch):
                 raise _epoch_was_changed(self.epoch, started_at)
@@ -169,19 +177,21 @@ class _Windows(IterableDataset[Batch]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        self.shard  # noqa: B018  resolved here, in the main process, for the workers
+        # Resolved here, in the main process, for the workers.
+        self.confirm_shard()
         state = self.__dict__.copy()
         if get_spawning_popen() is not None:
-            # A worker that is started afresh reads the part of its maker.
-            return {**state, "_detected": None}
+            return {**state, "_received_in": _BY_A_NEW_PROCESS}
         # Any other process detects its own, and refuses if that is another.
         return state if self._detected is None else {**state, "_shard": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
+        if self._received_in == _BY_A_NEW_PROCESS:
+            self._received_in = os.getpid()
         # Through a queue to a worker the cell stays shared and this does
         # nothing; out of a plain pickle it comes as private memory.
-        _share(self._epoch)
+        share(self._epoch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = type(self).__new__(type(self))
@@ -331,10 +341,6 @@ class WindowsIterator(Iterator[Batch]):
             worker=self._worker or (0, 1),
         )
         self._go_to(epoch, next_batch)
-
-
-def _share(cell: torch.Tensor) -> None:
-    cell.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
 
 
 def _epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:

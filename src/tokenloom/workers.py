@@ -2,8 +2,6 @@
 
 import itertools
 import multiprocessing
-import operator
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -16,8 +14,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tokenloom.arrays import Ids
 from tokenloom.blocks import Block, read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
-from tokenloom.errors import ArgumentError, UsageError, WorkerError
+from tokenloom.deaths import check_alive, find_deaths, shut_down, translating_deaths
+from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.integers import as_integer
 from tokenloom.plans import IntArray, Plan
+from tokenloom.sharedmemory import share_zeros
 from tokenloom.windows import Windows
 
 _ENDLESS = -1
@@ -58,9 +59,9 @@ class WorkerOptions:
         if isinstance(context, str) and context not in known:
             msg = f"multiprocessing_context must be one of {', '.join(known)}, got {context!r}"
             raise ArgumentError(msg)
-        check_at_least("prefetch_factor", self.prefetch_factor, 1)
+        as_integer("prefetch_factor", self.prefetch_factor, start=1)
         if self.block_size is not None:
-            check_at_least("block_size", self.block_size, 1)
+            as_integer("block_size", self.block_size, start=1)
 
     def num_rows(self, plan: Plan, columns: range) -> int:
         """Return how many batches a block has."""
@@ -131,7 +132,7 @@ class BlockReader:
             return _read_here(self._windows, self._options, stretch)
         stream, loader = self._kept or self._start()
         stream.stretch = stretch
-        return self._receive(stream, loader)
+        return self._receive(stream, loader, stretch)
 
     def _start(self) -> "tuple[_BlockStream, DataLoader[_Message]]":
         options = self._options
@@ -151,26 +152,34 @@ class BlockReader:
             self._kept = stream, loader
         return stream, loader
 
-    def _receive(self, stream: "_BlockStream", loader: "DataLoader[_Message]") -> Iterator[Block]:
-        messages: Any = iter(loader)
+    def _receive(
+        self, stream: "_BlockStream", loader: "DataLoader[_Message]", stretch: Stretch
+    ) -> Iterator[Block]:
+        # The iterator whose workers stayed, if any did.
+        messages: Any = loader._iterator  # noqa: SLF001  there is no public name
         stays = False
         try:
-            while True:
-                block = _next_block(stream, messages)
-                if block is None:
-                    break
+            check_alive(messages)
+            # A seed is drawn on the CPU, whatever default device the caller has set.
+            with torch.device("cpu"), translating_deaths(messages):
+                messages = iter(loader)
+            for epoch, rows in stream.parts(stretch):
+                with translating_deaths(messages):
+                    block = stream.take(next(messages), epoch=epoch, rows=rows)
                 yield block
             stays = self._options.persistent_workers
         except GeneratorExit:
-            # A dead worker may have been told of in the consumer's code.
-            stays = self._options.persistent_workers and _explain(messages) is None
+            # A death may have been told of in the consumer's code.
+            stays = self._options.persistent_workers and not find_deaths(messages)
             raise
         finally:
             if not stays:
-                self._kept = None
-                # PyTorch leaves it to garbage collection, which the traceback
-                # of an exception can put off for ever.
-                messages._shutdown_workers()  # noqa: SLF001  there is no public name
+                if self._kept == (stream, loader):
+                    self._kept = None
+                shut_down(messages)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
 
 
 def _read_here(windows: Windows, options: WorkerOptions, stretch: Stretch) -> Iterator[Block]:
@@ -199,11 +208,11 @@ class _Message:
 class _BlockStream(IterableDataset[_Message]):
     """What the workers run: worker w of W puts the blocks w, w + W, ... in its ring.
 
-    The ring is anonymous shared memory, and goes with the last process that
-    maps it. DataLoader asks for ``prefetch_factor * num_workers`` blocks that
-    it has not handed out, and for one more before the main process has copied
-    the last one. So a slot is free again when its turn comes, even if one
-    worker is asked for all of them. The stamps prove it for each block.
+    The ring is shared memory, and goes with the last process that maps it.
+    DataLoader asks a worker for ``prefetch_factor`` blocks that it has not
+    handed out, and for one more before the main process has copied the last
+    one. So a slot is free again when its turn comes. The stamps prove it for
+    each block.
     """
 
     def __init__(self, windows: Windows, *, num_workers: int, options: WorkerOptions) -> None:
@@ -212,18 +221,19 @@ class _BlockStream(IterableDataset[_Message]):
         # Pickles a memory map by its name, and has no tokenizer to be pickled.
         self._corpus = Corpus(tokens, tokenizer=None, vocab_size=None, name="")
         self._num_rows = min(options.num_rows(plan, columns), plan.num_batches)
-        num_slots = options.prefetch_factor * num_workers + 1
+        num_slots = options.prefetch_factor + 1
         self._shape = num_workers, num_slots, self._num_rows, len(columns)
         num_bytes = int(np.prod(self._shape)) * (plan.seq_len + 1) * tokens.itemsize
-        self._bytes = _share(torch.empty(num_bytes, dtype=torch.uint8))
-        self._lengths = _share(torch.empty(self._shape if plan.tail == "pad" else 0).long())
-        self._stamps = _share(torch.zeros(self._shape[:2], dtype=torch.int64))
-        self._stretch = _share(torch.zeros(3, dtype=torch.int64))
+        lengths_shape = self._shape if plan.tail == "pad" else (0,)
+        self._bytes = share_zeros(num_bytes, dtype=torch.uint8)
+        self._lengths = share_zeros(*lengths_shape, dtype=torch.int64)
+        self._stamps = share_zeros(*self._shape[:2], dtype=torch.int64)
+        self._stretch = share_zeros(3, dtype=torch.int64)
 
     @property
     def stretch(self) -> Stretch:
         """What the next iteration yields; lies in memory that living workers share."""
-        first_epoch, next_batch, stop_epoch = map(int, self._stretch)
+        first_epoch, next_batch, stop_epoch = self._stretch.tolist()
         return Stretch(
             first_epoch=first_epoch,
             next_batch=next_batch,
@@ -233,14 +243,17 @@ class _BlockStream(IterableDataset[_Message]):
     @stretch.setter
     def stretch(self, stretch: Stretch) -> None:
         stop_epoch = _ENDLESS if stretch.stop_epoch is None else stretch.stop_epoch
-        self._stretch[:] = torch.tensor([stretch.first_epoch, stretch.next_batch, stop_epoch])
+        self._stretch.numpy()[:] = stretch.first_epoch, stretch.next_batch, stop_epoch
+
+    def parts(self, stretch: Stretch) -> Iterator[tuple[int, range]]:
+        """Yield epoch and rows of each block of a stretch."""
+        return stretch.parts(num_batches=self._plan.num_batches, num_rows=self._num_rows)
 
     def __iter__(self) -> Iterator[_Message]:
         info: Any = get_worker_info()
         plan, columns, tokens = self._plan, self._columns, self._corpus.tokens
         slots, lengths, stamps = self._slots(), self._lengths.numpy(), self._stamps.numpy()
-        parts = self.stretch.parts(num_batches=plan.num_batches, num_rows=self._num_rows)
-        mine = itertools.islice(parts, info.id, None, info.num_workers)
+        mine = itertools.islice(self.parts(self.stretch), info.id, None, info.num_workers)
         for stamp, (epoch, rows) in enumerate(mine, start=1):
             block = read_block(tokens, plan.at(epoch), rows=rows, columns=columns)
             place = info.id, stamp % self._shape[1]
@@ -250,85 +263,25 @@ class _BlockStream(IterableDataset[_Message]):
                 lengths[place][: len(rows)] = block.lengths
             yield _Message(*place, stamp, epoch, rows)
 
-    def take(self, message: _Message) -> Block:
-        """Return a copy of the block that a message tells of."""
+    def take(self, message: _Message, *, epoch: int, rows: range) -> Block:
+        """Return a copy of the block that a message tells of, which must be this one."""
         place = message.worker, message.slot
-        windows = self._slots()[place][: len(message.rows)].copy()
+        windows = self._slots()[place][: len(rows)].copy()
         lengths: IntArray | None = None
         if self._plan.tail == "pad":
-            lengths = self._lengths[place][: len(message.rows)].numpy().copy()
-        if int(self._stamps[place]) != message.stamp:
-            msg = (
-                "a worker wrote over a block before it was read: this release of PyTorch "
-                "reads further ahead than it says; use num_workers=0 and tell us"
-            )
-            raise UsageError(msg)
-        return Block(windows=windows, lengths=lengths, epoch=message.epoch, rows=message.rows)
+            lengths = self._lengths[place][: len(rows)].numpy().copy()
+        if (message.epoch, message.rows) != (epoch, rows):
+            problem = f"sent {message.rows} of epoch {message.epoch} for {rows} of epoch {epoch}"
+        elif int(self._stamps[place]) != message.stamp:
+            problem = "wrote over a block before it was read"
+        else:
+            return Block(windows=windows, lengths=lengths, epoch=epoch, rows=rows)
+        msg = (
+            f"a worker {problem}: this release of PyTorch asks its workers in another "
+            "order than it says; use num_workers=0 and tell us"
+        )
+        raise UsageError(msg)
 
     def _slots(self) -> Ids:
         slots: Ids = self._bytes.numpy().view(self._corpus.tokens.dtype)
         return slots.reshape(*self._shape, -1)
-
-
-def _next_block(stream: _BlockStream, messages: Any) -> Block | None:
-    # Raised after the except block: an error that kept the first one as its
-    # context would keep the dead workers' iterator alive.
-    try:
-        message: _Message | None = next(messages, None)
-        return None if message is None else stream.take(message)
-    except RuntimeError:
-        problem = _explain(messages)
-        if problem is None:
-            raise
-    raise WorkerError(problem)
-
-
-def _explain(messages: Any) -> str | None:
-    """Say which workers died and how, if any did."""
-    workers = messages._workers  # noqa: SLF001  there is no public name
-    dead = [
-        f"worker {index} of {len(workers)} (pid {worker.pid}) {_how_it_ended(worker.exitcode)}"
-        for index, worker in enumerate(workers)
-        if worker.exitcode not in (None, 0)
-    ]
-    if not dead:
-        return None
-    return (
-        f"{' and '.join(dead)}: perhaps memory ran out, or somebody stopped it; "
-        "go on from the loader's state_dict(), with the same or fewer workers"
-    )
-
-
-def _how_it_ended(exitcode: int) -> str:
-    if exitcode >= 0:
-        return f"ended with exit code {exitcode}"
-    try:
-        return f"was killed by {signal.Signals(-exitcode).name}"
-    except ValueError:
-        return f"was killed by signal {-exitcode}"
-
-
-def _share(tensor: torch.Tensor) -> torch.Tensor:
-    tensor.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
-    return tensor
-
-
-def check_at_least(name: str, value: int, least: int) -> int:
-    """Return an integer that is at least ``least``.
-
-    Raises
-    ------
-    ArgumentError
-        It is smaller, or no integer.
-
-    >>> check_at_least("num_workers", 2, 0)
-    2
-    """
-    try:
-        integer = operator.index(value)
-    except TypeError:
-        integer = least - 1
-    if integer < least:
-        msg = f"{name} must be an integer of at least {least}, got {value!r}"
-        raise ArgumentError(msg)
-    return integer

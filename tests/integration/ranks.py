@@ -5,8 +5,10 @@ Usage: ranks.py FOLDER HOW [RANK WORLD_SIZE PORT]; HOW is one of the functions b
 
 import itertools
 import json
+import multiprocessing
 import os
 import pickle
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,45 @@ def late(_: Path) -> Any:
     windows = make_windows()
     len(windows)
     connect()
-    return {"error": attempt(lambda: read(windows))}
+    spawn_loader = DataLoader(
+        windows, batch_size=None, num_workers=1, multiprocessing_context="forkserver"
+    )
+    return {
+        "error": attempt(lambda: read(windows)),
+        "in worker": attempt(lambda: read(spawn_loader)),
+    }
+
+
+def spawned(folder: Path) -> Any:
+    """Read, in ranks that one process spawned, the windows that it gave them."""
+    port = free_port()
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(
+            target=_spawned_rank,
+            args=(rank, folder, make_windows(), tl.Loader(make_windows()), port),
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return {}
+
+
+def _spawned_rank(rank: int, folder: Path, windows: Any, loader: Any, port: int) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    errors = [attempt(lambda: read(windows)), attempt(lambda: read(loader))]
+    (folder / f"spawned-{rank}.json").write_text(json.dumps(errors), encoding="utf-8")
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def foreign(folder: Path) -> Any:
@@ -119,10 +159,10 @@ def connect() -> None:
 def main() -> None:
     """Run what the arguments say, and write the result to FOLDER/RANK.json."""
     folder, how = Path(sys.argv[1]), sys.argv[2]
-    if how not in ("environment", "late"):
+    if how not in ("environment", "late", "spawned"):
         connect()
     result = globals()[how](folder)
-    rank = dist.get_rank() if dist.is_initialized() else int(os.environ["RANK"])
+    rank = dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
     (folder / f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
     if dist.is_initialized():
         dist.barrier()

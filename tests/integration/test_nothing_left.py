@@ -130,16 +130,19 @@ import numpy, torch, tokenloom as tl
 from torch.utils.data import DataLoader
 corpus = tl.Corpus.from_tokens(numpy.arange(90_000) % 999)
 windows = tl.RandomWindows(corpus, batch_size=4, seq_len=5)
-options = tl.WorkerOptions(persistent_workers={request.param == "persistent"})
+persistent = {request.param == "persistent"}
+options = tl.WorkerOptions(persistent_workers=persistent, block_size=1)
 loader = tl.Loader(windows, num_workers=2, num_epochs=None, worker_options=options)
 if {request.param == "data_loader"}:
     loader = DataLoader(windows, batch_size=None, num_workers=2)
-first = True
+num_read = 0
 while True:
     for batch in loader:
-        if first:
+        num_read += 1
+        # By then both workers run: PyTorch's do not see that they are orphans
+        # if they become so before they have begun.
+        if num_read == 50:
             print("reading", flush=True)
-            first = False
 """
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", source],
@@ -261,15 +264,50 @@ def test_a_loader_goes_on_after_a_killed_worker() -> None:
     assert expected == said
 
 
+def kill_and_wait(pid: int) -> None:
+    """Kill a process and do something else."""
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_death_between_two_iterations_is_told_once(in_thread: bool) -> None:
+    """Persistent workers of which one died are named, and the next iteration has new ones."""
+    loader = make_loader(persistent_workers=True)
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        known = set(multiprocessing.active_children())
+        list(loader)
+        (victim, *_) = set(multiprocessing.active_children()) - known
+        try:
+            os.kill(victim.pid or 0, signal.SIGKILL)
+            victim.join()
+            list(loader)
+        except RuntimeError as error:
+            outcome["error"] = str(error)
+        outcome["pid"] = victim.pid
+        outcome["count"] = sum(1 for _ in loader)
+
+    if in_thread:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(120)
+        assert not thread.is_alive()
+    else:
+        run()
+    assert f"pid {outcome['pid']}" in outcome["error"]
+    assert outcome["count"] == 199
+
+
 def test_a_death_that_pytorch_tells_in_the_consumers_code_is_not_forgotten() -> None:
     """Persistent workers of which one is dead are not used again."""
     loader = make_loader(persistent_workers=True)
     known = set(multiprocessing.active_children())
     for _ in loader:
         (victim, *_) = set(multiprocessing.active_children()) - known
-        os.kill(victim.pid or 0, signal.SIGKILL)
         # The handler of SIGCHLD raises here.
         with pytest.raises(RuntimeError, match=f"pid {victim.pid}"):
-            time.sleep(60)
+            kill_and_wait(victim.pid or 0)
         break
     assert sum(1 for _ in loader) == 199

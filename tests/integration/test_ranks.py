@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.integration.ranks import make_windows, read
+from tests.integration.ranks import free_port, make_windows, read
 
 SCRIPT = Path(__file__).with_name("ranks.py")
 ROOT = SCRIPT.parents[2]
@@ -19,14 +18,6 @@ SECONDS = 240
 WHOLE = read(make_windows())
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def run_ranks(folder: Path, how: str, world_size: int) -> list[Any]:
@@ -117,6 +108,15 @@ def test_windows_that_were_used_before_the_group_are_refused(tmp_path: Path) -> 
     for rank, result in enumerate(run_ranks(tmp_path, "late", 2)):
         assert "belong to rank 0 of 1, as was detected when they" in result["error"]
         assert f"but this is rank {rank} of 2" in result["error"]
+        assert result["error"] == result["in worker"]
+
+
+def test_windows_that_a_launcher_gave_to_its_ranks_are_refused(tmp_path: Path) -> None:
+    """They were made before there was a group, and would be read whole by every rank."""
+    run_ranks(tmp_path, "spawned", 1)
+    for rank in range(2):
+        errors = json.loads((tmp_path / f"spawned-{rank}.json").read_text(encoding="utf-8"))
+        assert [f"this is rank {rank} of 2" in error for error in errors] == [True, True]
 
 
 def test_windows_of_another_rank_are_refused(tmp_path: Path) -> None:

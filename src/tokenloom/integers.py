@@ -1,0 +1,30 @@
+"""Integers that arguments must be."""
+
+import operator
+from typing import SupportsIndex
+
+from tokenloom.errors import ArgumentError
+
+
+def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | None = None) -> int:
+    """Return an argument as a plain integer in the half-open range [start, stop).
+
+    Raises
+    ------
+    ArgumentError
+        It is no integer, or out of the range.
+
+    >>> as_integer("num_workers", 2), as_integer("seed", 5, stop=9)
+    (2, 5)
+    """
+    bounds = f"of at least {start}" if stop is None else f"in [{start}, {stop})"
+    bounds = f"of at least {start}" if stop is None else f"in [{start}, {stop})"
+    try:
+        integer = operator.index(value)
+    except TypeError:
+        msg = f"{name} must be an integer {bounds}, got {value!r}"
+        raise ArgumentError(msg) from None
+    if integer < start or (stop is not None and integer >= stop):
+        msg = f"{name} must be an integer {bounds}, got {integer}"
+        raise ArgumentError(msg)
+    return integer
