@@ -262,7 +262,7 @@ def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[st
         (["train", "--device", "abacus"], "device must be one that PyTorch can use here"),
         (["train", "--workers", "-1"], "num_workers must be an integer of at least 0, got -1"),
         (["train", "--lr", "0"], "lr must be in (0, inf), got 0.0"),
-        (["train", "--seed", "-1"], "seed must be in [0, "),
+        (["train", "--seed", "-1"], "seed must be an integer in [0, "),
         (["show", "python_docs", "--batch", "99999999"], "batch must be in [0, "),
         (["generate", "nowhere", "--prompt", "a"], "expected the folder of a run"),
     ],
