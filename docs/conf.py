@@ -12,8 +12,8 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
 import tokenloom
-from tokenloom.arguments import make_parser
 from tokenloom.arrays import Ids
+from tokenloom.cli import make_parser
 from tokenloom.plans import IntArray, Plan
 from tokenloom.plotting import plot_orders, plot_plans, save_figure
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tokenloom.arguments import make_parser
+from tokenloom.cli import make_parser
 
 OPTIONS = {
     "train": (

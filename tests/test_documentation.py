@@ -17,7 +17,7 @@ import tokenloom as tl
 from tests import misbehaving
 from tests.test_package import ROOMS
 from tokenloom import d2l
-from tokenloom.arguments import make_parser
+from tokenloom.cli import make_parser
 from tokenloom.plans import Plan
 from tokenloom.positions import describe
 

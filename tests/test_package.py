@@ -16,7 +16,12 @@ SOURCE = Path(tokenloom.__file__).parent
 ROOMS = (
     "__main__",
     "cli",
+    "training_commands",
+    "stream_commands",
+    "machine_commands",
+    "corpus_commands",
     "arguments",
+    "printing",
     "d2l",
     "d2l_training",
     "d2l_batches",
