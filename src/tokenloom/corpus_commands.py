@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from tokenloom.arguments import add_command, add_offline
 from tokenloom.catalogue import Archive, Entry, list_entries
 from tokenloom.hub import fetch, find, locate
-from tokenloom.printing import print_table
+from tokenloom.printing import print_json, print_table
 
 _DATASETS_EXAMPLES = """\
 Any command that takes a CORPUS takes one of these names or a text file; of a
