@@ -39,14 +39,16 @@ def add_command(commands: Any, do: Doing, *, summary: str, epilog: str) -> argpa
     return command
 
 
-def add_corpus(command: argparse.ArgumentParser, *, default: str | None = None) -> None:
+def add_corpus(
+    command: argparse.ArgumentParser, *, default: str | None = None, or_else: str = ""
+) -> None:
     """Add the corpus, and how its text becomes tokens."""
     command.add_argument(
         "corpus",
         metavar="CORPUS",
         nargs="?" if default else None,
         default=default,
-        help="a name from 'tokenloom datasets', or a text file",
+        help=f"a name from 'tokenloom datasets', or a text file{or_else}",
     )
     text = command.add_argument_group("text")
     text.add_argument(
@@ -71,6 +73,12 @@ def add_batches(command: argparse.ArgumentParser) -> None:
         help="whether rows go on from batch to batch, or are drawn at random",
     )
     add_shape(batches)
+    batches.add_argument(
+        "--tail",
+        choices=("drop", "pad"),
+        default="drop",
+        help="whether what fills no whole batch is left out, or padded",
+    )
 
 
 def add_shape(batches: argparse._ActionsContainer) -> None:
@@ -89,6 +97,23 @@ def add_shape(batches: argparse._ActionsContainer) -> None:
 def add_device(command: argparse._ActionsContainer) -> None:
     """Add where to compute."""
     command.add_argument("--device", help="cuda, mps or cpu; by default the best at hand")
+
+
+def add_json(command: argparse._ActionsContainer) -> None:
+    """Add that facts come as JSON."""
+    command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_quiet(command: argparse._ActionsContainer) -> None:
+    """Add that no progress is shown."""
+    command.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def add_plot(command: argparse._ActionsContainer) -> None:
+    """Add where a picture goes."""
+    command.add_argument(
+        "--plot", metavar="FILE", help="draw into this file, such as plan.png or plan.svg"
+    )
 
 
 def add_offline(command: argparse._ActionsContainer) -> None:
@@ -151,6 +176,7 @@ def make_windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
         batch_size=arguments.batch_size,
         seq_len=arguments.seq_len,
         seed=arguments.seed,
+        tail=arguments.tail,
         # These commands run in one process, also where a launcher's variables are set.
         shard=Shard(),
     )

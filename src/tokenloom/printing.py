@@ -1,14 +1,27 @@
 """What the commands print: tables and JSON on stdout, messages on stderr."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON-able value, readable for people too."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a JSON-able value; numbers that are not finite, which JSON lacks, as null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
