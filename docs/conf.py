@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
 ]
 
-_COMMANDS = ("", "train", "generate", "show", "selftest", "datasets", "fetch")
+_COMMANDS = ("", "train", "generate", "plan", "show", "selftest", "bench", "datasets", "fetch")
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,
     "npt.NDArray[np.integer]": Ids,

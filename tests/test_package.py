@@ -34,6 +34,7 @@ ROOMS = (
     "division",
     "training",
     "plotting",
+    "measuring",
     "runs",
     "evaluation",
     "generation",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tokenloom.arguments import add_command, add_offline
+from tokenloom.arguments import add_command, add_json, add_offline, add_quiet
 from tokenloom.catalogue import Archive, Entry, list_entries
 from tokenloom.hub import fetch, find, locate
 from tokenloom.printing import print_json, print_table
@@ -48,7 +48,7 @@ def _add_datasets(commands: Any) -> None:
     command = add_command(
         commands, _datasets, summary="list the corpora that have a name", epilog=_DATASETS_EXAMPLES
     )
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_json(command)
 
 
 def _add_fetch(commands: Any) -> None:
@@ -62,7 +62,8 @@ def _add_fetch(commands: Any) -> None:
         "names", metavar="NAME", nargs="+", help="a name from 'tokenloom datasets'"
     )
     add_offline(command)
-    command.add_argument("--quiet", action="store_true", help="show no progress bar")
+    add_json(command)
+    add_quiet(command)
 
 
 def _datasets(arguments: argparse.Namespace) -> None:
@@ -83,13 +84,20 @@ def _datasets(arguments: argparse.Namespace) -> None:
 
 def _fetch(arguments: argparse.Namespace) -> None:
     entries = [find(name) for name in arguments.names]
+    facts = []
     for name, entry in zip(arguments.names, entries, strict=True):
         if isinstance(entry, Path):
-            print(f"{name}: a file of yours")
+            where, path = "a file of yours", entry
         elif entry.file is None:
-            print(f"{name}: built in")
+            where, path = "built in", None
         else:
-            print(f"{name}: {fetch(entry, progress=False if arguments.quiet else None)}")
+            path = fetch(entry, progress=False if arguments.quiet else None)
+            where = "cached"
+        facts.append({"name": name, "where": where, "path": path and str(path)})
+        if not arguments.json:
+            print(f"{name}: {path if where == 'cached' else where}")
+    if arguments.json:
+        print_json(facts)
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.files import replacing
+from tokenloom.measuring import Measurement, recommend
 from tokenloom.plans import IntArray, Plan
 from tokenloom.runs import EpochMetrics
 
@@ -96,7 +97,7 @@ def _draw_plan(plan: Plan, axes: "Axes") -> None:
     least = plan.num_tokens / _BARS_ACROSS
     lengths = plan.lengths(starts)
     # What is empty stays so.
-    widths = np.where(lengths > 0, np.maximum(lengths, least), 0) if len(batches) > 1 else lengths
+    widths = np.where(lengths > 0, np.maximum(lengths, least), 0)
     step = (plan.num_batches - 1) / max(1, len(batches) - 1) or 1
     for column in columns:
         axes.barh(
@@ -111,7 +112,8 @@ def _draw_plan(plan: Plan, axes: "Axes") -> None:
         )
     axes.set_xlim(0, plan.num_tokens)
     axes.set_ylim(plan.num_batches - 1 + 0.6 * step, -0.6 * step)
-    axes.set_title("\n".join([f"{plan.kind}, epoch {plan.epoch}", *_tell_sample(plan, least)]))
+    title = "\n".join([f"{plan.kind}, epoch {plan.epoch}", *_tell_sample(plan, least)])
+    axes.set_title(title, fontsize="medium")
     axes.set_xlabel("position in the corpus (tokens)")
     axes.set_ylabel("batch")
     for axis in (axes.xaxis, axes.yaxis):
@@ -145,10 +147,9 @@ def _spread(size: int, limit: int) -> list[int]:
 
 def _add_row_scale(figure: "Figure", panels: Sequence["Axes"], batch_size: int) -> None:
     cm = import_matplotlib("cm")
+    num_colours = min(batch_size, 256)
     colours = import_matplotlib("colors").ListedColormap(
-        [_row_colour(column, batch_size) for column in range(batch_size)][:256]
-        if batch_size <= 256
-        else [_row_colour(column, 256) for column in range(256)]
+        [_row_colour(colour, num_colours) for colour in range(num_colours)]
     )
     scale = import_matplotlib("colors").Normalize(0, batch_size - 1)
     figure.colorbar(cm.ScalarMappable(scale, colours), ax=list(panels), label="row of the batch")
@@ -198,6 +199,45 @@ def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
         for axes in (above, below):
             axes.set_aspect("equal")
     return figure
+
+
+def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
+    """Draw how fast a stream comes in each setting; the recommended one stands out.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+        At least one.
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
+    figure = _new_figure(width=11.0, height=1.2 + 0.26 * len(measurements))
+    rates, waits = figure.subplots(1, 2, sharey=True)
+    names = [_name_setting(measurement) for measurement in measurements]
+    best = recommend(measurements)
+    colours = ["tab:orange" if each is best else "tab:blue" for each in measurements]
+    rates.barh(names, [each.tokens_per_second for each in measurements], color=colours)
+    rates.set_xlabel("tokens per second, reading only")
+    waits.barh(names, [each.wait_seconds * 1e6 for each in measurements], color=colours)
+    waits.set_xlabel("microseconds that a step of 1 ms waits for its batch")
+    # A plain DataLoader can be a hundred times slower.
+    for axes in (rates, waits):
+        axes.set_xscale("log")
+        axes.grid(visible=True, axis="x", alpha=0.3)
+    rates.invert_yaxis()
+    figure.suptitle(f"recommended: {best.setting}", fontsize="medium")
+    return figure
+
+
+def _name_setting(measurement: Measurement) -> str:
+    setting = measurement.setting
+    name = f"{setting.reader}, {setting.num_workers} workers"
+    if setting.block_size is not None:
+        name += f", blocks of {setting.block_size}"
+    return name + ", pinned" * setting.pin_memory
 
 
 def check_picture(path: str | os.PathLike[str]) -> Path:

@@ -1,6 +1,7 @@
 """The subcommands that show what a stream of batches reads."""
 
 import argparse
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,6 @@ def _add_show(commands: Any) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    import dataclasses
-
     from tokenloom.division import Division, describe_division
     from tokenloom.plotting import check_picture, plot_plans, save_picture
 
@@ -110,10 +109,13 @@ def _plan(arguments: argparse.Namespace) -> None:
     plan = windows.plan.at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
     description = {"corpus": windows.corpus.name, **describe_division(division)}
+    description["plot"] = None if path is None else str(path)
     if path is not None:
-        kinds = ("random", "sequential")
-        save_picture(plot_plans([dataclasses.replace(plan, kind=kind) for kind in kinds]), path)
-        description["plot"] = str(path)
+        orders = [
+            dataclasses.replace(plan, kind="random"),
+            dataclasses.replace(plan, kind="sequential"),
+        ]
+        save_picture(plot_plans(orders), path)
     if arguments.json:
         print_json(description)
         return
@@ -160,7 +162,7 @@ def _accounting(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _workers(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     size = plan["block_size"]
-    yield "worker", "batches", "DataLoader", "batches", f"Loader, blocks of {size:,}"
+    yield "worker", "of a DataLoader", "number", f"of a Loader, blocks of {size:,}", "number"
     for worker in plan["workers"]:
         single, block = worker["dataloader"], worker["loader"]
         rows = range(single["first_batch"], plan["num_batches"], single["step"])
@@ -168,17 +170,17 @@ def _workers(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         stop = plan["num_batches"]
         yield (
             str(worker["worker"]) if plan["num_workers"] else "none",
-            f"{single['num_batches']:,}",
             _shorten([f"{row:,}" for row in rows[:3]], len(rows)),
-            f"{block['num_batches']:,}",
+            f"{single['num_batches']:>6,}",
             _shorten(
                 [f"[{start:,}, {min(start + size, stop):,})" for start in starts[:3]], len(starts)
             ),
+            f"{block['num_batches']:>6,}",
         )
 
 
 def _shorten(first: list[str], number: int) -> str:
-    return ", ".join([*first, *["..."] * (number > len(first))])
+    return ", ".join([*first, *["..."] * (number > len(first))]) or "nothing"
 
 
 def _first_starts(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:

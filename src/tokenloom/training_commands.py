@@ -11,6 +11,8 @@ from tokenloom.arguments import (
     add_command,
     add_corpus,
     add_device,
+    add_json,
+    add_quiet,
     load_corpus,
     make_windows,
     parse_count,
@@ -18,7 +20,7 @@ from tokenloom.arguments import (
 )
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
-from tokenloom.printing import say
+from tokenloom.printing import print_json, say
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -85,7 +87,8 @@ def _add_train(commands: Any) -> None:
         "--run", metavar="DIR", help="new folder for the results, by default runs/CORPUS-TIME"
     )
     output.add_argument("--prompt", help="end by generating text after this")
-    output.add_argument("--quiet", action="store_true", help="show no progress bar")
+    add_json(output)
+    add_quiet(output)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -182,8 +185,12 @@ def _train(arguments: argparse.Namespace) -> None:
             raise
         message = f"after the usual files were written; a usable checkpoint is in {run}"
         raise KeyboardInterrupt(message) from interrupt
-    _report(history, run, model.linear.weight.device)
-    print(f"generated: {generate(model, tokenizer, prompt, num_tokens=100)}")
+    facts = _describe(history, run, model.linear.weight.device)
+    facts["generated"] = generate(model, tokenizer, prompt, num_tokens=100)
+    if arguments.json:
+        print_json(facts)
+    else:
+        _print_facts(facts)
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -230,20 +237,32 @@ def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
     return RNNModel(layer, corpus.vocab_size)
 
 
-def _report(history: "list[EpochMetrics]", run: Path, device: object) -> None:
+def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:
     last = history[-1]
-    # The median epoch, since any single one may have met a slow moment.
-    speed = statistics.median(metrics.tokens_per_second for metrics in history)
-    print(f"perplexity {last.perplexity:.2f} after {last.epoch + 1:,} epochs")
-    if last.held_out_perplexity is not None:
-        print(f"held-out perplexity {last.held_out_perplexity:.2f}")
-    print(f"{speed:,.0f} tokens per second on {device}")
     plot = run / "perplexity.png"
-    if plot.is_file():
-        print(f"plot: {plot}")
+    return {
+        "num_epochs": last.epoch + 1,
+        "perplexity": last.perplexity,
+        "held_out_perplexity": last.held_out_perplexity,
+        # The median epoch, since any single one may have met a slow moment.
+        "tokens_per_second": statistics.median(metrics.tokens_per_second for metrics in history),
+        "device": str(device),
+        "plot": str(plot) if plot.is_file() else None,
+        "run": str(run),
+    }
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    print(f"perplexity {facts['perplexity']:.2f} after {facts['num_epochs']:,} epochs")
+    if facts["held_out_perplexity"] is not None:
+        print(f"held-out perplexity {facts['held_out_perplexity']:.2f}")
+    print(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
+    if facts["plot"] is not None:
+        print(f"plot: {facts['plot']}")
     else:
         say("no plot: install matplotlib with: python -m pip install 'tokenloom[plot]'")
-    print(f"run: {run}")
+    print(f"run: {facts['run']}")
+    print(f"generated: {facts['generated']}")
 
 
 def _prompt(arguments: argparse.Namespace, corpus: "Corpus") -> str:
