@@ -219,14 +219,14 @@ def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
     names = [_name_setting(measurement) for measurement in measurements]
     best = recommend(measurements)
     colours = ["tab:orange" if each is best else "tab:blue" for each in measurements]
-    rates.barh(names, [each.tokens_per_second for each in measurements], color=colours)
+    rates.scatter([each.tokens_per_second for each in measurements], names, c=colours)
     rates.set_xlabel("tokens per second, reading only")
-    waits.barh(names, [each.wait_seconds * 1e6 for each in measurements], color=colours)
+    waits.scatter([each.wait_seconds * 1e6 for each in measurements], names, c=colours)
     waits.set_xlabel("microseconds that a step of 1 ms waits for its batch")
     # A plain DataLoader can be a hundred times slower.
     for axes in (rates, waits):
         axes.set_xscale("log")
-        axes.grid(visible=True, axis="x", alpha=0.3)
+        axes.grid(visible=True, which="both", alpha=0.3)
     rates.invert_yaxis()
     figure.suptitle(f"recommended: {best.setting}", fontsize="medium")
     return figure
@@ -234,7 +234,7 @@ def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
 
 def _name_setting(measurement: Measurement) -> str:
     setting = measurement.setting
-    name = f"{setting.reader}, {setting.num_workers} workers"
+    name = f"{setting.reader}, {setting.num_workers} worker{'s' * (setting.num_workers != 1)}"
     if setting.block_size is not None:
         name += f", blocks of {setting.block_size}"
     return name + ", pinned" * setting.pin_memory

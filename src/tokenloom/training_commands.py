@@ -187,10 +187,7 @@ def _train(arguments: argparse.Namespace) -> None:
         raise KeyboardInterrupt(message) from interrupt
     facts = _describe(history, run, model.linear.weight.device)
     facts["generated"] = generate(model, tokenizer, prompt, num_tokens=100)
-    if arguments.json:
-        print_json(facts)
-    else:
-        _print_facts(facts)
+    (print_json if arguments.json else _print_facts)(facts)
 
 
 def _generate(arguments: argparse.Namespace) -> None:
