@@ -70,6 +70,9 @@ def _write_generated_files(app: Sphinx) -> None:
     sizes: dict[str, Any] = {"num_tokens": 200, "seq_len": 6, "batch_size": 4, "seed": 1}
     plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
     save_figure(plot_plans(plans), folder / "plans")
+    sizes = {"num_tokens": 367_504, "seq_len": 35, "batch_size": 32}
+    plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
+    save_figure(plot_plans(plans), folder / "plans-python-docs")
     save_figure(plot_orders(_orders()), folder / "permutation")
     for command in _COMMANDS:
         (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")

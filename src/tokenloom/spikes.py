@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 Losses = npt.NDArray[np.float64]
 
 NUM_BEFORE = 100
-NUM_DEVIATIONS = 6.0
+NUM_DEVIATIONS = 5.0
 
 _NUM_NEEDED = 20
 # Of a normal distribution the standard deviation is so many times the MAD.
@@ -48,7 +48,7 @@ def find_spikes(losses: Losses) -> list[Spike]:
 
     The Hampel identifier (Davies and Gather, 1993, "The identification of
     multiple outliers", JASA 88), one-sided, over the steps before: a loss
-    stands out if it lies more than 6 robust standard deviations, 1.4826 times
+    stands out if it lies more than 5 robust standard deviations, 1.4826 times
     the median absolute deviation (MAD), above the median of the 100 losses
     before it. Median and MAD are not moved by the outliers among those. Only
     what came before is looked at, since the loss of a training falls: its

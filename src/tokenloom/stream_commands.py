@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokenloom.arguments import (
     add_batches,
@@ -18,10 +18,6 @@ from tokenloom.arguments import (
 )
 from tokenloom.errors import ArgumentError
 from tokenloom.printing import print_json, print_table
-
-if TYPE_CHECKING:
-    # It imports torch, which takes seconds: imported where it is used.
-    from tokenloom.windows import Windows
 
 _PLAN_EXAMPLES = """\
 examples:
@@ -86,14 +82,14 @@ def _add_show(commands: Any) -> None:
         "--rows",
         type=parse_indices,
         metavar="N,N",
-        help="rows of the batch, from 0; the first four by default",
+        help="rows of the batch, from 0; by default the first four, of a run all",
     )
     run = command.add_argument_group("what the model of a run saw")
     which = run.add_mutually_exclusive_group()
     which.add_argument("--step", type=int, metavar="N", help="in this step, from 1")
     which.add_argument("--spikes", action="store_true", help="in the steps whose loss stands out")
     run.add_argument(
-        "--top", type=parse_count, default=5, metavar="N", help="so many spikes at most"
+        "--top", type=parse_count, default=3, metavar="N", help="so many spikes at most"
     )
     add_json(command.add_argument_group("output"))
     names = (*_OF_CORPUS, *_OF_PLACE)
@@ -207,7 +203,8 @@ def _show(arguments: argparse.Namespace) -> None:
         raise ArgumentError(msg)
     windows = make_windows(arguments, load_corpus(arguments))
     windows.set_epoch(arguments.epoch)
-    batch = describe_batch(windows, index=arguments.batch, rows=_rows(arguments, windows))
+    rows = arguments.rows or windows.columns[:4]
+    batch = describe_batch(windows, index=arguments.batch, rows=rows)
     if arguments.json:
         print_json(batch)
         return
@@ -223,7 +220,7 @@ def _show_run(arguments: argparse.Namespace) -> None:
     _check_options_of_run(arguments)
     run = Run.open(arguments.corpus)
     windows = reopen_windows(run, encoding=arguments.encoding)
-    rows = _rows(arguments, windows)
+    rows = arguments.rows or range(len(windows.columns))
     if arguments.spikes:
         description = describe_spikes(run, windows, top=arguments.top, rows=rows)
         steps = description["spikes"]
@@ -265,7 +262,3 @@ def _check_options_of_run(arguments: argparse.Namespace) -> None:
         option = changed[0].replace("_", "-")
         msg = f"a run has its own batches: leave out --{option}, or name a corpus"
         raise ArgumentError(msg)
-
-
-def _rows(arguments: argparse.Namespace, windows: "Windows") -> list[int]:
-    return arguments.rows or list(range(len(windows.columns)))[:4]
