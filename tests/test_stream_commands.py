@@ -186,6 +186,16 @@ def test_steps_are_of_runs(book: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert "--step and --spikes need the folder of a run" in capsys.readouterr().err
 
 
+def test_a_named_corpus_is_not_hidden_by_a_run(
+    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a run's folder is called like it, the steps are the run's and the batches its own."""
+    Path(run).rename(Path(run).with_name("python_docs"))
+    monkeypatch.chdir(Path(run).parent)
+    assert "python_docs: sequential order" in printed(["show", "python_docs", *SHAPE], capsys)[0]
+    assert printed(["show", "python_docs", "--step", "1"], capsys)[0].startswith("step 1: loss ")
+
+
 def test_another_text_is_one_line(run: str, book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is shown that the model did not see."""
     Path(book).write_text(BOOK.replace("Time", "Tide"))

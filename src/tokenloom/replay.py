@@ -119,10 +119,7 @@ def describe_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int])
     RunError
         The run's losses are missing or damaged.
     """
-    found = find_step(run, step)
-    windows.set_epoch(found.epoch)
-    batch = describe_batch(windows, index=found.batch, rows=rows)
-    return {"run": str(run.path), "step": step, "loss": found.loss, **batch}
+    return {"run": str(run.path), **_describe(find_step(run, step), windows, rows)}
 
 
 def describe_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) -> dict[str, Any]:
@@ -152,11 +149,17 @@ def describe_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]
                 "stop_step": first_step + spike.stop,
                 "usual_loss": spike.usual,
                 "deviations": spike.deviations,
-                **describe_step(run, windows, step=first_step + spike.first, rows=rows),
+                **_describe(_find(records, first_step + spike.first), windows, rows),
             }
             for spike in spikes[:top]
         ],
     }
+
+
+def _describe(step: Step, windows: Windows, rows: Sequence[int]) -> dict[str, Any]:
+    windows.set_epoch(step.epoch)
+    batch = describe_batch(windows, index=step.batch, rows=rows)
+    return {"step": step.step, "loss": step.loss, **batch}
 
 
 def _records(run: Run) -> list[StepLosses]:

@@ -16,6 +16,7 @@ from tokenloom.arguments import (
     parse_count,
     parse_indices,
 )
+from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
 from tokenloom.printing import print_json, print_table
 
@@ -192,14 +193,19 @@ def _show(arguments: argparse.Namespace) -> None:
     from tokenloom.inspection import describe_batch, tell_batch
     from tokenloom.runs import is_run
 
-    if is_run(arguments.corpus):
-        _show_run(arguments)
-        return
-    if arguments.spikes or arguments.step is not None:
+    wants_run = arguments.spikes or arguments.step is not None
+    if wants_run and not is_run(arguments.corpus):
         msg = (
             "--step and --spikes need the folder of a run, which 'tokenloom train' made, "
             f"got {arguments.corpus!r}"
         )
+        raise ArgumentError(msg)
+    if wants_run:
+        _show_run(arguments)
+        return
+    # A folder may happen to be called like a named corpus.
+    if is_run(arguments.corpus) and find_entry(arguments.corpus) is None:
+        msg = f"of the run {arguments.corpus!r} say which text: --step N or --spikes"
         raise ArgumentError(msg)
     windows = make_windows(arguments, load_corpus(arguments))
     windows.set_epoch(arguments.epoch)
@@ -252,9 +258,6 @@ def _tell_step(step: dict[str, Any]) -> str:
 
 
 def _check_options_of_run(arguments: argparse.Namespace) -> None:
-    if not arguments.spikes and arguments.step is None:
-        msg = f"of the run {arguments.corpus!r} say which text: --step N or --spikes"
-        raise ArgumentError(msg)
     changed = [
         name for name, default in arguments.defaults.items() if getattr(arguments, name) != default
     ]
