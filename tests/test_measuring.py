@@ -1,10 +1,12 @@
 """How fast a stream comes: what is measured, not how long it took."""
 
+import time
 from typing import Any
 
 import pytest
 
 import tokenloom as tl
+from tokenloom import measuring
 from tokenloom.measuring import (
     Measurement,
     Sample,
@@ -63,11 +65,20 @@ def test_every_setting_is_measured_in_turn() -> None:
     assert WINDOWS.epoch == 3
 
 
-def test_time_that_is_left_is_used_for_repetitions() -> None:
-    """Five at most, each over all settings."""
+def test_time_that_is_left_is_used_for_repetitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five at most, each over all settings; after the deadline none is begun."""
+    now = [0.0]
+
+    def take(_: Any, setting: Setting, __: float) -> Sample:
+        now[0] += 1.0
+        return Sample(setting, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(measuring, "_take_sample", take)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     settings = choose_settings(WINDOWS, num_workers=[0], has_gpu=False)
-    samples = take_samples(WINDOWS, settings, seconds=2.0)
-    assert settings * 5 == [sample.setting for sample in samples]
+    for seconds, num_samples in ((100.0, 5 * len(settings)), (5.5, 6), (0.5, len(settings))):
+        samples = list(take_samples(WINDOWS, settings, seconds=seconds))
+        assert (settings * 5)[:num_samples] == [sample.setting for sample in samples]
 
 
 def test_medians_are_taken() -> None:

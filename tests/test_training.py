@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
+from tokenloom import training
 from tokenloom.model import State, detach
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
@@ -208,6 +209,24 @@ def test_an_interruption_leaves_a_usable_run(tmp_path: Path) -> None:
     assert [(1, 0, 0, num_batches), (num_batches + 1, 1, 0, 2)] == steps
     loaded = run.load_model()
     assert torch.equal(model.linear.weight, loaded.linear.weight)
+
+
+def test_an_interruption_between_epochs_writes_no_loss_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the checkpoint is saved finds the epoch's losses written already."""
+    saves: list[int] = []
+
+    def interrupt(*_: Any, step: int, **__: Any) -> None:
+        saves.append(step)
+        if len(saves) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tl.Run, "save", interrupt)
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
+    with pytest.raises(KeyboardInterrupt):
+        tl.train(make_model(), make_loader(num_epochs=9), run=tmp_path / "run", device="cpu")
+    assert [1] == [part.step for part in tl.Run.open(tmp_path / "run").losses()]
 
 
 def test_two_directions_are_warned_of() -> None:

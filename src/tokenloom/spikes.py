@@ -66,7 +66,7 @@ def find_spikes(losses: Losses) -> list[Spike]:
     [(70, 72)]
     """
     usual, deviations = _compare(losses)
-    stands_out = (deviations > NUM_DEVIATIONS) | ~np.isfinite(losses)
+    stands_out = deviations > NUM_DEVIATIONS
     edges = np.flatnonzero(np.diff(np.concatenate([[False], stands_out, [False]]).astype(np.int8)))
     spikes = [
         Spike(
