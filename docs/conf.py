@@ -12,8 +12,8 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
 import tokenloom
-from tokenloom.arguments import make_parser
 from tokenloom.arrays import Ids
+from tokenloom.cli import make_parser
 from tokenloom.plans import IntArray, Plan
 from tokenloom.plotting import plot_orders, plot_plans, save_figure
 
@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
 ]
 
-_COMMANDS = ("", "train", "generate", "show", "selftest", "datasets", "fetch")
+_COMMANDS = ("", "train", "generate", "plan", "show", "selftest", "bench", "datasets", "fetch")
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,
     "npt.NDArray[np.integer]": Ids,
@@ -70,6 +70,9 @@ def _write_generated_files(app: Sphinx) -> None:
     sizes: dict[str, Any] = {"num_tokens": 200, "seq_len": 6, "batch_size": 4, "seed": 1}
     plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
     save_figure(plot_plans(plans), folder / "plans")
+    sizes = {"num_tokens": 367_504, "seq_len": 35, "batch_size": 32}
+    plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
+    save_figure(plot_plans(plans), folder / "plans-python-docs")
     save_figure(plot_orders(_orders()), folder / "permutation")
     for command in _COMMANDS:
         (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")

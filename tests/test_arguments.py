@@ -5,25 +5,33 @@ from typing import Any
 
 import pytest
 
-from tokenloom.arguments import make_parser
+from tokenloom.cli import make_parser
 
 OPTIONS = {
     "train": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
-        "--max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
-        "--max-grad-norm --workers --device --threads --run --prompt --quiet"
+        "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
+        "--max-grad-norm --workers --device --threads --run --prompt --json --quiet"
     ),
     "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
+    "plan": (
+        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "--tail --epoch --ranks --workers --json --plot"
+    ),
     "show": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
-        "--epoch --batch --rows"
+        "--tail --epoch --batch --rows --step --spikes --top --json"
+    ),
+    "bench": (
+        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "--tail --workers --seconds --json --quiet --plot"
     ),
     "selftest": (
         "corpus --tokenizer --raw --encoding --offline --batch-size --seq-len --seed "
-        "--workers --start-methods --quiet"
+        "--workers --start-methods --json --quiet"
     ),
     "datasets": "--json",
-    "fetch": "names --offline --quiet",
+    "fetch": "names --offline --json --quiet",
 }
 
 

@@ -110,6 +110,30 @@ def test_a_run_is_named_after_its_corpus_by_default(
     assert folder.name.startswith("book-2")
 
 
+def test_train_for_programs(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What came of it, and nothing else, on stdout."""
+    folder = tmp_path / "run"
+    assert main(["train", book, *SMALL, "--run", str(folder), "--json", "--prompt", "time"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [
+        "num_epochs",
+        "perplexity",
+        "held_out_perplexity",
+        "tokens_per_second",
+        "device",
+        "plot",
+        "run",
+        "generated",
+    ] == list(found)
+    last = tl.Run.open(folder).metrics()[-1]
+    assert (3, last.perplexity, str(folder)) == (
+        found["num_epochs"],
+        found["perplexity"],
+        found["run"],
+    )
+    assert found["generated"].startswith("time")
+
+
 def test_generate_goes_on_from_the_prompt(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So many characters are written after it."""
     assert main(["generate", str(run), "--prompt", "Time ", "--num-tokens", "7"]) == 0
@@ -190,6 +214,12 @@ def test_fetch_prepares_for_the_time_without_a_network(
     assert main(["fetch", "poem", "python_docs", "--quiet"]) == 0
     path = tmp_path / "cache" / "poem.txt"
     assert (f"poem: {path}\npython_docs: built in\n", "") == capsys.readouterr()
+    assert main(["fetch", "poem", "python_docs", "--json"]) == 0
+    expected = [
+        {"name": "poem", "where": "cached", "path": str(path)},
+        {"name": "python_docs", "where": "built in", "path": None},
+    ]
+    assert expected == json.loads(capsys.readouterr().out)
     assert main(["fetch", "poem", "--offline"]) == 0
     assert main(["show", "poem", "--offline", "--batch-size", "4", "--seq-len", "10"]) == 0
     assert ["/poem.txt"] == poem.asked
@@ -238,17 +268,6 @@ def test_a_text_without_a_prompt_begins_with_its_own(
     """Where nobody knows a good beginning, generated text begins as the corpus does."""
     assert main(["train", "poem", *SMALL, "--run", str(tmp_path / "run")]) == 0
     assert "generated: the time tra" in capsys.readouterr().out
-
-
-def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Inputs, and targets moved on by one."""
-    options = ["--batch-size", "4", "--seq-len", "10", "--order", "random", "--epoch", "3"]
-    assert main(["show", book, *options, "--batch", "7", "--rows", "0,2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "random order, epoch 3, batch 7 of " in lines[0]
-    assert ["row 0", "row 2"] == [line.split(":")[0] for line in lines[1::3]]
-    inputs, targets = (line.split("'")[1] for line in lines[2:4])
-    assert inputs[1:] == targets[:-1]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import json
+import multiprocessing
 import re
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ import tokenloom as tl
 from tests import misbehaving
 from tests.test_package import ROOMS
 from tokenloom import d2l
-from tokenloom.arguments import make_parser
+from tokenloom.cli import main, make_parser
 from tokenloom.plans import Plan
 from tokenloom.positions import describe
 
@@ -278,6 +279,40 @@ def test_table_of_state_fields() -> None:
     listed = re.findall(r"^\| `(\w+)` \|", _read(DOCS / "reference/state.md"), re.MULTILINE)
 
     assert sorted(state) == sorted(listed)
+
+
+@pytest.mark.slow
+def test_table_of_json_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command that prints facts prints JSON, with the keys that the page lists."""
+    run = str(tmp_path / "run")
+    shape = ["--batch-size", "2", "--seq-len", "3"]
+    quick = ["--max-tokens", "500", "--hidden", "4", "--epochs", "1", "--device", "cpu"]
+    selftest = ["--workers", "1", "--start-methods", multiprocessing.get_all_start_methods()[0]]
+    commands = {
+        "train": ["python_docs", *shape, *quick, "--run", run, "--quiet"],
+        "plan": ["python_docs", *shape],
+        "show CORPUS": ["python_docs", *shape],
+        "show RUN --step": [run, "--step", "1"],
+        "show RUN --spikes": [run, "--spikes"],
+        "selftest": ["python_docs", *shape, *selftest, "--quiet"],
+        "bench": ["python_docs", "--workers", "0", "--seconds", "0.01", "--quiet"],
+        "datasets": [],
+        "fetch": ["python_docs"],
+    }
+    section = _read(DOCS / "reference/command-line.md").partition("## JSON")[2]
+    table = dict(re.findall(r"^\| `([\w -]+)` \| (.*) \|$", section, re.MULTILINE))
+    listed = {name: re.findall(r"`(\w+)`", keys) for name, keys in table.items()}
+    listed["show RUN --step"] += listed["show CORPUS"]
+
+    printed = {}
+    for name, arguments in commands.items():
+        assert main([name.split()[0], *arguments, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        printed[name] = list(found[0] if isinstance(found, list) else found)
+
+    assert printed == listed
+    facts = {name.split()[0] for name in commands}
+    assert {"generate"} == _commands() - facts, "what generate prints is text"
 
 
 def test_design_note_of_the_house() -> None:

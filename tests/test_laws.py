@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom import arrays, blocks, laws, positions
+from tokenloom import arrays, batch, blocks, laws, positions
 from tokenloom.plans import IntArray, Plan
 
 CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
@@ -102,10 +102,39 @@ def test_laws_6_and_7_are_broken_where_a_count_is_wrong(
         laws.check_length(windows)
 
 
-def test_law_8_is_broken_where_processes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An order that depends on this process is found."""
+@pytest.mark.parametrize("tail", ["drop", "pad"])
+def test_law_8_holds(tail: Any) -> None:
+    """In fresh processes the order is the same, with either tail."""
+    laws.check_seeds(make_windows(tail=tail).plan)
+
+
+def test_law_8_is_broken_where_the_arithmetic_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform that orders otherwise is found by a hash that is pinned."""
     break_starts(monkeypatch, lambda starts: starts + 1)
-    with pytest.raises(tl.LawError, match="law 8 is broken: other processes make other plans"):
+    with pytest.raises(tl.LawError, match="law 8 is broken: this platform orders random plans"):
+        laws.check_seeds(make_windows().plan)
+
+
+@pytest.mark.parametrize("name", ["seed", "epoch"])
+def test_law_8_is_broken_where_seed_or_epoch_is_ignored(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them must change the order."""
+    starts = Plan.starts
+
+    def ignoring(plan: Plan, rows: range, columns: range | None = None) -> IntArray:
+        changes: dict[str, Any] = {name: 0}
+        return starts(dataclasses.replace(plan, **changes), rows, columns)
+
+    monkeypatch.setattr(Plan, "starts", ignoring)
+    with pytest.raises(tl.LawError, match=f"another {name} gives the same order"):
+        laws.check_seeds(make_windows().plan)
+
+
+def test_law_8_is_broken_where_processes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that says something else, or fails, is quoted."""
+    monkeypatch.setattr(laws, "_PLAN_PROGRAM", "raise SystemExit('no plan here')")
+    with pytest.raises(tl.LawError, match="another plan, or none: no plan here"):
         laws.check_seeds(make_windows().plan)
 
 
@@ -114,6 +143,40 @@ def test_law_9_is_broken_where_a_mismatch_is_taken(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(positions, "_check_proof", lambda *_: None)
     with pytest.raises(tl.LawError, match="a state with another kind was taken"):
         laws.check_state(make_loader())
+
+
+def test_law_9_is_broken_where_a_refusal_names_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message must name the field that differs."""
+
+    def refuse(*_: Any) -> None:
+        msg = "no"
+        raise tl.StateMismatchError(msg)
+
+    monkeypatch.setattr(positions, "_check_proof", refuse)
+    with pytest.raises(tl.LawError, match="another kind was refused without naming it: no"):
+        laws.check_state(make_loader())
+
+
+def test_law_9_is_broken_where_a_refused_state_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a state is checked before any of it is taken."""
+    restore = positions.restore
+
+    def hasty(state: Any, **options: Any) -> Any:
+        loader._next_batch = 5
+        return restore(state, **options)
+
+    loader = make_loader()
+    monkeypatch.setattr(positions, "restore", hasty)
+    with pytest.raises(tl.LawError, match="a refused state changed the loader"):
+        laws.check_state(loader)
+
+
+def test_law_7_is_broken_where_padding_is_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is nothing to learn the target must be -100, and the mask False."""
+    monkeypatch.setattr(batch, "IGNORED_TARGET", 0)
+    windows = make_windows(tail="pad")
+    with pytest.raises(tl.LawError, match="law 7 is broken: .* mask or padding say otherwise"):
+        laws.check_batches(windows, range(len(windows)))
 
 
 def test_law_10_is_broken_where_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +215,9 @@ def test_law_5_is_broken_where_the_next_epoch_differs(monkeypatch: pytest.Monkey
         )
         return [make_loader()]
 
-    with pytest.raises(tl.LawError, match=r"law 5 .* resumed after 0 batches differs at batch 19"):
+    with pytest.raises(
+        tl.LawError, match=r"law 5 .* the epoch after, .* after 0 batches differs at batch 0"
+    ):
         laws.assert_resumes_everywhere(lambda: [make_loader()], make_restored)
 
 
@@ -166,6 +231,59 @@ def test_law_5_is_broken_where_ranks_stand_apart() -> None:
 
     with pytest.raises(tl.LawError, match="the ranks' states differ"):
         laws.assert_resumes_everywhere(make)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("remaining", 7, r"law 5 .* after 0 batches: remaining is 7, not 19"),
+        ("__len__", lambda _: 18, r"law 6 is broken: len\(\) says 18, 19 batches came"),
+    ],
+)
+def test_what_a_loader_says_of_its_length_is_checked(
+    name: str, value: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """len() and remaining are promises too."""
+    wrong = value if callable(value) else property(lambda _: value)
+    monkeypatch.setattr(tl.Loader, name, wrong)
+    with pytest.raises(tl.LawError, match=message):
+        laws.assert_resumes_everywhere(lambda: [make_loader()])
+
+
+def test_an_iteration_that_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed iteration must end where the saved one did."""
+    end = tl.Loader._end_of_iteration
+
+    def late(loader: tl.Loader) -> int:
+        return end(loader) + (loader._next_batch > 0)
+
+    monkeypatch.setattr(tl.Loader, "_end_of_iteration", late)
+    monkeypatch.setattr(tl.Loader, "remaining", property(lambda loader: 19 - loader._next_batch))
+    with pytest.raises(tl.LawError, match=r"law 5 .* after 1 batches gave more batches"):
+        laws.assert_resumes_everywhere(lambda: [make_loader()])
+
+
+def test_a_stream_that_gives_nothing_is_found() -> None:
+    """And does not keep the check waiting for ever."""
+
+    class Empty(tl.Loader):  # type: ignore[misc]  # on purpose
+        def __iter__(self) -> Any:
+            return iter(())
+
+    with pytest.raises(tl.LawError, match=r"law 6 is broken: len\(\) says 19, 0 batches came"):
+        laws.assert_resumes_everywhere(lambda: [Empty(make_windows())])
+
+
+def test_ranks_of_different_lengths_are_found() -> None:
+    """Every rank must give the same number of batches."""
+    ranks = iter([[1], [1, 2]])
+    windows = [list(make_windows(rank, 2))[: len(next(ranks))] for rank in range(2)]
+
+    def make(rank: int, world_size: int) -> Any:
+        return windows[rank] if world_size == 2 else list(make_windows())[:1]
+
+    with pytest.raises(tl.LawError, match="2 ranks give different numbers of batches"):
+        laws.check_ranks(make, 2)
 
 
 @pytest.mark.parametrize(("got", "much"), [(18, "fewer"), (20, "more")])

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
+from tokenloom.measuring import Measurement, Setting
 from tokenloom.plans import Plan
-from tokenloom.plotting import plot_orders, plot_perplexity, plot_plans, save_figure
+from tokenloom.plotting import (
+    check_picture,
+    plot_measurements,
+    plot_orders,
+    plot_perplexity,
+    plot_plans,
+    save_figure,
+    save_picture,
+)
 
 METRICS = [
     tl.EpochMetrics(epoch=0, step=8, perplexity=20.0, tokens_per_second=1.0),
@@ -101,11 +110,65 @@ def test_figures_are_saved_twice(tmp_path: Path) -> None:
     assert all(path.stat().st_size > 1000 for path in paths)
 
 
-def test_a_plan_that_cannot_be_seen_is_refused() -> None:
-    """A million bars are a grey square."""
-    plan = Plan(kind="random", num_tokens=10**7, seq_len=7, batch_size=3)
-    with pytest.raises(tl.ArgumentError, match="at most 20,000 windows"):
-        plot_plans([plan])
+def test_a_large_plan_is_drawn_as_a_sample() -> None:
+    """Some batches and rows, both ends among them, long enough to be seen; the title says so."""
+    plan = Plan(kind="sequential", num_tokens=10**9, seq_len=7, batch_size=300)
+    figure: Any = plot_plans([plan])
+    axes, scale = figure.axes
+    bars = {(round(bar.get_y() + bar.get_height() / 2), bar.get_x()) for bar in axes.patches}
+    assert len(bars) == 48 * 32
+    last = plan.num_batches - 1
+    rows = plan.starts(range(0, plan.num_batches, last))
+    assert {(0, rows[0, 0]), (0, rows[0, -1]), (last, rows[1, 0]), (last, rows[1, -1])} <= bars
+    assert {10**9 / 250} == {bar.get_width() for bar in axes.patches}
+    title = "48 of 476,190 batches, 32 of 300 rows, windows drawn longer than they are"
+    assert f"sequential, epoch 0\n{title}" == axes.get_title()
+    assert scale.get_ylabel() == "row of the batch"
+
+
+def test_padding_is_not_drawn() -> None:
+    """Nor made long enough to be seen."""
+    plan = Plan(kind="random", num_tokens=100_000, seq_len=7, batch_size=100, tail="pad")
+    figure: Any = plot_plans([plan])
+    starts = plan.starts(range(plan.num_batches - 1, plan.num_batches))
+    num_empty = sum(bar.get_width() == 0 for bar in figure.axes[0].patches)
+    assert 0 < num_empty <= (plan.lengths(starts) == 0).sum()
+
+
+def test_speeds_are_drawn_setting_by_setting() -> None:
+    """Rates and waits side by side; the recommended setting has another colour."""
+    measurements = [
+        Measurement(
+            setting=Setting(reader="Loader", num_workers=number, block_size=size),
+            tokens_per_second=1e6 * (number + 1),
+            first_batch_seconds=1.0,
+            wait_seconds=1e-4 / (number + 1),
+            num_samples=1,
+        )
+        for number, size in ((0, None), (1, 8), (2, None))
+    ]
+    figure: Any = plot_measurements(measurements)
+    rates, waits = (axes.collections[0] for axes in figure.axes)
+    assert [1e6, 2e6, 3e6] == [x for x, _ in rates.get_offsets().tolist()]
+    assert pytest.approx([100, 50, 100 / 3]) == [x for x, _ in waits.get_offsets().tolist()]
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ["Loader, 0 workers", "Loader, 1 worker, blocks of 8", "Loader, 2 workers"] == names
+    colours = [tuple(colour) for colour in rates.get_facecolors()]
+    assert colours[0] == colours[1] != colours[2]
+
+
+def test_a_picture_has_the_format_of_its_name(tmp_path: Path) -> None:
+    """Whatever the case of its end."""
+    path = check_picture(tmp_path / "plan.PNG")
+    save_picture(plot_perplexity(METRICS), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["plan", "plan.txt", ".png"])
+def test_a_name_that_is_no_picture_is_refused(name: str) -> None:
+    """Before anything is measured."""
+    with pytest.raises(tl.ArgumentError, match=r"must end in \.png, \.svg or \.pdf, got"):
+        check_picture(name)
 
 
 def test_no_metrics_are_refused() -> None:

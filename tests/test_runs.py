@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.runs import StepLosses, is_run
 
 TEXT = "the time machine by h g wells " * 20
 
@@ -62,6 +63,54 @@ def test_a_perplexity_that_is_not_finite_stays_json(tmp_path: Path) -> None:
     run.record(tl.EpochMetrics(epoch=0, step=1, perplexity=math.inf, tokens_per_second=1.0))
     assert '"perplexity": null' in (tmp_path / "metrics.jsonl").read_text()
     assert [True] == [math.isnan(entry.perplexity) for entry in run.metrics()]
+
+
+def test_losses_come_back(tmp_path: Path) -> None:
+    """One line of JSON for successive steps; what is not finite is null, and NaN when read."""
+    run = make_run(tmp_path)
+    parts = [
+        StepLosses(step=1, epoch=0, batch=3, losses=[2.5, 1.25]),
+        StepLosses(step=3, epoch=1, batch=0, losses=[math.inf, 0.1234567]),
+    ]
+    for part in parts:
+        run.record_losses(part)
+    assert "[null, 0.1234567]" in (tmp_path / "losses.jsonl").read_text()
+    first, second = tl.Run.open(tmp_path).losses()
+    assert (parts[0], 3, 0.1234567) == (first, second.step, second.losses[1])
+    assert math.isnan(second.losses[0])
+
+
+def test_a_line_of_losses_that_was_broken_off_is_left_out(tmp_path: Path) -> None:
+    """A process that is killed while it writes leaves what was whole before."""
+    run = make_run(tmp_path)
+    part = StepLosses(step=1, epoch=0, batch=0, losses=[2.5])
+    run.record_losses(part)
+    with (tmp_path / "losses.jsonl").open("a") as file:
+        file.write('{"step": 2, "epoch": 1, "ba')
+    assert [part] == run.losses()
+
+
+def test_losses_of_an_older_release_are_missing(tmp_path: Path) -> None:
+    """The message says why."""
+    with pytest.raises(tl.RunError, match=r"has no losses\.jsonl: no step was finished, or an old"):
+        make_run(tmp_path).losses()
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"losses": [1.0]}', "\x00", '{"losses": 3}'])
+def test_damaged_losses_are_refused(line: str, tmp_path: Path) -> None:
+    """A line that is whole but says something else is damage."""
+    run = make_run(tmp_path)
+    (tmp_path / "losses.jsonl").write_text(line + "\n")
+    with pytest.raises(tl.RunError, match="cannot read the losses in"):
+        run.losses()
+
+
+def test_a_run_is_told_from_other_folders(tmp_path: Path) -> None:
+    """By its settings; names that no file can have are none."""
+    make_run(tmp_path / "run")
+    folders = [tmp_path / "run", tmp_path, tmp_path / "nothing"]
+    names = [*map(str, folders), "python_docs", "x" * 5000, "a\0b"]
+    assert [True, False, False, False, False, False] == [is_run(name) for name in names]
 
 
 def test_a_run_whose_folder_is_gone_says_so(tmp_path: Path) -> None:

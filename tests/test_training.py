@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
+from tokenloom import training
 from tokenloom.model import State, detach
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
@@ -20,6 +21,7 @@ FILES = {
     "settings.json",
     "vocab.json",
     "metrics.jsonl",
+    "losses.jsonl",
     "checkpoint.pt",
     "perplexity.png",
     "perplexity.svg",
@@ -142,6 +144,8 @@ def test_the_settings_tell_the_recipe(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     recipe = ("lr", "order", "batch_size", "seq_len", "num_epochs", "max_grad_norm", "seed")
     assert [0.25, "sequential", 4, 10, 1, 1.0, 0] == [settings[name] for name in recipe]
+    text = ("version", "num_tokens", "corpus_hash", "num_held_out_tokens", "rank", "world_size")
+    assert [2, len(CORPUS), CORPUS.hash, 0, 0, 1] == [settings[name] for name in text]
 
 
 def test_metrics_count_epochs_and_steps() -> None:
@@ -151,6 +155,30 @@ def test_metrics_count_epochs_and_steps() -> None:
     expected = [(0, num_batches), (1, 2 * num_batches), (2, 3 * num_batches)]
     assert expected == [(entry.epoch, entry.step) for entry in history]
     assert all(entry.tokens_per_second > 0 for entry in history)
+
+
+def test_the_losses_are_those_of_the_metrics(tmp_path: Path) -> None:
+    """One per step; their mean is the epoch's perplexity."""
+    history = tl.train(make_model(), make_loader(num_epochs=3), run=tmp_path / "run", device="cpu")
+    parts = tl.Run.open(tmp_path / "run").losses()
+    num_batches = make_loader().plan.num_batches
+    assert [1 + num_batches * epoch for epoch in range(3)] == [part.step for part in parts]
+    perplexities = [math.exp(float(np.mean(part.losses))) for part in parts]
+    assert pytest.approx([entry.perplexity for entry in history], rel=1e-5) == perplexities
+
+
+def test_losses_are_not_waited_for_in_the_epoch(tmp_path: Path) -> None:
+    """They are written when the epoch ends, not after each step."""
+    model, num_batches = make_model(), make_loader().plan.num_batches
+    written: list[int] = []
+
+    def look(*_: Any) -> None:
+        path = tmp_path / "run" / "losses.jsonl"
+        written.append(path.read_text().count("\n") if path.exists() else 0)
+
+    model.register_forward_pre_hook(look)
+    tl.train(model, make_loader(num_epochs=2), run=tmp_path / "run", device="cpu")
+    assert [0] * num_batches + [1] * num_batches == written
 
 
 def test_the_held_out_perplexity_is_that_of_the_model() -> None:
@@ -175,8 +203,30 @@ def test_an_interruption_leaves_a_usable_run(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         tl.train(model, make_loader(num_epochs=9), run=tmp_path / "run", device="cpu")
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
-    loaded = tl.Run.open(tmp_path / "run").load_model()
+    run = tl.Run.open(tmp_path / "run")
+    # Of the epoch that was broken off, the two steps that were done.
+    steps = [(part.step, part.epoch, part.batch, len(part.losses)) for part in run.losses()]
+    assert [(1, 0, 0, num_batches), (num_batches + 1, 1, 0, 2)] == steps
+    loaded = run.load_model()
     assert torch.equal(model.linear.weight, loaded.linear.weight)
+
+
+def test_an_interruption_between_epochs_writes_no_loss_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the checkpoint is saved finds the epoch's losses written already."""
+    saves: list[int] = []
+
+    def interrupt(*_: Any, step: int, **__: Any) -> None:
+        saves.append(step)
+        if len(saves) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tl.Run, "save", interrupt)
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
+    with pytest.raises(KeyboardInterrupt):
+        tl.train(make_model(), make_loader(num_epochs=9), run=tmp_path / "run", device="cpu")
+    assert [1] == [part.step for part in tl.Run.open(tmp_path / "run").losses()]
 
 
 def test_two_directions_are_warned_of() -> None:

@@ -27,6 +27,7 @@ from tokenloom.model import RNNModel as RNNModel
 from tokenloom.plans import Plan as Plan
 from tokenloom.runs import EpochMetrics as EpochMetrics
 from tokenloom.runs import Run as Run
+from tokenloom.runs import StepLosses as StepLosses
 from tokenloom.sharding import Shard as Shard
 from tokenloom.sources import Document as Document
 from tokenloom.tokenizers import Tokenizer as Tokenizer
@@ -63,6 +64,7 @@ __all__ = [
     "SequentialWindows",
     "Shard",
     "StateMismatchError",
+    "StepLosses",
     "Tokenizer",
     "TokenloomError",
     "UsageError",

@@ -1,99 +1,19 @@
-"""What can be typed after ``tokenloom``: subcommands, options, help."""
+"""Options that several subcommands share, and the objects that they name."""
 
 import argparse
-import multiprocessing
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from tokenloom import __version__
+from tokenloom.hub import load
 from tokenloom.tokenizers import TOKENIZER_NAMES
 
-_TRAIN_EXAMPLES = """\
-examples:
-  tokenloom train
-      train the textbook's model on the language reference of this Python
-  tokenloom train time_machine --model gru
-      download The Time Machine once, and train a GRU on it
-  tokenloom train my-book.txt --raw --max-tokens all --epochs 10
-      train on a file of your own, all of it, with capitals and punctuation
+if TYPE_CHECKING:
+    # These rooms import torch, which takes seconds: the functions below import
+    # them when they are called, so that --help and wrong usage answer at once.
+    from tokenloom.corpus import Corpus
+    from tokenloom.windows import Windows
 
-What is left: a folder with settings, metrics, a checkpoint and a plot.
-Ctrl-C stops early and leaves the same. Go on with: tokenloom generate RUN
-"""
-
-_GENERATE_EXAMPLES = """\
-examples:
-  tokenloom generate runs/time_machine-20260102-030405 --prompt "time traveller"
-      the most likely characters, one after the other
-  tokenloom generate RUN --prompt "the " --num-tokens 300 --temperature 0.7 --top-k 8
-      draw each from the 8 most likely; another --seed gives another text
-"""
-
-_SHOW_EXAMPLES = """\
-examples:
-  tokenloom show time_machine
-      the first rows of the first batch: inputs, and targets moved on by one
-  tokenloom show my-book.txt --order random --epoch 3 --batch 7 --rows 0,5
-      two rows of another batch, as every run with this seed reads it
-"""
-
-_SELFTEST_EXAMPLES = """\
-examples:
-  tokenloom selftest
-      check the ten laws on text that Python carries: a minute or two
-  tokenloom selftest my-book.txt --tokenizer word --batch-size 16 --seq-len 64
-      check them on a corpus and settings of your own
-  tokenloom selftest --start-methods fork
-      seconds: most of the time goes into starting workers by spawning
-
-Each law is a promise about the batches, such as: workers change nothing, and
-a stream resumes after any batch. Streams are read in ways that cover each two
-of the settings: order, ranks, workers, how these start, whether they stay.
-Exit code 0: every law holds. 1: one is broken, and a report follows.
-"""
-
-_DATASETS_EXAMPLES = """\
-Any command that takes a CORPUS takes one of these names or a text file; of a
-corpus with splits also NAME/SPLIT, such as imdb/test.
-Downloads are verified and kept in the folder that TOKENLOOM_CACHE names.
-
-examples:
-  tokenloom datasets
-      a table: what is at hand, and what would have to be downloaded
-  tokenloom datasets --json
-      the same for programs, with every address and hash
-"""
-
-_FETCH_EXAMPLES = """\
-examples:
-  tokenloom fetch time_machine tiny_shakespeare
-      download two texts, so that later commands need no network
-  tokenloom fetch imdb
-      84 MB, unpacked into 100,000 files; an interrupted download goes on
-  tokenloom fetch time_machine --offline
-      check that it is there and whole, and download nothing
-
-What is at hand already is verified and not downloaded again.
-TOKENLOOM_CACHE names the folder, which can be copied to another machine.
-TOKENLOOM_MIRROR names an address to ask instead of the usual ones.
-"""
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser; ``command`` of what it parses is the subcommand's name."""
-    parser = argparse.ArgumentParser(
-        prog="tokenloom",
-        description="Weave text into exactly reproducible language-model batches.",
-        epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
-    )
-    parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    _add_train(commands)
-    _add_generate(commands)
-    _add_show(commands)
-    _add_selftest(commands)
-    _add_datasets(commands)
-    _add_fetch(commands)
-    return parser
+Doing = Callable[[argparse.Namespace], int | None]
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -105,7 +25,9 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{action.help} (default: %(default)s)"
 
 
-def _add_command(commands: Any, name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
+def add_command(commands: Any, do: Doing, *, summary: str, epilog: str) -> argparse.ArgumentParser:
+    """Return the new parser of a subcommand, named like the function that does it."""
+    name = do.__name__.removeprefix("_")
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -113,159 +35,20 @@ def _add_command(commands: Any, name: str, summary: str, epilog: str) -> argpars
         epilog=epilog,
         formatter_class=_HelpFormatter,
     )
+    command.set_defaults(do=do)
     return command
 
 
-def _add_train(commands: Any) -> None:
-    command = _add_command(commands, "train", "train a recurrent model on a text", _TRAIN_EXAMPLES)
-    _add_corpus(command, default="python_docs")
-    _add_batches(command)
-    text = command.add_argument_group("how much of the text")
-    text.add_argument(
-        "--max-tokens",
-        type=_count_or_all,
-        default=10_000,
-        metavar="N",
-        help="train on the first N tokens, or on 'all'",
-    )
-    text.add_argument(
-        "--held-out",
-        type=float,
-        default=0.1,
-        metavar="FRACTION",
-        help="measure on so much text behind the training text, 0 for none",
-    )
-    _add_model(command)
-    _add_training(command)
-    output = command.add_argument_group("output")
-    output.add_argument(
-        "--run", metavar="DIR", help="new folder for the results, by default runs/CORPUS-TIME"
-    )
-    output.add_argument("--prompt", help="end by generating text after this")
-    output.add_argument("--quiet", action="store_true", help="show no progress bar")
-
-
-def _add_model(command: argparse.ArgumentParser) -> None:
-    model = command.add_argument_group("model")
-    model.add_argument(
-        "--model", choices=("rnn", "gru", "lstm"), default="rnn", help="kind of layer"
-    )
-    model.add_argument("--hidden", type=_count, default=256, metavar="N", help="hidden units")
-    model.add_argument("--layers", type=_count, default=1, metavar="N", help="number of layers")
-    model.add_argument(
-        "--bidirectional",
-        action="store_true",
-        help="two directions: such a model sees the future that it is to predict",
-    )
-
-
-def _add_training(command: argparse.ArgumentParser) -> None:
-    training = command.add_argument_group("training")
-    training.add_argument("--epochs", type=_count, default=500, metavar="N", help="epochs")
-    training.add_argument("--lr", type=float, default=1.0, help="learning rate")
-    training.add_argument(
-        "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
-    )
-    training.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
-    )
-    _add_device(training)
-    training.add_argument(
-        "--threads",
-        type=_count,
-        default=1,
-        metavar="N",
-        help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
-    )
-
-
-def _add_generate(commands: Any) -> None:
-    command = _add_command(
-        commands, "generate", "write text with a trained model", _GENERATE_EXAMPLES
-    )
-    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
-    command.add_argument("--prompt", required=True, help="text to go on from")
-    command.add_argument(
-        "--num-tokens", type=_count, default=200, metavar="N", help="how many tokens to write"
-    )
-    command.add_argument(
-        "--temperature",
-        type=float,
-        default=0.0,
-        help="0: always the likeliest token; 1: as likely as the model says",
-    )
-    command.add_argument(
-        "--top-k", type=_count, metavar="K", help="draw from the K likeliest tokens only"
-    )
-    command.add_argument("--seed", type=int, default=0, help="of the draws")
-    _add_device(command)
-
-
-def _add_show(commands: Any) -> None:
-    command = _add_command(commands, "show", "show a batch as text", _SHOW_EXAMPLES)
-    _add_corpus(command)
-    _add_batches(command)
-    place = command.add_argument_group("which batch")
-    place.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0")
-    place.add_argument("--batch", type=int, default=0, metavar="N", help="batch, from 0")
-    place.add_argument(
-        "--rows",
-        type=_rows,
-        metavar="N,N",
-        help="rows of the batch, from 0; the first four by default",
-    )
-
-
-def _add_selftest(commands: Any) -> None:
-    summary = "check on this machine that the batches keep their laws"
-    command = _add_command(commands, "selftest", summary, _SELFTEST_EXAMPLES)
-    _add_corpus(command, default="python_docs")
-    _add_shape(command.add_argument_group("batches"))
-    ways = command.add_argument_group("ways to read")
-    ways.add_argument(
-        "--workers", type=_counts, default="1,2,4", metavar="N,N", help="numbers of workers to try"
-    )
-    ways.add_argument(
-        "--start-methods",
-        type=_words,
-        default=",".join(multiprocessing.get_all_start_methods()),
-        metavar="HOW,HOW",
-        help="ways to start workers",
-    )
-    command.add_argument("--quiet", action="store_true", help="show no progress bar")
-
-
-def _add_datasets(commands: Any) -> None:
-    command = _add_command(
-        commands, "datasets", "list the corpora that have a name", _DATASETS_EXAMPLES
-    )
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _add_fetch(commands: Any) -> None:
-    command = _add_command(
-        commands, "fetch", "download corpora before the network is gone", _FETCH_EXAMPLES
-    )
-    command.add_argument(
-        "names", metavar="NAME", nargs="+", help="a name from 'tokenloom datasets'"
-    )
-    _add_offline(command)
-    command.add_argument("--quiet", action="store_true", help="show no progress bar")
-
-
-def _add_offline(command: argparse._ActionsContainer) -> None:
-    command.add_argument(
-        "--offline", action="store_true", help="download nothing, as with TOKENLOOM_OFFLINE=1"
-    )
-
-
-def _add_corpus(command: argparse.ArgumentParser, *, default: str | None = None) -> None:
+def add_corpus(
+    command: argparse.ArgumentParser, *, default: str | None = None, or_else: str = ""
+) -> None:
+    """Add the corpus, and how its text becomes tokens."""
     command.add_argument(
         "corpus",
         metavar="CORPUS",
         nargs="?" if default else None,
         default=default,
-        help="a name from 'tokenloom datasets', or a text file",
+        help=f"a name from 'tokenloom datasets', or a text file{or_else}",
     )
     text = command.add_argument_group("text")
     text.add_argument(
@@ -277,10 +60,11 @@ def _add_corpus(command: argparse.ArgumentParser, *, default: str | None = None)
         help="keep the text as it is, instead of lower-case letters and spaces only",
     )
     text.add_argument("--encoding", default="utf-8", help="of a text file")
-    _add_offline(text)
+    add_offline(text)
 
 
-def _add_batches(command: argparse.ArgumentParser) -> None:
+def add_batches(command: argparse.ArgumentParser) -> None:
+    """Add what makes windows of one order."""
     batches = command.add_argument_group("batches")
     batches.add_argument(
         "--order",
@@ -288,45 +72,111 @@ def _add_batches(command: argparse.ArgumentParser) -> None:
         default="sequential",
         help="whether rows go on from batch to batch, or are drawn at random",
     )
-    _add_shape(batches)
-
-
-def _add_shape(batches: argparse._ActionsContainer) -> None:
+    add_shape(batches)
     batches.add_argument(
-        "--batch-size", type=_count, default=32, metavar="N", help="rows per batch"
+        "--tail",
+        choices=("drop", "pad"),
+        default="drop",
+        help="whether what fills no whole batch is left out, or padded",
     )
-    batches.add_argument("--seq-len", type=_count, default=35, metavar="N", help="tokens per row")
+
+
+def add_shape(batches: argparse._ActionsContainer) -> None:
+    """Add what makes windows of any order."""
+    batches.add_argument(
+        "--batch-size", type=parse_count, default=32, metavar="N", help="rows per batch"
+    )
+    batches.add_argument(
+        "--seq-len", type=parse_count, default=35, metavar="N", help="tokens per row"
+    )
     batches.add_argument(
         "--seed", type=int, default=0, help="of the batches' order, and of all other randomness"
     )
 
 
-def _add_device(command: argparse._ActionsContainer) -> None:
+def add_device(command: argparse._ActionsContainer) -> None:
+    """Add where to compute."""
     command.add_argument("--device", help="cuda, mps or cpu; by default the best at hand")
 
 
-def _count(text: str) -> int:
+def add_json(command: argparse._ActionsContainer) -> None:
+    """Add that facts come as JSON."""
+    command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_quiet(command: argparse._ActionsContainer) -> None:
+    """Add that no progress is shown."""
+    command.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def add_plot(command: argparse._ActionsContainer) -> None:
+    """Add where a picture goes."""
+    command.add_argument(
+        "--plot", metavar="FILE", help="draw into this file, such as plan.png or plan.svg"
+    )
+
+
+def add_offline(command: argparse._ActionsContainer) -> None:
+    """Add that nothing is downloaded."""
+    command.add_argument(
+        "--offline", action="store_true", help="download nothing, as with TOKENLOOM_OFFLINE=1"
+    )
+
+
+def parse_count(text: str) -> int:
+    """Return a number of things, at least 1."""
     if text.isdecimal() and 0 < int(text) < 1 << 31:
         return int(text)
     msg = f"must be an integer of at least 1 and below 2**31, got {text!r}"
     raise argparse.ArgumentTypeError(msg)
 
 
-def _count_or_all(text: str) -> int | None:
-    return None if text == "all" else _count(text)
+def parse_count_or_all(text: str) -> int | None:
+    """Return a number of things, or None for all."""
+    return None if text == "all" else parse_count(text)
 
 
-def _counts(text: str) -> list[int]:
-    return [_count(number) for number in text.split(",")]
+def parse_counts(text: str) -> list[int]:
+    """Return numbers of things, separated by commas."""
+    return [parse_count(number) for number in text.split(",")]
 
 
-def _words(text: str) -> list[str]:
+def parse_words(text: str) -> list[str]:
+    """Return words, separated by commas."""
     return text.split(",")
 
 
-def _rows(text: str) -> list[int]:
+def parse_indices(text: str) -> list[int]:
+    """Return positions from 0, separated by commas."""
     numbers = text.split(",")
     if all(number.isdecimal() for number in numbers):
         return [int(number) for number in numbers]
     msg = f"must be integers separated by commas, like 0,5, got {text!r}"
     raise argparse.ArgumentTypeError(msg)
+
+
+def load_corpus(arguments: argparse.Namespace) -> "Corpus":
+    """Return the corpus that was named."""
+    return load(
+        arguments.corpus,
+        tokenizer=arguments.tokenizer,
+        normalize=not arguments.raw,
+        encoding=arguments.encoding,
+    )
+
+
+def make_windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
+    """Return windows of the order and shape that were named, over whole batches."""
+    from tokenloom.sharding import Shard
+    from tokenloom.windows import RandomWindows, SequentialWindows
+
+    kind = RandomWindows if arguments.order == "random" else SequentialWindows
+    return kind(
+        corpus,
+        batch_size=arguments.batch_size,
+        seq_len=arguments.seq_len,
+        seed=arguments.seed,
+        tail=arguments.tail,
+        # These commands run in one process, also where a launcher's variables are set.
+        shard=Shard(),
+    )

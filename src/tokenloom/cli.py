@@ -1,35 +1,24 @@
-"""The command ``tokenloom``: one function per subcommand that parses, calls, prints."""
+"""The command ``tokenloom``: its parser, and what becomes of errors and warnings."""
 
 import argparse
 import contextlib
 import io
-import json
-import multiprocessing
 import os
-import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Sequence
 
-from tokenloom.arguments import make_parser
-from tokenloom.catalogue import Archive, Entry, find_entry, list_entries
-from tokenloom.errors import ArgumentError, TokenloomError
-from tokenloom.hub import fetch, find, load, locate
+from tokenloom import (
+    __version__,
+    corpus_commands,
+    machine_commands,
+    stream_commands,
+    training_commands,
+)
+from tokenloom.errors import TokenloomError
+from tokenloom.printing import say
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
-
-if TYPE_CHECKING:
-    # These rooms import torch, which takes seconds: the functions below import
-    # them when they are called, so that --help and wrong usage answer at once.
-    from tokenloom.corpus import Corpus
-    from tokenloom.model import RNNModel
-    from tokenloom.runs import EpochMetrics
-    from tokenloom.tokenizers import Tokenizer
-    from tokenloom.windows import Windows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         warnings.simplefilter("default", UserWarning)
         try:
-            code = _COMMANDS[arguments.command](arguments)
+            code = arguments.do(arguments)
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader, such as head, has seen enough. Without this, Python
@@ -61,255 +50,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except KeyboardInterrupt as interrupt:
-            _say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
+            say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
             return 1
         except TokenloomError as error:
-            _say("error: " + " ".join(str(error).split()))
+            say("error: " + " ".join(str(error).split()))
             return 1
         # PyTorch tells of dead workers and full memory by RuntimeError, and its
         # messages go on with the places in its own code.
         except (OSError, RuntimeError) as error:
-            _say(f"error: {str(error).strip().partition(chr(10))[0]}")
+            say(f"error: {str(error).strip().partition(chr(10))[0]}")
             return 1
     return code or 0
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    from tokenloom.generation import generate
-    from tokenloom.loader import Loader
-    from tokenloom.runs import Run
-    from tokenloom.training import train
-
-    corpus = _load(arguments)
-    train_corpus, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
-    windows = _windows(arguments, train_corpus)
-    model = _build_model(arguments, corpus)
-    run = Path(arguments.run) if arguments.run else _run_folder(corpus.name)
-    # Here, since a prompt of no token would be found out after the training.
-    tokenizer, prompt = _tokenizer(corpus), _prompt(arguments, corpus)
-    generate(model, tokenizer, prompt, num_tokens=0)
-    loader = Loader(windows, num_workers=arguments.workers, num_epochs=arguments.epochs)
-    _say(
-        f"training on {len(train_corpus):,} tokens of {corpus.name}, "
-        f"{len(loader):,} batches; results go to {run}"
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; ``command`` of what it parses is the subcommand's name."""
+    parser = argparse.ArgumentParser(
+        prog="tokenloom",
+        description="Weave text into exactly reproducible language-model batches.",
+        epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
     )
-    try:
-        history = train(
-            model,
-            loader,
-            lr=arguments.lr,
-            max_grad_norm=arguments.max_grad_norm,
-            held_out=held_out,
-            run=run,
-            device=arguments.device,
-            seed=arguments.seed,
-            progress=False if arguments.quiet else None,
-        )
-    except KeyboardInterrupt as interrupt:
-        if not Run(run, {}).has_checkpoint:
-            raise
-        message = f"after the usual files were written; a usable checkpoint is in {run}"
-        raise KeyboardInterrupt(message) from interrupt
-    _report(history, run, model.linear.weight.device)
-    print(f"generated: {generate(model, tokenizer, prompt, num_tokens=100)}")
-
-
-def _generate(arguments: argparse.Namespace) -> None:
-    from tokenloom.devices import choose_device
-    from tokenloom.generation import generate
-    from tokenloom.runs import Run
-
-    run = Run.open(arguments.run)
-    tokenizer = run.load_tokenizer()
-    model = run.load_model().to(choose_device(arguments.device))
-    print(
-        generate(
-            model,
-            tokenizer,
-            arguments.prompt,
-            num_tokens=arguments.num_tokens,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            seed=arguments.seed,
-        )
-    )
-
-
-def _datasets(arguments: argparse.Namespace) -> None:
-    entries = list_entries()
-    if arguments.json:
-        print(json.dumps([_describe(entry) for entry in entries], indent=2))
-        return
-    rows = [("NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT")]
-    for entry in entries:
-        size, host = "-", "-"
-        if entry.file is not None:
-            size = "?" if entry.file.num_bytes is None else f"{entry.file.num_bytes:,}"
-            host = urlsplit(entry.file.urls[0]).netloc
-        licence = entry.licence.partition(";")[0]
-        rows.append((entry.name, size, locate(entry), licence, host, entry.description))
-    _print_table(rows)
-
-
-def _describe(entry: Entry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "description": entry.description,
-        "licence": entry.licence,
-        "where": locate(entry),
-        "splits": list(entry.source.splits) if isinstance(entry.source, Archive) else [],
-        "bytes": entry.file and entry.file.num_bytes,
-        "digest": entry.file and entry.file.digest,
-        "filename": entry.file and entry.file.filename,
-        "urls": entry.file and list(entry.file.urls),
-    }
-
-
-def _fetch(arguments: argparse.Namespace) -> None:
-    entries = [find(name) for name in arguments.names]
-    for name, entry in zip(arguments.names, entries, strict=True):
-        if isinstance(entry, Path):
-            print(f"{name}: a file of yours")
-        elif entry.file is None:
-            print(f"{name}: built in")
-        else:
-            print(f"{name}: {fetch(entry, progress=False if arguments.quiet else None)}")
-
-
-def _show(arguments: argparse.Namespace) -> None:
-    from tokenloom.inspection import describe_batch
-
-    windows = _windows(arguments, _load(arguments))
-    windows.set_epoch(arguments.epoch)
-    rows = arguments.rows or range(min(4, arguments.batch_size))
-    for line in describe_batch(windows, index=arguments.batch, rows=rows):
-        print(line)
-
-
-def _selftest(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from tokenloom import selftest
-
-    # Its server imports PyTorch once, and not each worker anew.
-    if "forkserver" in arguments.start_methods:
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.workers"])
-    settings = selftest.Settings(
-        corpus=_load(arguments),
-        batch_size=arguments.batch_size,
-        seq_len=arguments.seq_len,
-        seed=arguments.seed,
-        num_workers=arguments.workers,
-        start_methods=arguments.start_methods,
-    )
-    outcomes = []
-    with tqdm(selftest.make_checks(settings), disable=arguments.quiet or None) as bar:
-        for check in bar:
-            bar.set_description(f"law {check.law}")
-            outcomes.append(selftest.run_check(check))
-    _print_table(list(selftest.tabulate(outcomes)))
-    broken = [outcome for outcome in outcomes if outcome.problem]
-    if not broken:
-        print(f"every law holds in {len(outcomes)} checks")
-        return 0
-    print("\nreport, to paste into an issue:")
-    for line in selftest.describe_machine(settings):
-        print(f"  {line}")
-    for outcome in broken:
-        print(f"  law {outcome.law} ({outcome.what}): {outcome.problem}")
-    return 1
-
-
-def _load(arguments: argparse.Namespace) -> "Corpus":
-    return load(
-        arguments.corpus,
-        tokenizer=arguments.tokenizer,
-        normalize=not arguments.raw,
-        encoding=arguments.encoding,
-    )
-
-
-def _windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
-    from tokenloom.sharding import Shard
-    from tokenloom.windows import RandomWindows, SequentialWindows
-
-    kind = RandomWindows if arguments.order == "random" else SequentialWindows
-    return kind(
-        corpus,
-        batch_size=arguments.batch_size,
-        seq_len=arguments.seq_len,
-        seed=arguments.seed,
-        # These commands run in one process, also where a launcher's variables are set.
-        shard=Shard(),
-    )
-
-
-def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
-    import torch
-
-    from tokenloom.model import RNNModel
-
-    kinds: dict[str, Any] = {
-        "gru": torch.nn.GRU,
-        "lstm": torch.nn.LSTM,
-        "rnn": torch.nn.RNN,
-    }
-    # A fixed number, since sums in another order round in another way: what is
-    # trained does not depend on the number of cores.
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
-    layer = kinds[arguments.model](
-        corpus.vocab_size,
-        arguments.hidden,
-        num_layers=arguments.layers,
-        bidirectional=arguments.bidirectional,
-    )
-    return RNNModel(layer, corpus.vocab_size)
-
-
-def _report(history: "list[EpochMetrics]", run: Path, device: object) -> None:
-    last = history[-1]
-    # The median epoch, since any single one may have met a slow moment.
-    speed = statistics.median(metrics.tokens_per_second for metrics in history)
-    print(f"perplexity {last.perplexity:.2f} after {last.epoch + 1:,} epochs")
-    if last.held_out_perplexity is not None:
-        print(f"held-out perplexity {last.held_out_perplexity:.2f}")
-    print(f"{speed:,.0f} tokens per second on {device}")
-    plot = run / "perplexity.png"
-    if plot.is_file():
-        print(f"plot: {plot}")
-    else:
-        _say("no plot: install matplotlib with: python -m pip install 'tokenloom[plot]'")
-    print(f"run: {run}")
-
-
-def _prompt(arguments: argparse.Namespace, corpus: "Corpus") -> str:
-    if arguments.prompt is not None:
-        return str(arguments.prompt)
-    entry = find_entry(str(arguments.corpus))
-    return entry.prompt if entry and entry.prompt else corpus.decode(corpus.tokens[:12])
-
-
-def _tokenizer(corpus: "Corpus") -> "Tokenizer":
-    if corpus.tokenizer is None:
-        msg = f"{corpus.name} has no tokenizer that could write text"
-        raise ArgumentError(msg)
-    return corpus.tokenizer
-
-
-def _run_folder(corpus_name: str) -> Path:
-    """Return a folder that does not exist yet."""
-    stem = Path(corpus_name).stem if Path(corpus_name).exists() else corpus_name.replace("/", "-")
-    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))
-    return next(path for path in candidates if not path.exists())
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for room in (training_commands, stream_commands, machine_commands, corpus_commands):
+        room.add_commands(commands)
+    return parser
 
 
 @contextlib.contextmanager
@@ -326,19 +91,5 @@ def _offline(*, wanted: bool) -> Iterator[None]:
             os.environ.update({} if before is None else {_OFFLINE: before})
 
 
-def _say(message: str) -> None:
-    print(f"tokenloom: {message}", file=sys.stderr)
-
-
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    _say("warning: " + " ".join(str(message).split()))
-
-
-_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    "datasets": _datasets,
-    "fetch": _fetch,
-    "generate": _generate,
-    "selftest": _selftest,
-    "show": _show,
-    "train": _train,
-}
+    say("warning: " + " ".join(str(message).split()))

@@ -1,19 +1,42 @@
-"""What a batch says: its rows as text."""
+"""What a batch says: its rows as text, with where it came from."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from tokenloom.blocks import read_block
 from tokenloom.errors import ArgumentError
 from tokenloom.windows import Windows
 
 
-def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> Iterator[str]:
-    """Yield lines that show the inputs and targets of rows of one batch as text.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row of a batch.
+
+    Attributes
+    ----------
+    row : int
+        Which one, from 0.
+    start, stop : int
+        The tokens of the corpus that it reads, targets too, half-open.
+    inputs, targets : str
+        What they spell; ids where nothing decodes them. Padding is left out.
+    """
+
+    row: int
+    start: int
+    stop: int
+    inputs: str
+    targets: str
+
+
+def read_rows(windows: Windows, *, index: int, rows: Sequence[int]) -> list[Row]:
+    """Return rows of one batch as text.
 
     Parameters
     ----------
     windows : RandomWindows or SequentialWindows
-        Their current epoch is shown.
+        Their current epoch is read.
     index : int
         Which batch, in [0, len(windows)).
     rows : sequence of int
@@ -38,16 +61,42 @@ def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> Iter
     lengths = plan.lengths(starts, columns)[0]
     block = read_block(windows.corpus.tokens, plan, rows=batch_rows, columns=columns)
     (batch,) = block.narrow_batches()
+    decode = windows.corpus.decode
+    return [
+        Row(
+            row=row,
+            start=int(starts[0, row]),
+            stop=int(starts[0, row] + lengths[row] + 1),
+            inputs=decode(batch.inputs[row, : lengths[row]].tolist()),
+            targets=decode(batch.targets[row, : lengths[row]].tolist()),
+        )
+        for row in rows
+    ]
+
+
+def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> dict[str, Any]:
+    """Return a batch and some of its rows, JSON-able; see `read_rows`."""
+    plan = windows.plan
+    return {
+        "corpus": windows.corpus.name,
+        "order": plan.kind,
+        "epoch": plan.epoch,
+        "batch": index,
+        "num_batches": plan.num_batches,
+        "num_rows": len(windows.columns),
+        "seq_len": plan.seq_len,
+        "rows": [asdict(row) for row in read_rows(windows, index=index, rows=rows)],
+    }
+
+
+def tell_batch(batch: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that tell people what `describe_batch` returned."""
     yield (
-        f"{windows.corpus.name}: {plan.kind} order, epoch {plan.epoch}, "
-        f"batch {index} of {plan.num_batches:,}, {len(columns)} rows x {plan.seq_len} tokens"
+        f"{batch['corpus']}: {batch['order']} order, epoch {batch['epoch']}, batch "
+        f"{batch['batch']} of {batch['num_batches']:,}, "
+        f"{batch['num_rows']} rows x {batch['seq_len']} tokens"
     )
-    for row in rows:
-        start, length = int(starts[0, row]), int(lengths[row])
-        yield f"row {row}: tokens [{start:,}, {start + length + 1:,})"
-        yield f"  inputs   {_quote(windows, batch.inputs[row, :length].tolist())}"
-        yield f"  targets  {_quote(windows, batch.targets[row, :length].tolist())}"
-
-
-def _quote(windows: Windows, ids: list[int]) -> str:
-    return repr(windows.corpus.decode(ids))
+    for row in batch["rows"]:
+        yield f"row {row['row']}: tokens [{row['start']:,}, {row['stop']:,})"
+        yield f"  inputs   {row['inputs']!r}"
+        yield f"  targets  {row['targets']!r}"

@@ -3,7 +3,7 @@
 import importlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,19 @@ import numpy as np
 
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.files import replacing
+from tokenloom.measuring import Measurement, recommend
 from tokenloom.plans import IntArray, Plan
 from tokenloom.runs import EpochMetrics
 
 if TYPE_CHECKING:
     # An optional dependency: named in annotations, imported where it draws.
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _DPI = 150
 _MAX_WINDOWS = 20_000
+# More batches, rows or bars than these run into each other.
+_MAX_BATCHES, _MAX_ROWS, _BARS_ACROSS = 48, 32, 250
 
 
 def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
@@ -61,48 +65,94 @@ def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
 def plot_plans(plans: Sequence[Plan]) -> "Figure":
     """Draw which tokens each batch reads, one panel per plan, side by side.
 
-    A bar is a window; its colour is its row in the batch.
+    A bar is a window; its colour is its row in the batch. Of a large plan some
+    batches and rows are drawn, evenly spaced, and windows that would be too
+    short to be seen are drawn longer; the title says so.
 
     Parameters
     ----------
     plans : sequence of Plan
-        Of at most 20,000 windows each: a picture of more shows nothing.
 
     Raises
     ------
-    ArgumentError
-        A plan is too large to be seen.
     UsageError
         matplotlib is not installed.
     """
-    figure = _new_figure(width=5.5 * len(plans), height=4.2)
+    figure = _new_figure(width=5.5 * len(plans), height=4.6)
     panels = figure.subplots(1, len(plans), squeeze=False)[0]
     for plan, axes in zip(plans, panels, strict=True):
-        if plan.num_batches * plan.batch_size > _MAX_WINDOWS:
-            msg = f"a plan to draw must have at most {_MAX_WINDOWS:,} windows, got {plan!r}"
-            raise ArgumentError(msg)
-        starts = plan.starts(range(plan.num_batches))
-        widths = plan.lengths(starts)
-        for column in range(plan.batch_size):
-            axes.barh(
-                np.arange(plan.num_batches),
-                widths[:, column],
-                left=starts[:, column],
-                height=0.8,
-                color=_row_colour(column, plan.batch_size),
-                edgecolor="white",
-                linewidth=0.5,
-                label=f"row {column}",
-            )
-        axes.set_xlim(0, plan.num_tokens)
-        axes.set_ylim(plan.num_batches - 0.4, -0.6)
-        axes.set_title(f"{plan.kind}, epoch {plan.epoch}")
-        axes.set_xlabel("position in the corpus (tokens)")
-        axes.set_ylabel("batch")
+        _draw_plan(plan, axes)
     if plans and plans[0].batch_size <= 8:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=8)
+    elif plans:
+        _add_row_scale(figure, panels, plans[0].batch_size)
     return figure
+
+
+def _draw_plan(plan: Plan, axes: "Axes") -> None:
+    batches = _spread(plan.num_batches, _MAX_BATCHES)
+    columns = _spread(plan.batch_size, _MAX_ROWS)
+    starts = np.concatenate([plan.starts(range(batch, batch + 1)) for batch in batches])
+    least = plan.num_tokens / _BARS_ACROSS
+    lengths = plan.lengths(starts)
+    # What is empty stays so.
+    widths = np.where(lengths > 0, np.maximum(lengths, least), 0)
+    step = (plan.num_batches - 1) / max(1, len(batches) - 1) or 1
+    for column in columns:
+        axes.barh(
+            batches,
+            widths[:, column],
+            left=starts[:, column],
+            height=0.8 * step,
+            color=_row_colour(column, plan.batch_size),
+            edgecolor="white",
+            linewidth=0.5 if least <= plan.seq_len else 0.0,
+            label=f"row {column}",
+        )
+    axes.set_xlim(0, plan.num_tokens)
+    axes.set_ylim(plan.num_batches - 1 + 0.6 * step, -0.6 * step)
+    title = "\n".join([f"{plan.kind}, epoch {plan.epoch}", *_tell_sample(plan, least)])
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel("position in the corpus (tokens)")
+    axes.set_ylabel("batch")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(
+            import_matplotlib("ticker").MaxNLocator(nbins=6, integer=True, min_n_ticks=1)
+        )
+        axis.set_major_formatter(import_matplotlib("ticker").StrMethodFormatter("{x:,.0f}"))
+
+
+def _tell_sample(plan: Plan, least: float) -> Iterator[str]:
+    parts = [
+        f"{limit} of {number:,} {noun}"
+        for number, limit, noun in (
+            (plan.num_batches, _MAX_BATCHES, "batches"),
+            (plan.batch_size, _MAX_ROWS, "rows"),
+        )
+        if number > limit
+    ]
+    if least > plan.seq_len:
+        parts.append("windows drawn longer than they are")
+    if parts:
+        yield ", ".join(parts)
+
+
+def _spread(size: int, limit: int) -> list[int]:
+    """Return at most ``limit`` integers of [0, size), evenly spaced, both ends among them."""
+    if size <= limit:
+        return list(range(size))
+    return [position * (size - 1) // (limit - 1) for position in range(limit)]
+
+
+def _add_row_scale(figure: "Figure", panels: Sequence["Axes"], batch_size: int) -> None:
+    cm = import_matplotlib("cm")
+    num_colours = min(batch_size, 256)
+    colours = import_matplotlib("colors").ListedColormap(
+        [_row_colour(colour, num_colours) for colour in range(num_colours)]
+    )
+    scale = import_matplotlib("colors").Normalize(0, batch_size - 1)
+    figure.colorbar(cm.ScalarMappable(scale, colours), ax=list(panels), label="row of the batch")
 
 
 def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
@@ -149,6 +199,68 @@ def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
         for axes in (above, below):
             axes.set_aspect("equal")
     return figure
+
+
+def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
+    """Draw how fast a stream comes in each setting; the recommended one stands out.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+        At least one.
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
+    figure = _new_figure(width=11.0, height=1.2 + 0.26 * len(measurements))
+    rates, waits = figure.subplots(1, 2, sharey=True)
+    names = [_name_setting(measurement) for measurement in measurements]
+    best = recommend(measurements)
+    colours = ["tab:orange" if each is best else "tab:blue" for each in measurements]
+    rates.scatter([each.tokens_per_second for each in measurements], names, c=colours)
+    rates.set_xlabel("tokens per second, reading only")
+    waits.scatter([each.wait_seconds * 1e6 for each in measurements], names, c=colours)
+    waits.set_xlabel("microseconds that a step of 1 ms waits for its batch")
+    # A plain DataLoader can be a hundred times slower.
+    for axes in (rates, waits):
+        axes.set_xscale("log")
+        axes.grid(visible=True, which="both", alpha=0.3)
+    rates.invert_yaxis()
+    figure.suptitle(f"recommended: {best.setting}", fontsize="medium")
+    return figure
+
+
+def _name_setting(measurement: Measurement) -> str:
+    setting = measurement.setting
+    name = f"{setting.reader}, {setting.num_workers} worker{'s' * (setting.num_workers != 1)}"
+    if setting.block_size is not None:
+        name += f", blocks of {setting.block_size}"
+    return name + ", pinned" * setting.pin_memory
+
+
+def check_picture(path: str | os.PathLike[str]) -> Path:
+    """Return a path into which a picture can be drawn: known before the work begins.
+
+    Raises
+    ------
+    ArgumentError
+        The name ends in no format of pictures.
+    UsageError
+        matplotlib is not installed.
+    """
+    known = import_matplotlib("backend_bases").FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        msg = f"a picture's name must end in .png, .svg or .pdf, got {os.fspath(path)!r}"
+        raise ArgumentError(msg)
+    return Path(path)
+
+
+def save_picture(figure: "Figure", path: Path) -> None:
+    """Write a figure in the format that the end of the name says."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format=path.suffix[1:].lower())
 
 
 def save_figure(figure: "Figure", stem: str | os.PathLike[str]) -> list[Path]:

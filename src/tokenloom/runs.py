@@ -21,6 +21,7 @@ from tokenloom.vocab import Vocab
 _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
 _METRICS = "metrics.jsonl"
+_LOSSES = "losses.jsonl"
 _CHECKPOINT = "checkpoint.pt"
 
 _TOKENIZERS: dict[str, type[CharTokenizer | WordTokenizer]] = {
@@ -55,11 +56,33 @@ class EpochMetrics:
     held_out_perplexity: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLosses:
+    """The losses of successive steps within one epoch.
+
+    Attributes
+    ----------
+    step : int
+        The first of the steps, counted from 1 over the whole run.
+    epoch, batch : int
+        What the model was trained on in that step; both from 0. The steps
+        after it take the batches after it.
+    losses : list of float
+        Mean cross-entropy of each batch before its step, in nats per token;
+        NaN where it was not finite.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    losses: list[float]
+
+
 class Run:
-    """A run's folder: settings, vocabulary, metrics, checkpoint, plot.
+    """A run's folder: settings, vocabulary, metrics, losses, checkpoint, plot.
 
     ``settings.json``, ``vocab.json`` (where there is one), ``metrics.jsonl``
-    (one line per epoch), ``checkpoint.pt``, ``perplexity.png`` and ``.svg``
+    and ``losses.jsonl`` (one line per epoch), ``checkpoint.pt``, ``perplexity.png`` and ``.svg``
     (where matplotlib is installed).
 
     Attributes
@@ -153,6 +176,42 @@ class Run:
             msg = f"cannot read the metrics in {str(self.path)!r}: {error}"
             raise RunError(msg) from error
 
+    def record_losses(self, losses: StepLosses) -> None:
+        """Append the losses of successive steps, one line of JSON.
+
+        Raises
+        ------
+        RunError
+            The folder is gone, or cannot be written to.
+        """
+        # Seven digits say all that a float32 knows.
+        rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in losses.losses]
+        line = json.dumps({**asdict(losses), "losses": rounded}) + "\n"
+        with _writing(self.path), (self.path / _LOSSES).open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def losses(self) -> list[StepLosses]:
+        """Return the losses of all steps so far, in order.
+
+        Raises
+        ------
+        RunError
+            The file is missing, as in runs of older releases, or damaged.
+        """
+        try:
+            text = (self.path / _LOSSES).read_text(encoding="utf-8")
+            # A line without its end was broken off while it was written.
+            return [_read_losses(line) for line in text.rpartition("\n")[0].splitlines()]
+        except FileNotFoundError as error:
+            msg = (
+                f"the run {str(self.path)!r} has no {_LOSSES}: no step was finished, or an "
+                "older release made it, which did not write down the steps: train anew"
+            )
+            raise RunError(msg) from error
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            msg = f"cannot read the losses in {str(self.path)!r}: {error}"
+            raise RunError(msg) from error
+
     def save(self, model: RNNModel, *, epoch: int, step: int) -> Path:
         """Write the checkpoint, whole or not at all.
 
@@ -205,6 +264,12 @@ class Run:
                 raise RunError(msg)
 
 
+def is_run(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is the folder of a run."""
+    # os.path says no, where Path would raise, to a name that no file can have.
+    return os.path.isfile(os.path.join(path, _SETTINGS))  # noqa: PTH113, PTH118
+
+
 def _claim(folder: Path) -> None:
     if any(folder.iterdir()):
         raise FileExistsError
@@ -228,6 +293,12 @@ def _read_metrics(line: str) -> EpochMetrics:
     if values["perplexity"] is None:
         values["perplexity"] = math.nan
     return EpochMetrics(**values)
+
+
+def _read_losses(line: str) -> StepLosses:
+    values = json.loads(line)
+    losses = [math.nan if loss is None else float(loss) for loss in values["losses"]]
+    return StepLosses(**{**values, "losses": losses})
 
 
 def _describe_tokenizer(tokenizer: Tokenizer | None) -> dict[str, Any]:

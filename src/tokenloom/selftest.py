@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import torch
 from torch.utils.data import DataLoader
 
 from tokenloom import laws
@@ -100,6 +101,7 @@ class Way(NamedTuple):
     """One way to read a stream."""
 
     kind: Kind
+    tail: Tail
     world_size: int
     num_workers: int
     start_method: str | None
@@ -107,7 +109,7 @@ class Way(NamedTuple):
     block_size: int
 
     def __str__(self) -> str:
-        text = f"{self.kind}, {_count(self.world_size, 'rank')}"
+        text = f"{self.kind}, tail={self.tail}, {_count(self.world_size, 'rank')}"
         text = f"{text}, {_count(self.num_workers, 'worker')}"
         if not self.num_workers:
             return text
@@ -124,6 +126,7 @@ class Way(NamedTuple):
             Loader(
                 settings.windows(
                     self.kind,
+                    tail=self.tail,
                     num_batches=_BATCHES_TO_RESUME,
                     rank=rank,
                     world_size=self.world_size,
@@ -147,12 +150,12 @@ class Way(NamedTuple):
 
 def choose_ways(settings: Settings) -> list[Way]:
     """Return ways to read the streams in which each two settings meet once."""
-    kinds, sizes = _KINDS, settings.world_sizes
+    sizes, numbers, methods = settings.world_sizes, settings.num_workers, settings.start_methods
     alone = [
-        Way(kind, size, 0, None, persistent=False, block_size=2) for kind in kinds for size in sizes
+        Way(kind, tail, size, 0, None, persistent=False, block_size=2)
+        for kind, tail, size in cover_pairs(_KINDS, _TAILS, sizes)
     ]
-    methods = settings.start_methods
-    rows = cover_pairs(kinds, sizes, settings.num_workers, methods, (False, True), (1, 2))
+    rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (False, True), (1, 2))
     return [*alone, *itertools.starmap(Way, rows)]
 
 
@@ -206,6 +209,7 @@ def make_checks(settings: Settings) -> list[Check]:
     return [
         *sampled,
         *(_check_workers(settings, way) for way in ways if way.num_workers),
+        *(_check_devices(settings, *pair) for pair in kinds_and_tails),
         *_check_ranks(settings),
         *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(ways)),
         *counted,
@@ -270,15 +274,34 @@ def _check_counts(settings: Settings, kind: Kind, tail: Tail) -> Check:
 
 def _check_workers(settings: Settings, way: Way) -> Check:
     def run() -> None:
-        windows = settings.windows(way.kind, num_batches=_BATCHES_PER_EPOCH)
+        windows = settings.windows(
+            way.kind,
+            tail=way.tail,
+            num_batches=_BATCHES_PER_EPOCH,
+            rank=way.world_size - 1,
+            world_size=way.world_size,
+        )
         loader = way.data_loader(windows)
         for epoch in (0, 3):
             windows.set_epoch(epoch)
             expected = [laws.digest(batch) for batch in windows]
             laws.check_stream(expected, map(laws.digest, loader), law="law 3", what=str(way))
 
-    one_rank = way._replace(world_size=1)
-    return Check("3 workers", str(one_rank), run)
+    return Check("3 workers", f"the last of {way}", run)
+
+
+def _check_devices(settings: Settings, kind: Kind, tail: Tail) -> Check:
+    def run() -> None:
+        windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
+        expected = [laws.digest(batch) for batch in windows]
+        devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        for device, resident in itertools.product(devices, (False, True)):
+            loader = Loader(windows, device=device, resident=resident, pin_memory=True)
+            what = f"on {device}, resident={resident}"
+            check_batches = map(laws.digest, loader)
+            laws.check_stream(expected, check_batches, law="law 3", what=what)
+
+    return Check("3 devices", f"{kind}, tail={tail}", run)
 
 
 def _check_ranks(settings: Settings) -> Iterator[Check]:

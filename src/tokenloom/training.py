@@ -20,13 +20,14 @@ from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.evaluation import check_vocab_size, evaluate, perplexity
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel, State, detach
+from tokenloom.plans import ORDER_VERSION
 from tokenloom.plotting import plot_perplexity, save_figure
-from tokenloom.runs import EpochMetrics, Run
+from tokenloom.runs import EpochMetrics, Run, StepLosses
 
 _LOGGER = logging.getLogger(__name__)
 
 _CHECKPOINT_SECONDS = 30.0
-_SETTINGS_VERSION = 1
+_SETTINGS_VERSION = 2
 
 
 def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
@@ -89,7 +90,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     place = choose_device(loader.device if device is None else device)
     folder = None
     if run is not None:
-        settings = _describe(model, loader, lr=lr, max_grad_norm=max_grad_norm, seed=seed)
+        recipe = {"lr": lr, "max_grad_norm": max_grad_norm, "seed": seed}
+        settings = _describe(model, loader, held_out) | recipe
         folder = Run.create(run, corpus=loader.windows.corpus, settings=settings)
     torch.manual_seed(seed)
     model.to(place).train()
@@ -139,6 +141,7 @@ class _Epochs:
         self._run = run
         self._epoch = 0
         self._step = 0
+        self._first_batch = 0
         self._saved_at = time.monotonic()
         self._begin()
 
@@ -149,6 +152,8 @@ class _Epochs:
 
     def add(self, loss: torch.Tensor, batch: Batch) -> None:
         """Take the mean loss of a batch; it is not waited for."""
+        if not self._losses:
+            self._first_batch = batch.index
         self._losses.append(loss)
         self._num_targets.append(batch.num_targets)
         self._epoch = batch.epoch
@@ -179,6 +184,7 @@ class _Epochs:
         self.history.append(metrics)
         if self._run is not None:
             self._run.record(metrics)
+            self._record_losses(self._run, losses)
             if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
                 self._save(self._run)
         self._begin()
@@ -189,12 +195,25 @@ class _Epochs:
         if self._run is None:
             return
         self._save(self._run)
+        if self._losses:
+            # Of an epoch that was broken off.
+            self._record_losses(self._run, torch.stack(self._losses).cpu())
         if self.history:
             try:
                 save_figure(plot_perplexity(self.history), self._run.path / "perplexity")
             # Without a plot the run is whole all the same.
             except (UsageError, OSError) as error:
                 _LOGGER.info("no plot: %s", error)
+
+    def _record_losses(self, run: Run, losses: torch.Tensor) -> None:
+        record = StepLosses(
+            step=self._step - len(losses) + 1,
+            epoch=self._epoch,
+            batch=self._first_batch,
+            losses=losses.tolist(),
+        )
+        self._losses = []
+        run.record_losses(record)
 
     def _save(self, run: Run) -> None:
         run.save(self._model, epoch=self._epoch, step=self._step)
@@ -214,23 +233,23 @@ def _summary(metrics: EpochMetrics) -> str:
     return f"epoch {metrics.epoch + 1}, perplexity {metrics.perplexity:.2f}"
 
 
-def _describe(
-    model: RNNModel, loader: Loader, *, lr: float, max_grad_norm: float, seed: int
-) -> dict[str, Any]:
-    plan = loader.plan
+def _describe(model: RNNModel, loader: Loader, held_out: Corpus | None) -> dict[str, Any]:
+    plan, windows = loader.plan, loader.windows
     return {
         "version": _SETTINGS_VERSION,
-        "corpus": loader.windows.corpus.name,
+        "corpus": windows.corpus.name,
         "num_tokens": plan.num_tokens,
+        "corpus_hash": windows.corpus.hash,
+        "num_held_out_tokens": 0 if held_out is None else len(held_out),
         "order": plan.kind,
         "batch_size": plan.batch_size,
         "seq_len": plan.seq_len,
         "tail": plan.tail,
         "order_seed": plan.seed,
+        "order_version": ORDER_VERSION,
+        "rank": windows.shard.rank,
+        "world_size": windows.shard.world_size,
         "num_epochs": loader.num_epochs,
-        "lr": lr,
-        "max_grad_norm": max_grad_norm,
-        "seed": seed,
         "model": describe_model(model),
     }
 
