@@ -899,6 +899,12 @@ TESTED_ROWS = (
         test="test_unknown_certificate",
     ),
     TestedRow(
+        happened="a byte of a secure connection is damaged on its way",
+        did="asked for the rest",
+        ends=GOOD,
+        test="test_damaged_secure_connection",
+    ),
+    TestedRow(
         happened="a redirect from https to http",
         did="refused",
         ends=DOWNLOAD,

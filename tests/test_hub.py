@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import re
 import shutil
 import sys
 import tarfile
@@ -22,6 +23,7 @@ from tokenloom import (
     DownloadError,
     Entry,
     RemoteFile,
+    TokenloomError,
     catalogue,
     hub,
     register,
@@ -304,17 +306,47 @@ def test_empty_mirror_is_none(
     assert expected == server.asked
 
 
-@pytest.mark.parametrize("mirror", ["mirror.example", "/srv/mirror", "ftp://mirror.example"])
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "mirror.example",
+        "/srv/mirror",
+        "ftp://mirror.example",
+        "http://",
+        "https:///texts",
+        "http://mirror.example/?file=",
+        "http://mirror.example/#",
+        "http://mirror.example:port",
+    ],
+)
 def test_mirror_that_is_no_address(
     entry: Entry, monkeypatch: pytest.MonkeyPatch, mirror: str
 ) -> None:
     """A mirror must be a web address."""
     monkeypatch.setenv("TOKENLOOM_MIRROR", mirror)
 
-    with pytest.raises(
-        ArgumentError, match=f"^TOKENLOOM_MIRROR must be an http or https address, got '{mirror}'$"
-    ):
+    message = (
+        f"^TOKENLOOM_MIRROR must be an http or https address .*, got {re.escape(repr(mirror))}$"
+    )
+    with pytest.raises(ArgumentError, match=message):
         fetch(entry)
+
+
+@pytest.mark.parametrize("end", ["", "?"])
+def test_password_of_a_mirror_is_not_shown(
+    entry: Entry,
+    monkeypatch: pytest.MonkeyPatch,
+    server: FileServer,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
+) -> None:
+    """It is used, and neither told in an error nor logged."""
+    host = server.url.removeprefix("http://")
+    monkeypatch.setenv("TOKENLOOM_MIRROR", f"http://me:secret@{host}/nowhere{end}")
+    with caplog.at_level("INFO"), pytest.raises(TokenloomError, match=f"http://{host}") as caught:
+        fetch(entry)
+
+    assert "secret" not in str(caught.value) + caplog.text
 
 
 def test_locate_what_must_be_downloaded(entry: Entry) -> None:

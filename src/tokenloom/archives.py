@@ -133,6 +133,17 @@ def unpack(
     return target
 
 
+def check_kind(name: str) -> None:
+    """Let pass the name of an archive that `unpack` can read, by its end.
+
+    Raises
+    ------
+    ArgumentError
+        It has none of the four ends.
+    """
+    _find_reader(Path(name))
+
+
 def check_name(name: str) -> PurePosixPath:
     """Return where a member goes, below the folder.
 

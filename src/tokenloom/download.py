@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tokenloom.errors import ChecksumError, DownloadError
 from tokenloom.hashing import hash_file, parse_digest
 from tokenloom.partials import PartialFile
-from tokenloom.replies import TransferError
+from tokenloom.replies import TransferError, hide_password
 from tokenloom.transfer import Exchange, Patience, Reply
 
 _LOGGER = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _ask_in_turn(
             try:
                 arrival.go_on_from(url, patience)
             except TransferError as failure:
-                _LOGGER.info("%s: %s", url, failure)
+                _LOGGER.info("%s", hide_password(f"{url}: {failure}"))
                 failures[url] = failure
             else:
                 return {}
@@ -249,7 +249,7 @@ def _other_file(reply: Reply, expected: str, got: str, *, spoils: bool = True) -
 def _summarise(
     failures: Sequence[tuple[str, TransferError]], path: str | os.PathLike[str]
 ) -> DownloadError | ChecksumError:
-    tried = "; ".join(f"{url}: {failure}" for url, failure in failures)
+    tried = hide_password("; ".join(f"{url}: {failure}" for url, failure in failures))
     if failures[-1][1].is_content:
         kind: type[DownloadError | ChecksumError] = ChecksumError
         cure = "the server may have given an error page or another edition: try again"

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from tokenloom.archives import unpack
 from tokenloom.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
@@ -13,6 +12,7 @@ from tokenloom.corpus import Corpus, decode
 from tokenloom.download import download
 from tokenloom.errors import ArgumentError, DownloadError
 from tokenloom.hashing import hash_file
+from tokenloom.replies import hide_password, is_address
 from tokenloom.sources import Document, read_file
 from tokenloom.tokenizers import Tokenizer
 
@@ -252,11 +252,10 @@ def _urls(file: RemoteFile) -> tuple[str, ...]:
     mirror = os.environ.get("TOKENLOOM_MIRROR")
     if not mirror:
         return file.urls
-    try:
-        scheme = urlsplit(mirror).scheme
-    except ValueError:
-        scheme = ""
-    if scheme not in ("http", "https"):
-        msg = f"TOKENLOOM_MIRROR must be an http or https address, got {mirror!r}"
+    if not is_address(mirror) or "?" in mirror or "#" in mirror:
+        msg = (
+            "TOKENLOOM_MIRROR must be an http or https address with a host, and without '?' and "
+            f"'#', got {hide_password(mirror)!r}"
+        )
         raise ArgumentError(msg)
     return (f"{mirror.rstrip('/')}/{file.filename}",)
