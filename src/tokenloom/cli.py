@@ -145,7 +145,7 @@ def _datasets(arguments: argparse.Namespace) -> None:
         size, host = "-", "-"
         if entry.file is not None:
             size = "?" if entry.file.num_bytes is None else f"{entry.file.num_bytes:,}"
-            host = urlsplit(entry.file.urls[0]).netloc
+            host = urlsplit(entry.file.urls[0]).netloc.rpartition("@")[2]
         licence = entry.licence.partition(";")[0]
         rows.append((entry.name, size, locate(entry), licence, host, entry.description))
     _print_table(rows)
@@ -165,7 +165,8 @@ def _describe(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _fetch(arguments: argparse.Namespace) -> None:
+def _fetch(arguments: argparse.Namespace) -> int:
+    code = 0
     entries = [find(name) for name in arguments.names]
     for name, entry in zip(arguments.names, entries, strict=True):
         if isinstance(entry, Path):
@@ -173,7 +174,12 @@ def _fetch(arguments: argparse.Namespace) -> None:
         elif entry.file is None:
             print(f"{name}: built in")
         else:
-            print(f"{name}: {fetch(entry, progress=False if arguments.quiet else None)}")
+            try:
+                print(f"{name}: {fetch(entry, progress=False if arguments.quiet else None)}")
+            except TokenloomError as error:
+                _say("error: " + " ".join(str(error).split()))
+                code = 1
+    return code
 
 
 def _show(arguments: argparse.Namespace) -> None:
