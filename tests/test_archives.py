@@ -192,6 +192,15 @@ def test_absolute_name_of_a_real_place(tmp_path: Path, target: Path) -> None:
     _refused(tmp_path / "bad.tar.gz", target, "got the name")
 
 
+@pytest.mark.parametrize("end", [".tar.gz", ".zip"])
+def test_file_in_the_place_of_the_folder(tmp_path: Path, target: Path, end: str) -> None:
+    """The folder itself may be a member, but not as a file."""
+    archive = tmp_path / f"bad{end}"
+    (_zip if end == ".zip" else _tar)(archive, {".": b"bad"})
+
+    _refused(archive, target, r"expected files below the folder, got one named '\.'")
+
+
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_names_that_are_none(name: str) -> None:
     """An empty name, and one that ends early for the system, are refused."""

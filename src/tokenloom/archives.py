@@ -192,6 +192,9 @@ def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
             msg = f"expected at most {limits.num_members:,} members, got more"
             raise ArchiveError(msg)
         path = folder / check_name(member.name)
+        if member.open is not None and path == folder:
+            msg = f"expected files below the folder, got one named {member.name!r}"
+            raise ArchiveError(msg)
         # What a member announces is checked before, what it holds while it is written.
         _check_left(left - member.num_bytes, limits)
         try:

@@ -174,7 +174,9 @@ class Exchange:
         stop = None if is_chunked else length
         start = 0
         if reply.status_code == PART:
-            if asked_validator and validator not in ("", asked_validator):
+            # An ETag says nothing of a date: where they cannot be compared the hash decides.
+            is_comparable = validator.startswith('"') == asked_validator.startswith('"')
+            if asked_validator and is_comparable and validator not in ("", asked_validator):
                 msg = f"asked for the rest of edition {asked_validator}, got that of {validator}"
                 raise TransferError(msg, retry_seconds=0, spoils=True)
             start = asked_start
