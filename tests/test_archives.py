@@ -338,11 +338,12 @@ MANY_HEADERS: dict[str, bytes] = {
 }
 
 
+@pytest.mark.parametrize("before", [b"", bytes(_header("good.txt", tarfile.REGTYPE))])
 @pytest.mark.parametrize("name", MANY_HEADERS)
-def test_bomb_of_many_headers(tmp_path: Path, target: Path, name: str) -> None:
-    """What one member has before its content is limited as a whole."""
+def test_bomb_of_many_headers(tmp_path: Path, target: Path, name: str, before: bytes) -> None:
+    """What one member has before its content is limited as a whole, also behind a good one."""
     archive = tmp_path / "bomb.tar.gz"
-    _gz(archive, MANY_HEADERS[name] + bytes(1 << 20))
+    _gz(archive, before + MANY_HEADERS[name] + bytes(1 << 20))
 
     _refused(archive, target, "expected headers of at most 1,048,576 bytes, got more")
 
