@@ -751,6 +751,19 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part, whole",
         ),
         Row(
+            happened="asked for the rest, it has a date where it had an ETag before",
+            did="took the rest, and let the hash decide",
+            answers=(
+                HALF,
+                partial(
+                    wrong_part,
+                    content_range="bytes {start}-199999/200000\r\n"
+                    "Last-Modified: Thu, 01 Jan 1970 12:00:00 GMT",
+                ),
+            ),
+            requests="whole, part",
+        ),
+        Row(
             happened="asked for the rest, it says 416, no such part",
             did="asked for the whole file",
             answers=(HALF, partial(status, line="416 Range Not Satisfiable"), part),
@@ -897,6 +910,12 @@ TESTED_ROWS = (
         did="did not ask again",
         ends=DOWNLOAD,
         test="test_unknown_certificate",
+    ),
+    TestedRow(
+        happened="a byte of a secure connection is damaged on its way",
+        did="asked for the rest",
+        ends=GOOD,
+        test="test_damaged_secure_connection",
     ),
     TestedRow(
         happened="a redirect from https to http",

@@ -50,6 +50,12 @@ def _install(monkeypatch: pytest.MonkeyPatch, *points: importlib.metadata.EntryP
 
 
 BROUGHT = _entry("brought")
+SPLIT = _entry("bad/name")
+CLASHING = _entry("clashing", source=_file(filename="timemachine.txt"))
+ONE, OTHER = (
+    _entry(name, source=_file(digest=f"sha256:{digit * 64}"))
+    for name, digit in {"one": "1", "other": "2"}.items()
+)
 
 
 def test_catalogue_is_sorted() -> None:
@@ -128,19 +134,50 @@ def test_registered_entry_is_found() -> None:
 
 
 def test_register_twice() -> None:
-    """The same entry again does nothing, so that a module may be run again."""
-    register(_entry())
-    register(_entry())
+    """The later entry replaces the earlier one, so that a cell may be run again."""
+    register(_entry(source=BuiltIn(read=lambda: b"old")))
+    entry = _entry(source=BuiltIn(read=lambda: b"new"))
+    register(entry)
 
-    assert _entry() == find_entry("mine")
+    assert entry is find_entry("mine")
 
 
-@pytest.mark.parametrize("name", ["mine", "time_machine"])
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_register_a_name_that_is_taken(name: str) -> None:
-    """Another entry is not hidden."""
-    register(_entry())
+    """An entry of our own is not hidden."""
     with pytest.raises(ArgumentError, match=f"^a corpus named '{name}' exists already: choose an"):
-        register(_entry(name, licence="another"))
+        register(_entry(name))
+
+
+def test_register_what_is_no_entry() -> None:
+    """A name alone is no entry."""
+    with pytest.raises(ArgumentError, match=r"^entry must be an Entry, got str$"):
+        register("mine")  # type: ignore[arg-type]  # what a user may write
+
+
+@pytest.mark.parametrize("filename", ["timemachine.txt", "TimeMachine.txt"])
+def test_register_a_filename_that_is_taken(filename: str) -> None:
+    """Two texts would replace each other for ever, also where capitals make no difference."""
+    with pytest.raises(
+        ArgumentError, match=f"file of 'mine' must have .* got '{filename}', under .*'time_machine'"
+    ):
+        register(_entry(source=_file(filename=filename)))
+
+
+def test_register_a_file_under_two_names() -> None:
+    """Entries may share a file."""
+    register(_entry("mine", source=_file()))
+    register(_entry("yours", source=_file(digest=DIGEST.upper().replace("SHA", "sha"))))
+
+    assert find_entry("yours")
+
+
+def test_register_another_edition() -> None:
+    """An entry that replaces another one may have another file of the same name."""
+    register(_entry(source=_file()))
+    register(_entry(source=_file(digest="sha256:" + "1" * 64)))
+
+    assert find_entry("mine")
 
 
 def test_register_a_split() -> None:
@@ -156,18 +193,32 @@ def test_name_that_is_none(name: str) -> None:
         _entry(name)
 
 
-@pytest.mark.parametrize("filename", ["", "../a", "/a", "a/b", ".a", "a\\b", "a b", "-a"])
+@pytest.mark.parametrize(
+    "filename", ["", "../a", "/a", "a/b", ".a", "a\\b", "a b", "-a", "a" * 201]
+)
 def test_filename_that_is_none(filename: str) -> None:
     """A file goes into the cache, and nowhere else."""
     with pytest.raises(ArgumentError, match=r"^filename must be a plain name of a file"):
         _file(filename=filename)
 
 
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/a", "a.txt"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/hostname",
+        "ftp://example.org/a",
+        "a.txt",
+        "http://",
+        "https:///a",
+        "http://[::1",
+        "http://example.org:port/a",
+        "http://example.org:0/a",
+    ],
+)
 def test_address_that_is_none(url: str) -> None:
     """Only the web is asked."""
     with pytest.raises(
-        ArgumentError, match=r"^an address must begin with https:// or http://, got"
+        ArgumentError, match=r"^an address must begin with https:// or http:// and a host, got"
     ):
         _file(urls=(url,))
 
@@ -178,10 +229,42 @@ def test_file_without_an_address() -> None:
         _file(urls=())
 
 
-def test_file_without_a_hash() -> None:
+def test_address_in_capitals() -> None:
+    """They make no difference in a scheme."""
+    assert _file(urls=("HTTPS://example.org/a",)).urls
+
+
+@pytest.mark.parametrize("num_bytes", [-5, 0, "9"])
+def test_size_that_is_none(num_bytes: object) -> None:
+    """A size is a number of bytes."""
+    with pytest.raises(ArgumentError, match=r"^num_bytes of 'a.txt' must be None or above 0, got "):
+        _file(num_bytes=num_bytes)
+
+
+@pytest.mark.parametrize("splits", [(), ("",), ("a", "a/b"), ("..",)])
+def test_splits_that_are_none(splits: tuple[str, ...]) -> None:
+    """A split can be named after the name and a slash."""
+    with pytest.raises(ArgumentError, match=r"^splits of 'a.zip' must be at least one name"):
+        Archive(file=_file(filename="a.zip"), read=lambda *_: (), splits=splits)
+
+
+def test_archive_that_cannot_be_unpacked() -> None:
+    """That is said before anything is downloaded."""
+    with pytest.raises(ArgumentError, match=r"^the name of an archive must end in one of"):
+        Archive(file=_file(filename="a.rar"), read=lambda *_: ())
+
+
+def test_source_that_is_none() -> None:
+    """A corpus must come from somewhere."""
+    with pytest.raises(ArgumentError, match=r"^source of 'mine' must be .*, got NoneType$"):
+        _entry(source=None)
+
+
+@pytest.mark.parametrize("digest", ["", None])
+def test_file_without_a_hash(digest: object) -> None:
     """Nothing is downloaded that cannot be verified."""
     with pytest.raises(ArgumentError, match=r"^a digest must be"):
-        _file(digest="")
+        _file(digest=digest)
 
 
 def test_entry_point_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,8 +286,8 @@ def test_entry_point_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 BROKEN = {
     "no_such_module:ENTRY": "ModuleNotFoundError: No module named 'no_such_module'",
     "tests.test_catalogue:NOTHING": "AttributeError: ",
-    "tests.test_catalogue:DIGEST": "must be an Entry of that name, got str",
-    "tests.test_catalogue:BROUGHT": "must be an Entry of that name, got 'brought'",
+    "tests.test_catalogue:DIGEST": "must be an Entry of that name, .* got str",
+    "tests.test_catalogue:BROUGHT": "must be an Entry of that name, .* got 'brought'",
 }
 
 
@@ -220,6 +303,52 @@ def test_entry_point_that_is_broken(
     ):
         find_entry("broken")
     with pytest.warns(UserWarning, match=r"^the entry point 'broken'"):
+        assert list(CATALOGUE) == [entry.name for entry in list_entries()]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("bad/name", "SPLIT", "must be an Entry of that name, which has no '/', got 'bad/name'"),
+        ("clashing", "CLASHING", "the file of 'clashing' must have a name of its own"),
+    ],
+)
+def test_entry_point_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    """What could not be found, or would replace the file of another one, is not listed."""
+    _install(monkeypatch, _point(name, f"tests.test_catalogue:{value}"))
+
+    with pytest.warns(UserWarning, match=message):
+        assert list(CATALOGUE) == [entry.name for entry in list_entries()]
+
+
+def test_entry_point_that_is_refused_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for it is told why."""
+    _install(monkeypatch, _point("clashing", "tests.test_catalogue:CLASHING"))
+
+    with pytest.raises(ArgumentError, match="the file of 'clashing' must have a name of its own"):
+        find_entry("clashing")
+
+
+def test_entry_points_with_one_filename(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two packages whose files would replace each other the first is listed."""
+    points = [_point(name.lower(), f"tests.test_catalogue:{name}") for name in ("ONE", "OTHER")]
+    _install(monkeypatch, *points)
+
+    with pytest.warns(UserWarning, match="the file of 'other' must have a name of its own"):
+        names = [entry.name for entry in list_entries()]
+
+    assert sorted([*CATALOGUE, "one"]) == names
+
+
+def test_entry_point_that_ends_the_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A module of others that calls sys.exit is as broken as one that raises."""
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    _install(monkeypatch, _point("leaving", "leaving:ENTRY"))
+
+    with pytest.warns(UserWarning, match="cannot be loaded: SystemExit: 3: mend or remove"):
         assert list(CATALOGUE) == [entry.name for entry in list_entries()]
 
 

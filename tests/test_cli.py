@@ -158,6 +158,8 @@ def test_datasets_lists_names(
     """A table with size, licence, source and place of each."""
     monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path))
     (tmp_path / "tinyshakespeare.txt").touch()
+    os.truncate(tmp_path / "tinyshakespeare.txt", 1_115_394)
+    (tmp_path / "timemachine.txt").write_bytes(b"no")
     assert main(["datasets"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert ["NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT"] == header.split()
@@ -249,6 +251,29 @@ def test_offline_lasts_as_long_as_the_command(
         monkeypatch.setenv("TOKENLOOM_OFFLINE", before)
     assert main(["show", book, "--offline", "--batch-size", "4", "--seq-len", "10"]) == 0
     assert before == os.environ.get("TOKENLOOM_OFFLINE")
+
+
+def test_fetch_goes_on(
+    poem: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One text that cannot be had does not keep the others away; the exit code tells of it."""
+    file = tl.RemoteFile(
+        filename="lost.txt", urls=(f"{poem.url}/lost.txt",), digest="sha256:" + "0" * 64
+    )
+    tl.register(tl.Entry(name="lost", description="a text", licence="ours", source=file))
+    assert main(["fetch", "lost", "poem", "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    assert f"poem: {tmp_path / 'cache' / 'poem.txt'}\n" == out
+    assert re.fullmatch(r"tokenloom: error: cannot download 'lost.txt': .*got 404 .*\n", err)
+
+
+@pytest.mark.parametrize("name", ["", ".", os.devnull])
+def test_fetch_of_what_is_no_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither nothing nor a folder nor a device is a file of yours."""
+    assert main(["fetch", name]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"got {name!r}, which is neither" in err
 
 
 @pytest.mark.usefixtures("poem")

@@ -86,6 +86,24 @@ def test_an_error_page_is_never_kept(monkeypatch: pytest.MonkeyPatch, status: in
     assert not Path("data/timemachine.txt").exists()
 
 
+def test_errors_name_cures_that_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The textbook's download has no mirror and no cache of the environment."""
+    with serving({}) as server:
+        offer(server, monkeypatch, TEXT)
+        with pytest.raises(tl.DownloadError, match=r"or name another url in DATA_HUB$"):
+            d2l.download("time_machine")
+    Path("file").touch()
+    with pytest.raises(tl.DownloadError, match=r"^cannot write .*, or name another cache_dir$"):
+        d2l.download("time_machine", cache_dir="file")
+
+
+def test_a_url_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is named like the end of its url."""
+    monkeypatch.setitem(d2l.DATA_HUB, "mine", ("http://127.0.0.1:9/x/", "0" * 40))
+    with pytest.raises(tl.ArgumentError, match=r"^the url of 'mine' in DATA_HUB must end in the"):
+        d2l.download("mine")
+
+
 def test_offline_nothing_is_asked(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is there is used; for another one the message says where to put it."""
     monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")

@@ -119,7 +119,7 @@ def test_an_epoch_measures_perplexity_and_speed() -> None:
     """A model that knows nothing hesitates between all tokens."""
     net = linear_net()
     ppl, speed = d2l.train_epoch_ch8(
-        net, pairs(), nn.CrossEntropyLoss(), lambda _: None, CPU, use_random_iter=False
+        net, pairs(), nn.CrossEntropyLoss(), lambda **_: None, CPU, use_random_iter=False
     )
     assert math.isclose(ppl, len(VOCAB), rel_tol=1e-5)
     assert speed > 0
@@ -163,7 +163,7 @@ def test_the_state_is_carried_in_sequential_order(
         linear_net(forward_fn=forward),
         pairs()[:3],
         nn.CrossEntropyLoss(),
-        lambda _: None,
+        lambda **_: None,
         CPU,
         use_random_iter,
     )
@@ -171,10 +171,10 @@ def test_the_state_is_carried_in_sequential_order(
 
 
 def test_an_updater_may_be_a_function() -> None:
-    """It is called once per batch, after clipping, with a batch of one."""
+    """It is called once per batch, after clipping, with a batch of one, by its name."""
     net, sizes = linear_net(), []
 
-    def updater(batch_size: int) -> None:
+    def updater(*, batch_size: int) -> None:
         sizes.append(batch_size)
         assert float(net.params[0].grad.norm()) <= 1.0 + 1e-5
         d2l.sgd(net.params, 100.0, batch_size)
@@ -184,10 +184,20 @@ def test_an_updater_may_be_a_function() -> None:
     assert net.params[0].norm().item() > 1
 
 
+def test_a_state_may_be_a_list() -> None:
+    """The textbook loops over whatever parts there are."""
+
+    def init_state(batch_size: int, num_hiddens: int, device: Any) -> list[torch.Tensor]:
+        return [torch.zeros(batch_size, num_hiddens, device=device)]
+
+    net = linear_net(init_state=init_state)
+    d2l.train_epoch_ch8(net, pairs()[:3], nn.CrossEntropyLoss(), lambda **_: None, CPU, False)  # noqa: FBT003
+
+
 def test_an_epoch_of_nothing_is_refused() -> None:
     """Repaired: the textbook divides by zero."""
     with pytest.raises(tl.ArgumentError, match="at least one batch, got none"):
-        d2l.train_epoch_ch8(linear_net(), [], nn.CrossEntropyLoss(), lambda _: None, CPU, False)  # noqa: FBT003
+        d2l.train_epoch_ch8(linear_net(), [], nn.CrossEntropyLoss(), lambda **_: None, CPU, False)  # noqa: FBT003
 
 
 def test_a_perplexity_past_all_numbers_is_infinite() -> None:
@@ -196,7 +206,7 @@ def test_a_perplexity_past_all_numbers_is_infinite() -> None:
         linear_net(),
         pairs(),
         lambda logits, _: logits.sum() * 0 + 1000,
-        lambda _: None,
+        lambda **_: None,
         CPU,
         use_random_iter=False,
     )

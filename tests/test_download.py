@@ -1,13 +1,19 @@
 """Downloads from a real server: verified before they take their name, or not at all."""
 
+import contextlib
 import gc
 import hashlib
+import itertools
 import re
+import select
 import shutil
+import socket
+import socketserver
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -534,6 +540,55 @@ def test_unknown_certificate(path: Path, certificate: Path) -> None:
 
     expected: list[str] = []
     assert expected == server.asked
+
+
+@contextlib.contextmanager
+def _damaging(url: str, *, place: int) -> Iterator[str]:
+    """Pass connections on to a server, and change a byte that comes back on the first one."""
+    host, _, port = url.rpartition("/")[2].partition(":")
+    numbers = itertools.count()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            left = place if next(numbers) == 0 else sys.maxsize
+            with socket.create_connection((host, int(port))) as server:
+                sides = {self.request: server, server: self.request}
+                while True:
+                    for side in select.select(list(sides), [], [], 60)[0]:
+                        content = bytearray(side.recv(1 << 14))
+                        if not content:
+                            return
+                        if side is server:
+                            if 0 <= left < len(content):
+                                content[left] ^= 1
+                            left -= len(content)
+                        with contextlib.suppress(OSError):
+                            sides[side].sendall(content)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{running.server_address[1]}"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+def test_damaged_secure_connection(
+    path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What TLS finds damaged is asked for again; it says nothing of who the server is."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.with_suffix(".crt")))
+    answers = {"": (misbehaving.part,)}
+    with (
+        misbehaving.misbehaving(answers, secure=_secure(certificate)) as server,
+        _damaging(server.url, place=150_000) as url,
+    ):
+        download([url], path, num_bytes=len(CONTENT), digest=DIGEST)
+
+    assert path.read_bytes() == CONTENT
+    assert ["whole", "part"] == ["part" if asked else "whole" for asked in server.asked]
 
 
 def test_known_certificate(path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """Corpora by name: the cache, documents, and what the environment changes."""
 
+import contextlib
 import dataclasses
 import hashlib
 import io
+import os
+import re
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +19,16 @@ from tokenloom import (
     Archive,
     ArchiveError,
     ArgumentError,
+    BuiltIn,
     ChecksumError,
     CorpusError,
     Document,
     DownloadError,
     Entry,
     RemoteFile,
+    TokenloomError,
     catalogue,
-    hub,
+    download,
     register,
 )
 from tokenloom.catalogue import CATALOGUE
@@ -189,7 +194,7 @@ def test_fetch_of_a_file_that_cannot_be_read(
     def refuse(*_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(hub, "hash_file", refuse)
+    monkeypatch.setattr(download, "hash_file", refuse)
     with pytest.raises(
         DownloadError, match=r"cannot read '.*book\.txt': Permission denied: let it"
     ):
@@ -304,17 +309,47 @@ def test_empty_mirror_is_none(
     assert expected == server.asked
 
 
-@pytest.mark.parametrize("mirror", ["mirror.example", "/srv/mirror", "ftp://mirror.example"])
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "mirror.example",
+        "/srv/mirror",
+        "ftp://mirror.example",
+        "http://",
+        "https:///texts",
+        "http://mirror.example/?file=",
+        "http://mirror.example/#",
+        "http://mirror.example:port",
+    ],
+)
 def test_mirror_that_is_no_address(
     entry: Entry, monkeypatch: pytest.MonkeyPatch, mirror: str
 ) -> None:
     """A mirror must be a web address."""
     monkeypatch.setenv("TOKENLOOM_MIRROR", mirror)
 
-    with pytest.raises(
-        ArgumentError, match=f"^TOKENLOOM_MIRROR must be an http or https address, got '{mirror}'$"
-    ):
+    message = (
+        f"^TOKENLOOM_MIRROR must be an http or https address .*, got {re.escape(repr(mirror))}$"
+    )
+    with pytest.raises(ArgumentError, match=message):
         fetch(entry)
+
+
+@pytest.mark.parametrize("end", ["", "?"])
+def test_password_of_a_mirror_is_not_shown(
+    entry: Entry,
+    monkeypatch: pytest.MonkeyPatch,
+    server: FileServer,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
+) -> None:
+    """It is used, and neither told in an error nor logged."""
+    host = server.url.removeprefix("http://")
+    monkeypatch.setenv("TOKENLOOM_MIRROR", f"http://me:secret@{host}/nowhere{end}")
+    with caplog.at_level("INFO"), pytest.raises(TokenloomError, match=f"http://{host}") as caught:
+        fetch(entry)
+
+    assert "secret" not in str(caught.value) + caplog.text
 
 
 def test_locate_what_must_be_downloaded(entry: Entry) -> None:
@@ -325,10 +360,55 @@ def test_locate_what_must_be_downloaded(entry: Entry) -> None:
 
 def test_locate_what_is_in_the_cache(cache: Path, entry: Entry) -> None:
     """A text in the cache is at hand; its content is not looked at."""
-    _place(cache, b"anything")
+    _place(cache, TEXT.upper())
 
     expected = "cached"
     assert expected == locate(entry)
+
+
+def test_locate_a_part(cache: Path, entry: Entry) -> None:
+    """A file of another size is not the text."""
+    _place(cache, TEXT[:2])
+
+    expected = "to download"
+    assert expected == locate(entry)
+
+
+def test_locate_a_file_of_unknown_size(cache: Path, entry: Entry) -> None:
+    """Where the size is not known any will do."""
+    _place(cache, b"anything")
+
+    expected = "cached"
+    assert expected == locate(_changed(entry, num_bytes=None))
+
+
+def test_cache_whose_name_is_too_long(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file can be there, and none can be written."""
+    monkeypatch.setenv("TOKENLOOM_CACHE", "/" + "x" * 300)
+
+    assert "to download" == locate(entry)
+    with pytest.raises(DownloadError, match=r"cannot write .*: File name too long: make room"):
+        fetch(entry)
+
+
+@pytest.mark.parametrize("what", [locate, fetch])
+def test_archive_in_a_cache_whose_name_is_too_long(
+    reviews: Entry, monkeypatch: pytest.MonkeyPatch, what: Callable[[Entry], object]
+) -> None:
+    """An archive's folder cannot be there either."""
+    monkeypatch.setenv("TOKENLOOM_CACHE", "/" + "x" * 300)
+
+    with contextlib.suppress(DownloadError):
+        assert "to download" == what(reviews)
+
+
+@pytest.mark.parametrize("content", ["text", None])
+def test_built_in_text_that_is_no_bytes(content: object) -> None:
+    """An entry whose function returns something else is named."""
+    source = BuiltIn(read=lambda: content)  # type: ignore[arg-type, return-value]  # what a user may write
+    entry = Entry(name="mine", description="a text", licence="ours", source=source)
+    with pytest.raises(CorpusError, match=r"^read of 'mine' must return bytes, got (str|NoneType)"):
+        read(entry)
 
 
 def test_locate_what_is_built_in() -> None:
@@ -472,8 +552,15 @@ def test_load_any_bytes(tmp_path: Path) -> None:
 
 def test_load_a_folder(tmp_path: Path) -> None:
     """A folder is no text."""
-    with pytest.raises(CorpusError, match=r"^cannot read "):
+    with pytest.raises(ArgumentError, match=r"which is neither$"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", ".", os.devnull, Path()])
+def test_names_that_are_no_files(name: str | Path) -> None:
+    """Neither nothing nor a folder nor a device is a text file."""
+    with pytest.raises(ArgumentError, match=f"got {os.fspath(name)!r}, which is neither$"):
+        find(name)
 
 
 REVIEWS = {
@@ -663,6 +750,14 @@ def test_cache_folder_of_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENLOOM_CACHE", "~/texts")
 
     assert Path("~/texts").expanduser() == cache_folder()
+
+
+def test_cache_folder_of_nobodys_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that nobody has is refused, and no folder of that name is made."""
+    monkeypatch.setenv("TOKENLOOM_CACHE", "~nobody-has-this-name/texts")
+
+    with pytest.raises(ArgumentError, match=r"^TOKENLOOM_CACHE must be a folder, .*got '~nobody-"):
+        cache_folder()
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,12 @@ def test_ids_may_be_of_any_integer_type() -> None:
     assert torch.equal(model(inputs)[0], model(inputs.to(torch.int32))[0])
 
 
+@pytest.mark.parametrize("kind", [tuple, list])
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_state_of_any_length_is_detached(length: int) -> None:
+def test_a_state_of_any_length_is_detached(length: int, kind: type[Any]) -> None:
     """The textbook's models from scratch have states of one tensor, in a tuple."""
     state = (torch.ones(1, requires_grad=True) * 2,) * length
-    detached = detach(state)
+    detached = detach(kind(state))
     assert length == len(detached)
     assert not any(part.requires_grad for part in detached)
 

@@ -6,6 +6,8 @@ import requests
 from tokenloom.replies import (
     TransferError,
     check_status,
+    hide_password,
+    is_address,
     next_address,
     parse_length,
     parse_range,
@@ -24,6 +26,42 @@ def _reply(status: int, reason: str = "", **headers: str) -> requests.Response:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://me:secret@example.org/a: no", "http://example.org/a: no"),
+        ("https://me@example.org/", "https://example.org/"),
+        ("http://me:se@cret@a.org/b; http://me:x@b.org", "http://a.org/b; http://b.org"),
+        ("http://example.org/@a?b=//c@d", "http://example.org/@a?b=//d"),
+        ("nobody listens at //", "nobody listens at //"),
+    ],
+)
+def test_password_is_hidden(text: str, expected: str) -> None:
+    """Who reads an error need not know it; nothing else is taken away but what looks like it."""
+    assert expected == hide_password(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://example.org", True),
+        ("HTTPS://example.org:8443/a?b", True),
+        ("http://[::1]/", True),
+        ("http://", False),
+        ("http://:80/", False),
+        ("http://a:b/", False),
+        ("http://a:0/", False),
+        ("http://[::1", False),
+        ("ftp://example.org", False),
+        ("example.org/a", False),
+        ("", False),
+    ],
+)
+def test_addresses(url: str, *, expected: bool) -> None:
+    """An address has a host that the web can be asked of."""
+    assert expected == is_address(url)
+
+
+@pytest.mark.parametrize(
     ("location", "expected"),
     [
         ("b", "http://example.org/a/b"),
@@ -31,6 +69,8 @@ def _reply(status: int, reason: str = "", **headers: str) -> requests.Response:
         ("//example.net/b", "http://example.net/b"),
         ("http://example.net:8080/b?c", "http://example.net:8080/b?c"),
         ("https://example.org/b", "https://example.org/b"),
+        # As a header is read that a server wrote in UTF-8.
+        ("/caf\u00c3\u00a9", "http://example.org/caf\u00e9"),
     ],
 )
 def test_redirects_that_are_followed(location: str, expected: str) -> None:
@@ -40,7 +80,16 @@ def test_redirects_that_are_followed(location: str, expected: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(
-    "location", ["", "file:///etc/hostname", "ftp://example.org/", "data:,text", "http://[::1"]
+    "location",
+    [
+        "",
+        "file:///etc/hostname",
+        "ftp://example.org/",
+        "data:,text",
+        "http://[::1",
+        "/caf\u00e9",
+        "/\u20ac",
+    ],
 )
 def test_redirects_that_are_refused(scheme: str, location: str) -> None:
     """To another scheme, and to nowhere."""

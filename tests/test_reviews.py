@@ -1,5 +1,6 @@
 """The layout of the film reviews."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,24 @@ def test_review_in_another_encoding(folder: Path) -> None:
     (folder / "aclImdb/test/pos/9_8.txt").write_bytes(b"caf\xe9")
 
     with pytest.raises(CorpusError, match=r"test.pos.9_8\.txt must be text in utf-8"):
+        list(read_reviews(folder, "test"))
+
+
+@pytest.mark.parametrize("split", REVIEW_SPLITS)
+def test_hidden_files_are_no_reviews(folder: Path, split: str) -> None:
+    """What a system adds to every folder that is looked at is passed over."""
+    documents = list(read_reviews(folder, split))
+    for place in REVIEW_FOLDERS:
+        (folder / place / ".DS_Store").touch()
+
+    assert documents == list(read_reviews(folder, split))
+
+
+def test_folder_that_is_missing(folder: Path) -> None:
+    """Who removed a part is told to remove the rest, so that it is unpacked again."""
+    shutil.rmtree(folder / "aclImdb/test/pos")
+
+    with pytest.raises(CorpusError, match=r"expected reviews in '.*pos', got No such .*: remove"):
         list(read_reviews(folder, "test"))
 
 

@@ -91,7 +91,7 @@ def test_plan_draws_both_orders(
     [
         (["--ranks", "3"], "world_size must divide batch_size=4, got 3: use one of 1, 2, 4"),
         (["--workers", "-1"], "num_workers must be at least 0, got -1"),
-        (["--epoch", "-1"], "epoch must be in [0, "),
+        (["--epoch", "-1"], "epoch must be an integer in [0, "),
     ],
 )
 def test_a_plan_that_cannot_be_is_one_line(

@@ -1,5 +1,6 @@
 """One request and its reply: what is asked, what is made of it, and how long it may take."""
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -235,7 +236,12 @@ def test_patience_that_cannot_work(changes: dict[str, Any]) -> None:
         (requests.ConnectionError("odd"), "the connection broke: odd", 0),
         (ConnectionResetError(104, "reset"), "the connection broke: [Errno 104] reset", 0),
         (requests.exceptions.ProxyError("no"), "the proxy failed: no", 0),
-        (requests.exceptions.SSLError("bad"), "SSLError: bad", None),
+        (requests.exceptions.SSLError("bad"), "the secure connection failed: bad", 0),
+        (
+            requests.exceptions.SSLError(ssl.SSLCertVerificationError("who")),
+            "SSLError: ('who',)",
+            None,
+        ),
         (requests.exceptions.InvalidURL("bad"), "InvalidURL: bad", None),
     ],
 )

@@ -10,23 +10,34 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from tqdm import tqdm
 
 from tokenloom.errors import ArchiveError, ArgumentError
 from tokenloom.partials import partial_folder
 
+try:
+    from lzma import LZMAError
+except ImportError:
+    # Some Pythons are built without it, and their zipfile refuses what needs it.
+    LZMAError = NotImplementedError  # type: ignore[assignment, misc]
+
+_T = TypeVar("_T")
 _PIECE_BYTES = 1 << 16
-# No honest name or comment is longer; tarfile would take it all into memory.
+# No honest member has more before its content; tarfile would take it all into memory.
 _MAX_HEADER_BYTES = 1 << 20
+_UNLIMITED = 1 << 62
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     gzip.BadGzipFile,
     zlib.error,
+    LZMAError,
     EOFError,
+    # From a header of a sparse file that ends early.
+    IndexError,
     # A compression that this Python lacks, and what zipfile makes of odd headers.
     NotImplementedError,
     ValueError,
@@ -106,13 +117,13 @@ def unpack(
     try:
         with partial_folder(target) as partial:
             disable = None if progress is None else not progress
-            members = tqdm(read_members(source), source.name, unit=" members", disable=disable)
-            _write(members, partial, limits or Limits())
+            members = _guard(read_members(source))
+            bar = tqdm(members, source.name, unit=" members", disable=disable)
+            _write(bar, partial, limits or Limits())
             _check_required(partial, required)
     except ArchiveError as error:
-        raise _refuse(source, str(error)) from error
-    except _DAMAGE as error:
-        raise _refuse(source, f"it is damaged: {str(error) or type(error).__name__}") from error
+        msg = f"cannot unpack {source.name!r}: {error}. Nothing was unpacked; download it anew"
+        raise ArchiveError(msg) from error
     except OSError as error:
         msg = (
             f"cannot unpack {source.name!r} into {os.fspath(folder)!r}: "
@@ -120,6 +131,17 @@ def unpack(
         )
         raise ArchiveError(msg) from error
     return target
+
+
+def check_kind(name: str) -> None:
+    """Let pass the name of an archive that `unpack` can read, by its end.
+
+    Raises
+    ------
+    ArgumentError
+        It has none of the four ends.
+    """
+    _find_reader(Path(name))
 
 
 def check_name(name: str) -> PurePosixPath:
@@ -141,9 +163,25 @@ def check_name(name: str) -> PurePosixPath:
     return path
 
 
-def _refuse(source: Path, reason: str) -> ArchiveError:
-    msg = f"cannot unpack {source.name!r}: {reason}. Nothing was unpacked; download it anew"
-    return ArchiveError(msg)
+def _guard(items: Iterable[_T]) -> Iterator[_T]:
+    """Yield what comes of an archive; what goes wrong with it is no fault of the folder."""
+    try:
+        yield from items
+    except ArchiveError:
+        raise
+    except (FileNotFoundError, PermissionError) as error:
+        msg = f"it cannot be read: {error.strerror}"
+        raise ArchiveError(msg) from error
+    # Damage may also lead to places that no file has, and bz2 calls it an OSError.
+    except (*_DAMAGE, OSError) as error:
+        msg = f"it is damaged: {str(error) or type(error).__name__}"
+        raise ArchiveError(msg) from error
+
+
+def _read_pieces(open_member: Callable[[], IO[bytes]]) -> Iterator[bytes]:
+    with open_member() as content:
+        while piece := content.read(_PIECE_BYTES):
+            yield piece
 
 
 def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
@@ -154,6 +192,9 @@ def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
             msg = f"expected at most {limits.num_members:,} members, got more"
             raise ArchiveError(msg)
         path = folder / check_name(member.name)
+        if member.open is not None and path == folder:
+            msg = f"expected files below the folder, got one named {member.name!r}"
+            raise ArchiveError(msg)
         # What a member announces is checked before, what it holds while it is written.
         _check_left(left - member.num_bytes, limits)
         try:
@@ -161,8 +202,8 @@ def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
                 path.mkdir(parents=True, exist_ok=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            with member.open() as content, path.open("xb") as file:
-                while piece := content.read(_PIECE_BYTES):
+            with path.open("xb") as file:
+                for piece in _guard(_read_pieces(member.open)):
                     left -= len(piece)
                     _check_left(left, limits)
                     file.write(piece)
@@ -187,24 +228,32 @@ def _check_required(folder: Path, required: Sequence[str]) -> None:
 class _Careful:
     """A file that refuses what no honest archive asks of it.
 
-    A few bytes of gzip may stand for a header of gigabytes.
+    A few bytes of gzip may stand for a header of gigabytes, or for a member
+    with very many headers.
+
+    Attributes
+    ----------
+    left : int
+        Bytes that may still be read.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self.left = _MAX_HEADER_BYTES
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
-        if size > _MAX_HEADER_BYTES:
-            msg = f"expected headers of at most {_MAX_HEADER_BYTES:,} bytes, got {size:,}"
+        if size > self.left:
+            msg = f"expected headers of at most {_MAX_HEADER_BYTES:,} bytes, got more"
             raise ArchiveError(msg)
+        self.left -= size
         return self._file.read(size)
 
 
 def _read_tar(source: Path, open_file: Callable[[Path, str], IO[bytes]]) -> Iterator[_Member]:
     with (
         open_file(source, "rb") as file,
-        tarfile.open(fileobj=cast("IO[bytes]", _Careful(file)), mode="r:") as tar,
+        tarfile.open(fileobj=cast("IO[bytes]", careful := _Careful(file)), mode="r:") as tar,
     ):
         for member in tar:
             if not (member.isdir() or member.isfile()) or member.issparse():
@@ -214,7 +263,10 @@ def _read_tar(source: Path, open_file: Callable[[Path, str], IO[bytes]]) -> Iter
             # A second opinion: the standard library's own.
             tarfile.data_filter(member, os.fspath(source.parent))
             content = functools.partial(tar.extractfile, member) if member.isfile() else None
+            # The content has limits of its own.
+            careful.left = _UNLIMITED
             yield _Member(name=member.name, num_bytes=member.size, open=cast("Any", content))
+            careful.left = _MAX_HEADER_BYTES
         _check_tar_end(file, tar.offset)
 
 

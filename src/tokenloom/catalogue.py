@@ -8,13 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from tokenloom.archives import check_kind
 from tokenloom.errors import ArgumentError
 from tokenloom.hashing import parse_digest
+from tokenloom.replies import is_address
 from tokenloom.reviews import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 from tokenloom.sources import Document, read_python_docs
 
 # Other packages name their entries under this group of entry points.
 ENTRY_POINT_GROUP = "tokenloom.corpora"
+# File systems allow 255, of which a name on its way needs some more.
+_MAX_FILENAME_BYTES = 200
+_NAME = r"\w[\w.-]*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,8 @@ class RemoteFile:
     Attributes
     ----------
     filename : str
-        Its name in the cache, and on a mirror.
+        Its name in the cache, and on a mirror; at most 200 bytes. No other
+        entry may have a file of that name and another digest.
     urls : tuple of str
         Where to download it, tried in this order.
     digest : str
@@ -59,17 +65,24 @@ class RemoteFile:
 
     def __post_init__(self) -> None:
         # A name with a folder, or a hidden one, could meet files of others.
-        if not re.fullmatch(r"\w[\w.+-]*", self.filename):
-            msg = f"filename must be a plain name of a file, got {self.filename!r}"
+        is_plain = re.fullmatch(r"\w[\w.+-]*", self.filename)
+        if not is_plain or len(self.filename.encode()) > _MAX_FILENAME_BYTES:
+            msg = (
+                f"filename must be a plain name of a file, of at most {_MAX_FILENAME_BYTES} "
+                f"bytes, got {self.filename!r}"
+            )
             raise ArgumentError(msg)
         if not self.urls:
             msg = f"urls of {self.filename!r} must hold at least one address, got none"
             raise ArgumentError(msg)
         for url in self.urls:
-            if not url.startswith(("https://", "http://")):
-                msg = f"an address must begin with https:// or http://, got {url!r}"
+            if not is_address(url):
+                msg = f"an address must begin with https:// or http:// and a host, got {url!r}"
                 raise ArgumentError(msg)
         parse_digest(self.digest)
+        if not re.fullmatch(r"None|[1-9][0-9]*", repr(self.num_bytes)):
+            msg = f"num_bytes of {self.filename!r} must be None or above 0, got {self.num_bytes!r}"
+            raise ArgumentError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +99,27 @@ class Archive:
         Its parts; the first is meant where none is named.
     required : tuple of str
         Members that must be there, as paths in the archive.
+
+    Raises
+    ------
+    ArgumentError
+        The end of the file's name is not that of an archive, or there is no
+        split, or one whose name has other characters than that of an entry.
     """
 
     file: RemoteFile
     read: Callable[[Path, str], Iterable[Document]]
     splits: tuple[str, ...] = ("all",)
     required: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_kind(self.file.filename)
+        if not self.splits or not all(re.fullmatch(_NAME, split) for split in self.splits):
+            msg = (
+                f"splits of {self.file.filename!r} must be at least one name of letters, digits, "
+                f"'_', '-' and '.', got {self.splits!r}"
+            )
+            raise ArgumentError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +140,7 @@ class Entry:
     Raises
     ------
     ArgumentError
-        The name has another form.
+        The name has another form, or the source is none.
     """
 
     name: str
@@ -122,8 +150,14 @@ class Entry:
     prompt: str = ""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.name):
+        if not re.fullmatch(rf"{_NAME}(/{_NAME})?", self.name):
             msg = f"name must be letters, digits, '_', '-' and '.', got {self.name!r}"
+            raise ArgumentError(msg)
+        if not isinstance(self.source, BuiltIn | RemoteFile | Archive):
+            msg = (
+                f"source of {self.name!r} must be a BuiltIn, a RemoteFile or an Archive, "
+                f"got {type(self.source).__name__}"
+            )
             raise ArgumentError(msg)
 
     @property
@@ -199,9 +233,10 @@ _registered: dict[str, Entry] = {}
 def register(entry: Entry) -> None:
     """Give a corpus a name, for as long as this process lives.
 
-    To register the same entry again does nothing. A package that brings corpora
-    names each entry under the entry points ``tokenloom.corpora`` instead, so
-    that the command line knows them too.
+    An entry that was registered before under this name is replaced, so that a
+    cell of a notebook may be run again. A package that brings corpora names each
+    entry under the entry points ``tokenloom.corpora`` instead, so that the
+    command line knows them too.
 
     Parameters
     ----------
@@ -210,15 +245,38 @@ def register(entry: Entry) -> None:
     Raises
     ------
     ArgumentError
-        Another entry has this name, or the name has a ``/``.
+        It is no entry, a corpus of tokenloom itself has this name, the name has
+        a ``/``, or another entry's file has the same name and another digest.
     """
+    if not isinstance(entry, Entry):
+        msg = f"entry must be an Entry, got {type(entry).__name__}"
+        raise ArgumentError(msg)
     if "/" in entry.name:
         msg = f"the name of an entry must have no '/', which splits are named by: {entry.name!r}"
         raise ArgumentError(msg)
-    if CATALOGUE.get(entry.name, _registered.get(entry.name, entry)) != entry:
+    if entry.name in CATALOGUE:
         msg = f"a corpus named {entry.name!r} exists already: choose another name"
         raise ArgumentError(msg)
+    _check_filename(entry, [*CATALOGUE.values(), *_registered.values()])
     _registered[entry.name] = entry
+
+
+def _check_filename(entry: Entry, others: Iterable[Entry]) -> None:
+    """Refuse an entry whose file would replace that of another one, and be replaced."""
+    if entry.file is None:
+        return
+    # Some file systems make no difference between capitals and other letters.
+    filename, digest = entry.file.filename.casefold(), entry.file.digest.lower()
+    for other in others:
+        if other.file is None or other.name == entry.name:
+            continue
+        if other.file.filename.casefold() == filename and other.file.digest.lower() != digest:
+            msg = (
+                f"the file of {entry.name!r} must have a name of its own in the cache, got "
+                f"{entry.file.filename!r}, under which {other.name!r} has another file: "
+                "choose another filename"
+            )
+            raise ArgumentError(msg)
 
 
 def find_entry(name: str) -> Entry | None:
@@ -237,6 +295,8 @@ def find_entry(name: str) -> Entry | None:
     if entry is None:
         points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=base)
         entry = next(map(_load, points), None)
+        if entry is not None:
+            _check_filename(entry, [*CATALOGUE.values(), *_registered.values()])
     if entry is None or not slash:
         return entry
     if isinstance(entry.source, Archive) and split in entry.source.splits:
@@ -253,7 +313,9 @@ def list_entries() -> list[Entry]:
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         if point.name not in entries:
             try:
-                entries[point.name] = _load(point)
+                entry = _load(point)
+                _check_filename(entry, entries.values())
+                entries[point.name] = entry
             except ArgumentError as error:
                 warnings.warn(str(error), stacklevel=2)
     return [entries[name] for name in sorted(entries)]
@@ -263,17 +325,17 @@ def _load(point: importlib.metadata.EntryPoint) -> Entry:
     try:
         entry = point.load()
     # It is the code of others that runs here, and anything may be wrong with it.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         msg = (
             f"the entry point {point.name!r} = {point.value!r} of {ENTRY_POINT_GROUP} cannot be "
             f"loaded: {type(error).__name__}: {error}: mend or remove the package it comes from"
         )
         raise ArgumentError(msg) from error
-    if not isinstance(entry, Entry) or entry.name != point.name:
+    if not isinstance(entry, Entry) or entry.name != point.name or "/" in point.name:
         got = repr(entry.name) if isinstance(entry, Entry) else type(entry).__name__
         msg = (
             f"the entry point {point.name!r} = {point.value!r} of {ENTRY_POINT_GROUP} must be an "
-            f"Entry of that name, got {got}"
+            f"Entry of that name, which has no '/', got {got}"
         )
         raise ArgumentError(msg)
     return entry

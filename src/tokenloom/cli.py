@@ -16,7 +16,7 @@ from tokenloom import (
     training_commands,
 )
 from tokenloom.errors import TokenloomError
-from tokenloom.printing import say
+from tokenloom.printing import say, say_error
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
             return 1
         except TokenloomError as error:
-            say("error: " + " ".join(str(error).split()))
+            say_error(error)
             return 1
         # PyTorch tells of dead workers and full memory by RuntimeError, and its
         # messages go on with the places in its own code.

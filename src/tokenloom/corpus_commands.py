@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from tokenloom.arguments import add_command, add_json, add_offline, add_quiet
 from tokenloom.catalogue import Archive, Entry, list_entries
+from tokenloom.errors import TokenloomError
 from tokenloom.hub import fetch, find, locate
-from tokenloom.printing import print_json, print_table
+from tokenloom.printing import print_json, print_table, say_error
 
 _DATASETS_EXAMPLES = """\
 Any command that takes a CORPUS takes one of these names or a text file; of a
@@ -76,13 +77,14 @@ def _datasets(arguments: argparse.Namespace) -> None:
         size, host = "-", "-"
         if entry.file is not None:
             size = "?" if entry.file.num_bytes is None else f"{entry.file.num_bytes:,}"
-            host = urlsplit(entry.file.urls[0]).netloc
+            host = urlsplit(entry.file.urls[0]).netloc.rpartition("@")[2]
         licence = entry.licence.partition(";")[0]
         rows.append((entry.name, size, locate(entry), licence, host, entry.description))
     print_table(rows)
 
 
-def _fetch(arguments: argparse.Namespace) -> None:
+def _fetch(arguments: argparse.Namespace) -> int:
+    code = 0
     entries = [find(name) for name in arguments.names]
     facts = []
     for name, entry in zip(arguments.names, entries, strict=True):
@@ -91,13 +93,20 @@ def _fetch(arguments: argparse.Namespace) -> None:
         elif entry.file is None:
             where, path = "built in", None
         else:
-            path = fetch(entry, progress=False if arguments.quiet else None)
+            try:
+                path = fetch(entry, progress=False if arguments.quiet else None)
+            except TokenloomError as error:
+                # The others may be had all the same.
+                say_error(error)
+                code = 1
+                continue
             where = "cached"
         facts.append({"name": name, "where": where, "path": path and str(path)})
         if not arguments.json:
             print(f"{name}: {path if where == 'cached' else where}")
     if arguments.json:
         print_json(facts)
+    return code
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tokenloom.corpus import Corpus, decode
-from tokenloom.download import download as download_file
-from tokenloom.errors import ArgumentError, DownloadError
-from tokenloom.hashing import hash_file, parse_digest
+from tokenloom.download import Cures, fetch_file
+from tokenloom.errors import ArgumentError
 from tokenloom.normalize import clean_words
 from tokenloom.sources import read_file
 from tokenloom.vocab import UNKNOWN_ID, number_tokens, sort_counts
@@ -26,6 +25,7 @@ DATA_HUB: dict[str, tuple[str, str]] = {
 
 _ALIASES = {"timemachine": "time_machine"}
 _CACHE_DIR = "./data"
+_CURES = Cures(source="name another url in DATA_HUB", folder="name another cache_dir")
 
 
 def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
@@ -45,7 +45,8 @@ def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
     Raises
     ------
     ArgumentError
-        The name is not in ``DATA_HUB``, or its SHA-1 is none.
+        The name is not in ``DATA_HUB``, its SHA-1 is none, or its url ends in
+        a slash.
     ChecksumError, DownloadError
         The file could not be fetched.
     """
@@ -56,8 +57,12 @@ def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
         msg = f"name must be in DATA_HUB, which has {known}, got {name!r}: add (url, sha1) to it"
         raise ArgumentError(msg)
     url, sha1 = DATA_HUB[name]
-    path = Path(cache_dir) / url.rsplit("/", 1)[-1]
-    _fetch(url, path, digest=":".join(parse_digest(f"sha1:{sha1}")))
+    filename = url.rsplit("/", 1)[-1]
+    if not filename:
+        msg = f"the url of {name!r} in DATA_HUB must end in the name of a file, got {url!r}"
+        raise ArgumentError(msg)
+    path = Path(cache_dir) / filename
+    fetch_file([url], path, num_bytes=None, digest=f"sha1:{sha1}", cures=_CURES)
     # The textbook's path is a str, and its readers add to it.
     return str(path)
 
@@ -225,15 +230,3 @@ def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
     counts = corpus.vocab.frequencies if corpus.vocab is not None else {}
     kept = corpus.tokens[:max_tokens] if max_tokens > 0 else corpus.tokens
     return kept.tolist(), Vocab(counts)
-
-
-def _fetch(url: str, path: Path, *, digest: str) -> None:
-    if path.is_file() and hash_file(path, "sha1") == digest:
-        return
-    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
-        msg = (
-            f"{path.name!r} is not in {os.fspath(path.parent)!r}, or not whole, and "
-            f"TOKENLOOM_OFFLINE is set: put the file at {path}, or unset the variable"
-        )
-        raise DownloadError(msg)
-    download_file([url], path, num_bytes=None, digest=digest)

@@ -20,7 +20,7 @@ _EPOCHS_PER_REPORT = 10
 _REPORTED_TOKENS = 50
 
 Device = torch.device | str
-Updater = torch.optim.Optimizer | Callable[[int], None]
+Updater = torch.optim.Optimizer | Callable[..., None]
 
 
 class Net(Protocol):
@@ -130,7 +130,7 @@ def train_epoch_ch8(
     loss : callable
         Of logits and ids; its mean is what is trained on.
     updater : torch.optim.Optimizer, or callable
-        ``updater(1)`` changes ``net.params`` and zeroes their gradients, as
+        ``updater(batch_size=1)`` changes ``net.params`` and zeroes their gradients, as
         `sgd` does.
     device : torch.device or str
     use_random_iter : bool
@@ -332,7 +332,8 @@ def _update(net: Any, mean_loss: torch.Tensor, updater: Updater) -> None:
     if isinstance(updater, torch.optim.Optimizer):
         updater.step()
     else:
-        updater(1)
+        # By name, as the textbook calls it.
+        updater(batch_size=1)
 
 
 @contextlib.contextmanager

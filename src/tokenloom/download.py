@@ -5,6 +5,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,12 +14,31 @@ from tqdm import tqdm
 from tokenloom.errors import ChecksumError, DownloadError
 from tokenloom.hashing import hash_file, parse_digest
 from tokenloom.partials import PartialFile
-from tokenloom.replies import TransferError
+from tokenloom.replies import TransferError, hide_password
 from tokenloom.transfer import Exchange, Patience, Reply
 
 _LOGGER = logging.getLogger(__name__)
 # For whoever does not say otherwise; read at each call.
 PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cures:
+    """What a message tells to do, for the one who asked for the file.
+
+    Attributes
+    ----------
+    source : str
+        If no address has it.
+    folder : str
+        If it cannot be written, or read, where it shall be.
+    """
+
+    source: str = "name a mirror in TOKENLOOM_MIRROR"
+    folder: str = "name another folder in TOKENLOOM_CACHE"
+
+
+_CURES = Cures()
 # A server that never ends must end where nobody knows the size.
 _MAX_UNKNOWN_BYTES = 1 << 34
 
@@ -31,6 +51,7 @@ def download(
     digest: str,
     progress: bool | None = None,
     patience: Patience | None = None,
+    cures: Cures = _CURES,
 ) -> Path:
     """Download a file from the first of several addresses that has it.
 
@@ -53,6 +74,8 @@ def download(
         Whether to show a bar on stderr; by default where that is a terminal.
     patience : Patience, optional
         How long to wait and how often to try, by default `PATIENCE`.
+    cures : Cures
+        For messages.
 
     Returns
     -------
@@ -92,12 +115,58 @@ def download(
     except OSError as error:
         msg = (
             f"cannot write {os.fspath(path)!r}: {error.strerror or error}: "
-            "make room there, or name another folder in TOKENLOOM_CACHE"
+            f"make room there, or {cures.folder}"
         )
         raise DownloadError(msg) from error
     if failures:
-        raise _summarise(list(failures.items()), path)
+        raise _summarise(list(failures.items()), path, cures)
     return target
+
+
+def fetch_file(
+    urls: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    num_bytes: int | None,
+    digest: str,
+    progress: bool | None = None,
+    cures: Cures = _CURES,
+) -> Path:
+    """Return the path of a file, downloaded if it is not there with the right hash.
+
+    With ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
+
+    Parameters
+    ----------
+    urls, path, num_bytes, digest, progress, cures
+        See `download`.
+
+    Raises
+    ------
+    ArgumentError, ChecksumError, DownloadError
+        See `download`; or the file cannot be read, or must not be downloaded.
+    """
+    target = Path(path)
+    algorithm, digits = parse_digest(digest)
+    try:
+        # os.path says no, where Path would raise, to a name that no file can have.
+        if os.path.isfile(target) and hash_file(target, algorithm) == f"{algorithm}:{digits}":  # noqa: PTH113
+            return target
+    except OSError as error:
+        msg = (
+            f"cannot read {str(target)!r}: {error.strerror or error}: let it be read, "
+            f"or {cures.folder}"
+        )
+        raise DownloadError(msg) from error
+    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
+        msg = (
+            f"{target.name!r} is not in {str(target.parent)!r}, or not whole, and downloads are "
+            f"forbidden by TOKENLOOM_OFFLINE or --offline: put the file at {target}, or allow them"
+        )
+        raise DownloadError(msg)
+    return download(
+        urls, target, num_bytes=num_bytes, digest=digest, progress=progress, cures=cures
+    )
 
 
 def _ask_in_turn(
@@ -115,7 +184,7 @@ def _ask_in_turn(
             try:
                 arrival.go_on_from(url, patience)
             except TransferError as failure:
-                _LOGGER.info("%s: %s", url, failure)
+                _LOGGER.info("%s", hide_password(f"{url}: {failure}"))
                 failures[url] = failure
             else:
                 return {}
@@ -247,9 +316,9 @@ def _other_file(reply: Reply, expected: str, got: str, *, spoils: bool = True) -
 
 
 def _summarise(
-    failures: Sequence[tuple[str, TransferError]], path: str | os.PathLike[str]
+    failures: Sequence[tuple[str, TransferError]], path: str | os.PathLike[str], cures: Cures
 ) -> DownloadError | ChecksumError:
-    tried = "; ".join(f"{url}: {failure}" for url, failure in failures)
+    tried = hide_password("; ".join(f"{url}: {failure}" for url, failure in failures))
     if failures[-1][1].is_content:
         kind: type[DownloadError | ChecksumError] = ChecksumError
         cure = "the server may have given an error page or another edition: try again"
@@ -258,6 +327,6 @@ def _summarise(
     msg = (
         f"cannot download {Path(path).name!r}: {tried}. What to do: {cure}, "
         f"or put the file at {os.fspath(path)!r} by hand, "
-        "or name a mirror in TOKENLOOM_MIRROR"
+        f"or {cures.source}"
     )
     return kind(msg)

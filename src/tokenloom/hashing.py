@@ -43,7 +43,8 @@ def parse_digest(digest: str) -> tuple[str, str]:
     >>> parse_digest("md5:7C2AC02C03563AFCF9B574C7E56C153A")
     ('md5', '7c2ac02c03563afcf9b574c7e56c153a')
     """
-    algorithm, _, digits = digest.partition(":")
+    # Anything else than a str has none of the forms.
+    algorithm, _, digits = str(digest).partition(":")
     num_digits = _NUM_DIGITS.get(algorithm)
     if num_digits is None or not re.fullmatch(rf"[0-9a-fA-F]{{{num_digits}}}", digits):
         forms = ", ".join(f"'{name}:' and {count}" for name, count in _NUM_DIGITS.items())

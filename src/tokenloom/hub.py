@@ -5,14 +5,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from tokenloom.archives import unpack
 from tokenloom.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
 from tokenloom.corpus import Corpus, decode
-from tokenloom.download import download
-from tokenloom.errors import ArgumentError, DownloadError
-from tokenloom.hashing import hash_file
+from tokenloom.download import fetch_file
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.replies import hide_password, is_address
 from tokenloom.sources import Document, read_file
 from tokenloom.tokenizers import Tokenizer
 
@@ -117,10 +116,9 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     """
     if isinstance(name, str) and (entry := find_entry(name)):
         return entry
-    path = Path(name)
-    # os.path says no, where Path would raise, to a name that no file can have.
-    if os.path.exists(path):  # noqa: PTH110
-        return path
+    # To Path an empty name is the current folder. See `fetch_file` for os.path.
+    if os.path.isfile(name):  # noqa: PTH113
+        return Path(name)
     known = ", ".join(name for entry in list_entries() for name in _names(entry))
     msg = (
         f"a corpus must be one of {known} or the path of a text file, "
@@ -146,7 +144,14 @@ def read(entry: Entry) -> bytes:
     """
     match entry.source:
         case BuiltIn(read=read_bytes):
-            return read_bytes()
+            content = read_bytes()
+            if not isinstance(content, bytes):
+                msg = (
+                    f"read of {entry.name!r} must return bytes, got {type(content).__name__}: "
+                    "mend the entry"
+                )
+                raise CorpusError(msg)
+            return content
         case RemoteFile():
             return read_file(fetch(entry))
         case Archive(read=read_split, splits=splits):
@@ -181,36 +186,21 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
             return _fetch_file(file, progress=progress)
         case Archive(file=file, required=required):
             folder = _folder(file)
-            if folder.is_dir():
+            # See `fetch_file`.
+            if os.path.isdir(folder):  # noqa: PTH112
                 return folder
             archive = _fetch_file(file, progress=progress)
             return unpack(archive, folder, required=required, progress=progress)
 
 
 def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
-    path = cache_folder() / file.filename
-    if path.is_file() and _hash(path, file) == file.digest.lower():
-        return path
-    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
-        msg = (
-            f"{file.filename!r} is not in the cache, or not whole, and downloads are forbidden "
-            f"by TOKENLOOM_OFFLINE or --offline: put the file at {path}, or allow them"
-        )
-        raise DownloadError(msg)
-    return download(
-        _urls(file), path, num_bytes=file.num_bytes, digest=file.digest, progress=progress
+    return fetch_file(
+        _urls(file),
+        cache_folder() / file.filename,
+        num_bytes=file.num_bytes,
+        digest=file.digest,
+        progress=progress,
     )
-
-
-def _hash(path: Path, file: RemoteFile) -> str:
-    try:
-        return hash_file(path, file.digest.partition(":")[0])
-    except OSError as error:
-        msg = (
-            f"cannot read {str(path)!r}: {error.strerror or error}: let it be read, "
-            "or name another folder in TOKENLOOM_CACHE"
-        )
-        raise DownloadError(msg) from error
 
 
 def _folder(file: RemoteFile) -> Path:
@@ -220,12 +210,17 @@ def _folder(file: RemoteFile) -> Path:
 
 
 def locate(entry: Entry) -> Where:
-    """Return whether a named text is at hand; its content is not looked at."""
+    """Return whether a named text is at hand; only the size of its file is looked at."""
     if entry.file is None:
         return "built in"
-    is_unpacked = isinstance(entry.source, Archive) and _folder(entry.file).is_dir()
-    is_cached = is_unpacked or (cache_folder() / entry.file.filename).is_file()
-    return "cached" if is_cached else "to download"
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if isinstance(entry.source, Archive) and os.path.isdir(_folder(entry.file)):  # noqa: PTH112
+        return "cached"
+    try:
+        size = (cache_folder() / entry.file.filename).stat().st_size
+    except OSError:
+        return "to download"
+    return "cached" if entry.file.num_bytes in (None, size) else "to download"
 
 
 def cache_folder() -> Path:
@@ -234,10 +229,23 @@ def cache_folder() -> Path:
     ``TOKENLOOM_CACHE`` if set; else ``tokenloom`` in ``~/Library/Caches``
     (macOS), ``%LOCALAPPDATA%`` (Windows) or ``$XDG_CACHE_HOME``, by default
     ``~/.cache``.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such home as it begins with.
     """
-    if chosen := os.environ.get("TOKENLOOM_CACHE"):
-        return Path(chosen).expanduser()
-    home = Path.home()
+    chosen = os.environ.get("TOKENLOOM_CACHE")
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        home = Path.home()
+    except RuntimeError as error:
+        msg = (
+            "TOKENLOOM_CACHE must be a folder, without '~' where there is no home of that name, "
+            f"got {chosen!r}"
+        )
+        raise ArgumentError(msg) from error
     match sys.platform:
         case "darwin":
             base = home / "Library" / "Caches"
@@ -252,11 +260,10 @@ def _urls(file: RemoteFile) -> tuple[str, ...]:
     mirror = os.environ.get("TOKENLOOM_MIRROR")
     if not mirror:
         return file.urls
-    try:
-        scheme = urlsplit(mirror).scheme
-    except ValueError:
-        scheme = ""
-    if scheme not in ("http", "https"):
-        msg = f"TOKENLOOM_MIRROR must be an http or https address, got {mirror!r}"
+    if not is_address(mirror) or "?" in mirror or "#" in mirror:
+        msg = (
+            "TOKENLOOM_MIRROR must be an http or https address with a host, and without '?' and "
+            f"'#', got {hide_password(mirror)!r}"
+        )
         raise ArgumentError(msg)
     return (f"{mirror.rstrip('/')}/{file.filename}",)

@@ -125,6 +125,7 @@ class RNNModel(nn.Module):
 
 def detach(state: State) -> State:
     """Return a state through which no gradient flows back: truncated BPTT."""
-    if isinstance(state, tuple):
+    # Models of others carry lists as well.
+    if isinstance(state, tuple | list):
         return tuple(part.detach() for part in state)
     return state.detach()

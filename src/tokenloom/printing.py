@@ -35,3 +35,8 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
 def say(message: str) -> None:
     """Print a message to people, which is no result."""
     print(f"tokenloom: {message}", file=sys.stderr)
+
+
+def say_error(error: Exception) -> None:
+    """Print an error of ours in one line."""
+    say("error: " + " ".join(str(error).split()))

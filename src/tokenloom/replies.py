@@ -39,6 +39,29 @@ class TransferError(Exception):
         self.spoils = spoils
 
 
+def is_address(url: str) -> bool:
+    """Return whether the web can be asked for it.
+
+    >>> is_address("HTTP://example.org"), is_address("http://"), is_address("/a.txt")
+    (True, False, False)
+    """
+    try:
+        parts = urlsplit(url)
+        # A port that is no number is noticed where it is looked at.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def hide_password(text: str) -> str:
+    """Return a text with addresses as they may be shown: without names and passwords.
+
+    >>> hide_password("http://me:secret@example.org/a: refused")
+    'http://example.org/a: refused'
+    """
+    return re.sub(r"(?<=//)[^/?#\s]*@", "", text)
+
+
 def next_address(url: str, location: str) -> str:
     """Return the address that a redirect leads to.
 
@@ -52,7 +75,8 @@ def next_address(url: str, location: str) -> str:
     """
     scheme = urlsplit(url).scheme
     try:
-        target = urljoin(url, location)
+        # Headers are read as Latin-1, and servers write UTF-8.
+        target = urljoin(url, location.encode("latin-1").decode("utf-8"))
         target_scheme = urlsplit(target).scheme
     except ValueError:
         target, target_scheme = "", ""

@@ -44,10 +44,10 @@ def read_reviews(folder: Path, split: str) -> Iterator[Document]:
     Raises
     ------
     CorpusError
-        A file's name or bytes are not those of a review.
+        A folder is missing, or a file's name or bytes are not those of a review.
     """
     for name, label in _FOLDERS[split].items():
-        paths = {parse_name(path): path for path in (folder / _ROOT / name).iterdir()}
+        paths = {parse_name(path): path for path in _list(folder / _ROOT / name)}
         for number, rating in sorted(paths):
             path = paths[number, rating]
             yield Document(
@@ -59,6 +59,18 @@ def read_reviews(folder: Path, split: str) -> Iterator[Document]:
                     "rating": None if label is None else rating,
                 },
             )
+
+
+def _list(folder: Path) -> list[Path]:
+    """Return the files of a folder, but for hidden ones, which some systems add."""
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        msg = (
+            f"expected reviews in {str(folder)!r}, got {error.strerror}: "
+            "remove the whole folder of the archive, so that it is unpacked again"
+        )
+        raise CorpusError(msg) from error
 
 
 def parse_name(path: Path) -> tuple[int, int]:

@@ -327,7 +327,7 @@ def _check_resume(settings: Settings, saved: Way, restored: Way) -> Check:
 
 
 def _in_pairs(ways: Sequence[Way]) -> Iterator[tuple[Way, Way]]:
-    """Yield each way with the next one of its kind, as the ones that save and restore."""
-    for kind in _KINDS:
-        mine = [way for way in ways if way.kind == kind]
-        yield from zip(mine, [*mine[1:], mine[0]], strict=True)
+    """Yield each way with the next one of its stream, as the ones that save and restore."""
+    for stream in itertools.product(_KINDS, _TAILS):
+        mine = [way for way in ways if (way.kind, way.tail) == stream]
+        yield from zip(mine, [*mine[1:], *mine[:1]], strict=True)

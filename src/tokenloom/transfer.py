@@ -2,6 +2,7 @@
 
 import functools
 import math
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -173,7 +174,9 @@ class Exchange:
         stop = None if is_chunked else length
         start = 0
         if reply.status_code == PART:
-            if asked_validator and validator not in ("", asked_validator):
+            # An ETag says nothing of a date: where they cannot be compared the hash decides.
+            is_comparable = validator.startswith('"') == asked_validator.startswith('"')
+            if asked_validator and is_comparable and validator not in ("", asked_validator):
                 msg = f"asked for the rest of edition {asked_validator}, got that of {validator}"
                 raise TransferError(msg, retry_seconds=0, spoils=True)
             start = asked_start
@@ -243,6 +246,8 @@ def describe(error: Exception, patience: Patience) -> TransferError:
             msg = f"no connection within {patience.connect_seconds:g} seconds"
         case (requests.Timeout(), _) | (_, ReadTimeoutError()):
             msg = f"nothing came for {patience.stall_seconds:g} seconds"
+        case (requests.exceptions.SSLError(), _) if not _is_certificate(error):
+            msg = f"the secure connection failed: {error}"
         case ((requests.exceptions.SSLError() | ValueError()), _):
             # Another attempt would end like this one.
             return TransferError(f"{type(error).__name__}: {error}")
@@ -253,3 +258,13 @@ def describe(error: Exception, patience: Patience) -> TransferError:
         case _:
             msg = f"the connection broke: {cause if isinstance(cause, Exception) else error}"
     return TransferError(msg, retry_seconds=0)
+
+
+def _is_certificate(error: object) -> bool:
+    """Return whether a server that cannot prove who it is lies behind an error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    behind = (
+        (*error.args, error.__cause__, error.__context__) if isinstance(error, Exception) else ()
+    )
+    return any(map(_is_certificate, behind))
