@@ -9,11 +9,12 @@ ratios of one run only. Peers that are not installed are left out.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def choose_systems(asked: Sequence[str] | None, results: Results) -> list[str]:
 
 
 def run(jobs: Iterable[Job], results: Results, processes: Processes) -> None:
-    """Do the jobs in turn; one that fails is noted, and not tried again."""
+    """Do the jobs in turn, until Ctrl-C; one that fails is noted, and not tried again."""
     failed = set()
     progress = tqdm(list(jobs), unit="measurement", smoothing=0)
     for job in progress:
@@ -93,6 +94,9 @@ def run(jobs: Iterable[Job], results: Results, processes: Processes) -> None:
             continue
         try:
             values = processes.call(job.process, job.function, job.slug, job.task, *job.arguments)
+        except KeyboardInterrupt:
+            results.notes["run"] = "stopped early"
+            return
         except Exception as error:  # noqa: BLE001  whatever a peer raises is its result
             failed.add(attempt)
             where = f"{name_shape(shape)}, {job.task.num_workers} workers, {job.function.__name__}"
@@ -138,6 +142,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Results:
     return results
 
 
+@contextlib.contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what was typed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -154,12 +170,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print tables, keep and draw."""
-    arguments = parse()
+    arguments = parse(argv)
     # Some libraries keep files of their own wherever this says.
-    with tempfile.TemporaryDirectory(prefix="tokenloom-benchmark-") as folder:
-        os.environ["HF_HOME"] = os.environ["TMPDIR"] = folder
+    with (
+        tempfile.TemporaryDirectory(prefix="tokenloom-benchmark-") as folder,
+        environment(HF_HOME=folder, TMPDIR=folder),
+    ):
         results = measure(arguments, Path(folder))
     print(render(results), end="")
     if arguments.json is not None:

@@ -39,6 +39,7 @@ def measure_speed(slug: str, task: Task, seconds: float) -> tuple[float, float]:
 
 def measure_first(slug: str, task: Task) -> float:
     """Return seconds from a file of tokens to the first batch."""
+    _read_files(task)
     return _start(ALL[slug], task)[0]
 
 

@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,7 +38,11 @@ class Processes:
         pool, pid = self._pools.get(name) or self._start(name)
         try:
             return pool.submit(function, *arguments).result(self._patience)
+        except BrokenProcessPool:
+            del self._pools[name]
+            raise
         except TimeoutError:
+            del self._pools[name]
             os.kill(pid, signal.SIGKILL)
             raise
 

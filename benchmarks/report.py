@@ -20,7 +20,8 @@ def render(results: Results) -> str:
     parts = [_targets_table(list(rows(results)))]
     parts += [_speed_table(results, shape) for shape in SHAPES if _columns(results, shape)]
     parts.append(_costs_table(results))
-    parts += [f"{ALL[slug].title}: {note}." for slug, note in sorted(results.notes.items())]
+    for name, note in sorted(results.notes.items()):
+        parts.append(f"{ALL[name].title if name in ALL else name}: {note}.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
