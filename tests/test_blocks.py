@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.strategies import plans
 from tokenloom import blocks
@@ -77,6 +78,17 @@ def test_a_block_has_one_batch_or_as_many_as_fit(
 def test_parts_of_rows_keep_the_step() -> None:
     """The rows of one worker are split as they are."""
     assert [range(1, 7, 3), range(7, 10, 3)] == list(split_rows(range(1, 9, 3), 2))
+
+
+@given(st.integers(0, 300), st.integers(1, 100), st.integers(1, 4))
+def test_parts_of_rows_are_short_at_first(num_rows: int, size: int, step: int) -> None:
+    """The parts are the rows in order, and no part holds up the first batch."""
+    rows = range(5, 5 + num_rows * step, step)
+    parts = list(split_rows(rows, size))
+    assert list(rows) == [row for part in parts for row in part]
+    lengths = [len(part) for part in parts]
+    assert all(length <= min(size, 8 << index) for index, length in enumerate(lengths))
+    assert len(lengths) <= num_rows // size + 6
 
 
 @pytest.mark.parametrize(
