@@ -137,7 +137,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
         figure = draw(results)
         if figure is not None:
             files.append(folder / f"{name}.png")
-            figure.savefig(files[-1], dpi=100)
+            figure.savefig(files[-1], dpi=70)
     return files
 
 
