@@ -57,7 +57,7 @@ def test_wide_and_narrow_batches_say_the_same(plan: Plan) -> None:
     tokens = np.arange(plan.num_tokens, dtype=np.uint16)
     columns, rows = range(plan.batch_size), range(plan.num_batches)
     block = read_block(tokens, plan, rows=rows, columns=columns)
-    pairs = zip(block.batches(block.widen()), block.narrow_batches(), strict=True)
+    pairs = zip(block.wide_batches(), block.narrow_batches(), strict=True)
     for wide, narrow in pairs:
         assert (wide.epoch, wide.index) == (narrow.epoch, narrow.index)
         for name in ("inputs", "targets", "mask"):
@@ -73,6 +73,20 @@ def test_a_block_has_one_batch_or_as_many_as_fit(
     """Batches that are larger than a block come one by one; the blocks of tests hold 100 tokens."""
     plan = Plan(kind="random", num_tokens=1000, seq_len=seq_len, batch_size=batch_size)
     assert expected == rows_per_block(plan, range(batch_size))
+
+
+@pytest.mark.parametrize(("limit", "num_storages"), [(1, 64), (360 * 10, 7), (360 * 64, 1)])
+def test_wide_batches_are_made_several_at_once(
+    limit: int, num_storages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many share memory as hold the given number of tokens, and they say the same."""
+    monkeypatch.setattr(blocks, "_WIDE_TOKENS", limit)
+    block = make_block()
+    batches = list(block.wide_batches())
+    assert num_storages == len({batch.inputs.untyped_storage().data_ptr() for batch in batches})
+    for batch, narrow in zip(batches, block.narrow_batches(), strict=True):
+        assert (batch.epoch, batch.index) == (narrow.epoch, narrow.index)
+        assert torch.equal(batch.targets, narrow.targets)
 
 
 def test_parts_of_rows_keep_the_step() -> None:

@@ -10,6 +10,7 @@ from tokenloom.plans import IntArray, Plan
 
 _BLOCK_TOKENS = 1 << 18
 _NUM_FIRST_ROWS = 8
+_WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
 
 
@@ -41,6 +42,25 @@ class Block:
         """Yield the batches, as views of ``tensors``, which `widen` returned."""
         for position, part in enumerate(tensors.unbind()):
             yield self._batch(position, part)
+
+    def wide_batches(self) -> Iterator[Batch]:
+        """Yield the batches to be used here: small ones are widened several at once.
+
+        About 16,384 tokens, which with their int64 tensors fit into a
+        processor's cache. A batch of more is widened when it is unpacked.
+        """
+        windows = cast("Ids", self.windows)
+        size = _WIDE_TOKENS // max(1, windows[0].size)
+        if size < 2:
+            yield from self.narrow_batches()
+            return
+        for start in range(0, len(self.rows), size):
+            part = slice(start, start + size)
+            lengths = None if self.lengths is None else self.lengths[part]
+            some = Block(
+                windows=windows[part], lengths=lengths, epoch=self.epoch, rows=self.rows[part]
+            )
+            yield from some.batches(some.widen())
 
     def narrow_batches(self) -> Iterator[Batch]:
         """Yield the batches without tensors, to be sent elsewhere."""
