@@ -4,8 +4,9 @@ python benchmarks/loading.py [--store PATH | --tokens N] [--workers 0 2 4]
 
 Every system reads the same ids from a memory map and ends with the same int64
 tensors. Figures are medians of repetitions that take turns; each system has a
-process of its own. Absolute figures move from machine to machine: compare the
-ratios of one run only. Peers that are not installed are left out.
+process of its own. Ratios are medians over pairs of the same repetition.
+Absolute figures move from machine to machine: compare ratios of one run only.
+Peers that are not installed are left out.
 """
 
 import argparse

@@ -87,9 +87,8 @@ def _speed_cell(results: Results, slug: str, shape: Shape, num_workers: int) -> 
     speed = results.speed(slug, shape, num_workers)
     if speed is None:
         return ""
-    peer = results.best_peer(shape, num_workers)
-    base = None if peer is None else results.speed(peer, shape, num_workers)
-    ratio = "" if base is None else f" ({_number(speed / base)} x)"
+    faster = results.faster(slug, results.best_peer(shape, num_workers), shape, num_workers)
+    ratio = "" if faster is None else f" ({_number(faster)} x)"
     return f"{_number(speed / 1e6)}{ratio}"
 
 

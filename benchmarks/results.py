@@ -54,6 +54,31 @@ class Results:
         """Return tokens per second."""
         return self.median("speed", slug, shape, num_workers)
 
+    def ratio(
+        self,
+        above: tuple[str, str],
+        below: tuple[str, str],
+        shape: Shape,
+        num_workers: int,
+    ) -> float | None:
+        """Return the median ratio of two values, None where one is missing.
+
+        Each is a quantity and a system. The ratios are of values that were
+        measured one after the other: what slows the machine down for a while
+        slows both.
+        """
+        values, others = (
+            self.samples.get(_key(*each, shape, num_workers), []) for each in (above, below)
+        )
+        ratios = [value / other for value, other in zip(values, others, strict=False)]
+        return statistics.median(ratios) if ratios else None
+
+    def faster(self, slug: str, other: str | None, shape: Shape, num_workers: int) -> float | None:
+        """Return how many times as fast as another a system is."""
+        if other is None:
+            return None
+        return self.ratio(("speed", slug), ("speed", other), shape, num_workers)
+
     def best_peer(self, shape: Shape, num_workers: int) -> str | None:
         """Return the fastest of what a user could pick instead, in random order."""
         speeds = {

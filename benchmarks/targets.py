@@ -87,18 +87,17 @@ def _faster(
     limit: str | None,
 ) -> Iterator[Row]:
     """Yield how much faster a system is than another, and how much faster a limit is."""
-    speed = results.speed(slug, shape, num_workers)
-    base = None if reference is None else results.speed(reference, shape, num_workers)
-    if speed is None or reference is None or base is None:
+    reached = results.faster(slug, reference, shape, num_workers)
+    if reached is None or reference is None:
         return
-    bound = None if limit is None else results.speed(limit, shape, num_workers)
+    bound = None if limit is None else results.faster(limit, reference, shape, num_workers)
     where = f"{num_workers} workers" if num_workers else "in process"
     yield Row(
         what=f"{name_shape(shape)}, {where}: {ALL[slug].title}",
         against=ALL[reference].title,
         asked=asked,
-        reached=speed / base,
-        limit=None if bound is None else bound / base,
+        reached=reached,
+        limit=bound,
         limit_name="" if bound is None or limit is None else ALL[limit].title,
     )
 
@@ -120,26 +119,34 @@ def _steps(results: Results, shape: Shape) -> Iterator[Row]:
 
 
 def _starts(results: Results, shape: Shape) -> Iterator[Row]:
-    dense = results.median("first", "random", shape, 0)
-    sparse = results.median("first-sparse", "random", shape, 0)
-    theirs = results.median("first", "map-style", shape, 0)
+    dense, sparse = ("first", "random"), ("first-sparse", "random")
+    theirs = "first", "map-style"
     name = name_shape(shape)
-    if dense and sparse and theirs:
-        against = ALL["map-style"].title
-        yield Row(what=f"{name}: first batch", against=against, asked=10, reached=theirs / dense)
-        yield Row(
-            what=f"{name}: first batch of 10^12 tokens",
-            against=against,
-            asked=10,
-            reached=theirs / sparse,
-        )
-        yield Row(
-            what=f"{name}: first batch of 10^12 tokens",
-            against="the same of this corpus",
-            asked=1.2,
-            reached=sparse / dense,
-            at_most=True,
-        )
+    for what, against, asked, reached, at_most in (
+        ("first batch", ALL["map-style"].title, 10, results.ratio(theirs, dense, shape, 0), False),
+        (
+            "first batch of 10^12 tokens",
+            ALL["map-style"].title,
+            10,
+            results.ratio(theirs, sparse, shape, 0),
+            False,
+        ),
+        (
+            "first batch of 10^12 tokens",
+            "the same of this corpus",
+            1.2,
+            results.ratio(sparse, dense, shape, 0),
+            True,
+        ),
+    ):
+        if reached is not None:
+            yield Row(
+                what=f"{name}: {what}",
+                against=against,
+                asked=asked,
+                reached=reached,
+                at_most=at_most,
+            )
     for num_workers in sorted({0, max(results.workers)}):
         for order in ORDERS:
             yield from _resume(results, shape, num_workers, order)
@@ -147,19 +154,18 @@ def _starts(results: Results, shape: Shape) -> Iterator[Row]:
 
 def _resume(results: Results, shape: Shape, num_workers: int, order: str) -> Iterator[Row]:
     slug = f"{order}-loader"
-    start = results.median("start", slug, shape, num_workers)
     for quantity, which in (
         ("resume", ""),
         ("resume-known", ", the corpus' hash being known"),
     ):
-        resumed = results.median(quantity, slug, shape, num_workers)
-        if start and resumed:
+        reached = results.ratio((quantity, slug), ("start", slug), shape, num_workers)
+        if reached is not None:
             yield Row(
                 what=f"{name_shape(shape)}, {num_workers} workers, {order}: "
                 f"resume at the middle{which}",
                 against="first batch",
                 asked=1.2,
-                reached=resumed / start,
+                reached=reached,
                 at_most=True,
             )
 

@@ -230,6 +230,17 @@ def test_less_is_better_where_it_costs(cost: float, reached: bool) -> None:
     assert row.at_most
 
 
+def test_ratios_are_of_values_that_were_measured_together() -> None:
+    """A repetition in which the machine was slow changes no ratio."""
+    found = fill({})
+    for slowness in (1, 4, 2):
+        found.add("speed", "random", (32, 35), 0, 90 / slowness)
+        found.add("speed", "hf", (32, 35), 0, 3 / slowness)
+    found.add("speed", "random", (32, 35), 0, 1.0)
+    assert 30.0 == found.faster("random", "hf", (32, 35), 0)
+    assert found.faster("random", "grain", (32, 35), 0) is None
+
+
 def test_samples_outlive_a_file(tmp_path: Path) -> None:
     """What was written is read again, with its medians."""
     found = fill({"random": 3.0})
