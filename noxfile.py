@@ -114,8 +114,18 @@ def minimums(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(default=False)
+def peers(session: nox.Session) -> None:
+    """Time the loaders next to other libraries, which get an environment of their own."""
+    session.install("-c", "constraints.txt", "-e", ".[plot]")
+    needed = nox.project.dependency_groups(PYPROJECT, "peers")
+    session.install("-c", "constraints.txt", *needed)
+    session.run("python", "benchmarks/loading.py", *session.posargs)
+
+
 @nox.session(default=False, venv_backend="none", requires=["shared"])
 def benchmarks(session: nox.Session) -> None:
-    """Time training next to the textbook's loop, and workers: about five minutes."""
+    """Time training, workers and loaders next to other ways: about fifteen minutes."""
     run_shared(session, "python", "benchmarks/training.py", *session.posargs)
     run_shared(session, "python", "benchmarks/transport.py")
+    run_shared(session, "python", "benchmarks/loading.py", "--repetitions", "3")

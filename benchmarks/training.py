@@ -13,7 +13,6 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -21,6 +20,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 import tokenloom as tl
+from textbook import sequential_batches
 
 BATCH_SIZE, SEQ_LEN, NUM_HIDDENS = 32, 35, 256
 
@@ -41,18 +41,6 @@ class TextbookModel(nn.Module):
         return self.linear(outputs.reshape((-1, outputs.shape[-1]))), state
 
 
-def sequential_batches(
-    corpus: list[int], generator: random.Random
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield the textbook's batches in sequential order, from a list of ids."""
-    offset = generator.randint(0, SEQ_LEN)
-    num_tokens = (len(corpus) - offset - 1) // BATCH_SIZE * BATCH_SIZE
-    inputs = torch.tensor(corpus[offset : offset + num_tokens]).reshape(BATCH_SIZE, -1)
-    targets = torch.tensor(corpus[offset + 1 : offset + 1 + num_tokens]).reshape(BATCH_SIZE, -1)
-    for start in range(0, inputs.shape[1] // SEQ_LEN * SEQ_LEN, SEQ_LEN):
-        yield inputs[:, start : start + SEQ_LEN], targets[:, start : start + SEQ_LEN]
-
-
 def clip_gradients(model: nn.Module, limit: float) -> None:
     """Scale the gradients to a norm of at most ``limit``."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -70,7 +58,10 @@ def textbook_epoch(
 ) -> tuple[float, float]:
     """Train for an epoch and return perplexity and tokens per second."""
     state, total, count, began_at = None, 0.0, 0, time.perf_counter()
-    for inputs, targets in sequential_batches(corpus, generator):
+    batches = sequential_batches(
+        corpus, batch_size=BATCH_SIZE, seq_len=SEQ_LEN, generator=generator
+    )
+    for inputs, targets in batches:
         state = torch.zeros(1, BATCH_SIZE, NUM_HIDDENS) if state is None else state.detach_()
         logits, state = model(inputs, state)
         loss = functional.cross_entropy(logits, targets.T.reshape(-1).long()).mean()

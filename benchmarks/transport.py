@@ -17,39 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchdata.nodes
-from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
+from loading import write_drawn
+from results import SHAPES
+from systems import SYSTEMS, Batches, Task, make_windows
 from tokenloom.blocks import Block, read_block, rows_per_block, split_rows
-
-SHAPES = ((32, 35), (8, 1024))
-Make = Callable[[tl.RandomWindows, int], Any]
-
-
-def in_process(windows: tl.RandomWindows, _: int) -> Iterator[tl.Batch]:
-    """Read without workers."""
-    return iter(tl.Loader(windows, num_epochs=None))
-
-
-def our_loader(windows: tl.RandomWindows, num_workers: int) -> Iterator[tl.Batch]:
-    """Read blocks through a ring of shared memory: tl.Loader."""
-    return iter(tl.Loader(windows, num_workers=num_workers, num_epochs=None))
-
-
-def data_loader(windows: tl.RandomWindows, num_workers: int) -> Iterator[tl.Batch]:
-    """Send one message per batch: PyTorch's DataLoader."""
-    loader = DataLoader(windows, batch_size=None, num_workers=num_workers)
-    return itertools.chain.from_iterable(itertools.repeat(loader))
-
-
-def stateful_data_loader(windows: tl.RandomWindows, num_workers: int) -> Iterator[tl.Batch]:
-    """Send one message per batch, with states: torchdata's StatefulDataLoader."""
-    loader: Any = StatefulDataLoader(windows, batch_size=None, num_workers=num_workers)
-    return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
 class ReadBlock:
@@ -64,16 +39,17 @@ class ReadBlock:
         return read_block(windows.corpus.tokens, windows.plan, rows=rows, columns=windows.columns)
 
 
-def nodes(method: str) -> Make:
+def nodes(method: str) -> Callable[[Task], Batches]:
     """Send blocks through torchdata.nodes.ParallelMapper, by processes or threads."""
 
-    def make(windows: tl.RandomWindows, num_workers: int) -> Iterator[tl.Batch]:
+    def make(task: Task) -> Batches:
+        windows = make_windows(task, "random")
         size = rows_per_block(windows.plan, windows.columns)
         parts = list(split_rows(range(len(windows)), size))
         node: Any = torchdata.nodes.ParallelMapper(
             torchdata.nodes.IterableWrapper(itertools.cycle(parts)),
             map_fn=ReadBlock(windows),
-            num_workers=num_workers,
+            num_workers=task.num_workers,
             method=method,
         )
         node.reset()
@@ -83,11 +59,11 @@ def nodes(method: str) -> Make:
     return make
 
 
-WAYS: dict[str, Make] = {
-    "in process": in_process,
-    "tl.Loader": our_loader,
-    "DataLoader": data_loader,
-    "StatefulDataLoader": stateful_data_loader,
+WAYS = {
+    "in process": SYSTEMS["random"].batches,
+    "tl.Loader": SYSTEMS["random-loader"].batches,
+    "DataLoader": SYSTEMS["random-dataloader"].batches,
+    "StatefulDataLoader": SYSTEMS["random-stateful"].batches,
     "nodes, processes": nodes("process"),
     "nodes, threads": nodes("thread"),
 }
@@ -116,16 +92,20 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "tokens.npy")
-        np.save(path, np.random.default_rng(0).integers(0, 50_000, arguments.tokens, np.uint16))
-        corpus = tl.Corpus.from_tokens(np.load(path, mmap_mode="r"))
+        path = write_drawn(Path(folder, "tokens.npy"), arguments.tokens)
         for batch_size, seq_len in SHAPES:
+            task = Task(
+                path=path,
+                folder=Path(folder),
+                batch_size=batch_size,
+                seq_len=seq_len,
+                num_workers=arguments.workers,
+            )
             for step_seconds, num_batches in ((0.0, 3000), (0.002, 300)):
-                windows = tl.RandomWindows(corpus, batch_size=batch_size, seq_len=seq_len)
                 times: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
                 for _ in range(arguments.repetitions):
                     for name, make in WAYS.items():
-                        batches = make(windows, arguments.workers)
+                        batches = make(task)
                         times[name].append(measure(batches, num_batches, step_seconds))
                         del batches
                 report(

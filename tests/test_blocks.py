@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.strategies import plans
 from tokenloom import blocks
@@ -56,7 +57,7 @@ def test_wide_and_narrow_batches_say_the_same(plan: Plan) -> None:
     tokens = np.arange(plan.num_tokens, dtype=np.uint16)
     columns, rows = range(plan.batch_size), range(plan.num_batches)
     block = read_block(tokens, plan, rows=rows, columns=columns)
-    pairs = zip(block.batches(block.widen()), block.narrow_batches(), strict=True)
+    pairs = zip(block.wide_batches(), block.narrow_batches(), strict=True)
     for wide, narrow in pairs:
         assert (wide.epoch, wide.index) == (narrow.epoch, narrow.index)
         for name in ("inputs", "targets", "mask"):
@@ -74,9 +75,34 @@ def test_a_block_has_one_batch_or_as_many_as_fit(
     assert expected == rows_per_block(plan, range(batch_size))
 
 
+@pytest.mark.parametrize(("limit", "num_storages"), [(1, 64), (360 * 10, 7), (360 * 64, 1)])
+def test_wide_batches_are_made_several_at_once(
+    limit: int, num_storages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many share memory as hold the given number of tokens, and they say the same."""
+    monkeypatch.setattr(blocks, "_WIDE_TOKENS", limit)
+    block = make_block()
+    batches = list(block.wide_batches())
+    assert num_storages == len({batch.inputs.untyped_storage().data_ptr() for batch in batches})
+    for batch, narrow in zip(batches, block.narrow_batches(), strict=True):
+        assert (batch.epoch, batch.index) == (narrow.epoch, narrow.index)
+        assert torch.equal(batch.targets, narrow.targets)
+
+
 def test_parts_of_rows_keep_the_step() -> None:
     """The rows of one worker are split as they are."""
     assert [range(1, 7, 3), range(7, 10, 3)] == list(split_rows(range(1, 9, 3), 2))
+
+
+@given(st.integers(0, 300), st.integers(1, 100), st.integers(1, 4))
+def test_parts_of_rows_are_short_at_first(num_rows: int, size: int, step: int) -> None:
+    """The parts are the rows in order, and no part holds up the first batch."""
+    rows = range(5, 5 + num_rows * step, step)
+    parts = list(split_rows(rows, size))
+    assert list(rows) == [row for part in parts for row in part]
+    lengths = [len(part) for part in parts]
+    assert all(length <= min(size, 8 << index) for index, length in enumerate(lengths))
+    assert len(lengths) <= num_rows // size + 6
 
 
 @pytest.mark.parametrize(

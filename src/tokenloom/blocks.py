@@ -7,7 +7,9 @@ from tokenloom.arrays import Ids, advise, gather
 from tokenloom.batch import Batch, Tensors, widen
 from tokenloom.plans import IntArray, Plan
 
-_BLOCK_TOKENS = 1 << 16
+_BLOCK_TOKENS = 1 << 18
+_NUM_FIRST_ROWS = 8
+_WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
 
 
@@ -38,6 +40,24 @@ class Block:
         """Yield the batches, as views of ``tensors``, which `widen` returned."""
         for position, part in enumerate(tensors.unbind()):
             yield self._batch(position, part)
+
+    def wide_batches(self) -> Iterator[Batch]:
+        """Yield the batches to be used here: small ones are widened several at once.
+
+        About 16,384 tokens, which with their int64 tensors fit into a
+        processor's cache. A batch of more is widened when it is unpacked.
+        """
+        size = _WIDE_TOKENS // max(1, self.windows[0].size)
+        if size < 2:
+            yield from self.narrow_batches()
+            return
+        for start in range(0, len(self.rows), size):
+            part = slice(start, start + size)
+            lengths = None if self.lengths is None else self.lengths[part]
+            some = Block(
+                windows=self.windows[part], lengths=lengths, epoch=self.epoch, rows=self.rows[part]
+            )
+            yield from some.batches(some.widen())
 
     def narrow_batches(self) -> Iterator[Batch]:
         """Yield the batches without tensors, to be sent elsewhere."""
@@ -77,15 +97,25 @@ def read_block(tokens: Ids, plan: Plan, *, rows: range, columns: range) -> Block
 def rows_per_block(plan: Plan, columns: range) -> int:
     """Return how many batches to read at once, so that NumPy calls are few.
 
-    About 65,536 tokens: small enough to stay in a processor's cache.
+    About 262,144 tokens: the calls of NumPy for the order of a block, some
+    hundred, then cost little per batch. Twice as many would no longer fit into
+    memory that the C library keeps, and cost more in page faults.
     """
     return max(1, _BLOCK_TOKENS // (len(columns) * (plan.seq_len + 1)))
 
 
 def split_rows(rows: range, size: int) -> Iterator[range]:
-    """Yield parts of a range, each of ``size`` rows but the last.
+    """Yield parts of a range, each of ``size`` rows but the first ones and the last.
+
+    The first has 8 rows at most and each next one is twice as long, so that
+    the first batch does not wait for a whole block.
 
     >>> list(split_rows(range(7), 3))
     [range(0, 3), range(3, 6), range(6, 7)]
+    >>> [len(part) for part in split_rows(range(100), 50)]
+    [8, 16, 32, 44]
     """
-    return (rows[start : start + size] for start in range(0, len(rows), size))
+    start, length = 0, min(size, _NUM_FIRST_ROWS)
+    while start < len(rows):
+        yield rows[start : start + length]
+        start, length = start + length, min(2 * length, size)

@@ -25,8 +25,8 @@ class Loader:
     next epochs; after a ``break`` it repeats the epoch that was broken off.
     The loader keeps its own position and never changes the windows.
 
-    Batches are read in blocks of many. The tensors of the batches of one block
-    are views of the same memory: to keep a few of many batches, clone them.
+    Batches are read in blocks of many. The tensors of several batches may be
+    views of the same memory: to keep a few of many batches, clone them.
 
     Parameters
     ----------

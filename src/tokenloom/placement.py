@@ -34,8 +34,10 @@ def place(
     if device is None:
         pins = pin_memory and torch.cuda.is_available()
         for block in blocks:
-            tensors = block.widen()
-            yield from block.batches(tensors.pin_memory() if pins else tensors)
+            if pins:
+                yield from block.batches(block.widen().pin_memory())
+            else:
+                yield from block.wide_batches()
         return
     copier = _Copier(device)
     coming = _start(copier, blocks)

@@ -297,10 +297,7 @@ class WindowsIterator(Iterator[Batch]):
         tokens, columns = self._windows.corpus.tokens, self._windows.columns
         for part in split_rows(rows, rows_per_block(self._plan, columns)):
             block = read_block(tokens, self._plan, rows=part, columns=columns)
-            if self._worker is None:
-                yield from block.batches(block.widen())
-            else:
-                yield from block.narrow_batches()
+            yield from block.wide_batches() if self._worker is None else block.narrow_batches()
 
     def __iter__(self) -> Self:
         return self

@@ -40,7 +40,8 @@ class WorkerOptions:
         Blocks that each worker reads ahead.
     block_size : int, optional
         Batches that are read at once, and sent in one message; by default as
-        many as hold about 65,536 tokens. Holds without workers too.
+        many as hold about 262,144 tokens. An epoch begins with smaller ones.
+        Holds without workers too.
 
     Raises
     ------
