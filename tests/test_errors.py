@@ -12,9 +12,12 @@ LEAVES = {
     errors.ChecksumError: OSError,
     errors.CorpusError: ValueError,
     errors.DownloadError: OSError,
+    errors.LawError: AssertionError,
     errors.RunError: OSError,
     errors.StateMismatchError: ValueError,
+    errors.StoreError: OSError,
     errors.UsageError: RuntimeError,
+    errors.WorkerError: RuntimeError,
 }
 
 

@@ -23,6 +23,9 @@ from tokenloom.errors import (
     StateMismatchError as StateMismatchError,
 )
 from tokenloom.errors import (
+    StoreError as StoreError,
+)
+from tokenloom.errors import (
     TokenloomError as TokenloomError,
 )
 from tokenloom.errors import (
@@ -81,6 +84,7 @@ __all__ = [
     "SequentialWindows",
     "Shard",
     "StateMismatchError",
+    "StoreError",
     "Tokenizer",
     "TokenloomError",
     "UsageError",

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.arrays import Ids, advise, as_ids, is_memory_map, pack
+from tokenloom.arrays import Ids, as_ids, is_memory_map
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import hash_tokens
+from tokenloom.maps import Tokens, advise, pack, section
 from tokenloom.tokenizers import ByteTokenizer, Tokenizer, tokenize, tokenizer_for
 from tokenloom.vocab import Vocab
 
@@ -32,7 +33,7 @@ class Corpus:
     """
 
     def __init__(
-        self, tokens: Ids, *, tokenizer: Tokenizer | None, vocab_size: int | None, name: str
+        self, tokens: Tokens, *, tokenizer: Tokenizer | None, vocab_size: int | None, name: str
     ) -> None:
         self.tokens = tokens
         self.tokenizer = tokenizer
@@ -208,7 +209,7 @@ class Corpus:
             )
             raise ArgumentError(msg)
         return Corpus(
-            self.tokens[start:stop],
+            section(self.tokens, start, min(stop, len(self))),
             tokenizer=self.tokenizer,
             vocab_size=self._vocab_size,
             name=self.name,

@@ -4,14 +4,28 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 _NUM_BLOCKS = 1024
 _BLOCK_BYTES = 4096
+# Up to so many bytes `hash_tokens` covers them all.
+WHOLE_BYTES = _NUM_BLOCKS * _BLOCK_BYTES
 _READ_BYTES = 1 << 20
+
+
+class Sliceable(Protocol):
+    """One-dimensional integers whose slices are arrays."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the integers."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> npt.NDArray[np.integer[Any]]: ...
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:
@@ -39,7 +53,7 @@ def hash_json(value: Any) -> str:
     return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def hash_tokens(tokens: npt.NDArray[np.integer[Any]]) -> str:
+def hash_tokens(tokens: Sliceable) -> str:
     """Return ``"sha256:..."`` of a token array's type, length and content.
 
     Up to 4 MiB the hash covers every byte. A longer array is sampled: its

@@ -15,18 +15,13 @@ from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.files import write_text
 from tokenloom.model import RNNModel
-from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
 
 _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
 _METRICS = "metrics.jsonl"
 _CHECKPOINT = "checkpoint.pt"
-
-_TOKENIZERS: dict[str, type[CharTokenizer | WordTokenizer]] = {
-    "char": CharTokenizer,
-    "word": WordTokenizer,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +83,7 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _claim(folder)
-            settings = {**settings, "tokenizer": _describe_tokenizer(corpus.tokenizer)}
+            settings = {**settings, "tokenizer": describe_tokenizer(corpus.tokenizer)}
             write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
             if corpus.vocab is not None:
                 corpus.vocab.save(folder / _VOCAB)
@@ -187,22 +182,21 @@ class Run:
         RunError
             The tokenizer came from elsewhere, or its vocabulary is damaged.
         """
-        match self.settings.get("tokenizer"):
-            case {"name": "byte"}:
-                return ByteTokenizer()
-            case {"name": "char" | "word" as name, "normalize": bool(normalize)}:
-                try:
-                    vocab = Vocab.load(self.path / _VOCAB)
-                except (CorpusError, OSError) as error:
-                    raise RunError(str(error)) from error
-                return _TOKENIZERS[name](vocab, normalize)
-            case other:
-                msg = (
-                    f"the run's tokenizer must be char, word or byte, got {other!r}: "
-                    "load the model with Run.open(...).load_model() and call "
-                    "tokenloom.generate with your tokenizer"
-                )
-                raise RunError(msg)
+        description = self.settings.get("tokenizer")
+        try:
+            tokenizer = restore_tokenizer(
+                description, load_vocab=lambda: Vocab.load(self.path / _VOCAB)
+            )
+        except (CorpusError, OSError) as error:
+            raise RunError(str(error)) from error
+        if tokenizer is None:
+            msg = (
+                f"the run's tokenizer must be char, word or byte, got {description!r}: "
+                "load the model with Run.open(...).load_model() and call "
+                "tokenloom.generate with your tokenizer"
+            )
+            raise RunError(msg)
+        return tokenizer
 
 
 def _claim(folder: Path) -> None:
@@ -228,15 +222,3 @@ def _read_metrics(line: str) -> EpochMetrics:
     if values["perplexity"] is None:
         values["perplexity"] = math.nan
     return EpochMetrics(**values)
-
-
-def _describe_tokenizer(tokenizer: Tokenizer | None) -> dict[str, Any]:
-    match tokenizer:
-        case ByteTokenizer():
-            return {"name": "byte"}
-        case CharTokenizer(normalize=normalize):
-            return {"name": "char", "normalize": normalize}
-        case WordTokenizer(normalize=normalize):
-            return {"name": "word", "normalize": normalize}
-        case _:
-            return {"name": None, "type": type(tokenizer).__name__}
