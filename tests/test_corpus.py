@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom import ArgumentError, Corpus, CorpusError, Vocab
-from tokenloom.corpus import decode
+from tokenloom.text import decode
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 NUM_MAPPED = 100_000

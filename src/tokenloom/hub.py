@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tokenloom.corpus import Corpus, decode
+from tokenloom.corpus import Corpus
 from tokenloom.download import download
 from tokenloom.errors import ArgumentError, DownloadError
 from tokenloom.hashing import hash_file
 from tokenloom.sources import read_file, read_python_docs
+from tokenloom.text import decode
 from tokenloom.tokenizers import Tokenizer
 
 Where = Literal["built in", "cached", "to download"]

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from tokenloom.arrays import Ids, check_range
-from tokenloom.errors import CorpusError, StoreError
+from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.files import write_text
 from tokenloom.hashing import hash_file
 from tokenloom.manifest import (
@@ -209,7 +210,22 @@ class Store:
             ]
         )
 
-    def documents(self) -> Piece | None:
+    def bounds(self, split: str) -> tuple[int, int]:
+        """Return start and stop of a split, in tokens.
+
+        Raises
+        ------
+        ArgumentError
+            The store has no split of that name.
+        """
+        splits = self.manifest.splits
+        if split not in splits:
+            known = ", ".join(map(repr, splits)) or "none"
+            msg = f"split must be one of the store's ({known}), got {split!r}"
+            raise ArgumentError(msg)
+        return splits[split]
+
+    def documents(self) -> npt.NDArray[np.int64] | None:
         """Return the offsets of the documents, mapped, where the store has them.
 
         Raises
@@ -227,7 +243,7 @@ class Store:
         if ends != (0, self.manifest.num_tokens):
             msg = f"{path} must go from 0 to {self.manifest.num_tokens}, got {ends}: {CURE}"
             raise StoreError(msg)
-        return offsets
+        return offsets.view(np.int64)
 
     def tokenizer(self) -> Tokenizer | None:
         """Return the tokenizer, or None where it came from elsewhere.

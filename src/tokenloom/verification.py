@@ -64,6 +64,19 @@ def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) 
     return problems
 
 
+def check_store(path: str | os.PathLike[str], *, progress: bool | None = None) -> None:
+    """Raise an error that names each bad file of a store; see `verify_store`.
+
+    Raises
+    ------
+    StoreError
+        The store is not as it was written.
+    """
+    if problems := verify_store(path, progress=progress):
+        msg = f"{os.fspath(path)} is damaged: " + "; ".join(problems)
+        raise StoreError(msg)
+
+
 def _compare(file: StoredFile, check: _Check, advance: Callable[[int], Any]) -> str | None:
     """Return what is wrong with the bytes of a file."""
     digest = hashlib.sha256()
