@@ -220,7 +220,7 @@ def write_json(manifest: Manifest) -> str:
         ],
         "files": [
             {"name": file.name, "num_bytes": file.num_bytes, "sha256": file.sha256}
-            for file in manifest.files
+            for file in sorted(manifest.files, key=lambda file: file.name)
         ],
         "splits": {name: list(bounds) for name, bounds in manifest.splits.items()},
         "sources": [

@@ -84,6 +84,7 @@ def _compare(file: StoredFile, check: _Check, advance: Callable[[int], Any]) -> 
     try:
         with file.path.open("rb") as opened:
             digest.update(opened.read(len(file.header)))
+            advance(len(file.header))
             while piece := opened.read(_READ_BYTES):
                 digest.update(piece)
                 problem = problem or check(piece)
