@@ -41,7 +41,7 @@ class Documents:
     def offsets(self) -> Offsets:
         """Return the offsets in this range: int64 array, shape (len(self) + 1,)."""
         part = self._offsets[self._first : self._last + 1]
-        if len(part) == len(self._offsets):
+        if (self._start, self._stop) == (0, int(self._offsets[-1])):
             return part
         return np.clip(part, self._start, self._stop) - self._start
 
@@ -83,13 +83,14 @@ class Documents:
         Returns
         -------
         int
-            0 or the end of the range where there is no boundary inside it.
+            Counted likewise; 0 where there is no boundary inside the range.
         """
-        inside = self._offsets[self._first + 1 : self._last]
-        before = int(np.searchsorted(inside, position + self._start, side="right"))
-        candidates = inside[max(before - 1, 0) : before + 1].tolist()
-        found = [at - self._start for at in candidates if self._start < at < self._stop]
-        return int(found[0]) if found else 0
+        first = int(np.searchsorted(self._offsets, self._start, side="right"))
+        stop = int(np.searchsorted(self._offsets, self._stop))
+        if first >= stop:
+            return 0
+        before = int(np.searchsorted(self._offsets, position + self._start, side="right")) - 1
+        return int(self._offsets[min(max(before, first), stop - 1)]) - self._start
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (*pack(self._offsets), self._start, self._stop)

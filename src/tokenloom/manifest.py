@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
-import numpy as np
-
 from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_json
 from tokenloom.npy import HEADER_BYTES
@@ -141,8 +139,6 @@ class Manifest:
         if self.dtype not in DTYPES:
             _refuse(f"a dtype of {', '.join(DTYPES)}", self.dtype)
         _check_count("vocab_size", self.vocab_size, least=1)
-        if self.vocab_size - 1 > np.iinfo(self.dtype).max:
-            _refuse(f"a vocab_size whose ids fit {self.dtype}", self.vocab_size)
         if not self.shards:
             _refuse("at least one shard", "none")
         _check_count("num_tokens", self.num_tokens)
