@@ -10,8 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenloom import StoreError, maps
 from tokenloom.arrays import Ids
-from tokenloom.maps import Tokens, advise, gather, pack
+from tokenloom.hashing import hash_tokens
+from tokenloom.maps import (
+    FileRange,
+    JoinedIds,
+    Tokens,
+    advise,
+    gather,
+    open_ranges,
+    pack,
+    read_whole,
+    section,
+)
 
 
 def _copy_over(tokens: Tokens) -> Any:
@@ -209,3 +221,143 @@ def test_a_memory_map_is_read_as_advised(tmp_path: Path) -> None:
 def test_an_array_in_memory_needs_no_advice() -> None:
     """Nothing happens."""
     advise(np.arange(9), is_random=True)
+
+
+@st.composite
+def splittings(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    """Ids, and lengths of the files that they lie in."""
+    lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=6))
+    ids = draw(st.lists(st.integers(0, 299), min_size=sum(lengths), max_size=sum(lengths)))
+    return ids, lengths
+
+
+def join(folder: Path, ids: list[int], lengths: list[int], num_ids: int | None = None) -> JoinedIds:
+    """Write ids into files of these lengths, each behind some other bytes."""
+    parts, start = [], 0
+    for number, length in enumerate(lengths):
+        path = folder / f"{number}.bin"
+        path.write_bytes(b"head" + np.array(ids[start : start + length], "<u2").tobytes())
+        parts.append(FileRange(str(path), "<u2", 4, length, num_ids))
+        start += length
+    return JoinedIds(parts)
+
+
+@given(splittings(), st.data())
+def test_joined_files_are_one_array(
+    tmp_path_factory: pytest.TempPathFactory,
+    splitting: tuple[list[int], list[int]],
+    data: st.DataObject,
+) -> None:
+    """Length, items, slices, sections of sections and windows are those of an array."""
+    ids, lengths = splitting
+    array, tokens = np.array(ids, "<u2"), join(tmp_path_factory.mktemp("files"), ids, lengths)
+    key = data.draw(st.slices(len(ids)))
+    start = data.draw(st.integers(0, len(ids) - 1))
+    stop = data.draw(st.integers(start + 1, len(ids)))
+    starts = np.array(data.draw(st.lists(st.integers(0, stop - start - 1), max_size=9)), np.int64)
+    width = data.draw(st.integers(1, 9))
+    part = section(section(tokens, 0, stop), start, stop)
+
+    assert ids == tokens.tolist() == list(tokens) == np.asarray(tokens).tolist()
+    assert array[key].tolist() == tokens[key].tolist()
+    assert array[key].dtype == tokens[key].dtype
+    assert [ids[start]] * 2 == [int(tokens[start]), int(tokens[start - len(ids)])]
+    assert ids[start:stop] == part[:].tolist()
+    expected = gather(array[start:stop], starts, width=width)
+    assert expected.tolist() == gather(part, starts, width=width).tolist()
+    assert hash_tokens(array) == hash_tokens(tokens)
+    assert ids == read_whole(_copy_over(tokens)).tolist()
+
+
+def test_joined_files_look_like_an_array(tmp_path: Path) -> None:
+    """Type, shape and size are at hand without reading anything."""
+    tokens = join(tmp_path, list(range(9)), [4, 5])
+
+    expected = ("uint16", 2, (9,), 18, 1, "JoinedIds(9 of uint16 in 2 files)")
+    assert expected == (
+        tokens.dtype.name,
+        tokens.itemsize,
+        tokens.shape,
+        tokens.nbytes,
+        tokens.ndim,
+        repr(tokens),
+    )
+
+
+def test_windows_of_joined_files_keep_their_shape(tmp_path: Path) -> None:
+    """Starts of any shape give windows of that shape."""
+    tokens = join(tmp_path, list(range(9)), [4, 5])
+
+    expected = [[[0, 1], [3, 4]], [[4, 5], [8, 8]]]
+    assert expected == gather(tokens, np.array([[0, 3], [4, 8]]), width=2).tolist()
+
+
+def test_an_index_past_the_end_of_joined_files(tmp_path: Path) -> None:
+    """As of a list."""
+    tokens = join(tmp_path, [1, 2], [1, 1])
+
+    for index in (2, -3):
+        with pytest.raises(IndexError):
+            tokens[index]
+
+
+def test_a_section_in_one_file_is_a_memory_map(tmp_path: Path) -> None:
+    """Where nothing needs to be joined, nothing is in the way."""
+    tokens = join(tmp_path, list(range(9)), [4, 5])
+
+    assert isinstance(section(tokens, 5, 8), np.memmap)
+    assert isinstance(section(tokens, 3, 5), JoinedIds)
+
+
+def test_files_are_mapped_when_they_are_read(tmp_path: Path) -> None:
+    """Joined files are not opened before, and travel without being opened."""
+    tokens = join(tmp_path, list(range(9)), [4, 5])
+    (tmp_path / "0.bin").unlink()
+
+    assert [5, 6] == _copy_over(tokens)[5:7].tolist()
+    with pytest.raises(StoreError, match=r"0.bin must have 4 values of uint16 from byte 4 on, but"):
+        tokens[3:5]
+
+
+def test_a_file_that_was_cut_is_an_error(tmp_path: Path) -> None:
+    """A map past the end of a file would end the process when it is read."""
+    tokens = join(tmp_path, list(range(9)), [4, 5])
+    (tmp_path / "1.bin").write_bytes(b"head12345678")
+
+    with pytest.raises(StoreError, match=r"1.bin must have 5 values of uint16 from byte 4 on, but"):
+        gather(tokens, np.array([5]), width=2)
+
+
+def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store may have more files than a process may have open."""
+    monkeypatch.setattr(maps, "_MAX_OPEN", 3)
+    tokens = join(tmp_path, list(range(40)), [2] * 20)
+
+    assert list(range(40)) == tokens.tolist()
+    assert len(tokens._maps) <= 3
+
+
+@pytest.mark.parametrize("lengths", [[9], [4, 5]])
+def test_ids_that_are_too_large_are_found(tmp_path: Path, lengths: list[int]) -> None:
+    """Windows and whole arrays are looked at, also those of sections and of copies."""
+    whole = open_ranges(join(tmp_path, [0, 1, 2, 3, 4, 5, 6, 7, 8], lengths, num_ids=8).parts)
+    for tokens in (whole, section(whole, 2, 9), _copy_over(section(whole, 2, 9))):
+        gather(tokens, np.array([0]), width=6)
+        for width in (2, 3):
+            with pytest.raises(StoreError, match=r"\d.bin must hold ids below .* 8, got 8: "):
+                gather(tokens, np.array([len(tokens) - 2]), width=width)
+        with pytest.raises(StoreError, match="got 8: "):
+            read_whole(tokens)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells in /proc")
+def test_joined_files_are_read_as_advised(tmp_path: Path) -> None:
+    """Files that are mapped already, and those that are mapped later, get the advice."""
+    tokens = join(tmp_path, list(range(9)), [4, 5])
+    tokens[0]
+    advise(tokens, is_random=True)
+    tokens[8]
+    assert "rr" in flags_of(tmp_path / "0.bin")
+    assert "rr" in flags_of(tmp_path / "1.bin")
+    advise(tokens, is_random=False)
+    assert "rr" not in flags_of(tmp_path / "0.bin") | flags_of(tmp_path / "1.bin")

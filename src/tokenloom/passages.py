@@ -3,6 +3,8 @@
 import functools
 from typing import Any, Literal, NamedTuple, Self
 
+import numpy as np
+
 from tokenloom.documents import Documents, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
@@ -229,7 +231,10 @@ class Passage:
         >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).document(1).tokens.tolist()
         [6, 7]
         """
-        return self.section(*self._known_documents().bounds(index))
+        document = self.section(*self._known_documents().bounds(index))
+        # Without the empty ones before it.
+        document._documents = Documents(np.array([0, len(document)]))  # noqa: SLF001  made here
+        return document
 
     def _known_documents(self) -> Documents:
         if self._documents is None:
