@@ -19,6 +19,12 @@ OPTIONS = {
         "--rows"
     ),
     "datasets": "",
+    "selftest": (
+        "corpus --tokenizer --raw --encoding --batch-size --seq-len --seed --workers "
+        "--start-methods --quiet"
+    ),
+    "verify": "store --quiet",
+    "info": "store --top --json",
 }
 
 

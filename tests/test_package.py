@@ -36,6 +36,7 @@ ROOMS = (
     "model",
     "devices",
     # Below this line: NumPy, requests, tqdm and the standard library only.
+    "inventory",
     "hub",
     "sources",
     "download",
@@ -60,7 +61,7 @@ ROOMS = (
     "hashing",
     "errors",
 )
-LOWER_HALF = ROOMS[ROOMS.index("hub") :]
+LOWER_HALF = ROOMS[ROOMS.index("inventory") :]
 # Where each public name comes from.
 NAMES: dict[str, str] = vars(tokenloom)["_ROOMS"]
 MAX_FILE_LINES, MAX_BODY_LINES = 350, 40

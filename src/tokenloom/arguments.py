@@ -51,8 +51,24 @@ of the settings: order, ranks, workers, how these start, whether they stay.
 Exit code 0: every law holds. 1: one is broken, and a report follows.
 """
 
+_VERIFY_EXAMPLES = """\
+examples:
+  tokenloom verify my-store
+      compare the hash of every file, and name each that is missing or damaged
+
+Exit code 0: the store is as it was written. 1: it is not.
+"""
+
+_INFO_EXAMPLES = """\
+examples:
+  tokenloom info my-store
+      documents, tokens, vocabulary, splits and sources; no token is read
+  tokenloom info my-store --top 10 --json
+      count the tokens too, and print all of it for a program
+"""
+
 _DATASETS_EXAMPLES = """\
-Any command that takes a CORPUS takes one of these names or a text file.
+Any command that takes a CORPUS takes one of these names, a text file or a store.
 Downloads are verified and kept in the folder that TOKENLOOM_CACHE names.
 """
 
@@ -70,6 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     _add_show(commands)
     _add_selftest(commands)
+    _add_verify(commands)
+    _add_info(commands)
     _add_command(commands, "datasets", "list the corpora that have a name", _DATASETS_EXAMPLES)
     return parser
 
@@ -213,13 +231,28 @@ def _add_selftest(commands: Any) -> None:
     command.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
+def _add_verify(commands: Any) -> None:
+    command = _add_command(commands, "verify", "check every byte of a store", _VERIFY_EXAMPLES)
+    command.add_argument("store", metavar="STORE", help="folder of a store")
+    command.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def _add_info(commands: Any) -> None:
+    command = _add_command(commands, "info", "tell what is in a store", _INFO_EXAMPLES)
+    command.add_argument("store", metavar="STORE", help="folder of a store")
+    command.add_argument(
+        "--top", type=_count, metavar="N", help="count all tokens, and list the N most frequent"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _add_corpus(command: argparse.ArgumentParser, *, default: str | None = None) -> None:
     command.add_argument(
         "corpus",
         metavar="CORPUS",
         nargs="?" if default else None,
         default=default,
-        help="a name from 'tokenloom datasets', or a text file",
+        help="a name from 'tokenloom datasets', a text file, or the folder of a store",
     )
     text = command.add_argument_group("text")
     text.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import multiprocessing
 import os
 import statistics
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom.arguments import make_parser
 from tokenloom.errors import ArgumentError, TokenloomError
 from tokenloom.hub import CATALOGUE, load, locate
+from tokenloom.store import is_store
 
 if TYPE_CHECKING:
     # These rooms import torch, which takes seconds: the functions below import
@@ -181,7 +183,38 @@ def _selftest(arguments: argparse.Namespace) -> int:
     return 1
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    from tokenloom.verification import verify_store
+
+    problems = verify_store(arguments.store, progress=False if arguments.quiet else None)
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{arguments.store} is as it was written")
+    return int(bool(problems))
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from tokenloom.corpus import Corpus
+    from tokenloom.inventory import describe_store, most_frequent, tabulate
+
+    description = describe_store(arguments.store)
+    top = most_frequent(Corpus.open(arguments.store), arguments.top) if arguments.top else []
+    if arguments.json:
+        print(json.dumps({**description, **({"most_frequent": top} if top else {})}, indent=2))
+        return
+    _print_table(list(tabulate(description)))
+    if top:
+        print()
+        rows = [(str(row["id"]), repr(row["token"]), f"{row['count']:,}") for row in top]
+        _print_table([("ID", "TOKEN", "COUNT"), *rows])
+
+
 def _load(arguments: argparse.Namespace) -> "Corpus":
+    if is_store(arguments.corpus):
+        from tokenloom.corpus import Corpus
+
+        return Corpus.open(arguments.corpus)
     return load(
         arguments.corpus,
         tokenizer=arguments.tokenizer,
@@ -283,7 +316,9 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "datasets": _datasets,
     "generate": _generate,
+    "info": _info,
     "selftest": _selftest,
     "show": _show,
     "train": _train,
+    "verify": _verify,
 }

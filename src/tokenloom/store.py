@@ -76,13 +76,11 @@ def write_shard(
     OSError
         The file cannot be written; nothing is left of it.
     """
-    sha256 = write_npy(
-        folder / shard_name(index),
-        (_checked(piece, vocab_size) for piece in pieces),
-        dtype=np.dtype(dtype).newbyteorder("<"),
-        length=num_tokens,
-    )
-    return ShardFile(num_tokens, sha256)
+    little_endian = np.dtype(dtype).newbyteorder("<")
+    # None of them is larger than what check_range lets through.
+    checked = (piece for piece in pieces if check_range(piece, vocab_size) < vocab_size)
+    path = folder / shard_name(index)
+    return ShardFile(num_tokens, write_npy(path, checked, dtype=little_endian, length=num_tokens))
 
 
 def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int) -> StoreFile:
@@ -291,6 +289,12 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     return store
 
 
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is a folder with a manifest; it is not looked at."""
+    # os.path says no, where Path would raise, to a name that no file can have.
+    return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118
+
+
 def read_store(path: str | os.PathLike[str]) -> Store:
     """Read the manifest of a store; its other files are not looked at.
 
@@ -341,8 +345,3 @@ def _read_manifest(folder: Path) -> Manifest:
     except (StoreError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be used: {error}; {CURE}"
         raise StoreError(msg) from error
-
-
-def _checked(ids: Ids, vocab_size: int) -> Ids:
-    check_range(ids, vocab_size)
-    return ids
