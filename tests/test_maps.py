@@ -344,7 +344,7 @@ def test_ids_that_are_too_large_are_found(tmp_path: Path, lengths: list[int]) ->
     for tokens in (whole, section(whole, 2, 9), _copy_over(section(whole, 2, 9))):
         gather(tokens, np.array([0]), width=6)
         for width in (2, 3):
-            with pytest.raises(StoreError, match=r"\d.bin.* must hold ids below .* 8, got 8: "):
+            with pytest.raises(StoreError, match=r"\d.bin.* must hold ids in \[0, 8\), got 8: "):
                 gather(tokens, np.array([len(tokens) - 2]), width=width)
         with pytest.raises(StoreError, match="got 8: "):
             read_whole(tokens)

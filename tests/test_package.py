@@ -37,6 +37,7 @@ ROOMS = (
     "devices",
     # Below this line: NumPy, requests, tqdm and the standard library only.
     "inventory",
+    "foreign",
     "hub",
     "sources",
     "download",

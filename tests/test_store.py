@@ -120,7 +120,7 @@ def test_ids_are_checked_when_they_are_read(tmp_path: Path, shard_tokens: int) -
 
     with pytest.raises(
         tl.StoreError,
-        match=r"tokens-00000.npy.* must hold ids below the vocabulary size 9, got 9: .*verify",
+        match=r"tokens-00000.npy.* must hold ids in \[0, 9\), got 9: .*verify",
     ):
         list(windows)
 

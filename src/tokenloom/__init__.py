@@ -59,7 +59,10 @@ __all__ = [
     "evaluate",
     "generate",
     "load",
+    "open_foreign",
     "train",
+    "write_megatron",
+    "write_nanogpt",
 ]
 
 _ROOMS = {
@@ -91,7 +94,10 @@ _ROOMS = {
     "evaluate": "evaluation",
     "generate": "generation",
     "load": "hub",
+    "open_foreign": "foreign",
     "train": "training",
+    "write_megatron": "foreign",
+    "write_nanogpt": "foreign",
 }
 
 

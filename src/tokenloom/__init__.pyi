@@ -40,6 +40,15 @@ from tokenloom.evaluation import (
 from tokenloom.evaluation import (
     evaluate as evaluate,
 )
+from tokenloom.foreign import (
+    open_foreign as open_foreign,
+)
+from tokenloom.foreign import (
+    write_megatron as write_megatron,
+)
+from tokenloom.foreign import (
+    write_nanogpt as write_nanogpt,
+)
 from tokenloom.generation import generate as generate
 from tokenloom.hub import load as load
 from tokenloom.loader import Loader as Loader
@@ -95,5 +104,8 @@ __all__ = [
     "evaluate",
     "generate",
     "load",
+    "open_foreign",
     "train",
+    "write_megatron",
+    "write_nanogpt",
 ]

@@ -43,13 +43,7 @@ class FileRange(NamedTuple):
 
 
 class IdMap(np.memmap[Any, Any]):
-    """A memory map whose windows are checked when they are read.
-
-    Attributes
-    ----------
-    num_ids : int or None
-        Ids must be below it.
-    """
+    """A memory map whose windows must have ids below ``num_ids``, where there is one."""
 
     num_ids: int | None = None
 
@@ -61,8 +55,7 @@ class IdMap(np.memmap[Any, Any]):
 class JoinedIds:
     """Ids in several files, which read like one array.
 
-    A file is mapped when something in it is first read, by each process for
-    itself. A slice is a copy; `section` is a part without one.
+    Each process maps a file when it first reads it. A slice is a copy.
 
     Parameters
     ----------
@@ -338,12 +331,16 @@ def _root(tokens: Ids) -> "np.memmap[Any, Any]":
 
 
 def _check_read(ids: Ids, source: Tokens) -> None:
-    """Refuse ids that were read out of files and are too large for them."""
+    """Refuse ids that were read out of files and are out of range."""
     num_ids = getattr(source, "num_ids", None)
-    if num_ids is not None and ids.size and (largest := int(ids.max())) >= num_ids:
+    if num_ids is None or not ids.size:
+        return
+    low, high = int(ids.min()) if ids.dtype.kind == "i" else 0, int(ids.max())
+    if low < 0 or high >= num_ids:
         many = f" or one of {len(source.parts) - 1} more" if isinstance(source, JoinedIds) else ""
         msg = (
-            f"{getattr(source, 'filename', None)}{many} must hold ids below the vocabulary size "
-            f"{num_ids:,}, got {largest:,}: the file is damaged; 'tokenloom verify' tells more"
+            f"{getattr(source, 'filename', None)}{many} must hold ids in [0, {num_ids}), got "
+            f"{low if low < 0 else high}: it is damaged ('tokenloom verify' checks a store), or "
+            "its type or vocabulary is another one"
         )
         raise StoreError(msg)

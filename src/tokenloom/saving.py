@@ -40,7 +40,7 @@ def save_store(
         msg = f"shard_tokens must be at least 1, got {shard_tokens}"
         raise ArgumentError(msg)
     advise(tokens, is_random=False)
-    size = vocab_size or max(check_range(tokens, None) for tokens in _cut(tokens)) + 1
+    size = vocab_size or max(check_range(tokens, None) for tokens in cut(tokens)) + 1
     # What is unsigned stays as it is; files of others are signed or big-endian.
     dtype = tokens.dtype if tokens.dtype.kind == "u" else narrow_dtype(size)
     try:
@@ -76,14 +76,14 @@ def _write_shards(
         yield write_shard(
             folder,
             index,
-            _cut(tokens, start, stop),
+            cut(tokens, start, stop),
             num_tokens=stop - start,
             dtype=dtype,
             vocab_size=vocab_size,
         )
 
 
-def _cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids]:
+def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids]:
     """Yield the tokens [start, stop) in pieces that fit into memory."""
     end = len(tokens) if stop is None else stop
     for at in range(start, end, _PIECE_TOKENS):
