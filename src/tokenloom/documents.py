@@ -40,7 +40,7 @@ class Documents:
 
     def offsets(self) -> Offsets:
         """Return the offsets in this range: int64 array, shape (len(self) + 1,)."""
-        part = self._offsets[self._first : self._last + 1]
+        part = np.asarray(self._offsets[self._first : self._last + 1])
         if (self._start, self._stop) == (0, int(self._offsets[-1])):
             return part
         return np.clip(part, self._start, self._stop) - self._start
