@@ -47,11 +47,13 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Path"),
     # What `Batch` can be given where its tensors are made already; not public.
     (r"py:class", r"tokenloom\.batch\.Tensors"),
+    # What a corpus and a store are made of; not public either.
+    (r"py:.*", r"Manifest|tokenloom\.(documents|hashing|manifest|maps|passages|tokenizers)\.\w+"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?"),
 ]
 
-_COMMANDS = ("", "train", "generate", "show", "selftest", "datasets")
+_COMMANDS = ("", "train", "generate", "show", "selftest", "verify", "info", "datasets")
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,
     "npt.NDArray[np.integer]": Ids,

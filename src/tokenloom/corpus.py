@@ -167,7 +167,7 @@ class Corpus(Passage):
         Parameters
         ----------
         path : str or path
-            A folder that `save` or `tokenloom.prepare` made.
+            The folder of a store, which `save` made.
         split : str, optional
             Only the tokens that the store keeps under this name.
         tokenizer : Tokenizer, optional
