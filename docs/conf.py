@@ -49,11 +49,17 @@ nitpick_ignore_regex = [
     # What `Batch` can be given where its tensors are made already; not public.
     (r"py:class", r"tokenloom\.batch\.Tensors"),
     (r"py:.*", r"Axes|Figure"),
+    # What a corpus and a store are made of; not public either.
+    (r"py:.*", r"Manifest|tokenloom\.(documents|hashing|manifest|maps|passages|tokenizers)\.\w+"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
 ]
 
-_COMMANDS = ("", "train", "generate", "plan", "show", "selftest", "bench", "datasets", "fetch")
+_COMMANDS = (
+    "",
+    *("train", "generate", "plan", "show", "selftest", "bench"),
+    *("verify", "info", "datasets", "fetch"),
+)
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,
     "npt.NDArray[np.integer]": Ids,

@@ -32,6 +32,8 @@ OPTIONS = {
     ),
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",
+    "verify": "store --json --quiet",
+    "info": "store --top --json",
 }
 
 

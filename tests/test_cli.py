@@ -16,6 +16,7 @@ import torch
 
 import tokenloom as tl
 from tests.server import Answer, FileServer, serving
+from tests.stores import make_store
 from tokenloom import catalogue
 from tokenloom.cli import main
 
@@ -429,3 +430,64 @@ def test_a_reader_that_leaves_is_no_error(book: str) -> None:
         command, shell=True, check=False, capture_output=True, text=True
     )
     assert (0, "") == (result.returncode, result.stderr)
+
+
+def test_verify_is_silent_about_a_whole_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says that nothing is wrong."""
+    folder = str(make_store(tmp_path / "store"))
+    assert main(["verify", folder]) == 0
+    expected = (f"{folder} is as it was written\n", "")
+    assert expected == tuple(capsys.readouterr())
+
+
+def test_verify_names_each_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each stands in a line of its own, and the exit code is 1."""
+    folder = make_store(tmp_path / "store")
+    (folder / "documents.npy").unlink()
+    (folder / "tokens-00002.npy").write_bytes(b"")
+    assert main(["verify", str(folder), "--quiet"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [str(folder / "tokens-00002.npy"), str(folder / "documents.npy")] == [
+        line.split(" ")[0] for line in lines
+    ]
+
+
+@pytest.mark.parametrize("command", ["verify", "info", "show"])
+def test_a_store_that_cannot_be_used_is_one_line(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A manifest that was changed is told without a traceback."""
+    folder = make_store(tmp_path / "store")
+    (folder / "manifest.json").write_bytes(b"{}")
+    assert main([command, str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"tokenloom: error: {folder / 'manifest.json'} cannot be used: ")
+    assert 1 == len(error.splitlines())
+
+
+def test_info_tells_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers come in a table, and the most frequent tokens on demand."""
+    folder = str(make_store(tmp_path / "store"))
+    assert main(["info", folder, "--top", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "tokens       10\nvocab size   9\ndocuments    3\n" in out
+    assert out.endswith("\n\nID  TOKEN  COUNT\n1   'to'   2\n2   'be'   2\n")
+
+
+@pytest.mark.parametrize("top", [[], ["--top", "1"]])
+def test_info_in_json(tmp_path: Path, top: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A program reads the same."""
+    folder = str(make_store(tmp_path / "store"))
+    assert main(["info", folder, "--json", *top]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (10, 3) == (told["num_tokens"], told["num_shards"])
+    assert bool(top) == ("most_frequent" in told)
+
+
+def test_a_store_is_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that take a corpus take the folder of a store."""
+    folder = str(make_store(tmp_path / "store"))
+    assert main(["show", folder, "--batch-size", "1", "--seq-len", "3"]) == 0
+    assert "inputs   'or not" in capsys.readouterr().out

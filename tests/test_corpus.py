@@ -1,6 +1,5 @@
 """The corpus: from text and from ids, its parts, its way to workers."""
 
-import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from tests.stores import make_corpus, make_store
 from tokenloom import ArgumentError, Corpus, CorpusError, Vocab
-from tokenloom.corpus import decode
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 NUM_MAPPED = 100_000
@@ -304,253 +301,6 @@ def test_memory_map_is_not_copied(mapped: npt.NDArray[Any]) -> None:
     assert mapped is Corpus.from_tokens(mapped, vocab_size=NUM_MAPPED).tokens
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 9), (3, 5), (8, 9), (0, 100)])
-def test_section_is_a_slice(start: int, stop: int) -> None:
-    """A section has the tokens of the half-open range, cut at the end."""
-    assert (
-        list(range(9))[start:stop]
-        == Corpus.from_tokens(range(9)).section(start, stop).tokens.tolist()
-    )
-
-
-@pytest.mark.parametrize(("start", "stop"), [(0, 0), (5, 5), (5, 3), (9, 12), (-3, 5), (0, -1)])
-def test_section_without_a_token(start: int, stop: int) -> None:
-    """A range that is empty or begins before the corpus is refused with both ends."""
-    with pytest.raises(ArgumentError, match=f"< 9 tokens, got start={start} and stop={stop}$"):
-        Corpus.from_tokens(range(9)).section(start, stop)
-
-
-def test_section_keeps_the_rest() -> None:
-    """A section has the vocabulary, size, tokenizer and name of the whole."""
-    whole = Corpus.from_text("abc", name="alphabet")
-    part = whole.section(1, 2)
-
-    assert (whole.tokenizer, whole.vocab, whole.vocab_size, whole.name) == (
-        part.tokenizer,
-        part.vocab,
-        part.vocab_size,
-        part.name,
-    )
-
-
-def test_section_is_not_copied() -> None:
-    """A section is a view of the tokens."""
-    whole = Corpus.from_tokens(range(9))
-
-    assert np.shares_memory(whole.tokens, whole.section(3, 5).tokens)
-
-
-@given(st.integers(2, 200), st.floats(0, 1))
-def test_split_parts_are_the_whole(num_tokens: int, fraction: float) -> None:
-    """Both parts together are all tokens, wherever the cut is."""
-    corpus = Corpus.from_tokens(range(num_tokens))
-    try:
-        parts = corpus.split(fraction)
-    except ArgumentError:
-        # There is no room for a cut.
-        parts = corpus.split(0.5)
-
-    assert list(range(num_tokens)) == [id_ for part in parts for id_ in part.tokens.tolist()]
-
-
-@pytest.mark.parametrize(("fraction", "expected"), [(0.9, 9), (0.5, 5), (0.99, 9), (0.1, 1)])
-def test_split_rounds_down(fraction: float, expected: int) -> None:
-    """The first part has at most the fraction of the tokens."""
-    assert expected == len(Corpus.from_tokens(range(10)).split(fraction)[0])
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, 0.05, -0.5, 1.5])
-def test_split_that_leaves_nothing(fraction: float) -> None:
-    """A cut that leaves one part empty is refused."""
-    with pytest.raises(
-        ArgumentError,
-        match=f"^fraction must leave tokens on both sides of 10 tokens, got {fraction}$",
-    ):
-        Corpus.from_tokens(range(10)).split(fraction)
-
-
-@pytest.mark.parametrize("fraction", [float("nan"), float("inf")])
-def test_split_by_no_number(fraction: float) -> None:
-    """A fraction that is no finite number is refused like any other."""
-    with pytest.raises(ArgumentError, match=f"got {fraction}$"):
-        Corpus.from_tokens(range(10)).split(fraction)
-
-
-@pytest.mark.parametrize(
-    ("fraction", "max_tokens", "expected"),
-    [
-        (0.1, None, [(0, 89), (90, 99)]),
-        (0.1, 45, [(0, 44), (45, 49)]),
-        (0.1, 90, [(0, 89), (90, 99)]),
-        (0.1, 95, [(0, 89), (90, 99)]),
-        (0.5, None, [(0, 49), (50, 99)]),
-        (0.5, 80, [(0, 49), (50, 99)]),
-    ],
-)
-def test_hold_out_follows_the_training_text(
-    fraction: float, max_tokens: int | None, expected: list[tuple[int, int]]
-) -> None:
-    """The held-out text is right behind the training text, in the right proportion."""
-    parts = [
-        part
-        for part in Corpus.from_tokens(range(100)).hold_out(fraction, max_tokens=max_tokens)
-        if part is not None
-    ]
-
-    assert expected == [(int(part.tokens[0]), int(part.tokens[-1])) for part in parts]
-
-
-@pytest.mark.parametrize(("fraction", "max_tokens"), [(0.0, None), (0.01, None), (0.1, 9)])
-def test_hold_out_nothing(fraction: float, max_tokens: int | None) -> None:
-    """Less than two held-out tokens are none, since nothing could be predicted."""
-    assert Corpus.from_tokens(range(100)).hold_out(fraction, max_tokens=max_tokens)[1] is None
-
-
-@pytest.mark.parametrize("fraction", [1.0, -0.1, float("nan")])
-def test_hold_out_of_no_fraction(fraction: float) -> None:
-    """A fraction outside [0, 1) is refused."""
-    with pytest.raises(
-        ArgumentError, match=rf"^the held-out fraction must be in \[0, 1\), got {fraction}$"
-    ):
-        Corpus.from_tokens(range(100)).hold_out(fraction)
-
-
-def test_hold_out_everything() -> None:
-    """A fraction that leaves nothing to train on is refused."""
-    with pytest.raises(ArgumentError, match="got start=0 and stop=0"):
-        Corpus.from_tokens(range(3)).hold_out(0.9)
-
-
-def test_hash_is_that_of_the_ids() -> None:
-    """Equal ids have equal hashes, whatever made them."""
-    assert Corpus.from_tokens([1, 1, 2]).hash == Corpus.from_text("aab").hash
-
-
-def test_repr_of_a_text() -> None:
-    """People see name, length and number of ids."""
-    expected = "Corpus('alphabet', 1,000 tokens, vocab_size=2)"
-    assert expected == repr(Corpus.from_text("a" * 1000, name="alphabet"))
-
-
-def test_repr_of_a_memory_map(mapped: npt.NDArray[Any]) -> None:
-    """People see where the number of ids is not known."""
-    expected = "Corpus('tokens', 100,000 tokens, vocab_size=?)"
-    assert expected == repr(Corpus.from_tokens(mapped))
-
-
-@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
-def test_pickle_keeps_the_tokens(tokenizer: str) -> None:
-    """Worker processes get the same ids."""
-    corpus = Corpus.from_text("the time machine", tokenizer=tokenizer)
-
-    assert corpus.tokens.tolist() == _copy(corpus).tokens.tolist()
-
-
-@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
-def test_pickle_keeps_the_rest(tokenizer: str) -> None:
-    """Worker processes get the same tokenizer, size and name."""
-    corpus = Corpus.from_text("the time machine", tokenizer=tokenizer, name="book")
-    copied = _copy(corpus)
-
-    assert (corpus.tokenizer, corpus.vocab_size, corpus.name) == (
-        copied.tokenizer,
-        copied.vocab_size,
-        copied.name,
-    )
-
-
-def test_pickle_changes_nothing() -> None:
-    """A corpus that was sent to a worker works on."""
-    corpus = Corpus.from_tokens(range(9))
-    _copy(corpus)
-
-    assert list(range(9)) == corpus.tokens.tolist()
-
-
-def test_deep_copy_has_the_tokens() -> None:
-    """A copy has the same ids."""
-    corpus = Corpus.from_tokens(range(9))
-
-    assert corpus.tokens.tolist() == copy.deepcopy(corpus).tokens.tolist()
-
-
-def test_pickle_of_a_section_has_the_section_only() -> None:
-    """The tokens around a section do not travel to the workers."""
-    assert len(pickle.dumps(Corpus.from_tokens(np.zeros(100_000, np.uint8)).section(5, 9))) < 2000
-
-
-def _whole(corpus: Corpus) -> Corpus:
-    return corpus
-
-
-def _section(corpus: Corpus) -> Corpus:
-    return corpus.section(70_000, 90_001)
-
-
-def _validation(corpus: Corpus) -> Corpus:
-    return corpus.split(0.75)[1]
-
-
-def _section_of_split(corpus: Corpus) -> Corpus:
-    return corpus.split(0.75)[1].section(10, 15_000)
-
-
-parts = pytest.mark.parametrize("part", [_whole, _section, _validation, _section_of_split])
-
-
-@parts
-def test_pickle_over_a_memory_map_is_small(mapped: npt.NDArray[Any], part: Any) -> None:
-    """The data of a memory map does not travel to the workers."""
-    assert len(pickle.dumps(part(Corpus.from_tokens(mapped)))) < 2000
-
-
-@parts
-def test_pickle_over_a_memory_map_opens_its_range(mapped: npt.NDArray[Any], part: Any) -> None:
-    """A worker reads the same tokens of the same file."""
-    corpus = part(Corpus.from_tokens(mapped))
-
-    assert corpus.tokens.tolist() == _copy(corpus).tokens.tolist()
-
-
-@parts
-def test_part_of_a_memory_map_is_one(mapped: npt.NDArray[Any], part: Any) -> None:
-    """No part of a mapped corpus is read into memory, here or in a worker."""
-    assert isinstance(_copy(part(Corpus.from_tokens(mapped))).tokens, np.memmap)
-
-
-@parts
-def test_hash_over_a_memory_map(mapped: npt.NDArray[Any], part: Any) -> None:
-    """A mapped corpus has the hash of the same ids in memory."""
-    corpus = part(Corpus.from_tokens(mapped))
-
-    assert Corpus.from_tokens(np.array(corpus.tokens)).hash == corpus.hash
-
-
-@pytest.mark.parametrize(
-    ("content", "encoding", "expected"),
-    [
-        (b"", "utf-8", ""),
-        ("é\r\n".encode(), "utf-8", "é\r\n"),
-        (b"\xef\xbb\xbfa\xef\xbb\xbf", "utf-8", "a\ufeff"),
-        (b"\xe9", "latin-1", "é"),
-        ("é".encode("utf-16"), "utf-16", "é"),
-        ("\ufeffé".encode("utf-16-le"), "utf-16-le", "é"),
-    ],
-)
-def test_decode(content: bytes, encoding: str, expected: str) -> None:
-    """Bytes are read in their encoding, without one byte order mark at the beginning."""
-    assert expected == decode(content, name="page", encoding=encoding)
-
-
-@pytest.mark.parametrize("encoding", ["no-such", "rot13"])
-def test_decode_in_an_unknown_encoding(encoding: str) -> None:
-    """An encoding that is none of text is refused by name."""
-    with pytest.raises(
-        ArgumentError, match=f"^encoding must be one that Python knows, got '{encoding}'$"
-    ):
-        decode(b"a", name="page", encoding=encoding)
-
-
 @pytest.mark.parametrize(
     ("tokenizer", "expected"),
     [("char", CharTokenizer), ("word", WordTokenizer), ("byte", ByteTokenizer)],
@@ -561,9 +311,25 @@ def test_tokenizer_of_a_text(text: str | bytes, tokenizer: str, expected: type) 
     assert expected is type(Corpus.from_text(text, tokenizer=tokenizer).tokenizer)
 
 
-@pytest.mark.parametrize("fraction", [0.9, 0.5, 0.1])
-def test_hold_out_loses_nothing(fraction: float) -> None:
-    """Without a limit the two parts are the whole."""
-    parts = Corpus.from_tokens(range(100)).hold_out(fraction)
-    expected = [100 - round(100 * fraction), round(100 * fraction)]
-    assert expected == [len(part) for part in parts if part is not None]
+@pytest.mark.parametrize("shard_tokens", [4, 10])
+def test_open_has_all_of_the_corpus(tmp_path: Path, shard_tokens: int) -> None:
+    """Tokens, vocabulary and tokenizer are those that were saved; the name is the path."""
+    corpus, folder = make_corpus(), make_store(tmp_path / "store", shard_tokens=shard_tokens)
+    opened = Corpus.open(folder, verify=True)
+
+    assert corpus.tokens.tolist() == opened.tokens.tolist()
+    assert (corpus.vocab, corpus.tokenizer) == (opened.vocab, opened.tokenizer)
+    assert f"Corpus({str(folder)!r}, 10 tokens, vocab_size=9)" == repr(opened)
+
+
+def test_open_of_a_split(tmp_path: Path) -> None:
+    """Only the tokens that the store keeps under that name."""
+    opened = Corpus.open(make_store(tmp_path / "store"), split="train")
+
+    assert make_corpus().tokens[:6].tolist() == opened.tokens.tolist()
+
+
+def test_documents_must_fit_the_tokens() -> None:
+    """Offsets that end elsewhere are refused."""
+    with pytest.raises(CorpusError, match=r"from 0 to the 3 tokens, got \[0 4\]$"):
+        Corpus.from_tokens([1, 2, 3], documents=[0, 4])

@@ -284,7 +284,8 @@ def test_table_of_state_fields() -> None:
 @pytest.mark.slow
 def test_table_of_json_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command that prints facts prints JSON, with the keys that the page lists."""
-    run = str(tmp_path / "run")
+    run, store = str(tmp_path / "run"), str(tmp_path / "store")
+    tl.Corpus.from_text("the time machine").save(store)
     shape = ["--batch-size", "2", "--seq-len", "3"]
     quick = ["--max-tokens", "500", "--hidden", "4", "--epochs", "1", "--device", "cpu"]
     selftest = ["--workers", "1", "--start-methods", multiprocessing.get_all_start_methods()[0]]
@@ -297,6 +298,8 @@ def test_table_of_json_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "selftest": ["python_docs", *shape, *selftest, "--quiet"],
         "bench": ["python_docs", "--workers", "0", "--seconds", "0.01", "--quiet"],
         "datasets": [],
+        "verify": [store, "--quiet"],
+        "info": [store],
         "fetch": ["python_docs"],
     }
     section = _read(DOCS / "reference/command-line.md").partition("## JSON")[2]

@@ -16,6 +16,7 @@ LEAVES = {
     errors.LawError: AssertionError,
     errors.RunError: OSError,
     errors.StateMismatchError: ValueError,
+    errors.StoreError: OSError,
     errors.UsageError: RuntimeError,
     errors.WorkerError: RuntimeError,
 }

@@ -23,7 +23,7 @@ def make_model() -> tl.RNNModel:
 def test_one_lane_is_one_long_forward_pass() -> None:
     """With batch_size=1 the loss is that of the whole text with the state carried."""
     model = make_model()
-    ids = torch.as_tensor(CORPUS.tokens.astype(np.int64))
+    ids = torch.as_tensor(np.asarray(CORPUS.tokens, np.int64))
     with torch.inference_mode():
         expected = functional.cross_entropy(model(ids[None, :-1])[0], ids[1:]).item()
     result = tl.evaluate(model, CORPUS, batch_size=1, seq_len=9)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenloom.files import replacing, write_text
+from tokenloom.files import filling, replacing, write_text
 
 
 class _StopError(Exception):
@@ -23,6 +23,12 @@ def _write_half(path: Path, error: type[BaseException]) -> None:
 def _fail_while_writing(path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error):
         _write_half(path, error)
+
+
+def _fill_half(path: Path, error: type[BaseException]) -> None:
+    with filling(path) as folder:
+        (folder / "a").write_bytes(b"1")
+        raise error
 
 
 def _names(folder: Path) -> list[str]:
@@ -176,3 +182,50 @@ def test_write_text_is_utf8_with_plain_line_ends(tmp_path: Path) -> None:
 
     expected = b"\xc3\xa9\n\r\n"
     assert expected == path.read_bytes()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_filled_folder_takes_its_name(tmp_path: Path, *, exists: bool) -> None:
+    """A new folder, or an empty one, holds what was written, and nothing else is left."""
+    if exists:
+        (tmp_path / "store").mkdir()
+    with filling(tmp_path / "store") as folder:
+        (folder / "a").write_bytes(b"1")
+
+    assert (["store"], ["a"]) == (_names(tmp_path), _names(tmp_path / "store"))
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    """A folder may be filled where there is none above it yet."""
+    with filling(tmp_path / "deep" / "store"):
+        pass
+
+    assert (tmp_path / "deep" / "store").is_dir()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("error", [_StopError, KeyboardInterrupt])
+def test_failure_leaves_the_folder_as_it_was(
+    tmp_path: Path, error: type[BaseException], *, exists: bool
+) -> None:
+    """An exception, also Ctrl-C, removes what was written so far."""
+    if exists:
+        (tmp_path / "store").mkdir()
+    with pytest.raises(error):
+        _fill_half(tmp_path / "store", error)
+
+    assert ["store"] * exists == _names(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+@pytest.mark.parametrize("kind", ["file", "full", "link"])
+def test_what_is_there_already_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    """A file, a folder with something in it, and a link to nowhere are in the way."""
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+
+    with pytest.raises(FileExistsError, match="new or an empty folder"), filling(tmp_path / kind):
+        pytest.fail("it must not begin")
+    assert ["file", "full", "link"] == _names(tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom import arrays, batch, blocks, laws, positions
+from tokenloom import batch, blocks, laws, maps, positions
 from tokenloom.plans import IntArray, Plan
 
 CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
@@ -64,7 +64,7 @@ def test_laws_1_and_2_are_broken_where_tokens_are_others(
     columns: slice, law: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong input, and a wrong target, are found."""
-    gather = arrays.gather
+    gather = maps.gather
 
     def broken(*arguments: Any, **options: Any) -> Any:
         ids = gather(*arguments, **options)

@@ -56,6 +56,7 @@ __all__ = [
     "Shard",
     "StateMismatchError",
     "StepLosses",
+    "StoreError",
     "Tokenizer",
     "TokenloomError",
     "UsageError",
@@ -66,9 +67,12 @@ __all__ = [
     "evaluate",
     "generate",
     "load",
+    "open_foreign",
     "read_documents",
     "register",
     "train",
+    "write_megatron",
+    "write_nanogpt",
 ]
 
 _ROOMS = {
@@ -97,6 +101,7 @@ _ROOMS = {
     "Shard": "sharding",
     "StateMismatchError": "errors",
     "StepLosses": "runs",
+    "StoreError": "errors",
     "Tokenizer": "tokenizers",
     "TokenloomError": "errors",
     "UsageError": "errors",
@@ -106,9 +111,12 @@ _ROOMS = {
     "evaluate": "evaluation",
     "generate": "generation",
     "load": "hub",
+    "open_foreign": "foreign",
     "read_documents": "hub",
     "register": "catalogue",
     "train": "training",
+    "write_megatron": "foreign",
+    "write_nanogpt": "foreign",
 }
 
 

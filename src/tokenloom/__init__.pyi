@@ -14,11 +14,15 @@ from tokenloom.errors import DownloadError as DownloadError
 from tokenloom.errors import LawError as LawError
 from tokenloom.errors import RunError as RunError
 from tokenloom.errors import StateMismatchError as StateMismatchError
+from tokenloom.errors import StoreError as StoreError
 from tokenloom.errors import TokenloomError as TokenloomError
 from tokenloom.errors import UsageError as UsageError
 from tokenloom.errors import WorkerError as WorkerError
 from tokenloom.evaluation import Evaluation as Evaluation
 from tokenloom.evaluation import evaluate as evaluate
+from tokenloom.foreign import open_foreign as open_foreign
+from tokenloom.foreign import write_megatron as write_megatron
+from tokenloom.foreign import write_nanogpt as write_nanogpt
 from tokenloom.generation import generate as generate
 from tokenloom.hub import load as load
 from tokenloom.hub import read_documents as read_documents
@@ -65,6 +69,7 @@ __all__ = [
     "Shard",
     "StateMismatchError",
     "StepLosses",
+    "StoreError",
     "Tokenizer",
     "TokenloomError",
     "UsageError",
@@ -75,7 +80,10 @@ __all__ = [
     "evaluate",
     "generate",
     "load",
+    "open_foreign",
     "read_documents",
     "register",
     "train",
+    "write_megatron",
+    "write_nanogpt",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tokenloom.hub import load
+from tokenloom.store import is_store
 from tokenloom.tokenizers import TOKENIZER_NAMES
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def add_corpus(
         metavar="CORPUS",
         nargs="?" if default else None,
         default=default,
-        help=f"a name from 'tokenloom datasets', or a text file{or_else}",
+        help=f"a name from 'tokenloom datasets', a text file, or a store{or_else}",
     )
     text = command.add_argument_group("text")
     text.add_argument(
@@ -157,6 +158,11 @@ def parse_indices(text: str) -> list[int]:
 
 def load_corpus(arguments: argparse.Namespace) -> "Corpus":
     """Return the corpus that was named."""
+    if is_store(arguments.corpus):
+        # It imports more than help and usage need.
+        from tokenloom.corpus import Corpus
+
+        return Corpus.open(arguments.corpus)
     return load(
         arguments.corpus,
         tokenizer=arguments.tokenizer,

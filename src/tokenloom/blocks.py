@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tokenloom.arrays import Ids, advise, gather
+from tokenloom.arrays import Ids
 from tokenloom.batch import Batch, Tensors, widen
+from tokenloom.maps import Tokens, advise, gather
 from tokenloom.plans import IntArray, Plan
 
 _BLOCK_TOKENS = 1 << 18
@@ -73,7 +74,7 @@ class Block:
         )
 
 
-def read_block(tokens: Ids, plan: Plan, *, rows: range, columns: range) -> Block:
+def read_block(tokens: Tokens, plan: Plan, *, rows: range, columns: range) -> Block:
     """Return some rows of several batches, copied out of the corpus.
 
     Parameters

@@ -1,43 +1,41 @@
 """A text as one array of token ids, with what is needed to read it again."""
 
-import functools
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from tokenloom.arrays import Ids, advise, as_ids, is_memory_map, pack
+from tokenloom.arrays import as_ids, is_memory_map
+from tokenloom.documents import Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.hashing import hash_tokens
-from tokenloom.tokenizers import ByteTokenizer, Tokenizer, tokenize, tokenizer_for
+from tokenloom.passages import Origin, Passage
+from tokenloom.saving import SHARD_TOKENS, save_store
+from tokenloom.store import open_store
+from tokenloom.text import encode
+from tokenloom.tokenizers import Tokenizer, tokenizer_for
+from tokenloom.verification import check_store
 from tokenloom.vocab import Vocab
 
 
-class Corpus:
+class Corpus(Passage):
     """Token ids in one array, and the tokenizer or vocabulary that made them.
 
-    Make one with `Corpus.from_text`, `Corpus.from_tokens` or `tokenloom.load`.
-    A corpus does not change after it was made.
+    Make one with `Corpus.from_text`, `Corpus.from_tokens`, `Corpus.open` or
+    `tokenloom.load`. A corpus does not change after it was made.
 
     Attributes
     ----------
     tokens : integer array, shape (num_tokens,)
-        In memory or a memory map; slices give NumPy arrays.
+        In memory, a memory map, or several that read like one array; slices
+        give NumPy arrays.
     tokenizer : Tokenizer or None
     vocab : Vocab or None
         The tokenizer's vocabulary; bytes and foreign tokenizers have none.
     name : str
         Where the text came from, for people.
     """
-
-    def __init__(
-        self, tokens: Ids, *, tokenizer: Tokenizer | None, vocab_size: int | None, name: str
-    ) -> None:
-        self.tokens = tokens
-        self.tokenizer = tokenizer
-        self.name = name
-        self._vocab_size = vocab_size
 
     @staticmethod
     def from_text(
@@ -81,24 +79,14 @@ class Corpus:
         >>> corpus.tokens.tolist(), corpus.vocab.to_tokens([1, 2])
         ([3, 1, 4, 2, 5, 6, 7, 1, 2, 8], ['i', 'e'])
         """
-        if not isinstance(text, str | bytes):
-            msg = f"text must be str or bytes, got {type(text).__name__}"
-            raise ArgumentError(msg)
-        if isinstance(text, bytes) and tokenizer == "byte":
-            learned: tuple[Ids, Tokenizer] = np.frombuffer(text, np.uint8), ByteTokenizer()
-        else:
-            learned = tokenize(
-                decode(text, name=name) if isinstance(text, bytes) else text,
-                tokenizer=tokenizer,
-                normalize=normalize,
-                make_vocab=functools.partial(
-                    Vocab, min_freq=min_freq, reserved_tokens=tuple(reserved_tokens)
-                ),
-            )
-        tokens, made = learned
-        if not len(tokens):
-            msg = f"{name} must hold at least one token, got none: {_why_empty(text, made)}"
-            raise CorpusError(msg)
+        tokens, made = encode(
+            text,
+            tokenizer=tokenizer,
+            normalize=normalize,
+            min_freq=min_freq,
+            reserved_tokens=reserved_tokens,
+            name=name,
+        )
         if max_tokens is not None and max_tokens < 1:
             msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
             raise ArgumentError(msg)
@@ -111,6 +99,7 @@ class Corpus:
         *,
         vocab: Vocab | None = None,
         vocab_size: int | None = None,
+        documents: npt.ArrayLike | None = None,
         name: str = "tokens",
     ) -> "Corpus":
         """Wrap token ids that exist already.
@@ -125,6 +114,8 @@ class Corpus:
         vocab_size : int, optional
             Ids are in [0, vocab_size). By default the length of ``vocab``, else
             one more than the largest id; of a memory map, unknown.
+        documents : array_like of int, shape (num_documents + 1,), optional
+            Document i is the tokens [documents[i], documents[i + 1]).
         name : str
             Where the tokens came from, for messages.
 
@@ -134,7 +125,7 @@ class Corpus:
             ``vocab_size`` differs from the length of ``vocab``.
         CorpusError
             The ids are none at all, not one-dimensional, no integers or out
-            of range.
+            of range; or the documents do not go from 0 to the number of tokens.
 
         >>> Corpus.from_tokens([3, 1, 2]).tokens.dtype
         dtype('uint8')
@@ -150,126 +141,101 @@ class Corpus:
         if num_ids is None and not is_memory_map(ids):
             num_ids = int(ids.max()) + 1
         tokenizer = None if vocab is None else tokenizer_for(vocab)
-        return Corpus(ids, tokenizer=tokenizer, vocab_size=num_ids, name=name)
+        return Corpus(
+            ids,
+            tokenizer=tokenizer,
+            vocab_size=num_ids,
+            name=name,
+            documents=None
+            if documents is None
+            else Documents(as_offsets(documents, num_tokens=len(ids))),
+        )
 
-    @property
-    def vocab(self) -> Vocab | None:
-        """The vocabulary of the ids, where there is one."""
-        vocab = getattr(self.tokenizer, "vocab", None)
-        return vocab if isinstance(vocab, Vocab) else None
+    @staticmethod
+    def open(
+        path: str | os.PathLike[str],
+        *,
+        split: str | None = None,
+        tokenizer: Tokenizer | None = None,
+        verify: bool = False,
+    ) -> "Corpus":
+        """Open a store without reading its tokens, however many there are.
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of different ids: each is in [0, vocab_size).
+        Its files have the right sizes, and whatever is read of them later has
+        ids below the vocabulary size.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder of a store, which `save` made.
+        split : str, optional
+            Only the tokens that the store keeps under this name.
+        tokenizer : Tokenizer, optional
+            What made the ids, where that came from elsewhere.
+        verify : bool
+            Whether to read every byte and compare its hash.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such split, or the tokenizer has another size.
+        StoreError
+            There is no store, or one of its files is missing or damaged.
+        """
+        if verify:
+            check_store(path)
+        store = open_store(path)
+        manifest, offsets = store.manifest, store.documents()
+        corpus = Corpus(
+            store.tokens(),
+            tokenizer=store.tokenizer() if tokenizer is None else tokenizer,
+            vocab_size=manifest.vocab_size,
+            name=os.fspath(path),
+            documents=None if offsets is None else Documents(offsets),
+            origin=Origin(manifest.hash, manifest.num_tokens),
+        )
+        if tokenizer is not None and tokenizer.vocab_size != corpus.vocab_size:
+            msg = f"vocab_size must be the store's {corpus.vocab_size}, got {tokenizer.vocab_size}"
+            raise ArgumentError(msg)
+        return corpus if split is None else corpus.section(*store.bounds(split))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        splits: Mapping[str, tuple[int, int]] | None = None,
+        shard_tokens: int = SHARD_TOKENS,
+    ) -> Path:
+        """Write the corpus to a new or empty folder, whole or not at all.
+
+        A tokenizer that is not one of tokenloom's is not written: pass it to
+        `open` again.
+
+        Parameters
+        ----------
+        path : str or path
+        splits : mapping of str to (int, int), optional
+            Half-open ranges of tokens to be opened by name.
+        shard_tokens : int
+            Tokens per file.
 
         Raises
         ------
         CorpusError
-            Nobody said how many ids a memory map has; looking would read it all.
+            An id of a memory map is not below the vocabulary size.
+        StoreError
+            There is something in the folder, it cannot be written, or a split
+            lies outside of the corpus.
         """
-        if self._vocab_size is None:
-            msg = (
-                f"the vocabulary size of {self.name}, a memory map, is not known: "
-                "pass vocab_size=... to Corpus.from_tokens"
-            )
-            raise CorpusError(msg)
-        return self._vocab_size
-
-    @functools.cached_property
-    def hash(self) -> str:
-        """``"sha256:..."`` of the tokens; see `tokenloom.hashing.hash_tokens`.
-
-        Computed at the first use: whole up to 4 MiB, sampled beyond.
-        """
-        advise(self.tokens, is_random=True)
-        return hash_tokens(self.tokens)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __repr__(self) -> str:
-        vocab_size = "?" if self._vocab_size is None else f"{self._vocab_size:,}"
-        return f"Corpus({self.name!r}, {len(self):,} tokens, vocab_size={vocab_size})"
-
-    def section(self, start: int, stop: int) -> "Corpus":
-        """Return the tokens [start, stop) as a corpus, without a copy.
-
-        ``stop`` may lie past the end. The vocabulary stays that of the whole.
-
-        Raises
-        ------
-        ArgumentError
-            The section would hold no token.
-        """
-        if not 0 <= start < min(stop, len(self)):
-            msg = (
-                f"a section must have 0 <= start < stop and start < {len(self):,} tokens, "
-                f"got start={start} and stop={stop}"
-            )
-            raise ArgumentError(msg)
-        return Corpus(
-            self.tokens[start:stop],
-            tokenizer=self.tokenizer,
+        return save_store(
+            path,
+            tokens=self.tokens,
             vocab_size=self._vocab_size,
-            name=self.name,
+            tokenizer=self.tokenizer,
+            offsets=self.documents,
+            splits=splits or {},
+            shard_tokens=shard_tokens,
         )
-
-    def split(self, fraction: float) -> tuple["Corpus", "Corpus"]:
-        """Return the first ``fraction`` of the tokens and the rest, without a copy.
-
-        Raises
-        ------
-        ArgumentError
-            One of the parts would hold no token.
-
-        >>> train, valid = Corpus.from_tokens(range(10)).split(0.8)
-        >>> len(train), valid.tokens.tolist()
-        (8, [8, 9])
-        """
-        # 0.29 * 100 is a little less than 29.
-        stop = int(len(self) * fraction + 1e-9) if 0 < fraction < 1 else 0
-        if not 0 < stop < len(self):
-            msg = (
-                f"fraction must leave tokens on both sides of {len(self):,} tokens, got {fraction}"
-            )
-            raise ArgumentError(msg)
-        return self.section(0, stop), self.section(stop, len(self))
-
-    def hold_out(
-        self, fraction: float, *, max_tokens: int | None = None
-    ) -> tuple["Corpus", "Corpus | None"]:
-        """Return a training corpus and the held-out text right behind it.
-
-        Parameters
-        ----------
-        fraction : float
-            Of the tokens that are used, how many are held out, in [0, 1).
-        max_tokens : int, optional
-            Train on so many tokens at most. The held-out text then lies behind
-            them, so that it takes nothing from them where the corpus is longer.
-
-        Returns
-        -------
-        training corpus, and the held-out corpus, or None where that is empty
-
-        Raises
-        ------
-        ArgumentError
-            A value is out of range, or no token is left to train on.
-
-        >>> corpus = Corpus.from_tokens(range(100))
-        >>> [len(part) for part in corpus.hold_out(0.1, max_tokens=45)]
-        [45, 5]
-        """
-        if not 0 <= fraction < 1:
-            msg = f"the held-out fraction must be in [0, 1), got {fraction}"
-            raise ArgumentError(msg)
-        stop, held_out_stop = round(len(self) * (1 - fraction)), len(self)
-        if max_tokens is not None and max_tokens < stop:
-            stop, held_out_stop = max_tokens, round(max_tokens / (1 - fraction))
-        train = self.section(0, stop)
-        # A single token has no successor that could be predicted.
-        return train, self.section(stop, held_out_stop) if held_out_stop - stop > 1 else None
 
     def decode(self, ids: Any) -> str:
         """Return the text of ids, or the ids themselves where nothing decodes them.
@@ -282,44 +248,3 @@ class Corpus:
         if self.tokenizer is None:
             return " ".join(map(str, numbers))
         return self.tokenizer.decode(numbers)
-
-    def __getstate__(self) -> dict[str, Any]:
-        make_tokens, arguments = pack(self.tokens)
-        return {**self.__dict__, "tokens": (make_tokens, arguments)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        make_tokens, arguments = state["tokens"]
-        self.__dict__.update(state, tokens=make_tokens(*arguments))
-
-
-def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
-    r"""Return the text of a file's bytes, without a byte order mark.
-
-    Raises
-    ------
-    CorpusError
-        The bytes are not in the encoding; the message has the first offset.
-
-    >>> decode(b"caf\xe9", name="menu.txt", encoding="latin-1")
-    'café'
-    """
-    try:
-        return content.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        msg = (
-            f"{name} must be text in {encoding}, got byte 0x{content[error.start]:02x} "
-            f"at offset {error.start} ({error.reason}): convert it, name its encoding, "
-            'or read it as bytes with tokenizer="byte"'
-        )
-        raise CorpusError(msg) from error
-    except (LookupError, ValueError) as error:
-        msg = f"encoding must be one that Python knows, got {encoding!r}"
-        raise ArgumentError(msg) from error
-
-
-def _why_empty(text: str | bytes, tokenizer: Tokenizer) -> str:
-    if not text:
-        return "the text is empty"
-    if getattr(tokenizer, "normalize", False):
-        return "nothing but letters a-z survives normalising; use normalize=False"
-    return "the tokenizer found none in it"

@@ -12,7 +12,7 @@ from tokenloom.hub import fetch, find, locate
 from tokenloom.printing import print_json, print_table, say_error
 
 _DATASETS_EXAMPLES = """\
-Any command that takes a CORPUS takes one of these names or a text file; of a
+Any command that takes a CORPUS takes a store, a text file or one of these; of a
 corpus with splits also NAME/SPLIT, such as imdb/test.
 Downloads are verified and kept in the folder that TOKENLOOM_CACHE names.
 

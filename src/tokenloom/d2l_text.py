@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenloom.corpus import Corpus, decode
+from tokenloom.corpus import Corpus
 from tokenloom.download import Cures, fetch_file
 from tokenloom.errors import ArgumentError
 from tokenloom.normalize import clean_words
 from tokenloom.sources import read_file
+from tokenloom.text import decode
 from tokenloom.vocab import UNKNOWN_ID, number_tokens, sort_counts
 
 DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"

@@ -41,6 +41,10 @@ class StateMismatchError(TokenloomError, ValueError):
     """A saved position belongs to something else than what it is loaded into."""
 
 
+class StoreError(TokenloomError, OSError):
+    """A store's folder or one of its files cannot be used."""
+
+
 class UsageError(TokenloomError, RuntimeError):
     """Objects were put together, or called, in a way that cannot work."""
 

@@ -1,7 +1,9 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,36 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def filling(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder that takes the name ``path`` if the block succeeds.
+
+    If the block raises, the temporary folder is removed and ``path`` is as before.
+
+    Raises
+    ------
+    FileExistsError
+        There is a file of that name, or a folder that is not empty.
+    OSError
+        The folder cannot be made or written to.
+    """
+    target = Path(path).absolute()
+    # lexists, since a link that leads nowhere is in the way too.
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(errno.EEXIST, "must be a new or an empty folder", str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if target.exists():
+            # Windows renames to new names only.
+            target.rmdir()
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,21 @@ from tokenloom.errors import ArgumentError
 
 _NUM_BLOCKS = 1024
 _BLOCK_BYTES = 4096
+# Up to so many bytes `hash_tokens` covers them all.
+WHOLE_BYTES = _NUM_BLOCKS * _BLOCK_BYTES
 _NUM_DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
+
+
+class Sliceable(Protocol):
+    """One-dimensional integers whose slices are arrays."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the integers."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> npt.NDArray[np.integer[Any]]: ...
 
 
 def hash_file(path: str | os.PathLike[str], algorithm: str = "sha256") -> str:
@@ -63,7 +77,7 @@ def hash_json(value: Any) -> str:
     return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def hash_tokens(tokens: npt.NDArray[np.integer[Any]]) -> str:
+def hash_tokens(tokens: Sliceable) -> str:
     """Return ``"sha256:..."`` of a token array's type, length and content.
 
     Up to 4 MiB the hash covers every byte. A longer array is sampled: its

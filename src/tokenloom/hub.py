@@ -8,11 +8,12 @@ from typing import Literal
 
 from tokenloom.archives import unpack
 from tokenloom.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
-from tokenloom.corpus import Corpus, decode
+from tokenloom.corpus import Corpus
 from tokenloom.download import fetch_file
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.replies import hide_password, is_address
 from tokenloom.sources import Document, read_file
+from tokenloom.text import decode
 from tokenloom.tokenizers import Tokenizer
 
 Where = Literal["built in", "cached", "to download"]

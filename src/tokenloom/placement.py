@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tokenloom.arrays import Ids
 from tokenloom.batch import IGNORED_TARGET, Batch, Tensors
 from tokenloom.blocks import Block
 from tokenloom.errors import ArgumentError
+from tokenloom.maps import Tokens, read_whole
 from tokenloom.plans import Plan
 
 
@@ -68,12 +68,14 @@ class ResidentTokens:
         The device has too little memory.
     """
 
-    def __init__(self, tokens: Ids, *, device: torch.device) -> None:
+    def __init__(self, tokens: Tokens, *, device: torch.device) -> None:
         # Not every device gathers unsigned integers, all gather signed ones.
         # The mask undoes the sign where they are widened.
         bits = 8 * tokens.itemsize
         self._mask = (1 << bits) - 1 if tokens.dtype.kind == "u" and bits < 64 else -1
-        signed = np.ascontiguousarray(tokens, tokens.dtype.newbyteorder("=")).view(f"i{bits // 8}")
+        signed = np.ascontiguousarray(read_whole(tokens), tokens.dtype.newbyteorder("=")).view(
+            f"i{bits // 8}"
+        )
         try:
             # A copy: a memory map cannot be written to, which PyTorch minds.
             self._tokens = torch.tensor(signed, device=device)

@@ -14,6 +14,7 @@ from tokenloom.plans import ORDER_VERSION
 from tokenloom.runs import Run, StepLosses
 from tokenloom.sharding import Shard
 from tokenloom.spikes import NUM_BEFORE, NUM_DEVIATIONS, find_spikes
+from tokenloom.store import is_store
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
 
 # What the settings hold since version 2.
@@ -187,6 +188,8 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
 
 def _load(run: Run, encoding: str) -> Corpus:
     name, settings = run.settings["corpus"], run.settings
+    if is_store(name):
+        return Corpus.open(name).section(0, settings["num_tokens"])
     # Bytes are read as they are, without being decoded.
     is_bytes = settings["tokenizer"]["name"] == "byte"
     tokenizer = "byte" if is_bytes else run.load_tokenizer()

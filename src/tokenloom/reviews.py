@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenloom.corpus import decode
 from tokenloom.errors import CorpusError
 from tokenloom.sources import Document, read_file
+from tokenloom.text import decode
 
 _ROOT = "aclImdb"
 # Folders of each split, and what the reviews in them are labelled.

@@ -15,7 +15,7 @@ from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.files import write_text
 from tokenloom.model import RNNModel
-from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
 
 _SETTINGS = "settings.json"
@@ -23,11 +23,6 @@ _VOCAB = "vocab.json"
 _METRICS = "metrics.jsonl"
 _LOSSES = "losses.jsonl"
 _CHECKPOINT = "checkpoint.pt"
-
-_TOKENIZERS: dict[str, type[CharTokenizer | WordTokenizer]] = {
-    "char": CharTokenizer,
-    "word": WordTokenizer,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +106,7 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _claim(folder)
-            settings = {**settings, "tokenizer": _describe_tokenizer(corpus.tokenizer)}
+            settings = {**settings, "tokenizer": describe_tokenizer(corpus.tokenizer)}
             write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
             if corpus.vocab is not None:
                 corpus.vocab.save(folder / _VOCAB)
@@ -246,22 +241,21 @@ class Run:
         RunError
             The tokenizer came from elsewhere, or its vocabulary is damaged.
         """
-        match self.settings.get("tokenizer"):
-            case {"name": "byte"}:
-                return ByteTokenizer()
-            case {"name": "char" | "word" as name, "normalize": bool(normalize)}:
-                try:
-                    vocab = Vocab.load(self.path / _VOCAB)
-                except (CorpusError, OSError) as error:
-                    raise RunError(str(error)) from error
-                return _TOKENIZERS[name](vocab, normalize)
-            case other:
-                msg = (
-                    f"the run's tokenizer must be char, word or byte, got {other!r}: "
-                    "load the model with Run.open(...).load_model() and call "
-                    "tokenloom.generate with your tokenizer"
-                )
-                raise RunError(msg)
+        description = self.settings.get("tokenizer")
+        try:
+            tokenizer = restore_tokenizer(
+                description, load_vocab=lambda: Vocab.load(self.path / _VOCAB)
+            )
+        except (CorpusError, OSError) as error:
+            raise RunError(str(error)) from error
+        if tokenizer is None:
+            msg = (
+                f"the run's tokenizer must be char, word or byte, got {description!r}: "
+                "load the model with Run.open(...).load_model() and call "
+                "tokenloom.generate with your tokenizer"
+            )
+            raise RunError(msg)
+        return tokenizer
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:
@@ -299,15 +293,3 @@ def _read_losses(line: str) -> StepLosses:
     values = json.loads(line)
     losses = [math.nan if loss is None else float(loss) for loss in values["losses"]]
     return StepLosses(**{**values, "losses": losses})
-
-
-def _describe_tokenizer(tokenizer: Tokenizer | None) -> dict[str, Any]:
-    match tokenizer:
-        case ByteTokenizer():
-            return {"name": "byte"}
-        case CharTokenizer(normalize=normalize):
-            return {"name": "char", "normalize": normalize}
-        case WordTokenizer(normalize=normalize):
-            return {"name": "word", "normalize": normalize}
-        case _:
-            return {"name": None, "type": type(tokenizer).__name__}

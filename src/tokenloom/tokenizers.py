@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -241,6 +241,44 @@ def tokenizer_for(vocab: Vocab) -> CharTokenizer | WordTokenizer:
     """
     kind = CharTokenizer if vocab.has_only_characters else WordTokenizer
     return kind(vocab, normalize=False)
+
+
+def describe_tokenizer(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """Return what, beside its vocabulary, makes a tokenizer again: JSON-able.
+
+    >>> describe_tokenizer(ByteTokenizer()), describe_tokenizer(None)
+    ({'name': 'byte'}, {'name': None, 'type': 'NoneType'})
+    """
+    match tokenizer:
+        case ByteTokenizer():
+            return {"name": "byte"}
+        case CharTokenizer(normalize=normalize):
+            return {"name": "char", "normalize": normalize}
+        case WordTokenizer(normalize=normalize):
+            return {"name": "word", "normalize": normalize}
+        case _:
+            return {"name": None, "type": type(tokenizer).__name__}
+
+
+def restore_tokenizer(description: object, *, load_vocab: Callable[[], Vocab]) -> Tokenizer | None:
+    """Return the tokenizer of a description, or None where it came from elsewhere.
+
+    Parameters
+    ----------
+    description : object
+        What `describe_tokenizer` returned; of anything else None comes back.
+    load_vocab : callable
+        Returns the tokenizer's vocabulary; it is called where there is one.
+    """
+    match description:
+        case {"name": "byte"}:
+            return ByteTokenizer()
+        case {"name": "char", "normalize": bool(normalize)}:
+            return CharTokenizer(load_vocab(), normalize)
+        case {"name": "word", "normalize": bool(normalize)}:
+            return WordTokenizer(load_vocab(), normalize)
+        case _:
+            return None
 
 
 def count_characters(text: str) -> dict[str, int]:

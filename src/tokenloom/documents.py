@@ -1,0 +1,127 @@
+"""Where the documents of a corpus begin and end."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.maps import pack
+
+Offsets = npt.NDArray[np.int64]
+
+
+class Documents:
+    """The documents in a range of tokens; those at its ends may be cut.
+
+    Parameters
+    ----------
+    offsets : int64 array, shape (num_all + 1,)
+        From 0 up, never falling; in memory or a memory map. Document i is the
+        tokens [offsets[i], offsets[i + 1]), which may be none.
+    start, stop : int
+        The range of tokens, half-open; all of them by default.
+    """
+
+    __slots__ = ("_first", "_last", "_offsets", "_start", "_stop")
+
+    def __init__(self, offsets: Offsets, *, start: int = 0, stop: int | None = None) -> None:
+        end = int(offsets[-1])
+        self._offsets = offsets
+        self._start, self._stop = start, end if stop is None else stop
+        # A document without tokens belongs to what follows it, or else to the end.
+        first = int(np.searchsorted(offsets, self._start))
+        last = int(np.searchsorted(offsets, self._stop))
+        self._first = first if offsets[first] == self._start else first - 1
+        self._last = len(offsets) - 1 if self._stop == end else last
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def offsets(self) -> Offsets:
+        """Return the offsets in this range: int64 array, shape (len(self) + 1,)."""
+        part = np.asarray(self._offsets[self._first : self._last + 1])
+        if (self._start, self._stop) == (0, int(self._offsets[-1])):
+            return part
+        return np.clip(part, self._start, self._stop) - self._start
+
+    def bounds(self, index: int) -> tuple[int, int]:
+        """Return start and stop of a document, counted from the start of the range.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such document.
+        StoreError
+            The offsets, out of a file, are no such range.
+        """
+        if not 0 <= index < len(self):
+            msg = f"a document's number must be in [0, {len(self)}), got {index}"
+            raise ArgumentError(msg)
+        start, stop = self._offsets[self._first + index : self._first + index + 2].tolist()
+        low, high = max(start, self._start) - self._start, min(stop, self._stop) - self._start
+        if not 0 <= low <= high:
+            msg = (
+                f"document {index} must be a range of tokens, got [{start}, {stop}): "
+                "the store is damaged; 'tokenloom verify' tells more"
+            )
+            raise StoreError(msg)
+        return low, high
+
+    def section(self, start: int, stop: int) -> "Documents":
+        """Return the documents of a range within this one."""
+        return Documents(self._offsets, start=self._start + start, stop=self._start + stop)
+
+    def boundary(self, position: int) -> int:
+        """Return where a document ends, at or before a position, else the first after it.
+
+        Parameters
+        ----------
+        position : int
+            Counted from the start of the range.
+
+        Returns
+        -------
+        int
+            Counted likewise; 0 where there is no boundary inside the range.
+        """
+        first = int(np.searchsorted(self._offsets, self._start, side="right"))
+        stop = int(np.searchsorted(self._offsets, self._stop))
+        if first >= stop:
+            return 0
+        before = int(np.searchsorted(self._offsets, position + self._start, side="right")) - 1
+        return int(self._offsets[min(max(before, first), stop - 1)]) - self._start
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (*pack(self._offsets), self._start, self._stop)
+
+
+def as_offsets(values: npt.ArrayLike, *, num_tokens: int) -> Offsets:
+    """Return offsets of documents as an int64 array.
+
+    Raises
+    ------
+    CorpusError
+        They are no integers that go from 0 to ``num_tokens`` and never fall.
+
+    >>> as_offsets([0, 2, 5], num_tokens=5)
+    array([0, 2, 5])
+    """
+    array = np.asanyarray(values)
+    if (
+        array.ndim != 1
+        or array.dtype.kind not in "iu"
+        or len(array) < 2
+        or (int(array[0]), int(array[-1])) != (0, num_tokens)
+        or bool((array[1:] < array[:-1]).any())
+    ):
+        msg = (
+            "documents must be one-dimensional integers that never fall, from 0 to the "
+            f"{num_tokens} tokens, got {np.array2string(array, threshold=6, edgeitems=2)}"
+        )
+        raise CorpusError(msg)
+    return array.astype(np.int64, copy=False)
+
+
+def _restore(make: Any, arguments: Any, start: int, stop: int) -> Documents:
+    return Documents(make(*arguments), start=start, stop=stop)

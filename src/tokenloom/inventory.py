@@ -1,0 +1,143 @@
+"""What is in a store, for people and for programs."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from tokenloom.corpus import Corpus
+from tokenloom.errors import ArgumentError
+from tokenloom.maps import advise, read_whole
+from tokenloom.store import MANIFEST, open_store
+
+_CHUNK = 1 << 22
+# The counts of so many ids take half a gigabyte.
+_MAX_IDS = 1 << 26
+
+
+def describe_store(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a store says of itself, JSON-able.
+
+    Tokens are read for the hash only, and of those 4 MiB at most.
+
+    Raises
+    ------
+    StoreError
+        There is no store that can be used.
+    """
+    store = open_store(path)
+    manifest = store.manifest
+    num_characters: Any = manifest.facts.get("num_characters")
+    is_known = type(num_characters) is int
+    return {
+        "path": os.fspath(path),
+        "num_tokens": manifest.num_tokens,
+        "vocab_size": manifest.vocab_size,
+        "num_documents": manifest.num_documents,
+        "characters_per_token": num_characters / manifest.num_tokens if is_known else None,
+        "tokenizer": manifest.tokenizer,
+        "dtype": manifest.dtype,
+        "num_shards": len(manifest.shards),
+        "num_bytes": sum(file.num_bytes for file in store.files())
+        + (store.path / MANIFEST).stat().st_size,
+        "splits": {name: list(bounds) for name, bounds in manifest.splits.items()},
+        "sources": [
+            {"name": source.name, "num_documents": source.num_documents}
+            for source in manifest.sources
+        ],
+        "facts": dict(manifest.facts),
+        "hash": Corpus.open(path).hash,
+    }
+
+
+def tabulate(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of a table of what `describe_store` returned.
+
+    >>> dict(tabulate({"num_tokens": 1200, "sources": [], "splits": {"train": [0, 900]}}))
+    {'tokens': '1,200', 'split train': '900 tokens from 0'}
+    """
+    for key, value in description.items():
+        label = key.removeprefix("num_").replace("_", " ")
+        match value:
+            case bool() | str():
+                yield label, str(value)
+            case int():
+                yield label, f"{value:,}"
+            case float():
+                yield label, f"{value:.2f}"
+            case dict() if key == "splits":
+                for name, (start, stop) in value.items():
+                    yield f"split {name}", f"{stop - start:,} tokens from {start:,}"
+            case dict() if key == "facts":
+                yield from tabulate(value)
+            case list() if key == "sources" and value:
+                more = f" and {len(value) - 3:,} more" if len(value) > 3 else ""
+                yield label, ", ".join(source["name"] for source in value[:3]) + more
+            case dict() | list() if value:
+                yield label, json.dumps(value)
+            case _:
+                pass
+
+
+def count_ids(corpus: Corpus, *, progress: bool | None = None) -> npt.NDArray[np.int64]:
+    """Return how often each id appears: int64 array, shape (vocab_size,).
+
+    All tokens are read.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    progress : bool, optional
+        Whether to show a bar; by default where stderr is a terminal.
+
+    Raises
+    ------
+    ArgumentError
+        There are too many different ids to count them in memory.
+    StoreError
+        An id is not below the vocabulary size.
+
+    >>> count_ids(Corpus.from_tokens([1, 3, 1]))
+    array([0, 2, 0, 1])
+    """
+    if corpus.vocab_size > _MAX_IDS:
+        msg = f"ids are counted for up to {_MAX_IDS:,} of them, got {corpus.vocab_size:,}"
+        raise ArgumentError(msg)
+    counts = np.zeros(corpus.vocab_size, np.int64)
+    advise(corpus.tokens, is_random=False)
+    disable = None if progress is None else not progress
+    with tqdm(total=len(corpus), unit="token", unit_scale=True, disable=disable) as bar:
+        for start in range(0, len(corpus), _CHUNK):
+            piece = corpus.section(start, start + _CHUNK)
+            counts += np.bincount(read_whole(piece.tokens), minlength=len(counts))
+            bar.update(len(piece))
+    return counts
+
+
+def most_frequent(
+    corpus: Corpus, num_ids: int, *, progress: bool | None = None
+) -> list[dict[str, Any]]:
+    """Return the ids that appear most often, with what they stand for.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    num_ids : int
+        How many.
+    progress : bool, optional
+        As in `count_ids`, whose errors this raises.
+
+    >>> most_frequent(Corpus.from_text("a rose is a rose", tokenizer="word"), 1)
+    [{'id': 1, 'token': 'a', 'count': 2}]
+    """
+    counts = count_ids(corpus, progress=progress)
+    order = np.argsort(-counts, kind="stable")[:num_ids]
+    return [
+        {"id": id_, "token": corpus.decode([id_]), "count": int(counts[id_])}
+        for id_ in order.tolist()
+        if counts[id_]
+    ]

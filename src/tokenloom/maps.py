@@ -1,0 +1,346 @@
+"""Ids that are read out of memory, out of a file, or out of several as if they were one."""
+
+import itertools
+import mmap
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tokenloom.arrays import Ids, is_memory_map
+from tokenloom.errors import StoreError
+
+# Each map holds a file open, of which a process may have 1,024 on many systems.
+_MAX_OPEN = 256
+_CHUNK = 1 << 20
+
+
+class FileRange(NamedTuple):
+    """Integers that lie in a file one behind the other.
+
+    Attributes
+    ----------
+    filename : str
+        Absolute, for processes in other folders.
+    dtype : str
+        As NumPy writes it, with the order of bytes.
+    offset : int
+        Where they begin, in bytes.
+    length : int
+        How many there are.
+    num_ids : int or None
+        They must be below it; None says nothing, or that the dtype sees to it.
+    """
+
+    filename: str
+    dtype: str
+    offset: int
+    length: int
+    num_ids: int | None = None
+
+
+class IdMap(np.memmap[Any, Any]):
+    """A memory map whose windows must have ids below ``num_ids``, where there is one."""
+
+    num_ids: int | None = None
+
+    def __array_finalize__(self, obj: Any) -> None:
+        super().__array_finalize__(obj)
+        self.num_ids = getattr(obj, "num_ids", None)
+
+
+class JoinedIds:
+    """Ids in several files, which read like one array.
+
+    Each process maps a file when it first reads it. A slice is a copy.
+
+    Parameters
+    ----------
+    parts : sequence of FileRange
+        At least one, of one dtype, none of them empty.
+    """
+
+    ndim = 1
+
+    def __init__(self, parts: Sequence[FileRange]) -> None:
+        self.parts = tuple(parts)
+        self.dtype: np.dtype[Any] = np.dtype(self.parts[0].dtype)
+        self.itemsize = self.dtype.itemsize
+        self._stops = np.cumsum([part.length for part in self.parts], dtype=np.int64)
+        self.num_ids = self.parts[0].num_ids
+        self._maps: dict[int, tuple[Ids, Ids]] = {}
+        self._is_random = False
+
+    def __len__(self) -> int:
+        return int(self._stops[-1])
+
+    def __repr__(self) -> str:
+        return f"JoinedIds({len(self):,} of {self.dtype} in {len(self.parts):,} files)"
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Number of ids, as that of an array."""
+        return (len(self),)
+
+    @property
+    def filename(self) -> str:
+        """The first of the files."""
+        return self.parts[0].filename
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all ids take."""
+        return len(self) * self.itemsize
+
+    @overload
+    def __getitem__(self, key: int) -> np.integer[Any]: ...
+    @overload
+    def __getitem__(self, key: slice) -> Ids: ...
+    def __getitem__(self, key: int | slice) -> Any:
+        if not isinstance(key, slice):
+            position = range(len(self))[operator.index(key)]
+            return self._read(position, position + 1)[0]
+        positions = range(len(self))[key]
+        if not positions:
+            return np.empty(0, self.dtype)
+        ends = positions[0], positions[-1]
+        return self._read(min(ends), max(ends) + 1)[:: positions.step]
+
+    def __iter__(self) -> Iterator[np.integer[Any]]:
+        for start in range(0, len(self), _CHUNK):
+            yield from self[start : start + _CHUNK]
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> Ids:
+        return np.asarray(self[:], dtype)
+
+    def tolist(self) -> list[int]:
+        """Return all ids as a list."""
+        ids: list[int] = self[:].tolist()
+        return ids
+
+    def section(self, start: int, stop: int) -> "Tokens":
+        """Return the ids [start, stop) without reading them."""
+        parts = []
+        for part, end in zip(self.parts, self._stops.tolist(), strict=True):
+            first = end - part.length
+            low, high = max(start - first, 0), min(stop - first, part.length)
+            if low < high:
+                offset = part.offset + low * self.itemsize
+                parts.append(part._replace(offset=offset, length=high - low))
+        return open_ranges(parts)
+
+    def advise(self, *, is_random: bool) -> None:
+        """Tell the system how the files are going to be read."""
+        if is_random != self._is_random:
+            self._is_random = is_random
+            for opened, _ in list(self._maps.values()):
+                advise(opened, is_random=is_random)
+
+    def gather(self, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
+        """Return a copy of the windows that start at ``starts``."""
+        flat = starts.ravel()
+        windows = np.empty((len(flat), width), self.dtype)
+        part_of = np.searchsorted(self._stops, flat, side="right")
+        fits = flat + width <= self._stops[part_of]
+        rows = np.flatnonzero(fits)
+        rows = rows[np.argsort(part_of[rows], kind="stable")]
+        edges = [0, *(np.flatnonzero(np.diff(part_of[rows])) + 1).tolist(), len(rows)]
+        for low, high in itertools.pairwise(edges if len(rows) else [0]):
+            group = rows[low:high]
+            ids, first = self._open(int(part_of[group[0]]))
+            # What sliding_window_view makes, in a tenth of its time.
+            shape, strides = (len(ids) - width + 1, width), (self.itemsize, self.itemsize)
+            windows[group] = np.ndarray(shape, self.dtype, ids, 0, strides)[flat[group] - first]
+        for row in np.flatnonzero(~fits).tolist():
+            # Into the next file, or past the end, where the last id is repeated.
+            read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
+            windows[row, : len(read)] = read
+            windows[row, len(read) :] = read[-1]
+        _check_read(windows, self)
+        return windows.reshape(*starts.shape, width)
+
+    def _open(self, index: int) -> tuple[Ids, int]:
+        """Return the ids of a part, and the position of the first of them."""
+        part = self._maps.get(index)
+        if part is None:
+            if len(self._maps) >= _MAX_OPEN:
+                self._maps.clear()
+            opened = open_range(self.parts[index])
+            advise(opened, is_random=self._is_random)
+            part = self._maps[index] = (opened, np.asarray(opened))
+        return part[1], int(self._stops[index]) - self.parts[index].length
+
+    def _read(self, start: int, stop: int) -> Ids:
+        pieces = []
+        while start < stop:
+            ids, first = self._open(int(np.searchsorted(self._stops, start, side="right")))
+            pieces.append(ids[start - first : stop - first])
+            start += len(pieces[-1])
+        read = np.concatenate(pieces)
+        _check_read(read, self)
+        return read
+
+
+Tokens = Ids | JoinedIds
+
+
+def open_range(part: FileRange) -> Ids:
+    """Return the memory map of a range of a file, read-only.
+
+    Raises
+    ------
+    StoreError
+        The file is gone, or shorter than that.
+    """
+    filename, dtype, offset, length, num_ids = part
+    try:
+        opened = IdMap(filename, dtype=dtype, mode="r", offset=offset, shape=(length,))
+    except (OSError, ValueError) as error:
+        msg = (
+            f"{filename} must have {length:,} values of {np.dtype(dtype)} from byte {offset:,} "
+            f"on, but cannot be read: {error}"
+        )
+        raise StoreError(msg) from error
+    opened.num_ids = num_ids
+    return opened
+
+
+def open_ranges(parts: Sequence[FileRange]) -> Tokens:
+    """Return one range as a memory map, or several as one array."""
+    return open_range(parts[0]) if len(parts) == 1 else JoinedIds(parts)
+
+
+def section(tokens: Tokens, start: int, stop: int) -> Tokens:
+    """Return the ids [start, stop) without a copy.
+
+    >>> section(np.arange(9), 3, 5).tolist()
+    [3, 4]
+    """
+    if isinstance(tokens, JoinedIds):
+        return tokens.section(start, stop)
+    return tokens[start:stop]
+
+
+def advise(tokens: Tokens, *, is_random: bool) -> None:
+    """Tell the system how a memory map is going to be read; see madvise(2).
+
+    Where reads jump about, each would fetch as much as the disk's read-ahead,
+    which may be megabytes. Does nothing for an array in memory, nor where the
+    system takes no advice.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+    is_random : bool
+        Whether the next reads jump about, or go on from one to the next.
+    """
+    if isinstance(tokens, JoinedIds):
+        tokens.advise(is_random=is_random)
+        return
+    if not (is_memory_map(tokens) and hasattr(mmap, "MADV_RANDOM")):
+        return
+    file_map = _root(tokens).base
+    if isinstance(file_map, mmap.mmap):
+        file_map.madvise(mmap.MADV_RANDOM if is_random else mmap.MADV_NORMAL)
+
+
+def gather(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
+    """Return a copy of the windows that start at ``starts``.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+    starts : int64 array, any shape
+        Each in [0, num_tokens).
+    width : int
+        Tokens per window. Where a window reaches past the end, the last token
+        is repeated.
+
+    Returns
+    -------
+    array of the dtype of ``tokens``, shape (*starts.shape, width)
+
+    Raises
+    ------
+    StoreError
+        A file of a store is gone, or holds ids that are not below its
+        vocabulary size.
+
+    >>> gather(np.arange(9, dtype=np.uint8), np.array([0, 4]), width=3).tolist()
+    [[0, 1, 2], [4, 5, 6]]
+    """
+    if isinstance(tokens, JoinedIds):
+        return tokens.gather(starts, width=width)
+    plain = np.asarray(tokens)
+    last_start = len(plain) - width
+    if last_start >= 0 and (starts.size == 0 or int(starts.max()) <= last_start):
+        # Rows of a strided view are copied whole, without an index per token.
+        windows: Ids = sliding_window_view(plain, width)[starts]
+    else:
+        positions = starts[..., None] + np.arange(width)
+        windows = plain[np.minimum(positions, len(plain) - 1)]
+    _check_read(windows, tokens)
+    return windows
+
+
+def read_whole(tokens: Tokens) -> Ids:
+    """Return all ids as one array, copied where they lie in several files.
+
+    Raises
+    ------
+    StoreError
+        As in `gather`.
+    """
+    whole = np.asarray(tokens)
+    if isinstance(tokens, np.ndarray):
+        _check_read(whole, tokens)
+    return whole
+
+
+def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
+    """Return a function and arguments that make ``tokens`` again elsewhere.
+
+    A memory map is packed as the name and range of its file, so that a worker
+    process opens the file for itself; any other array is packed as it is.
+    """
+    if isinstance(tokens, JoinedIds):
+        return JoinedIds, (tokens.parts,)
+    if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
+        return np.asarray, (np.asarray(tokens),)
+    if not tokens.flags.c_contiguous or tokens.mode == "c":
+        # Every second token, or changes that are in memory only: no range of the file.
+        return np.asarray, (np.ascontiguousarray(tokens),)
+    root = _root(tokens)
+    here = tokens.__array_interface__["data"][0]
+    there = root.__array_interface__["data"][0]
+    offset = root.offset + here - there
+    num_ids = getattr(tokens, "num_ids", None)
+    filename = str(root.filename)
+    return open_range, (FileRange(filename, tokens.dtype.str, offset, len(tokens), num_ids),)
+
+
+def _root(tokens: Ids) -> "np.memmap[Any, Any]":
+    """Return the memory map that a slice of it was taken from."""
+    root: Any = tokens
+    while isinstance(root.base, np.memmap):
+        root = root.base
+    return cast("np.memmap[Any, Any]", root)
+
+
+def _check_read(ids: Ids, source: Tokens) -> None:
+    """Refuse ids that were read out of files and are out of range."""
+    num_ids = getattr(source, "num_ids", None)
+    if num_ids is None or not ids.size:
+        return
+    low, high = int(ids.min()) if ids.dtype.kind == "i" else 0, int(ids.max())
+    if low < 0 or high >= num_ids:
+        many = f" or one of {len(source.parts) - 1} more" if isinstance(source, JoinedIds) else ""
+        msg = (
+            f"{getattr(source, 'filename', None)}{many} must hold ids in [0, {num_ids}), got "
+            f"{low if low < 0 else high}: it is damaged ('tokenloom verify' checks a store), or "
+            "its type or vocabulary is another one"
+        )
+        raise StoreError(msg)

@@ -1,0 +1,251 @@
+"""Tokens with their documents and their proof, which can be cut."""
+
+import functools
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+
+from tokenloom.documents import Documents, Offsets
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
+from tokenloom.maps import Tokens, advise, pack, section
+from tokenloom.tokenizers import Tokenizer
+from tokenloom.vocab import Vocab
+
+
+class Origin(NamedTuple):
+    """The tokens [start, start + len(corpus)) of a store's ``num_tokens``."""
+
+    hash: str
+    num_tokens: int
+    start: int = 0
+
+
+class Passage:
+    """What a `tokenloom.Corpus` is, however it was made.
+
+    Attributes
+    ----------
+    tokens : integer array, shape (num_tokens,)
+        In memory, a memory map, or several that read like one array; slices
+        give NumPy arrays.
+    tokenizer : Tokenizer or None
+    vocab : Vocab or None
+        The tokenizer's vocabulary; bytes and foreign tokenizers have none.
+    name : str
+        Where the text came from, for people.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        *,
+        tokenizer: Tokenizer | None,
+        vocab_size: int | None,
+        name: str,
+        documents: Documents | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        self.tokens = tokens
+        self.tokenizer = tokenizer
+        self.name = name
+        self._vocab_size = vocab_size
+        self._documents = documents
+        self._origin = origin
+
+    @property
+    def vocab(self) -> Vocab | None:
+        """The vocabulary of the ids, where there is one."""
+        vocab = getattr(self.tokenizer, "vocab", None)
+        return vocab if isinstance(vocab, Vocab) else None
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids: each is in [0, vocab_size).
+
+        Raises
+        ------
+        CorpusError
+            Nobody said how many ids a memory map has; looking would read it all.
+        """
+        if self._vocab_size is None:
+            msg = (
+                f"the vocabulary size of {self.name}, a memory map, is not known: "
+                "pass vocab_size=... to Corpus.from_tokens"
+            )
+            raise CorpusError(msg)
+        return self._vocab_size
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """``"sha256:..."`` of the tokens; see `tokenloom.hashing.hash_tokens`.
+
+        Computed at the first use: whole up to 4 MiB. Beyond, sampled; but of a
+        store it is its manifest's, which covers every byte.
+        """
+        if self._origin is not None and self.tokens.nbytes > WHOLE_BYTES:
+            whole, num_tokens, start = self._origin
+            is_whole = len(self) == num_tokens
+            return whole if is_whole else hash_json([whole, start, len(self)])
+        advise(self.tokens, is_random=True)
+        return hash_tokens(self.tokens)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        vocab_size = "?" if self._vocab_size is None else f"{self._vocab_size:,}"
+        return f"Corpus({self.name!r}, {len(self):,} tokens, vocab_size={vocab_size})"
+
+    def section(self, start: int, stop: int) -> Self:
+        """Return the tokens [start, stop) as a corpus, without a copy.
+
+        ``stop`` may lie past the end. The vocabulary stays that of the whole.
+
+        Raises
+        ------
+        ArgumentError
+            The section would hold no token.
+        """
+        if not 0 <= start < min(stop, len(self)):
+            msg = (
+                f"a section must have 0 <= start < stop and start < {len(self):,} tokens, "
+                f"got start={start} and stop={stop}"
+            )
+            raise ArgumentError(msg)
+        stop = min(stop, len(self))
+        documents, origin = self._documents, self._origin
+        return type(self)(
+            section(self.tokens, start, stop),
+            tokenizer=self.tokenizer,
+            vocab_size=self._vocab_size,
+            name=self.name,
+            documents=None if documents is None else documents.section(start, stop),
+            origin=None if origin is None else origin._replace(start=origin.start + start),
+        )
+
+    def split(
+        self, fraction: float, *, by: Literal["token", "document"] = "token"
+    ) -> tuple[Self, Self]:
+        """Return the first ``fraction`` of the tokens and the rest, without a copy.
+
+        Parameters
+        ----------
+        fraction : float
+            In (0, 1).
+        by : "token" or "document"
+            Whether to cut at that token, or where a document ends: the last
+            one before it, else the first one after it. So no document is on
+            both sides.
+
+        Raises
+        ------
+        ArgumentError
+            One of the parts would hold no token, or ``by`` is another word.
+        CorpusError
+            Nobody said where documents begin and end.
+
+        >>> from tokenloom import Corpus
+        >>> train, valid = Corpus.from_tokens(range(10)).split(0.8)
+        >>> len(train), valid.tokens.tolist()
+        (8, [8, 9])
+        """
+        if by not in ("token", "document"):
+            msg = f"by must be 'token' or 'document', got {by!r}"
+            raise ArgumentError(msg)
+        # 0.29 * 100 is a little less than 29.
+        stop = int(len(self) * fraction + 1e-9) if 0 < fraction < 1 else 0
+        if by == "document" and 0 < fraction < 1:
+            stop = self._known_documents().boundary(stop)
+        if not 0 < stop < len(self):
+            msg = (
+                f"fraction must leave tokens on both sides of {len(self):,} tokens, got {fraction}"
+            )
+            raise ArgumentError(msg)
+        return self.section(0, stop), self.section(stop, len(self))
+
+    def hold_out(
+        self, fraction: float, *, max_tokens: int | None = None
+    ) -> tuple[Self, Self | None]:
+        """Return a training corpus and the held-out text right behind it.
+
+        Parameters
+        ----------
+        fraction : float
+            Of the tokens that are used, how many are held out, in [0, 1).
+        max_tokens : int, optional
+            Train on so many tokens at most. The held-out text then lies behind
+            them, so that it takes nothing from them where the corpus is longer.
+
+        Returns
+        -------
+        training corpus, and the held-out corpus, or None where that is empty
+
+        Raises
+        ------
+        ArgumentError
+            A value is out of range, or no token is left to train on.
+
+        >>> from tokenloom import Corpus
+        >>> corpus = Corpus.from_tokens(range(100))
+        >>> [len(part) for part in corpus.hold_out(0.1, max_tokens=45)]
+        [45, 5]
+        """
+        if not 0 <= fraction < 1:
+            msg = f"the held-out fraction must be in [0, 1), got {fraction}"
+            raise ArgumentError(msg)
+        stop, held_out_stop = round(len(self) * (1 - fraction)), len(self)
+        if max_tokens is not None and max_tokens < stop:
+            stop, held_out_stop = max_tokens, round(max_tokens / (1 - fraction))
+        train = self.section(0, stop)
+        # A single token has no successor that could be predicted.
+        return train, self.section(stop, held_out_stop) if held_out_stop - stop > 1 else None
+
+    @property
+    def documents(self) -> Offsets | None:
+        """Offsets of the documents: int64 array, shape (num_documents + 1,), or None."""
+        return None if self._documents is None else self._documents.offsets()
+
+    @property
+    def num_documents(self) -> int:
+        """Number of documents; those at the ends of a section may be cut.
+
+        Raises
+        ------
+        CorpusError
+            Nobody said where documents begin and end.
+        """
+        return len(self._known_documents())
+
+    def document(self, index: int) -> Self:
+        """Return a document as a corpus, without a copy.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such document, or it holds no token.
+        CorpusError
+            Nobody said where documents begin and end.
+
+        >>> from tokenloom import Corpus
+        >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).document(1).tokens.tolist()
+        [6, 7]
+        """
+        document = self.section(*self._known_documents().bounds(index))
+        # Without the empty ones before it.
+        document._documents = Documents(np.array([0, len(document)]))  # noqa: SLF001  made here
+        return document
+
+    def _known_documents(self) -> Documents:
+        if self._documents is None:
+            msg = f"{self.name} has no documents: pass documents=... to Corpus.from_tokens"
+            raise CorpusError(msg)
+        return self._documents
+
+    def __getstate__(self) -> dict[str, Any]:
+        make_tokens, arguments = pack(self.tokens)
+        return {**self.__dict__, "tokens": (make_tokens, arguments)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        make_tokens, arguments = state["tokens"]
+        self.__dict__.update(state, tokens=make_tokens(*arguments))

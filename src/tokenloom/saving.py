@@ -1,0 +1,90 @@
+"""A corpus to a store, whole or not at all."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tokenloom.arrays import Ids, check_range, narrow_dtype
+from tokenloom.documents import Offsets
+from tokenloom.errors import ArgumentError, StoreError
+from tokenloom.files import filling
+from tokenloom.manifest import Manifest, ShardFile
+from tokenloom.maps import Tokens, advise
+from tokenloom.store import write_documents, write_manifest, write_shard, write_tokenizer
+from tokenloom.tokenizers import Tokenizer
+
+# Files of up to half a gigabyte where ids take two bytes.
+SHARD_TOKENS = 1 << 28
+
+_PIECE_TOKENS = 1 << 20
+
+
+def save_store(
+    path: str | os.PathLike[str],
+    *,
+    tokens: Tokens,
+    vocab_size: int | None,
+    tokenizer: Tokenizer | None,
+    offsets: Offsets | None,
+    splits: Mapping[str, tuple[int, int]],
+    shard_tokens: int,
+) -> Path:
+    """Write tokens, documents and tokenizer to a new or empty folder.
+
+    Parameters and errors are those of `tokenloom.Corpus.save`. Where nobody
+    knows the vocabulary size, the tokens are searched for the largest id.
+    """
+    if shard_tokens < 1:
+        msg = f"shard_tokens must be at least 1, got {shard_tokens}"
+        raise ArgumentError(msg)
+    advise(tokens, is_random=False)
+    size = vocab_size or max(check_range(tokens, None) for tokens in cut(tokens)) + 1
+    # What is unsigned stays as it is; files of others are signed or big-endian.
+    dtype = tokens.dtype if tokens.dtype.kind == "u" else narrow_dtype(size)
+    try:
+        with filling(path) as folder:
+            description, files = write_tokenizer(folder, tokenizer)
+            if offsets is not None:
+                files += (write_documents(folder, [offsets], num_documents=len(offsets) - 1),)
+            manifest = Manifest(
+                dtype=dtype.name,
+                vocab_size=size,
+                shards=tuple(_write_shards(folder, tokens, dtype.name, size, shard_tokens)),
+                files=files,
+                tokenizer=description,
+                splits={name: (int(start), int(stop)) for name, (start, stop) in splits.items()},
+            )
+            write_manifest(folder, manifest)
+    except FileExistsError as error:
+        msg = f"a store needs a new or an empty folder, {os.fspath(path)!r} is not: name another"
+        raise StoreError(msg) from error
+    except StoreError:
+        raise
+    except OSError as error:
+        msg = f"cannot write the store {os.fspath(path)!r}: {error.strerror or error}"
+        raise StoreError(msg) from error
+    return Path(path)
+
+
+def _write_shards(
+    folder: Path, tokens: Tokens, dtype: str, vocab_size: int, shard_tokens: int
+) -> Iterator[ShardFile]:
+    for index, start in enumerate(range(0, len(tokens), shard_tokens)):
+        stop = min(start + shard_tokens, len(tokens))
+        yield write_shard(
+            folder,
+            index,
+            cut(tokens, start, stop),
+            num_tokens=stop - start,
+            dtype=dtype,
+            vocab_size=vocab_size,
+        )
+
+
+def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids]:
+    """Yield the tokens [start, stop) in pieces that fit into memory."""
+    end = len(tokens) if stop is None else stop
+    for at in range(start, end, _PIECE_TOKENS):
+        yield np.asarray(tokens[at : min(at + _PIECE_TOKENS, end)])

@@ -1,0 +1,70 @@
+"""The subcommands about corpora on disk."""
+
+import argparse
+from typing import Any
+
+from tokenloom.arguments import add_command, add_json, add_quiet, parse_count
+from tokenloom.corpus import Corpus
+from tokenloom.inventory import describe_store, most_frequent, tabulate
+from tokenloom.printing import print_json, print_table
+from tokenloom.verification import verify_store
+
+_VERIFY_EXAMPLES = """\
+examples:
+  tokenloom verify my-store
+      compare the hash of every file, and name each that is missing or damaged
+
+Exit code 0: the store is as it was written. 1: it is not.
+"""
+
+_INFO_EXAMPLES = """\
+examples:
+  tokenloom info my-store
+      documents, tokens, vocabulary, splits and sources; no token is read
+  tokenloom info my-store --top 10 --json
+      count the tokens too, and print all of it for a program
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the subcommands of this room to the parser."""
+    verify = add_command(
+        commands, _verify, summary="check every byte of a store", epilog=_VERIFY_EXAMPLES
+    )
+    verify.add_argument("store", metavar="STORE", help="folder of a store")
+    add_json(verify)
+    add_quiet(verify)
+    info = add_command(commands, _info, summary="tell what is in a store", epilog=_INFO_EXAMPLES)
+    info.add_argument("store", metavar="STORE", help="folder of a store")
+    info.add_argument(
+        "--top",
+        type=parse_count,
+        metavar="N",
+        help="count all tokens, and list the N most frequent",
+    )
+    add_json(info)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    problems = verify_store(arguments.store, progress=False if arguments.quiet else None)
+    if arguments.json:
+        print_json({"store": arguments.store, "problems": list(problems)})
+        return int(bool(problems))
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{arguments.store} is as it was written")
+    return int(bool(problems))
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    description = describe_store(arguments.store)
+    top = most_frequent(Corpus.open(arguments.store), arguments.top) if arguments.top else []
+    if arguments.json:
+        print_json({**description, **({"most_frequent": top} if top else {})})
+        return
+    print_table(list(tabulate(description)))
+    if top:
+        print()
+        rows = [(str(row["id"]), repr(row["token"]), f"{row['count']:,}") for row in top]
+        print_table([("ID", "TOKEN", "COUNT"), *rows])

@@ -1,0 +1,136 @@
+"""Documents: their bounds in ranges of tokens, and where a cut may fall."""
+
+import pickle
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenloom import ArgumentError, CorpusError, StoreError
+from tokenloom.documents import Documents, as_offsets
+
+lengths = st.lists(st.integers(0, 5), min_size=1, max_size=12).filter(any)
+
+
+def _documents(lengths: list[int]) -> Documents:
+    return Documents(np.cumsum([0, *lengths]))
+
+
+def _tokens_of(documents: Documents) -> list[list[int]]:
+    return [list(range(*documents.bounds(index))) for index in range(len(documents))]
+
+
+@given(lengths)
+def test_documents_follow_each_other(lengths: list[int]) -> None:
+    """All documents together are all tokens, also those without any."""
+    documents = _documents(lengths)
+
+    assert lengths == [len(tokens) for tokens in _tokens_of(documents)]
+    assert list(range(sum(lengths))) == list(chain(*_tokens_of(documents)))
+
+
+@given(lengths, st.data())
+def test_sections_of_sections_are_slices(lengths: list[int], data: st.DataObject) -> None:
+    """A section has the parts of documents in it, counted from its start."""
+    total = sum(lengths)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    documents, first = _documents(lengths), 0
+    for _ in range(2):
+        start = data.draw(st.integers(0, total - 1))
+        stop = data.draw(st.integers(start + 1, total))
+        documents, first, total = documents.section(start, stop), first + start, stop - start
+
+    parts = [tokens for tokens in _tokens_of(documents) if tokens]
+    assert list(range(total)) == list(chain(*parts))
+    assert len(set(owners[first : first + total].tolist())) == len(parts)
+    assert documents.offsets().tolist() == [0, *np.cumsum([*map(len, _tokens_of(documents))])]
+
+
+@given(lengths, st.data())
+def test_no_document_is_lost_at_a_boundary(lengths: list[int], data: st.DataObject) -> None:
+    """Where a cut falls between documents, both sides together have them all, once."""
+    offsets = np.cumsum([0, *lengths])
+    inner = sorted(set(offsets.tolist()) - {0, sum(lengths)})
+    if not inner:
+        return
+    cut = data.draw(st.sampled_from(inner))
+    documents = _documents(lengths)
+    sides = documents.section(0, cut), documents.section(cut, sum(lengths))
+
+    got = [len(tokens) for side in sides for tokens in _tokens_of(side)]
+    assert lengths == got
+
+
+@given(lengths, st.integers(0, 60))
+def test_a_boundary_is_at_or_before_else_after(lengths: list[int], position: int) -> None:
+    """The last inner boundary up to a position, or the first one behind it, or none."""
+    total = sum(lengths)
+    inner = sorted(set(np.cumsum(lengths).tolist()) - {0, total})
+    before = [boundary for boundary in inner if boundary <= position]
+    expected = before[-1] if before else inner[0] if inner else 0
+
+    assert expected == _documents(lengths).boundary(min(position, total))
+
+
+def test_a_boundary_is_counted_from_the_start_of_the_range() -> None:
+    """In a section, boundaries are those of the section."""
+    documents = _documents([3, 3, 3]).section(2, 8)
+
+    assert [1, 1, 4] == [documents.boundary(position) for position in (0, 3, 5)]
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+def test_a_number_out_of_range(index: int) -> None:
+    """There are as many documents as the range has."""
+    with pytest.raises(
+        ArgumentError, match=rf"^a document's number must be in \[0, 3\), got {index}$"
+    ):
+        _documents([1, 2, 1]).bounds(index)
+
+
+def test_offsets_that_fall_are_found_where_they_are_read() -> None:
+    """Offsets out of a file may be anything."""
+    documents = Documents(np.array([0, 5, 2, 9]))
+
+    with pytest.raises(StoreError, match=r"^document 1 must be a range of tokens, got \[5, 2\)"):
+        documents.bounds(1)
+
+
+def test_whole_offsets_are_not_copied() -> None:
+    """The offsets of all documents may be far too many to copy."""
+    offsets = np.array([0, 2, 5])
+
+    assert np.shares_memory(offsets, Documents(offsets).offsets())
+
+
+def test_offsets_in_a_file_travel_by_name(tmp_path: Path) -> None:
+    """Another process maps the file for itself."""
+    np.save(tmp_path / "documents.npy", np.arange(50_001))
+    offsets: Any = np.load(tmp_path / "documents.npy", mmap_mode="r")
+    packed = pickle.dumps(Documents(offsets).section(7, 9_999))
+
+    copied: Documents = pickle.loads(packed)  # noqa: S301  our own bytes
+    assert len(packed) < 1000
+    assert (9_992, (0, 1)) == (len(copied), copied.bounds(0))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [0], [1, 3], [0, 2], [0, 2, 1, 3], [0, 4], [-1, 3], [[0, 3]], [0.0, 3.0], ["0", "3"], 3],
+)
+def test_offsets_must_go_from_0_to_the_end(values: Any) -> None:
+    """Anything else is refused, with what was got."""
+    with pytest.raises(CorpusError, match=r"^documents must be .* from 0 to the 3 tokens, got "):
+        as_offsets(values, num_tokens=3)
+
+
+def test_any_integers_will_do_as_offsets() -> None:
+    """Offsets become int64."""
+    offsets = as_offsets(np.array([0, 200], np.uint8), num_tokens=200)
+
+    expected = ("int64", [0, 200])
+    assert expected == (offsets.dtype.name, offsets.tolist())
