@@ -98,7 +98,7 @@ def test_parts_of_rows_keep_the_step() -> None:
 def test_parts_of_rows_are_short_at_first(num_rows: int, size: int, step: int) -> None:
     """The parts are the rows in order, and no part holds up the first batch."""
     rows = range(5, 5 + num_rows * step, step)
-    parts = list(split_rows(rows, size))
+    parts = list(split_rows(rows, size, first=8))
     assert list(rows) == [row for part in parts for row in part]
     lengths = [len(part) for part in parts]
     assert all(length <= min(size, 8 << index) for index, length in enumerate(lengths))

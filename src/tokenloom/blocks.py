@@ -8,8 +8,10 @@ from tokenloom.batch import Batch, Tensors, widen
 from tokenloom.maps import Tokens, advise, gather
 from tokenloom.plans import IntArray, Plan
 
+NUM_FIRST_ROWS = 8
+"""How many batches are read first where nothing is read ahead."""
+
 _BLOCK_TOKENS = 1 << 18
-_NUM_FIRST_ROWS = 8
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
 
@@ -105,18 +107,23 @@ def rows_per_block(plan: Plan, columns: range) -> int:
     return max(1, _BLOCK_TOKENS // (len(columns) * (plan.seq_len + 1)))
 
 
-def split_rows(rows: range, size: int) -> Iterator[range]:
-    """Yield parts of a range, each of ``size`` rows but the first ones and the last.
+def split_rows(rows: range, size: int, *, first: int | None = None) -> Iterator[range]:
+    """Yield parts of a range, each of ``size`` rows but the last.
 
-    The first has 8 rows at most and each next one is twice as long, so that
-    the first batch does not wait for a whole block.
+    Parameters
+    ----------
+    rows : range
+    size : int
+    first : int, optional
+        The first part has so many rows at most, and each next one is twice as
+        long: the first batch does not wait for a whole block.
 
     >>> list(split_rows(range(7), 3))
     [range(0, 3), range(3, 6), range(6, 7)]
-    >>> [len(part) for part in split_rows(range(100), 50)]
+    >>> [len(part) for part in split_rows(range(100), 50, first=8)]
     [8, 16, 32, 44]
     """
-    start, length = 0, min(size, _NUM_FIRST_ROWS)
+    start, length = 0, size if first is None else min(size, first)
     while start < len(rows):
         yield rows[start : start + length]
         start, length = start + length, min(2 * length, size)

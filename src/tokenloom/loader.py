@@ -8,6 +8,7 @@ import torch
 
 from tokenloom import positions
 from tokenloom.batch import Batch
+from tokenloom.blocks import NUM_FIRST_ROWS
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
@@ -201,7 +202,9 @@ class Loader:
             return place(blocks, device=self._device, pin_memory=self.pin_memory)
         columns = self.windows.columns
         num_rows = self.worker_options.num_rows(self._plan, columns)
-        parts = stretch.parts(num_batches=self._num_batches, num_rows=num_rows)
+        parts = stretch.parts(
+            num_batches=self._num_batches, num_rows=num_rows, first=NUM_FIRST_ROWS
+        )
         return itertools.chain.from_iterable(
             self._resident.read(self._plan.at(epoch), rows=rows, columns=columns)
             for epoch, rows in parts

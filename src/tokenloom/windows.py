@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tokenloom import positions
 from tokenloom.batch import Batch
-from tokenloom.blocks import read_block, rows_per_block, split_rows
+from tokenloom.blocks import NUM_FIRST_ROWS, read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.plans import Kind, Plan, Tail
@@ -295,7 +295,8 @@ class WindowsIterator(Iterator[Batch]):
         num_workers = 1 if self._worker is None else self._worker[1]
         rows = range(self._next_batch, self._plan.num_batches, num_workers)
         tokens, columns = self._windows.corpus.tokens, self._windows.columns
-        for part in split_rows(rows, rows_per_block(self._plan, columns)):
+        size = rows_per_block(self._plan, columns)
+        for part in split_rows(rows, size, first=NUM_FIRST_ROWS):
             block = read_block(tokens, self._plan, rows=part, columns=columns)
             yield from block.wide_batches() if self._worker is None else block.narrow_batches()
 

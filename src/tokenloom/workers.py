@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tokenloom.arrays import Ids
-from tokenloom.blocks import Block, read_block, rows_per_block, split_rows
+from tokenloom.blocks import NUM_FIRST_ROWS, Block, read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
 from tokenloom.deaths import check_alive, find_deaths, shut_down, translating_deaths
 from tokenloom.errors import ArgumentError, UsageError
@@ -40,8 +40,8 @@ class WorkerOptions:
         Blocks that each worker reads ahead.
     block_size : int, optional
         Batches that are read at once, and sent in one message; by default as
-        many as hold about 262,144 tokens. An epoch begins with smaller ones.
-        Holds without workers too.
+        many as hold about 262,144 tokens. Holds without workers too, where an
+        iteration begins with smaller blocks.
 
     Raises
     ------
@@ -85,8 +85,12 @@ class Stretch:
     next_batch: int
     stop_epoch: int | None
 
-    def parts(self, *, num_batches: int, num_rows: int) -> Iterator[tuple[int, range]]:
+    def parts(
+        self, *, num_batches: int, num_rows: int, first: int | None = None
+    ) -> Iterator[tuple[int, range]]:
         """Yield epochs and ranges of at most ``num_rows`` rows, one per block.
+
+        ``first`` is that of `tokenloom.blocks.split_rows`, for the first epoch.
 
         >>> stretch = Stretch(first_epoch=1, next_batch=3, stop_epoch=3)
         >>> list(stretch.parts(num_batches=5, num_rows=4))
@@ -99,9 +103,9 @@ class Stretch:
         )
         rows = range(self.next_batch, num_batches)
         for epoch in epochs:
-            for part in split_rows(rows, num_rows):
+            for part in split_rows(rows, num_rows, first=first):
                 yield epoch, part
-            rows = range(num_batches)
+            rows, first = range(num_batches), None
 
 
 class BlockReader:
@@ -186,7 +190,8 @@ class BlockReader:
 def _read_here(windows: Windows, options: WorkerOptions, stretch: Stretch) -> Iterator[Block]:
     plan, columns, tokens = windows.plan, windows.columns, windows.corpus.tokens
     num_rows = options.num_rows(plan, columns)
-    for epoch, rows in stretch.parts(num_batches=plan.num_batches, num_rows=num_rows):
+    parts = stretch.parts(num_batches=plan.num_batches, num_rows=num_rows, first=NUM_FIRST_ROWS)
+    for epoch, rows in parts:
         yield read_block(tokens, plan.at(epoch), rows=rows, columns=columns)
 
 
