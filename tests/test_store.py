@@ -137,8 +137,10 @@ def _remove(path: Path) -> None:
 
 
 def _link(path: Path) -> None:
-    path.rename(path.with_name("x"))
-    path.symlink_to("x")
+    # A name as long as the file, since that is the size of a link.
+    name = "x" * min(path.stat().st_size, 250)
+    path.rename(path.with_name(name))
+    path.symlink_to(name)
 
 
 def _make_folder(path: Path) -> None:
