@@ -116,9 +116,9 @@ def test_a_block_out_of_turn_is_refused() -> None:
     """Each block must be the one that comes next; no stream goes on with another."""
     options = WorkerOptions(block_size=1)
     stream, _ = BlockReader(make_windows(PLAN), num_workers=1, options=options)._start()
-    message = workers._Message(0, 0, 0, 0, range(1))
-    with pytest.raises(tl.UsageError, match=r"sent range\(0, 1\) of epoch 0 for range\(1, 2\) of"):
-        stream.take(message, epoch=0, rows=range(1, 2))
+    for message in (workers._Message(0, 0, 0, 0, range(1)), None):
+        with pytest.raises(tl.UsageError, match=r"expected batches range\(1, 2\) of epoch 0"):
+            stream.take(message, epoch=0, rows=range(1, 2))
 
 
 def test_a_stale_iterator_does_not_lead_living_workers_away() -> None:

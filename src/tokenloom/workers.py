@@ -170,7 +170,7 @@ class BlockReader:
                 messages = iter(loader)
             for epoch, rows in stream.parts(stretch):
                 with translating_deaths(messages):
-                    block = stream.take(next(messages), epoch=epoch, rows=rows)
+                    block = stream.take(next(messages, None), epoch=epoch, rows=rows)
                 yield block
             stays = self._options.persistent_workers
         except GeneratorExit:
@@ -269,24 +269,33 @@ class _BlockStream(IterableDataset[_Message]):
                 lengths[place][: len(rows)] = block.lengths
             yield _Message(*place, stamp, epoch, rows)
 
-    def take(self, message: _Message, *, epoch: int, rows: range) -> Block:
-        """Return a copy of the block that a message tells of, which must be this one."""
+    def take(self, message: _Message | None, *, epoch: int, rows: range) -> Block:
+        """Return a copy of the block that a message tells of, which must be this one.
+
+        Raises
+        ------
+        UsageError
+            It is another, or none, or was written over.
+        """
+        came = None if message is None else (message.epoch, message.rows)
+        if message is None or came != (epoch, rows):
+            msg = (
+                f"expected batches {rows} of epoch {epoch} from a worker, got {came}: PyTorch "
+                "lost a block or asks its workers in another order; use num_workers=0 and tell us"
+            )
+            raise UsageError(msg)
         place = message.worker, message.slot
         windows = self._slots()[place][: len(rows)].copy()
         lengths: IntArray | None = None
         if self._plan.tail == "pad":
             lengths = self._lengths[place][: len(rows)].numpy().copy()
-        if (message.epoch, message.rows) != (epoch, rows):
-            problem = f"sent {message.rows} of epoch {message.epoch} for {rows} of epoch {epoch}"
-        elif int(self._stamps[place]) != message.stamp:
-            problem = "wrote over a block before it was read"
-        else:
-            return Block(windows=windows, lengths=lengths, epoch=epoch, rows=rows)
-        msg = (
-            f"a worker {problem}: this release of PyTorch asks its workers in another "
-            "order than it says; use num_workers=0 and tell us"
-        )
-        raise UsageError(msg)
+        if int(self._stamps[place]) != message.stamp:
+            msg = (
+                "a worker wrote over a block before it was read: PyTorch reads further ahead "
+                "than it says; use num_workers=0 and tell us"
+            )
+            raise UsageError(msg)
+        return Block(windows=windows, lengths=lengths, epoch=epoch, rows=rows)
 
     def _slots(self) -> Ids:
         slots: Ids = self._bytes.numpy().view(self._corpus.tokens.dtype)
