@@ -31,7 +31,7 @@ _NUM_SAMPLES = 64
 # Whole epochs are read of a part of the corpus.
 _BATCHES_PER_EPOCH = 12
 # After each batch of such an epoch a stream is resumed, which starts workers each time.
-_BATCHES_TO_RESUME = 3
+_BATCHES_TO_RESUME = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ def choose_ways(settings: Settings) -> list[Way]:
         Way(kind, tail, size, 0, None, persistent=False, block_size=2)
         for kind, tail, size in cover_pairs(_KINDS, _TAILS, sizes)
     ]
-    rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (False, True), (1, 2))
+    rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (True, False), (1, 2))
     return [*alone, *itertools.starmap(Way, rows)]
 
 

@@ -99,7 +99,8 @@ def test_a_hundred_stops_leave_nothing(
     """No process, thread, file, shared memory or temporary file is left."""
     stop(make)
     before = take_census()
-    for _ in range(TIMES):
+    # PyTorch's own loader is slower, and is not what is to be proved here.
+    for _ in range(TIMES if make is make_loader else TIMES // 5):
         stop(make)
     assert before == take_census()
 
