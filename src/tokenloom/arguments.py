@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tokenloom.corpus import Corpus
 from tokenloom.hub import load
 from tokenloom.store import is_store
 from tokenloom.tokenizers import TOKENIZER_NAMES
@@ -11,7 +12,6 @@ from tokenloom.tokenizers import TOKENIZER_NAMES
 if TYPE_CHECKING:
     # These rooms import torch, which takes seconds: the functions below import
     # them when they are called, so that --help and wrong usage answer at once.
-    from tokenloom.corpus import Corpus
     from tokenloom.windows import Windows
 
 Doing = Callable[[argparse.Namespace], int | None]
@@ -60,7 +60,9 @@ def add_corpus(
         action="store_true",
         help="keep the text as it is, instead of lower-case letters and spaces only",
     )
-    text.add_argument("--encoding", default="utf-8", help="of a text file")
+    text.add_argument(
+        "--encoding", default="utf-8", help="of a text file; a store has its tokens already"
+    )
     add_offline(text)
 
 
@@ -159,9 +161,6 @@ def parse_indices(text: str) -> list[int]:
 def load_corpus(arguments: argparse.Namespace) -> "Corpus":
     """Return the corpus that was named."""
     if is_store(arguments.corpus):
-        # It imports more than help and usage need.
-        from tokenloom.corpus import Corpus
-
         return Corpus.open(arguments.corpus)
     return load(
         arguments.corpus,

@@ -9,7 +9,7 @@ from tokenloom.maps import Tokens, advise, gather
 from tokenloom.plans import IntArray, Plan
 
 NUM_FIRST_ROWS = 8
-"""How many batches are read first where nothing is read ahead."""
+"""How many batches of an iteration are read first, so that the first is there at once."""
 
 _BLOCK_TOKENS = 1 << 18
 _WIDE_TOKENS = 1 << 14

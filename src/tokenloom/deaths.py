@@ -27,11 +27,8 @@ def translating_deaths(iterator: Any) -> Iterator[None]:
         yield
     # PyTorch tells by the one, and by the other if it was interrupted before.
     except (RuntimeError, KeyError):
-        if not find_deaths(iterator):
-            raise
-    # After the except block: an error that kept the first one as its context
-    # would keep the dead workers' iterator alive.
-    check_alive(iterator)
+        check_alive(iterator)
+        raise
 
 
 def check_alive(iterator: Any) -> None:

@@ -18,7 +18,6 @@ def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | N
     (2, 5)
     """
     bounds = f"of at least {start}" if stop is None else f"in [{start}, {stop})"
-    bounds = f"of at least {start}" if stop is None else f"in [{start}, {stop})"
     try:
         integer = operator.index(value)
     except TypeError:

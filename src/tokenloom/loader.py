@@ -137,10 +137,10 @@ class Loader:
         WorkerError
             From ``next()``: a worker died.
         """
+        self.windows.confirm_shard()
         if not self._is_loaded:
             self._next_batch = 0
         self._is_loaded = False
-        self.windows.confirm_shard()
         self._stop_epoch = self._end_of_iteration()
         self._iteration += 1
         return self._batches(self._iteration)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tokenloom.corpus import Corpus
-from tokenloom.errors import ArgumentError, CorpusError, RunError
+from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.hub import load
 from tokenloom.inspection import describe_batch
 from tokenloom.plans import ORDER_VERSION
@@ -188,14 +188,15 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
 
 def _load(run: Run, encoding: str) -> Corpus:
     name, settings = run.settings["corpus"], run.settings
-    if is_store(name):
-        return Corpus.open(name).section(0, settings["num_tokens"])
     # Bytes are read as they are, without being decoded.
     is_bytes = settings["tokenizer"]["name"] == "byte"
     tokenizer = "byte" if is_bytes else run.load_tokenizer()
     try:
-        corpus = load(name, tokenizer=tokenizer, encoding=encoding)
-    except (ArgumentError, CorpusError) as error:
+        if is_store(name):
+            corpus = Corpus.open(name)
+        else:
+            corpus = load(name, tokenizer=tokenizer, encoding=encoding)
+    except (ArgumentError, CorpusError, StoreError) as error:
         msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
         raise RunError(msg) from error
     return corpus.section(0, settings["num_tokens"])

@@ -63,7 +63,7 @@ class _Windows(IterableDataset[Batch]):
             )
             raise ArgumentError(msg)
         self._shard = shard
-        # What a detected shard was: it must not change under the windows.
+        # What was detected: it must not change under the windows.
         self._detected: Shard | None = None
         # The process that got these windows from the one that started it.
         self._received_in: int | None = None
@@ -135,10 +135,10 @@ class _Windows(IterableDataset[Batch]):
         if self._detected is None:
             return
         now = Shard.detect()
-        if self._received_in == os.getpid() and (get_worker_info() or now == Shard()):
-            # A worker that is started afresh reads the part of its maker.
-            return
-        check_same_part(carried, now)
+        # What is started afresh reads the part of its maker, unless it has one itself.
+        is_worker = self._received_in == os.getpid() and get_worker_info() is not None
+        if not is_worker and (self._received_in is None or now != Shard()):
+            check_same_part(carried, now)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iterators read, also in workers.
@@ -152,7 +152,8 @@ class _Windows(IterableDataset[Batch]):
             ``epoch`` is negative or no integer.
         """
         self._epoch_at_start = self._first_plan.at(epoch).epoch
-        self._epoch.fill_(self._epoch_at_start)
+        # Through NumPy: the cell may have been copied in inference mode.
+        self._epoch.numpy().fill(self._epoch_at_start)
 
     def __len__(self) -> int:
         """Return the number of batches, the same in every epoch and on every rank."""

@@ -60,9 +60,10 @@ class WorkerOptions:
         if isinstance(context, str) and context not in known:
             msg = f"multiprocessing_context must be one of {', '.join(known)}, got {context!r}"
             raise ArgumentError(msg)
-        as_integer("prefetch_factor", self.prefetch_factor, start=1)
-        if self.block_size is not None:
-            as_integer("block_size", self.block_size, start=1)
+        for name in ("prefetch_factor", "block_size"):
+            value = getattr(self, name)
+            if value is not None or name == "prefetch_factor":
+                object.__setattr__(self, name, as_integer(name, value, start=1))
 
     def num_rows(self, plan: Plan, columns: range) -> int:
         """Return how many batches a block has."""
