@@ -8,14 +8,13 @@ import torch
 
 from tokenloom import positions
 from tokenloom.batch import Batch
-from tokenloom.blocks import NUM_FIRST_ROWS
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
 from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
-from tokenloom.workers import BlockReader, Stretch, WorkerOptions
+from tokenloom.workers import BlockReader, Stretch, WorkerOptions, plan_parts
 
 
 class Loader:
@@ -201,13 +200,9 @@ class Loader:
             blocks = self._reader.read(stretch)
             return place(blocks, device=self._device, pin_memory=self.pin_memory)
         columns = self.windows.columns
-        num_rows = self.worker_options.num_rows(self._plan, columns)
-        parts = stretch.parts(
-            num_batches=self._num_batches, num_rows=num_rows, first=NUM_FIRST_ROWS
-        )
         return itertools.chain.from_iterable(
-            self._resident.read(self._plan.at(epoch), rows=rows, columns=columns)
-            for epoch, rows in parts
+            self._resident.read(plan, rows=rows, columns=columns)
+            for plan, rows in plan_parts(self.windows, self.worker_options, stretch)
         )
 
     def _end_of_iteration(self) -> int:

@@ -189,11 +189,20 @@ class BlockReader:
 
 
 def _read_here(windows: Windows, options: WorkerOptions, stretch: Stretch) -> Iterator[Block]:
-    plan, columns, tokens = windows.plan, windows.columns, windows.corpus.tokens
-    num_rows = options.num_rows(plan, columns)
+    tokens, columns = windows.corpus.tokens, windows.columns
+    for plan, rows in plan_parts(windows, options, stretch):
+        yield read_block(tokens, plan, rows=rows, columns=columns)
+
+
+def plan_parts(
+    windows: Windows, options: WorkerOptions, stretch: Stretch
+) -> Iterator[tuple[Plan, range]]:
+    """Yield the plan and the rows of each block of a stretch that is read in this process."""
+    plan = windows.plan
+    num_rows = options.num_rows(plan, windows.columns)
     parts = stretch.parts(num_batches=plan.num_batches, num_rows=num_rows, first=NUM_FIRST_ROWS)
     for epoch, rows in parts:
-        yield read_block(tokens, plan.at(epoch), rows=rows, columns=columns)
+        yield plan.at(epoch), rows
 
 
 @dataclass(frozen=True, slots=True)
