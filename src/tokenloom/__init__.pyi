@@ -20,6 +20,7 @@ from tokenloom.errors import UsageError as UsageError
 from tokenloom.errors import WorkerError as WorkerError
 from tokenloom.evaluation import Evaluation as Evaluation
 from tokenloom.evaluation import evaluate as evaluate
+from tokenloom.finished import Prepared as Prepared
 from tokenloom.foreign import open_foreign as open_foreign
 from tokenloom.foreign import write_megatron as write_megatron
 from tokenloom.foreign import write_nanogpt as write_nanogpt
@@ -29,6 +30,8 @@ from tokenloom.hub import read_documents as read_documents
 from tokenloom.loader import Loader as Loader
 from tokenloom.model import RNNModel as RNNModel
 from tokenloom.plans import Plan as Plan
+from tokenloom.preparation import prepare as prepare
+from tokenloom.recipe import PrepareOptions as PrepareOptions
 from tokenloom.runs import EpochMetrics as EpochMetrics
 from tokenloom.runs import Run as Run
 from tokenloom.runs import StepLosses as StepLosses
@@ -60,6 +63,8 @@ __all__ = [
     "LawError",
     "Loader",
     "Plan",
+    "PrepareOptions",
+    "Prepared",
     "RNNModel",
     "RandomWindows",
     "RemoteFile",
@@ -81,6 +86,7 @@ __all__ = [
     "generate",
     "load",
     "open_foreign",
+    "prepare",
     "read_documents",
     "register",
     "train",
