@@ -62,7 +62,7 @@ nitpick_ignore_regex = [
 _COMMANDS = (
     "",
     *("train", "generate", "plan", "show", "selftest", "bench"),
-    *("verify", "info", "datasets", "fetch"),
+    *("prepare", "verify", "info", "datasets", "fetch"),
 )
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,

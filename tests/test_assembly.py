@@ -11,12 +11,17 @@ from tokenloom import assembly
 from tokenloom.assembly import IDS, Tally, assemble, cut_splits
 from tokenloom.manifest import Manifest, Source
 from tokenloom.recipe import PrepareOptions
+from tokenloom.store import write_shard
 from tokenloom.tokenizers import ByteTokenizer
 from tokenloom.verification import verify_store
 from tokenloom.workfolder import Part, WorkFolder
 
 # Ids of three tasks, where documents end in them, characters of the open document.
-TASKS = (([1, 2, 3], [2], 1), ([4], [], 1), ([5, 6], [1, 2], 0))
+TASKS: tuple[tuple[list[int], list[int], int], ...] = (
+    ([1, 2, 3], [2], 1),
+    ([4], [], 1),
+    ([5, 6], [1, 2], 0),
+)
 
 
 def make_parts(work: WorkFolder) -> Tally:
@@ -82,7 +87,7 @@ def test_shards_that_are_whole_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     shards = [work.store / f"tokens-0000{number}.npy" for number in range(2)]
     shards[1].write_bytes(shards[1].read_bytes()[:-1] + b"\x00")
     written = []
-    write = assembly.write_shard
+    write = write_shard
 
     def count(folder: Path, index: int, *args: Any, **kwargs: Any) -> Any:
         written.append(index)
@@ -105,9 +110,7 @@ def test_a_part_that_vanished_is_told(tmp_path: Path) -> None:
     ("splits", "stop", "empty"),
     [({"a": 0.99}, 0, "'train'"), ({"a": 0.2, "b": 0.2}, 5, "'a'"), ({"a": 0.2}, 10, "'a'")],
 )
-def test_a_split_without_tokens_is_told(
-    splits: dict[str, float], stop: int, empty: str
-) -> None:
+def test_a_split_without_tokens_is_told(splits: dict[str, float], stop: int, empty: str) -> None:
     """With what helps."""
     with pytest.raises(tl.StoreError, match=rf"must hold a token, got none in {empty}: choose"):
         cut_splits(PrepareOptions(splits=splits), 10, lambda _: stop)

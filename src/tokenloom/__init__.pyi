@@ -38,6 +38,7 @@ from tokenloom.runs import StepLosses as StepLosses
 from tokenloom.sharding import Shard as Shard
 from tokenloom.sources import Document as Document
 from tokenloom.tokenizers import Tokenizer as Tokenizer
+from tokenloom.tracing import Trace as Trace
 from tokenloom.training import train as train
 from tokenloom.vocab import Vocab as Vocab
 from tokenloom.windows import RandomWindows as RandomWindows
@@ -77,6 +78,7 @@ __all__ = [
     "StoreError",
     "Tokenizer",
     "TokenloomError",
+    "Trace",
     "UsageError",
     "Vocab",
     "WorkerError",

@@ -24,10 +24,10 @@ from tokenloom.store import (
     write_tokenizer,
 )
 from tokenloom.tokenizers import Tokenizer
+from tokenloom.tracing import PLACES
 from tokenloom.workfolder import Part, WorkFolder
 
 IDS = "ids"
-PLACES = "places.npy"
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Tally:
     places : list of list of int
         For each task the source, the offset and the state in which it begins,
         whether a document goes on there, and how many characters of that
-        document come before.
+        document come before: bytes, where bytes are tokens.
     documents : dict of int to int
         How many documents each source has.
     num_characters : int

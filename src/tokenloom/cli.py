@@ -12,6 +12,7 @@ from tokenloom import (
     __version__,
     corpus_commands,
     machine_commands,
+    preparation_commands,
     store_commands,
     stream_commands,
     training_commands,
@@ -73,7 +74,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    rooms = (training_commands, stream_commands, machine_commands, store_commands, corpus_commands)
+    rooms = (
+        training_commands,
+        stream_commands,
+        machine_commands,
+        preparation_commands,
+        store_commands,
+        corpus_commands,
+    )
     for room in rooms:
         room.add_commands(commands)
     return parser

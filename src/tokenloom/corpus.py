@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from tokenloom.arrays import as_ids, is_memory_map
@@ -15,6 +16,7 @@ from tokenloom.saving import SHARD_TOKENS, save_store
 from tokenloom.store import open_store
 from tokenloom.text import encode
 from tokenloom.tokenizers import Tokenizer, tokenizer_for
+from tokenloom.tracing import Trace, trace
 from tokenloom.verification import check_store
 from tokenloom.vocab import Vocab
 
@@ -192,7 +194,7 @@ class Corpus(Passage):
             vocab_size=manifest.vocab_size,
             name=os.fspath(path),
             documents=None if offsets is None else Documents(offsets),
-            origin=Origin(manifest.hash, manifest.num_tokens),
+            origin=Origin(manifest.hash, manifest.num_tokens, path=str(store.path)),
         )
         if tokenizer is not None and tokenizer.vocab_size != corpus.vocab_size:
             msg = f"vocab_size must be the store's {corpus.vocab_size}, got {tokenizer.vocab_size}"
@@ -236,6 +238,38 @@ class Corpus(Passage):
             splits=splits or {},
             shard_tokens=shard_tokens,
         )
+
+    def trace(self, token: int) -> Trace | None:
+        """Return where a token came from, or None where nobody said.
+
+        Of a store that `tokenloom.prepare` made this is the source, the
+        document and the character, for which a part of the source is read and
+        tokenised again. Of any other corpus with documents it is the document.
+
+        Parameters
+        ----------
+        token : int
+            In [0, len(corpus)).
+
+        Raises
+        ------
+        ArgumentError
+            There is no such token.
+
+        >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).trace(2).document
+        1
+        """
+        if not 0 <= token < len(self):
+            msg = f"a token must be in [0, {len(self)}), got {token}"
+            raise ArgumentError(msg)
+        if self._origin is not None:
+            found = trace(self._origin.path, self._origin.start + token)
+            if found is not None:
+                return found
+        if self.documents is None:
+            return None
+        document = int(np.searchsorted(self.documents, token, side="right")) - 1
+        return Trace(None, document, None)
 
     def decode(self, ids: Any) -> str:
         """Return the text of ids, or the ids themselves where nothing decodes them.

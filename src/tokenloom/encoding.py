@@ -29,7 +29,7 @@ from tokenloom.tokenizers import (
 from tokenloom.vocab import UNKNOWN_ID, Vocab
 
 # A letter in its place, of which the token is taken away again.
-_PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
+PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
 _IS_LETTER = np.array([chr(code).isalpha() and code < 0x80 for code in range(256)])
 _IS_LINE_END = np.array([code in b"\r\n" for code in range(256)])
 
@@ -116,10 +116,15 @@ def count_task(task: Task, reading: Reading, kind: Kind, normalize: bool) -> Res
     """
     counts: dict[str, int] = {}
     problems: Counter[str] = Counter()
-    stretches = [s for piece in task.slices for s in find_stretches(piece, reading, problems)]
+    stretches = find_texts(task, reading, problems)
     for texts, prefix in _groups(stretches, uses_state=kind == "char" and normalize):
         add_counts(counts, _count(kind, texts, prefix, normalize=normalize))
     return Result({}, [json.dumps(counts).encode("ascii")])
+
+
+def find_texts(task: Task, reading: Reading, problems: Counter[str]) -> list[Stretch]:
+    """Return the stretches of all slices of a task; see `find_stretches`."""
+    return [s for piece in task.slices for s in find_stretches(piece, reading, problems)]
 
 
 def add_counts(counts: dict[str, int], more: dict[str, int]) -> None:
@@ -166,7 +171,7 @@ def encode_task(task: Task, reading: Reading, numbering: Numbering) -> Result:
         "problems": dict(problems),
         "documents": documents,
         "has_end": bool(is_end.any()),
-        "open_characters": sum(lengths[last_end:]),
+        "open_characters": sum(len(stretch.text) for stretch in stretches[last_end:]),
     }
     dtype = np.dtype(numbering.dtype).newbyteorder("<")
     return Result(facts, [ids.astype(dtype).tobytes(), ends.astype("<i8").tobytes()])
@@ -219,7 +224,7 @@ def _groups(stretches: Iterable[Stretch], *, uses_state: bool) -> Iterator[tuple
         if uses_state and stretch.state != NOTHING:
             if texts:
                 yield texts, prefix
-            texts, prefix = [], _PREFIXES[stretch.state]
+            texts, prefix = [], PREFIXES[stretch.state]
         texts.append(stretch.text)
     if texts:
         yield texts, prefix

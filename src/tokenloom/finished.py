@@ -13,6 +13,9 @@ from tokenloom.manifest import Manifest, Source
 from tokenloom.store import MANIFEST, open_store
 from tokenloom.workfolder import compare
 
+# What follows from the others, once the sources were read.
+_FOUND_LATER = ("forms", "end_id")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
@@ -94,7 +97,7 @@ def check_finished(target: Path, found: list[Found], settings: Mapping[str, Any]
     if not isinstance(before, dict):
         differences = ["it was not prepared, but saved"]
     else:
-        made = {name: value for name, value in before.items() if name != "forms"}
+        made = {name: value for name, value in before.items() if name not in _FOUND_LATER}
         differences = [*compare(made, settings), *_compare_sources(target, manifest, found)]
     if differences:
         msg = (

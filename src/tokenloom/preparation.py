@@ -267,12 +267,13 @@ class _Run:
             )
             for number, source in enumerate(self.sources)
         ]
+        end_id = find_end_id(self.options.end_of_document, tokenizer)
         forms = [source.form for source in self.sources]
         facts = {
             "num_characters": tally.num_characters,
             "num_unknown": tally.num_unknown,
             "problems": tally.problems,
-            "preparation": {**settings, "forms": forms},
+            "preparation": {**settings, "forms": forms, "end_id": end_id},
         }
         return assemble(
             self.work,
