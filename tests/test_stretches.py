@@ -33,6 +33,9 @@ def find(
         (b"  \n\n", True, False, [("  ", True)]),
         (b"\n", True, False, [("", True)]),
         (b"b", True, True, [("b", False)]),
+        (b"b\n \t", False, False, [("b", True)]),
+        (b"\n ", True, False, [("", True)]),
+        (b"b\n ", False, True, [("b\n ", False)]),
         (b"\n\n \n", False, False, []),
     ],
 )

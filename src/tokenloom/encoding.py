@@ -314,15 +314,24 @@ def count_normalized(
     is_letter = _IS_LETTER[codes]
     is_start = is_letter.copy()
     is_start[1:] &= ~is_letter[:-1]
-    starts = np.flatnonzero(is_start)
-    words = np.diff(np.searchsorted(starts, stops), prepend=0)
+    parts = np.concatenate([[0], stops[:-1]])
+    words = _count_from(parts, is_start)
     if not counts_characters:
         return words
+    lines = np.concatenate([[0], np.flatnonzero(_IS_LINE_END[codes]) + 1])
+    has_words = _count_from(lines, is_letter) > 0
     # A space stands before each word that is not the first of its line.
-    lines = np.searchsorted(np.flatnonzero(_IS_LINE_END[codes]), starts)
-    spaces = starts[1:][lines[1:] == lines[:-1]]
-    letters = np.zeros(len(codes) + 1, np.int64)
-    np.cumsum(is_letter, out=letters[1:])
-    before = letters[np.minimum(stops, len(codes))] + np.searchsorted(spaces, stops)
-    counts: npt.NDArray[np.int64] = np.diff(before, prepend=0)
+    spaces = words - _count_from(np.searchsorted(lines, parts), has_words)
+    return _count_from(parts, is_letter) + spaces
+
+
+def _count_from(
+    starts: npt.NDArray[np.int64], is_counted: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Return how many are True from each start to the next; these rise."""
+    counts = np.zeros(len(starts), np.int64)
+    # The last one may lie at the end.
+    inner = starts[starts < len(is_counted)]
+    if len(inner):
+        counts[: len(inner)] = np.add.reduceat(is_counted, inner, dtype=np.int64)
     return counts

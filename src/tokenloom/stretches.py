@@ -17,6 +17,7 @@ MISSING_FIELD, EMPTY = "a missing field", "an empty document"
 
 # The end of a line, and blank lines.
 _BETWEEN = re.compile(rb"\n(?:[ \t\r\f\v]*\n)+")
+_LAST = re.compile(rb"\n[ \t\r\f\v]*\Z")
 _BEFORE = re.compile(rb"(?:[ \t\r\f\v]*\n)*")
 
 
@@ -126,7 +127,8 @@ def _find_paragraphs(piece: Slice) -> Iterator[_Found]:
         at, starts = between.end(), True
     rest = content[at:]
     if not piece.goes_on:
-        rest = rest.rstrip(b"\r\n")
+        # The last line may be blank, and without an end.
+        rest = _LAST.sub(b"", rest).rstrip(b"\r\n")
     # A document that began before ends here, even if nothing of it is left.
     if not starts or rest.strip():
         yield _Found(rest, piece.place.offset + at, starts, ends=not piece.goes_on)

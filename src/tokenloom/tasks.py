@@ -132,8 +132,8 @@ def cut_tasks(
 ) -> Iterator[Task]:
     """Yield the tasks of some sources, from a place on.
 
-    Only one of them is held at a time, and in it at most twice ``task_bytes``,
-    unless a token, a record or what may not be cut is longer.
+    Only one of them is held at a time, and in it at most one and a half times
+    ``task_bytes``, unless a token, a record or what may not be cut is longer.
 
     Parameters
     ----------
@@ -141,7 +141,9 @@ def cut_tasks(
     rule : Rule
         Where documents may be cut.
     task_bytes : int
-        A task ends with the slice that brings it to so many bytes.
+        A slice has so many bytes at most, and a task ends with the slice that
+        brings it to half of them, so that most slices of large sources are a
+        task of their own.
     start : Place
         Where a task begins.
     first : int
@@ -169,7 +171,7 @@ def cut_tasks(
                 num_bytes += len(piece.content)
                 if stop.source > index and (digest := stream.finish()):
                     digests[index] = digest
-                if num_bytes >= task_bytes or len(slices) == _MAX_SLICES:
+                if num_bytes >= task_bytes / 2 or len(slices) == _MAX_SLICES:
                     position = read_before + stream.position
                     yield Task(number, tuple(slices), stop, position, digests)
                     slices, digests, num_bytes, number = [], {}, 0, number + 1
