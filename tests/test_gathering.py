@@ -10,6 +10,7 @@ import pytest
 
 import tokenloom as tl
 from tests.stores import make_store
+from tokenloom import catalogue, gathering
 from tokenloom.gathering import Found, describe, gather, hash_content, open_sources
 from tokenloom.tasks import SourceFile
 from tokenloom.workfolder import WorkFolder
@@ -69,6 +70,25 @@ def test_sources_are_found(folder: Path, sources: Any, expected: list[tuple[str,
     """In the order in which they are named; files are sorted, hidden ones left out."""
     del folder
     assert expected == names(sources)
+
+
+def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text that it yields is a document; others than the first split are named."""
+
+    def read(folder: Path, split: str) -> list[tl.Document]:
+        assert folder == tmp_path / "unpacked"
+        return [tl.Document(text=f"{split} {number}") for number in range(2)]
+
+    file = tl.RemoteFile(filename="a.zip", urls=("https://a.org/a.zip",), digest="md5:" + "0" * 32)
+    source = tl.Archive(file=file, read=read, splits=("train", "test"))
+    entry = tl.Entry(name="pair", description="", licence="", source=source)
+    monkeypatch.setattr(catalogue, "_registered", {"pair": entry})
+    monkeypatch.setattr(gathering, "fetch", lambda _: tmp_path / "unpacked")
+    for name, split in (("pair", "train"), ("pair/test", "test")):
+        (found,) = gather(name, documents="file")
+        assert (name, "string") == (found.name, found.form)
+        assert found.content is not None
+        assert f'"{split} 0"\n"{split} 1"\n' == b"".join(found.content()).decode()
 
 
 def test_links_to_folders_are_not_followed(folder: Path) -> None:

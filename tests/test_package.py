@@ -74,6 +74,7 @@ ROOMS = (
     "corpus",
     "tracing",
     "encoding",
+    "numbering",
     "stretches",
     "tasks",
     "streams",

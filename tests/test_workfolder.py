@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import tokenloom as tl
-from tokenloom.workfolder import Part, WorkFolder, compare, open_work_folder, work_path
+from tokenloom.workfolder import Part, WorkFolder, compare, open_work_folder, remove_rest, work_path
 
 PART = Part({"n": 3}, [b"some", b"", b"bytes\n"])
 
@@ -78,6 +78,18 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     (work_path(target) / "ids-0000000.abcd.part").touch()
     with open_work_folder(target) as work:
         assert [] == list(work.path.iterdir())
+
+
+def test_the_rest_of_a_finished_run_is_removed(tmp_path: Path) -> None:
+    """It was killed between its last two steps; a run that goes on is left alone."""
+    target = tmp_path / "store"
+    remove_rest(target)
+    with open_work_folder(target) as work:
+        work.write("ids", 0, PART)
+        remove_rest(target)
+        assert PART == work.read("ids", 0)
+    remove_rest(target)
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_publishing_leaves_the_store_alone(tmp_path: Path) -> None:

@@ -111,9 +111,8 @@ def assemble(
         A split would hold no token.
     """
     if not tally.num_tokens:
-        msg = (
-            f"the sources must hold at least one token, got none in {tally.num_documents} documents"
-        )
+        number = tally.num_documents
+        msg = f"the sources must hold at least one token, got none in {number:,} documents"
         raise CorpusError(msg)
     folder = work.store
     folder.mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
 """A text as one array of token ids, with what is needed to read it again."""
 
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
 from tokenloom.saving import SHARD_TOKENS, save_store
 from tokenloom.store import open_store
@@ -24,8 +26,9 @@ from tokenloom.vocab import Vocab
 class Corpus(Passage):
     """Token ids in one array, and the tokenizer or vocabulary that made them.
 
-    Make one with `Corpus.from_text`, `Corpus.from_tokens`, `Corpus.open` or
-    `tokenloom.load`. A corpus does not change after it was made.
+    Make one with `Corpus.from_text`, `Corpus.from_documents`,
+    `Corpus.from_tokens`, `Corpus.open` or `tokenloom.load`. A corpus does not
+    change after it was made.
 
     Attributes
     ----------
@@ -94,6 +97,53 @@ class Corpus(Passage):
             raise ArgumentError(msg)
         corpus = Corpus(tokens, tokenizer=made, vocab_size=made.vocab_size, name=name)
         return corpus if max_tokens is None else corpus.section(0, max_tokens)
+
+    @staticmethod
+    def from_documents(
+        texts: Iterable[str],
+        *,
+        tokenizer: str | Tokenizer = "char",
+        normalize: bool = True,
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] = (),
+        name: str = "documents",
+    ) -> "Corpus":
+        """Tokenise documents in memory, each by itself, and number their tokens.
+
+        Nothing stands between them; the vocabulary counts all of them. Texts
+        that do not fit into memory are for `tokenloom.prepare`.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        tokenizer, normalize, min_freq, reserved_tokens, name
+            See `from_text`.
+
+        Raises
+        ------
+        ArgumentError
+            The tokenizer is unknown, or a document is no str.
+        CorpusError
+            There is no token in any of them.
+
+        >>> corpus = Corpus.from_documents(["To be", "or not"], tokenizer="word")
+        >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
+        (2, 'or not')
+        """
+        ids, offsets, made = encode_documents(
+            texts,
+            tokenizer=tokenizer,
+            normalize=normalize,
+            make_vocab=functools.partial(
+                Vocab, min_freq=min_freq, reserved_tokens=tuple(reserved_tokens)
+            ),
+        )
+        if not len(ids):
+            msg = f"{name} must hold at least one token, got none in {len(offsets) - 1:,} documents"
+            raise CorpusError(msg)
+        size = made.vocab_size
+        documents = Documents(offsets)
+        return Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
 
     @staticmethod
     def from_tokens(

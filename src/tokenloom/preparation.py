@@ -16,11 +16,9 @@ from tqdm import tqdm
 from tokenloom.arrays import narrow_dtype
 from tokenloom.assembly import IDS, Tally, assemble
 from tokenloom.encoding import (
-    Kind,
     Numbering,
     Result,
     StoredTokenizer,
-    add_counts,
     count_task,
     encode_task,
     restore,
@@ -32,13 +30,14 @@ from tokenloom.gathering import SourceName, Texts, describe, gather, open_source
 from tokenloom.hashing import hash_file
 from tokenloom.integers import as_integer
 from tokenloom.manifest import Manifest, Source
+from tokenloom.numbering import Kind, add_counts
 from tokenloom.recipe import Method, PrepareOptions, choose_method, find_end_id, reserve
 from tokenloom.store import is_store
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, SourceFile, Task, cut_tasks
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
-from tokenloom.workfolder import Part, WorkFolder, open_work_folder
+from tokenloom.workfolder import Part, WorkFolder, open_work_folder, remove_rest
 
 _COUNTS, _COUNTED = "counts", "counted"
 
@@ -115,6 +114,7 @@ def prepare(
     settings = {"tokenizer": method.describe(), **options.describe()}
     if is_store(target):
         manifest = check_finished(target, found, settings)
+        remove_rest(target)
         return summarize(path, manifest, is_new=False, seconds=time.perf_counter() - began_at)
     _check_free(target)
     with _telling(target), open_work_folder(target) as work:

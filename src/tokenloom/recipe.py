@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from tokenloom.cuts import Rule
-from tokenloom.encoding import Kind, rule_for
+from tokenloom.encoding import rule_for
 from tokenloom.errors import ArgumentError
 from tokenloom.gathering import DocumentsAre
 from tokenloom.integers import as_integer
+from tokenloom.numbering import Kind
 from tokenloom.saving import SHARD_TOKENS
 from tokenloom.stretches import OnError
 from tokenloom.tokenizers import (

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.encoding import PREFIXES, Numbering, encode_task, find_texts, number, rule_for
+from tokenloom.encoding import Numbering, encode_task, find_texts, rule_for
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.maps import FileRange, open_range
 from tokenloom.normalize import clean_characters, clean_words
 from tokenloom.npy import HEADER_BYTES
+from tokenloom.numbering import PREFIXES, number
 from tokenloom.store import OFFSETS, Store, open_store
 from tokenloom.stretches import Reading, Stretch
 from tokenloom.tasks import Place, SourceFile, Task, cut_tasks

@@ -171,6 +171,13 @@ def open_work_folder(target: Path) -> Iterator[WorkFolder]:
             os.close(descriptor)
 
 
+def remove_rest(target: Path) -> None:
+    """Remove the folder beside a finished store, unless another process works in it."""
+    if work_path(target).exists():
+        with contextlib.suppress(StoreError), open_work_folder(target) as work:
+            shutil.rmtree(work.path, ignore_errors=True)
+
+
 def work_path(target: Path) -> Path:
     """Return the folder that goes with a store.
 
