@@ -151,8 +151,10 @@ def test_a_finished_store_is_left_alone(book: Path, tmp_path: Path) -> None:
     first = prepare([book, iter(["b"])], tmp_path / "store")
     before = contents(tmp_path / "store")
     os.utime(book)
+    work_path(tmp_path / "store").mkdir()
     again = prepare([book, iter(["b"])], tmp_path / "store")
     assert (True, False) == (first.is_new, again.is_new)
+    assert not work_path(tmp_path / "store").exists()
     assert (first.num_tokens, first.num_characters) == (again.num_tokens, again.num_characters)
     assert before == contents(tmp_path / "store")
 

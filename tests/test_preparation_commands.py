@@ -115,7 +115,12 @@ def test_info_tells_it_again(book: str, capsys: pytest.CaptureFixture[str]) -> N
     capsys.readouterr()
     assert main(["info", "store", "--top", "1", "--plot", "lengths.png"]) == 0
     shown = capsys.readouterr().out
-    for row in ("characters per token  4.30", "unknown rate", "on error", "book.txt, book.txt"):
+    for row in (
+        "characters per token  4.30",
+        "unknown rate",
+        "option on_error",
+        "book.txt, book.txt",
+    ):
         assert row in shown
     assert "[128, 256)  2\n" in shown
     assert Path("lengths.png").read_bytes().startswith(b"\x89PNG")

@@ -74,10 +74,8 @@ def tabulate(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
             case dict() if key == "splits":
                 for name, (start, stop) in value.items():
                     yield f"split {name}", f"{stop - start:,} tokens from {start:,}"
-            case dict() if key in ("facts", "preparation"):
-                # The table has the tokenizer already, and files may be millions.
-                more = {k: v for k, v in value.items() if k not in ("tokenizer", "forms", "splits")}
-                yield from tabulate(more)
+            case dict() if key == "facts":
+                yield from _tabulate_facts(value)
             case list() if key == "sources" and value:
                 others = f" and {len(value) - 3:,} more" if len(value) > 3 else ""
                 yield label, ", ".join(source["name"] for source in value[:3]) + others
@@ -85,6 +83,19 @@ def tabulate(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield label, json.dumps(value)
             case _:
                 pass
+
+
+def _tabulate_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield facts, and what a preparation was told, but for what the table has already."""
+    told = facts.get("preparation")
+    if not isinstance(told, dict):
+        yield from tabulate(facts)
+        return
+    yield from tabulate({name: value for name, value in facts.items() if name != "preparation"})
+    for name, value in told.items():
+        # Of the forms there is one for each source, which may be millions.
+        if name not in ("tokenizer", "forms", "splits") and value not in (None, []):
+            yield f"option {name}", str(value)
 
 
 def count_lengths(corpus: Corpus) -> list[dict[str, int]]:

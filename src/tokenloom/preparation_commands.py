@@ -120,7 +120,6 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--reserved-tokens",
         type=parse_words,
-        default=[],
         metavar="A,B",
         help="tokens that get the ids from 1 on, separated by commas",
     )
@@ -168,7 +167,7 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
         on_error=arguments.on_error,
         normalize=not arguments.raw,
         min_freq=arguments.min_freq or 0,
-        reserved_tokens=arguments.reserved_tokens,
+        reserved_tokens=arguments.reserved_tokens or (),
         end_of_document=end,
         splits=dict(arguments.split or []),
         split_by=arguments.split_by,

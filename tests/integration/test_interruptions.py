@@ -144,6 +144,7 @@ def test_ctrl_c_with_workers(programs: Programs) -> None:
     assert "KeyboardInterrupt: (what is finished is kept, and the same call goes on" in said
     # One story, told by one process: the interrupt, and what was said of it.
     assert 1 == said.count("direct cause")
+    assert "Process-" not in said
 
 
 class Dying:
