@@ -164,6 +164,8 @@ def state_after(text: bytes, state: int) -> int:
     >>> state_after(b"12", LETTER)
     2
     """
+    if text.endswith(b"\n"):
+        return NOTHING
     classes = text.translate(_CLASSES)
     last_letter, last_line_end = classes.rfind(_LETTER), classes.rfind(_LINE_END)
     if last_letter < 0 and last_line_end < 0:

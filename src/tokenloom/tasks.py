@@ -192,7 +192,9 @@ def _cut_source(
     find_cut = _cutter(source.form, rule)
     while (found := _fill(held, stream, size, place, find_cut)).stop is not None:
         content, held = found.held[: found.stop], found.held[found.stop :]
-        state = state_after(content, place.state) if found.goes_on else NOTHING
+        # Only characters may be cut between two letters, or in a gap.
+        has_state = found.goes_on and rule == "character"
+        state = state_after(content, place.state) if has_state else NOTHING
         after = Place(place.source, place.offset + found.stop, state, found.goes_on)
         yield Slice(place, source.name, source.form, content, found.goes_on), after
         place = after
