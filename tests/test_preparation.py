@@ -247,6 +247,41 @@ def test_a_given_vocabulary_is_used(tmp_path: Path) -> None:
     assert (1, 0.2) == (made.num_unknown, made.unknown_rate)
 
 
+class Vowels:
+    """One token per word: how many vowels it has. What it sees is what counts."""
+
+    vocab_size = 300
+
+    def __init__(self) -> None:
+        self.cannot_be_sent = lambda: None
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the numbers, and the length of the text."""
+        return [*(sum(map(word.count, "aeiou")) for word in text.split()), len(text)]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return words of so many vowels."""
+        return " ".join("a" * id_ for id_ in ids)
+
+
+def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
+    """However small the tasks are; where it cannot be sent to processes, this is said before."""
+    text = "To be, or not to be:\nthat is the question.\n"
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    options = PrepareOptions(task_bytes=8)
+    sources = [tmp_path / "a.txt", tmp_path / "a.txt"]
+    with pytest.raises(tl.ArgumentError, match=r"can be pickled.*pass num_workers=1"):
+        prepare(sources, tmp_path / "s", tokenizer=Vowels(), options=options, num_workers=2)
+    prepare(sources, tmp_path / "s", tokenizer=Vowels(), options=options, num_workers=1)
+    whole = tl.Corpus.from_text(text, tokenizer=Vowels())
+    made = tl.Corpus.open(tmp_path / "s", tokenizer=Vowels())
+    assert 2 * whole.tokens.tolist() == made.tokens.tolist()
+    assert 2 == made.num_documents
+    found = made.trace(3)
+    assert found is not None
+    assert (0, None) == (found.document, found.character)
+
+
 def test_splits_leak_nothing(tmp_path: Path) -> None:
     """By document none is on both sides; by block the tokens go on."""
     texts = ["aaaa", "bbb", "cc", "d"]

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 from typing import TypeVar
 
 from tokenloom.errors import WorkerError
@@ -66,6 +67,20 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def can_be_sent(value: object) -> bool:
+    """Return whether a value can be sent to another process.
+
+    >>> can_be_sent(len), can_be_sent(lambda: 3)
+    (True, False)
+    """
+    try:
+        ForkingPickler.dumps(value)
+    # What cannot be pickled says so by whatever it comes across.
+    except Exception:  # noqa: BLE001
+        return False
+    return True
 
 
 @contextlib.contextmanager

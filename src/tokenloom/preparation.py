@@ -23,8 +23,8 @@ from tokenloom.encoding import (
     encode_task,
     restore,
 )
-from tokenloom.errors import StoreError
-from tokenloom.executing import count_cores, process_pool, run_in_order
+from tokenloom.errors import ArgumentError, StoreError
+from tokenloom.executing import can_be_sent, count_cores, process_pool, run_in_order
 from tokenloom.finished import Prepared, check_finished, summarize
 from tokenloom.gathering import SourceName, Texts, describe, gather, open_sources
 from tokenloom.hashing import hash_file
@@ -122,9 +122,15 @@ def prepare(
         parts_depend_on = {k: v for k, v in settings.items() if not k.startswith("split")}
         work.claim({**parts_depend_on, "sources": describe(found)})
         run = _Run(work, open_sources(found, work), method, options, progress=progress)
-        num_tasks = -(-run.num_bytes // options.task_bytes)
+        num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
+        if executor is None and num_processes > 1 and not can_be_sent(method.tokenizer):
+            msg = (
+                f"tokenizer must be one that can be pickled for workers, got {tokenizer!r}: "
+                "pass num_workers=1, or an executor of threads"
+            )
+            raise ArgumentError(msg)
         pool = contextlib.nullcontext(executor)
-        with pool if executor else process_pool(min(cores, num_tasks)) as doing:
+        with pool if executor else process_pool(num_processes) as doing:
             manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
         work.publish(target)
     return summarize(path, manifest, is_new=True, seconds=time.perf_counter() - began_at)
