@@ -8,10 +8,8 @@ from tokenloom.batch import Batch, Tensors, widen
 from tokenloom.maps import Tokens, advise, gather
 from tokenloom.plans import IntArray, Plan
 
-NUM_FIRST_ROWS = 8
-"""How many batches of an iteration are read first, so that the first is there at once."""
-
 _BLOCK_TOKENS = 1 << 18
+_FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
 
@@ -105,6 +103,14 @@ def rows_per_block(plan: Plan, columns: range) -> int:
     memory that the C library keeps, and cost more in page faults.
     """
     return max(1, _BLOCK_TOKENS // (len(columns) * (plan.seq_len + 1)))
+
+
+def first_rows(plan: Plan, columns: range) -> int:
+    """Return how many batches of an iteration to read first: about 8,192 tokens.
+
+    So the first is there at once.
+    """
+    return max(1, _FIRST_TOKENS // (len(columns) * (plan.seq_len + 1)))
 
 
 def split_rows(rows: range, size: int, *, first: int | None = None) -> Iterator[range]:

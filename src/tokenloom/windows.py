@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tokenloom import positions
 from tokenloom.batch import Batch
-from tokenloom.blocks import NUM_FIRST_ROWS, read_block, rows_per_block, split_rows
+from tokenloom.blocks import first_rows, read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.plans import Kind, Plan, Tail
@@ -297,7 +297,7 @@ class WindowsIterator(Iterator[Batch]):
         rows = range(self._next_batch, self._plan.num_batches, num_workers)
         tokens, columns = self._windows.corpus.tokens, self._windows.columns
         size = rows_per_block(self._plan, columns)
-        for part in split_rows(rows, size, first=NUM_FIRST_ROWS):
+        for part in split_rows(rows, size, first=first_rows(self._plan, columns)):
             block = read_block(tokens, self._plan, rows=part, columns=columns)
             yield from block.wide_batches() if self._worker is None else block.narrow_batches()
 

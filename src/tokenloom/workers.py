@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tokenloom.arrays import Ids
-from tokenloom.blocks import NUM_FIRST_ROWS, Block, read_block, rows_per_block, split_rows
+from tokenloom.blocks import Block, first_rows, read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
 from tokenloom.deaths import check_alive, find_deaths, shut_down, translating_deaths
 from tokenloom.errors import ArgumentError, UsageError
@@ -198,9 +198,12 @@ def plan_parts(
     windows: Windows, options: WorkerOptions, stretch: Stretch
 ) -> Iterator[tuple[Plan, range]]:
     """Yield the plan and the rows of each block of a stretch that is read in this process."""
-    plan = windows.plan
-    num_rows = options.num_rows(plan, windows.columns)
-    parts = stretch.parts(num_batches=plan.num_batches, num_rows=num_rows, first=NUM_FIRST_ROWS)
+    plan, columns = windows.plan, windows.columns
+    parts = stretch.parts(
+        num_batches=plan.num_batches,
+        num_rows=options.num_rows(plan, columns),
+        first=first_rows(plan, columns),
+    )
     for epoch, rows in parts:
         yield plan.at(epoch), rows
 
