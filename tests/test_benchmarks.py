@@ -22,9 +22,9 @@ KEPT = BENCHMARKS / "results" / "loading.json"
 # Its modules import each other by name, as scripts beside each other do.
 sys.path.insert(0, str(BENCHMARKS))
 try:
-    jobs, loading, measuring, report, results, systems, targets = map(
+    jobs, loading, measuring, report, results, systems, targets, texts = map(
         importlib.import_module,
-        ("jobs", "loading", "measuring", "report", "results", "systems", "targets"),
+        ("jobs", "loading", "measuring", "report", "results", "systems", "targets", "texts"),
     )
 finally:
     sys.path.remove(str(BENCHMARKS))
@@ -259,3 +259,20 @@ def test_the_page_shows_the_results_that_are_kept() -> None:
     assert [] == missing
     shown = [line for line in re.findall(r"^\|.*\|$", page, re.MULTILINE) if line not in tables]
     assert [] == shown
+
+
+def test_texts_are_timed_next_to_the_textbook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both kinds of tokens have a row; two ways that differ are refused."""
+    path = tmp_path / "text.txt"
+    path.write_text("The Time Machine, by H. G. Wells\n" * 50, encoding="utf-8")
+    monkeypatch.setattr(texts.importlib.util, "find_spec", lambda _: None)
+    texts.main([str(path), "--megabytes", "0.002", "--repetitions", "1"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^char .*x +25x$", printed, re.MULTILINE)
+    assert re.search(r"^word .*x +4x$", printed, re.MULTILINE)
+
+    monkeypatch.setattr(texts, "theirs", lambda *_: ([1], 2))
+    with pytest.raises(ValueError, match="differ"):
+        texts.check("time", "char")
