@@ -1,5 +1,6 @@
 """Blocks that worker processes read ahead, in order."""
 
+import gc
 import itertools
 import multiprocessing
 from collections.abc import Iterator
@@ -270,6 +271,9 @@ class _BlockStream(IterableDataset[_Message]):
 
     def __iter__(self) -> Iterator[_Message]:
         info: Any = get_worker_info()
+        if not gc.get_freeze_count():
+            # A collection would write to every object that a fork left shared, and so copy it.
+            gc.freeze()
         plan, columns, tokens = self._plan, self._columns, self._corpus.tokens
         slots, lengths, stamps = self._slots(), self._lengths.numpy(), self._stamps.numpy()
         mine = itertools.islice(self.parts(self.stretch), info.id, None, info.num_workers)
