@@ -64,7 +64,7 @@ def test_workers_leave_the_objects_of_a_fork_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was there at the fork is no longer collected, which would copy all of it."""
-    read_block = workers.read_block
+    read_block = blocks.read_block
 
     def read(*arguments: Any, **more: Any) -> blocks.Block:
         (tmp_path / str(os.getpid())).write_text(str(gc.get_freeze_count()), encoding="ascii")
