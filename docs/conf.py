@@ -57,7 +57,7 @@ nitpick_ignore_regex = [
 
 _COMMANDS = (
     "",
-    *("train", "generate", "plan", "show", "selftest", "bench"),
+    *("train", "generate", "evaluate", "plan", "show", "selftest", "bench"),
     *("verify", "info", "datasets", "fetch"),
 )
 _ALIASES = {

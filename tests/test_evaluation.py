@@ -31,6 +31,56 @@ def test_one_lane_is_one_long_forward_pass() -> None:
     assert result.nats_per_token == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("seq_len", "num_workers"), [(1, 0), (4, 1), (300, 0)])
+def test_only_the_lanes_change_the_number(seq_len: int, num_workers: int) -> None:
+    """Windows of any length, read by any number of workers, give the same loss."""
+    expected = tl.evaluate(make_model(), CORPUS, batch_size=4, seq_len=9)
+    got = tl.evaluate(make_model(), CORPUS, batch_size=4, seq_len=seq_len, num_workers=num_workers)
+    assert expected.num_tokens == got.num_tokens
+    assert pytest.approx(expected.nats_per_token, rel=1e-6) == got.nats_per_token
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+def test_parts_weigh_to_the_whole(world_size: int) -> None:
+    """Whoever adds up shards gets the number of one process."""
+    expected = tl.evaluate(make_model(), CORPUS, batch_size=8)
+    shards = [tl.Shard(rank=rank, world_size=world_size) for rank in range(world_size)]
+    parts = [tl.evaluate(make_model(), CORPUS, batch_size=8, shard=shard) for shard in shards]
+    total = sum(part.nats_per_token * part.num_tokens for part in parts)
+    num_tokens = sum(part.num_tokens for part in parts)
+    assert num_tokens == 199
+    assert pytest.approx(expected.nats_per_token, rel=1e-6) == total / num_tokens
+
+
+def test_bits_are_nats_by_the_logarithm_of_two() -> None:
+    """A loss of log(2) nats is one bit, and is spread over the characters of a token."""
+    result = tl.Evaluation(num_tokens=10, nats_per_token=math.log(2), num_characters=40)
+    assert (1.0, 4.0, 0.25) == (
+        result.bits_per_token,
+        result.characters_per_token,
+        result.bits_per_character,
+    )
+    assert pytest.approx(math.log(2) / 4) == result.nats_per_character
+
+
+def test_characters_may_be_unknown() -> None:
+    """Ids without a tokenizer stand for nothing that could be counted."""
+    result = tl.evaluate(make_model(), CORPUS)
+    assert (None, None, None, None) == (
+        result.num_characters,
+        result.characters_per_token,
+        result.nats_per_character,
+        result.bits_per_character,
+    )
+
+
+def test_the_characters_of_the_predicted_tokens_count() -> None:
+    """The first word is not predicted, so its characters are none."""
+    corpus = tl.Corpus.from_text("time flies like an arrow", tokenizer="word")
+    model = tl.RNNModel(nn.RNN(6, 4), 6)
+    assert tl.evaluate(model, corpus).num_characters == len(" flies like an arrow")
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 32, 300])
 def test_every_token_counts_once(batch_size: int) -> None:
     """A model that knows nothing has log(7) nats per token, whatever the batch."""

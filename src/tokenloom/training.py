@@ -167,7 +167,7 @@ class _Epochs:
         seconds = time.perf_counter() - self._began_at
         held_out = None
         if self._held_out is not None:
-            held_out = evaluate(self._model, self._held_out).perplexity
+            held_out = evaluate(self._model, self._held_out, progress=False).perplexity
         metrics = EpochMetrics(
             epoch=self._epoch,
             step=self._step,
