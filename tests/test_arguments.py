@@ -15,8 +15,8 @@ OPTIONS = {
     ),
     "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
     "evaluate": (
-        "run corpus --split --encoding --offline --batch-size --seq-len --workers --device "
-        "--json --quiet"
+        "run corpus --split --encoding --offline --batch-size --seq-len "
+        "--across-documents --workers --device --json --quiet"
     ),
     "plan": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "

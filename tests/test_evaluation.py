@@ -119,3 +119,28 @@ def test_a_single_token_cannot_be_evaluated() -> None:
     corpus: Any = tl.Corpus.from_tokens([1])
     with pytest.raises(tl.CorpusError, match="at least 2 tokens, the corpus has 1"):
         tl.evaluate(make_model(), corpus)
+
+
+DOCUMENTS = [0, 30, 30, 31, 90, 200]
+
+
+def test_documents_are_predicted_as_if_each_stood_alone() -> None:
+    """Only the first token of each is predicted from the text before it."""
+    model = make_model()
+    ids = torch.as_tensor(np.asarray(CORPUS.tokens, np.int64))
+    corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab_size=7, documents=DOCUMENTS)
+    total = 0.0
+    for start, stop in ((0, 30), (30, 31), (31, 90), (90, 200)):
+        targets = ids[start + 1 : stop + 1]
+        logits, _ = model(ids[None, start : start + len(targets)])
+        total += functional.cross_entropy(logits, targets, reduction="sum").item()
+    result = tl.evaluate(model, corpus, batch_size=1, seq_len=9)
+    assert pytest.approx(total / 199, rel=1e-5) == result.nats_per_token
+
+
+def test_documents_may_be_left_out() -> None:
+    """Without resets the number is that of the same tokens without documents."""
+    corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab_size=7, documents=DOCUMENTS)
+    plain, whole = (tl.evaluate(make_model(), tokens) for tokens in (CORPUS, corpus))
+    assert plain == tl.evaluate(make_model(), corpus, resets=False)
+    assert plain != whole

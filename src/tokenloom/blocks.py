@@ -1,12 +1,16 @@
 """Several batches at once: fewer, larger copies and messages."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tokenloom.arrays import Ids
-from tokenloom.batch import Batch, Tensors, widen
+from tokenloom.batch import Batch
+from tokenloom.documents import Documents
 from tokenloom.maps import Tokens, advise, gather
 from tokenloom.plans import IntArray, Plan
+from tokenloom.resets import BlockResets
+from tokenloom.tensors import Tensors, widen
 
 NUM_FIRST_ROWS = 8
 """How many batches of an iteration are read first, so that the first is there at once."""
@@ -28,12 +32,15 @@ class Block:
     epoch : int
     rows : range
         The rows of the plan, one per batch.
+    resets : BlockResets or None
+        What finds where documents start in them.
     """
 
     windows: Ids
     lengths: IntArray | None
     epoch: int
     rows: range
+    resets: BlockResets | None = None
 
     def widen(self) -> Tensors:
         """Return what the batches say, with the batches along the first dimension."""
@@ -57,8 +64,8 @@ class Block:
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
             lengths = None if self.lengths is None else self.lengths[part]
-            some = Block(
-                windows=self.windows[part], lengths=lengths, epoch=self.epoch, rows=self.rows[part]
+            some = dataclasses.replace(
+                self, windows=self.windows[part], lengths=lengths, rows=self.rows[part]
             )
             yield from some.batches(some.widen())
 
@@ -73,10 +80,18 @@ class Block:
             index=self.rows[position],
             lengths=None if self.lengths is None else self.lengths[position],
             tensors=tensors,
+            resets=self.resets,
         )
 
 
-def read_block(tokens: Tokens, plan: Plan, *, rows: range, columns: range) -> Block:
+def read_block(
+    tokens: Tokens,
+    plan: Plan,
+    *,
+    rows: range,
+    columns: range,
+    documents: Documents | None = None,
+) -> Block:
     """Return some rows of several batches, copied out of the corpus.
 
     Parameters
@@ -87,6 +102,8 @@ def read_block(tokens: Tokens, plan: Plan, *, rows: range, columns: range) -> Bl
         Which batches.
     columns : range
         Which rows of each.
+    documents : Documents, optional
+        Of the corpus, where the batches are to know where documents start.
     """
     starts = plan.starts(rows, columns)
     lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
@@ -94,7 +111,15 @@ def read_block(tokens: Tokens, plan: Plan, *, rows: range, columns: range) -> Bl
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
     ids = gather(tokens, starts, width=plan.seq_len + 1)
-    return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows)
+    resets = find_resets(documents, plan, rows=rows, columns=columns)
+    return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows, resets=resets)
+
+
+def find_resets(
+    documents: Documents | None, plan: Plan, *, rows: range, columns: range
+) -> BlockResets | None:
+    """Return what finds where documents start, or None where nobody knows."""
+    return None if documents is None else BlockResets(documents, plan, rows=rows, columns=columns)
 
 
 def rows_per_block(plan: Plan, columns: range) -> int:

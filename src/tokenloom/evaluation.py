@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed
-from torch.nn import functional
 from tqdm import tqdm
 
-from tokenloom.batch import IGNORED_TARGET
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.inventory import count_text_characters
 from tokenloom.loader import Loader
+from tokenloom.losses import token_losses
 from tokenloom.model import RNNModel, State
 from tokenloom.sharding import Shard
 from tokenloom.windows import SequentialWindows
@@ -69,7 +68,7 @@ class Evaluation:
         return None if nats is None else nats / math.log(2)
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913  each is one way to do the same
     model: RNNModel,
     corpus: Corpus,
     *,
@@ -77,6 +76,7 @@ def evaluate(
     seq_len: int = 35,
     num_workers: int = 0,
     shard: Shard | None = None,
+    resets: bool = True,
     progress: bool | None = None,
 ) -> Evaluation:
     """Return the loss of a model over a corpus, every token predicted exactly once.
@@ -109,6 +109,10 @@ def evaluate(
     shard : Shard, optional
         Evaluate this part of the lanes only and add nothing: for those who
         weigh the parts by their ``num_tokens`` themselves.
+    resets : bool
+        Whether the hidden state begins at zero where documents start, if the
+        corpus knows where. The first token of a document is predicted all the
+        same, from the text before it.
     progress : bool, optional
         Whether to show a bar on stderr; by default where that is a terminal.
 
@@ -124,7 +128,12 @@ def evaluate(
     is_group = is_group and torch.distributed.is_initialized()
     part = shard or (_divide(batch_size, Shard.detect()) if is_group else Shard())
     windows = SequentialWindows(
-        corpus, batch_size=batch_size, seq_len=seq_len, tail="pad", shard=part or Shard()
+        corpus,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        tail="pad",
+        shard=part or Shard(),
+        resets=None if resets else False,
     )
     place = model.linear.weight.device
     loader = Loader(windows, num_workers=num_workers, device=place)
@@ -182,11 +191,7 @@ def _add_losses(model: RNNModel, loader: Loader, *, progress: bool | None) -> to
     disable = None if progress is None else not progress
     with tqdm(total=loader.plan.num_inputs, unit="token", unit_scale=True, disable=disable) as bar:
         for batch in loader:
-            inputs, targets = batch
-            logits, state = model(inputs, state)
-            losses = functional.cross_entropy(
-                logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET, reduction="none"
-            )
+            losses, state = token_losses(model, batch, state)
             # To the CPU first: Apple's GPUs have no float64.
             nats += losses.cpu().double().sum().item()
             num_tokens += batch.num_targets

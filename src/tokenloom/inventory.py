@@ -177,8 +177,10 @@ def _character_lengths(tokenizer: Tokenizer | None) -> npt.NDArray[np.int64] | N
         case CharTokenizer():
             return np.ones(tokenizer.vocab_size, np.int64)
         case ByteTokenizer():
-            # The bytes 10xxxxxx go on with a character that began before (RFC 3629).
-            return (np.arange(256) & 0xC0 != 0x80).astype(np.int64)
+            lengths = np.ones(256, np.int64)
+            # These go on with a character that began before (RFC 3629).
+            lengths[0x80:0xC0] = 0
+            return lengths
         case WordTokenizer(vocab=vocab):
             lengths = np.array([len(token) + 1 for token in vocab], np.int64)
             lengths[UNKNOWN_ID] = -1

@@ -71,6 +71,11 @@ def _add_evaluate(commands: Any) -> None:
         "--seq-len", type=parse_count, default=35, metavar="N", help="tokens that are read at once"
     )
     command.add_argument(
+        "--across-documents",
+        action="store_true",
+        help="carry the hidden state on where a document starts",
+    )
+    command.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
     )
     add_device(command)
@@ -119,6 +124,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         num_workers=arguments.workers,
         # The command runs in one process, also where a launcher's variables are set.
         shard=Shard(),
+        resets=not arguments.across_documents,
         progress=False if arguments.quiet else None,
     )
     seconds = time.perf_counter() - began_at
