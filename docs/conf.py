@@ -47,7 +47,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(argparse|collections|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*"),
     (r"py:.*", r"Path"),
     # What `Batch` can be given where its tensors are made already; not public.
-    (r"py:class", r"tokenloom\.batch\.Tensors"),
+    (r"py:class", r"tokenloom\.tensors\.Tensors"),
     (r"py:.*", r"Axes|Figure"),
     # What a corpus and a store are made of; not public either.
     (r"py:.*", r"Manifest|tokenloom\.(documents|hashing|manifest|maps|passages|tokenizers)\.\w+"),
@@ -57,7 +57,7 @@ nitpick_ignore_regex = [
 
 _COMMANDS = (
     "",
-    *("train", "generate", "plan", "show", "selftest", "bench"),
+    *("train", "generate", "evaluate", "plan", "show", "selftest", "bench"),
     *("verify", "info", "datasets", "fetch"),
 )
 _ALIASES = {

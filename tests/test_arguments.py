@@ -14,6 +14,10 @@ OPTIONS = {
         "--max-grad-norm --workers --device --threads --run --prompt --json --quiet"
     ),
     "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
+    "evaluate": (
+        "run corpus --split --encoding --offline --batch-size --seq-len "
+        "--across-documents --workers --device --json --quiet"
+    ),
     "plan": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --epoch --ranks --workers --json --plot"

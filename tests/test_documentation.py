@@ -291,6 +291,7 @@ def test_table_of_json_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     selftest = ["--workers", "1", "--start-methods", multiprocessing.get_all_start_methods()[0]]
     commands = {
         "train": ["python_docs", *shape, *quick, "--run", run, "--quiet"],
+        "evaluate": [run, "python_docs", "--split", "held-out", *shape, "--quiet"],
         "plan": ["python_docs", *shape],
         "show CORPUS": ["python_docs", *shape],
         "show RUN --step": [run, "--step", "1"],

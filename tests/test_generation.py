@@ -19,8 +19,11 @@ class Successor(tl.RNNModel):
     def __init__(self, vocab_size: int = 5) -> None:
         super().__init__(nn.RNN(vocab_size, 2), vocab_size)
 
-    def forward(self, inputs: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+    def forward(
+        self, inputs: torch.Tensor, state: Any = None, resets: Any = None
+    ) -> tuple[torch.Tensor, Any]:
         """Return logits that favour the next id, and the inputs so far as state."""
+        assert resets is None
         seen = inputs if state is None else torch.cat([state, inputs], dim=1)
         following = (inputs.T.reshape(-1) + 1) % self.vocab_size
         return 5.0 * nn.functional.one_hot(following, self.vocab_size), seen

@@ -12,6 +12,7 @@ from tokenloom import (
     __version__,
     corpus_commands,
     machine_commands,
+    model_commands,
     store_commands,
     stream_commands,
     training_commands,
@@ -73,8 +74,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    rooms = (training_commands, stream_commands, machine_commands, store_commands, corpus_commands)
-    for room in rooms:
+    for room in (
+        training_commands,
+        model_commands,
+        stream_commands,
+        machine_commands,
+        store_commands,
+        corpus_commands,
+    ):
         room.add_commands(commands)
     return parser
 

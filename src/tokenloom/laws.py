@@ -19,10 +19,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import torch
 
-from tokenloom.batch import IGNORED_TARGET, Batch
+from tokenloom.batch import Batch
 from tokenloom.errors import ArgumentError, LawError, StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.plans import Plan
+from tokenloom.tensors import IGNORED_TARGET
 from tokenloom.windows import Windows
 
 MakeLoaders = Callable[[], Sequence[Loader]]

@@ -1,5 +1,8 @@
 """The textbook's recurrent language model."""
 
+import itertools
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -76,7 +79,10 @@ class RNNModel(nn.Module):
         return self.rnn.proj_size or self.rnn.hidden_size
 
     def forward(
-        self, inputs: torch.Tensor, state: State | None = None
+        self,
+        inputs: torch.Tensor,
+        state: State | None = None,
+        resets: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, State]:
         """Return the logits of every position, and the state after the last.
 
@@ -86,21 +92,61 @@ class RNNModel(nn.Module):
             Token ids in [0, vocab_size).
         state : State, optional
             As `begin_state` or the last call returned it; zeros by default.
+        resets : bool tensor, shape (batch_size, num_steps), optional
+            True where the state begins at zero again, as `Batch.resets` has
+            it. The layer runs once more for each different step with a reset.
+            On a GPU, one that lies on the CPU is not waited for.
 
         Returns
         -------
         logits : float tensor, shape (num_steps * batch_size, vocab_size)
             Time first: row ``t * batch_size + b`` belongs to ``inputs[b, t]``.
         state : State
+
+        Raises
+        ------
+        ArgumentError
+            There are resets, and the model has two directions.
         """
-        steps = inputs.T.long()
-        if self.embedding is None:
-            one_hot = functional.one_hot(steps, self.vocab_size)
-            vectors = one_hot.to(self.linear.weight.dtype)
-        else:
-            vectors = self.embedding(steps)
-        outputs, state = self.rnn(vectors, state)
-        return self.linear(outputs.reshape(-1, outputs.shape[-1])), state
+        outputs, state = self.read(inputs, state, resets)
+        return self.linear(outputs), state
+
+    def read(
+        self,
+        inputs: torch.Tensor,
+        state: State | None = None,
+        resets: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, State]:
+        """Return what the logits of every position are made from, and the state.
+
+        Parameters, errors and the order of rows are those of `forward`.
+
+        Returns
+        -------
+        outputs : float tensor, shape (num_steps * batch_size, num_hiddens)
+            As wide as ``linear`` reads.
+        state : State
+        """
+        vectors = self._embed(inputs.T.long())
+        steps = [] if resets is None else resets.any(dim=0).nonzero().flatten().tolist()
+        if steps and self.num_directions > 1:
+            msg = "resets need a model with one direction: the other one reads from the end"
+            raise ArgumentError(msg)
+        pieces = []
+        for start, stop in itertools.pairwise(sorted({0, *steps, len(vectors)})):
+            if start in steps and resets is not None and state is not None:
+                state = _zero(state, resets[:, start])
+            outputs, state = self.rnn(vectors[start:stop], state)
+            pieces.append(outputs)
+        outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return outputs.reshape(-1, outputs.shape[-1]), cast("State", state)
+
+    def _embed(self, steps: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of ids, of which the shape is (num_steps, batch_size)."""
+        if self.embedding is not None:
+            vectors: torch.Tensor = self.embedding(steps)
+            return vectors
+        return functional.one_hot(steps, self.vocab_size).to(self.linear.weight.dtype)
 
     def begin_state(self, device: torch.device | str | None = None, batch_size: int = 1) -> State:
         """Return the hidden state of a text's beginning: zeros.
@@ -121,6 +167,13 @@ class RNNModel(nn.Module):
         if isinstance(self.rnn, nn.LSTM):
             return zeros(self._output_size), zeros(self.num_hiddens)
         return zeros(self.num_hiddens)
+
+
+def _zero(state: State, rows: torch.Tensor) -> State:
+    """Return a state that is zero in some rows of the batch."""
+    if isinstance(state, tuple | list):
+        return tuple(cast("torch.Tensor", _zero(part, rows)) for part in state)
+    return state.masked_fill(rows[None, :, None].to(state.device), 0)
 
 
 def detach(state: State) -> State:

@@ -8,13 +8,12 @@ import numpy as np
 
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
-from tokenloom.hub import load
 from tokenloom.inspection import describe_batch
 from tokenloom.plans import ORDER_VERSION
+from tokenloom.rereading import read_as
 from tokenloom.runs import Run, StepLosses
 from tokenloom.sharding import Shard
 from tokenloom.spikes import NUM_BEFORE, NUM_DEVIATIONS, find_spikes
-from tokenloom.store import is_store
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
 
 # What the settings hold since version 2.
@@ -188,14 +187,8 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
 
 def _load(run: Run, encoding: str) -> Corpus:
     name, settings = run.settings["corpus"], run.settings
-    # Bytes are read as they are, without being decoded.
-    is_bytes = settings["tokenizer"]["name"] == "byte"
-    tokenizer = "byte" if is_bytes else run.load_tokenizer()
     try:
-        if is_store(name):
-            corpus = Corpus.open(name)
-        else:
-            corpus = load(name, tokenizer=tokenizer, encoding=encoding)
+        corpus = read_as(run, name, encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:
         msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
         raise RunError(msg) from error

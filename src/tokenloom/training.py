@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 from tqdm import tqdm
 
-from tokenloom.batch import IGNORED_TARGET, Batch
+from tokenloom.batch import Batch
 from tokenloom.checkpoint import describe_model
 from tokenloom.corpus import Corpus
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.evaluation import check_vocab_size, evaluate, perplexity
 from tokenloom.loader import Loader
+from tokenloom.losses import mean_loss
 from tokenloom.model import RNNModel, State, detach
 from tokenloom.plans import ORDER_VERSION
 from tokenloom.plotting import plot_perplexity, save_figure
@@ -46,7 +46,9 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
 
     Plain stochastic gradient descent on the mean cross-entropy of each batch.
     The hidden state is carried from batch to batch and detached where
-    ``loader.plan.carries_state``, and begins at zero everywhere else.
+    ``loader.plan.carries_state``, and begins at zero everywhere else: also
+    where documents start, if the corpus knows and the windows were not made
+    with ``resets=False``.
 
     Parameters
     ----------
@@ -121,9 +123,7 @@ def _step(
     state: State | None,
     max_grad_norm: float,
 ) -> tuple[torch.Tensor, State]:
-    inputs, targets = batch.to(model.linear.weight.device)
-    logits, state = model(inputs, state)
-    loss = functional.cross_entropy(logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET)
+    loss, state = mean_loss(model, batch.to(model.linear.weight.device), state)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
     nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
@@ -167,7 +167,7 @@ class _Epochs:
         seconds = time.perf_counter() - self._began_at
         held_out = None
         if self._held_out is not None:
-            held_out = evaluate(self._model, self._held_out).perplexity
+            held_out = evaluate(self._model, self._held_out, progress=False).perplexity
         metrics = EpochMetrics(
             epoch=self._epoch,
             step=self._step,
@@ -245,6 +245,7 @@ def _describe(model: RNNModel, loader: Loader, held_out: Corpus | None) -> dict[
         "batch_size": plan.batch_size,
         "seq_len": plan.seq_len,
         "tail": plan.tail,
+        "resets": windows.documents is not None,
         "order_seed": plan.seed,
         "order_version": ORDER_VERSION,
         "rank": windows.shard.rank,
