@@ -1,7 +1,6 @@
 """Blocks that worker processes read ahead, in order."""
 
 import dataclasses
-import gc
 import itertools
 import multiprocessing
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
 from tokenloom.plans import IntArray, Plan
 from tokenloom.resets import BlockResets
-from tokenloom.sharedmemory import share_zeros
+from tokenloom.sharedmemory import objects_that_stay_shared, share_zeros
 from tokenloom.windows import Windows
 
 _ENDLESS = -1
@@ -179,7 +178,7 @@ class BlockReader:
         try:
             check_alive(messages)
             # A seed is drawn on the CPU, whatever default device the caller has set.
-            with torch.device("cpu"), translating_deaths(messages):
+            with torch.device("cpu"), translating_deaths(messages), objects_that_stay_shared():
                 messages = iter(loader)
             for epoch, rows in stream.parts(stretch):
                 with translating_deaths(messages):
@@ -291,9 +290,6 @@ class _BlockStream(IterableDataset[_Message]):
 
     def __iter__(self) -> Iterator[_Message]:
         info: Any = get_worker_info()
-        if not gc.get_freeze_count():
-            # A collection would write to every object that a fork left shared, and so copy it.
-            gc.freeze()
         plan, columns, tokens = self._plan, self._columns, self._corpus.tokens
         slots, lengths, stamps = self._slots(), self._lengths.numpy(), self._stamps.numpy()
         mine = itertools.islice(self.parts(self.stretch), info.id, None, info.num_workers)
