@@ -48,6 +48,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Path"),
     # What `Batch` can be given where its tensors are made already; not public.
     (r"py:class", r"tokenloom\.tensors\.Tensors"),
+    (r"py:.*", r"(tokenloom\.resets\.)?BlockResets"),
     (r"py:.*", r"Axes|Figure"),
     # What a corpus and a store are made of; not public either.
     (r"py:.*", r"Manifest|tokenloom\.(documents|hashing|manifest|maps|passages|tokenizers)\.\w+"),

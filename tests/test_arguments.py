@@ -13,7 +13,9 @@ OPTIONS = {
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
         "--max-grad-norm --workers --device --threads --run --prompt --json --quiet"
     ),
-    "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
+    "generate": (
+        "run --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs --device --json"
+    ),
     "evaluate": (
         "run corpus --split --encoding --offline --batch-size --seq-len "
         "--across-documents --workers --device --json --quiet"

@@ -41,6 +41,7 @@ ROOMS = (
     "runs",
     "evaluation",
     "generation",
+    "stepping",
     "losses",
     "loader",
     "placement",

@@ -23,7 +23,9 @@ from tokenloom.evaluation import evaluate as evaluate
 from tokenloom.foreign import open_foreign as open_foreign
 from tokenloom.foreign import write_megatron as write_megatron
 from tokenloom.foreign import write_nanogpt as write_nanogpt
+from tokenloom.generation import GeneratedToken as GeneratedToken
 from tokenloom.generation import generate as generate
+from tokenloom.generation import stream as stream
 from tokenloom.hub import load as load
 from tokenloom.hub import read_documents as read_documents
 from tokenloom.loader import Loader as Loader
@@ -57,6 +59,7 @@ __all__ = [
     "Entry",
     "EpochMetrics",
     "Evaluation",
+    "GeneratedToken",
     "LawError",
     "Loader",
     "Plan",
@@ -83,6 +86,7 @@ __all__ = [
     "open_foreign",
     "read_documents",
     "register",
+    "stream",
     "train",
     "write_megatron",
     "write_nanogpt",

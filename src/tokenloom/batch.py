@@ -95,7 +95,8 @@ class Batch:
     @property
     def has_resets(self) -> bool:
         """Whether it is known that a document starts at one of the inputs."""
-        return self._resets is not None and bool(self._reset_mask().any())
+        positions = self._reset_positions()
+        return positions is not None and len(positions) > 0 and bool(self._reset_mask().any())
 
     @property
     def resets(self) -> torch.Tensor:

@@ -116,7 +116,7 @@ def read_block(
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
     ids = gather(tokens, starts, width=plan.seq_len + 1)
-    resets = find_resets(documents, plan, rows=rows, columns=columns)
+    resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
     return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows, resets=resets)
 
 
@@ -152,10 +152,17 @@ def read_blocks(
 
 
 def find_resets(
-    documents: Documents | None, plan: Plan, *, rows: range, columns: range
+    documents: Documents | None,
+    plan: Plan,
+    *,
+    rows: range,
+    columns: range,
+    starts: IntArray | None = None,
 ) -> BlockResets | None:
     """Return what finds where documents start, or None where nobody knows."""
-    return None if documents is None else BlockResets(documents, plan, rows=rows, columns=columns)
+    if documents is None:
+        return None
+    return BlockResets(documents, plan, rows=rows, columns=columns, starts=starts)
 
 
 def rows_per_block(plan: Plan, columns: range) -> int:

@@ -15,8 +15,9 @@ from tokenloom.arguments import (
 from tokenloom.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    # This imports torch, which takes seconds: imported where it is used.
+    # These import torch, which takes seconds: imported where they are used.
     from tokenloom.evaluation import Evaluation
+    from tokenloom.generation import GeneratedToken
 
 _EVALUATE_EXAMPLES = """\
 examples:
@@ -38,6 +39,12 @@ examples:
       the most likely characters, one after the other
   tokenloom generate RUN --prompt "the " --num-tokens 300 --temperature 0.7 --top-k 8
       draw each from the 8 most likely; another --seed gives another text
+  tokenloom generate RUN --prompt "the " --prompt "time " --top-p 0.9 --temperature 1
+      several texts at once, from the likeliest tokens that make up 90 %
+  tokenloom generate RUN --prompt "the " --log-probs --json
+      for programs, with the log-probability of each token
+
+The text of one prompt is printed as it comes.
 """
 
 
@@ -88,7 +95,9 @@ def _add_generate(commands: Any) -> None:
         commands, _generate, summary="write text with a trained model", epilog=_GENERATE_EXAMPLES
     )
     command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
-    command.add_argument("--prompt", required=True, help="text to go on from")
+    command.add_argument(
+        "--prompt", action="append", required=True, help="text to go on from; may be repeated"
+    )
     command.add_argument(
         "--num-tokens", type=parse_count, default=200, metavar="N", help="how many tokens to write"
     )
@@ -101,8 +110,18 @@ def _add_generate(commands: Any) -> None:
     command.add_argument(
         "--top-k", type=parse_count, metavar="K", help="draw from the K likeliest tokens only"
     )
-    command.add_argument("--seed", type=int, default=0, help="of the draws")
+    command.add_argument(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="draw from the likeliest tokens only that together are as likely as P",
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the draws, of each prompt")
+    command.add_argument(
+        "--log-probs", action="store_true", help="list the tokens, and how likely each was"
+    )
     add_device(command)
+    add_json(command)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -143,23 +162,46 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _generate(arguments: argparse.Namespace) -> None:
     from tokenloom.devices import choose_device
-    from tokenloom.generation import generate
+    from tokenloom.generation import stream
     from tokenloom.runs import Run
 
     run = Run.open(arguments.run)
-    tokenizer = run.load_tokenizer()
-    model = run.load_model().to(choose_device(arguments.device))
-    print(
-        generate(
-            model,
-            tokenizer,
-            arguments.prompt,
-            num_tokens=arguments.num_tokens,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            seed=arguments.seed,
-        )
-    )
+    prompts = arguments.prompt
+    # One text is shown while it comes; several would mix.
+    shows = len(prompts) == 1 and not arguments.json
+    tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
+    for token in stream(
+        run.load_model().to(choose_device(arguments.device)),
+        run.load_tokenizer(),
+        prompts,
+        num_tokens=arguments.num_tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        seed=arguments.seed,
+        log_probs=arguments.log_probs,
+    ):
+        if shows:
+            print("" if tokens[0] else prompts[0], token.text, sep="", end="", flush=True)
+        tokens[token.prompt_index].append(token)
+    if arguments.json:
+        texts = [_describe_text(*pair) for pair in zip(prompts, tokens, strict=True)]
+        print_json({"run": str(run.path), "seed": arguments.seed, "texts": texts})
+        return
+    for prompt, written in zip(prompts, tokens, strict=True):
+        print("" if shows else prompt + "".join(token.text for token in written))
+        if arguments.log_probs:
+            rows = [(repr(token.text), f"{token.log_prob:.4f}") for token in written]
+            print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
+
+
+def _describe_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any]:
+    return {
+        "prompt": prompt,
+        "generated": "".join(token.text for token in tokens),
+        "ids": [token.id for token in tokens],
+        "log_probs": [token.log_prob for token in tokens],
+    }
 
 
 def _describe(result: "Evaluation") -> dict[str, Any]:

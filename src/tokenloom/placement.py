@@ -110,7 +110,7 @@ class ResidentTokens:
             mask = steps[:-1] < torch.from_numpy(lengths).to(device)[..., None]
             inputs.masked_fill_(~mask, 0)
             targets.masked_fill_(~mask, IGNORED_TARGET)
-        resets = find_resets(documents, plan, rows=rows, columns=columns)
+        resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
         for position, tensors in enumerate(Tensors(inputs, targets, mask).unbind()):
             yield Batch(
                 None,

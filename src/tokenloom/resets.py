@@ -23,15 +23,26 @@ class BlockResets:
         Which batches.
     columns : range
         Which rows of each.
+    starts : int64 array, shape (len(rows), len(columns)), optional
+        What ``plan.starts(rows, columns)`` returned, if it is at hand.
     """
 
-    __slots__ = ("_columns", "_documents", "_found", "_plan", "_rows")
+    __slots__ = ("_columns", "_documents", "_found", "_plan", "_rows", "_starts")
 
-    def __init__(self, documents: Documents, plan: Plan, *, rows: range, columns: range) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        plan: Plan,
+        *,
+        rows: range,
+        columns: range,
+        starts: IntArray | None = None,
+    ) -> None:
         self._documents = documents
         self._plan = plan
         self._rows = rows
         self._columns = columns
+        self._starts = starts
         self._found: IntArray | None = None
 
     def of(self, row: int) -> IntArray:
@@ -56,7 +67,9 @@ class BlockResets:
         return self._found[start:stop] - first
 
     def _find(self) -> IntArray:
-        starts = self._plan.starts(self._rows, self._columns)
+        starts = self._starts
+        if starts is None:
+            starts = self._plan.starts(self._rows, self._columns)
         lengths = self._plan.lengths(starts, self._columns)
         return self._documents.starts_within(
             starts.ravel(), lengths.ravel() + 1, width=self._plan.seq_len + 1

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -246,6 +246,24 @@ def tokenizer_for(vocab: Vocab) -> CharTokenizer | WordTokenizer:
     """
     kind = CharTokenizer if vocab.has_only_characters else WordTokenizer
     return kind(vocab, normalize=False)
+
+
+def find_unknown(tokenizer: Tokenizer, prompt: str) -> list[str]:
+    """Return the tokens of a prompt that are not in the vocabulary, each once.
+
+    Of a tokenizer that came from elsewhere nobody knows any.
+
+    >>> find_unknown(CharTokenizer(Vocab(["a", "b"])), "Abc, ABC!")
+    ['c', ' ']
+    """
+    match tokenizer:
+        case CharTokenizer(vocab=vocab, normalize=normalize):
+            tokens: Iterable[str] = clean_prompt(prompt) if normalize else prompt
+        case WordTokenizer(vocab=vocab, normalize=normalize):
+            tokens = (clean_words(prompt) if normalize else prompt).split()
+        case _:
+            return []
+    return [token for token in dict.fromkeys(tokens) if token not in vocab]
 
 
 def describe_tokenizer(tokenizer: Tokenizer | None) -> dict[str, Any]:

@@ -183,7 +183,9 @@ class Vocab:
         ArgumentError
             An id is outside [0, len(vocab)) or no integer.
         """
-        values = ids.tolist() if isinstance(ids, _HasToList) else ids
+        # An int first: to ask whether it fits a protocol takes longest of all.
+        is_array = not isinstance(ids, int) and isinstance(ids, _HasToList)
+        values = ids.tolist() if is_array else ids
         if isinstance(values, Iterable) and not isinstance(values, str):
             return [self.to_tokens(value) for value in values]
         try:
