@@ -16,6 +16,7 @@ from tokenloom import (
     stream_commands,
     training_commands,
 )
+from tokenloom.arguments import CommandParser
 from tokenloom.errors import TokenloomError
 from tokenloom.printing import say, say_error
 
@@ -72,7 +73,9 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    commands = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
+    )
     rooms = (training_commands, stream_commands, machine_commands, store_commands, corpus_commands)
     for room in rooms:
         room.add_commands(commands)
