@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from tokenloom.errors import UsageError, WorkerError
 from tokenloom.sharding import Shard
@@ -143,7 +144,7 @@ def is_launched() -> bool:
 
 def is_restarted() -> bool:
     """Return whether torchrun started this process anew, since one had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _num_restarts() > 0
 
 
 @contextlib.contextmanager
@@ -170,12 +171,22 @@ def joined(*, timeout_seconds: float) -> Iterator[Ranks]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     ranks = Ranks(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+    timeout = dt.timedelta(seconds=timeout_seconds)
     with ranks.watched():
-        distributed.init_process_group(backend, timeout=dt.timedelta(seconds=timeout_seconds))
+        store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+        # A restart finds the store of the last start, with the addresses of dead processes.
+        store = distributed.PrefixStore(f"restart-{_num_restarts()}", store)
+        distributed.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=timeout
+        )
     try:
         yield ranks
     finally:
         distributed.destroy_process_group()
+
+
+def _num_restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _device() -> torch.device:
