@@ -52,6 +52,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Axes|Figure"),
     # What a corpus and a store are made of; not public either.
     (r"py:.*", r"Manifest|tokenloom\.(documents|hashing|manifest|maps|passages|tokenizers)\.\w+"),
+    # What a run keeps of a model; not public.
+    (r"py:class", r"tokenloom\.checkpoint\.Checkpoint|Checkpoint"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
 ]

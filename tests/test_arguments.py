@@ -11,7 +11,9 @@ OPTIONS = {
     "train": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
-        "--max-grad-norm --workers --device --threads --run --prompt --json --quiet"
+        "--max-grad-norm --optimizer --schedule --warmup --accumulate --precision --workers "
+        "--device --threads --timeout --resume --checkpoint-steps --checkpoint-seconds --keep "
+        "--run --sample-every --prompt --json --quiet"
     ),
     "generate": (
         "run --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs --device --json"

@@ -31,9 +31,11 @@ from tokenloom.hub import read_documents as read_documents
 from tokenloom.loader import Loader as Loader
 from tokenloom.model import RNNModel as RNNModel
 from tokenloom.plans import Plan as Plan
-from tokenloom.runs import EpochMetrics as EpochMetrics
+from tokenloom.recipe import RunOptions as RunOptions
+from tokenloom.recipe import TrainingOptions as TrainingOptions
+from tokenloom.records import EpochMetrics as EpochMetrics
+from tokenloom.records import StepLosses as StepLosses
 from tokenloom.runs import Run as Run
-from tokenloom.runs import StepLosses as StepLosses
 from tokenloom.sharding import Shard as Shard
 from tokenloom.sources import Document as Document
 from tokenloom.tokenizers import Tokenizer as Tokenizer
@@ -68,6 +70,7 @@ __all__ = [
     "RemoteFile",
     "Run",
     "RunError",
+    "RunOptions",
     "SequentialWindows",
     "Shard",
     "StateMismatchError",
@@ -75,6 +78,7 @@ __all__ = [
     "StoreError",
     "Tokenizer",
     "TokenloomError",
+    "TrainingOptions",
     "UsageError",
     "Vocab",
     "WorkerError",

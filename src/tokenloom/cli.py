@@ -17,6 +17,7 @@ from tokenloom import (
     stream_commands,
     training_commands,
 )
+from tokenloom.arguments import CommandParser
 from tokenloom.errors import TokenloomError
 from tokenloom.printing import say, say_error
 
@@ -73,7 +74,9 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    commands = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
+    )
     for room in (
         training_commands,
         model_commands,

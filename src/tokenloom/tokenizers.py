@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tokenloom.arrays import Ids, as_ids, narrow_dtype
 from tokenloom.errors import ArgumentError
-from tokenloom.normalize import clean_characters, clean_prompt, split_words
+from tokenloom.normalize import clean_characters, clean_prompt, clean_words, split_words
 from tokenloom.vocab import UNKNOWN_ID, Vocab
 
 _NUM_BYTES = 256
