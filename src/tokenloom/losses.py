@@ -15,8 +15,8 @@ from tokenloom.tensors import IGNORED_TARGET
 _CHUNK = 1 << 22
 
 
-def mean_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
-    """Return the mean cross-entropy of a batch, in nats per token, and the state after it.
+def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    """Return the sum of the cross-entropies of a batch's targets, and the state after it.
 
     The hidden state begins at zero where the batch knows that documents start,
     but not in a model with two directions, which has no such place. Of a large
@@ -33,9 +33,9 @@ def mean_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch
     targets = batch.targets.T.reshape(-1)
     if not _is_chunked(model, batch):
         logits, state = model(batch.inputs, state, *_resets(model, batch))
-        return functional.cross_entropy(logits, targets, ignore_index=IGNORED_TARGET), state
+        return _cross_entropy(logits, targets, reduction="sum"), state
     outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
-    return mean_linear_loss(outputs, model.linear, targets), state
+    return summed_linear_loss(outputs, model.linear, targets), state
 
 
 def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
@@ -46,7 +46,7 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
     Parameters
     ----------
     model, batch, state
-        As in `mean_loss`.
+        As in `summed_loss`.
 
     Returns
     -------
@@ -57,25 +57,25 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
     targets = batch.targets.T.reshape(-1)
     if not _is_chunked(model, batch):
         logits, state = model(batch.inputs, state, *_resets(model, batch))
-        return _cross_entropy(logits, targets), state
+        return _cross_entropy(logits, targets, reduction="none"), state
     outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
     with torch.no_grad():
         losses = [
-            _cross_entropy(model.linear(outputs[rows]), targets[rows])
+            _cross_entropy(model.linear(outputs[rows]), targets[rows], reduction="none")
             for rows in _chunks(len(targets), model.vocab_size)
         ]
     return torch.cat(losses), state
 
 
-def mean_linear_loss(
+def summed_linear_loss(
     outputs: torch.Tensor, linear: nn.Linear, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Return the mean cross-entropy of a linear layer's logits, of which few are kept.
+    """Return the summed cross-entropies of a linear layer's logits, of which few are kept.
 
     The value and the gradients are those of ``cross_entropy(linear(outputs),
-    targets)``. The logits are computed some rows at a time, turned into
-    gradients at once and dropped, so no array of the size of all of them is
-    made. The gradients cannot be differentiated again.
+    targets, reduction="sum")``. The logits are computed some rows at a time,
+    turned into gradients at once and dropped, so no array of the size of all of
+    them is made. The gradients cannot be differentiated again.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def mean_linear_loss(
     Efficient Triton Kernels for LLM Training" (2024); see also Wijmans et al.,
     "Cut Your Losses in Large-Vocabulary Language Models" (2024).
     """
-    loss: torch.Tensor = _MeanLinearLoss.apply(  # type: ignore[no-untyped-call]  # PyTorch's
+    loss: torch.Tensor = _SummedLinearLoss.apply(  # type: ignore[no-untyped-call]  # PyTorch's
         outputs.to(linear.weight.dtype), linear.weight, linear.bias, targets
     )
     return loss
 
 
-class _MeanLinearLoss(torch.autograd.Function):
+class _SummedLinearLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         context: Any,
@@ -105,9 +105,7 @@ class _MeanLinearLoss(torch.autograd.Function):
         bias: torch.Tensor | None,
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        is_learned = targets != IGNORED_TARGET
-        share = is_learned / is_learned.sum()
-        share = share.to(weight.dtype)[:, None]
+        is_learned = (targets != IGNORED_TARGET).to(weight.dtype)[:, None]
         places = targets.clamp(min=0)[:, None]
         needs = context.needs_input_grad
         gradients = [
@@ -121,12 +119,12 @@ class _MeanLinearLoss(torch.autograd.Function):
                 logits = functional.linear(outputs[rows], weight, bias)
                 log_chances = logits.log_softmax(dim=1)
                 del logits
-                loss -= (log_chances.gather(1, places[rows]) * share[rows]).sum()
+                loss -= (log_chances.gather(1, places[rows]) * is_learned[rows]).sum()
                 if any(needs):
                     # The gradient of the logits: what is predicted, less what came.
                     wrong = log_chances.exp_()
-                    wrong.scatter_add_(1, places[rows], -torch.ones_like(share[rows]))
-                    wrong *= share[rows]
+                    wrong.scatter_add_(1, places[rows], -torch.ones_like(is_learned[rows]))
+                    wrong *= is_learned[rows]
                     _add_gradients(gradients, wrong, outputs[rows], weight, rows)
         context.save_for_backward(*gradients)
         return loss
@@ -167,8 +165,10 @@ def _chunks(num_rows: int, vocab_size: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return functional.cross_entropy(logits, targets, ignore_index=IGNORED_TARGET, reduction="none")
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, reduction: str) -> torch.Tensor:
+    return functional.cross_entropy(
+        logits, targets, ignore_index=IGNORED_TARGET, reduction=reduction
+    )
 
 
 def _resets(model: RNNModel, batch: Batch) -> tuple[torch.Tensor, ...]:

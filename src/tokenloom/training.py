@@ -18,7 +18,7 @@ from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.evaluation import check_vocab_size, evaluate, perplexity
 from tokenloom.loader import Loader
-from tokenloom.losses import mean_loss
+from tokenloom.losses import summed_loss
 from tokenloom.model import RNNModel, State, detach
 from tokenloom.plans import ORDER_VERSION
 from tokenloom.plotting import plot_perplexity, save_figure
@@ -123,7 +123,8 @@ def _step(
     state: State | None,
     max_grad_norm: float,
 ) -> tuple[torch.Tensor, State]:
-    loss, state = mean_loss(model, batch.to(model.linear.weight.device), state)
+    loss, state = summed_loss(model, batch.to(model.linear.weight.device), state)
+    loss = loss / batch.num_targets
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
     nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
