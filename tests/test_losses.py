@@ -10,7 +10,7 @@ from torch.nn import functional
 
 import tokenloom as tl
 from tokenloom import losses, model
-from tokenloom.losses import sum_linear_loss, sum_loss, token_losses
+from tokenloom.losses import summed_linear_loss, summed_loss, token_losses
 
 LAYERS: list[Any] = [nn.RNN, nn.GRU, nn.LSTM]
 
@@ -38,7 +38,7 @@ def test_gradients_are_exact(bias: bool) -> None:
     targets = torch.tensor([0, 6, -100, 3, 3, 1, -100, 2])
 
     def loss(outputs: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
-        return sum_linear_loss(outputs, linear, targets)
+        return summed_linear_loss(outputs, linear, targets)
 
     assert torch.autograd.gradcheck(loss, (outputs, *linear.parameters()))
 
@@ -51,7 +51,7 @@ def test_it_is_cross_entropy_of_the_logits() -> None:
     targets = torch.tensor([0, 6, -100, 3, 3, 1, -100, 2])
     both = (
         functional.cross_entropy(linear(outputs), targets, reduction="sum"),
-        sum_linear_loss(outputs, linear, targets),
+        summed_linear_loss(outputs, linear, targets),
     )
     found = [
         [loss, *torch.autograd.grad(3 * loss, [outputs, *linear.parameters()])] for loss in both
@@ -63,11 +63,11 @@ def test_it_is_cross_entropy_of_the_logits() -> None:
 def test_only_what_is_asked_for_is_computed() -> None:
     """Weights that are frozen have no gradient, and nothing needs one under no_grad."""
     linear, outputs = nn.Linear(4, 7).requires_grad_(False), torch.randn(8, 4, requires_grad=True)  # noqa: FBT003  PyTorch's
-    sum_linear_loss(outputs, linear, torch.zeros(8, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+    summed_linear_loss(outputs, linear, torch.zeros(8, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
     assert outputs.grad is not None
     assert linear.weight.grad is None
     with torch.no_grad():
-        assert not sum_linear_loss(outputs, linear, torch.zeros(8).long()).requires_grad
+        assert not summed_linear_loss(outputs, linear, torch.zeros(8).long()).requires_grad
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -83,7 +83,7 @@ def test_a_large_vocabulary_changes_nothing(
     for is_large in (False, True):
         monkeypatch.setattr(losses, "_CHUNK", 21)
         monkeypatch.setattr(model, "_LARGE", 1 if is_large else 1 << 24)
-        loss, after = sum_loss(rnn, make_batch(), state)
+        loss, after = summed_loss(rnn, make_batch(), state)
         each, _ = token_losses(rnn, make_batch(), None)
         gradients = torch.autograd.grad(loss, list(rnn.parameters()))
         parts = after if isinstance(after, tuple) else (after,)
@@ -104,7 +104,7 @@ def test_the_logits_are_never_there_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(functional, "linear", spy)
     rnn = tl.RNNModel(nn.GRU(7, 5), 7)
-    sum_loss(rnn, make_batch(), None)
+    summed_loss(rnn, make_batch(), None)
     token_losses(rnn, make_batch(), None)
     assert lengths == [3, 3, 2] * 2
 
@@ -114,7 +114,7 @@ def test_padding_costs_nothing() -> None:
     """The losses of what was padded are 0, and the sum leaves them out."""
     rnn = tl.RNNModel(nn.GRU(7, 5), 7)
     each, _ = token_losses(rnn, make_batch(), None)
-    loss, _ = sum_loss(rnn, make_batch(), None)
+    loss, _ = summed_loss(rnn, make_batch(), None)
     padded = ~make_batch().mask.T.reshape(-1)
     assert [0.0, 0.0] == each[padded].tolist()
     torch.testing.assert_close(loss, each.sum())
@@ -132,4 +132,4 @@ def test_a_model_of_another_make_is_called() -> None:
 
     certain = Certain(nn.RNN(7, 5), 7)
     batch = tl.Batch(np.array([[1, 2, 3], [4, 5, 6]]), epoch=0, index=0)
-    assert sum_loss(certain, batch, None)[0].item() == pytest.approx(0)
+    assert summed_loss(certain, batch, None)[0].item() == pytest.approx(0)

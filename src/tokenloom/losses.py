@@ -15,8 +15,8 @@ from tokenloom.tensors import IGNORED_TARGET
 _CHUNK = 1 << 22
 
 
-def sum_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
-    """Return the summed cross-entropy of a batch, in nats, and the state after it.
+def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    """Return the sum of the cross-entropies of a batch's targets, and the state after it.
 
     The hidden state begins at zero where the batch knows that documents start,
     but not in a model with two directions, which has no such place. Of a large
@@ -35,7 +35,7 @@ def sum_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.
         logits, state = model(batch.inputs, state, *_resets(model, batch))
         return _cross_entropy(logits, targets, reduction="sum"), state
     outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
-    return sum_linear_loss(outputs, model.linear, targets), state
+    return summed_linear_loss(outputs, model.linear, targets), state
 
 
 def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
@@ -46,7 +46,7 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
     Parameters
     ----------
     model, batch, state
-        As in `sum_loss`.
+        As in `summed_loss`.
 
     Returns
     -------
@@ -67,15 +67,15 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
     return torch.cat(losses), state
 
 
-def sum_linear_loss(
+def summed_linear_loss(
     outputs: torch.Tensor, linear: nn.Linear, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Return the summed cross-entropy of a linear layer's logits, of which few are kept.
+    """Return the summed cross-entropies of a linear layer's logits, of which few are kept.
 
     The value and the gradients are those of ``cross_entropy(linear(outputs),
-    targets, reduction="sum")``. The logits are computed some rows at a time, turned into
-    gradients at once and dropped, so no array of the size of all of them is
-    made. The gradients cannot be differentiated again.
+    targets, reduction="sum")``. The logits are computed some rows at a time,
+    turned into gradients at once and dropped, so no array of the size of all of
+    them is made. The gradients cannot be differentiated again.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def sum_linear_loss(
     Efficient Triton Kernels for LLM Training" (2024); see also Wijmans et al.,
     "Cut Your Losses in Large-Vocabulary Language Models" (2024).
     """
-    loss: torch.Tensor = _SumLinearLoss.apply(  # type: ignore[no-untyped-call]  # PyTorch's
+    loss: torch.Tensor = _SummedLinearLoss.apply(  # type: ignore[no-untyped-call]  # PyTorch's
         outputs.to(linear.weight.dtype), linear.weight, linear.bias, targets
     )
     return loss
 
 
-class _SumLinearLoss(torch.autograd.Function):
+class _SummedLinearLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         context: Any,

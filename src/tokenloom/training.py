@@ -14,7 +14,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.evaluation import check_vocab_size
 from tokenloom.interrupts import Interrupt
 from tokenloom.loader import Loader
-from tokenloom.losses import sum_loss
+from tokenloom.losses import summed_loss
 from tokenloom.model import RNNModel, State, detach
 from tokenloom.ranks import Ranks
 from tokenloom.recipe import Recipe, RunOptions, TrainingOptions
@@ -153,7 +153,7 @@ class _Learner(nn.Module):
 
     def forward(self, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
         """Return the sum of the losses of a batch's targets, and the state after it."""
-        return sum_loss(self.model, batch, state)
+        return summed_loss(self.model, batch, state)
 
 
 def _carry(state: State | None, batch: Batch, loader: Loader) -> State | None:
