@@ -42,7 +42,7 @@ def test_optimisers() -> None:
     def momentum(parameters: Any, lr: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
 
-    chosen = [tl.TrainingOptions(optimizer=name) for name in ("sgd", "adamw", momentum)]  # type: ignore[arg-type]  # mypy joins them to str
+    chosen = [tl.TrainingOptions(optimizer=name) for name in ("sgd", "adamw", momentum)]
     made = [options.make_optimizer(parameters, 0.5) for options in chosen]
     assert ["SGD", "AdamW", "SGD"] == [type(optimizer).__name__ for optimizer in made]
     assert [0.5] * 3 == [optimizer.param_groups[0]["lr"] for optimizer in made]

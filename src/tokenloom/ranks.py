@@ -175,7 +175,9 @@ def joined(*, timeout_seconds: float) -> Iterator[Ranks]:
     with ranks.watched():
         store, rank, world_size = next(rendezvous("env://", timeout=timeout))
         # A restart finds the store of the last start, with the addresses of dead processes.
-        store = distributed.PrefixStore(f"restart-{_num_restarts()}", store)
+        store = distributed.PrefixStore(  # type: ignore[attr-defined]  # it is there
+            f"restart-{_num_restarts()}", store
+        )
         distributed.init_process_group(
             backend, store=store, rank=rank, world_size=world_size, timeout=timeout
         )
