@@ -40,8 +40,12 @@ OPTIONS = {
     ),
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",
+    "prepare": (
+        "sources -o --documents --field --on-error --split --split-by --tokenizer --raw --min-freq "
+        "--reserved-tokens --end-of-document --workers --offline --json --quiet"
+    ),
     "verify": "store --json --quiet",
-    "info": "store --top --json",
+    "info": "store --top --json --plot",
 }
 
 

@@ -309,3 +309,19 @@ def test_a_step_over_words_is_measured(way: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(memory, "_measure", lambda train, num_steps: (train(), num_steps))
     _, num_steps = getattr(memory, way)(50)
     assert memory.NUM_STEPS == num_steps
+
+
+def test_preparations_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory of two sizes, speed of one and two workers."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    preparing = importlib.import_module("preparing")
+    (tmp_path / "text.txt").write_text("To be, or not to be\n", encoding="utf-8")
+    small = ["--megabytes", "1", "2", "--speed-megabytes", "1", "--repetitions", "1"]
+    options = ["--tokenizers", "word", "--folder", str(tmp_path)]
+    preparing.main([str(tmp_path / "text.txt"), *small, *options])
+    shown = capsys.readouterr().out
+    assert "| word: peak memory of 2 MB | 1 MB | 1.2 x |" in shown
+    assert "| 1 worker | 1.5 x |" in shown
+    assert ["text.txt"] == [path.name for path in tmp_path.iterdir()]

@@ -300,6 +300,7 @@ def test_table_of_json_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "selftest": ["python_docs", *shape, *selftest, "--quiet"],
         "bench": ["python_docs", "--workers", "0", "--seconds", "0.01", "--quiet"],
         "datasets": [],
+        "prepare": ["python_docs", "-o", str(tmp_path / "prepared"), "--quiet"],
         "verify": [store, "--quiet"],
         "info": [store],
         "fetch": ["python_docs"],

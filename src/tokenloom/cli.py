@@ -13,6 +13,7 @@ from tokenloom import (
     corpus_commands,
     machine_commands,
     model_commands,
+    preparation_commands,
     store_commands,
     stream_commands,
     training_commands,
@@ -82,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
         model_commands,
         stream_commands,
         machine_commands,
+        preparation_commands,
         store_commands,
         corpus_commands,
     ):
