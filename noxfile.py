@@ -115,6 +115,15 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def trainers(session: nox.Session) -> None:
+    """Feed Lightning and Accelerate, which get an environment of their own."""
+    session.install("-c", "constraints.txt", "-e", ".")
+    needed = nox.project.dependency_groups(PYPROJECT, "trainers")
+    session.install("-c", "constraints.txt", *needed)
+    session.run("pytest", "tests/trainers", *session.posargs)
+
+
+@nox.session(default=False)
 def peers(session: nox.Session) -> None:
     """Time the loaders next to other libraries, which get an environment of their own."""
     session.install("-c", "constraints.txt", "-e", ".[plot]")
@@ -127,5 +136,7 @@ def peers(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Time training, workers and loaders next to other ways: about fifteen minutes."""
     run_shared(session, "python", "benchmarks/training.py", *session.posargs)
+    run_shared(session, "python", "benchmarks/generation.py")
+    run_shared(session, "python", "benchmarks/memory.py")
     run_shared(session, "python", "benchmarks/transport.py")
     run_shared(session, "python", "benchmarks/loading.py", "--repetitions", "3")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import tokenloom as tl
-from tokenloom.recipe import PrepareOptions, reserve
+from tokenloom.prepare_options import PrepareOptions, reserve
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.vocab import Vocab
 

@@ -33,7 +33,7 @@ from tokenloom import (
 )
 from tokenloom.archives import unpack
 from tokenloom.errors import TokenloomError
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 from tokenloom.transfer import Patience
 
 PATIENCE = Patience(connect_seconds=20, stall_seconds=20, num_attempts=5, pause_seconds=0.01)

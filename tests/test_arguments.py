@@ -11,9 +11,17 @@ OPTIONS = {
     "train": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
-        "--max-grad-norm --workers --device --threads --run --prompt --json --quiet"
+        "--max-grad-norm --optimizer --schedule --warmup --accumulate --precision --workers "
+        "--device --threads --timeout --resume --checkpoint-steps --checkpoint-seconds --keep "
+        "--run --sample-every --prompt --json --quiet"
     ),
-    "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
+    "generate": (
+        "run --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs --device --json"
+    ),
+    "evaluate": (
+        "run corpus --split --encoding --offline --batch-size --seq-len "
+        "--across-documents --workers --device --json --quiet"
+    ),
     "plan": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --epoch --ranks --workers --json --plot"

@@ -10,7 +10,7 @@ import tokenloom as tl
 from tokenloom import assembly
 from tokenloom.assembly import IDS, Tally, assemble, cut_splits
 from tokenloom.manifest import Manifest, Source
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 from tokenloom.store import write_shard
 from tokenloom.tokenizers import ByteTokenizer
 from tokenloom.verification import verify_store

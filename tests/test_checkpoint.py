@@ -1,7 +1,7 @@
 """A model on the disk."""
 
+import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tokenloom.checkpoint import build_model, describe_model, load_checkpoint, save_checkpoint
+from tokenloom.checkpoint import Checkpoint, build_model, describe_model, pack, unpack
 
 LAYERS = [
     nn.RNN(5, 8, nonlinearity="relu"),
@@ -20,10 +20,11 @@ LAYERS = [
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-def test_a_loaded_model_is_the_saved_one(layer: nn.RNNBase, tmp_path: Path) -> None:
+def test_a_loaded_model_is_the_saved_one(layer: nn.RNNBase) -> None:
     """It gives bitwise the same logits."""
     model = tl.RNNModel(layer, 5).eval()
-    loaded = load_checkpoint(save_checkpoint(tmp_path / "c.pt", model, epoch=3, step=4)).eval()
+    content = pack(Checkpoint.of(model, epoch=3, step=4))
+    loaded = unpack(content, name="c.pt").build().eval()
     inputs = torch.tensor([[1, 2, 3, 4]])
     assert torch.equal(model(inputs)[0], loaded(inputs)[0])
 
@@ -36,51 +37,65 @@ def test_a_description_survives_json(layer: nn.RNNBase) -> None:
     assert description == describe_model(rebuilt)
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+def test_a_checkpoint_cannot_run_code() -> None:
     """It is plain data that weights_only=True accepts."""
-    path = save_checkpoint(tmp_path / "c.pt", tl.RNNModel(LAYERS[0], 5), epoch=3, step=4)
-    content = torch.load(path, weights_only=True)
+    content = torch.load(io.BytesIO(make_content()), weights_only=True)
     assert (3, 4) == (content["epoch"], content["step"])
 
 
-def damage(path: Path, change: str) -> None:
+def test_a_checkpoint_of_an_older_release_is_read() -> None:
+    """Version 1 held the model alone."""
+    values: Any = torch.load(io.BytesIO(make_content()), weights_only=True)
+    del values["training"]
+    checkpoint = unpack(save({**values, "version": 1}), name="c.pt")
+    assert (4, None) == (checkpoint.step, checkpoint.training)
+    assert 5 == checkpoint.build().vocab_size
+
+
+def make_content() -> bytes:
+    """Return the bytes of a small checkpoint."""
+    model = tl.RNNModel(nn.RNN(5, 8), 5)
+    return pack(Checkpoint.of(model, epoch=3, step=4, training={"hidden": None}))
+
+
+def save(values: Any) -> bytes:
+    """Return what torch.save writes."""
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    return buffer.getvalue()
+
+
+def damage(content: bytes, change: str) -> bytes:
     """Spoil a checkpoint in one of several ways."""
-    content: Any = torch.load(path, weights_only=True)
-    match change:
-        case "missing":
-            path.unlink()
-        case "cut":
-            path.write_bytes(path.read_bytes()[:-100])
-        case "text":
-            path.write_text("no checkpoint")
-        case "pickle":
-            torch.save({"format": nn.RNN}, path)
-        case "foreign":
-            torch.save({"weights": {}}, path)
-        case "newer":
-            torch.save({**content, "version": 2}, path)
-        case "layer":
-            torch.save({**content, "model": {**content["model"], "rnn": "Linear"}}, path)
-        case "weights":
-            torch.save({**content, "model": {**content["model"], "hidden_size": 9}}, path)
+    values: Any = torch.load(io.BytesIO(content), weights_only=True)
+    changes: dict[str, Any] = {
+        "pickle": {"format": nn.RNN},
+        "foreign": {"weights": {}},
+        "newer": {**values, "version": 3},
+        "lacking": {name: value for name, value in values.items() if name != "step"},
+        "layer": {**values, "model": {**values["model"], "rnn": "Linear"}},
+        "weights": {**values, "model": {**values["model"], "hidden_size": 9}},
+    }
+    texts = {"empty": b"", "cut": content[:-100], "text": b"no checkpoint"}
+    return texts[change] if change in texts else save(changes[change])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("missing", "found none: train first"),
+        ("empty", "is damaged or no checkpoint"),
         ("cut", "is damaged or no checkpoint"),
         ("text", "is damaged or no checkpoint"),
         ("pickle", "is damaged or no checkpoint"),
         ("foreign", "got another file"),
-        ("newer", "reads checkpoints of version 1, .* has version 2"),
+        ("newer", "reads checkpoints of the versions 1 and 2, 'c.pt' has version 3"),
+        ("lacking", "is damaged: it lacks 'step'"),
         ("layer", "the description of the model cannot be used"),
-        ("weights", "do not fit the model that it describes"),
+        ("weights", "do not fit the model"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused(change: str, message: str, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused(change: str, message: str) -> None:
     """Each kind of damage is a typed error that says what is wrong."""
-    path = save_checkpoint(tmp_path / "c.pt", tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=0)
-    damage(path, change)
+    content = damage(make_content(), change)
     with pytest.raises(tl.RunError, match=message):
-        load_checkpoint(path)
+        unpack(content, name="c.pt").build()

@@ -135,6 +135,78 @@ def test_train_for_programs(book: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert found["generated"].startswith("time")
 
 
+def test_resume_goes_on_with_more_epochs(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder says all the rest; the weights are those of one long run."""
+    recipe = ["--optimizer", "adamw", "--lr", "0.01", "--accumulate", "2", "--model", "gru"]
+    folders = [tmp_path / "whole", tmp_path / "run"]
+    for folder in folders:
+        assert main(["train", book, *SMALL, *recipe, "--run", str(folder)]) == 0
+    whole, run = folders
+    assert main(["train", "--resume", str(whole), "--epochs", "5"]) == 0
+    assert main(["train", "--resume", str(run), "--epochs", "4", "--workers", "1"]) == 0
+    assert main(["train", "--resume", str(run), "--epochs", "5", "--threads", "1"]) == 0
+    first, second = (tl.Run.open(folder) for folder in folders)
+    assert [0, 1, 2, 3, 4] == [entry.epoch for entry in second.metrics()]
+    assert first.load_model().linear.weight.equal(second.load_model().linear.weight)
+    assert "after 5 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lr", "1.0"], "leave out --lr beside --resume"),
+        (["--hidden", "8", "--order", "random"], "leave out --hidden, --order beside --resume"),
+        (["time_machine"], "leave out CORPUS beside --resume"),
+    ],
+)
+def test_resume_refuses_what_the_settings_say(
+    options: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where it is the same: what was typed is meant to have an effect."""
+    assert main(["train", "--resume", str(run), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_resume_refuses_another_text(
+    book: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file was changed since; nothing is trained."""
+    Path(book).write_text("The Time Machine, by somebody else\n" * 60, encoding="utf-8")
+    assert main(["train", "--resume", str(run), "--epochs", "5"]) == 1
+    assert "put the text there that it was trained on" in capsys.readouterr().err
+
+
+def test_resume_refuses_a_run_of_an_older_release(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its settings do not say enough."""
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps({**settings, "version": 2}))
+    assert main(["train", "--resume", str(run)]) == 1
+    assert "cannot be resumed: an older release made it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_resumed(book: str, tmp_path: Path) -> None:
+    """SIGKILL from outside, then --resume: the weights are those of a run that was not killed."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = ["train", book, *SMALL, "--epochs", "40", "--checkpoint-steps", "3", "--quiet"]
+    assert main([*arguments, "--run", str(whole)]) == 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tokenloom", *arguments, "--run", str(killed)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as process:
+        while not list(killed.glob("checkpoints/step-*[1-9]-*.pt")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert main(["train", "--resume", str(killed), "--quiet"]) == 0
+    assert (whole / "losses.jsonl").read_text() == (killed / "losses.jsonl").read_text()
+    models = [tl.Run.open(folder).load_model() for folder in (whole, killed)]
+    assert models[0].linear.weight.equal(models[1].linear.weight)
+
+
 def test_generate_goes_on_from_the_prompt(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So many characters are written after it."""
     assert main(["generate", str(run), "--prompt", "Time ", "--num-tokens", "7"]) == 0

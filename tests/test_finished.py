@@ -8,7 +8,7 @@ import tokenloom as tl
 from tokenloom.finished import Prepared, check_finished, summarize
 from tokenloom.gathering import gather
 from tokenloom.preparation import prepare
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 
 
 @pytest.fixture

@@ -9,7 +9,14 @@ import pytest
 import tokenloom as tl
 from tests.stores import make_corpus, make_store
 from tokenloom import inventory
-from tokenloom.inventory import count_ids, count_lengths, describe_store, most_frequent, tabulate
+from tokenloom.inventory import (
+    count_ids,
+    count_lengths,
+    count_text_characters,
+    describe_store,
+    most_frequent,
+    tabulate,
+)
 from tokenloom.manifest import Manifest, Source
 from tokenloom.store import write_manifest, write_shard
 
@@ -111,6 +118,20 @@ def test_counting_shows_progress_on_request(capsys: pytest.CaptureFixture[str]) 
     """The bar goes to stderr."""
     count_ids(tl.Corpus.from_tokens([1]), progress=True)
     assert "100%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte"])
+def test_a_character_counts_once(tokenizer: str) -> None:
+    """However many bytes it has."""
+    text = "na\u00efve \U0001f600!"
+    corpus = tl.Corpus.from_text(text, tokenizer=tokenizer, normalize=False)
+    assert len(text) == count_text_characters(corpus)
+
+
+def test_a_word_that_is_not_known_has_no_length() -> None:
+    """Nobody can say how many characters stood there."""
+    corpus = tl.Corpus.from_text("a rose is a rose", tokenizer="word", min_freq=2)
+    assert count_text_characters(corpus) is None
 
 
 def test_lengths_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:

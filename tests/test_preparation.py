@@ -17,7 +17,7 @@ import pytest
 import tokenloom as tl
 from tests.preparing import HereExecutor, contents
 from tokenloom.preparation import prepare
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 from tokenloom.verification import verify_store
 from tokenloom.workfolder import work_path
 

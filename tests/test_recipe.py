@@ -1,92 +1,71 @@
-"""What a preparation is told."""
+"""What a training does beyond the textbook's."""
 
+import math
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import tokenloom as tl
-from tokenloom.recipe import PrepareOptions, choose_method, find_end_id, reserve
-from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
-from tokenloom.vocab import Vocab
 
-VOCAB = Vocab(["a", "b"], reserved_tokens=["<eod>"])
+
+def factors(num_updates: int | None = 10, **options: Any) -> list[float]:
+    """Return the factors of the learning rate in the first ten updates, rounded."""
+    chosen = tl.TrainingOptions(**options)
+    return [round(chosen.factor(update, num_updates=num_updates), 6) for update in range(10)]
+
+
+def test_schedules_fall_to_nothing() -> None:
+    """A line and half a cosine over all updates; the constant one stays."""
+    assert [1.0] * 10 == factors()
+    assert [round(1 - update / 10, 6) for update in range(10)] == factors(schedule="linear")
+    cosine = [round(0.5 + 0.5 * math.cos(math.pi * update / 10), 6) for update in range(10)]
+    assert cosine == factors(schedule="cosine")
+
+
+def test_warm_up_rises_in_a_line() -> None:
+    """Up to the whole learning rate, from which the schedule falls."""
+    assert [0.25, 0.5, 0.75, 1.0, 1.0] == factors(warmup_updates=4)[:5]
+    assert [0.5, 1.0, 1.0, 0.875, 0.75] == factors(schedule="linear", warmup_updates=2)[:5]
+
+
+def test_without_an_end_nothing_falls() -> None:
+    """Of an endless training only the warm-up is known."""
+    assert [0.5] + [1.0] * 9 == factors(None, schedule="cosine", warmup_updates=2)
+
+
+def test_optimisers() -> None:
+    """Two by name, others by a function; a description names it."""
+    parameters = [nn.Parameter(torch.zeros(2))]
+
+    def momentum(parameters: Any, lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+
+    chosen = [tl.TrainingOptions(optimizer=name) for name in ("sgd", "adamw", momentum)]
+    made = [options.make_optimizer(parameters, 0.5) for options in chosen]
+    assert ["SGD", "AdamW", "SGD"] == [type(optimizer).__name__ for optimizer in made]
+    assert [0.5] * 3 == [optimizer.param_groups[0]["lr"] for optimizer in made]
+    assert str(chosen[2].describe()["optimizer"]).endswith("momentum")
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("kind", "values", "message"),
     [
-        ({"documents": "line"}, "^documents must be 'file', 'paragraph', 'record', got 'line'"),
-        ({"on_error": "ignore"}, "^on_error must be 'stop', 'skip', 'replace', got 'ignore'"),
-        ({"split_by": "token"}, "^split_by must be 'document', 'block', got 'token'"),
-        ({"min_freq": -1}, "^min_freq must be"),
-        ({"task_bytes": 0}, "^task_bytes must be"),
-        ({"shard_tokens": 0}, "^shard_tokens must be"),
-        ({"reserved_tokens": "<pad>"}, "^reserved_tokens must be a sequence of str"),
-        ({"splits": {"valid": 0}}, "^splits must be fractions above 0"),
-        ({"splits": {"valid": 0.6, "test": 0.4}}, "sum is below 1"),
-        ({"splits": {"train": 0.6}}, "^splits must have other names than 'train'"),
+        (tl.TrainingOptions, {"optimizer": "magic"}, "optimizer must be one of sgd, adamw, got"),
+        (tl.TrainingOptions, {"schedule": "cubic"}, "schedule must be one of constant, cosine, l"),
+        (tl.TrainingOptions, {"precision": 16}, "precision must be one of float32, bfloat16, fl"),
+        (tl.TrainingOptions, {"warmup_updates": -1}, "warmup_updates must be an integer of at"),
+        (tl.TrainingOptions, {"batches_per_update": 0}, "batches_per_update must be an integer"),
+        (tl.RunOptions, {"keep": 0}, "keep must be an integer of at least 1, got 0"),
+        (tl.RunOptions, {"checkpoint_steps": 0}, "checkpoint_steps must be an integer of at l"),
+        (tl.RunOptions, {"sample_epochs": 1.5}, "sample_epochs must be an integer of at least"),
+        (tl.RunOptions, {"checkpoint_seconds": math.nan}, "checkpoint_seconds must be at least 0"),
     ],
 )
-def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
-    """When they are made, not hours later."""
+def test_values_that_cannot_work_are_refused(
+    kind: Any, values: dict[str, Any], message: str
+) -> None:
+    """When they are made, with the name and the value."""
     with pytest.raises(tl.ArgumentError, match=message):
-        PrepareOptions(**changes)
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "changes", "message"),
-    [
-        ("bpe", {}, "^tokenizer must be 'char', 'word', 'byte', a Vocab, or an object"),
-        (CharTokenizer, {}, "^tokenizer must be"),
-        (3, {}, "^tokenizer must be"),
-        ("byte", {"min_freq": 2}, "^min_freq must be left out where the tokenizer is given"),
-        (VOCAB, {"normalize": False}, "^normalize must be left out"),
-        (VOCAB, {"reserved_tokens": ["<pad>"]}, "^reserved_tokens must be left out"),
-        ("byte", {"end_of_document": "<eod>"}, r"must be an id in \[0, 256\)"),
-        ("byte", {"end_of_document": 256}, r"^end_of_document must be an integer in \[0, 256\)"),
-        (VOCAB, {"end_of_document": "<end>"}, "or a token of the tokenizer's vocabulary"),
-        ("char", {"end_of_document": 3}, "^end_of_document must be a token such as '<eod>'"),
-        ("word", {"reserved_tokens": ["<unk>"]}, "^reserved_tokens must differ"),
-    ],
-)
-def test_tokenizers_are_checked(tokenizer: Any, changes: dict[str, Any], message: str) -> None:
-    """What a tokenizer cannot do is told before anything is read."""
-    with pytest.raises(tl.ArgumentError, match=message):
-        choose_method(tokenizer, PrepareOptions(**changes))
-
-
-def test_methods() -> None:
-    """Two kinds are counted, all others exist."""
-    options = PrepareOptions(normalize=False)
-    assert ("word", None, "word", False) == choose_method("word", options)
-    assert (None, ByteTokenizer(), "byte", True) == choose_method("byte", PrepareOptions())
-    made = CharTokenizer(VOCAB, normalize=False)
-    assert (None, made, "character", False) == choose_method(VOCAB, PrepareOptions())
-    own = WordTokenizer(VOCAB)
-    assert own is choose_method(own, PrepareOptions()).tokenizer
-
-
-def test_a_method_is_described() -> None:
-    """By what makes its ids."""
-    assert {"name": "char"} == choose_method("char", PrepareOptions()).describe()
-    assert {
-        "name": "char",
-        "normalize": False,
-        "vocab_size": 4,
-        "vocab": VOCAB.hash,
-    } == choose_method(VOCAB, PrepareOptions()).describe()
-
-
-@pytest.mark.parametrize(
-    ("token", "tokenizer", "expected"),
-    [(None, ByteTokenizer(), None), (0, ByteTokenizer(), 0), ("<eod>", CharTokenizer(VOCAB), 1)],
-)
-def test_the_end_of_a_document_has_an_id(token: Any, tokenizer: Any, expected: Any) -> None:
-    """A number is one, a token has one."""
-    assert expected == find_end_id(token, tokenizer)
-
-
-def test_the_end_of_a_document_is_reserved_once() -> None:
-    """It may be among the reserved tokens already."""
-    options = PrepareOptions(reserved_tokens=["<eod>", "<pad>"], end_of_document="<eod>")
-    assert ["<eod>", "<pad>"] == reserve(options)
+        kind(**values)

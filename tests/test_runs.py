@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tokenloom.runs import StepLosses, is_run
+from tokenloom.checkpoint import Checkpoint
+from tokenloom.records import StepLosses
+from tokenloom.runs import is_run
 
 TEXT = "the time machine by h g wells " * 20
 
@@ -118,7 +120,7 @@ def test_a_run_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(tl.RunError, match=r"cannot write into the run's folder .* is gone"):
-        run.save(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1)
+        run.save(Checkpoint.of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1))
     assert not (tmp_path / "run").exists()
 
 
@@ -134,6 +136,21 @@ def test_settings_that_are_no_table_are_refused(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text("[]")
     with pytest.raises(tl.RunError, match="expected the folder of a run"):
         tl.Run.open(tmp_path)
+
+
+def test_a_run_that_was_killed_at_its_beginning_is_begun_again(tmp_path: Path) -> None:
+    """Its settings are empty until all else is there; a file of somebody else is left alone."""
+    for name in ("settings.json", "vocab.json", f".settings.json.{'0' * 16}.part"):
+        (tmp_path / name).touch()
+    corpus = tl.Corpus.from_text(TEXT)
+    with pytest.raises(tl.RunError, match="must be new or empty"):
+        make_run(tmp_path)
+    tl.Run.create(tmp_path, corpus=corpus, settings={}, again=True)
+    assert ["settings.json", "vocab.json"] == sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(tl.RunError, match="must be new or empty"):
+        tl.Run.create(tmp_path, corpus=corpus, settings={}, again=True)
+    assert ["vocab.json"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -165,7 +182,7 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
 def test_the_model_comes_back(tmp_path: Path) -> None:
     """A saved model is loaded with its weights."""
     run, model = make_run(tmp_path), tl.RNNModel(nn.RNN(5, 8), 5)
-    run.save(model, epoch=0, step=1)
+    run.save(Checkpoint.of(model, epoch=0, step=1))
     loaded = run.load_model().linear.weight
     assert torch.equal(model.linear.weight, loaded)
 
@@ -179,9 +196,9 @@ def test_a_damaged_vocabulary_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_metrics_are_refused(tmp_path: Path) -> None:
-    """A line that is no JSON is a typed error."""
+    """A line that lacks something is a typed error."""
     run = make_run(tmp_path)
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0')
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n')
     with pytest.raises(tl.RunError, match="cannot read the metrics"):
         run.metrics()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.preparing import clean, split_paragraphs
 from tokenloom.preparation import prepare
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 from tokenloom.tracing import Trace, trace
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
-from tokenloom import training
 from tokenloom.model import State, detach
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
@@ -22,7 +22,7 @@ FILES = {
     "vocab.json",
     "metrics.jsonl",
     "losses.jsonl",
-    "checkpoint.pt",
+    "checkpoints",
     "perplexity.png",
     "perplexity.svg",
 }
@@ -145,7 +145,7 @@ def test_the_settings_tell_the_recipe(tmp_path: Path) -> None:
     recipe = ("lr", "order", "batch_size", "seq_len", "num_epochs", "max_grad_norm", "seed")
     assert [0.25, "sequential", 4, 10, 1, 1.0, 0] == [settings[name] for name in recipe]
     text = ("version", "num_tokens", "corpus_hash", "num_held_out_tokens", "rank", "world_size")
-    assert [2, len(CORPUS), CORPUS.hash, 0, 0, 1] == [settings[name] for name in text]
+    assert [3, len(CORPUS), CORPUS.hash, 0, 0, 1] == [settings[name] for name in text]
 
 
 def test_metrics_count_epochs_and_steps() -> None:
@@ -190,16 +190,22 @@ def test_the_held_out_perplexity_is_that_of_the_model() -> None:
     assert tl.evaluate(model, held_out).perplexity == history[-1].held_out_perplexity
 
 
-def test_an_interruption_leaves_a_usable_run(tmp_path: Path) -> None:
-    """Ctrl-C goes on to the caller, after checkpoint, metrics and plot are written."""
-    model, num_batches = make_model(), make_loader().plan.num_batches
+def interrupt_in_step(model: tl.RNNModel, step: int) -> None:
+    """Press Ctrl-C while the model computes in a step, counted from 1."""
+    calls: list[int] = []
 
-    def interrupt(_: Any, __: Any, calls: list[int] = []) -> None:  # noqa: B006  counts on purpose
+    def interrupt(*_: Any) -> None:
         calls.append(1)
-        if len(calls) > num_batches + 2:
-            raise KeyboardInterrupt
+        if len(calls) == step:
+            signal.raise_signal(signal.SIGINT)
 
     model.register_forward_pre_hook(interrupt)
+
+
+def test_an_interruption_leaves_a_usable_run(tmp_path: Path) -> None:
+    """Ctrl-C goes on to the caller, after the step, checkpoint, metrics and plot are whole."""
+    model, num_batches = make_model(), make_loader().plan.num_batches
+    interrupt_in_step(model, num_batches + 2)
     with pytest.raises(KeyboardInterrupt):
         tl.train(model, make_loader(num_epochs=9), run=tmp_path / "run", device="cpu")
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
@@ -211,21 +217,12 @@ def test_an_interruption_leaves_a_usable_run(tmp_path: Path) -> None:
     assert torch.equal(model.linear.weight, loaded.linear.weight)
 
 
-def test_an_interruption_between_epochs_writes_no_loss_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C while the checkpoint is saved finds the epoch's losses written already."""
-    saves: list[int] = []
-
-    def interrupt(*_: Any, step: int, **__: Any) -> None:
-        saves.append(step)
-        if len(saves) == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(tl.Run, "save", interrupt)
-    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
+def test_an_interruption_at_an_epochs_end_writes_no_loss_twice(tmp_path: Path) -> None:
+    """Ctrl-C in the last step of an epoch finds its losses written already."""
+    model, num_batches = make_model(), make_loader().plan.num_batches
+    interrupt_in_step(model, num_batches)
     with pytest.raises(KeyboardInterrupt):
-        tl.train(make_model(), make_loader(num_epochs=9), run=tmp_path / "run", device="cpu")
+        tl.train(model, make_loader(num_epochs=9), run=tmp_path / "run", device="cpu")
     assert [1] == [part.step for part in tl.Run.open(tmp_path / "run").losses()]
 
 
@@ -284,3 +281,20 @@ def test_bare_windows_are_refused() -> None:
     """The message says how to wrap them."""
     with pytest.raises(tl.ArgumentError, match=r"wrap the windows in Loader"):
         tl.train(make_model(), make_loader().windows)  # type: ignore[arg-type]  # on purpose
+
+
+def test_documents_do_not_see_each_other() -> None:
+    """The state begins at zero where one starts, unless the windows leave that out."""
+    documents = [0, 33, 47, 250, len(CORPUS)]
+    corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab=CORPUS.vocab, documents=documents)
+    losses = {}
+    for resets in (None, False):
+        windows = tl.SequentialWindows(corpus, batch_size=1, seq_len=10, resets=resets)
+        model = make_model()
+        seen: list[Any] = []
+        model.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs)))
+        losses[resets] = tl.train(model, tl.Loader(windows), device="cpu")[0].perplexity
+        assert (len(documents) - 1 - (windows.plan.phase > 0) if resets is None else 0) == sum(
+            count == 3 for count in seen
+        )
+    assert losses[None] != losses[False]

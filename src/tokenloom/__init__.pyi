@@ -24,17 +24,21 @@ from tokenloom.finished import Prepared as Prepared
 from tokenloom.foreign import open_foreign as open_foreign
 from tokenloom.foreign import write_megatron as write_megatron
 from tokenloom.foreign import write_nanogpt as write_nanogpt
+from tokenloom.generation import GeneratedToken as GeneratedToken
 from tokenloom.generation import generate as generate
+from tokenloom.generation import stream as stream
 from tokenloom.hub import load as load
 from tokenloom.hub import read_documents as read_documents
 from tokenloom.loader import Loader as Loader
 from tokenloom.model import RNNModel as RNNModel
 from tokenloom.plans import Plan as Plan
 from tokenloom.preparation import prepare as prepare
-from tokenloom.recipe import PrepareOptions as PrepareOptions
-from tokenloom.runs import EpochMetrics as EpochMetrics
+from tokenloom.prepare_options import PrepareOptions as PrepareOptions
+from tokenloom.recipe import RunOptions as RunOptions
+from tokenloom.recipe import TrainingOptions as TrainingOptions
+from tokenloom.records import EpochMetrics as EpochMetrics
+from tokenloom.records import StepLosses as StepLosses
 from tokenloom.runs import Run as Run
-from tokenloom.runs import StepLosses as StepLosses
 from tokenloom.sharding import Shard as Shard
 from tokenloom.sources import Document as Document
 from tokenloom.tokenizers import Tokenizer as Tokenizer
@@ -61,6 +65,7 @@ __all__ = [
     "Entry",
     "EpochMetrics",
     "Evaluation",
+    "GeneratedToken",
     "LawError",
     "Loader",
     "Plan",
@@ -71,6 +76,7 @@ __all__ = [
     "RemoteFile",
     "Run",
     "RunError",
+    "RunOptions",
     "SequentialWindows",
     "Shard",
     "StateMismatchError",
@@ -79,6 +85,7 @@ __all__ = [
     "Tokenizer",
     "TokenloomError",
     "Trace",
+    "TrainingOptions",
     "UsageError",
     "Vocab",
     "WorkerError",
@@ -91,6 +98,7 @@ __all__ = [
     "prepare",
     "read_documents",
     "register",
+    "stream",
     "train",
     "write_megatron",
     "write_nanogpt",

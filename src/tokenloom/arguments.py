@@ -1,7 +1,7 @@
 """Options that several subcommands share, and the objects that they name."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokenloom.corpus import Corpus
@@ -12,7 +12,15 @@ from tokenloom.tokenizers import TOKENIZER_NAMES
 if TYPE_CHECKING:
     # These rooms import torch, which takes seconds: the functions below import
     # them when they are called, so that --help and wrong usage answer at once.
+    from tokenloom.sharding import Shard
     from tokenloom.windows import Windows
+
+
+class _Nothing(list[Any]):
+    """What was not typed; an option that may be repeated appends to a copy of it."""
+
+
+_NOTHING = _Nothing()
 
 Doing = Callable[[argparse.Namespace], int | None]
 
@@ -24,6 +32,22 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)):
             return action.help
         return f"{action.help} (default: %(default)s)"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that also tells which options were typed: their names are in ``given``."""
+
+    def parse_known_args(  # type: ignore[override]  # the overloads are argparse's own
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and parse again with no default, to see what is still missing."""
+        found, rest = super().parse_known_args(args, namespace)
+        typed = argparse.Namespace(**dict.fromkeys(vars(found), _NOTHING))
+        super().parse_known_args(args, typed)
+        found.given = {name for name, value in vars(typed).items() if value is not _NOTHING}
+        return found, rest
 
 
 def add_command(commands: Any, do: Doing, *, summary: str, epilog: str) -> argparse.ArgumentParser:
@@ -170,8 +194,10 @@ def load_corpus(arguments: argparse.Namespace) -> "Corpus":
     )
 
 
-def make_windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
-    """Return windows of the order and shape that were named, over whole batches."""
+def make_windows(
+    arguments: argparse.Namespace, corpus: "Corpus", *, shard: "Shard | None" = None
+) -> "Windows":
+    """Return windows of the order and shape that were named, over whole batches by default."""
     from tokenloom.sharding import Shard
     from tokenloom.windows import RandomWindows, SequentialWindows
 
@@ -182,6 +208,6 @@ def make_windows(arguments: argparse.Namespace, corpus: "Corpus") -> "Windows":
         seq_len=arguments.seq_len,
         seed=arguments.seed,
         tail=arguments.tail,
-        # These commands run in one process, also where a launcher's variables are set.
-        shard=Shard(),
+        # Commands run in one process, also where a launcher's variables are set.
+        shard=shard or Shard(),
     )

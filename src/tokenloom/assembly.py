@@ -13,7 +13,7 @@ from tokenloom.errors import CorpusError, StoreError
 from tokenloom.hashing import hash_file
 from tokenloom.manifest import Manifest, ShardFile, Source, StoreFile, shard_name
 from tokenloom.npy import write_npy
-from tokenloom.recipe import REST, PrepareOptions
+from tokenloom.prepare_options import REST, PrepareOptions
 from tokenloom.store import (
     MANIFEST,
     OFFSETS,

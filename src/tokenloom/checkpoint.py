@@ -1,19 +1,21 @@
-"""A model on the disk: how it is built, and its weights."""
+"""A checkpoint: a model with its weights, and where its training stands."""
 
+import io
 import os
 import pickle
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from tokenloom.errors import RunError
-from tokenloom.files import replacing
 from tokenloom.model import RNNModel
 
 _FORMAT = "tokenloom-checkpoint"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+# Version 1 held the model alone.
+_READABLE_VERSIONS = (1, 2)
 
 _RNN_KINDS: dict[str, type[nn.RNNBase]] = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 
@@ -57,65 +59,122 @@ def build_model(description: dict[str, Any]) -> RNNModel:
         raise RunError(msg) from error
 
 
-def save_checkpoint(
-    path: str | os.PathLike[str], model: RNNModel, *, epoch: int, step: int
-) -> Path:
-    """Write a model's description and weights, whole or not at all.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint's file says.
 
-    Parameters
+    Attributes
     ----------
-    path : path
-    model : RNNModel
+    model : dict
+        The description that `build_model` takes.
+    weights : dict of str to torch.Tensor
+        On the CPU.
     epoch : int
         The epoch, from 0, of the last batch that the model was trained on.
     step : int
         Batches that the model was trained on.
+    training : dict, optional
+        What the rest of the training depends on; an older release saved none.
     """
+
+    model: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+    epoch: int
+    step: int
+    training: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls, model: RNNModel, *, epoch: int, step: int, training: dict[str, Any] | None = None
+    ) -> "Checkpoint":
+        """Return the checkpoint of a model as it is now."""
+        weights = {name: value.cpu() for name, value in model.state_dict().items()}
+        return cls(
+            model=describe_model(model), weights=weights, epoch=epoch, step=step, training=training
+        )
+
+    def build(self) -> RNNModel:
+        """Return the model, on the CPU.
+
+        Raises
+        ------
+        RunError
+            The weights do not fit the description, or it cannot be used.
+        """
+        model = build_model(self.model)
+        self.load_into(model)
+        return model
+
+    def load_into(self, model: RNNModel) -> None:
+        """Give a model the weights.
+
+        Raises
+        ------
+        RunError
+            They are another model's.
+        """
+        try:
+            model.load_state_dict(self.weights)
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            msg = "the checkpoint's weights do not fit the model"
+            raise RunError(msg) from error
+
+
+def pack(checkpoint: Checkpoint) -> bytes:
+    """Return the bytes of a checkpoint's file."""
     content = {
         "format": _FORMAT,
         "version": _FORMAT_VERSION,
-        "model": describe_model(model),
-        "weights": {name: value.cpu() for name, value in model.state_dict().items()},
-        "epoch": epoch,
-        "step": step,
+        "model": checkpoint.model,
+        "weights": checkpoint.weights,
+        "epoch": checkpoint.epoch,
+        "step": checkpoint.step,
+        "training": checkpoint.training,
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
-    return Path(path)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> RNNModel:
-    """Return the model of a checkpoint, on the CPU.
+def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
+    """Return the checkpoint of a file's bytes.
 
-    The file is read with ``weights_only=True``: it cannot run code.
+    They are read with ``weights_only=True``: they cannot run code.
+
+    Parameters
+    ----------
+    content : bytes
+    name : path
+        What messages call the file.
 
     Raises
     ------
     RunError
-        The file is missing, damaged, or of another format or version.
+        The bytes are damaged, or of another format or version.
     """
-    name = os.fspath(path)
+    name = os.fspath(name)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        msg = f"expected a checkpoint at {name!r}, found none: train first"
-        raise RunError(msg) from error
+        values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         msg = f"the checkpoint {name!r} is damaged or no checkpoint: {type(error).__name__}"
         raise RunError(msg) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
         msg = f"expected a checkpoint of tokenloom at {name!r}, got another file"
         raise RunError(msg)
-    if content.get("version") != _FORMAT_VERSION:
+    if values.get("version") not in _READABLE_VERSIONS:
         msg = (
-            f"this release reads checkpoints of version {_FORMAT_VERSION}, {name!r} has "
-            f"version {content.get('version')!r}: use the release that wrote it"
+            f"this release reads checkpoints of the versions 1 and {_FORMAT_VERSION}, {name!r} "
+            f"has version {values.get('version')!r}: use the release that wrote it"
         )
         raise RunError(msg)
-    model = build_model(content.get("model", {}))
     try:
-        model.load_state_dict(content["weights"])
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-        msg = f"the weights in {name!r} do not fit the model that it describes"
+        return Checkpoint(
+            model=values["model"],
+            weights=values["weights"],
+            epoch=values["epoch"],
+            step=values["step"],
+            training=values.get("training"),
+        )
+    except KeyError as error:
+        msg = f"the checkpoint {name!r} is damaged: it lacks {error}"
         raise RunError(msg) from error
-    return model

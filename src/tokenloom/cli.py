@@ -12,11 +12,13 @@ from tokenloom import (
     __version__,
     corpus_commands,
     machine_commands,
+    model_commands,
     preparation_commands,
     store_commands,
     stream_commands,
     training_commands,
 )
+from tokenloom.arguments import CommandParser
 from tokenloom.errors import TokenloomError
 from tokenloom.printing import say, say_error
 
@@ -73,16 +75,18 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    rooms = (
+    commands = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
+    )
+    for room in (
         training_commands,
+        model_commands,
         stream_commands,
         machine_commands,
         preparation_commands,
         store_commands,
         corpus_commands,
-    )
-    for room in rooms:
+    ):
         room.add_commands(commands)
     return parser
 

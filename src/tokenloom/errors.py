@@ -38,7 +38,7 @@ class RunError(TokenloomError, OSError):
 
 
 class StateMismatchError(TokenloomError, ValueError):
-    """A saved position belongs to something else than what it is loaded into."""
+    """A saved position, or a run, belongs to something else than what it is loaded into."""
 
 
 class StoreError(TokenloomError, OSError):
@@ -50,4 +50,4 @@ class UsageError(TokenloomError, RuntimeError):
 
 
 class WorkerError(TokenloomError, RuntimeError):
-    """A worker process died."""
+    """A worker process, or another rank, died."""

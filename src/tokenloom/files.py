@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    temporary = target.with_name(_partial_name(target))
     temporary.touch(exist_ok=False)
     try:
         yield temporary
@@ -54,7 +55,7 @@ def filling(path: str | os.PathLike[str]) -> Iterator[Path]:
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise FileExistsError(errno.EEXIST, "must be a new or an empty folder", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    temporary = target.with_name(_partial_name(target))
     temporary.mkdir()
     try:
         yield temporary
@@ -76,3 +77,17 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the temporary files in a folder, which killed processes left.
+
+    No living process may be writing there.
+    """
+    for path in folder.iterdir():
+        if re.fullmatch(r"\..+\.[0-9a-f]{16}\.part", path.name):
+            path.unlink(missing_ok=True)
+
+
+def _partial_name(target: Path) -> str:
+    return f".{target.name}.{secrets.token_hex(8)}.part"

@@ -13,6 +13,8 @@ from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.maps import advise, read_whole
 from tokenloom.store import MANIFEST, open_store
+from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.vocab import UNKNOWN_ID
 
 _CHUNK = 1 << 22
 # The counts of so many ids take half a gigabyte.
@@ -186,3 +188,47 @@ def most_frequent(
         for id_ in order.tolist()
         if counts[id_]
     ]
+
+
+def count_text_characters(corpus: Corpus, *, progress: bool | None = None) -> int | None:
+    """Return how many characters the tokens of a corpus stand for, where that is known.
+
+    A character counts once, whichever bytes it is made of; a word counts with
+    the space before it. Not known are the characters of a tokenizer that came
+    from elsewhere, and those of a word that is not in the vocabulary. All
+    tokens are read.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    progress : bool, optional
+        As in `count_ids`, whose errors this raises.
+
+    >>> count_text_characters(Corpus.from_text("a rose is a rose", tokenizer="word"))
+    17
+    """
+    lengths = _character_lengths(corpus.tokenizer)
+    if lengths is None:
+        return None
+    counts = count_ids(corpus, progress=progress)
+    if counts[lengths < 0].any():
+        return None
+    return int(counts[: len(lengths)] @ lengths)
+
+
+def _character_lengths(tokenizer: Tokenizer | None) -> npt.NDArray[np.int64] | None:
+    """Return the characters of each id, -1 where they are not known."""
+    match tokenizer:
+        case CharTokenizer():
+            return np.ones(tokenizer.vocab_size, np.int64)
+        case ByteTokenizer():
+            lengths = np.ones(256, np.int64)
+            # These go on with a character that began before (RFC 3629).
+            lengths[0x80:0xC0] = 0
+            return lengths
+        case WordTokenizer(vocab=vocab):
+            lengths = np.array([len(token) + 1 for token in vocab], np.int64)
+            lengths[UNKNOWN_ID] = -1
+            return lengths
+        case _:
+            return None

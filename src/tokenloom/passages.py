@@ -208,6 +208,11 @@ class Passage:
         return None if self._documents is None else self._documents.offsets()
 
     @property
+    def boundaries(self) -> Documents | None:
+        """What finds the documents of a range of tokens, however many there are, or None."""
+        return self._documents
+
+    @property
     def num_documents(self) -> int:
         """Number of documents; those at the ends of a section may be cut.
 

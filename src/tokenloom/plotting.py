@@ -13,7 +13,7 @@ from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.files import replacing
 from tokenloom.measuring import Measurement, recommend
 from tokenloom.plans import IntArray, Plan
-from tokenloom.runs import EpochMetrics
+from tokenloom.records import EpochMetrics
 
 if TYPE_CHECKING:
     # An optional dependency: named in annotations, imported where it draws.

@@ -31,7 +31,7 @@ from tokenloom.hashing import hash_file
 from tokenloom.integers import as_integer
 from tokenloom.manifest import Manifest, Source
 from tokenloom.numbering import Kind, add_counts
-from tokenloom.recipe import Method, PrepareOptions, choose_method, find_end_id, reserve
+from tokenloom.prepare_options import Method, PrepareOptions, choose_method, find_end_id, reserve
 from tokenloom.store import is_store
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, SourceFile, Task, cut_tasks

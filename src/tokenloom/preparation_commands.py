@@ -16,8 +16,8 @@ from tokenloom.errors import ArgumentError
 from tokenloom.finished import Prepared
 from tokenloom.gathering import DocumentsAre
 from tokenloom.preparation import prepare
+from tokenloom.prepare_options import PrepareOptions, SplitBy
 from tokenloom.printing import print_json, print_table, say
-from tokenloom.recipe import PrepareOptions, SplitBy
 from tokenloom.store import is_store, open_store
 from tokenloom.stretches import OnError
 from tokenloom.tokenizers import TOKENIZER_NAMES

@@ -8,13 +8,13 @@ import numpy as np
 
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
-from tokenloom.hub import load
 from tokenloom.inspection import describe_batch
 from tokenloom.plans import ORDER_VERSION
-from tokenloom.runs import Run, StepLosses
+from tokenloom.records import StepLosses
+from tokenloom.rereading import read_as
+from tokenloom.runs import Run
 from tokenloom.sharding import Shard
 from tokenloom.spikes import NUM_BEFORE, NUM_DEVIATIONS, find_spikes
-from tokenloom.store import is_store
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
 
 # What the settings hold since version 2.
@@ -54,7 +54,9 @@ def find_step(run: Run, step: int) -> Step:
     return _find(_records(run), step)
 
 
-def reopen_windows(run: Run, corpus: Corpus | None = None, *, encoding: str = "utf-8") -> Windows:
+def reopen_windows(
+    run: Run, corpus: Corpus | None = None, *, encoding: str = "utf-8", shard: Shard | None = None
+) -> Windows:
     """Return the windows that a run was trained on.
 
     Parameters
@@ -66,6 +68,8 @@ def reopen_windows(run: Run, corpus: Corpus | None = None, *, encoding: str = "u
         its first tokens are taken, as many as the run was trained on.
     encoding : str
         How a text file is encoded.
+    shard : Shard, optional
+        Which part of each batch to read; by default that of the training.
 
     Raises
     ------
@@ -74,20 +78,9 @@ def reopen_windows(run: Run, corpus: Corpus | None = None, *, encoding: str = "u
         hand is another one.
     """
     settings = run.settings
-    missing = [name for name in _NEEDED if name not in settings]
-    if missing:
-        msg = (
-            f"the settings of {str(run.path)!r} lack {', '.join(missing)}: an older release "
-            "made the run, which did not write down what it read: train anew"
-        )
-        raise RunError(msg)
-    if settings["order_version"] != ORDER_VERSION:
-        msg = (
-            f"this release knows order version {ORDER_VERSION}, the run {str(run.path)!r} has "
-            f"{settings['order_version']!r}: use the release that made it"
-        )
-        raise RunError(msg)
-    corpus = _load(run, encoding) if corpus is None else corpus
+    _check_settings(run)
+    if corpus is None:
+        corpus = _load(run, encoding).section(0, settings["num_tokens"])
     _check_corpus(run, corpus)
     kind = RandomWindows if settings["order"] == "random" else SequentialWindows
     return kind(
@@ -96,8 +89,36 @@ def reopen_windows(run: Run, corpus: Corpus | None = None, *, encoding: str = "u
         seq_len=settings["seq_len"],
         seed=settings["order_seed"],
         tail=settings["tail"],
-        shard=Shard(rank=settings["rank"], world_size=settings["world_size"]),
+        resets=None if settings.get("resets", True) else False,
+        shard=shard or Shard(rank=settings["rank"], world_size=settings["world_size"]),
     )
+
+
+def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus | None]:
+    """Return the training text of a run, and the text behind it, which it held out.
+
+    They are loaded by the name or path in the settings, with the run's
+    tokenizer: as many tokens from the first one on as the run was trained on,
+    then as many as it held out, or None for none.
+
+    Raises
+    ------
+    RunError
+        An older release made the run, or its text is not at hand.
+    """
+    _check_settings(run)
+    corpus, stop = _load(run, encoding), run.settings["num_tokens"]
+    num_held_out = run.settings["num_held_out_tokens"]
+    train = corpus.section(0, stop)
+    if not num_held_out:
+        return train, None
+    if len(corpus) < stop + num_held_out:
+        msg = (
+            f"the run {str(run.path)!r} held out {num_held_out:,} tokens, which do not lie behind "
+            f"the first {stop:,} of {corpus.name}: resume it in the program that began it"
+        )
+        raise RunError(msg)
+    return train, corpus.section(stop, stop + num_held_out)
 
 
 def describe_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> dict[str, Any]:
@@ -187,19 +208,28 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
 
 
 def _load(run: Run, encoding: str) -> Corpus:
-    name, settings = run.settings["corpus"], run.settings
-    # Bytes are read as they are, without being decoded.
-    is_bytes = settings["tokenizer"]["name"] == "byte"
-    tokenizer = "byte" if is_bytes else run.load_tokenizer()
     try:
-        if is_store(name):
-            corpus = Corpus.open(name)
-        else:
-            corpus = load(name, tokenizer=tokenizer, encoding=encoding)
+        return read_as(run, run.settings["corpus"], encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:
         msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
         raise RunError(msg) from error
-    return corpus.section(0, settings["num_tokens"])
+
+
+def _check_settings(run: Run) -> None:
+    settings = run.settings
+    missing = [name for name in _NEEDED if name not in settings]
+    if missing:
+        msg = (
+            f"the settings of {str(run.path)!r} lack {', '.join(missing)}: an older release "
+            "made the run, which did not write down what it read: train anew"
+        )
+        raise RunError(msg)
+    if settings["order_version"] != ORDER_VERSION:
+        msg = (
+            f"this release knows order version {ORDER_VERSION}, the run {str(run.path)!r} has "
+            f"{settings['order_version']!r}: use the release that made it"
+        )
+        raise RunError(msg)
 
 
 def _check_corpus(run: Run, corpus: Corpus) -> None:

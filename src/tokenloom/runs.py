@@ -2,19 +2,19 @@
 
 import errno
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tokenloom.checkpoint import load_checkpoint, save_checkpoint
+from tokenloom import checkpoints, records
+from tokenloom.checkpoint import Checkpoint, unpack
 from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
-from tokenloom.files import write_text
+from tokenloom.files import remove_partial, write_text
 from tokenloom.model import RNNModel
+from tokenloom.records import EpochMetrics, StepLosses
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
 
@@ -22,63 +22,17 @@ _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
 _METRICS = "metrics.jsonl"
 _LOSSES = "losses.jsonl"
+_CHECKPOINTS = "checkpoints"
+# Where older releases left the model.
 _CHECKPOINT = "checkpoint.pt"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochMetrics:
-    """What was measured over one epoch.
-
-    Attributes
-    ----------
-    epoch : int
-        Which one, from 0.
-    step : int
-        Batches that the model was trained on, up to the end of the epoch.
-    perplexity : float
-        Of the epoch's batches, each before its step. What is not finite is
-        null in the file, and NaN when it is read back.
-    tokens_per_second : float
-        Inputs per second of training, evaluation not counted.
-    held_out_perplexity : float or None
-        Of the held-out tokens after the epoch, where there are any.
-    """
-
-    epoch: int
-    step: int
-    perplexity: float
-    tokens_per_second: float
-    held_out_perplexity: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepLosses:
-    """The losses of successive steps within one epoch.
-
-    Attributes
-    ----------
-    step : int
-        The first of the steps, counted from 1 over the whole run.
-    epoch, batch : int
-        What the model was trained on in that step; both from 0. The steps
-        after it take the batches after it.
-    losses : list of float
-        Mean cross-entropy of each batch before its step, in nats per token;
-        NaN where it was not finite.
-    """
-
-    step: int
-    epoch: int
-    batch: int
-    losses: list[float]
 
 
 class Run:
     """A run's folder: settings, vocabulary, metrics, losses, checkpoint, plot.
 
     ``settings.json``, ``vocab.json`` (where there is one), ``metrics.jsonl``
-    and ``losses.jsonl`` (one line per epoch), ``checkpoint.pt``, ``perplexity.png`` and ``.svg``
-    (where matplotlib is installed).
+    and ``losses.jsonl`` (one line per epoch), the folder ``checkpoints``,
+    ``perplexity.png`` and ``.svg`` (where matplotlib is installed).
 
     Attributes
     ----------
@@ -93,9 +47,23 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], *, corpus: Corpus, settings: dict[str, Any]
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        corpus: Corpus,
+        settings: dict[str, Any],
+        again: bool = False,
     ) -> Self:
         """Begin a run in a new or empty folder.
+
+        Parameters
+        ----------
+        path : path
+        corpus : Corpus
+        settings : dict
+            JSON-able.
+        again : bool
+            Whether to take also what a process left that was killed here.
 
         Raises
         ------
@@ -105,11 +73,11 @@ class Run:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _claim(folder)
+            _claim(folder, again=again)
             settings = {**settings, "tokenizer": describe_tokenizer(corpus.tokenizer)}
-            write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
             if corpus.vocab is not None:
                 corpus.vocab.save(folder / _VOCAB)
+            write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
         except FileExistsError as error:
             msg = f"the run's folder must be new or empty, {os.fspath(path)!r} is not: name another"
             raise RunError(msg) from error
@@ -148,13 +116,8 @@ class Run:
         RunError
             The folder is gone, or cannot be written to.
         """
-        # JSON has only finite numbers; any other perplexity is written as null.
-        values = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(metrics).items()
-        }
-        with _writing(self.path), (self.path / _METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        with self._writing():
+            records.append_metrics(self.path / _METRICS, metrics)
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of the epochs so far.
@@ -164,12 +127,8 @@ class Run:
         RunError
             The file is missing or damaged.
         """
-        try:
-            lines = (self.path / _METRICS).read_text(encoding="utf-8").splitlines()
-            return [_read_metrics(line) for line in lines]
-        except (KeyError, OSError, TypeError, ValueError) as error:
-            msg = f"cannot read the metrics in {str(self.path)!r}: {error}"
-            raise RunError(msg) from error
+        with self._reading("metrics"):
+            return records.read_metrics(self.path / _METRICS)
 
     def record_losses(self, losses: StepLosses) -> None:
         """Append the losses of successive steps, one line of JSON.
@@ -179,11 +138,8 @@ class Run:
         RunError
             The folder is gone, or cannot be written to.
         """
-        # Seven digits say all that a float32 knows.
-        rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in losses.losses]
-        line = json.dumps({**asdict(losses), "losses": rounded}) + "\n"
-        with _writing(self.path), (self.path / _LOSSES).open("a", encoding="utf-8") as file:
-            file.write(line)
+        with self._writing():
+            records.append_losses(self.path / _LOSSES, losses)
 
     def losses(self) -> list[StepLosses]:
         """Return the losses of all steps so far, in order.
@@ -193,45 +149,108 @@ class Run:
         RunError
             The file is missing, as in runs of older releases, or damaged.
         """
-        try:
-            text = (self.path / _LOSSES).read_text(encoding="utf-8")
-            # A line without its end was broken off while it was written.
-            return [_read_losses(line) for line in text.rpartition("\n")[0].splitlines()]
-        except FileNotFoundError as error:
+        if not (self.path / _LOSSES).exists():
             msg = (
                 f"the run {str(self.path)!r} has no {_LOSSES}: no step was finished, or an "
                 "older release made it, which did not write down the steps: train anew"
             )
-            raise RunError(msg) from error
-        except (KeyError, OSError, TypeError, ValueError) as error:
-            msg = f"cannot read the losses in {str(self.path)!r}: {error}"
-            raise RunError(msg) from error
+            raise RunError(msg)
+        with self._reading("losses"):
+            return records.read_losses(self.path / _LOSSES)
 
-    def save(self, model: RNNModel, *, epoch: int, step: int) -> Path:
-        """Write the checkpoint, whole or not at all.
+    def save(self, checkpoint: Checkpoint, *, keep: int = 1, is_best: bool = False) -> Path:
+        """Write a checkpoint, whole or not at all, and remove those that are too many.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+        keep : int
+            How many of the last ones stay, at least 1.
+        is_best : bool
+            Whether it becomes the one that is marked as the best, which stays too.
 
         Raises
         ------
         RunError
             The folder is gone, or cannot be written to.
         """
-        with _writing(self.path):
-            return save_checkpoint(self.path / _CHECKPOINT, model, epoch=epoch, step=step)
+        with self._writing():
+            return checkpoints.write_checkpoint(
+                self.path / _CHECKPOINTS, checkpoint, keep=keep, is_best=is_best
+            )
 
     @property
     def has_checkpoint(self) -> bool:
         """Whether the model has been saved."""
-        return (self.path / _CHECKPOINT).is_file()
+        folder = self.path / _CHECKPOINTS
+        return checkpoints.has_checkpoint(folder) or (self.path / _CHECKPOINT).is_file()
 
-    def load_model(self) -> RNNModel:
-        """Return the model of the checkpoint, on the CPU.
+    def load_checkpoint(self, *, best: bool = False) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole, or None where there is none yet.
+
+        A damaged one is named in a warning, and the one before it is read.
+
+        Parameters
+        ----------
+        best : bool
+            Whether to read instead the one with the lowest held-out perplexity.
+
+        Raises
+        ------
+        RunError
+            There are checkpoints, and none is whole.
+        """
+        found = checkpoints.read_checkpoint(self.path / _CHECKPOINTS, "best" if best else "step")
+        old = self.path / _CHECKPOINT
+        if found is not None or best or not old.is_file():
+            return found
+        with self._reading("checkpoint"):
+            return unpack(old.read_bytes(), name=old)
+
+    def load_model(self, *, best: bool = False) -> RNNModel:
+        """Return the model of the newest checkpoint, on the CPU.
+
+        Parameters
+        ----------
+        best : bool
+            Whether to take instead the one with the lowest held-out perplexity.
 
         Raises
         ------
         RunError
             There is no checkpoint, or it is damaged.
         """
-        return load_checkpoint(self.path / _CHECKPOINT)
+        checkpoint = self.load_checkpoint(best=best)
+        if checkpoint is None:
+            kind = "best checkpoint" if best else "checkpoint"
+            msg = f"expected a {kind} in {str(self.path)!r}, found none: train first"
+            raise RunError(msg)
+        return checkpoint.build()
+
+    def rewind(self, *, step: int, settings: dict[str, Any]) -> list[EpochMetrics]:
+        """Forget all that was written after a step, and return the epochs up to it.
+
+        Parameters
+        ----------
+        step : int
+            Of the checkpoint from which the run goes on.
+        settings : dict
+            What ``settings.json`` says from now on.
+
+        Raises
+        ------
+        RunError
+            The metrics or the losses are damaged, or cannot be written.
+        """
+        with self._writing(), self._reading("records"):
+            remove_partial(self.path)
+            checkpoints.remove_later(self.path / _CHECKPOINTS, step=step)
+            records.cut_losses(self.path / _LOSSES, step=step)
+            history = records.cut_metrics(self.path / _METRICS, step=step)
+            if settings != self.settings:
+                write_text(self.path / _SETTINGS, json.dumps(settings, indent=2) + "\n")
+                self.settings = settings
+        return history
 
     def load_tokenizer(self) -> Tokenizer:
         """Return the tokenizer of the corpus that the model was trained on.
@@ -257,39 +276,44 @@ class Run:
             raise RunError(msg)
         return tokenizer
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            if not self.path.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "the folder is gone")
+            yield
+        except RunError:
+            raise
+        except OSError as error:
+            reason = error.strerror or error
+            msg = f"cannot write into the run's folder {str(self.path)!r}: {reason}"
+            raise RunError(msg) from error
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except RunError:
+            raise
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            msg = f"cannot read the {what} in {str(self.path)!r}: {error}"
+            raise RunError(msg) from error
+
 
 def is_run(path: str | os.PathLike[str]) -> bool:
     """Return whether there is the folder of a run."""
     # os.path says no, where Path would raise, to a name that no file can have.
-    return os.path.isfile(os.path.join(path, _SETTINGS))  # noqa: PTH113, PTH118
+    settings = os.path.join(path, _SETTINGS)  # noqa: PTH118
+    # They are empty until all else is there.
+    return os.path.isfile(settings) and os.path.getsize(settings) > 0  # noqa: PTH113, PTH202
 
 
-def _claim(folder: Path) -> None:
+def _claim(folder: Path, *, again: bool) -> None:
+    if again and (folder / _SETTINGS).is_file() and not is_run(folder):
+        remove_partial(folder)
+        for name in (_SETTINGS, _VOCAB):
+            (folder / name).unlink(missing_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError
     # Of two runs that begin at once only one can make the file.
     (folder / _SETTINGS).touch(exist_ok=False)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        if not folder.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "the folder is gone")
-        yield
-    except OSError as error:
-        msg = f"cannot write into the run's folder {str(folder)!r}: {error.strerror or error}"
-        raise RunError(msg) from error
-
-
-def _read_metrics(line: str) -> EpochMetrics:
-    values = json.loads(line)
-    if values["perplexity"] is None:
-        values["perplexity"] = math.nan
-    return EpochMetrics(**values)
-
-
-def _read_losses(line: str) -> StepLosses:
-    values = json.loads(line)
-    losses = [math.nan if loss is None else float(loss) for loss in values["losses"]]
-    return StepLosses(**{**values, "losses": losses})

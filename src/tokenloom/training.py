@@ -1,33 +1,28 @@
 """The textbook's training loop over a stream of batches."""
 
-import logging
-import math
 import os
-import time
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
-from tqdm import tqdm
 
-from tokenloom.batch import IGNORED_TARGET, Batch
-from tokenloom.checkpoint import describe_model
+from tokenloom.batch import Batch
 from tokenloom.corpus import Corpus
 from tokenloom.devices import choose_device
-from tokenloom.errors import ArgumentError, UsageError
-from tokenloom.evaluation import check_vocab_size, evaluate, perplexity
+from tokenloom.epochs import Epochs
+from tokenloom.errors import ArgumentError
+from tokenloom.evaluation import check_vocab_size
+from tokenloom.interrupts import Interrupt
 from tokenloom.loader import Loader
+from tokenloom.losses import summed_loss
 from tokenloom.model import RNNModel, State, detach
-from tokenloom.plans import ORDER_VERSION
-from tokenloom.plotting import plot_perplexity, save_figure
-from tokenloom.runs import EpochMetrics, Run, StepLosses
-
-_LOGGER = logging.getLogger(__name__)
-
-_CHECKPOINT_SECONDS = 30.0
-_SETTINGS_VERSION = 2
+from tokenloom.ranks import Ranks
+from tokenloom.recipe import Recipe, RunOptions, TrainingOptions
+from tokenloom.records import EpochMetrics
+from tokenloom.reports import Report
+from tokenloom.settings import describe_training
+from tokenloom.snapshots import Snapshots, open_run
+from tokenloom.updates import Updates
 
 
 def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
@@ -36,17 +31,25 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     *,
     lr: float = 1.0,
     max_grad_norm: float = 1.0,
+    options: TrainingOptions | None = None,
     held_out: Corpus | None = None,
     run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    run_options: RunOptions | None = None,
     device: torch.device | str | int | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> list[EpochMetrics]:
     """Train a model on the loader's epochs and return what was measured.
 
-    Plain stochastic gradient descent on the mean cross-entropy of each batch.
-    The hidden state is carried from batch to batch and detached where
-    ``loader.plan.carries_state``, and begins at zero everywhere else.
+    Plain stochastic gradient descent on the mean cross-entropy of each batch,
+    unless ``options`` say otherwise. The hidden state is carried from batch to
+    batch and detached where ``loader.plan.carries_state``, and begins at zero
+    everywhere else: also where documents start, if the corpus knows and the
+    windows were not made with ``resets=False``.
+
+    Where `torch.distributed` has a group of several processes, each trains on
+    its rows of every batch, and the weights stay the same on all of them.
 
     Parameters
     ----------
@@ -55,14 +58,22 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     loader : Loader
         Its ``num_epochs`` says how long to train.
     lr : float
-        Learning rate, per batch.
+        Learning rate, per update.
     max_grad_norm : float
         A longer gradient is scaled to this Euclidean norm.
+    options : TrainingOptions, optional
+        Optimiser, schedule, batches per update, precision.
     held_out : Corpus, optional
         Text that is not trained on; its perplexity is measured per epoch.
     run : path, optional
-        A new folder for settings, metrics, checkpoint and plot; see
+        A new folder for settings, metrics, checkpoints and plot; see
         `tokenloom.runs.Run`.
+    resume : bool
+        Whether to go on from the newest checkpoint in ``run``, or to begin
+        there if there is none. The number of workers and of ranks may differ,
+        and so may ``num_epochs`` where the schedule is constant.
+    run_options : RunOptions, optional
+        When checkpoints are saved, how many stay, when text is shown.
     device : torch.device, str or int, optional
         By default the loader's, else the best at hand: cuda, mps, cpu.
     seed : int
@@ -74,184 +85,90 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     Returns
     -------
     list of EpochMetrics
-        One per epoch that was finished.
+        One per epoch that was finished, also before a resume.
 
     Raises
     ------
     ArgumentError
         A value is out of range, or the device is not at hand.
     KeyboardInterrupt
-        Ctrl-C; the run's checkpoint, metrics and plot are written first.
+        Ctrl-C; the step is finished, and the run's checkpoint, metrics and plot
+        are written first. With several ranks the last checkpoint stays as it is.
     RunError
-        The run's folder is in use or cannot be written.
+        The run's folder is in use, cannot be written, or cannot be resumed.
+    StateMismatchError
+        The run to resume is of another training; each difference is named.
+    UsageError
+        The loader reads another part of the batch than this process's.
+    WorkerError
+        Another rank died or does not answer.
     """
+    recipe = Recipe(
+        lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options or TrainingOptions()
+    )
+    run_options = run_options or RunOptions()
     _check(model, loader, held_out)
-    _check_numbers(lr=lr, max_grad_norm=max_grad_norm, seed=seed)
     place = choose_device(loader.device if device is None else device)
-    folder = None
-    if run is not None:
-        recipe = {"lr": lr, "max_grad_norm": max_grad_norm, "seed": seed}
-        settings = _describe(model, loader, held_out) | recipe
-        folder = Run.create(run, corpus=loader.windows.corpus, settings=settings)
-    torch.manual_seed(seed)
-    model.to(place).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    epochs = _Epochs(model, held_out=held_out, run=folder)
-    carries_state, num_batches = loader.plan.carries_state, loader.plan.num_batches
-    state: State | None = None
-    with _progress_bar(loader, progress=progress) as bar:
-        try:
-            for batch in loader:
-                begins = batch.index == 0 or not carries_state
-                state = None if begins or state is None else detach(state)
-                loss, state = _step(model, optimizer, batch, state, max_grad_norm)
+    ranks = Ranks.detect()
+    ranks.check_shard(loader.windows.shard)
+    report = Report(model, loader, options=run_options, progress=progress, ranks=ranks)
+    settings = describe_training(
+        *(model, loader), held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
+    )
+    torch.manual_seed(ranks.mix_seed(seed))
+    with ranks.watched():
+        opened = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
+        model.to(place).train()
+        updates = Updates(ranks.wrap(_Learner(model)), loader, recipe=recipe, ranks=ranks)
+        epochs = Epochs(model, held_out, ranks=ranks, run=opened.run)
+        parts = (model, loader, updates, epochs)
+        saving = None if run is None else run_options
+        snapshots = Snapshots(*parts, ranks=ranks, run=opened.run, options=saving)
+        state = snapshots.begin(opened, seed=seed)
+        # Ranks that stop at different steps would wait for each other.
+        with Interrupt(wanted=ranks.world_size == 1) as interrupt, report:
+            for batch in snapshots.batches:
+                state = _carry(state, batch, loader)
+                loss, state = _step(updates, batch, state)
                 epochs.add(loss, batch)
-                bar.update()
-                if batch.index + 1 == num_batches:
-                    bar.set_postfix_str(_summary(epochs.finish()))
-        finally:
+                report.update()
+                if batch.index + 1 == loader.plan.num_batches:
+                    report.show(epochs.finish())
+                snapshots.save_if_due(state)
+                if interrupt.came and updates.is_complete:
+                    break
+            snapshots.save(state)
             epochs.close()
+    if interrupt.came:
+        raise KeyboardInterrupt
     return epochs.history
 
 
-def _step(
-    model: RNNModel,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    state: State | None,
-    max_grad_norm: float,
-) -> tuple[torch.Tensor, State]:
-    inputs, targets = batch.to(model.linear.weight.device)
-    logits, state = model(inputs, state)
-    loss = functional.cross_entropy(logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
-    nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
-    optimizer.step()
+class _Learner(nn.Module):
+    """A model together with its loss, so that several ranks can share its gradients."""
+
+    def __init__(self, model: RNNModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+        """Return the sum of the losses of a batch's targets, and the state after it."""
+        return summed_loss(self.model, batch, state)
+
+
+def _carry(state: State | None, batch: Batch, loader: Loader) -> State | None:
+    """Return the state that a batch begins with; None for zeros."""
+    begins = batch.index == 0 or not loader.plan.carries_state
+    return None if begins or state is None else detach(state)
+
+
+def _step(updates: Updates, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    batch = batch.to(updates.device)
+    with updates.accumulating(batch):
+        with updates.autocast():
+            loss, state = updates.module(batch, state)
+        updates.add(loss, batch)
     return loss.detach(), state
-
-
-class _Epochs:
-    """Adds up the losses of the running epoch, and writes down finished ones."""
-
-    def __init__(self, model: RNNModel, *, held_out: Corpus | None, run: Run | None) -> None:
-        self.history: list[EpochMetrics] = []
-        self._model = model
-        self._held_out = held_out
-        self._run = run
-        self._epoch = 0
-        self._step = 0
-        self._first_batch = 0
-        self._saved_at = time.monotonic()
-        self._begin()
-
-    def _begin(self) -> None:
-        self._losses: list[torch.Tensor] = []
-        self._num_targets: list[int] = []
-        self._began_at = time.perf_counter()
-
-    def add(self, loss: torch.Tensor, batch: Batch) -> None:
-        """Take the mean loss of a batch; it is not waited for."""
-        if not self._losses:
-            self._first_batch = batch.index
-        self._losses.append(loss)
-        self._num_targets.append(batch.num_targets)
-        self._epoch = batch.epoch
-        self._step += 1
-
-    def finish(self) -> EpochMetrics:
-        """Measure the epoch that its last batch was added to."""
-        weights = torch.tensor(self._num_targets, dtype=torch.float64)
-        # The first wait for the device in this epoch.
-        losses = torch.stack(self._losses).cpu().double()
-        seconds = time.perf_counter() - self._began_at
-        held_out = None
-        if self._held_out is not None:
-            held_out = evaluate(self._model, self._held_out).perplexity
-        metrics = EpochMetrics(
-            epoch=self._epoch,
-            step=self._step,
-            perplexity=perplexity(float((losses * weights).sum() / weights.sum())),
-            tokens_per_second=float(weights.sum()) / seconds,
-            held_out_perplexity=held_out,
-        )
-        if not math.isfinite(metrics.perplexity):
-            warnings.warn(
-                f"the perplexity of epoch {metrics.epoch} is {metrics.perplexity}: the training "
-                "diverges; lower lr or max_grad_norm",
-                stacklevel=3,
-            )
-        self.history.append(metrics)
-        if self._run is not None:
-            self._run.record(metrics)
-            self._record_losses(self._run, losses)
-            if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
-                self._save(self._run)
-        self._begin()
-        return metrics
-
-    def close(self) -> None:
-        """Leave a checkpoint and the plot, also after an interruption."""
-        if self._run is None:
-            return
-        self._save(self._run)
-        if self._losses:
-            # Of an epoch that was broken off.
-            self._record_losses(self._run, torch.stack(self._losses).cpu())
-        if self.history:
-            try:
-                save_figure(plot_perplexity(self.history), self._run.path / "perplexity")
-            # Without a plot the run is whole all the same.
-            except (UsageError, OSError) as error:
-                _LOGGER.info("no plot: %s", error)
-
-    def _record_losses(self, run: Run, losses: torch.Tensor) -> None:
-        record = StepLosses(
-            step=self._step - len(losses) + 1,
-            epoch=self._epoch,
-            batch=self._first_batch,
-            losses=losses.tolist(),
-        )
-        self._losses = []
-        run.record_losses(record)
-
-    def _save(self, run: Run) -> None:
-        run.save(self._model, epoch=self._epoch, step=self._step)
-        self._saved_at = time.monotonic()
-
-
-def _progress_bar(loader: Loader, *, progress: bool | None) -> "tqdm[Any]":
-    return tqdm(
-        total=None if loader.num_epochs is None else loader.remaining,
-        unit="batch",
-        # tqdm takes None for "only where stderr is a terminal".
-        disable=None if progress is None else not progress,
-    )
-
-
-def _summary(metrics: EpochMetrics) -> str:
-    return f"epoch {metrics.epoch + 1}, perplexity {metrics.perplexity:.2f}"
-
-
-def _describe(model: RNNModel, loader: Loader, held_out: Corpus | None) -> dict[str, Any]:
-    plan, windows = loader.plan, loader.windows
-    return {
-        "version": _SETTINGS_VERSION,
-        "corpus": windows.corpus.name,
-        "num_tokens": plan.num_tokens,
-        "corpus_hash": windows.corpus.hash,
-        "num_held_out_tokens": 0 if held_out is None else len(held_out),
-        "order": plan.kind,
-        "batch_size": plan.batch_size,
-        "seq_len": plan.seq_len,
-        "tail": plan.tail,
-        "order_seed": plan.seed,
-        "order_version": ORDER_VERSION,
-        "rank": windows.shard.rank,
-        "world_size": windows.shard.world_size,
-        "num_epochs": loader.num_epochs,
-        "model": describe_model(model),
-    }
 
 
 def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
@@ -276,13 +193,3 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
             "and the text that it generates is poor",
             stacklevel=3,
         )
-
-
-def _check_numbers(*, lr: float, max_grad_norm: float, seed: int) -> None:
-    for name, value in (("lr", lr), ("max_grad_norm", max_grad_norm)):
-        if not 0 < value < math.inf:
-            msg = f"{name} must be in (0, inf), got {value}"
-            raise ArgumentError(msg)
-    if not 0 <= seed < 1 << 64:
-        msg = f"seed must be in [0, 2**64), got {seed}"
-        raise ArgumentError(msg)

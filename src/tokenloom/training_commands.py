@@ -1,8 +1,7 @@
-"""The subcommands about models: training them, writing with them."""
+"""The subcommand that trains a model."""
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from tokenloom.arguments import (
     add_device,
     add_json,
     add_quiet,
-    load_corpus,
-    make_windows,
     parse_count,
     parse_count_or_all,
 )
@@ -25,8 +22,7 @@ from tokenloom.printing import print_json, say
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
     from tokenloom.corpus import Corpus
-    from tokenloom.model import RNNModel
-    from tokenloom.runs import EpochMetrics
+    from tokenloom.records import EpochMetrics
     from tokenloom.tokenizers import Tokenizer
 
 
@@ -39,24 +35,19 @@ examples:
   tokenloom train my-book.txt --raw --max-tokens all --epochs 10
       train on a file of your own, all of it, with capitals and punctuation
 
-What is left: a folder with settings, metrics, a checkpoint and a plot.
-Ctrl-C stops early and leaves the same. Go on with: tokenloom generate RUN
-"""
+  tokenloom train --resume runs/time_machine-20260102-030405
+      go on with a run that was interrupted or killed, as if nothing had happened
+  torchrun --nproc-per-node 2 -m tokenloom train --run-dir my-run
+      train with two processes, each on half of every batch
 
-
-_GENERATE_EXAMPLES = """\
-examples:
-  tokenloom generate runs/time_machine-20260102-030405 --prompt "time traveller"
-      the most likely characters, one after the other
-  tokenloom generate RUN --prompt "the " --num-tokens 300 --temperature 0.7 --top-k 8
-      draw each from the 8 most likely; another --seed gives another text
+What is left: a folder with settings, metrics, checkpoints and a plot.
+Ctrl-C stops early and leaves the same. Write text with: tokenloom generate RUN
 """
 
 
 def add_commands(commands: Any) -> None:
     """Add the subcommands of this room to the parser."""
     _add_train(commands)
-    _add_generate(commands)
 
 
 def _add_train(commands: Any) -> None:
@@ -82,11 +73,22 @@ def _add_train(commands: Any) -> None:
     )
     _add_model(command)
     _add_training(command)
+    _add_checkpoints(command)
     output = command.add_argument_group("output")
     output.add_argument(
-        "--run", metavar="DIR", help="new folder for the results, by default runs/CORPUS-TIME"
+        "--run",
+        # torchrun takes --run for the beginning of an option of its own.
+        "--run-dir",
+        metavar="DIR",
+        help="new folder for the results, by default runs/CORPUS-TIME",
     )
-    output.add_argument("--prompt", help="end by generating text after this")
+    output.add_argument(
+        "--sample-every",
+        type=parse_count,
+        metavar="N",
+        help="show text of the model every N epochs",
+    )
+    output.add_argument("--prompt", help="what generated text goes on from, also at the end")
     add_json(output)
     add_quiet(output)
 
@@ -114,6 +116,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
     )
+    _add_updates(training)
     training.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
     )
@@ -125,113 +128,105 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
     )
-
-
-def _add_generate(commands: Any) -> None:
-    command = add_command(
-        commands, _generate, summary="write text with a trained model", epilog=_GENERATE_EXAMPLES
-    )
-    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
-    command.add_argument("--prompt", required=True, help="text to go on from")
-    command.add_argument(
-        "--num-tokens", type=parse_count, default=200, metavar="N", help="how many tokens to write"
-    )
-    command.add_argument(
-        "--temperature",
+    training.add_argument(
+        "--timeout",
         type=float,
-        default=0.0,
-        help="0: always the likeliest token; 1: as likely as the model says",
+        default=300.0,
+        metavar="SECONDS",
+        help="under torchrun, give up when another rank does not answer for so long",
     )
-    command.add_argument(
-        "--top-k", type=parse_count, metavar="K", help="draw from the K likeliest tokens only"
+
+
+def _add_updates(training: argparse._ActionsContainer) -> None:
+    training.add_argument(
+        "--optimizer", choices=("sgd", "adamw"), default="sgd", help="how weights are updated"
     )
-    command.add_argument("--seed", type=int, default=0, help="of the draws")
-    add_device(command)
+    training.add_argument(
+        "--schedule",
+        choices=("constant", "cosine", "linear"),
+        default="constant",
+        help="how the learning rate falls to 0 at the end",
+    )
+    training.add_argument(
+        "--warmup", type=int, default=0, metavar="N", help="let it rise over N updates first"
+    )
+    training.add_argument(
+        "--accumulate",
+        type=parse_count,
+        default=1,
+        metavar="N",
+        help="make one update of every N batches",
+    )
+    training.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="of the computation; the weights stay float32",
+    )
+
+
+def _add_checkpoints(command: argparse.ArgumentParser) -> None:
+    checkpoints = command.add_argument_group("checkpoints")
+    checkpoints.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with this run, as its settings say; only more --epochs, and what shapes "
+        "no weight, may be given beside it",
+    )
+    checkpoints.add_argument(
+        "--checkpoint-steps", type=parse_count, metavar="N", help="save one every N batches"
+    )
+    checkpoints.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="save one when the last is older",
+    )
+    checkpoints.add_argument(
+        "--keep", type=parse_count, default=2, metavar="N", help="how many of the last stay"
+    )
 
 
 def _train(arguments: argparse.Namespace) -> None:
     from tokenloom.generation import generate
-    from tokenloom.loader import Loader
+    from tokenloom.ranks import joined
     from tokenloom.runs import Run
     from tokenloom.training import train
+    from tokenloom.training_job import make_job
 
-    corpus = load_corpus(arguments)
-    train_corpus, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
-    windows = make_windows(arguments, train_corpus)
-    model = _build_model(arguments, corpus)
-    run = Path(arguments.run) if arguments.run else _run_folder(corpus.name)
-    # Here, since a prompt of no token would be found out after the training.
-    tokenizer, prompt = _tokenizer(corpus), _prompt(arguments, corpus)
-    generate(model, tokenizer, prompt, num_tokens=0)
-    loader = Loader(windows, num_workers=arguments.workers, num_epochs=arguments.epochs)
-    say(
-        f"training on {len(train_corpus):,} tokens of {corpus.name}, "
-        f"{len(loader):,} batches; results go to {run}"
-    )
-    try:
-        history = train(
-            model,
-            loader,
-            lr=arguments.lr,
-            max_grad_norm=arguments.max_grad_norm,
-            held_out=held_out,
-            run=run,
-            device=arguments.device,
-            seed=arguments.seed,
-            progress=False if arguments.quiet else None,
-        )
-    except KeyboardInterrupt as interrupt:
-        if not Run(run, {}).has_checkpoint:
-            raise
-        message = f"after the usual files were written; a usable checkpoint is in {run}"
-        raise KeyboardInterrupt(message) from interrupt
-    facts = _describe(history, run, model.linear.weight.device)
-    facts["generated"] = generate(model, tokenizer, prompt, num_tokens=100)
+    with joined(timeout_seconds=arguments.timeout) as ranks:
+        job = make_job(arguments, ranks)
+        # Here, since a prompt of no token would be found out after the training.
+        tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job.corpus)
+        generate(job.model, tokenizer, prompt, num_tokens=0)
+        if ranks.is_first:
+            say(
+                f"training on {job.loader.plan.num_tokens:,} tokens of {job.corpus.name}, "
+                f"{len(job.loader):,} batches; results go to {job.run}"
+            )
+        try:
+            history = train(
+                job.model,
+                job.loader,
+                **job.recipe,
+                run=job.run,
+                device=arguments.device,
+                progress=False if arguments.quiet else None,
+            )
+        except KeyboardInterrupt as interrupt:
+            if not Run(job.run, {}).has_checkpoint:
+                raise
+            message = (
+                f"after the usual files were written; a usable checkpoint is in {job.run}; "
+                f"go on with: tokenloom train --resume {job.run}"
+            )
+            raise KeyboardInterrupt(message) from interrupt
+    if not ranks.is_first:
+        return
+    facts = _describe(history, job.run, job.model.linear.weight.device)
+    facts["generated"] = generate(job.model, tokenizer, prompt, num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
-
-
-def _generate(arguments: argparse.Namespace) -> None:
-    from tokenloom.devices import choose_device
-    from tokenloom.generation import generate
-    from tokenloom.runs import Run
-
-    run = Run.open(arguments.run)
-    tokenizer = run.load_tokenizer()
-    model = run.load_model().to(choose_device(arguments.device))
-    print(
-        generate(
-            model,
-            tokenizer,
-            arguments.prompt,
-            num_tokens=arguments.num_tokens,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            seed=arguments.seed,
-        )
-    )
-
-
-def _build_model(arguments: argparse.Namespace, corpus: "Corpus") -> "RNNModel":
-    import torch
-
-    from tokenloom.model import RNNModel
-
-    kinds: dict[str, Any] = {
-        "gru": torch.nn.GRU,
-        "lstm": torch.nn.LSTM,
-        "rnn": torch.nn.RNN,
-    }
-    # A fixed number, since sums in another order round in another way: what is
-    # trained does not depend on the number of cores.
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
-    layer = kinds[arguments.model](
-        corpus.vocab_size,
-        arguments.hidden,
-        num_layers=arguments.layers,
-        bidirectional=arguments.bidirectional,
-    )
-    return RNNModel(layer, corpus.vocab_size)
 
 
 def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:
@@ -274,11 +269,3 @@ def _tokenizer(corpus: "Corpus") -> "Tokenizer":
         msg = f"{corpus.name} has no tokenizer that could write text"
         raise ArgumentError(msg)
     return corpus.tokenizer
-
-
-def _run_folder(corpus_name: str) -> Path:
-    """Return a folder that does not exist yet."""
-    stem = Path(corpus_name).stem if Path(corpus_name).exists() else corpus_name.replace("/", "-")
-    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))
-    return next(path for path in candidates if not path.exists())

@@ -15,14 +15,14 @@ import tokenloom as tl
 from tests.preparing import contents
 from tests.processes import fill_the_disk_of_a_preparation, kill_preparations, race_to_prepare, run
 from tokenloom.preparation import prepare
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 from tokenloom.workfolder import work_path
 
 LINES = "To be, or not to be: that is the question.\n" * 100
 PROGRAM = """
 import sys
 from tokenloom.preparation import prepare
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 
 if __name__ == "__main__":
     source, target = sys.argv[1:]

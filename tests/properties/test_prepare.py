@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.preparing import HereExecutor, contents, number_documents, split_paragraphs
 from tokenloom import preparation
-from tokenloom.recipe import PrepareOptions
+from tokenloom.prepare_options import PrepareOptions
 from tokenloom.verification import verify_store
 
 # Letters, line ends and other space, and characters of two to four bytes.

@@ -1,0 +1,197 @@
+"""The processes that train one model together, each on its rows of every batch."""
+
+import contextlib
+import datetime as dt
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.distributed.rendezvous import rendezvous
+
+from tokenloom.errors import UsageError, WorkerError
+from tokenloom.sharding import Shard
+
+# How gloo and NCCL tell that another process does not answer. PyTorch raises
+# plain RuntimeErrors for some of it.
+_LOST = re.compile(
+    r"connection (closed|reset|refused)|timed? ?out|broken pipe|gloo|nccl|remote process",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """One process among those that train together.
+
+    Parameters
+    ----------
+    rank : int
+        Which one, in [0, world_size).
+    world_size : int
+        How many there are.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def detect(cls) -> Self:
+        """Return this process's place in PyTorch's default group; alone without one.
+
+        Raises
+        ------
+        UsageError
+            torchrun started several processes, and there is no group yet.
+        """
+        if distributed.is_available() and distributed.is_initialized():
+            return cls(rank=distributed.get_rank(), world_size=distributed.get_world_size())
+        if is_launched():
+            msg = (
+                "torchrun started several processes, which are in no group: call "
+                "torch.distributed.init_process_group() before training"
+            )
+            raise UsageError(msg)
+        return cls()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    def check_shard(self, shard: Shard) -> None:
+        """Check that this process reads its own part of each batch.
+
+        Raises
+        ------
+        UsageError
+            There are several ranks, and it reads another part.
+        """
+        mine = Shard(rank=self.rank, world_size=self.world_size)
+        if self.world_size > 1 and shard != mine:
+            msg = (
+                f"rank {self.rank} of {self.world_size} must read its own part of each batch, "
+                f"its windows have {shard}: leave out shard, so that it is detected"
+            )
+            raise UsageError(msg)
+
+    def mix_seed(self, *numbers: int) -> int:
+        """Return a seed that differs on each rank; on the first, of one number, that number."""
+        if self.is_first and len(numbers) == 1:
+            return numbers[0]
+        return int(np.random.SeedSequence((*numbers, self.rank)).generate_state(1, np.uint64)[0])
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return a module whose gradients are the mean over all ranks."""
+        if self.world_size == 1:
+            return module
+        return nn.parallel.DistributedDataParallel(module)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all ranks, on the CPU."""
+        if self.world_size == 1:
+            return values.cpu()
+        moved = values.to(_device(), copy=True)
+        distributed.all_reduce(moved)
+        return moved.cpu()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every rank's value, which pickles, in the order of ranks."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """Return the first rank's value, which pickles; that of the others is ignored."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0, device=_device())
+        return values[0]
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Tell in words where another rank died or does not answer.
+
+        Raises
+        ------
+        WorkerError
+            It did, while the block waited for it.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world_size == 1 or not _LOST.search(str(error)):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            msg = (
+                f"rank {self.rank} of {self.world_size} waited for another rank, which died or "
+                f"does not answer: go on from the last checkpoint with resume ({reason})"
+            )
+            raise WorkerError(msg) from error
+
+
+def is_launched() -> bool:
+    """Return whether torchrun started this process and others beside it."""
+    return distributed.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_restarted() -> bool:
+    """Return whether torchrun started this process anew, since one had failed."""
+    return _num_restarts() > 0
+
+
+@contextlib.contextmanager
+def joined(*, timeout_seconds: float) -> Iterator[Ranks]:
+    """Join the processes that torchrun started with this one, for the length of the block.
+
+    Alone, without torchrun, there is nothing to join.
+
+    Parameters
+    ----------
+    timeout_seconds : float
+        How long to wait for another rank, in everything that is done together.
+
+    Raises
+    ------
+    WorkerError
+        Another rank does not answer.
+    """
+    if not is_launched():
+        yield Ranks()
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl"
+    ranks = Ranks(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+    timeout = dt.timedelta(seconds=timeout_seconds)
+    with ranks.watched():
+        store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+        # A restart finds the store of the last start, with the addresses of dead processes.
+        store = distributed.PrefixStore(  # type: ignore[attr-defined]  # it is there
+            f"restart-{_num_restarts()}", store
+        )
+        distributed.init_process_group(
+            backend, store=store, rank=rank, world_size=world_size, timeout=timeout
+        )
+    try:
+        yield ranks
+    finally:
+        distributed.destroy_process_group()
+
+
+def _num_restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _device() -> torch.device:
+    """Return where tensors must be that the default group sends."""
+    has_gloo = "gloo" in str(distributed.get_backend_config())
+    return torch.device("cpu" if has_gloo else "cuda")

@@ -1,0 +1,114 @@
+"""What a run's settings say of its training, and how two of them differ."""
+
+from typing import Any
+
+import torch
+
+from tokenloom.checkpoint import describe_model
+from tokenloom.corpus import Corpus
+from tokenloom.errors import StateMismatchError
+from tokenloom.loader import Loader
+from tokenloom.model import RNNModel
+from tokenloom.plans import ORDER_VERSION
+from tokenloom.ranks import Ranks
+from tokenloom.recipe import Recipe, RunOptions
+
+SETTINGS_VERSION = 3
+
+# What may change on the way: how far to go, where the text lies, and which release goes on.
+_FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options")
+
+
+def describe_training(
+    model: RNNModel,
+    loader: Loader,
+    *,
+    held_out: Corpus | None,
+    recipe: Recipe,
+    run_options: RunOptions,
+    ranks: Ranks,
+) -> dict[str, Any]:
+    """Return all that a training depends on, JSON-able.
+
+    Parameters
+    ----------
+    model : RNNModel
+    loader : Loader
+    held_out : Corpus, optional
+    recipe : Recipe
+    run_options : RunOptions
+    ranks : Ranks
+        Several of them together train on the whole batch.
+    """
+    plan, corpus, shard = loader.plan, loader.windows.corpus, loader.windows.shard
+    is_whole = ranks.world_size > 1
+    return {
+        "version": SETTINGS_VERSION,
+        "corpus": corpus.name,
+        "num_tokens": plan.num_tokens,
+        "corpus_hash": corpus.hash,
+        "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
+        "num_held_out_tokens": 0 if held_out is None else len(held_out),
+        "held_out_hash": None if held_out is None else held_out.hash,
+        "order": plan.kind,
+        "batch_size": plan.batch_size,
+        "seq_len": plan.seq_len,
+        "tail": plan.tail,
+        "resets": loader.windows.documents is not None,
+        "order_seed": plan.seed,
+        "order_version": ORDER_VERSION,
+        "rank": 0 if is_whole else shard.rank,
+        "world_size": 1 if is_whole else shard.world_size,
+        "num_epochs": loader.num_epochs,
+        **recipe.describe(),
+        "num_threads": torch.get_num_threads(),
+        "run_options": run_options.describe(),
+        "model": describe_model(model),
+    }
+
+
+def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that a training may go on from what another one saved.
+
+    Raises
+    ------
+    StateMismatchError
+        It is another training; each field that differs is named.
+    """
+    flat_saved, flat_now = _flatten(saved), _flatten(now)
+    different = [
+        name
+        for name, value in flat_now.items()
+        if name.partition(".")[0] not in _FREE and flat_saved.get(name) != value
+    ]
+    # A schedule is laid out over the whole training.
+    if now["schedule"] != "constant" and saved.get("num_epochs") != now["num_epochs"]:
+        different.append("num_epochs")
+    if not different:
+        return
+    lines = [
+        f"  {name}: saved {flat_saved.get(name)!r}, now {flat_now[name]!r}" for name in different
+    ]
+    msg = "\n".join(
+        [
+            "cannot resume: the run is of another training.",
+            *lines,
+            f"Use the saved {' and '.join(different)}, or begin a new run.",
+        ]
+    )
+    raise StateMismatchError(msg)
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the settings with nested names joined by a dot.
+
+    >>> _flatten({"lr": 1.0, "model": {"rnn": "GRU"}})
+    {'lr': 1.0, 'model.rnn': 'GRU'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

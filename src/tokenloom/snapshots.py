@@ -1,0 +1,246 @@
+"""Where a training stands: all that the rest of it depends on, taken and put back."""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from tokenloom.batch import Batch
+from tokenloom.checkpoint import Checkpoint
+from tokenloom.corpus import Corpus
+from tokenloom.epochs import Epochs
+from tokenloom.errors import ArgumentError, RunError
+from tokenloom.loader import Loader
+from tokenloom.model import RNNModel, State
+from tokenloom.ranks import Ranks
+from tokenloom.recipe import RunOptions
+from tokenloom.records import EpochMetrics
+from tokenloom.runs import Run, is_run
+from tokenloom.settings import check_same
+from tokenloom.updates import Updates
+
+# With several ranks the first one's clock is asked every so many steps.
+_STEPS_PER_CLOCK = 16
+
+
+class Opened(NamedTuple):
+    """A run that was begun or opened again.
+
+    Attributes
+    ----------
+    run : Run or None
+        None on all ranks but the first, and where there is no run.
+    checkpoint : Checkpoint or None
+        From which to go on; None for the beginning.
+    history : list of EpochMetrics
+        The epochs that were finished.
+    """
+
+    run: Run | None = None
+    checkpoint: Checkpoint | None = None
+    history: Sequence[EpochMetrics] = ()
+
+
+def open_run(
+    path: str | os.PathLike[str] | None,
+    corpus: Corpus,
+    settings: dict[str, Any],
+    *,
+    resume: bool,
+    ranks: Ranks,
+) -> Opened:
+    """Begin a run, or open it again at its newest checkpoint; all ranks do it together.
+
+    Raises
+    ------
+    ArgumentError
+        There is no path to resume from.
+    RunError
+        The folder is in use or cannot be written, or the run cannot be resumed.
+    StateMismatchError
+        The run to resume is of another training; each difference is named.
+    """
+    if path is None:
+        if resume:
+            msg = "resume=True needs run: say the folder of the run to go on with"
+            raise ArgumentError(msg)
+        return Opened()
+    if not ranks.is_first:
+        return Opened(None, *ranks.share(None))
+    if not (resume and is_run(path)):
+        run = Run.create(path, corpus=corpus, settings=settings, again=resume)
+        return Opened(run, *ranks.share((None, ())))
+    run = Run.open(path)
+    check_same(run.settings, settings)
+    checkpoint = run.load_checkpoint()
+    if checkpoint is not None and checkpoint.training is None:
+        msg = (
+            f"the run {str(run.path)!r} cannot be resumed: an older release made it, whose "
+            "checkpoints hold the model alone; train anew"
+        )
+        raise RunError(msg)
+    step = 0 if checkpoint is None else checkpoint.step
+    history = run.rewind(step=step, settings={**run.settings, **settings})
+    return Opened(run, *ranks.share((checkpoint, history)))
+
+
+class Snapshots:
+    """Takes and writes the checkpoints of a training, and puts one back.
+
+    Its methods are called between two updates, by all ranks together; the first one writes.
+
+    Parameters
+    ----------
+    model : RNNModel
+    loader : Loader
+    updates : Updates
+    epochs : Epochs
+    ranks : Ranks
+    run : Run, optional
+        Where they are written; None on all ranks but the first.
+    options : RunOptions, optional
+        When, and how many stay; None for never.
+    """
+
+    def __init__(
+        self,
+        model: RNNModel,
+        loader: Loader,
+        updates: Updates,
+        epochs: Epochs,
+        *,
+        ranks: Ranks,
+        run: Run | None,
+        options: RunOptions | None,
+    ) -> None:
+        self._model = model
+        self._loader = loader
+        self._updates = updates
+        self._epochs = epochs
+        self._ranks = ranks
+        self._run = run
+        self._options = options
+        self._saved_step: int | None = None
+        self._saved_at = time.monotonic()
+        self._is_done = False
+
+    def save(self, state: State | None, *, is_best: bool = False) -> None:
+        """Write a checkpoint, unless this step has one."""
+        if self._options is None or (self._saved_step == self._epochs.step and not is_best):
+            return
+        checkpoint = self._take(state)
+        if self._run is not None:
+            self._run.save(checkpoint, keep=self._options.keep, is_best=is_best)
+        self._saved_step, self._saved_at = self._epochs.step, time.monotonic()
+
+    def save_if_due(self, state: State | None) -> None:
+        """Write a checkpoint where it is time for one, or the model is the best so far.
+
+        Not while batches wait for their update: their gradients are not saved.
+        """
+        if not self._updates.is_complete:
+            return
+        is_best = self._epochs.has_just_finished and self._epochs.is_best
+        if self._options is not None and (is_best or self._is_due(self._options)):
+            self.save(state, is_best=is_best)
+
+    def begin(self, opened: Opened, *, seed: int) -> State | None:
+        """Put back the checkpoint, if there is one, else write the first one.
+
+        Returns the hidden state that the next batch begins with: that of this
+        rank's rows.
+
+        Raises
+        ------
+        RunError
+            The checkpoint is damaged.
+        StateMismatchError
+            The position is of another plan.
+        """
+        if opened.checkpoint is None:
+            self.save(None)
+            return None
+        return self._put_back(opened.checkpoint, list(opened.history), seed=seed)
+
+    @property
+    def batches(self) -> Iterable[Batch]:
+        """The batches that remain to be trained on."""
+        return () if self._is_done else self._loader
+
+    def _take(self, state: State | None) -> Checkpoint:
+        carried = state if self._loader.plan.carries_state else None
+        training = {
+            "position": self._loader.state_dict(),
+            "updates": self._updates.state_dict(),
+            "epochs": self._epochs.state_dict(),
+            "hidden": None if carried is None else _gather_rows(carried, self._ranks),
+            "random": self._ranks.gather(_random_state(self._model.linear.weight.device)),
+        }
+        return Checkpoint.of(
+            self._model, epoch=self._epochs.epoch, step=self._epochs.step, training=training
+        )
+
+    def _put_back(
+        self, checkpoint: Checkpoint, history: list[EpochMetrics], *, seed: int
+    ) -> State | None:
+        training, ranks, loader = checkpoint.training or {}, self._ranks, self._loader
+        checkpoint.load_into(self._model)
+        loader.load_state_dict(training["position"])
+        self._updates.load_state_dict(training["updates"])
+        self._epochs.load_state_dict(
+            training["epochs"], history=history, epoch=checkpoint.epoch, step=checkpoint.step
+        )
+        self._saved_step = checkpoint.step
+        num_epochs = loader.plan.epoch - loader.windows.plan.epoch
+        self._is_done = loader.num_epochs is not None and num_epochs >= loader.num_epochs
+        device, random = self._model.linear.weight.device, training["random"]
+        if len(random) == ranks.world_size:
+            _set_random_state(random[ranks.rank], device)
+        else:
+            # Other ranks draw other numbers, but from this step on always the same.
+            torch.manual_seed(ranks.mix_seed(seed, checkpoint.step))
+        if training["hidden"] is None:
+            return None
+        return _take_rows(training["hidden"], loader.windows.columns, device)
+
+    def _is_due(self, options: RunOptions) -> bool:
+        step = self._epochs.step
+        if options.checkpoint_steps is not None:
+            since = step - (self._saved_step or 0)
+            if since >= options.checkpoint_steps:
+                return True
+        if options.checkpoint_seconds is None or step % (
+            1 if self._ranks.world_size == 1 else _STEPS_PER_CLOCK
+        ):
+            return False
+        is_old = time.monotonic() - self._saved_at > options.checkpoint_seconds
+        return bool(self._ranks.share(is_old))
+
+
+def _gather_rows(state: State, ranks: Ranks) -> list[torch.Tensor]:
+    """Return the parts of a hidden state, shape (num_states, batch_size, size), on the CPU."""
+    parts = state if isinstance(state, tuple) else (state,)
+    mine = [part.detach().cpu() for part in parts]
+    return [torch.cat(rows, dim=1) for rows in zip(*ranks.gather(mine), strict=True)]
+
+
+def _take_rows(parts: list[torch.Tensor], rows: range, device: torch.device) -> State:
+    """Return some rows of what `_gather_rows` returned."""
+    mine = tuple(part[:, rows.start : rows.stop].contiguous().to(device) for part in parts)
+    return mine if len(mine) > 1 else mine[0]
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    is_cuda = device.type == "cuda"
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if is_cuda else None,
+    }
+
+
+def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)

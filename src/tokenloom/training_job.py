@@ -1,0 +1,170 @@
+"""A training as the command line tells it: a new one, or one to go on with."""
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokenloom.arguments import load_corpus, make_windows
+from tokenloom.checkpoint import build_model
+from tokenloom.corpus import Corpus
+from tokenloom.errors import ArgumentError, RunError
+from tokenloom.loader import Loader
+from tokenloom.model import RNNModel
+from tokenloom.ranks import Ranks, is_restarted
+from tokenloom.recipe import RunOptions, TrainingOptions
+from tokenloom.replay import reopen_corpora, reopen_windows
+from tokenloom.runs import Run
+from tokenloom.sharding import Shard
+
+_LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
+
+# What may be said beside --resume: none of it shapes the weights, but for more epochs.
+_FREE = {
+    *("resume", "workers", "threads", "epochs", "device", "encoding", "offline", "timeout"),
+    *("checkpoint_steps", "checkpoint_seconds", "keep", "sample_every", "prompt", "json", "quiet"),
+}
+_RUN_OPTIONS = {
+    "checkpoint_steps": "checkpoint_steps",
+    "checkpoint_seconds": "checkpoint_seconds",
+    "keep": "keep",
+    "sample_every": "sample_epochs",
+    "prompt": "sample_prompt",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What `tokenloom.train` is called with.
+
+    Attributes
+    ----------
+    corpus : Corpus
+        Where the tokenizer and the name are.
+    model : RNNModel
+    loader : Loader
+    recipe : dict
+        Further arguments, by name.
+    run : Path
+    """
+
+    corpus: Corpus
+    model: RNNModel
+    loader: Loader
+    recipe: dict[str, Any]
+    run: Path
+
+
+def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
+    """Return the training that the arguments of ``tokenloom train`` tell of.
+
+    Raises
+    ------
+    ArgumentError, CorpusError, RunError, StoreError
+        An argument, a text or a run cannot be used.
+    """
+    # A fixed number, since sums in another order round in another way: what is
+    # trained does not depend on the number of cores.
+    torch.set_num_threads(arguments.threads)
+    shard = Shard(rank=ranks.rank, world_size=ranks.world_size)
+    if arguments.resume is not None:
+        return _go_on(arguments, Run.open(arguments.resume), shard)
+    corpus = load_corpus(arguments)
+    train, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
+    windows = make_windows(arguments, train, shard=shard)
+    folder = ranks.share(arguments.run or str(_new_folder(corpus.name)))
+    return Job(
+        corpus=corpus,
+        model=_build_model(arguments, corpus),
+        loader=Loader(windows, num_workers=arguments.workers, num_epochs=arguments.epochs),
+        recipe={
+            "lr": arguments.lr,
+            "max_grad_norm": arguments.max_grad_norm,
+            "seed": arguments.seed,
+            "options": _training_options(arguments),
+            "run_options": _run_options(arguments, RunOptions()),
+            "held_out": held_out,
+            # A rank died, and torchrun started all of them again.
+            "resume": is_restarted(),
+        },
+        run=Path(folder),
+    )
+
+
+def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
+    """Return the training of a run, as its settings tell it."""
+    settings, given = run.settings, arguments.given
+    wrong = sorted(given - _FREE - {"corpus"})
+    if wrong or ("corpus" in given and arguments.corpus != "python_docs"):
+        names = ", ".join("--" + name.replace("_", "-") for name in wrong) or "CORPUS"
+        msg = f"the settings of the run say how to go on: leave out {names} beside --resume"
+        raise ArgumentError(msg)
+    if settings.get("version", 0) < 3:
+        msg = f"the run {str(run.path)!r} cannot be resumed: an older release made it; train anew"
+        raise RunError(msg)
+    if "threads" not in given:
+        torch.set_num_threads(settings["num_threads"])
+    corpus, held_out = reopen_corpora(run, encoding=arguments.encoding)
+    windows = reopen_windows(run, corpus, shard=shard)
+    num_epochs = arguments.epochs if "epochs" in given else settings["num_epochs"]
+    torch.manual_seed(settings["seed"])
+    options = {name: settings[name] for name in TrainingOptions().describe()}
+    return Job(
+        corpus=corpus,
+        model=build_model(settings["model"]),
+        loader=Loader(windows, num_workers=arguments.workers, num_epochs=num_epochs),
+        recipe={
+            **{name: settings[name] for name in ("lr", "max_grad_norm", "seed")},
+            "options": TrainingOptions(**options),
+            "run_options": _run_options(arguments, RunOptions(**settings["run_options"])),
+            "held_out": held_out,
+            "resume": True,
+        },
+        run=run.path,
+    )
+
+
+def _training_options(arguments: argparse.Namespace) -> TrainingOptions:
+    return TrainingOptions(
+        optimizer=arguments.optimizer,
+        schedule=arguments.schedule,
+        warmup_updates=arguments.warmup,
+        batches_per_update=arguments.accumulate,
+        precision=arguments.precision,
+    )
+
+
+def _run_options(arguments: argparse.Namespace, saved: RunOptions) -> RunOptions:
+    """Return the saved options, with those instead that were typed."""
+    typed = {
+        option: getattr(arguments, name)
+        for name, option in _RUN_OPTIONS.items()
+        if name in arguments.given
+    }
+    return RunOptions(**{**saved.describe(), **typed})
+
+
+def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
+    torch.manual_seed(arguments.seed)
+    layer = _LAYERS[arguments.model](
+        corpus.vocab_size,
+        arguments.hidden,
+        num_layers=arguments.layers,
+        bidirectional=arguments.bidirectional,
+    )
+    return RNNModel(layer, corpus.vocab_size)
+
+
+def _new_folder(corpus_name: str) -> Path:
+    """Return a folder that does not exist yet."""
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+        msg = "torchrun --max-restarts needs --run: a restart goes on in the folder of that name"
+        raise ArgumentError(msg)
+    stem = Path(corpus_name).stem if Path(corpus_name).exists() else corpus_name.replace("/", "-")
+    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))
+    return next(path for path in candidates if not path.exists())

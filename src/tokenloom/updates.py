@@ -1,0 +1,145 @@
+"""From gradients to weights: the updates of a training."""
+
+import contextlib
+import functools
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from tokenloom.batch import Batch
+from tokenloom.loader import Loader
+from tokenloom.ranks import Ranks
+from tokenloom.recipe import PRECISIONS, Recipe
+
+
+class Updates:
+    """The optimiser, with its schedule and its precision, and the batches up to its next step.
+
+    The loss of an update is the mean over all targets of its batches, on all
+    ranks; padding counts nowhere.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        What computes the loss; wrapped where there are several ranks.
+    loader : Loader
+        Its plan says which batch is the last of an epoch.
+    recipe : Recipe
+    ranks : Ranks
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+    device : torch.device
+        Where its parameters are.
+    """
+
+    def __init__(self, module: nn.Module, loader: Loader, *, recipe: Recipe, ranks: Ranks) -> None:
+        self.module = module
+        self._parameters = list(module.parameters())
+        self.device = self._parameters[0].device
+        self._num_batches = loader.plan.num_batches
+        self._options = recipe.options
+        self._max_grad_norm = recipe.max_grad_norm
+        self._ranks = ranks
+        self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
+        is_scheduled = recipe.options.is_scheduled
+        self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
+        is_scaled = recipe.options.precision == "float16"
+        self._scaler = torch.amp.GradScaler(self.device.type) if is_scaled else None
+        # How many targets an update has where nothing is padded.
+        per_batch = loader.plan.batch_size * loader.plan.seq_len
+        self._usual = per_batch * recipe.options.batches_per_update
+        self._num_targets = 0
+        self._num_waiting = 0
+        self._optimizer.zero_grad()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no batch waits for an update."""
+        return self._num_waiting == 0
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def accumulating(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which a batch goes through the module, forth and back."""
+        module = self.module
+        if isinstance(module, nn.parallel.DistributedDataParallel) and not self._ends(batch):
+            # The ranks' gradients are added up once per update.
+            return module.no_sync()
+        return contextlib.nullcontext()
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which a loss is computed in the chosen precision."""
+        if self._options.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self._options.precision])
+
+    def add(self, loss: torch.Tensor, batch: Batch) -> None:
+        """Take the gradients of a batch, and make the update if it is the last of one.
+
+        Parameters
+        ----------
+        loss : float tensor, shape ()
+            The sum of the losses of this rank's targets.
+        batch : Batch
+        """
+        # The gradients of several ranks are averaged, and are to be added up.
+        share = loss * (self._ranks.world_size / self._usual)
+        if self._scaler is not None:
+            share = self._scaler.scale(share)
+        share.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        self._num_targets += batch.num_targets
+        self._num_waiting += 1
+        if self._ends(batch):
+            self._update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the optimiser, of the schedule and of the scaling."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, of a training with the same options."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        for part, saved in ((self._scheduler, "scheduler"), (self._scaler, "scaler")):
+            if part is not None:
+                part.load_state_dict(state[saved])
+
+    def _ends(self, batch: Batch) -> bool:
+        """Return whether a batch is the last one of its update."""
+        done = batch.index + 1
+        return done % self._options.batches_per_update == 0 or done == self._num_batches
+
+    def _update(self) -> None:
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
+        num_targets = int(self._ranks.total(torch.tensor(self._num_targets)))
+        if num_targets != self._usual:
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            torch._foreach_mul_(gradients, self._usual / num_targets)
+        nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
+        if self._scaler is None:
+            self._optimizer.step()
+        else:
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        if self._scheduler is not None:
+            self._scheduler.step()
+        self._optimizer.zero_grad()
+        self._num_targets = self._num_waiting = 0
+
+    def _make_scheduler(self, num_epochs: int | None) -> torch.optim.lr_scheduler.LambdaLR:
+        per_epoch = math.ceil(self._num_batches / self._options.batches_per_update)
+        factor = functools.partial(
+            self._options.factor, num_updates=None if num_epochs is None else num_epochs * per_epoch
+        )
+        return torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)

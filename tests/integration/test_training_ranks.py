@@ -1,0 +1,154 @@
+"""Trainings on several ranks: real processes, which share the rows of each batch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tokenloom as tl
+from tests.census import children_of, needs_proc
+from tests.integration.ranks import free_port
+from tests.integration.training_ranks import CASES, SPLIT, STOP, train
+
+SCRIPT = Path(__file__).with_name("training_ranks.py")
+ROOT = SCRIPT.parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+SECONDS = 100
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which one process and two trained the same."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, case in CASES.items():
+        train(folder / "one" / name, case)
+    train(folder / "one-two", CASES[SPLIT], stop=STOP)
+    command = [*TORCHRUN, "--nproc-per-node=2", str(SCRIPT), str(folder), "compare"]
+    result = subprocess.run(
+        command, env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    train(folder / "two-one", CASES[SPLIT], resume=True)
+    return folder
+
+
+def losses_of(run: Path) -> list[float]:
+    """Return the loss of each step."""
+    return [loss for part in tl.Run.open(run).losses() for loss in part.losses]
+
+
+def perplexities_of(run: Path) -> list[float]:
+    """Return both perplexities of each epoch."""
+    return [
+        value or 0.0
+        for entry in tl.Run.open(run).metrics()
+        for value in (entry.perplexity, entry.held_out_perplexity)
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_train_like_one(case: str, runs: Path) -> None:
+    """Losses and perplexities agree, also where padding makes the ranks' shares unequal."""
+    one, two = runs / "one" / case, runs / "two" / case
+    np.testing.assert_allclose(losses_of(one), losses_of(two), rtol=1e-4)
+    np.testing.assert_allclose(perplexities_of(one), perplexities_of(two), rtol=1e-4)
+
+
+@pytest.mark.parametrize("run", ["one-two", "two-one", "two-two"])
+def test_another_number_of_ranks_goes_on(run: str, runs: Path) -> None:
+    """What one began two finish, and the other way round: the same batches, the same losses."""
+    whole = runs / "one" / SPLIT
+    np.testing.assert_allclose(losses_of(whole), losses_of(runs / run), rtol=1e-4)
+    first, second = (tl.Run.open(path).load_checkpoint() for path in (whole, runs / run))
+    assert first is not None
+    assert second is not None
+    assert first.training is not None
+    assert second.training is not None
+    assert first.training["position"] == second.training["position"]
+    for mine, other in zip(first.training["hidden"], second.training["hidden"], strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
+
+
+def test_the_same_number_of_ranks_goes_on_exactly(runs: Path) -> None:
+    """Two ranks that resume end with the weights of two that were not broken off."""
+    models = [tl.Run.open(runs / name).load_model() for name in (f"two/{SPLIT}", "two-two")]
+    for mine, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_only_the_settings_of_the_whole_batch_are_told(runs: Path) -> None:
+    """A run of two ranks is trained on all rows, as one of one is."""
+    settings = [tl.Run.open(runs / name / SPLIT).settings for name in ("one", "two")]
+    for each in settings:
+        del each["num_threads"]
+    assert settings[0] == settings[1]
+
+
+@pytest.mark.parametrize("how", ["die", "stall"])
+def test_a_rank_that_is_gone_ends_the_training(how: str, tmp_path: Path) -> None:
+    """The other one says so, in bounded time, and a checkpoint is there to go on from."""
+    port = str(free_port())
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(SCRIPT), str(tmp_path), how, str(rank), port],
+            env=ENVIRONMENT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        _, messages = processes[0].communicate(timeout=60)
+        assert processes[0].returncode == 0, messages
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    message = (tmp_path / "error.txt").read_text(encoding="utf-8")
+    assert "rank 0 of 2 waited for another rank, which died or does not answer" in message
+    assert "go on from the last checkpoint with resume" in message
+    assert tl.Run.open(tmp_path / "run").has_checkpoint
+
+
+@needs_proc
+def test_torchrun_restarts_a_training_where_it_was(tmp_path: Path) -> None:
+    """A killed rank ends all of them; the next ones resume, and print one bar and one result."""
+    book, run = tmp_path / "book.txt", tmp_path / "run"
+    book.write_text("the time traveller for so it will be convenient to speak of him " * 60)
+    shape = ["--hidden", "16", "--batch-size", "8", "--seq-len", "10", "--epochs", "12"]
+    arguments = ["train", str(book), *shape, "--device", "cpu", "--checkpoint-steps", "5"]
+    command = [*TORCHRUN, "--nproc-per-node=2", "--max-restarts=1", "-m", "tokenloom", *arguments]
+    process = subprocess.Popen(
+        [*command, "--run-dir", str(run), "--json"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not list(run.glob("checkpoints/step-*5-*.pt")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(children_of(process.pid)[1], signal.SIGKILL)
+        said, messages = process.communicate(timeout=SECONDS)
+    finally:
+        # torchrun passes it on to its processes.
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0, messages
+    facts: dict[str, Any] = json.loads(said)
+    assert (12, str(run)) == (facts["num_epochs"], facts["run"])
+    assert 2 == messages.count("training on"), messages
+    losses = losses_of(run)
+    assert len(losses) == tl.Run.open(run).metrics()[-1].step

@@ -1,0 +1,58 @@
+"""Processes that train together; real groups are tried in tests/integration."""
+
+import pytest
+import torch
+
+import tokenloom as tl
+from tests.trainings import make_loader, make_model
+from tokenloom.ranks import Ranks, joined
+
+
+def test_alone_nothing_is_sent() -> None:
+    """Without a group a process is its own sum, and the first."""
+    ranks = Ranks.detect()
+    values = torch.tensor([1.0, 2.0])
+    assert (True, [5], "a") == (ranks.is_first, ranks.gather(5), ranks.share("a"))
+    assert values.equal(ranks.total(values))
+    with joined(timeout_seconds=1.0) as found:
+        assert ranks == found
+
+
+def test_seeds_differ_by_rank() -> None:
+    """The first rank's is the seed itself; mixed with a step it is another one."""
+    first, second = (Ranks(rank=rank, world_size=2) for rank in range(2))
+    assert 7 == first.mix_seed(7)
+    assert len({7, second.mix_seed(7), first.mix_seed(7, 3), second.mix_seed(7, 3)}) == 4
+
+
+def test_torchrun_without_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process would train a model of its own, on a part of the batch."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(tl.UsageError, match=r"call torch\.distributed"):
+        tl.train(make_model(), make_loader(), device="cpu")
+
+
+def test_another_ranks_windows_are_refused() -> None:
+    """The message says to leave out the shard."""
+    ranks = Ranks(rank=1, world_size=2)
+    with pytest.raises(tl.UsageError, match=r"rank 1 of 2 must read its own part .* leave out"):
+        ranks.check_shard(tl.Shard(rank=0, world_size=2))
+    ranks.check_shard(tl.Shard(rank=1, world_size=2))
+    # One process may train on a part.
+    Ranks().check_shard(tl.Shard(rank=1, world_size=2))
+
+
+@pytest.mark.parametrize("lost", ["Connection closed by peer [127.0.0.1]", "Timed out waiting 9ms"])
+def test_a_lost_rank_is_told_in_words(lost: str) -> None:
+    """Other errors go on as they are, and alone there is nobody to lose."""
+    with (
+        pytest.raises(tl.WorkerError, match="rank 1 of 2 waited for another rank"),
+        Ranks(rank=1, world_size=2).watched(),
+    ):
+        raise RuntimeError(lost)
+    with pytest.raises(RuntimeError, match="shapes"), Ranks(world_size=2).watched():
+        raise RuntimeError("shapes")  # noqa: EM101  what PyTorch might say
+    with pytest.raises(RuntimeError, match=lost[:9]), Ranks().watched():
+        raise RuntimeError(lost)

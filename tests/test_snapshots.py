@@ -1,0 +1,248 @@
+"""Trainings that go on as if they had never been broken off."""
+
+import json
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import tokenloom as tl
+from tests.trainings import (
+    CORPUS,
+    HELD_OUT,
+    NUM_BATCHES,
+    TRAIN,
+    StoppedError,
+    make_loader,
+    make_model,
+    outcome_of,
+    stop_in_step,
+    train_in_pieces,
+    weights_of,
+)
+from tokenloom import epochs
+
+EVERY_THREE = tl.RunOptions(checkpoint_steps=3)
+DROPOUT: dict[str, Any] = {"num_layers": 2, "dropout": 0.5}
+ADAMW = tl.TrainingOptions(optimizer="adamw", schedule="cosine", warmup_updates=4)
+
+
+@pytest.fixture(autouse=True)
+def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of the time of so small trainings."""
+
+    def refuse(_: Any) -> None:
+        raise tl.UsageError
+
+    monkeypatch.setattr(epochs, "plot_perplexity", refuse)
+
+
+@pytest.mark.parametrize(
+    ("order", "model", "options"),
+    [
+        ("sequential", {"layer": "rnn"}, {}),
+        ("random", {"layer": "rnn"}, {"held_out": HELD_OUT}),
+        ("sequential", {"layer": "gru"}, {"tail": "pad"}),
+        ("random", {"layer": "gru", **DROPOUT}, {}),
+        ("sequential", {"layer": "lstm", **DROPOUT}, {"held_out": HELD_OUT}),
+        ("random", {"layer": "lstm"}, {"tail": "pad"}),
+        ("sequential", {"layer": "lstm"}, {"options": ADAMW, "lr": 0.01}),
+        ("random", {"layer": "rnn"}, {"options": tl.TrainingOptions(batches_per_update=4)}),
+        ("sequential", {"layer": "gru"}, {"options": tl.TrainingOptions(precision="bfloat16")}),
+    ],
+)
+def test_a_resumed_training_ends_as_one_that_was_not_broken_off(
+    order: str, model: dict[str, Any], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """The weights are the same bit by bit, and so are metrics and losses."""
+    options = {**options, "order": order, "run_options": EVERY_THREE}
+    whole = train_in_pieces(tmp_path / "whole", model, (), **options)
+    pieces = train_in_pieces(tmp_path / "pieces", model, (2, 6, 11), **options)
+    assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "pieces")
+    assert [entry.step for entry in whole] == [entry.step for entry in pieces]
+
+
+@pytest.mark.parametrize("stop", [1, 2, NUM_BATCHES, NUM_BATCHES + 1, 3 * NUM_BATCHES])
+def test_it_resumes_from_any_step(stop: int, tmp_path: Path) -> None:
+    """Wherever it was broken off, also at an epoch's end and before the first checkpoint."""
+    options: dict[str, Any] = {"run_options": tl.RunOptions(checkpoint_steps=1)}
+    whole = make_model()
+    tl.train(whole, make_loader(), device="cpu")
+    train_in_pieces(tmp_path / "pieces", {}, (stop,), **options)
+    assert weights_of(whole) == weights_of(tl.Run.open(tmp_path / "pieces").load_model())
+
+
+def test_ctrl_c_loses_no_step(tmp_path: Path) -> None:
+    """The checkpoint that it leaves is of the step in which it came, and resumes exactly."""
+    whole = make_model(**DROPOUT)
+    tl.train(whole, make_loader(), device="cpu")
+    model, pressed = make_model(**DROPOUT), []
+
+    def press(*_: Any) -> None:
+        pressed.append(1)
+        if len(pressed) == 14:
+            signal.raise_signal(signal.SIGINT)
+
+    model.register_forward_pre_hook(press)
+    options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        tl.train(model, make_loader(), **options)
+    checkpoint = tl.Run.open(tmp_path / "run").load_checkpoint()
+    assert checkpoint is not None
+    assert 14 == checkpoint.step
+    resumed = make_model(**DROPOUT)
+    tl.train(resumed, make_loader(), **options, resume=True)
+    assert weights_of(whole) == weights_of(resumed)
+
+
+def test_a_finished_run_is_not_trained_on(tmp_path: Path) -> None:
+    """Resuming it returns what was measured, and leaves the weights as they were."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu"}
+    history = tl.train(make_model(), make_loader(), **options)
+    before = outcome_of(tmp_path / "run")
+    assert history == tl.train(make_model(), make_loader(), **options, resume=True)
+    assert before == outcome_of(tmp_path / "run")
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
+    """With more epochs it ends as a run that had them from the beginning."""
+    longer: dict[str, Any] = {"num_epochs": 5}
+    options: dict[str, Any] = {"device": "cpu"}
+    tl.train(make_model(), make_loader(**longer), run=tmp_path / "whole", **options)
+    tl.train(make_model(), make_loader(), run=tmp_path / "run", **options)
+    tl.train(make_model(), make_loader(**longer), run=tmp_path / "run", resume=True, **options)
+    assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "run")
+    assert 5 == tl.Run.open(tmp_path / "run").settings["num_epochs"]
+
+
+def test_a_run_that_is_not_there_is_begun(tmp_path: Path) -> None:
+    """So a program that is started again simply goes on."""
+    tl.train(make_model(), make_loader(), run=tmp_path / "run", resume=True, device="cpu")
+    assert tl.Run.open(tmp_path / "run").has_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"lr": 0.5}, "lr: saved 1.0, now 0.5"),
+        ({"seed": 3}, "seed: saved 0, now 3"),
+        ({"options": ADAMW}, "optimizer: saved 'sgd', now 'adamw'"),
+        ({"held_out": HELD_OUT}, "num_held_out_tokens: saved 0, now "),
+        ({"order": "random"}, "order: saved 'sequential', now 'random'"),
+        ({"tail": "pad"}, "tail: saved 'drop', now 'pad'"),
+        ({"model": {"layer": "gru"}}, "model.rnn: saved 'RNN', now 'GRU'"),
+        ({"model": {"num_layers": 2}}, "model.num_layers: saved 1, now 2"),
+        ({"corpus": CORPUS}, "num_tokens: saved 408, now 511"),
+        ({"text": "xyz" + CORPUS.decode(TRAIN.tokens)[3:]}, "vocab_hash: saved 'sha256:"),
+    ],
+)
+def test_another_training_is_refused(
+    change: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    """The message names each difference with both values, and nothing is changed."""
+    tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
+    before = outcome_of(tmp_path / "run")
+    corpus = change.pop("corpus", TRAIN)
+    if "text" in change:
+        corpus = tl.Corpus.from_text(change.pop("text"))
+    model = make_model(**change.pop("model", {}))
+    if corpus.vocab_size > model.vocab_size:
+        model = tl.RNNModel(nn.RNN(corpus.vocab_size, 8), corpus.vocab_size)
+    kind = {"random": tl.RandomWindows}.get(change.pop("order", ""), tl.SequentialWindows)
+    windows = kind(corpus, batch_size=4, seq_len=10, tail=change.pop("tail", "drop"))
+    with pytest.raises(tl.StateMismatchError, match="the run is of another training") as error:
+        tl.train(
+            model, tl.Loader(windows), run=tmp_path / "run", resume=True, device="cpu", **change
+        )
+    assert difference in str(error.value)
+    assert before == outcome_of(tmp_path / "run")
+
+
+def test_a_schedule_is_not_stretched(tmp_path: Path) -> None:
+    """What was laid out over three epochs cannot become five."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu", "options": ADAMW}
+    tl.train(make_model(), make_loader(), **options)
+    with pytest.raises(tl.StateMismatchError, match="num_epochs: saved 3, now 5"):
+        tl.train(make_model(), make_loader(num_epochs=5), **options, resume=True)
+
+
+def test_resume_needs_a_run() -> None:
+    """Without a folder there is nothing to go on with."""
+    with pytest.raises(tl.ArgumentError, match="resume=True needs run"):
+        tl.train(make_model(), make_loader(), resume=True, device="cpu")
+
+
+def test_a_run_of_an_older_release_is_refused(tmp_path: Path) -> None:
+    """Its checkpoint holds the model alone; it can still be generated from."""
+    tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
+    (path,) = (tmp_path / "run" / "checkpoints").glob("step-*[1-9]-*.pt")
+    values = torch.load(path, weights_only=True)
+    del values["training"]
+    torch.save({**values, "version": 1}, tmp_path / "run" / "checkpoint.pt")
+    for file in (tmp_path / "run" / "checkpoints").iterdir():
+        file.unlink()
+    with pytest.raises(tl.RunError, match="cannot be resumed: an older release made it"):
+        tl.train(make_model(), make_loader(), run=tmp_path / "run", resume=True, device="cpu")
+    assert weights_of(tl.Run.open(tmp_path / "run").load_model()) == {
+        name: value.tolist() for name, value in values["weights"].items()
+    }
+
+
+def test_the_best_checkpoint_is_marked(tmp_path: Path) -> None:
+    """It is the one with the lowest held-out perplexity, and stays however many follow."""
+    # So steep that the perplexity rises again.
+    loader = make_loader(num_epochs=12)
+    options: dict[str, Any] = {"lr": 4.0, "held_out": HELD_OUT, "device": "cpu"}
+    history = tl.train(make_model("gru"), loader, run=tmp_path / "run", **options)
+    best = min(history, key=lambda entry: entry.held_out_perplexity or math.inf)
+    run = tl.Run.open(tmp_path / "run")
+    model = run.load_model(best=True)
+    assert best.held_out_perplexity == tl.evaluate(model, HELD_OUT).perplexity
+    (path,) = (tmp_path / "run" / "checkpoints").glob("best-*.pt")
+    assert f"best-{best.step:09d}-" in path.name
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Path) -> None:
+    """A warning names it, and the training ends as if it had been whole."""
+    whole = make_model()
+    tl.train(whole, make_loader(), device="cpu")
+    model = make_model()
+    stop_in_step(model, 8)
+    options: dict[str, Any] = {"run": tmp_path / "run", "run_options": EVERY_THREE}
+    with pytest.raises(StoppedError):
+        tl.train(model, make_loader(), device="cpu", **options)
+    (newest,) = (tmp_path / "run" / "checkpoints").glob("step-000000006-*.pt")
+    newest.write_bytes(newest.read_bytes()[:-1])
+    resumed = make_model()
+    with pytest.warns(UserWarning, match=newest.name):
+        tl.train(resumed, make_loader(), device="cpu", resume=True, **options)
+    assert weights_of(whole) == weights_of(resumed)
+
+
+def test_the_hidden_state_is_saved_by_global_row(tmp_path: Path) -> None:
+    """All rows of the whole batch lie in one tensor, where the plan carries state."""
+    for order, expected in (("sequential", [[2, 4, 8], [2, 4, 8]]), ("random", None)):
+        tl.train(
+            make_model("lstm", num_layers=2),
+            make_loader(order),
+            run=tmp_path / order,
+            device="cpu",
+        )
+        checkpoint = tl.Run.open(tmp_path / order).load_checkpoint()
+        assert checkpoint is not None
+        assert checkpoint.training is not None
+        hidden = checkpoint.training["hidden"]
+        assert expected == (None if hidden is None else [list(part.shape) for part in hidden])
+
+
+def test_settings_hold_the_whole_recipe(tmp_path: Path) -> None:
+    """Optimiser, schedule and precision stand beside the learning rate."""
+    options: dict[str, Any] = {"options": ADAMW, "run": tmp_path / "run", "device": "cpu"}
+    tl.train(make_model(), make_loader(num_epochs=1), **options)
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert ADAMW.describe() == {name: settings[name] for name in ADAMW.describe()}
+    assert tl.RunOptions().describe() == settings["run_options"]
