@@ -136,5 +136,7 @@ def peers(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Time training, workers and loaders next to other ways: about fifteen minutes."""
     run_shared(session, "python", "benchmarks/training.py", *session.posargs)
+    run_shared(session, "python", "benchmarks/generation.py")
+    run_shared(session, "python", "benchmarks/memory.py")
     run_shared(session, "python", "benchmarks/transport.py")
     run_shared(session, "python", "benchmarks/loading.py", "--repetitions", "3")

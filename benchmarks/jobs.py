@@ -88,6 +88,7 @@ class Bench:
                 ("first", "random", self.tokens),
                 ("first-sparse", "random", self.sparse),
                 ("first", "map-style", self.tokens),
+                ("first", "copy-lanes", self.tokens),
             ):
                 for _ in range(_NUM_SHORT):
                     function = measuring.measure_first
@@ -103,7 +104,7 @@ class Bench:
             how = measuring.measure_step, STEP_SECONDS, _NUM_STEPS
             yield self._job(names, slug, shape, num_workers, *how)
         for slug in _LOADERS * _NUM_SHORT:
-            names = "start", "resume", "resume-known"
+            names = "start", "resume", "resume-known", "hash"
             yield self._job(names, slug, shape, num_workers, measuring.measure_resume)
 
     def _memory(self, shape: Shape, most: int) -> Iterator[Job]:

@@ -3,6 +3,7 @@
 Each function runs in a process of its own, see `processes`.
 """
 
+import hashlib
 import itertools
 import os
 import time
@@ -14,6 +15,7 @@ import torch
 import tokenloom as tl
 from peers import PEERS
 from systems import SYSTEMS, Batches, System, Task, make_windows
+from tokenloom.hashing import WHOLE_BYTES
 
 ALL = {**SYSTEMS, **PEERS}
 _MAX_WARM_BYTES = 4 << 30
@@ -66,10 +68,11 @@ def measure_step(slug: str, task: Task, step_seconds: float, num_steps: int) -> 
     return waited / num_steps, computed / num_steps
 
 
-def measure_resume(slug: str, task: Task) -> tuple[float, float, float]:
+def measure_resume(slug: str, task: Task) -> tuple[float, float, float, float]:
     """Return seconds to a Loader's first batch: of the epoch, and resumed at its middle.
 
-    The third is resumed over a corpus whose hash is known, as a store's is.
+    The third is resumed over a corpus whose hash is known, as a store's is. The
+    fourth is what as many bytes take to be hashed as prove a long array.
     """
     order = ALL[slug].order
     loader = tl.Loader(make_windows(task, order))
@@ -86,11 +89,18 @@ def measure_resume(slug: str, task: Task) -> tuple[float, float, float]:
         _inputs, _targets = next(iter(loader))
         return time.perf_counter() - began_at
 
+    def hash_bytes() -> float:
+        content = bytes(WHOLE_BYTES)
+        began_at = time.perf_counter()
+        hashlib.sha256(content)
+        return time.perf_counter() - began_at
+
     _read_files(task)
     return (
         start(resumes=False, knows_hash=False),
         start(resumes=True, knows_hash=False),
         start(resumes=True, knows_hash=True),
+        hash_bytes(),
     )
 
 

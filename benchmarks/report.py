@@ -100,6 +100,7 @@ _COSTS = (
     ("start", "first batch of a corpus that is open, ms", 1e3),
     ("resume", "the same resumed at the middle, ms", 1e3),
     ("resume-known", "resumed, the corpus' hash being known, ms", 1e3),
+    ("hash", "SHA-256 of 4 MiB, ms", 1e3),
     ("memory", "memory of all processes, without pages of files, MB", 1.0),
     ("memory-files", "memory of all processes, with pages of files, MB", 1.0),
     ("growth", "memory gained in ten epochs, MB", 1.0),

@@ -120,7 +120,8 @@ def _steps(results: Results, shape: Shape) -> Iterator[Row]:
 
 def _starts(results: Results, shape: Shape) -> Iterator[Row]:
     dense, sparse = ("first", "random"), ("first-sparse", "random")
-    theirs = "first", "map-style"
+    theirs, opened = ("first", "map-style"), ("first", "copy-lanes")
+    limit = results.ratio(theirs, opened, shape, 0)
     name = name_shape(shape)
     for what, against, asked, reached, at_most in (
         ("first batch", ALL["map-style"].title, 10, results.ratio(theirs, dense, shape, 0), False),
@@ -146,6 +147,8 @@ def _starts(results: Results, shape: Shape) -> Iterator[Row]:
                 asked=asked,
                 reached=reached,
                 at_most=at_most,
+                limit=None if at_most else limit,
+                limit_name="the file is opened, and a batch copied",
             )
     for num_workers in sorted({0, max(results.workers)}):
         for order in ORDERS:
@@ -159,6 +162,7 @@ def _resume(results: Results, shape: Shape, num_workers: int, order: str) -> Ite
         ("resume-known", ", the corpus' hash being known"),
     ):
         reached = results.ratio((quantity, slug), ("start", slug), shape, num_workers)
+        hashed = results.ratio(("hash", slug), ("start", slug), shape, num_workers)
         if reached is not None:
             yield Row(
                 what=f"{name_shape(shape)}, {num_workers} workers, {order}: "
@@ -167,6 +171,8 @@ def _resume(results: Results, shape: Shape, num_workers: int, order: str) -> Ite
                 asked=1.2,
                 reached=reached,
                 at_most=True,
+                limit=None if which or hashed is None else 1 + hashed,
+                limit_name="a first batch, and the hash of 4 MiB",
             )
 
 

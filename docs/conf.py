@@ -44,10 +44,14 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     # What other projects document; links to them would need the network.
-    (r"py:.*", r"(argparse|collections|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*"),
+    (
+        r"py:.*",
+        r"(argparse|collections|concurrent|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*",
+    ),
     (r"py:.*", r"Path"),
     # What `Batch` can be given where its tensors are made already; not public.
-    (r"py:class", r"tokenloom\.batch\.Tensors"),
+    (r"py:class", r"tokenloom\.tensors\.Tensors"),
+    (r"py:.*", r"(tokenloom\.resets\.)?BlockResets"),
     (r"py:.*", r"Axes|Figure"),
     # What a corpus and a store are made of; not public either.
     (r"py:.*", r"Manifest|tokenloom\.(documents|hashing|manifest|maps|passages|tokenizers)\.\w+"),
@@ -55,12 +59,13 @@ nitpick_ignore_regex = [
     (r"py:class", r"tokenloom\.checkpoint\.Checkpoint|Checkpoint"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
+    (r"py:class", r"\"\w+\"|sequence|str to (int|float)"),
 ]
 
 _COMMANDS = (
     "",
-    *("train", "generate", "plan", "show", "selftest", "bench"),
-    *("verify", "info", "datasets", "fetch"),
+    *("train", "generate", "evaluate", "plan", "show", "selftest", "bench"),
+    *("prepare", "verify", "info", "datasets", "fetch"),
 )
 _ALIASES = {
     "npt.ArrayLike": npt.ArrayLike,

@@ -1,4 +1,4 @@
-"""A program of its own, whose children download and come to harm.
+"""A program of its own, whose children download or prepare, and come to harm.
 
 Pytest must neither be killed nor forked, so tests run ``python -m
 tests.processes CASE URL FOLDER`` and read the JSON value that it prints.
@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +19,39 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tests.misbehaving import CONTENT
-from tokenloom import archives, download, partials
+from tokenloom import (
+    archives,
+    assembly,
+    download,
+    files,
+    gathering,
+    npy,
+    partials,
+    preparation,
+    tasks,
+    workfolder,
+)
 from tokenloom.archives import unpack
 from tokenloom.errors import TokenloomError
+from tokenloom.prepare_options import PrepareOptions
 from tokenloom.transfer import Patience
 
 PATIENCE = Patience(connect_seconds=20, stall_seconds=20, num_attempts=5, pause_seconds=0.01)
-ROOMS = {room.__name__ for room in (archives, download, partials)}
+ROOMS = {
+    room.__name__
+    for room in (
+        archives,
+        assembly,
+        download,
+        files,
+        gathering,
+        npy,
+        partials,
+        preparation,
+        tasks,
+        workfolder,
+    )
+}
 
 
 def fetch(url: str, folder: Path) -> Path:
@@ -225,16 +252,96 @@ def suspend(url: str, folder: Path) -> object:
     return good, len(between), names(folder)
 
 
+def prepare(source: str, target: Path) -> None:
+    """Make a store in a few tasks and shards, here."""
+    options = PrepareOptions(
+        task_bytes=700, shard_tokens=900, splits={"valid": 0.2}, split_by="block"
+    )
+    texts = iter(["one document", "and another one"])
+    preparation.prepare([source, texts], target, options=options, num_workers=1, progress=False)
+
+
+def read_store(folder: Path) -> dict[str, bytes] | None:
+    """Return the bytes of every file of a store, if it has its name."""
+    if not folder.exists():
+        return None
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def kill_preparations(source: str, folder: Path) -> object:
+    """Kill a preparation at many moments, each twice, and let it go on."""
+    whole, target = folder / "whole", folder / "store"
+    prepare(source, whole)
+    expected = read_store(whole)
+    moment, num_moments, bad = 1, 0, []
+    while True:
+        codes = []
+        for number in (moment, moment // 2 + 1):
+
+            def harmed(number: int = number) -> None:
+                trace(number, die)
+                prepare(source, target)
+
+            codes.append(finish(start(harmed)))
+            if read_store(target) not in (None, expected):
+                bad.append([moment, "half a store"])
+        again = finish(start(lambda: prepare(source, target)))
+        if (again, read_store(target), names(folder)) != (0, expected, ["store", "whole"]):
+            bad.append([moment, again, names(folder)])
+        shutil.rmtree(target)
+        if codes[0] == 0:
+            return {"moments": num_moments >= 12, "bad": bad}
+        num_moments += 1
+        moment += 120
+
+
+def fill_the_disk_of_a_preparation(source: str, folder: Path) -> object:
+    """Let no file become longer than so many bytes, then let it go on."""
+    whole, target = folder / "whole", folder / "store"
+    prepare(source, whole)
+    seen = []
+    for limit in (600, 800, 900):
+
+        def limited(limit: int = limit) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            prepare(source, target)
+
+        seen.append([finish(start(limited)), target.exists()])
+    prepare(source, target)
+    return seen, read_store(target) == read_store(whole), names(folder)
+
+
+def race_to_prepare(source: str, folder: Path) -> object:
+    """Let one process work in the folder while another one wants to."""
+    target = folder / "store"
+
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def harmed() -> None:
+        trace(2_000, stop)
+        prepare(source, target)
+
+    first = start(harmed)
+    os.waitpid(first, os.WUNTRACED)
+    second = finish(start(lambda: prepare(source, target)))
+    os.kill(first, signal.SIGCONT)
+    return second, finish(first), names(folder)
+
+
 CASES = {
     case.__name__: case
     for case in (
         fill_the_disk,
+        fill_the_disk_of_a_preparation,
         forbid_to_write,
         interrupt,
         kill_downloads,
+        kill_preparations,
         kill_unpacking,
         race,
         race_and_die,
+        race_to_prepare,
         suspend,
     )
 }

@@ -15,7 +15,13 @@ OPTIONS = {
         "--device --threads --timeout --resume --checkpoint-steps --checkpoint-seconds --keep "
         "--run --sample-every --prompt --json --quiet"
     ),
-    "generate": "run --prompt --num-tokens --temperature --top-k --seed --device",
+    "generate": (
+        "run --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs --device --json"
+    ),
+    "evaluate": (
+        "run corpus --split --encoding --offline --batch-size --seq-len "
+        "--across-documents --workers --device --json --quiet"
+    ),
     "plan": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --epoch --ranks --workers --json --plot"
@@ -34,8 +40,12 @@ OPTIONS = {
     ),
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",
+    "prepare": (
+        "sources -o --documents --field --on-error --split --split-by --tokenizer --raw --min-freq "
+        "--reserved-tokens --end-of-document --workers --offline --json --quiet"
+    ),
     "verify": "store --json --quiet",
-    "info": "store --top --json",
+    "info": "store --top --json --plot",
 }
 
 

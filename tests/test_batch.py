@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import default_collate, default_convert
 
 import tokenloom as tl
-from tokenloom.batch import Tensors
+from tokenloom.tensors import Tensors
 
 WINDOWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint16)
 
@@ -150,3 +150,54 @@ def test_a_copy_is_equal() -> None:
 def test_it_says_what_it_is() -> None:
     """repr() has size and position."""
     assert repr(make_batch()) == "Batch(2 x 2, epoch=3, index=7)"
+
+
+def test_a_pickle_of_resets_is_small() -> None:
+    """Only the positions travel, in the smallest type that holds them."""
+    windows = np.ones((1000, 36), np.uint16)
+    sizes = [
+        len(pickle.dumps(tl.Batch(windows, epoch=3, index=7, resets=resets)))
+        for resets in (None, np.arange(0, 36_000, 360))
+    ]
+    assert sizes[1] - sizes[0] < 2 * 100 + 200
+
+
+def test_resets_follow_the_batch_to_a_device() -> None:
+    """All that is known of documents lies where the inputs do."""
+    batch = tl.Batch(WINDOWS, epoch=3, index=7, resets=np.array([1, 3])).to("meta")
+    names = ("resets", "document_ids", "position_ids", "cu_seqlens")
+    assert {"meta"} == {getattr(batch, name).device.type for name in names}
+    assert [[False, True], [True, False]] == batch.resets_on("cpu").tolist()
+
+
+def test_bounds_are_what_attention_kernels_take() -> None:
+    """Offsets in int32, from 0 to the number of inputs."""
+    batch = tl.Batch(WINDOWS, epoch=3, index=7, resets=np.array([1, 3]))
+    assert (torch.int32, [0, 1, 2, 4], 2) == (
+        batch.cu_seqlens.dtype,
+        batch.cu_seqlens.tolist(),
+        batch.max_seqlen,
+    )
+
+
+def test_a_dict_has_the_names_of_transformers() -> None:
+    """Labels are -100 where there is nothing to learn."""
+    named = make_batch().as_dict()
+    assert {"input_ids": [[1, 2], [4, 0]], "labels": [[2, 3], [5, -100]]} == {
+        name: tensor.tolist() for name, tensor in named.items()
+    }
+
+
+def test_models_that_shift_get_the_whole_windows() -> None:
+    """They learn labels[:, 1:] from input_ids[:, :-1], which are the targets and inputs."""
+    named = make_batch().as_dict(is_shifted=False)
+    assert {"input_ids": [[1, 2, 3], [4, 5, 0]], "labels": [[-100, 2, 3], [-100, 5, -100]]} == {
+        name: tensor.tolist() for name, tensor in named.items()
+    }
+
+
+def test_the_first_token_of_a_document_need_not_be_learned() -> None:
+    """Also where it is the target behind the last input of a row."""
+    batch = tl.Batch(WINDOWS, epoch=3, index=7, resets=np.array([2, 4]))
+    labels = batch.as_dict(across_documents=False)["labels"]
+    assert [[2, -100], [-100, 6]] == labels.tolist()

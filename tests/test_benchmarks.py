@@ -22,9 +22,12 @@ KEPT = BENCHMARKS / "results" / "loading.json"
 # Its modules import each other by name, as scripts beside each other do.
 sys.path.insert(0, str(BENCHMARKS))
 try:
-    jobs, loading, measuring, report, results, systems, targets = map(
+    generation, jobs, loading, measuring, memory, report, results, systems, targets, texts = map(
         importlib.import_module,
-        ("jobs", "loading", "measuring", "report", "results", "systems", "targets"),
+        (
+            *("generation", "jobs", "loading", "measuring", "memory"),
+            *("report", "results", "systems", "targets", "texts"),
+        ),
     )
 finally:
     sys.path.remove(str(BENCHMARKS))
@@ -259,3 +262,66 @@ def test_the_page_shows_the_results_that_are_kept() -> None:
     assert [] == missing
     shown = [line for line in re.findall(r"^\|.*\|$", page, re.MULTILINE) if line not in tables]
     assert [] == shown
+
+
+def test_texts_are_timed_next_to_the_textbook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both kinds of tokens have a row; two ways that differ are refused."""
+    path = tmp_path / "text.txt"
+    path.write_text("The Time Machine, by H. G. Wells\n" * 50, encoding="utf-8")
+    monkeypatch.setattr(texts.importlib.util, "find_spec", lambda _: None)
+    texts.main([str(path), "--megabytes", "0.002", "--repetitions", "1"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^char .*x +25x$", printed, re.MULTILINE)
+    assert re.search(r"^word .*x +4x$", printed, re.MULTILINE)
+
+    monkeypatch.setattr(texts, "theirs", lambda *_: ([1], 2))
+    with pytest.raises(ValueError, match="differ"):
+        texts.check("time", "char")
+
+
+def test_generation_is_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways write the same text with each kind of layer, and a table comes of it."""
+    options = ["--characters", "9", "--repetitions", "1"]
+    monkeypatch.setattr(sys, "argv", ["generation.py", *options])
+    generation.main()
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert ["rnn", "gru", "lstm"] == [row.split()[0] for row in rows]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells its peak")
+def test_memory_is_measured_above_the_parameters() -> None:
+    """A process that fills 64 MB held so much more, also where it let go of them."""
+
+    def fill() -> None:
+        np.ones(8 << 20)
+
+    megabytes, _ = memory._measure(fill, 1)
+    assert 60 < megabytes < 100
+
+
+@pytest.mark.parametrize("way", ["train_textbook", "train_tokenloom"])
+def test_a_step_over_words_is_measured(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both loops train, and say how much they held and how long a step took."""
+    monkeypatch.setattr(memory, "_measure", lambda train, num_steps: (train(), num_steps))
+    _, num_steps = getattr(memory, way)(50)
+    assert memory.NUM_STEPS == num_steps
+
+
+def test_preparations_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory of two sizes, speed of one and two workers."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    preparing = importlib.import_module("preparing")
+    (tmp_path / "text.txt").write_text("To be, or not to be\n", encoding="utf-8")
+    small = ["--megabytes", "1", "2", "--speed-megabytes", "1", "--repetitions", "1"]
+    options = ["--tokenizers", "word", "--folder", str(tmp_path)]
+    preparing.main([str(tmp_path / "text.txt"), *small, *options])
+    shown = capsys.readouterr().out
+    assert "| word: peak memory of 2 MB | 1 MB | 1.2 x |" in shown
+    assert "| 1 worker | 1.5 x |" in shown
+    assert ["text.txt"] == [path.name for path in tmp_path.iterdir()]

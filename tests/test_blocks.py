@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import plans
 from tokenloom import blocks
-from tokenloom.blocks import Block, read_block, rows_per_block, split_rows
+from tokenloom.blocks import Block, first_rows, read_block, rows_per_block, split_rows
 from tokenloom.plans import Kind, Plan
 
 
@@ -73,6 +73,15 @@ def test_a_block_has_one_batch_or_as_many_as_fit(
     """Batches that are larger than a block come one by one; the blocks of tests hold 100 tokens."""
     plan = Plan(kind="random", num_tokens=1000, seq_len=seq_len, batch_size=batch_size)
     assert expected == rows_per_block(plan, range(batch_size))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "seq_len", "expected"), [(32, 35, 7), (8, 1024, 1), (16, 35, 14)]
+)
+def test_the_first_block_is_short(batch_size: int, seq_len: int, expected: int) -> None:
+    """It holds about 8,192 tokens of this process's rows, and one batch at least."""
+    plan = Plan(kind="random", num_tokens=100_000, seq_len=seq_len, batch_size=32)
+    assert expected == first_rows(plan, range(batch_size))
 
 
 @pytest.mark.parametrize(("limit", "num_storages"), [(1, 64), (360 * 10, 7), (360 * 64, 1)])

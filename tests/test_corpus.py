@@ -333,3 +333,34 @@ def test_documents_must_fit_the_tokens() -> None:
     """Offsets that end elsewhere are refused."""
     with pytest.raises(CorpusError, match=r"from 0 to the 3 tokens, got \[0 4\]$"):
         Corpus.from_tokens([1, 2, 3], documents=[0, 4])
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_documents_in_memory(tokenizer: str, normalize: bool) -> None:
+    """They are numbered together, and each is what its text is."""
+    texts = ["To be, or", "", "not to\nbé"]
+    corpus = Corpus.from_documents(
+        iter(texts), tokenizer=tokenizer, normalize=normalize, reserved_tokens=["<pad>"]
+    )
+    assert corpus.tokenizer is not None
+    encoded = [np.asarray(corpus.tokenizer.encode(text)) for text in texts]
+    assert np.concatenate(encoded).tolist() == corpus.tokens.tolist()
+    assert corpus.documents is not None
+    assert np.cumsum([0, *map(len, encoded)]).tolist() == corpus.documents.tolist()
+    if corpus.vocab is not None:
+        joined = ("\n" if normalize or tokenizer == "word" else "").join(texts)
+        whole = Corpus.from_text(
+            joined, tokenizer=tokenizer, normalize=normalize, reserved_tokens=["<pad>"]
+        )
+        assert (whole.vocab, whole.hash) == (corpus.vocab, corpus.hash)
+
+
+def test_documents_that_are_none() -> None:
+    """Each error says which."""
+    with pytest.raises(ArgumentError, match=r"^document 1 must be a str, got int"):
+        Corpus.from_documents(["a", 3])  # type: ignore[list-item]  # on purpose
+    with pytest.raises(CorpusError, match="at least one token, got none in 2 documents"):
+        Corpus.from_documents(["1", "2"])
+    with pytest.raises(ArgumentError, match="tokenizer must be 'char', 'word', 'byte'"):
+        Corpus.from_documents(["a"], tokenizer="bpe")

@@ -31,6 +31,56 @@ def test_one_lane_is_one_long_forward_pass() -> None:
     assert result.nats_per_token == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("seq_len", "num_workers"), [(1, 0), (4, 1), (300, 0)])
+def test_only_the_lanes_change_the_number(seq_len: int, num_workers: int) -> None:
+    """Windows of any length, read by any number of workers, give the same loss."""
+    expected = tl.evaluate(make_model(), CORPUS, batch_size=4, seq_len=9)
+    got = tl.evaluate(make_model(), CORPUS, batch_size=4, seq_len=seq_len, num_workers=num_workers)
+    assert expected.num_tokens == got.num_tokens
+    assert pytest.approx(expected.nats_per_token, rel=1e-6) == got.nats_per_token
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+def test_parts_weigh_to_the_whole(world_size: int) -> None:
+    """Whoever adds up shards gets the number of one process."""
+    expected = tl.evaluate(make_model(), CORPUS, batch_size=8)
+    shards = [tl.Shard(rank=rank, world_size=world_size) for rank in range(world_size)]
+    parts = [tl.evaluate(make_model(), CORPUS, batch_size=8, shard=shard) for shard in shards]
+    total = sum(part.nats_per_token * part.num_tokens for part in parts)
+    num_tokens = sum(part.num_tokens for part in parts)
+    assert num_tokens == 199
+    assert pytest.approx(expected.nats_per_token, rel=1e-6) == total / num_tokens
+
+
+def test_bits_are_nats_by_the_logarithm_of_two() -> None:
+    """A loss of log(2) nats is one bit, and is spread over the characters of a token."""
+    result = tl.Evaluation(num_tokens=10, nats_per_token=math.log(2), num_characters=40)
+    assert (1.0, 4.0, 0.25) == (
+        result.bits_per_token,
+        result.characters_per_token,
+        result.bits_per_character,
+    )
+    assert pytest.approx(math.log(2) / 4) == result.nats_per_character
+
+
+def test_characters_may_be_unknown() -> None:
+    """Ids without a tokenizer stand for nothing that could be counted."""
+    result = tl.evaluate(make_model(), CORPUS)
+    assert (None, None, None, None) == (
+        result.num_characters,
+        result.characters_per_token,
+        result.nats_per_character,
+        result.bits_per_character,
+    )
+
+
+def test_the_characters_of_the_predicted_tokens_count() -> None:
+    """The first word is not predicted, so its characters are none."""
+    corpus = tl.Corpus.from_text("time flies like an arrow", tokenizer="word")
+    model = tl.RNNModel(nn.RNN(6, 4), 6)
+    assert tl.evaluate(model, corpus).num_characters == len(" flies like an arrow")
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 32, 300])
 def test_every_token_counts_once(batch_size: int) -> None:
     """A model that knows nothing has log(7) nats per token, whatever the batch."""
@@ -69,3 +119,28 @@ def test_a_single_token_cannot_be_evaluated() -> None:
     corpus: Any = tl.Corpus.from_tokens([1])
     with pytest.raises(tl.CorpusError, match="at least 2 tokens, the corpus has 1"):
         tl.evaluate(make_model(), corpus)
+
+
+DOCUMENTS = [0, 30, 30, 31, 90, 200]
+
+
+def test_documents_are_predicted_as_if_each_stood_alone() -> None:
+    """Only the first token of each is predicted from the text before it."""
+    model = make_model()
+    ids = torch.as_tensor(np.asarray(CORPUS.tokens, np.int64))
+    corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab_size=7, documents=DOCUMENTS)
+    total = 0.0
+    for start, stop in ((0, 30), (30, 31), (31, 90), (90, 200)):
+        targets = ids[start + 1 : stop + 1]
+        logits, _ = model(ids[None, start : start + len(targets)])
+        total += functional.cross_entropy(logits, targets, reduction="sum").item()
+    result = tl.evaluate(model, corpus, batch_size=1, seq_len=9)
+    assert pytest.approx(total / 199, rel=1e-5) == result.nats_per_token
+
+
+def test_documents_may_be_left_out() -> None:
+    """Without resets the number is that of the same tokens without documents."""
+    corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab_size=7, documents=DOCUMENTS)
+    plain, whole = (tl.evaluate(make_model(), tokens) for tokens in (CORPUS, corpus))
+    assert plain == tl.evaluate(make_model(), corpus, resets=False)
+    assert plain != whole

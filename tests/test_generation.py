@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.generation import _Sampler
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 VOCAB = tl.Vocab(list("abcd"))
@@ -19,8 +20,11 @@ class Successor(tl.RNNModel):
     def __init__(self, vocab_size: int = 5) -> None:
         super().__init__(nn.RNN(vocab_size, 2), vocab_size)
 
-    def forward(self, inputs: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+    def forward(
+        self, inputs: torch.Tensor, state: Any = None, resets: Any = None
+    ) -> tuple[torch.Tensor, Any]:
         """Return logits that favour the next id, and the inputs so far as state."""
+        assert resets is None
         seen = inputs if state is None else torch.cat([state, inputs], dim=1)
         following = (inputs.T.reshape(-1) + 1) % self.vocab_size
         return 5.0 * nn.functional.one_hot(following, self.vocab_size), seen
@@ -122,6 +126,10 @@ def test_the_model_goes_on_training() -> None:
         ({"temperature": -0.5}, r"temperature must be in \[0, inf\), got -0.5"),
         ({"temperature": float("nan")}, r"temperature must be in \[0, inf\), got nan"),
         ({"top_k": 0}, "top_k must be at least 1, got 0"),
+        ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
+        ({"top_p": 1.5}, r"top_p must be in \(0, 1\], got 1.5"),
+        ({"seed": -1}, r"seed must be in \[0, 2\*\*64\), got -1"),
+        ({"seed": [1, 2]}, "seed must be one, or one for each of 1 prompts, got 2"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -134,3 +142,147 @@ def test_an_empty_prompt_is_refused() -> None:
     """A model needs something to go on from."""
     with pytest.raises(tl.ArgumentError, match="prompt must hold at least one token, got ''"):
         tl.generate(Successor(), VOCAB, "")
+
+
+def make_model(layer: Any = nn.GRU, **options: Any) -> tl.RNNModel:
+    """Return a small random model of the letters."""
+    torch.manual_seed(0)
+    return tl.RNNModel(layer(5, 8, **options), 5)
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"bias": False}])
+def test_prompts_go_on_together_as_alone(layer: Any, options: dict[str, Any]) -> None:
+    """A text does not depend on the others in its batch, drawn or not."""
+    model, prompts = make_model(layer, **options), ["abcd", "a", "bb", "a"]
+    ways: list[dict[str, Any]] = [
+        {},
+        {"temperature": 1.0, "seed": 7},
+        {"temperature": 0.8, "top_p": 0.9},
+    ]
+    for how in ways:
+        alone = [tl.generate(model, VOCAB, prompt, num_tokens=30, **how) for prompt in prompts]
+        assert alone == tl.generate(model, VOCAB, prompts, num_tokens=30, **how)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize(
+    "model",
+    [
+        Successor(),
+        tl.RNNModel(nn.GRU(5, 8, bidirectional=True), 5),
+        tl.RNNModel(nn.LSTM(5, 8, proj_size=3), 5),
+    ],
+)
+def test_any_model_takes_several_prompts(model: tl.RNNModel) -> None:
+    """What has no cells to step with is called as it is."""
+    prompts = ["ab", "a"]
+    alone = [tl.generate(model, VOCAB, prompt, num_tokens=3) for prompt in prompts]
+    assert alone == tl.generate(model, VOCAB, prompts, num_tokens=3)
+
+
+def test_no_prompts_give_no_texts() -> None:
+    """An empty list is a list too."""
+    assert tl.generate(make_model(), VOCAB, []) == []
+
+
+def test_each_prompt_may_have_a_seed() -> None:
+    """The same prompt has other texts with other seeds."""
+    options: dict[str, Any] = {"num_tokens": 30, "temperature": 1.0}
+    texts = tl.generate(make_model(), VOCAB, ["a", "a", "a"], seed=[1, 2, 1], **options)
+    assert texts[0] == texts[2] != texts[1]
+
+
+def test_top_p_leaves_the_unlikely_out() -> None:
+    """A token that is likely enough by itself is the only one that is drawn."""
+    text = tl.generate(Successor(), VOCAB, "a", num_tokens=30, temperature=1.0, top_p=0.9)
+    assert text == tl.generate(Successor(), VOCAB, "a", num_tokens=30)
+
+
+def test_top_p_keeps_the_fewest_that_suffice() -> None:
+    """Of chances 0.5, 0.3 and 0.2 two are drawn where 0.6 are asked for, three for 0.9."""
+    logits = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log()
+    for top_p, expected in ((0.4, {1}), (0.6, {1, 2}), (0.9, {0, 1, 2})):
+        sampler = _Sampler(temperature=1.0, top_k=None, top_p=top_p, seed=0)
+        assert expected == {sampler.draw(logits) for _ in range(200)}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "prompt"),
+    [
+        (CharTokenizer(VOCAB), "ab"),
+        (WordTokenizer(tl.Vocab(["time", "flies", "like", "arrows"])), "Time flies"),
+        (ByteTokenizer(), "na\u00efve"),
+    ],
+)
+def test_a_stream_adds_up_to_the_text(tokenizer: Any, prompt: str) -> None:
+    """Also where a character has several bytes, and where bytes are no characters."""
+    torch.manual_seed(0)
+    model = tl.RNNModel(nn.GRU(tokenizer.vocab_size, 8), tokenizer.vocab_size)
+    options: dict[str, Any] = {"num_tokens": 60, "temperature": 1.0, "seed": 3}
+    pieces = [token.text for token in tl.stream(model, tokenizer, prompt, **options)]
+    assert len(pieces) == 60
+    assert prompt + "".join(pieces) == tl.generate(model, tokenizer, prompt, **options)
+
+
+def test_a_character_comes_when_it_is_whole() -> None:
+    """Its first byte adds nothing, its second one all."""
+
+    class Bytes(Successor):
+        def forward(self, inputs: Any, state: Any = None, resets: Any = None) -> Any:
+            _, seen = super().forward(inputs, state, resets)
+            following = torch.tensor([list("x\u00e9y".encode())[seen.shape[1] - 1]])
+            return nn.functional.one_hot(following, 256).float(), seen
+
+    texts = [token.text for token in tl.stream(Bytes(256), ByteTokenizer(), "a", num_tokens=4)]
+    assert texts == ["x", "", "\u00e9", "y"]
+
+
+def test_a_stream_comes_as_it_is_written() -> None:
+    """The first token is there before the second is computed."""
+    model, calls = Successor(), []
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+    next(tl.stream(model, VOCAB, "a", num_tokens=1000))
+    assert len(calls) == 1
+
+
+def test_log_probabilities_are_the_models() -> None:
+    """They are those of one long forward pass, whatever was drawn how."""
+    model = make_model()
+    options: dict[str, Any] = {"num_tokens": 12, "temperature": 0.5, "top_k": 3, "log_probs": True}
+    tokens = list(tl.stream(model, VOCAB, "ab", **options))
+    ids = [*VOCAB[list("ab")], *(token.id for token in tokens)]
+    expected = model(torch.tensor([ids]))[0].log_softmax(dim=1)
+    for position, token in enumerate(tokens, start=1):
+        assert token.log_prob == pytest.approx(expected[position, token.id].item(), abs=1e-5)
+
+
+def test_log_probabilities_are_asked_for() -> None:
+    """Otherwise there are none, and each token says whose it is."""
+    tokens = list(tl.stream(Successor(), VOCAB, ["a", "b"], num_tokens=2))
+    assert [(0, "b"), (1, "c"), (0, "c"), (1, "d")] == [
+        (token.prompt_index, token.text) for token in tokens
+    ]
+    assert {None} == {token.log_prob for token in tokens}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "prompt", "named"),
+    [
+        (CharTokenizer(VOCAB, normalize=False), "aX?Xb", "'X', '[?]'"),
+        (WordTokenizer(tl.Vocab(["time"])), "Time flies", "'flies'"),
+    ],
+)
+def test_unknown_tokens_of_a_prompt_are_named(tokenizer: Any, prompt: str, named: str) -> None:
+    """The model reads something else there, and whoever asks should know."""
+    model = Successor(tokenizer.vocab_size)
+    with pytest.warns(UserWarning, match=f"the model does not know {named} in the prompt "):
+        assert tl.generate(model, tokenizer, prompt, num_tokens=1).startswith(prompt)
+
+
+def test_a_model_that_diverged_is_refused() -> None:
+    """There is no likeliest token among what is no number."""
+    model = make_model()
+    nn.init.constant_(model.linear.bias, torch.nan)
+    with pytest.raises(tl.ArgumentError, match="logits must be finite"):
+        tl.generate(model, VOCAB, "a")

@@ -9,7 +9,14 @@ import pytest
 import tokenloom as tl
 from tests.stores import make_corpus, make_store
 from tokenloom import inventory
-from tokenloom.inventory import count_ids, describe_store, most_frequent, tabulate
+from tokenloom.inventory import (
+    count_ids,
+    count_lengths,
+    count_text_characters,
+    describe_store,
+    most_frequent,
+    tabulate,
+)
 from tokenloom.manifest import Manifest, Source
 from tokenloom.store import write_manifest, write_shard
 
@@ -37,6 +44,7 @@ def test_a_store_is_described(tmp_path: Path) -> None:
         "vocab_size": 9,
         "num_documents": 3,
         "characters_per_token": None,
+        "unknown_rate": None,
         "tokenizer": {"name": "word", "normalize": False},
         "dtype": "uint8",
         "num_shards": 3,
@@ -70,7 +78,7 @@ def test_sources_fit_into_a_line(tmp_path: Path, num_sources: int, expected: str
     rows = dict(tabulate(describe_store(make_with_sources(tmp_path, num_sources, facts))))
 
     assert expected == rows["sources"]
-    assert ("2.50", "10", "0.12", '{"by": "line"}') == (
+    assert ("2.50", "10", "12.5000%", '{"by": "line"}') == (
         rows["characters per token"],
         rows["characters"],
         rows["unknown rate"],
@@ -110,3 +118,28 @@ def test_counting_shows_progress_on_request(capsys: pytest.CaptureFixture[str]) 
     """The bar goes to stderr."""
     count_ids(tl.Corpus.from_tokens([1]), progress=True)
     assert "100%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte"])
+def test_a_character_counts_once(tokenizer: str) -> None:
+    """However many bytes it has."""
+    text = "na\u00efve \U0001f600!"
+    corpus = tl.Corpus.from_text(text, tokenizer=tokenizer, normalize=False)
+    assert len(text) == count_text_characters(corpus)
+
+
+def test_a_word_that_is_not_known_has_no_length() -> None:
+    """Nobody can say how many characters stood there."""
+    corpus = tl.Corpus.from_text("a rose is a rose", tokenizer="word", min_freq=2)
+    assert count_text_characters(corpus) is None
+
+
+def test_lengths_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By powers of two, however they are read."""
+    lengths = [0, 1, 1, 2, 3, 4, 7, 8]
+    corpus = tl.Corpus.from_tokens(range(26), documents=np.cumsum([0, *lengths]))
+    expected = [(0, 1, 1), (1, 2, 2), (2, 4, 2), (4, 8, 2), (8, 16, 1)]
+    for chunk in (1, 3, 100):
+        monkeypatch.setattr(inventory, "_CHUNK", chunk)
+        assert expected == [tuple(entry.values()) for entry in count_lengths(corpus)]
+    assert [] == count_lengths(tl.Corpus.from_tokens([1]))

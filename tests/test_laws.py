@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom import batch, blocks, laws, maps, positions
+from tokenloom import blocks, laws, maps, positions, tensors
 from tokenloom.plans import IntArray, Plan
 
 CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
@@ -32,6 +32,16 @@ def test_the_laws_hold(tail: Any) -> None:
     laws.check_length(windows)
     laws.check_cost(windows.plan)
     laws.check_state(tl.Loader(windows))
+
+
+def test_where_documents_start_is_part_of_what_a_batch_says() -> None:
+    """Two streams of the same tokens differ if one of them cuts a document elsewhere."""
+    windows = np.ones((2, 6), np.uint8)
+    said = {
+        laws.digest(tl.Batch(windows, epoch=0, index=0, resets=np.array(resets, np.int64)))
+        for resets in ([], [2], [3])
+    }
+    assert len(said) == 3
 
 
 def break_starts(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
@@ -173,7 +183,7 @@ def test_law_9_is_broken_where_a_refused_state_counts(monkeypatch: pytest.Monkey
 
 def test_law_7_is_broken_where_padding_is_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is nothing to learn the target must be -100, and the mask False."""
-    monkeypatch.setattr(batch, "IGNORED_TARGET", 0)
+    monkeypatch.setattr(tensors, "IGNORED_TARGET", 0)
     windows = make_windows(tail="pad")
     with pytest.raises(tl.LawError, match=r"law 7 is broken: .* mask or padding say otherwise"):
         laws.check_batches(windows, range(len(windows)))

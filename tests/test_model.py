@@ -118,3 +118,79 @@ def test_what_cannot_work_is_refused(make: Any, message: str) -> None:
     """The message says what was expected."""
     with pytest.raises(tl.ArgumentError, match=message):
         make()
+
+
+RESETS = torch.tensor([[0, 0, 1, 0, 0, 1, 0], [1, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0]]).bool()
+# The same documents, each as (row, start, stop) of its tokens.
+PIECES = [(0, 0, 2), (0, 2, 5), (0, 5, 7), (1, 0, 5), (1, 5, 7), (2, 0, 7)]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_resets_are_as_if_each_document_stood_alone(layer: Any, num_layers: int) -> None:
+    """Logits and state are those of each document by itself, from zeros where it starts."""
+    torch.manual_seed(0)
+    model = tl.RNNModel(layer(5, 8, num_layers=num_layers), vocab_size=5)
+    inputs = torch.randint(5, (3, 7))
+    _, before = model(torch.randint(5, (3, 4)))
+    logits, _ = model(inputs, before, RESETS)
+    for row, start, stop in PIECES:
+        begins = bool(RESETS[row, start])
+        parts = before if isinstance(before, tuple) else (before,)
+        row_state: Any = tuple(part[:, row : row + 1].contiguous() for part in parts)
+        state = None if begins else row_state if isinstance(before, tuple) else row_state[0]
+        alone, _ = model(inputs[row : row + 1, start:stop], state)
+        torch.testing.assert_close(alone, logits.reshape(7, 3, 5)[start:stop, row])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_state_after_resets_goes_on(layer: Any) -> None:
+    """What is carried to the next batch is the state of the last document of each row."""
+    model = tl.RNNModel(layer(5, 8), vocab_size=5)
+    inputs = torch.randint(5, (3, 7))
+    _, state = model(inputs, None, RESETS)
+    _, alone = model(inputs[:1, 5:])
+    for part, expected in zip(
+        state if isinstance(state, tuple) else (state,),
+        alone if isinstance(alone, tuple) else (alone,),
+        strict=True,
+    ):
+        torch.testing.assert_close(expected[:, 0], part[:, 0])
+
+
+def test_gradients_do_not_cross_resets() -> None:
+    """The loss of a document knows nothing of the text before it."""
+    model = tl.RNNModel(nn.GRU(3, 8), vocab_size=5)
+    assert model.embedding is not None
+    inputs = torch.tensor([[0, 1, 2, 3]])
+    logits, _ = model(inputs, None, torch.tensor([[False, False, True, False]]))
+    logits[2:].sum().backward()
+    gradient = model.embedding.weight.grad
+    assert gradient is not None
+    assert [False, False, True, True, False] == (gradient != 0).any(dim=1).tolist()
+
+
+def test_a_state_that_is_not_finite_ends_at_a_reset() -> None:
+    """Zero is zero, whatever stood there."""
+    model = tl.RNNModel(nn.RNN(5, 8), vocab_size=5)
+    broken = torch.full((1, 1, 8), torch.inf)
+    logits, _ = model(torch.zeros(1, 2, dtype=torch.int64), broken, torch.tensor([[True, False]]))
+    assert logits.isfinite().all()
+
+
+def test_the_layer_runs_once_more_per_step_with_a_reset() -> None:
+    """Rows that reset at the same step share the cut, and none costs nothing."""
+    model = tl.RNNModel(nn.RNN(5, 8), vocab_size=5)
+    lengths: list[int] = []
+    model.rnn.register_forward_pre_hook(lambda _, arguments: lengths.append(len(arguments[0])))
+    inputs = torch.zeros(3, 7, dtype=torch.int64)
+    model(inputs, None, RESETS)
+    model(inputs, None, torch.zeros_like(RESETS))
+    assert lengths == [2, 3, 2, 7]
+
+
+def test_two_directions_have_no_resets() -> None:
+    """The direction from the end would have to begin there."""
+    model = tl.RNNModel(nn.RNN(5, 8, bidirectional=True), vocab_size=5)
+    with pytest.raises(tl.ArgumentError, match="resets need a model with one direction"):
+        model(torch.zeros(3, 7, dtype=torch.int64), None, RESETS)

@@ -234,14 +234,14 @@ def test_orphan_that_another_process_takes_first(
 ) -> None:
     """Between seeing an orphan and locking it, it may be gone: then a new file is made."""
     orphan = _orphan(target, b"text")
-    lock = partials._lock
+    lock = partials.lock
 
     def lock_late(descriptor: int) -> None:
         if orphan.exists():
             orphan.rename(target)
         lock(descriptor)
 
-    monkeypatch.setattr(partials, "_lock", lock_late)
+    monkeypatch.setattr(partials, "lock", lock_late)
     with PartialFile(target) as partial:
         partial.append(b"other")
         partial.restart()
@@ -254,7 +254,7 @@ def test_new_file_that_another_process_takes_first(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between making a file and locking it, it may be taken for an orphan: then make another."""
-    lock = partials._lock
+    lock = partials.lock
     taken: list[Path] = []
 
     def lock_late(descriptor: int) -> None:
@@ -264,7 +264,7 @@ def test_new_file_that_another_process_takes_first(
             path.unlink()
         lock(descriptor)
 
-    monkeypatch.setattr(partials, "_lock", lock_late)
+    monkeypatch.setattr(partials, "lock", lock_late)
     with PartialFile(target) as partial:
         partial.append(b"text")
         partial.publish()
@@ -279,7 +279,7 @@ def test_system_without_locks(target: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(_: int) -> None:
         raise OSError
 
-    monkeypatch.setattr(partials, "_lock", refuse)
+    monkeypatch.setattr(partials, "lock", refuse)
     orphan = _orphan(target, b"text")
     with PartialFile(target) as partial:
         assert partial.size == 0

@@ -1,8 +1,10 @@
-"""Tensors in memory that processes share."""
+"""Memory that processes share."""
+
+import gc
 
 import torch
 
-from tokenloom.sharedmemory import share, share_zeros
+from tokenloom.sharedmemory import objects_that_stay_shared, share, share_zeros
 
 
 def is_shared(tensor: torch.Tensor) -> bool:
@@ -28,3 +30,18 @@ def test_sharing_twice_keeps_the_memory() -> None:
     """A tensor that is shared already is returned as it is."""
     tensor = share_zeros(2, dtype=torch.int64)
     assert share(tensor).data_ptr() == tensor.data_ptr()
+
+
+def test_objects_are_collected_again_after_a_fork() -> None:
+    """Whoever has frozen objects already keeps them so."""
+    with objects_that_stay_shared():
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
+
+    gc.freeze()
+    try:
+        with objects_that_stay_shared():
+            assert gc.get_freeze_count() > 10_000
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()

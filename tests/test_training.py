@@ -281,3 +281,20 @@ def test_bare_windows_are_refused() -> None:
     """The message says how to wrap them."""
     with pytest.raises(tl.ArgumentError, match=r"wrap the windows in Loader"):
         tl.train(make_model(), make_loader().windows)  # type: ignore[arg-type]  # on purpose
+
+
+def test_documents_do_not_see_each_other() -> None:
+    """The state begins at zero where one starts, unless the windows leave that out."""
+    documents = [0, 33, 47, 250, len(CORPUS)]
+    corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab=CORPUS.vocab, documents=documents)
+    losses = {}
+    for resets in (None, False):
+        windows = tl.SequentialWindows(corpus, batch_size=1, seq_len=10, resets=resets)
+        model = make_model()
+        seen: list[Any] = []
+        model.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs)))
+        losses[resets] = tl.train(model, tl.Loader(windows), device="cpu")[0].perplexity
+        assert (len(documents) - 1 - (windows.plan.phase > 0) if resets is None else 0) == sum(
+            count == 3 for count in seen
+        )
+    assert losses[None] != losses[False]

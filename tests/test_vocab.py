@@ -464,3 +464,16 @@ def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there raises what opening it raises."""
     with pytest.raises(FileNotFoundError, match="missing"):
         Vocab.load(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "dtype"), [(0, "u1"), (255, "u1"), (256, "u2"), (65_536, "u4")]
+)
+def test_ids_of_many_tokens_are_one_narrow_array(num_tokens: int, dtype: str) -> None:
+    """Every token has the id that it has alone, and the dtype follows the vocabulary."""
+    vocab = Vocab(map(str, range(num_tokens)))
+    tokens = ["0", "nowhere", str(num_tokens - 1), "0"]
+    ids = vocab.to_ids(tokens)
+    assert ids.dtype == np.dtype(dtype)
+    assert ids.tolist() == [vocab[token] for token in tokens]
+    assert vocab.to_ids([]).shape == (0,)

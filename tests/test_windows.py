@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
-from tokenloom.windows import WindowsIterator
 
 # How to start 0 or 1 workers.
 FORK = (None, "fork")
@@ -232,29 +232,58 @@ def test_tensors_do_not_alias_the_corpus() -> None:
     assert list(range(100)) == corpus.tokens.tolist()
 
 
-@pytest.mark.parametrize("position", [0, 1, 13, 24])
-def test_an_iterator_goes_on_where_its_state_was_saved(position: int) -> None:
-    """The rest of the epoch is exact, from the first batch to after the last."""
-    windows = make_windows()
-    iterator = iter(windows)
-    assert isinstance(iterator, WindowsIterator)
-    for _ in range(position):
-        next(iterator)
-    fresh = iter(make_windows())
-    fresh.load_state_dict(iterator.state_dict())
-    assert stream(iterator) == stream(fresh)
-
-
-def test_an_iterator_refuses_the_state_of_a_loader() -> None:
-    """Its rows are those of one worker, so the two kinds of state do not mix."""
-    loader = tl.Loader(make_windows())
-    with pytest.raises(tl.StateMismatchError, match=r"saved by a tokenloom\.Loader"):
-        iter(make_windows()).load_state_dict(loader.state_dict())
-
-
 def test_the_random_seed_of_torch_does_not_matter() -> None:
     """The order depends on the plan's own seed only."""
     torch.manual_seed(1)
     first = stream(make_windows(seed=1))
     torch.manual_seed(2)
     assert first == stream(make_windows(seed=1))
+
+
+def make_with_documents(kind: Any = tl.RandomWindows, **options: Any) -> Any:
+    """Return windows over documents of 7 tokens."""
+    documents = [*range(0, 500, 7), 500]
+    corpus = tl.Corpus.from_tokens(np.arange(500, dtype=np.uint16), documents=documents)
+    return kind(corpus, **{"batch_size": 4, "seq_len": 5, **options})
+
+
+def resets_of(batches: Any) -> list[Any]:
+    """Return where the documents of batches start."""
+    return [(batch.index, batch.resets.tolist()) for batch in batches]
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize(
+    ("kind", "tail"), [(tl.RandomWindows, "drop"), (tl.SequentialWindows, "pad")]
+)
+def test_workers_know_where_documents_start(kind: Any, tail: str) -> None:
+    """Batches of any DataLoader's workers, and of a Loader's, say what those without say."""
+    windows = make_with_documents(kind, tail=tail)
+    loaders: list[Any] = [
+        DataLoader(windows, batch_size=None, num_workers=2, multiprocessing_context="fork"),
+        StatefulDataLoader(windows, batch_size=None, num_workers=1, multiprocessing_context="fork"),
+        tl.Loader(windows, num_workers=2, worker_options=tl.WorkerOptions(block_size=3)),
+    ]
+    assert [resets_of(windows)] * 3 == [resets_of(loader) for loader in loaders]
+
+
+def test_resets_change_no_token() -> None:
+    """The stream, its order and its saved positions are the same with and without them."""
+    with_resets, without = make_with_documents(), make_with_documents(resets=False)
+    assert stream(with_resets) == stream(without)
+    assert tl.Loader(with_resets).state_dict() == tl.Loader(without).state_dict()
+
+
+@pytest.mark.parametrize("windows", [make_windows(), make_with_documents(resets=False)])
+def test_batches_may_not_know_where_documents_start(windows: Any) -> None:
+    """Then they say so, and how to change it."""
+    batch = next(iter(windows))
+    assert not batch.has_resets
+    with pytest.raises(tl.UsageError, match=r"use a corpus that does, .* and no resets=False"):
+        _ = batch.resets
+
+
+def test_resets_need_documents() -> None:
+    """Whoever asks for them is told at once that there are none."""
+    with pytest.raises(tl.CorpusError, match="resets=True needs documents, and tokens has none"):
+        make_windows(resets=True)

@@ -1,8 +1,11 @@
 """Blocks that workers read ahead. Their death is tested in integration/test_nothing_left.py."""
 
 import copy
+import gc
 import multiprocessing
+import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +58,24 @@ def test_a_context_says_how_workers_start() -> None:
     context = multiprocessing.get_context("fork")
     loader = make_loader(multiprocessing_context=context)
     assert EXPECTED == [rows_of(batch) for batch in loader]
+
+
+def test_workers_leave_the_objects_of_a_fork_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there at the fork is no longer collected, which would copy all of it."""
+    read_block = blocks.read_block
+
+    def read(*arguments: Any, **more: Any) -> blocks.Block:
+        (tmp_path / str(os.getpid())).write_text(str(gc.get_freeze_count()), encoding="ascii")
+        return read_block(*arguments, **more)
+
+    monkeypatch.setattr(workers, "read_block", read)
+    assert EXPECTED == [rows_of(batch) for batch in make_loader(multiprocessing_context="fork")]
+    counts = [int(path.read_text(encoding="ascii")) for path in tmp_path.iterdir()]
+    assert len(counts) == 2
+    assert min(counts) > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_persistent_workers_go_to_any_position() -> None:

@@ -20,15 +20,20 @@ from tokenloom.errors import UsageError as UsageError
 from tokenloom.errors import WorkerError as WorkerError
 from tokenloom.evaluation import Evaluation as Evaluation
 from tokenloom.evaluation import evaluate as evaluate
+from tokenloom.finished import Prepared as Prepared
 from tokenloom.foreign import open_foreign as open_foreign
 from tokenloom.foreign import write_megatron as write_megatron
 from tokenloom.foreign import write_nanogpt as write_nanogpt
+from tokenloom.generation import GeneratedToken as GeneratedToken
 from tokenloom.generation import generate as generate
+from tokenloom.generation import stream as stream
 from tokenloom.hub import load as load
 from tokenloom.hub import read_documents as read_documents
 from tokenloom.loader import Loader as Loader
 from tokenloom.model import RNNModel as RNNModel
 from tokenloom.plans import Plan as Plan
+from tokenloom.preparation import prepare as prepare
+from tokenloom.prepare_options import PrepareOptions as PrepareOptions
 from tokenloom.recipe import RunOptions as RunOptions
 from tokenloom.recipe import TrainingOptions as TrainingOptions
 from tokenloom.records import EpochMetrics as EpochMetrics
@@ -37,6 +42,7 @@ from tokenloom.runs import Run as Run
 from tokenloom.sharding import Shard as Shard
 from tokenloom.sources import Document as Document
 from tokenloom.tokenizers import Tokenizer as Tokenizer
+from tokenloom.tracing import Trace as Trace
 from tokenloom.training import train as train
 from tokenloom.vocab import Vocab as Vocab
 from tokenloom.windows import RandomWindows as RandomWindows
@@ -59,9 +65,12 @@ __all__ = [
     "Entry",
     "EpochMetrics",
     "Evaluation",
+    "GeneratedToken",
     "LawError",
     "Loader",
     "Plan",
+    "PrepareOptions",
+    "Prepared",
     "RNNModel",
     "RandomWindows",
     "RemoteFile",
@@ -75,6 +84,7 @@ __all__ = [
     "StoreError",
     "Tokenizer",
     "TokenloomError",
+    "Trace",
     "TrainingOptions",
     "UsageError",
     "Vocab",
@@ -85,8 +95,10 @@ __all__ = [
     "generate",
     "load",
     "open_foreign",
+    "prepare",
     "read_documents",
     "register",
+    "stream",
     "train",
     "write_megatron",
     "write_nanogpt",

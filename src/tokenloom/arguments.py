@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from tokenloom.sharding import Shard
     from tokenloom.windows import Windows
 
-_NOTHING = object()
+
+class _Nothing(list[Any]):
+    """What was not typed; an option that may be repeated appends to a copy of it."""
+
+
+_NOTHING = _Nothing()
 
 Doing = Callable[[argparse.Namespace], int | None]
 

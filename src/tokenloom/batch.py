@@ -1,72 +1,18 @@
 """What a batch is."""
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.errors import UsageError
 from tokenloom.plans import IntArray
-
-IGNORED_TARGET = -100
-"""The target where there is nothing to learn: PyTorch's default ignore_index."""
-
-
-class Tensors(NamedTuple):
-    """What one or more batches say, as int64 tensors.
-
-    Attributes
-    ----------
-    inputs, targets : int64 tensor, shape (..., num_rows, seq_len)
-        Contiguous, and in memory of their own each.
-    mask : bool tensor of that shape, or None
-        Where there is something to learn; None for everywhere.
-    """
-
-    inputs: torch.Tensor
-    targets: torch.Tensor
-    mask: torch.Tensor | None = None
-
-    def map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> "Tensors":
-        """Return the result of ``move`` for each tensor."""
-        mask = None if self.mask is None else move(self.mask)
-        return Tensors(move(self.inputs), move(self.targets), mask)
-
-    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> "Tensors":
-        """Return the tensors on a device; see `torch.Tensor.to`."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> "Tensors":
-        """Return the tensors in page-locked memory."""
-        return self.map(torch.Tensor.pin_memory)
-
-    def unbind(self) -> "Iterator[Tensors]":
-        """Yield the parts along the first dimension, as views."""
-        masks = itertools.repeat(None) if self.mask is None else self.mask.unbind()
-        return map(Tensors, self.inputs.unbind(), self.targets.unbind(), masks)
-
-
-def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
-    """Return the inputs and targets of windows.
-
-    Parameters
-    ----------
-    windows : integer array, shape (..., seq_len + 1)
-    lengths : int64 array, shape (...), optional
-        How many inputs of each window count, in [0, seq_len]; all by default.
-        Where they do not, inputs are 0 and targets `IGNORED_TARGET`.
-    """
-    inputs = windows[..., :-1].astype(np.int64)
-    targets = windows[..., 1:].astype(np.int64)
-    if lengths is None:
-        return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
-    mask = np.arange(inputs.shape[-1]) < lengths[..., None]
-    inputs[~mask], targets[~mask] = 0, IGNORED_TARGET
-    return Tensors(*map(torch.from_numpy, (inputs, targets, mask)))
+from tokenloom.resets import BlockResets, Segments, find_segments
+from tokenloom.tensors import IGNORED_TARGET, Tensors, widen
 
 
 class Batch:
@@ -87,13 +33,16 @@ class Batch:
         How many inputs of each row count, in [0, seq_len]; all by default.
     tensors : Tensors, optional
         What the windows say, where that was made already.
+    resets : int64 array, shape (num_found,), or BlockResets, optional
+        Where documents start: ascending positions in the flattened windows, or
+        what finds them.
 
     Attributes
     ----------
     epoch, index : int
     """
 
-    __slots__ = ("_lengths", "_tensors", "_windows", "epoch", "index")
+    __slots__ = ("_lengths", "_resets", "_segments", "_tensors", "_windows", "epoch", "index")
 
     def __init__(
         self,
@@ -103,10 +52,13 @@ class Batch:
         index: int,
         lengths: IntArray | None = None,
         tensors: Tensors | None = None,
+        resets: IntArray | BlockResets | None = None,
     ) -> None:
         self._windows = windows
         self._lengths = lengths
         self._tensors = tensors
+        self._resets = resets
+        self._segments: Segments | None = None
         self.epoch = epoch
         self.index = index
 
@@ -139,6 +91,97 @@ class Batch:
             num_rows, seq_len = self._shape
             return num_rows * seq_len
         return int(self._lengths.sum())
+
+    @property
+    def has_resets(self) -> bool:
+        """Whether it is known that a document starts at one of the inputs."""
+        positions = self._reset_positions()
+        return positions is not None and len(positions) > 0 and bool(self._reset_mask().any())
+
+    @property
+    def resets(self) -> torch.Tensor:
+        """True where a document starts: bool tensor, shape (num_rows, seq_len).
+
+        Where the corpus itself begins too, also inside of a document. Nothing
+        starts in the padding.
+
+        Raises
+        ------
+        UsageError
+            Nobody knows: the corpus has no documents, or the windows were made
+            with ``resets=False``.
+        """
+        return self.resets_on(self.inputs.device)
+
+    def resets_on(self, device: torch.device | str | int) -> torch.Tensor:
+        """Return `resets` on a device; on the CPU it is known without waiting for a GPU."""
+        return torch.from_numpy(self._reset_mask()).to(device)
+
+    @property
+    def document_ids(self) -> torch.Tensor:
+        """The number of each input's document within its row, from 0; -1 where padded.
+
+        Int64 tensor, shape (num_rows, seq_len). Raises as `resets`.
+        """
+        return torch.from_numpy(self._find_segments().document_ids).to(self.inputs.device)
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        """Positions within the document: int64 tensor, shape (num_rows, seq_len).
+
+        Counted from 0 where the document starts, or the row, since a window
+        sees nothing of what stands before it; and where the padding begins.
+        Raises as `resets`.
+        """
+        return torch.from_numpy(self._find_segments().position_ids).to(self.inputs.device)
+
+    @property
+    def cu_seqlens(self) -> torch.Tensor:
+        """Bounds of the documents' pieces in the flattened batch, from 0 to its size.
+
+        Int32 tensor, shape (num_pieces + 1,), as attention over sequences of
+        variable length takes it. The padding of a row is a piece of its own.
+        Raises as `resets`.
+        """
+        bounds = self._find_segments().bounds.astype(np.int32)
+        return torch.from_numpy(bounds).to(self.inputs.device)
+
+    @property
+    def max_seqlen(self) -> int:
+        """How long the longest of these pieces is, in tokens."""
+        return int(np.diff(self._find_segments().bounds).max())
+
+    def as_dict(
+        self, *, is_shifted: bool = True, across_documents: bool = True
+    ) -> dict[str, torch.Tensor]:
+        """Return what models for transformers take: ``input_ids`` and ``labels``.
+
+        Labels are -100 where there is nothing to learn.
+
+        Parameters
+        ----------
+        is_shifted : bool
+            Whether a label is the token after its input, as `targets` are. False
+            is for models that shift the labels themselves, as Hugging Face's
+            do: both tensors are then the windows of ``seq_len + 1`` tokens, of
+            which such a model learns the very same targets.
+        across_documents : bool
+            Whether the first token of a document, which follows the last one of
+            another, is to be learned. False raises as `resets`.
+
+        Returns
+        -------
+        dict of int64 tensors, shape (num_rows, seq_len), or one longer
+        """
+        inputs, labels = self
+        if not across_documents:
+            crosses = torch.from_numpy(self._find_starts()[:, 1:]).to(labels.device)
+            labels = labels.masked_fill(crosses, IGNORED_TARGET)
+        if is_shifted:
+            return {"input_ids": inputs, "labels": labels}
+        first = torch.full_like(labels[:, :1], IGNORED_TARGET)
+        windows = torch.cat([inputs[:, :1], self.targets.clamp(min=0)], dim=1)
+        return {"input_ids": windows, "labels": torch.cat([first, labels], dim=1)}
 
     def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> "Batch":
         """Return this batch with its tensors on a device.
@@ -174,7 +217,10 @@ class Batch:
         return f"Batch({num_rows} x {seq_len}, epoch={self.epoch}, index={self.index})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_batch, (self._narrow(), self.epoch, self.index, self._lengths)
+        resets = self._reset_positions()
+        if resets is not None:
+            resets = resets.astype(narrow_dtype(int(resets[-1]) + 1 if len(resets) else 1))
+        return _make_batch, (self._narrow(), self.epoch, self.index, self._lengths, resets)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
         return self._with(self._widened().map(torch.Tensor.clone))
@@ -192,6 +238,36 @@ class Batch:
             self._tensors = widen(cast("Ids", self._windows), self._lengths)
         return self._tensors
 
+    def _reset_positions(self) -> IntArray | None:
+        if isinstance(self._resets, BlockResets):
+            self._resets = self._resets.of(self.index)
+        return self._resets
+
+    def _find_starts(self) -> npt.NDArray[np.bool_]:
+        """Return where documents start in the windows: bool array, (num_rows, seq_len + 1)."""
+        positions = self._reset_positions()
+        if positions is None:
+            msg = (
+                "this batch does not know where documents start: use a corpus that does, such "
+                "as Corpus.from_tokens(..., documents=...), and no resets=False of the windows"
+            )
+            raise UsageError(msg)
+        num_rows, seq_len = self._shape
+        starts = np.zeros((num_rows, seq_len + 1), np.bool_)
+        starts.flat[positions] = True
+        return starts
+
+    def _reset_mask(self) -> npt.NDArray[np.bool_]:
+        mask = self._find_starts()[:, :-1]
+        if self._lengths is not None:
+            mask &= np.arange(mask.shape[1]) < self._lengths[:, None]
+        return np.ascontiguousarray(mask)
+
+    def _find_segments(self) -> Segments:
+        if self._segments is None:
+            self._segments = find_segments(self._reset_mask(), self._lengths)
+        return self._segments
+
     def _narrow(self) -> Ids:
         if self._windows is not None:
             return self._windows
@@ -208,11 +284,15 @@ class Batch:
             index=self.index,
             lengths=self._lengths,
             tensors=tensors,
+            resets=self._resets,
         )
 
 
-def _make_batch(windows: Ids, epoch: int, index: int, lengths: IntArray | None) -> Batch:
-    return Batch(windows, epoch=epoch, index=index, lengths=lengths)
+def _make_batch(
+    windows: Ids, epoch: int, index: int, lengths: IntArray | None, resets: Ids | None
+) -> Batch:
+    positions = None if resets is None else resets.astype(np.int64)
+    return Batch(windows, epoch=epoch, index=index, lengths=lengths, resets=positions)
 
 
 def _refuse_to_collate(_: Sequence[Batch], **__: object) -> NoReturn:

@@ -1,17 +1,22 @@
 """Several batches at once: fewer, larger copies and messages."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tokenloom.arrays import Ids
-from tokenloom.batch import Batch, Tensors, widen
+from tokenloom.batch import Batch
+from tokenloom.documents import Documents
 from tokenloom.maps import Tokens, advise, gather
 from tokenloom.plans import IntArray, Plan
+from tokenloom.resets import BlockResets
+from tokenloom.tensors import Tensors, widen
 
-NUM_FIRST_ROWS = 8
-"""How many batches of an iteration are read first, so that the first is there at once."""
+BLOCKS_PER_ORDER = 8
+"""How many blocks that are read in this process have their order computed at once."""
 
 _BLOCK_TOKENS = 1 << 18
+_FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
 
@@ -28,12 +33,15 @@ class Block:
     epoch : int
     rows : range
         The rows of the plan, one per batch.
+    resets : BlockResets or None
+        What finds where documents start in them.
     """
 
     windows: Ids
     lengths: IntArray | None
     epoch: int
     rows: range
+    resets: BlockResets | None = None
 
     def widen(self) -> Tensors:
         """Return what the batches say, with the batches along the first dimension."""
@@ -57,8 +65,8 @@ class Block:
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
             lengths = None if self.lengths is None else self.lengths[part]
-            some = Block(
-                windows=self.windows[part], lengths=lengths, epoch=self.epoch, rows=self.rows[part]
+            some = dataclasses.replace(
+                self, windows=self.windows[part], lengths=lengths, rows=self.rows[part]
             )
             yield from some.batches(some.widen())
 
@@ -73,10 +81,19 @@ class Block:
             index=self.rows[position],
             lengths=None if self.lengths is None else self.lengths[position],
             tensors=tensors,
+            resets=self.resets,
         )
 
 
-def read_block(tokens: Tokens, plan: Plan, *, rows: range, columns: range) -> Block:
+def read_block(
+    tokens: Tokens,
+    plan: Plan,
+    *,
+    rows: range,
+    columns: range,
+    documents: Documents | None = None,
+    starts: IntArray | None = None,
+) -> Block:
     """Return some rows of several batches, copied out of the corpus.
 
     Parameters
@@ -87,24 +104,82 @@ def read_block(tokens: Tokens, plan: Plan, *, rows: range, columns: range) -> Bl
         Which batches.
     columns : range
         Which rows of each.
+    documents : Documents, optional
+        Of the corpus, where the batches are to know where documents start.
+    starts : int64 array, shape (num_batches, num_rows), optional
+        What ``plan.starts`` returned, where that is known already.
     """
-    starts = plan.starts(rows, columns)
+    if starts is None:
+        starts = plan.starts(rows, columns)
     lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
     # Of long windows the system reads ahead what they are about to need.
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
     ids = gather(tokens, starts, width=plan.seq_len + 1)
-    return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows)
+    resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
+    return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows, resets=resets)
+
+
+def read_blocks(
+    tokens: Tokens,
+    plan: Plan,
+    *,
+    rows: range,
+    columns: range,
+    size: int,
+    documents: Documents | None = None,
+) -> Iterator[Block]:
+    """Yield blocks of ``size`` batches; the order of all of them is computed at once.
+
+    Parameters
+    ----------
+    tokens, plan, rows, columns, documents
+        As in `read_block`.
+    size : int
+        The last block may have fewer batches.
+    """
+    starts = plan.starts(rows, columns)
+    for first in range(0, len(rows), size):
+        part = slice(first, first + size)
+        yield read_block(
+            tokens,
+            plan,
+            rows=rows[part],
+            columns=columns,
+            documents=documents,
+            starts=starts[part],
+        )
+
+
+def find_resets(
+    documents: Documents | None,
+    plan: Plan,
+    *,
+    rows: range,
+    columns: range,
+    starts: IntArray | None = None,
+) -> BlockResets | None:
+    """Return what finds where documents start, or None where nobody knows."""
+    if documents is None:
+        return None
+    return BlockResets(documents, plan, rows=rows, columns=columns, starts=starts)
 
 
 def rows_per_block(plan: Plan, columns: range) -> int:
     """Return how many batches to read at once, so that NumPy calls are few.
 
-    About 262,144 tokens: the calls of NumPy for the order of a block, some
-    hundred, then cost little per batch. Twice as many would no longer fit into
-    memory that the C library keeps, and cost more in page faults.
+    About 262,144 tokens. Twice as many would no longer fit into memory that
+    the C library keeps, and cost more in page faults.
     """
     return max(1, _BLOCK_TOKENS // (len(columns) * (plan.seq_len + 1)))
+
+
+def first_rows(plan: Plan, columns: range) -> int:
+    """Return how many batches of an iteration to read first: about 8,192 tokens.
+
+    So the first is there at once.
+    """
+    return max(1, _FIRST_TOKENS // (len(columns) * (plan.seq_len + 1)))
 
 
 def split_rows(rows: range, size: int, *, first: int | None = None) -> Iterator[range]:

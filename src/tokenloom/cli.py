@@ -12,6 +12,8 @@ from tokenloom import (
     __version__,
     corpus_commands,
     machine_commands,
+    model_commands,
+    preparation_commands,
     store_commands,
     stream_commands,
     training_commands,
@@ -76,8 +78,15 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
     )
-    rooms = (training_commands, stream_commands, machine_commands, store_commands, corpus_commands)
-    for room in rooms:
+    for room in (
+        training_commands,
+        model_commands,
+        stream_commands,
+        machine_commands,
+        preparation_commands,
+        store_commands,
+        corpus_commands,
+    ):
         room.add_commands(commands)
     return parser
 

@@ -1,20 +1,24 @@
 """A text as one array of token ids, with what is needed to read it again."""
 
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
 from tokenloom.saving import SHARD_TOKENS, save_store
 from tokenloom.store import open_store
 from tokenloom.text import encode
 from tokenloom.tokenizers import Tokenizer, tokenizer_for
+from tokenloom.tracing import Trace, trace
 from tokenloom.verification import check_store
 from tokenloom.vocab import Vocab
 
@@ -22,8 +26,9 @@ from tokenloom.vocab import Vocab
 class Corpus(Passage):
     """Token ids in one array, and the tokenizer or vocabulary that made them.
 
-    Make one with `Corpus.from_text`, `Corpus.from_tokens`, `Corpus.open` or
-    `tokenloom.load`. A corpus does not change after it was made.
+    Make one with `Corpus.from_text`, `Corpus.from_documents`,
+    `Corpus.from_tokens`, `Corpus.open` or `tokenloom.load`. A corpus does not
+    change after it was made.
 
     Attributes
     ----------
@@ -92,6 +97,53 @@ class Corpus(Passage):
             raise ArgumentError(msg)
         corpus = Corpus(tokens, tokenizer=made, vocab_size=made.vocab_size, name=name)
         return corpus if max_tokens is None else corpus.section(0, max_tokens)
+
+    @staticmethod
+    def from_documents(
+        texts: Iterable[str],
+        *,
+        tokenizer: str | Tokenizer = "char",
+        normalize: bool = True,
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] = (),
+        name: str = "documents",
+    ) -> "Corpus":
+        """Tokenise documents in memory, each by itself, and number their tokens.
+
+        Nothing stands between them; the vocabulary counts all of them. Texts
+        that do not fit into memory are for `tokenloom.prepare`.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        tokenizer, normalize, min_freq, reserved_tokens, name
+            See `from_text`.
+
+        Raises
+        ------
+        ArgumentError
+            The tokenizer is unknown, or a document is no str.
+        CorpusError
+            There is no token in any of them.
+
+        >>> corpus = Corpus.from_documents(["To be", "or not"], tokenizer="word")
+        >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
+        (2, 'or not')
+        """
+        ids, offsets, made = encode_documents(
+            texts,
+            tokenizer=tokenizer,
+            normalize=normalize,
+            make_vocab=functools.partial(
+                Vocab, min_freq=min_freq, reserved_tokens=tuple(reserved_tokens)
+            ),
+        )
+        if not len(ids):
+            msg = f"{name} must hold at least one token, got none in {len(offsets) - 1:,} documents"
+            raise CorpusError(msg)
+        size = made.vocab_size
+        documents = Documents(offsets)
+        return Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
 
     @staticmethod
     def from_tokens(
@@ -192,7 +244,7 @@ class Corpus(Passage):
             vocab_size=manifest.vocab_size,
             name=os.fspath(path),
             documents=None if offsets is None else Documents(offsets),
-            origin=Origin(manifest.hash, manifest.num_tokens),
+            origin=Origin(manifest.hash, manifest.num_tokens, path=str(store.path)),
         )
         if tokenizer is not None and tokenizer.vocab_size != corpus.vocab_size:
             msg = f"vocab_size must be the store's {corpus.vocab_size}, got {tokenizer.vocab_size}"
@@ -236,6 +288,38 @@ class Corpus(Passage):
             splits=splits or {},
             shard_tokens=shard_tokens,
         )
+
+    def trace(self, token: int) -> Trace | None:
+        """Return where a token came from, or None where nobody said.
+
+        Of a store that `tokenloom.prepare` made this is the source, the
+        document and the character, for which a part of the source is read and
+        tokenised again. Of any other corpus with documents it is the document.
+
+        Parameters
+        ----------
+        token : int
+            In [0, len(corpus)).
+
+        Raises
+        ------
+        ArgumentError
+            There is no such token.
+
+        >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).trace(2).document
+        1
+        """
+        if not 0 <= token < len(self):
+            msg = f"a token must be in [0, {len(self)}), got {token}"
+            raise ArgumentError(msg)
+        if self._origin is not None:
+            found = trace(self._origin.path, self._origin.start + token)
+            if found is not None:
+                return found
+        if self.documents is None:
+            return None
+        document = int(np.searchsorted(self.documents, token, side="right")) - 1
+        return Trace(None, document, None)
 
     def decode(self, ids: Any) -> str:
         """Return the text of ids, or the ids themselves where nothing decodes them.

@@ -92,6 +92,38 @@ class Documents:
         before = int(np.searchsorted(self._offsets, position + self._start, side="right")) - 1
         return int(self._offsets[min(max(before, first), stop - 1)]) - self._start
 
+    def starts_within(self, starts: Offsets, lengths: Offsets, *, width: int) -> Offsets:
+        """Return where documents start inside of windows.
+
+        A document that was cut starts where the range does. Those without
+        tokens start where the next one does.
+
+        Parameters
+        ----------
+        starts, lengths : int64 array, shape (num_windows,)
+            Windows [start, start + length), counted from the start of the range.
+        width : int
+            No length is above it.
+
+        Returns
+        -------
+        int64 array, shape (num_found,)
+            Ascending positions in the flattened array of shape (num_windows, width).
+
+        >>> documents = Documents(np.array([0, 2, 2, 5, 9]))
+        >>> documents.starts_within(np.array([4, 0]), np.array([3, 3]), width=4)
+        array([1, 4, 6])
+        """
+        absolute = starts + self._start
+        first = np.searchsorted(self._offsets, absolute)
+        counts = np.searchsorted(self._offsets, absolute + lengths) - first
+        window = np.repeat(np.arange(len(starts)), counts)
+        # How many of its window's documents stand before each one found.
+        rank = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
+        found = np.asarray(self._offsets[first[window] + rank]) - absolute[window] + window * width
+        begins = np.flatnonzero((starts == 0) & (lengths > 0)) * width
+        return np.unique(np.concatenate([found, begins]).astype(np.int64))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (*pack(self._offsets), self._start, self._stop)
 

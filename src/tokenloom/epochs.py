@@ -140,7 +140,8 @@ class Epochs:
         if self._held_out is None:
             return None
         # The first rank's, should machines differ in the last digit.
-        return float(self._ranks.share(evaluate(self._model, self._held_out).perplexity))
+        evaluation = evaluate(self._model, self._held_out, progress=False)
+        return float(self._ranks.share(evaluation.perplexity))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known of the running epoch, the same on every rank."""

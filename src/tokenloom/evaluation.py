@@ -4,11 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
+import torch.distributed
+from tqdm import tqdm
 
-from tokenloom.batch import IGNORED_TARGET
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
+from tokenloom.inventory import count_text_characters
+from tokenloom.loader import Loader
+from tokenloom.losses import token_losses
 from tokenloom.model import RNNModel, State
 from tokenloom.sharding import Shard
 from tokenloom.windows import SequentialWindows
@@ -24,6 +27,9 @@ class Evaluation:
         Tokens that were predicted: all but the first of the corpus.
     nats_per_token : float
         Mean cross-entropy, natural logarithm.
+    num_characters : int or None
+        Characters that these tokens stand for, where that is known; see
+        `tokenloom.inventory.count_text_characters`.
 
     >>> Evaluation(num_tokens=2, nats_per_token=0.0).perplexity
     1.0
@@ -31,49 +37,122 @@ class Evaluation:
 
     num_tokens: int
     nats_per_token: float
+    num_characters: int | None = None
 
     @property
     def perplexity(self) -> float:
         """``exp(nats_per_token)``; infinite where that overflows."""
         return perplexity(self.nats_per_token)
 
+    @property
+    def bits_per_token(self) -> float:
+        """Mean cross-entropy, logarithm to the base 2."""
+        return self.nats_per_token / math.log(2)
 
-@torch.inference_mode()
-def evaluate(
-    model: RNNModel, corpus: Corpus, *, batch_size: int = 32, seq_len: int = 35
+    @property
+    def characters_per_token(self) -> float | None:
+        """How long a token is on average, where that is known."""
+        return None if self.num_characters is None else self.num_characters / self.num_tokens
+
+    @property
+    def nats_per_character(self) -> float | None:
+        """The loss spread over characters, which compares models of different tokens."""
+        if not self.num_characters:
+            return None
+        return self.nats_per_token * self.num_tokens / self.num_characters
+
+    @property
+    def bits_per_character(self) -> float | None:
+        """The same, logarithm to the base 2."""
+        nats = self.nats_per_character
+        return None if nats is None else nats / math.log(2)
+
+
+def evaluate(  # noqa: PLR0913  each is one way to do the same
+    model: RNNModel,
+    corpus: Corpus,
+    *,
+    batch_size: int = 32,
+    seq_len: int = 35,
+    num_workers: int = 0,
+    shard: Shard | None = None,
+    resets: bool = True,
+    progress: bool | None = None,
 ) -> Evaluation:
-    """Return the loss of a model over a corpus, every token predicted once.
+    """Return the loss of a model over a corpus, every token predicted exactly once.
 
-    The corpus is cut into ``batch_size`` lanes, and the hidden state is
-    carried along each; it begins at zero in each. The model is evaluated on
-    the device on which it is, without dropout.
+    All but the very first token, which nothing stands before. The corpus is cut
+    into ``batch_size`` lanes, and the hidden state is carried along each; it
+    begins at zero in each. So the number depends on the lanes and on nothing
+    else: whatever ``seq_len``, ``num_workers`` and the number of ranks, it is
+    the same within the rounding of floats. (A model with two directions sees
+    the window's end; its number depends on ``seq_len`` too.) The losses are
+    added up in float64. The model is evaluated on the device on which it is,
+    without dropout.
+
+    In an initialised `torch.distributed` each rank evaluates some of the lanes
+    and the sums are added, so every rank must call this, and each gets the
+    number of the whole. Where their number does not divide ``batch_size``, as
+    many ranks work as divide it.
 
     Parameters
     ----------
     model : RNNModel
     corpus : Corpus
         At least two tokens.
-    batch_size, seq_len : int
-        More lanes are quicker, and cut the text more often.
+    batch_size : int
+        Lanes, over all ranks. More are quicker, and cut the text more often.
+    seq_len : int
+        Tokens that are read at once.
+    num_workers : int
+        Processes that read ahead.
+    shard : Shard, optional
+        Evaluate this part of the lanes only and add nothing: for those who
+        weigh the parts by their ``num_tokens`` themselves.
+    resets : bool
+        Whether the hidden state begins at zero where documents start, if the
+        corpus knows where. The first token of a document is predicted all the
+        same, from the text before it.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
 
     Raises
     ------
     ArgumentError, CorpusError
-        A size is below 1, the corpus is shorter than two tokens, or its
-        vocabulary is larger than the model's or unknown.
+        A size is below 1, the corpus is shorter than two tokens, its vocabulary
+        is larger than the model's or unknown, or the number of parts does not
+        divide the lanes.
     """
-    windows = SequentialWindows(
-        corpus, batch_size=batch_size, seq_len=seq_len, tail="pad", shard=Shard()
-    )
     check_vocab_size(model, corpus)
+    is_group = shard is None and torch.distributed.is_available()
+    is_group = is_group and torch.distributed.is_initialized()
+    part = shard or (_divide(batch_size, Shard.detect()) if is_group else Shard())
+    windows = SequentialWindows(
+        corpus,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        tail="pad",
+        shard=part or Shard(),
+        resets=None if resets else False,
+    )
+    place = model.linear.weight.device
+    loader = Loader(windows, num_workers=num_workers, device=place)
+    total = torch.zeros(2, dtype=torch.float64)
     was_training = model.training
     model.eval()
     try:
-        total = _total_loss(model, windows)
+        if part is not None:
+            total = _add_losses(model, loader, progress=progress)
     finally:
         model.train(was_training)
-    num_tokens = windows.plan.num_inputs
-    return Evaluation(num_tokens=num_tokens, nats_per_token=total / num_tokens)
+    nats, num_tokens = (_add_ranks(total, place) if is_group else total).tolist()
+    is_whole = num_tokens == len(corpus) - 1
+    predicted = corpus.section(1, len(corpus))
+    return Evaluation(
+        num_tokens=int(num_tokens),
+        nats_per_token=nats / num_tokens,
+        num_characters=count_text_characters(predicted, progress=False) if is_whole else None,
+    )
 
 
 def check_vocab_size(model: RNNModel, corpus: Corpus) -> None:
@@ -94,17 +173,39 @@ def check_vocab_size(model: RNNModel, corpus: Corpus) -> None:
         raise ArgumentError(msg)
 
 
-def _total_loss(model: RNNModel, windows: SequentialWindows) -> float:
-    device = model.linear.weight.device
-    total = 0.0
+def _divide(batch_size: int, rank: Shard) -> Shard | None:
+    """Return the part of a rank, or None where there is no work for it.
+
+    >>> [_divide(4, Shard(rank=rank, world_size=3)) for rank in (1, 2)]
+    [Shard(rank=1, world_size=2), None]
+    """
+    num_parts = max(n for n in range(1, rank.world_size + 1) if batch_size % n == 0)
+    return Shard(rank=rank.rank, world_size=num_parts) if rank.rank < num_parts else None
+
+
+@torch.inference_mode()
+def _add_losses(model: RNNModel, loader: Loader, *, progress: bool | None) -> torch.Tensor:
+    """Return nats and predicted tokens: float64, shape (2,), on the CPU."""
+    nats, num_tokens = 0.0, 0
     state: State | None = None
-    for batch in windows:
-        inputs, targets = batch.to(device)
-        logits, state = model(inputs, state)
-        total += functional.cross_entropy(
-            logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET, reduction="sum"
-        ).item()
-    return total
+    disable = None if progress is None else not progress
+    with tqdm(total=loader.plan.num_inputs, unit="token", unit_scale=True, disable=disable) as bar:
+        for batch in loader:
+            losses, state = token_losses(model, batch, state)
+            # To the CPU first: Apple's GPUs have no float64.
+            nats += losses.cpu().double().sum().item()
+            num_tokens += batch.num_targets
+            bar.update(batch.num_targets * loader.windows.shard.world_size)
+    return torch.tensor([nats, num_tokens], dtype=torch.float64)
+
+
+def _add_ranks(total: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return the sum over the ranks of the default group."""
+    # NCCL adds on the GPU only.
+    is_nccl = torch.distributed.get_backend() == "nccl"
+    total = total.to(device) if is_nccl else total
+    torch.distributed.all_reduce(total)
+    return total.cpu()
 
 
 def perplexity(nats_per_token: float) -> float:

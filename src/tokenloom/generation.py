@@ -1,14 +1,46 @@
 """Text out of a model."""
 
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
 import torch
 
 from tokenloom.arrays import as_ids
 from tokenloom.errors import ArgumentError
-from tokenloom.model import RNNModel, State
-from tokenloom.tokenizers import Tokenizer, tokenizer_for
+from tokenloom.integers import as_integer
+from tokenloom.model import RNNModel
+from tokenloom.stepping import Stepper
+from tokenloom.tokenizers import Tokenizer, find_unknown, tokenizer_for
 from tokenloom.vocab import Vocab
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedToken:
+    """A token that a model wrote.
+
+    Attributes
+    ----------
+    prompt_index : int
+        Which prompt it goes on from.
+    id : int
+    text : str
+        What it adds to the text. Empty where a character still lacks bytes,
+        which come with a later token.
+    log_prob : float or None
+        Its natural logarithm of the probability that the model gives it, before
+        temperature, top-k and top-p; None where nobody asked.
+    """
+
+    prompt_index: int
+    id: int
+    text: str
+    log_prob: float | None = None
+
+
+@overload
 def generate(
     model: RNNModel,
     vocab: Vocab | Tokenizer,
@@ -17,8 +49,32 @@ def generate(
     num_tokens: int = 50,
     temperature: float = 0.0,
     top_k: int | None = None,
-    seed: int = 0,
-) -> str:
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+) -> str: ...
+@overload
+def generate(
+    model: RNNModel,
+    vocab: Vocab | Tokenizer,
+    prompt: list[str] | tuple[str, ...],
+    *,
+    num_tokens: int = 50,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+) -> list[str]: ...
+def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
+    model: RNNModel,
+    vocab: Vocab | Tokenizer,
+    prompt: str | list[str] | tuple[str, ...],
+    *,
+    num_tokens: int = 50,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+) -> str | list[str]:
     """Return the prompt and the text that the model writes after it.
 
     Parameters
@@ -28,8 +84,9 @@ def generate(
         Of the corpus that the model was trained on. A Vocab takes the prompt
         as it is, character by character if all its tokens are single
         characters, else word by word; a Tokenizer leaves nothing to guess.
-    prompt : str
-        At least one token long.
+    prompt : str, or list or tuple of str
+        Each at least one token long. Several are gone on from together, which
+        takes little longer than one.
     num_tokens : int
         How many tokens to write.
     temperature : float
@@ -37,90 +94,227 @@ def generate(
         drawn from the softmax of ``logits / temperature``.
     top_k : int, optional
         Draw from the so many most likely tokens only.
-    seed : int
-        Of the draws.
+    top_p : float, optional
+        Draw from the fewest tokens only that together are at least so likely,
+        in (0, 1]; after temperature and ``top_k``.
+    seed : int, or sequence of int
+        Of the draws. Each prompt has a generator of its own, so what is drawn
+        after it does not depend on the others (but for the rounding of floats,
+        where two tokens are as good as equally likely). With one seed the same
+        prompt has the same text each time; give one seed per prompt for others.
+
+    Returns
+    -------
+    str, or list of str where several prompts were given
 
     Raises
     ------
     ArgumentError
-        The prompt holds no token, a value is out of range, or the model's
-        logits are not finite.
+        A prompt holds no token, a value is out of range, the seeds are not as
+        many as the prompts, or the model's logits are not finite.
+
+    Warns
+    -----
+    UserWarning
+        A prompt has tokens that are not in the vocabulary; the model reads the
+        unknown token instead.
+
+    Notes
+    -----
+    The choice by ``top_p`` is the nucleus sampling of Holtzman, Buys, Du,
+    Forbes and Choi, "The Curious Case of Neural Text Degeneration" (2020).
     """
-    _check(num_tokens=num_tokens, temperature=temperature, top_k=top_k, seed=seed)
-    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
-    encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
-    prompt_ids = as_ids(encode(prompt), num_ids=model.vocab_size).tolist()
-    if not prompt_ids:
-        msg = f"prompt must hold at least one token, got {prompt!r}"
-        raise ArgumentError(msg)
-    ids = _continue(
-        model,
-        prompt_ids,
-        num_tokens=num_tokens,
-        sampler=_Sampler(temperature=temperature, top_k=top_k, seed=seed),
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    samplers = _make_samplers(
+        len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
-    # Words are joined by a space, characters and bytes by nothing.
-    start = len(tokenizer.decode(prompt_ids))
-    return prompt + tokenizer.decode([*prompt_ids, *ids])[start:]
+    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
+    read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
+    texts = []
+    steps = list(_draw(model, read, samplers, num_tokens=_check_length(num_tokens)))
+    for index, (text, ids) in enumerate(zip(prompts, read, strict=True)):
+        # Words are joined by a space, characters and bytes by nothing.
+        start = len(tokenizer.decode(ids))
+        texts.append(text + tokenizer.decode([*ids, *(step[index] for step in steps)])[start:])
+    return texts[0] if isinstance(prompt, str) else texts
+
+
+def stream(  # noqa: PLR0913  as above
+    model: RNNModel,
+    vocab: Vocab | Tokenizer,
+    prompt: str | list[str] | tuple[str, ...],
+    *,
+    num_tokens: int = 50,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+    log_probs: bool = False,
+) -> Iterator[GeneratedToken]:
+    """Yield the tokens that the model writes after a prompt, as they come.
+
+    Of several prompts one token each, in their order, then the next of each.
+    The texts of the tokens behind the prompt are what `generate` returns.
+
+    Parameters
+    ----------
+    model, vocab, prompt, num_tokens, temperature, top_k, top_p, seed
+        As in `generate`, whose errors and warnings this has, at the first token.
+    log_probs : bool
+        Whether each token comes with its log-probability.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    samplers = _make_samplers(
+        len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    num_tokens = _check_length(num_tokens)
+    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
+    read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
+    texts = [_Text(tokenizer, ids) for ids in read]
+    found: list[list[float]] | None = [] if log_probs else None
+    for number, ids in enumerate(
+        _draw(model, read, samplers, num_tokens=num_tokens, log_probs=found), start=1
+    ):
+        for index, id_ in enumerate(ids):
+            yield GeneratedToken(
+                prompt_index=index,
+                id=id_,
+                text=texts[index].add(id_, is_last=number == num_tokens),
+                log_prob=None if found is None else found[-1][index],
+            )
+
+
+class _Text:
+    """What each token adds to a text."""
+
+    def __init__(self, tokenizer: Tokenizer, ids: list[int]) -> None:
+        self._tokenizer = tokenizer
+        self._ids = list(ids)
+        # What lies before `first` makes no difference any more, and what lies
+        # before `told` was told.
+        self._first, self._told = 0, len(ids)
+
+    def add(self, id_: int, *, is_last: bool) -> str:
+        """Return what is new; nothing while a character lacks bytes."""
+        self._ids.append(id_)
+        before = self._tokenizer.decode(self._ids[self._first : self._told])
+        text = self._tokenizer.decode(self._ids[self._first :])
+        if text.endswith("\ufffd") and not is_last:
+            return ""
+        self._first, self._told = self._told, len(self._ids)
+        return text[len(before) :]
 
 
 class _Sampler:
     """Draws the next token; holds the generator between draws."""
 
-    def __init__(self, *, temperature: float, top_k: int | None, seed: int) -> None:
+    def __init__(
+        self, *, temperature: float, top_k: int | None, top_p: float | None, seed: int
+    ) -> None:
         self._temperature = temperature
         self._top_k = top_k
+        self._top_p = top_p
         # On the CPU, so that a seed gives the same draws on every device.
         self._generator = torch.Generator().manual_seed(seed)
 
     def draw(self, logits: torch.Tensor) -> int:
-        """Return an id, given float logits of shape (vocab_size,)."""
-        if not logits.isfinite().all():
+        """Return an id, given float64 logits of shape (vocab_size,), on the CPU."""
+        values, candidates = (logits - logits.max()) / self._temperature, None
+        if self._top_k is not None or self._top_p is not None:
+            num_kept = len(values) if self._top_k is None else min(self._top_k, len(values))
+            values, candidates = values.topk(num_kept)
+        chances = values.softmax(0)
+        if self._top_p is not None:
+            # A token stays if those before it do not suffice, so one always does.
+            chances = chances.masked_fill(chances.cumsum(0) - chances >= self._top_p, 0.0)
+        drawn = torch.multinomial(chances, 1, generator=self._generator)
+        return int(drawn if candidates is None else candidates[drawn])
+
+
+def _draw(
+    model: RNNModel,
+    prompts: list[list[int]],
+    samplers: list[_Sampler] | None,
+    *,
+    num_tokens: int,
+    log_probs: list[list[float]] | None = None,
+) -> Iterator[list[int]]:
+    """Yield an id for each prompt, ``num_tokens`` times; add their log-probabilities to a list."""
+    if not prompts or not num_tokens:
+        return
+    stepper = Stepper(model, prompts)
+    for number in range(num_tokens):
+        logits = stepper.logits
+        largest, chosen = logits.max(dim=1)
+        # What is no number is the largest of all.
+        if not all(map(math.isfinite, largest.tolist())):
             msg = "the model's logits must be finite, got others: its training diverged"
             raise ArgumentError(msg)
-        if self._temperature == 0:
-            return int(logits.argmax())
-        # To the CPU first: Apple's GPUs have no float64.
-        wide = logits.cpu().double()
-        scaled = (wide - wide.max()) / self._temperature
-        if self._top_k is not None:
-            values, candidates = scaled.topk(min(self._top_k, len(scaled)))
-        else:
-            values, candidates = scaled, torch.arange(len(scaled))
-        drawn = torch.multinomial(values.softmax(0), 1, generator=self._generator)
-        return int(candidates[drawn])
+        if samplers is not None or log_probs is not None:
+            # To the CPU first: Apple's GPUs have no float64.
+            wide = logits.cpu().double()
+            if samplers is not None:
+                drawn = [sampler.draw(row) for sampler, row in zip(samplers, wide, strict=True)]
+                chosen = torch.tensor(drawn, device=logits.device)
+            if log_probs is not None:
+                chances = wide.log_softmax(dim=1).gather(1, chosen.cpu()[:, None])
+                log_probs.append(chances[:, 0].tolist())
+        yield chosen.tolist()
+        if number + 1 < num_tokens:
+            stepper.step(chosen)
 
 
-@torch.inference_mode()
-def _continue(
-    model: RNNModel, prompt_ids: list[int], *, num_tokens: int, sampler: _Sampler
-) -> list[int]:
-    device = model.linear.weight.device
-    was_training = model.training
-    model.eval()
-    state: State | None = None
-    inputs = torch.tensor([prompt_ids], device=device)
-    ids: list[int] = []
-    try:
-        for _ in range(num_tokens):
-            logits, state = model(inputs, state)
-            ids.append(sampler.draw(logits[-1]))
-            inputs = torch.tensor([ids[-1:]], device=device)
-    finally:
-        model.train(was_training)
+def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
+    encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
+    ids: list[int] = as_ids(encode(prompt), num_ids=vocab_size).tolist()
+    if not ids:
+        msg = f"prompt must hold at least one token, got {prompt!r}"
+        raise ArgumentError(msg)
+    unknown = find_unknown(tokenizer, prompt)
+    if unknown:
+        warnings.warn(
+            f"the model does not know {', '.join(map(repr, unknown))} in the prompt {prompt!r}: "
+            "it reads the unknown token there",
+            stacklevel=3,
+        )
     return ids
 
 
-def _check(*, num_tokens: int, temperature: float, top_k: int | None, seed: int) -> None:
-    if not 0 <= seed < 1 << 64:
-        msg = f"seed must be in [0, 2**64), got {seed}"
-        raise ArgumentError(msg)
+def _check_length(num_tokens: int) -> int:
     if num_tokens < 0:
         msg = f"num_tokens must be at least 0, got {num_tokens}"
         raise ArgumentError(msg)
+    return as_integer("num_tokens", num_tokens)
+
+
+def _make_samplers(
+    num_prompts: int,
+    *,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | Sequence[int],
+) -> list[_Sampler] | None:
+    """Return one per prompt, or None where nothing is drawn."""
     if not 0 <= temperature < float("inf"):
         msg = f"temperature must be in [0, inf), got {temperature}"
         raise ArgumentError(msg)
     if top_k is not None and top_k < 1:
         msg = f"top_k must be at least 1, got {top_k}"
         raise ArgumentError(msg)
+    if top_p is not None and not 0 < top_p <= 1:
+        msg = f"top_p must be in (0, 1], got {top_p}"
+        raise ArgumentError(msg)
+    seeds = list(seed) if isinstance(seed, Sequence) else [seed] * num_prompts
+    if len(seeds) != num_prompts:
+        msg = f"seed must be one, or one for each of {num_prompts} prompts, got {len(seeds)}"
+        raise ArgumentError(msg)
+    for number in (*seeds, 0 if isinstance(seed, Sequence) else seed):
+        if not 0 <= number < 1 << 64:
+            msg = f"seed must be in [0, 2**64), got {number}"
+            raise ArgumentError(msg)
+    if temperature == 0:
+        return None
+    return [
+        _Sampler(temperature=temperature, top_k=top_k, top_p=top_p, seed=number) for number in seeds
+    ]

@@ -21,6 +21,10 @@ class Row:
         The tokens of the corpus that it reads, targets too, half-open.
     inputs, targets : str
         What they spell; ids where nothing decodes them. Padding is left out.
+    source : str or None
+        Where its first token came from; see `tokenloom.Trace`.
+    document, character : int or None
+        Likewise.
     """
 
     row: int
@@ -28,6 +32,9 @@ class Row:
     stop: int
     inputs: str
     targets: str
+    source: str | None = None
+    document: int | None = None
+    character: int | None = None
 
 
 def read_rows(windows: Windows, *, index: int, rows: Sequence[int]) -> list[Row]:
@@ -69,9 +76,15 @@ def read_rows(windows: Windows, *, index: int, rows: Sequence[int]) -> list[Row]
             stop=int(starts[0, row] + lengths[row] + 1),
             inputs=decode(batch.inputs[row, : lengths[row]].tolist()),
             targets=decode(batch.targets[row, : lengths[row]].tolist()),
+            **_trace(windows, int(starts[0, row])),
         )
         for row in rows
     ]
+
+
+def _trace(windows: Windows, token: int) -> dict[str, Any]:
+    found = windows.corpus.trace(token)
+    return {} if found is None else found._asdict()
 
 
 def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> dict[str, Any]:
@@ -97,6 +110,10 @@ def tell_batch(batch: dict[str, Any]) -> Iterator[str]:
         f"{batch['num_rows']} rows x {batch['seq_len']} tokens"
     )
     for row in batch["rows"]:
-        yield f"row {row['row']}: tokens [{row['start']:,}, {row['stop']:,})"
+        where = [f"row {row['row']}: tokens [{row['start']:,}, {row['stop']:,})"]
+        where += [row["source"]] if row["source"] is not None else []
+        for name in ("document", "character"):
+            where += [f"{name} {row[name]:,}"] if row[name] is not None else []
+        yield ", ".join(where)
         yield f"  inputs   {row['inputs']!r}"
         yield f"  targets  {row['targets']!r}"

@@ -13,6 +13,8 @@ from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.maps import advise, read_whole
 from tokenloom.store import MANIFEST, open_store
+from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.vocab import UNKNOWN_ID
 
 _CHUNK = 1 << 22
 # The counts of so many ids take half a gigabyte.
@@ -33,12 +35,14 @@ def describe_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     manifest = store.manifest
     num_characters: Any = manifest.facts.get("num_characters")
     is_known = type(num_characters) is int
+    num_unknown: Any = manifest.facts.get("num_unknown")
     return {
         "path": os.fspath(path),
         "num_tokens": manifest.num_tokens,
         "vocab_size": manifest.vocab_size,
         "num_documents": manifest.num_documents,
         "characters_per_token": num_characters / manifest.num_tokens if is_known else None,
+        "unknown_rate": num_unknown / manifest.num_tokens if type(num_unknown) is int else None,
         "tokenizer": manifest.tokenizer,
         "dtype": manifest.dtype,
         "num_shards": len(manifest.shards),
@@ -68,19 +72,62 @@ def tabulate(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
             case int():
                 yield label, f"{value:,}"
             case float():
-                yield label, f"{value:.2f}"
+                yield label, f"{value:.4%}" if key == "unknown_rate" else f"{value:.2f}"
             case dict() if key == "splits":
                 for name, (start, stop) in value.items():
                     yield f"split {name}", f"{stop - start:,} tokens from {start:,}"
             case dict() if key == "facts":
-                yield from tabulate(value)
+                yield from _tabulate_facts(value)
             case list() if key == "sources" and value:
-                more = f" and {len(value) - 3:,} more" if len(value) > 3 else ""
-                yield label, ", ".join(source["name"] for source in value[:3]) + more
+                others = f" and {len(value) - 3:,} more" if len(value) > 3 else ""
+                yield label, ", ".join(source["name"] for source in value[:3]) + others
             case dict() | list() if value:
                 yield label, json.dumps(value)
             case _:
                 pass
+
+
+def _tabulate_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield facts, and what a preparation was told, but for what the table has already."""
+    told = facts.get("preparation")
+    if not isinstance(told, dict):
+        yield from tabulate(facts)
+        return
+    yield from tabulate({name: value for name, value in facts.items() if name != "preparation"})
+    for name, value in told.items():
+        # Of the forms there is one for each source, which may be millions.
+        if name not in ("tokenizer", "forms", "splits") and value not in (None, []):
+            yield f"option {name}", str(value)
+
+
+def count_lengths(corpus: Corpus) -> list[dict[str, int]]:
+    """Return how many documents have which length, in tokens, by powers of two.
+
+    Parameters
+    ----------
+    corpus : Corpus
+
+    Returns
+    -------
+    list of dict
+        ``start`` and ``stop`` of a half-open range of lengths, and
+        ``num_documents``; empty where nobody knows of documents.
+
+    >>> count_lengths(Corpus.from_tokens([1, 2, 3, 4], documents=[0, 0, 1, 4]))[1]
+    {'start': 1, 'stop': 2, 'num_documents': 1}
+    """
+    offsets = corpus.documents
+    counts = np.zeros(65, np.int64)
+    for start in range(0, 0 if offsets is None else len(offsets) - 1, _CHUNK):
+        assert offsets is not None  # noqa: S101  else there was nothing to count
+        lengths = np.diff(offsets[start : start + _CHUNK + 1])
+        # The exponent of a length is how many bits it has.
+        counts += np.bincount(np.frexp(lengths.astype(np.float64))[1], minlength=len(counts))
+    stop = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
+    return [
+        {"start": (1 << bits) >> 1, "stop": 1 << bits, "num_documents": int(counts[bits])}
+        for bits in range(stop)
+    ]
 
 
 def count_ids(corpus: Corpus, *, progress: bool | None = None) -> npt.NDArray[np.int64]:
@@ -141,3 +188,47 @@ def most_frequent(
         for id_ in order.tolist()
         if counts[id_]
     ]
+
+
+def count_text_characters(corpus: Corpus, *, progress: bool | None = None) -> int | None:
+    """Return how many characters the tokens of a corpus stand for, where that is known.
+
+    A character counts once, whichever bytes it is made of; a word counts with
+    the space before it. Not known are the characters of a tokenizer that came
+    from elsewhere, and those of a word that is not in the vocabulary. All
+    tokens are read.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    progress : bool, optional
+        As in `count_ids`, whose errors this raises.
+
+    >>> count_text_characters(Corpus.from_text("a rose is a rose", tokenizer="word"))
+    17
+    """
+    lengths = _character_lengths(corpus.tokenizer)
+    if lengths is None:
+        return None
+    counts = count_ids(corpus, progress=progress)
+    if counts[lengths < 0].any():
+        return None
+    return int(counts[: len(lengths)] @ lengths)
+
+
+def _character_lengths(tokenizer: Tokenizer | None) -> npt.NDArray[np.int64] | None:
+    """Return the characters of each id, -1 where they are not known."""
+    match tokenizer:
+        case CharTokenizer():
+            return np.ones(tokenizer.vocab_size, np.int64)
+        case ByteTokenizer():
+            lengths = np.ones(256, np.int64)
+            # These go on with a character that began before (RFC 3629).
+            lengths[0x80:0xC0] = 0
+            return lengths
+        case WordTokenizer(vocab=vocab):
+            lengths = np.array([len(token) + 1 for token in vocab], np.int64)
+            lengths[UNKNOWN_ID] = -1
+            return lengths
+        case _:
+            return None

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import torch
 
-from tokenloom.batch import IGNORED_TARGET, Batch
+from tokenloom.batch import Batch
 from tokenloom.errors import ArgumentError, LawError, StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.plans import Plan
+from tokenloom.tensors import IGNORED_TARGET
 from tokenloom.windows import Windows
 
 MakeLoaders = Callable[[], Sequence[Loader]]
@@ -43,7 +44,7 @@ _GOLDEN_DIGESTS = {
 
 
 class Said(NamedTuple):
-    """What a batch says, in short: its row, and a hash of inputs, targets and mask."""
+    """What a batch says, in short: its row, and a hash of all that it holds."""
 
     epoch: int
     row: int
@@ -53,12 +54,17 @@ class Said(NamedTuple):
 def digest(batch: Batch, *others: Batch) -> Said:
     """Return what a batch says; further ones are the other ranks' rows of it."""
     sha256 = hashlib.sha256()
-    for tensors in zip(*((b.inputs, b.targets, b.mask) for b in (batch, *others)), strict=True):
+    for tensors in zip(*map(_tensors, (batch, *others)), strict=True):
         sha256.update(torch.cat([tensor.cpu() for tensor in tensors]).numpy().tobytes())
     positions = {(other.epoch, other.index) for other in others}
     if not positions <= {(batch.epoch, batch.index)}:
         _fail("law 4", f"ranks stand at {(batch.epoch, batch.index)} and {positions}")
     return Said(batch.epoch, batch.index, sha256.hexdigest())
+
+
+def _tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
+    resets = batch.resets if batch.has_resets else torch.zeros_like(batch.mask)
+    return batch.inputs, batch.targets, batch.mask, resets
 
 
 def digest_plan(plan: Plan) -> str:

@@ -199,9 +199,9 @@ class Loader:
         if self._resident is None:
             blocks = self._reader.read(stretch)
             return place(blocks, device=self._device, pin_memory=self.pin_memory)
-        columns = self.windows.columns
+        columns, documents = self.windows.columns, self.windows.documents
         return itertools.chain.from_iterable(
-            self._resident.read(plan, rows=rows, columns=columns)
+            self._resident.read(plan, rows=rows, columns=columns, documents=documents)
             for plan, rows in plan_parts(self.windows, self.worker_options, stretch)
         )
 

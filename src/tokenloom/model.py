@@ -1,5 +1,10 @@
 """The textbook's recurrent language model."""
 
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, cast
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -11,6 +16,17 @@ State = torch.Tensor | tuple[torch.Tensor, ...]
 
 A tuple of any length where the textbook's readers write the model themselves.
 """
+
+_Run = Callable[[torch.Tensor, State | None], tuple[torch.Tensor, State]]
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+    "GRU": torch.gru,
+    "LSTM": torch.lstm,
+}
+# From here on an array of a number per input and id is not made: 64 MiB of float32.
+_LARGE = 1 << 24
 
 
 class RNNModel(nn.Module):
@@ -76,7 +92,10 @@ class RNNModel(nn.Module):
         return self.rnn.proj_size or self.rnn.hidden_size
 
     def forward(
-        self, inputs: torch.Tensor, state: State | None = None
+        self,
+        inputs: torch.Tensor,
+        state: State | None = None,
+        resets: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, State]:
         """Return the logits of every position, and the state after the last.
 
@@ -86,21 +105,91 @@ class RNNModel(nn.Module):
             Token ids in [0, vocab_size).
         state : State, optional
             As `begin_state` or the last call returned it; zeros by default.
+        resets : bool tensor, shape (batch_size, num_steps), optional
+            True where the state begins at zero again, as `Batch.resets` has
+            it. The layer runs once more for each different step with a reset.
+            On a GPU, one that lies on the CPU is not waited for.
 
         Returns
         -------
         logits : float tensor, shape (num_steps * batch_size, vocab_size)
             Time first: row ``t * batch_size + b`` belongs to ``inputs[b, t]``.
         state : State
+
+        Raises
+        ------
+        ArgumentError
+            There are resets, and the model has two directions.
         """
-        steps = inputs.T.long()
-        if self.embedding is None:
-            one_hot = functional.one_hot(steps, self.vocab_size)
-            vectors = one_hot.to(self.linear.weight.dtype)
-        else:
-            vectors = self.embedding(steps)
-        outputs, state = self.rnn(vectors, state)
-        return self.linear(outputs.reshape(-1, outputs.shape[-1])), state
+        outputs, state = self.read(inputs, state, resets)
+        return self.linear(outputs), state
+
+    def read(
+        self,
+        inputs: torch.Tensor,
+        state: State | None = None,
+        resets: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, State]:
+        """Return what the logits of every position are made from, and the state.
+
+        Parameters, errors and the order of rows are those of `forward`.
+
+        Returns
+        -------
+        outputs : float tensor, shape (num_steps * batch_size, num_hiddens)
+            As wide as ``linear`` reads.
+        state : State
+        """
+        vectors, run = self._embed(inputs.T.long())
+        steps = [] if resets is None else resets.any(dim=0).nonzero().flatten().tolist()
+        if steps and self.num_directions > 1:
+            msg = "resets need a model with one direction: the other one reads from the end"
+            raise ArgumentError(msg)
+        pieces = []
+        for start, stop in itertools.pairwise(sorted({0, *steps, len(vectors)})):
+            if start in steps and resets is not None and state is not None:
+                state = _zero(state, resets[:, start])
+            outputs, state = run(vectors[start:stop], state)
+            pieces.append(outputs)
+        outputs = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return outputs.reshape(-1, outputs.shape[-1]), cast("State", state)
+
+    def _embed(self, steps: torch.Tensor) -> tuple[torch.Tensor, _Run]:
+        """Return the vectors of ids, shape (num_steps, batch_size), and what reads them."""
+        if self.embedding is not None:
+            return self.embedding(steps), self.rnn
+        dtype = self.linear.weight.dtype
+        if steps.device.type == "cpu" and is_large(steps, self.vocab_size):
+            # Nearly all of a vector would be zeros. The product is the same if
+            # only ids that are there have a place in it, and a weight.
+            known, places = torch.unique(steps, return_inverse=True)
+            run = functools.partial(self._run, columns=known)
+            return functional.one_hot(places, len(known)).to(dtype), run
+        return functional.one_hot(steps, self.vocab_size).to(dtype), self.rnn
+
+    def _run(
+        self, vectors: torch.Tensor, state: State | None, *, columns: torch.Tensor
+    ) -> tuple[torch.Tensor, State]:
+        """Return what ``rnn`` would, with some columns of its input weights only."""
+        rnn = self.rnn
+        parts: list[list[torch.Tensor]] = [list(weights) for weights in rnn.all_weights]
+        for part in parts[: self.num_directions]:
+            part[0] = part[0][:, columns]
+        weights = list(itertools.chain.from_iterable(parts))
+        if state is None:
+            state = self.begin_state(vectors.device, vectors.shape[1])
+        outputs, *after = _FUNCTIONS[rnn.mode](
+            vectors,
+            state,
+            weights,
+            rnn.bias,
+            rnn.num_layers,
+            rnn.dropout,
+            self.training,
+            rnn.bidirectional,
+            False,  # noqa: FBT003  batch_first; PyTorch takes no names here
+        )
+        return outputs, after[0] if len(after) == 1 else tuple(after)
 
     def begin_state(self, device: torch.device | str | None = None, batch_size: int = 1) -> State:
         """Return the hidden state of a text's beginning: zeros.
@@ -121,6 +210,18 @@ class RNNModel(nn.Module):
         if isinstance(self.rnn, nn.LSTM):
             return zeros(self._output_size), zeros(self.num_hiddens)
         return zeros(self.num_hiddens)
+
+
+def is_large(inputs: torch.Tensor, vocab_size: int) -> bool:
+    """Return whether a number for each input and id would fill too much memory."""
+    return inputs.numel() * vocab_size >= _LARGE
+
+
+def _zero(state: State, rows: torch.Tensor) -> State:
+    """Return a state that is zero in some rows of the batch."""
+    if isinstance(state, tuple | list):
+        return tuple(cast("torch.Tensor", _zero(part, rows)) for part in state)
+    return state.masked_fill(rows[None, :, None].to(state.device), 0)
 
 
 def detach(state: State) -> State:

@@ -210,7 +210,7 @@ def _remove(path: Path, descriptor: int | None) -> None:
 
 def _try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no locks here"]:
     try:
-        _lock(descriptor)
+        lock(descriptor)
     except BlockingIOError:
         return "lost"
     except OSError:
@@ -227,7 +227,7 @@ def _has_locks() -> bool:
     return sys.platform != "win32"
 
 
-def _lock(descriptor: int) -> None:
+def lock(descriptor: int) -> None:
     """Lock an open file or folder until it is closed, or its process ends.
 
     Raises

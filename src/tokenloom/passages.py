@@ -19,6 +19,7 @@ class Origin(NamedTuple):
     hash: str
     num_tokens: int
     start: int = 0
+    path: str = ""
 
 
 class Passage:
@@ -84,7 +85,7 @@ class Passage:
         store it is its manifest's, which covers every byte.
         """
         if self._origin is not None and self.tokens.nbytes > WHOLE_BYTES:
-            whole, num_tokens, start = self._origin
+            whole, num_tokens, start, _ = self._origin
             is_whole = len(self) == num_tokens
             return whole if is_whole else hash_json([whole, start, len(self)])
         advise(self.tokens, is_random=True)
@@ -205,6 +206,11 @@ class Passage:
     def documents(self) -> Offsets | None:
         """Offsets of the documents: int64 array, shape (num_documents + 1,), or None."""
         return None if self._documents is None else self._documents.offsets()
+
+    @property
+    def boundaries(self) -> Documents | None:
+        """What finds the documents of a range of tokens, however many there are, or None."""
+        return self._documents
 
     @property
     def num_documents(self) -> int:

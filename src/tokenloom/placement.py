@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tokenloom.batch import IGNORED_TARGET, Batch, Tensors
-from tokenloom.blocks import Block
+from tokenloom.batch import Batch
+from tokenloom.blocks import Block, find_resets
+from tokenloom.documents import Documents
 from tokenloom.errors import ArgumentError
 from tokenloom.maps import Tokens, read_whole
 from tokenloom.plans import Plan
+from tokenloom.tensors import IGNORED_TARGET, Tensors
 
 
 def place(
@@ -86,7 +88,9 @@ class ResidentTokens:
             )
             raise ArgumentError(msg) from error
 
-    def read(self, plan: Plan, *, rows: range, columns: range) -> Iterator[Batch]:
+    def read(
+        self, plan: Plan, *, rows: range, columns: range, documents: Documents | None = None
+    ) -> Iterator[Batch]:
         """Yield some rows of several batches, gathered on the device."""
         starts = plan.starts(rows, columns)
         lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
@@ -106,6 +110,7 @@ class ResidentTokens:
             mask = steps[:-1] < torch.from_numpy(lengths).to(device)[..., None]
             inputs.masked_fill_(~mask, 0)
             targets.masked_fill_(~mask, IGNORED_TARGET)
+        resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
         for position, tensors in enumerate(Tensors(inputs, targets, mask).unbind()):
             yield Batch(
                 None,
@@ -113,6 +118,7 @@ class ResidentTokens:
                 index=rows[position],
                 lengths=None if lengths is None else lengths[position],
                 tensors=tensors,
+                resets=resets,
             )
 
 

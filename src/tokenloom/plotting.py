@@ -90,6 +90,35 @@ def plot_plans(plans: Sequence[Plan]) -> "Figure":
     return figure
 
 
+def plot_lengths(lengths: Sequence[dict[str, int]]) -> "Figure":
+    """Draw how many documents have which length.
+
+    Parameters
+    ----------
+    lengths : sequence of dict
+        What `tokenloom.inventory.count_lengths` returned.
+
+    Raises
+    ------
+    ArgumentError
+        There are no documents.
+    UsageError
+        matplotlib is not installed.
+    """
+    if not lengths:
+        msg = "a store must have documents, so that their lengths can be drawn, got none"
+        raise ArgumentError(msg)
+    figure = _new_figure(width=7.0, height=4.0)
+    axes = figure.add_subplot()
+    axes.bar(range(len(lengths)), [entry["num_documents"] for entry in lengths], width=0.9)
+    labels = [f"{entry['start']:,}" for entry in lengths]
+    axes.set_xticks(range(len(lengths)), labels, rotation=45)
+    axes.set_xlabel("tokens of a document, at least")
+    axes.set_ylabel("documents")
+    axes.grid(visible=True, axis="y", alpha=0.3)
+    return figure
+
+
 def _draw_plan(plan: Plan, axes: "Axes") -> None:
     batches = _spread(plan.num_batches, _MAX_BATCHES)
     columns = _spread(plan.batch_size, _MAX_ROWS)

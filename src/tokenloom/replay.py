@@ -8,14 +8,13 @@ import numpy as np
 
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
-from tokenloom.hub import load
 from tokenloom.inspection import describe_batch
 from tokenloom.plans import ORDER_VERSION
 from tokenloom.records import StepLosses
+from tokenloom.rereading import read_as
 from tokenloom.runs import Run
 from tokenloom.sharding import Shard
 from tokenloom.spikes import NUM_BEFORE, NUM_DEVIATIONS, find_spikes
-from tokenloom.store import is_store
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
 
 # What the settings hold since version 2.
@@ -90,6 +89,7 @@ def reopen_windows(
         seq_len=settings["seq_len"],
         seed=settings["order_seed"],
         tail=settings["tail"],
+        resets=None if settings.get("resets", True) else False,
         shard=shard or Shard(rank=settings["rank"], world_size=settings["world_size"]),
     )
 
@@ -208,19 +208,11 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
 
 
 def _load(run: Run, encoding: str) -> Corpus:
-    name, settings = run.settings["corpus"], run.settings
-    # Bytes are read as they are, without being decoded.
-    is_bytes = settings["tokenizer"]["name"] == "byte"
-    tokenizer = "byte" if is_bytes else run.load_tokenizer()
     try:
-        if is_store(name):
-            corpus = Corpus.open(name)
-        else:
-            corpus = load(name, tokenizer=tokenizer, encoding=encoding)
+        return read_as(run, run.settings["corpus"], encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:
         msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
         raise RunError(msg) from error
-    return corpus
 
 
 def _check_settings(run: Run) -> None:

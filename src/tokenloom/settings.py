@@ -54,6 +54,7 @@ def describe_training(
         "batch_size": plan.batch_size,
         "seq_len": plan.seq_len,
         "tail": plan.tail,
+        "resets": loader.windows.documents is not None,
         "order_seed": plan.seed,
         "order_version": ORDER_VERSION,
         "rank": 0 if is_whole else shard.rank,

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from tokenloom.arguments import add_command, add_json, add_quiet, parse_count
+from tokenloom.arguments import add_command, add_json, add_plot, add_quiet, parse_count
 from tokenloom.corpus import Corpus
-from tokenloom.inventory import describe_store, most_frequent, tabulate
+from tokenloom.inventory import count_lengths, describe_store, most_frequent, tabulate
 from tokenloom.printing import print_json, print_table
 from tokenloom.verification import verify_store
 
@@ -23,6 +23,8 @@ examples:
       documents, tokens, vocabulary, splits and sources; no token is read
   tokenloom info my-store --top 10 --json
       count the tokens too, and print all of it for a program
+  tokenloom info my-store --plot lengths.png
+      draw how many documents have which length
 """
 
 
@@ -43,6 +45,7 @@ def add_commands(commands: Any) -> None:
         help="count all tokens, and list the N most frequent",
     )
     add_json(info)
+    add_plot(info)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -60,11 +63,29 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _info(arguments: argparse.Namespace) -> None:
     description = describe_store(arguments.store)
     top = most_frequent(Corpus.open(arguments.store), arguments.top) if arguments.top else []
+    drawn = _draw(arguments) if arguments.plot else {}
     if arguments.json:
-        print_json({**description, **({"most_frequent": top} if top else {})})
+        print_json({**description, **({"most_frequent": top} if top else {}), **drawn})
         return
     print_table(list(tabulate(description)))
     if top:
         print()
         rows = [(str(row["id"]), repr(row["token"]), f"{row['count']:,}") for row in top]
         print_table([("ID", "TOKEN", "COUNT"), *rows])
+    if drawn:
+        print()
+        ranges = [
+            (f"[{one['start']:,}, {one['stop']:,})", f"{one['num_documents']:,}")
+            for one in drawn["document_lengths"]
+        ]
+        print_table([("TOKENS", "DOCUMENTS"), *ranges])
+        print(f"plot: {drawn['plot']}")
+
+
+def _draw(arguments: argparse.Namespace) -> dict[str, Any]:
+    from tokenloom.plotting import check_picture, plot_lengths, save_picture
+
+    path = check_picture(arguments.plot)
+    lengths = count_lengths(Corpus.open(arguments.store))
+    save_picture(plot_lengths(lengths), path)
+    return {"document_lengths": lengths, "plot": str(path)}

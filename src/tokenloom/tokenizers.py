@@ -1,7 +1,8 @@
 """Text to ids, and ids to text."""
 
-from collections import Counter
-from collections.abc import Callable
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,12 +11,12 @@ import numpy.typing as npt
 
 from tokenloom.arrays import Ids, as_ids, narrow_dtype
 from tokenloom.errors import ArgumentError
-from tokenloom.normalize import clean_characters, clean_prompt, clean_words
+from tokenloom.normalize import clean_characters, clean_prompt, clean_words, split_words
 from tokenloom.vocab import UNKNOWN_ID, Vocab
 
-_NUM_ASCII = 128
+_NUM_BYTES = 256
 _NUM_CODE_POINTS = 0x110000
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
 
 MakeVocab = Callable[[dict[str, int]], Vocab]
 
@@ -84,11 +85,13 @@ class CharTokenizer:
         return tokenizer._encode_cleaned(cleaned), tokenizer
 
     def _encode_cleaned(self, text: str) -> Ids:
-        size = _NUM_ASCII if text.isascii() else _NUM_CODE_POINTS
+        size = _NUM_BYTES if text.isascii() else _NUM_CODE_POINTS
         table = np.full(size, UNKNOWN_ID, narrow_dtype(len(self.vocab)))
         for id_, token in enumerate(self.vocab):
             if len(token) == 1 and ord(token) < size:
                 table[ord(token)] = id_
+        if table.nbytes == _NUM_BYTES:
+            return np.frombuffer(text.encode("ascii").translate(table.tobytes()), np.uint8)
         return table[_code_points(text)]
 
 
@@ -118,7 +121,8 @@ class WordTokenizer:
 
     def encode(self, text: str, /) -> Ids:
         """Return the ids of a text's words, in the smallest unsigned dtype."""
-        return self._encode_words(self._split(text, normalize=self.normalize))
+        pieces = split_words(text, normalize=self.normalize)
+        return _join([self.vocab.to_ids(words) for words in pieces], len(self.vocab))
 
     encode_prompt = encode
 
@@ -131,17 +135,18 @@ class WordTokenizer:
         cls, text: str, *, normalize: bool, make_vocab: MakeVocab
     ) -> tuple[Ids, "WordTokenizer"]:
         """Return the ids of a text and the tokenizer made from its words."""
-        words = cls._split(text, normalize=normalize)
-        tokenizer = cls(make_vocab(dict(Counter(words))), normalize)
-        return tokenizer._encode_words(words), tokenizer
-
-    @staticmethod
-    def _split(text: str, *, normalize: bool) -> list[str]:
-        return (clean_words(text) if normalize else text).split()
-
-    def _encode_words(self, words: list[str]) -> Ids:
-        ids = (self.vocab[word] for word in words)
-        return np.fromiter(ids, narrow_dtype(len(self.vocab)), count=len(words))
+        # Words are numbered as they come, so that each is looked up once.
+        numbers: dict[str, int] = defaultdict(itertools.count().__next__)
+        pieces = [
+            np.fromiter(map(numbers.__getitem__, words), np.uint32, len(words))
+            for words in split_words(text, normalize=normalize)
+        ]
+        counts = np.zeros(len(numbers), np.int64)
+        for piece in pieces:
+            counts += np.bincount(piece, minlength=len(counts))
+        vocab = make_vocab(dict(zip(numbers, counts.tolist(), strict=True)))
+        ids = vocab.to_ids(list(numbers))
+        return _join([ids[piece] for piece in pieces], len(vocab)), cls(vocab, normalize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +248,24 @@ def tokenizer_for(vocab: Vocab) -> CharTokenizer | WordTokenizer:
     return kind(vocab, normalize=False)
 
 
+def find_unknown(tokenizer: Tokenizer, prompt: str) -> list[str]:
+    """Return the tokens of a prompt that are not in the vocabulary, each once.
+
+    Of a tokenizer that came from elsewhere nobody knows any.
+
+    >>> find_unknown(CharTokenizer(Vocab(["a", "b"])), "Abc, ABC!")
+    ['c', ' ']
+    """
+    match tokenizer:
+        case CharTokenizer(vocab=vocab, normalize=normalize):
+            tokens: Iterable[str] = clean_prompt(prompt) if normalize else prompt
+        case WordTokenizer(vocab=vocab, normalize=normalize):
+            tokens = (clean_words(prompt) if normalize else prompt).split()
+        case _:
+            return []
+    return [token for token in dict.fromkeys(tokens) if token not in vocab]
+
+
 def describe_tokenizer(tokenizer: Tokenizer | None) -> dict[str, Any]:
     """Return what, beside its vocabulary, makes a tokenizer again: JSON-able.
 
@@ -288,15 +311,16 @@ def count_characters(text: str) -> dict[str, int]:
     {'n': 2, 'o': 2}
     """
     codes = _code_points(text)
-    size = _NUM_ASCII if text.isascii() else _NUM_CODE_POINTS
+    size, length = (_NUM_BYTES, _CHUNK) if text.isascii() else (_NUM_CODE_POINTS, 16 * _CHUNK)
     counts = np.zeros(size, np.int64)
     order: list[int] = []
-    for start in range(0, len(codes), _CHUNK):
-        chunk = codes[start : start + _CHUNK]
-        new = chunk[counts[chunk] == 0]
-        values, first = np.unique(new, return_index=True)
-        order.extend(values[np.argsort(first)].tolist())
-        counts += np.bincount(chunk, minlength=size)
+    for start in range(0, len(codes), length):
+        chunk = codes[start : start + length]
+        more = np.bincount(chunk, minlength=size)
+        if ((counts == 0) & (more > 0)).any():
+            values, first = np.unique(chunk[counts[chunk] == 0], return_index=True)
+            order.extend(values[np.argsort(first)].tolist())
+        counts += more
     return {chr(code): int(counts[code]) for code in order}
 
 
@@ -304,6 +328,10 @@ def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _join(pieces: list[Ids], num_ids: int) -> Ids:
+    return np.concatenate(pieces) if pieces else np.empty(0, narrow_dtype(num_ids))
 
 
 def _is_tokenizer(value: object) -> bool:

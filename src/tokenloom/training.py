@@ -5,9 +5,8 @@ import warnings
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from tokenloom.batch import IGNORED_TARGET, Batch
+from tokenloom.batch import Batch
 from tokenloom.corpus import Corpus
 from tokenloom.devices import choose_device
 from tokenloom.epochs import Epochs
@@ -15,6 +14,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.evaluation import check_vocab_size
 from tokenloom.interrupts import Interrupt
 from tokenloom.loader import Loader
+from tokenloom.losses import summed_loss
 from tokenloom.model import RNNModel, State, detach
 from tokenloom.ranks import Ranks
 from tokenloom.recipe import Recipe, RunOptions, TrainingOptions
@@ -45,7 +45,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     Plain stochastic gradient descent on the mean cross-entropy of each batch,
     unless ``options`` say otherwise. The hidden state is carried from batch to
     batch and detached where ``loader.plan.carries_state``, and begins at zero
-    everywhere else.
+    everywhere else: also where documents start, if the corpus knows and the
+    windows were not made with ``resets=False``.
 
     Where `torch.distributed` has a group of several processes, each trains on
     its rows of every batch, and the weights stay the same on all of them.
@@ -152,12 +153,7 @@ class _Learner(nn.Module):
 
     def forward(self, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
         """Return the sum of the losses of a batch's targets, and the state after it."""
-        inputs, targets = batch
-        logits, state = self.model(inputs, state)
-        loss = functional.cross_entropy(
-            logits, targets.T.reshape(-1), ignore_index=IGNORED_TARGET, reduction="sum"
-        )
-        return loss, state
+        return summed_loss(self.model, batch, state)
 
 
 def _carry(state: State | None, batch: Batch, loader: Loader) -> State | None:

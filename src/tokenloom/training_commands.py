@@ -1,4 +1,4 @@
-"""The subcommands about models: training them, writing with them."""
+"""The subcommand that trains a model."""
 
 import argparse
 import statistics
@@ -45,19 +45,9 @@ Ctrl-C stops early and leaves the same. Write text with: tokenloom generate RUN
 """
 
 
-_GENERATE_EXAMPLES = """\
-examples:
-  tokenloom generate runs/time_machine-20260102-030405 --prompt "time traveller"
-      the most likely characters, one after the other
-  tokenloom generate RUN --prompt "the " --num-tokens 300 --temperature 0.7 --top-k 8
-      draw each from the 8 most likely; another --seed gives another text
-"""
-
-
 def add_commands(commands: Any) -> None:
     """Add the subcommands of this room to the parser."""
     _add_train(commands)
-    _add_generate(commands)
 
 
 def _add_train(commands: Any) -> None:
@@ -198,28 +188,6 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_generate(commands: Any) -> None:
-    command = add_command(
-        commands, _generate, summary="write text with a trained model", epilog=_GENERATE_EXAMPLES
-    )
-    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
-    command.add_argument("--prompt", required=True, help="text to go on from")
-    command.add_argument(
-        "--num-tokens", type=parse_count, default=200, metavar="N", help="how many tokens to write"
-    )
-    command.add_argument(
-        "--temperature",
-        type=float,
-        default=0.0,
-        help="0: always the likeliest token; 1: as likely as the model says",
-    )
-    command.add_argument(
-        "--top-k", type=parse_count, metavar="K", help="draw from the K likeliest tokens only"
-    )
-    command.add_argument("--seed", type=int, default=0, help="of the draws")
-    add_device(command)
-
-
 def _train(arguments: argparse.Namespace) -> None:
     from tokenloom.generation import generate
     from tokenloom.ranks import joined
@@ -260,27 +228,6 @@ def _train(arguments: argparse.Namespace) -> None:
     facts = _describe(history, job.run, job.model.linear.weight.device)
     facts["generated"] = generate(job.model, tokenizer, prompt, num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
-
-
-def _generate(arguments: argparse.Namespace) -> None:
-    from tokenloom.devices import choose_device
-    from tokenloom.generation import generate
-    from tokenloom.runs import Run
-
-    run = Run.open(arguments.run)
-    tokenizer = run.load_tokenizer()
-    model = run.load_model().to(choose_device(arguments.device))
-    print(
-        generate(
-            model,
-            tokenizer,
-            arguments.prompt,
-            num_tokens=arguments.num_tokens,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            seed=arguments.seed,
-        )
-    )
 
 
 def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:

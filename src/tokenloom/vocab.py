@@ -1,13 +1,17 @@
 """The table between tokens and their ids."""
 
+import itertools
 import json
 import operator
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
+import numpy as np
+
+from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import write_text
 from tokenloom.hashing import hash_json
@@ -145,6 +149,24 @@ class Vocab:
         msg = f"tokens must be a str or nested lists of str, got {tokens!r}"
         raise ArgumentError(msg)
 
+    def to_ids(self, tokens: Collection[str]) -> Ids:
+        """Return the ids of many tokens as one array.
+
+        Parameters
+        ----------
+        tokens : collection of str
+
+        Returns
+        -------
+        unsigned integer array, shape (len(tokens),)
+            In the smallest dtype that holds every id of the vocabulary.
+
+        >>> Vocab(["a", "b", "b"]).to_ids(["a", "z", "b"])
+        array([2, 0, 1], dtype=uint8)
+        """
+        ids = map(self._ids.get, tokens, itertools.repeat(UNKNOWN_ID))
+        return np.fromiter(ids, narrow_dtype(len(self)), len(tokens))
+
     @overload
     def to_tokens(self, ids: int) -> str: ...
     @overload
@@ -161,7 +183,9 @@ class Vocab:
         ArgumentError
             An id is outside [0, len(vocab)) or no integer.
         """
-        values = ids.tolist() if isinstance(ids, _HasToList) else ids
+        # An int first: to ask whether it fits a protocol takes longest of all.
+        is_array = not isinstance(ids, int) and isinstance(ids, _HasToList)
+        values = ids.tolist() if is_array else ids
         if isinstance(values, Iterable) and not isinstance(values, str):
             return [self.to_tokens(value) for value in values]
         try:

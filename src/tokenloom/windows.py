@@ -1,18 +1,18 @@
 """Datasets of windows for torch.utils.data: thin shells over a plan."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Self, final
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from tokenloom import positions
 from tokenloom.batch import Batch
-from tokenloom.blocks import NUM_FIRST_ROWS, read_block, rows_per_block, split_rows
 from tokenloom.corpus import Corpus
-from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.documents import Documents
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.iteration import WindowsIterator, epoch_was_changed
 from tokenloom.plans import Kind, Plan, Tail
 from tokenloom.sharding import Shard, check_same_part
 from tokenloom.sharedmemory import share, share_zeros
@@ -41,6 +41,7 @@ class _Windows(IterableDataset[Batch]):
         seed: int = 0,
         tail: Tail = "drop",
         shard: Shard | None = None,
+        resets: bool | None = None,
     ) -> None:
         if not isinstance(corpus, Corpus):
             msg = (
@@ -48,7 +49,14 @@ class _Windows(IterableDataset[Batch]):
                 "wrap token ids in Corpus.from_tokens(ids)"
             )
             raise ArgumentError(msg)
+        if resets and corpus.boundaries is None:
+            msg = (
+                f"resets=True needs documents, and {corpus.name} has none: pass documents=... "
+                "to Corpus.from_tokens, or leave resets out"
+            )
+            raise CorpusError(msg)
         self._corpus = corpus
+        self._resets = resets
         self._first_plan = Plan(
             kind=self._kind,
             num_tokens=len(corpus),
@@ -82,6 +90,11 @@ class _Windows(IterableDataset[Batch]):
     def vocab(self) -> Vocab | None:
         """The vocabulary of the corpus, where there is one."""
         return self._corpus.vocab
+
+    @property
+    def documents(self) -> Documents | None:
+        """What the batches look up document starts in, if they know of any."""
+        return None if self._resets is False else self._corpus.boundaries
 
     @property
     def plan(self) -> Plan:
@@ -166,7 +179,7 @@ class _Windows(IterableDataset[Batch]):
             # One worker may start late, when others have sent batches already.
             started_at, self._epoch_at_start = self._epoch_at_start, None
             if started_at not in (None, self.epoch):
-                raise _epoch_was_changed(self.epoch, started_at)
+                raise epoch_was_changed(self.epoch, started_at)
         return WindowsIterator(self)
 
     def __repr__(self) -> str:
@@ -225,13 +238,17 @@ class RandomWindows(_Windows):
     shard : Shard, optional
         Which rows of each batch this process reads; detected by default, see
         `Shard.detect`.
+    resets : bool, optional
+        Whether the batches know where documents start; see `Batch.resets`. By
+        default where the corpus does. It changes no token and no order.
 
     Raises
     ------
     ArgumentError
         A value is out of range, or the world size does not divide the batch.
     CorpusError
-        The corpus is shorter than one batch.
+        The corpus is shorter than one batch, or ``resets=True`` and nobody said
+        where its documents begin and end.
 
     >>> corpus = Corpus.from_text("the time machine " * 9)
     >>> windows = RandomWindows(corpus, batch_size=2, seq_len=8, seed=1)
@@ -253,7 +270,7 @@ class SequentialWindows(_Windows):
 
     Parameters
     ----------
-    corpus, batch_size, seq_len, seed, tail, shard
+    corpus, batch_size, seq_len, seed, tail, shard, resets
         As in `RandomWindows`.
 
     Raises
@@ -271,79 +288,3 @@ class SequentialWindows(_Windows):
 
 
 Windows = RandomWindows | SequentialWindows
-
-
-class WindowsIterator(Iterator[Batch]):
-    """The batches of one epoch that this process, or this worker, reads.
-
-    Worker w of W takes the rows w, w + W, ... of the plan; DataLoader's round
-    robin puts them back in order.
-    """
-
-    def __init__(self, windows: _Windows) -> None:
-        worker = get_worker_info()
-        self._windows = windows
-        self._worker = None if worker is None else (worker.id, worker.num_workers)
-        self._epoch_cell = windows.epoch
-        self._go_to(windows.epoch, 0 if worker is None else worker.id)
-
-    def _go_to(self, epoch: int, next_batch: int) -> None:
-        self._plan = self._windows.plan.at(epoch)
-        self._next_batch = next_batch
-        self._batches = self._read()
-
-    def _read(self) -> Iterator[Batch]:
-        num_workers = 1 if self._worker is None else self._worker[1]
-        rows = range(self._next_batch, self._plan.num_batches, num_workers)
-        tokens, columns = self._windows.corpus.tokens, self._windows.columns
-        size = rows_per_block(self._plan, columns)
-        for part in split_rows(rows, size, first=NUM_FIRST_ROWS):
-            block = read_block(tokens, self._plan, rows=part, columns=columns)
-            yield from block.wide_batches() if self._worker is None else block.narrow_batches()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Batch:
-        if self._windows.epoch != self._epoch_cell:
-            raise _epoch_was_changed(self._windows.epoch, self._plan.epoch)
-        batch = next(self._batches)
-        # After this worker's last row it stands past the end.
-        self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
-        return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position of this worker and the proof of its plan.
-
-        For StatefulDataLoader. It is not the state of a `tokenloom.Loader`.
-        """
-        return positions.describe(
-            self._plan,
-            corpus_hash=self._windows.corpus.hash,
-            next_batch=self._next_batch,
-            worker=self._worker or (0, 1),
-        )
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position that `state_dict` returned.
-
-        Raises
-        ------
-        StateMismatchError
-            The state belongs to another plan, corpus, worker or number of
-            workers, or to a `tokenloom.Loader`.
-        """
-        epoch, next_batch = positions.restore(
-            state,
-            plan=self._plan,
-            corpus_hash=self._windows.corpus.hash,
-            worker=self._worker or (0, 1),
-        )
-        self._go_to(epoch, next_batch)
-
-
-def _epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
-    return UsageError(
-        f"set_epoch({epoch}) was called while epoch {iterated} was being iterated: "
-        "drop the iterator, call set_epoch, then start a new one"
-    )

@@ -1,5 +1,6 @@
 """Blocks that worker processes read ahead, in order."""
 
+import dataclasses
 import itertools
 import multiprocessing
 from collections.abc import Iterator
@@ -12,13 +13,23 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tokenloom.arrays import Ids
-from tokenloom.blocks import NUM_FIRST_ROWS, Block, read_block, rows_per_block, split_rows
+from tokenloom.blocks import (
+    BLOCKS_PER_ORDER,
+    Block,
+    find_resets,
+    first_rows,
+    read_block,
+    read_blocks,
+    rows_per_block,
+    split_rows,
+)
 from tokenloom.corpus import Corpus
 from tokenloom.deaths import check_alive, find_deaths, shut_down, translating_deaths
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
 from tokenloom.plans import IntArray, Plan
-from tokenloom.sharedmemory import share_zeros
+from tokenloom.resets import BlockResets
+from tokenloom.sharedmemory import objects_that_stay_shared, share_zeros
 from tokenloom.windows import Windows
 
 _ENDLESS = -1
@@ -167,12 +178,13 @@ class BlockReader:
         try:
             check_alive(messages)
             # A seed is drawn on the CPU, whatever default device the caller has set.
-            with torch.device("cpu"), translating_deaths(messages):
+            with torch.device("cpu"), translating_deaths(messages), objects_that_stay_shared():
                 messages = iter(loader)
             for epoch, rows in stream.parts(stretch):
                 with translating_deaths(messages):
                     block = stream.take(next(messages, None), epoch=epoch, rows=rows)
-                yield block
+                # Of the ids only: where documents start follows from the plan, here.
+                yield dataclasses.replace(block, resets=self._find_resets(epoch, rows))
             stays = self._options.persistent_workers
         except GeneratorExit:
             # A death may have been told of in the consumer's code.
@@ -184,23 +196,34 @@ class BlockReader:
                     self._kept = None
                 shut_down(messages)
 
+    def _find_resets(self, epoch: int, rows: range) -> BlockResets | None:
+        windows = self._windows
+        plan, columns = windows.plan.at(epoch), windows.columns
+        return find_resets(windows.documents, plan, rows=rows, columns=columns)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
 
 
 def _read_here(windows: Windows, options: WorkerOptions, stretch: Stretch) -> Iterator[Block]:
-    tokens, columns = windows.corpus.tokens, windows.columns
-    for plan, rows in plan_parts(windows, options, stretch):
-        yield read_block(tokens, plan, rows=rows, columns=columns)
+    tokens, columns, documents = windows.corpus.tokens, windows.columns, windows.documents
+    size = options.num_rows(windows.plan, columns)
+    for plan, rows in plan_parts(windows, options, stretch, num_blocks=BLOCKS_PER_ORDER):
+        yield from read_blocks(
+            tokens, plan, rows=rows, columns=columns, size=size, documents=documents
+        )
 
 
 def plan_parts(
-    windows: Windows, options: WorkerOptions, stretch: Stretch
+    windows: Windows, options: WorkerOptions, stretch: Stretch, *, num_blocks: int = 1
 ) -> Iterator[tuple[Plan, range]]:
-    """Yield the plan and the rows of each block of a stretch that is read in this process."""
-    plan = windows.plan
-    num_rows = options.num_rows(plan, windows.columns)
-    parts = stretch.parts(num_batches=plan.num_batches, num_rows=num_rows, first=NUM_FIRST_ROWS)
+    """Yield the plan and the rows of each so many blocks that are read in this process."""
+    plan, columns = windows.plan, windows.columns
+    parts = stretch.parts(
+        num_batches=plan.num_batches,
+        num_rows=num_blocks * options.num_rows(plan, columns),
+        first=first_rows(plan, columns),
+    )
     for epoch, rows in parts:
         yield plan.at(epoch), rows
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
@@ -92,6 +93,22 @@ def late(_: Path) -> Any:
         "error": attempt(lambda: read(windows)),
         "in worker": attempt(lambda: read(spawn_loader)),
     }
+
+
+def make_model() -> tl.RNNModel:
+    """Return a small random model, the same in every process."""
+    torch.manual_seed(0)
+    return tl.RNNModel(torch.nn.GRU(7, 8), 7)
+
+
+def evaluation(_: Path) -> Any:
+    """Evaluate a model, with as many lanes as the ranks divide, and with fewer."""
+    corpus = tl.Corpus.from_tokens(np.arange(200) % 7, vocab_size=7)
+    results = [
+        tl.evaluate(make_model(), corpus, batch_size=batch_size, num_workers=num_workers)
+        for batch_size, num_workers in ((8, 0), (8, 1), (6, 0), (1, 0))
+    ]
+    return [[result.num_tokens, result.nats_per_token] for result in results]
 
 
 def spawned(folder: Path) -> Any:

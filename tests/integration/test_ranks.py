@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.integration.ranks import free_port, make_windows, read
+from tests.integration.ranks import evaluation, free_port, make_windows, read
 
 SCRIPT = Path(__file__).with_name("ranks.py")
 ROOT = SCRIPT.parents[2]
@@ -126,3 +126,15 @@ def test_windows_of_another_rank_are_refused(tmp_path: Path) -> None:
     for message in second.values():
         assert "belong to rank 0 of 2" in message
         assert "this is rank 1 of 2: make the windows in each process" in message
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_the_loss_of_a_corpus_is_the_same_for_every_world_size(
+    world_size: int, tmp_path: Path
+) -> None:
+    """Each rank has the number of the whole, also where there is no work for it."""
+    expected = [
+        [num_tokens, pytest.approx(nats, rel=1e-6)] for num_tokens, nats in evaluation(tmp_path)
+    ]
+    for result in run_ranks(tmp_path, "evaluation", world_size):
+        assert result == expected

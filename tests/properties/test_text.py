@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.golden import TIME_MACHINE, needs_time_machine
+from tokenloom import normalize as normalizing
 from tokenloom import tokenizers
-from tokenloom.normalize import clean_characters, clean_prompt, clean_words
+from tokenloom.normalize import clean_characters, clean_prompt, clean_words, split_words
 from tokenloom.tokenizers import TOKENIZER_NAMES, count_characters, tokenize
 
 UNKNOWN = "<unk>"
@@ -123,6 +124,21 @@ def test_clean_characters_is_the_textbook(text: str) -> None:
 def test_clean_words_is_the_textbook(text: str) -> None:
     """Words are those of the textbook's lines, whatever the text."""
     assert " ".join(slow_words(text)) == clean_words(text)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@given(text=any_texts, length=st.integers(1, 9))
+@settings(max_examples=120)
+def test_a_text_may_be_cut_into_pieces(text: str, length: int, *, normalize: bool) -> None:
+    """Whatever the length of the pieces that are worked on, the result is the same."""
+    words = slow_words(text) if normalize else text.split()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalizing, "_PIECE", length)
+        characters = clean_characters(text)
+        pieces = list(split_words(text, normalize=normalize))
+
+    assert "".join(slow_characters(text)) == characters
+    assert words == [word for piece in pieces for word in piece]
 
 
 @given(any_texts)

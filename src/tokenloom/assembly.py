@@ -1,0 +1,256 @@
+"""A store out of the parts that a preparation kept."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom.documents import Documents
+from tokenloom.errors import CorpusError, StoreError
+from tokenloom.hashing import hash_file
+from tokenloom.manifest import Manifest, ShardFile, Source, StoreFile, shard_name
+from tokenloom.npy import write_npy
+from tokenloom.prepare_options import REST, PrepareOptions
+from tokenloom.store import (
+    MANIFEST,
+    OFFSETS,
+    enter_file,
+    write_documents,
+    write_manifest,
+    write_shard,
+    write_tokenizer,
+)
+from tokenloom.tokenizers import Tokenizer
+from tokenloom.tracing import PLACES
+from tokenloom.workfolder import Part, WorkFolder
+
+IDS = "ids"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of all tasks, in their order.
+
+    Attributes
+    ----------
+    starts : list of int
+        How many tokens come before each task; and one more, for all of them.
+    places : list of list of int
+        For each task the source, the offset and the state in which it begins,
+        whether a document goes on there, and how many characters of that
+        document come before: bytes, where bytes are tokens.
+    documents : dict of int to int
+        How many documents each source has.
+    num_characters : int
+        Of all documents.
+    num_unknown : int or None
+        Tokens that the vocabulary does not have.
+    problems : dict of str to int
+        How many documents were left out or replaced, by their problem.
+    """
+
+    starts: list[int] = field(default_factory=lambda: [0])
+    places: list[list[int]] = field(default_factory=list)
+    documents: dict[int, int] = field(default_factory=dict)
+    num_characters: int = 0
+    num_unknown: int | None = None
+    problems: dict[str, int] = field(default_factory=dict)
+    _open_characters: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all tasks."""
+        return self.starts[-1]
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of all sources."""
+        return sum(self.documents.values())
+
+    def add(self, part: Part) -> None:
+        """Add the next task."""
+        facts = part.facts
+        source, offset, state, is_inside = facts["start"]
+        self.places.append([source, offset, state, int(is_inside), self._open_characters])
+        self.starts.append(self.num_tokens + facts["num_tokens"])
+        for number, num_documents in facts["documents"]:
+            self.documents[number] = self.documents.get(number, 0) + num_documents
+        self.num_characters += facts["num_characters"]
+        if facts["num_unknown"] is not None:
+            self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
+        for what, count in facts["problems"].items():
+            self.problems[what] = self.problems.get(what, 0) + count
+        before = 0 if facts["has_end"] else self._open_characters
+        self._open_characters = before + facts["open_characters"]
+
+
+def assemble(
+    work: WorkFolder,
+    tally: Tally,
+    *,
+    tokenizer: Tokenizer,
+    dtype: str,
+    sources: Sequence[Source],
+    options: PrepareOptions,
+    facts: Mapping[str, Any],
+) -> Manifest:
+    """Write the whole store into the work folder, and return its manifest.
+
+    Shards that an interrupted run finished are not written again.
+
+    Raises
+    ------
+    CorpusError
+        There is no token.
+    OSError
+        A file cannot be written.
+    StoreError
+        A split would hold no token.
+    """
+    if not tally.num_tokens:
+        number = tally.num_documents
+        msg = f"the sources must hold at least one token, got none in {number:,} documents"
+        raise CorpusError(msg)
+    folder = work.store
+    folder.mkdir(exist_ok=True)
+    vocab_size, size = tokenizer.vocab_size, int(options.shard_tokens)
+    shards = [
+        _write_shard(
+            work, tally, index, range(start, min(start + size, tally.num_tokens)), dtype, vocab_size
+        )
+        for index, start in enumerate(range(0, tally.num_tokens, size))
+    ]
+    description, files = write_tokenizer(folder, tokenizer)
+    files += (
+        write_documents(folder, _ends(work, tally), num_documents=tally.num_documents),
+        _write_places(folder, tally),
+    )
+    manifest = Manifest(
+        dtype=dtype,
+        vocab_size=vocab_size,
+        shards=tuple(shards),
+        files=files,
+        tokenizer=description,
+        splits=_split(folder, tally, options),
+        sources=tuple(sources),
+        facts=facts,
+    )
+    write_manifest(folder, manifest)
+    _remove_others(folder, manifest)
+    return manifest
+
+
+def _remove_others(folder: Path, manifest: Manifest) -> None:
+    """Remove what a run that was killed had not renamed yet."""
+    shards = (shard_name(index) for index in range(len(manifest.shards)))
+    names = {MANIFEST, *shards, *(file.name for file in manifest.files)}
+    for path in list(folder.iterdir()):
+        if path.name not in names:
+            path.unlink()
+
+
+def _write_shard(
+    work: WorkFolder, tally: Tally, index: int, tokens: range, dtype: str, vocab_size: int
+) -> ShardFile:
+    kept = work.read("shard", index)
+    path = work.store / shard_name(index)
+    if kept and path.is_file() and hash_file(path) == f"sha256:{kept.facts['sha256']}":
+        return ShardFile(kept.facts["num_tokens"], kept.facts["sha256"])
+    shard = write_shard(
+        work.store,
+        index,
+        _cut(work, tally, tokens, dtype),
+        num_tokens=len(tokens),
+        dtype=dtype,
+        vocab_size=vocab_size,
+    )
+    facts = {"num_tokens": shard.num_tokens, "sha256": shard.sha256}
+    work.write("shard", index, Part(facts, []))
+    return shard
+
+
+def _cut(work: WorkFolder, tally: Tally, tokens: range, dtype: str) -> Iterator[npt.NDArray[Any]]:
+    """Yield the ids of a range of tokens, task by task."""
+    little_endian = np.dtype(dtype).newbyteorder("<")
+    first = int(np.searchsorted(tally.starts, tokens.start, side="right")) - 1
+    for index in range(first, len(tally.places)):
+        start, stop = tally.starts[index : index + 2]
+        if start >= tokens.stop:
+            return
+        ids = np.frombuffer(_read(work, index).blobs[0], little_endian)
+        yield ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
+
+
+def _ends(work: WorkFolder, tally: Tally) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield 0, and where each document ends, in tokens."""
+    yield np.zeros(1, np.int64)
+    for index, start in enumerate(tally.starts[:-1]):
+        yield np.frombuffer(_read(work, index).blobs[1], OFFSETS) + start
+
+
+def _read(work: WorkFolder, index: int) -> Part:
+    part = work.read(IDS, index)
+    if part is None:
+        msg = f"{work.part(IDS, index)} was changed by somebody else: run the same again"
+        raise StoreError(msg)
+    return part
+
+
+def _write_places(folder: Path, tally: Tally) -> StoreFile:
+    rows = [[start, *place] for start, place in zip(tally.starts, tally.places, strict=False)]
+    values = np.array(rows, OFFSETS).ravel()
+    write_npy(folder / PLACES, [values], dtype=OFFSETS, length=len(values))
+    return enter_file(folder, PLACES)
+
+
+def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tuple[int, int]]:
+    if not options.splits:
+        return {}
+    offsets = np.load(folder / "documents.npy", mmap_mode="r")
+    boundary = Documents(offsets).boundary if options.split_by == "document" else int
+    return cut_splits(options, tally.num_tokens, boundary)
+
+
+def cut_splits(
+    options: PrepareOptions, num_tokens: int, boundary: Any
+) -> dict[str, tuple[int, int]]:
+    """Return the range of tokens of each split.
+
+    Parameters
+    ----------
+    options : PrepareOptions
+    num_tokens : int
+    boundary : callable
+        Returns the token nearest to another one at which a split may begin.
+
+    Raises
+    ------
+    StoreError
+        One of them would hold no token.
+
+    >>> cut_splits(PrepareOptions(splits={"valid": 0.2, "test": 0.1}), 50, int)
+    {'train': (0, 35), 'valid': (35, 45), 'test': (45, 50)}
+    """
+    names = [REST, *options.splits]
+    left = 1 - sum(options.splits.values())
+    stops = [boundary(int(num_tokens * stop + 1e-6)) for stop in _sums(left, options)]
+    bounds = list(zip([0, *stops], [*stops, num_tokens], strict=True))
+    splits = dict(zip(names, bounds, strict=True))
+    empty = [name for name, (start, stop) in splits.items() if start >= stop]
+    if empty:
+        msg = (
+            f"each split must hold a token, got none in {', '.join(map(repr, empty))}: choose "
+            "other fractions, or split_by='block' (--split-by block); nothing has to be "
+            "tokenised again"
+        )
+        raise StoreError(msg)
+    return splits
+
+
+def _sums(left: float, options: PrepareOptions) -> Iterable[float]:
+    for fraction in options.splits.values():
+        yield left
+        left += fraction

@@ -1,0 +1,129 @@
+"""What a finished preparation made, and whether another one would make the same."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokenloom.errors import StoreError
+from tokenloom.gathering import Found, hash_content, stat
+from tokenloom.hashing import hash_file
+from tokenloom.manifest import Manifest, Source
+from tokenloom.store import MANIFEST, open_store
+from tokenloom.workfolder import compare
+
+# What follows from the others, once the sources were read.
+_FOUND_LATER = ("forms", "end_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A store that was prepared.
+
+    Attributes
+    ----------
+    path : Path
+    is_new : bool
+        Whether this call made it; else it was finished already.
+    num_documents, num_tokens, vocab_size : int
+    num_characters : int
+        Of the documents, before they were normalised.
+    num_unknown : int or None
+        Tokens that the vocabulary does not have; None without a vocabulary.
+    num_bytes : int
+        Of the sources, before decompression.
+    problems : mapping of str to int
+        How many documents were left out or replaced, by their problem.
+    seconds : float
+        That this call took.
+    """
+
+    path: Path
+    is_new: bool
+    num_documents: int
+    num_tokens: int
+    vocab_size: int
+    num_characters: int
+    num_unknown: int | None
+    num_bytes: int
+    problems: Mapping[str, int] = field(default_factory=dict)
+    seconds: float
+
+    @property
+    def characters_per_token(self) -> float:
+        """Mean number of characters that a token stands for."""
+        return self.num_characters / self.num_tokens
+
+    @property
+    def unknown_rate(self) -> float | None:
+        """Fraction of the tokens that are the unknown one."""
+        return None if self.num_unknown is None else self.num_unknown / self.num_tokens
+
+
+def summarize(
+    path: str | os.PathLike[str], manifest: Manifest, *, is_new: bool, seconds: float
+) -> Prepared:
+    """Return what a manifest says of a preparation."""
+    facts = manifest.facts
+    return Prepared(
+        path=Path(path),
+        is_new=is_new,
+        num_documents=manifest.num_documents or 0,
+        num_tokens=manifest.num_tokens,
+        vocab_size=manifest.vocab_size,
+        num_characters=facts["num_characters"],
+        num_unknown=facts["num_unknown"],
+        num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
+        problems=facts["problems"],
+        seconds=seconds,
+    )
+
+
+def check_finished(target: Path, found: list[Found], settings: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of a store that the same sources and settings made.
+
+    Files are read only where they were changed after the store was made.
+
+    Raises
+    ------
+    CorpusError
+        A source is gone.
+    StoreError
+        The store is another one; each difference is named.
+    """
+    manifest = open_store(target).manifest
+    before = manifest.facts.get("preparation")
+    if not isinstance(before, dict):
+        differences = ["it was not prepared, but saved"]
+    else:
+        made = {name: value for name, value in before.items() if name not in _FOUND_LATER}
+        differences = [*compare(made, settings), *_compare_sources(target, manifest, found)]
+    if differences:
+        msg = (
+            f"{target} is a store already, and another one: {'; '.join(differences)}; name "
+            "another folder, or remove it"
+        )
+        raise StoreError(msg)
+    return manifest
+
+
+def _compare_sources(target: Path, manifest: Manifest, found: list[Found]) -> Iterator[str]:
+    names = [source.name for source in manifest.sources]
+    now = [one.name for one in found]
+    if names != now:
+        yield from compare({"sources": dict(enumerate(names))}, {"sources": dict(enumerate(now))})
+        return
+    made_ns = (target / MANIFEST).stat().st_mtime_ns
+    for source, one in zip(manifest.sources, found, strict=True):
+        if not _is_same(source, one, made_ns):
+            yield f"{source.name} has other bytes now"
+
+
+def _is_same(source: Source, found: Found, made_ns: int) -> bool:
+    if found.path is None:
+        return hash_content(found) == source.sha256
+    num_bytes, changed_ns = stat(found.path)
+    if num_bytes != source.num_bytes:
+        return False
+    return changed_ns < made_ns or hash_file(found.path) == f"sha256:{source.sha256}"

@@ -1,0 +1,252 @@
+"""Names, patterns, folders, streams and iterables to files that can be read again."""
+
+import functools
+import glob
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from tokenloom.catalogue import Archive, BuiltIn, Entry, find_entry
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.files import replacing
+from tokenloom.hub import fetch, read
+from tokenloom.sources import Document
+from tokenloom.store import is_store
+from tokenloom.streams import bare_suffix, read_status
+from tokenloom.tasks import Form, SourceFile
+from tokenloom.workfolder import Part, WorkFolder
+
+SourceName: TypeAlias = str | os.PathLike[str]
+Texts: TypeAlias = Iterable[str | Document]
+DocumentsAre = Literal["file", "paragraph", "record"]
+
+_RECORDS = (".jsonl", ".ndjson")
+_READ_BYTES = 1 << 20
+_STDIN = "-"
+
+
+class Found(NamedTuple):
+    """A source that was found.
+
+    Attributes
+    ----------
+    name : str
+    form : Form
+    path : Path or None
+        Where it lies; None of what must be kept to be read again.
+    content : callable or None
+        Yields the bytes of what must be kept.
+    """
+
+    name: str
+    form: Form
+    path: Path | None = None
+    content: Callable[[], Iterator[bytes]] | None = None
+
+
+def gather(
+    sources: SourceName | Texts | list[Any] | tuple[Any, ...], *, documents: DocumentsAre
+) -> list[Found]:
+    """Return the sources in their order; files of a folder or pattern are sorted.
+
+    Parameters
+    ----------
+    sources : one source, or a list or tuple of them
+        A source is a str or a path: "-" for stdin, a name from the catalogue,
+        a file, a folder, of which all files are taken that are not hidden, or
+        a pattern with ``*``, ``?`` or ``**``. Any other iterable yields the
+        texts of documents.
+    documents : "file", "paragraph" or "record"
+        What a document of a text is. Files that end with .jsonl or .ndjson,
+        before the end of a compressed file, always hold records.
+
+    Raises
+    ------
+    ArgumentError
+        A name is none of these, or nothing fits a pattern.
+    ArchiveError, ChecksumError, DownloadError
+        A named text could not be fetched.
+    """
+    each = sources if isinstance(sources, list | tuple) else [sources]
+    found = [one for source in each for one in _find(source, documents)]
+    if not found:
+        msg = "sources must be at least one file, folder, name or iterable, got none"
+        raise ArgumentError(msg)
+    if sum(one.name == _STDIN for one in found) > 1:
+        msg = "sources must hold '-', stdin, once at most"
+        raise ArgumentError(msg)
+    return found
+
+
+def _find(source: Any, documents: DocumentsAre) -> Iterator[Found]:
+    if not isinstance(source, str | os.PathLike):
+        if not isinstance(source, Iterable) or isinstance(source, bytes):
+            msg = f"a source must be a name, a path or an iterable of texts, got {source!r}"
+            raise ArgumentError(msg)
+        yield Found("iterable", "string", content=functools.partial(_write_texts, source))
+        return
+    name = os.fspath(source)
+    if name == _STDIN:
+        yield Found(_STDIN, documents, content=_read_stdin)
+    elif isinstance(source, str) and (entry := find_entry(source)):
+        yield _find_entry(entry, documents)
+    elif is_store(name):
+        msg = f"{name!r} is a store already: its sources are what can be prepared"
+        raise ArgumentError(msg)
+    else:
+        for path in _find_files(name):
+            is_records = bare_suffix(path.name) in _RECORDS
+            yield Found(path.as_posix(), "record" if is_records else documents, path)
+
+
+def _find_entry(entry: Entry, documents: DocumentsAre) -> Found:
+    match entry.source:
+        case BuiltIn():
+            return Found(entry.name, documents, content=lambda: iter([read(entry)]))
+        case Archive(read=read_split, splits=splits):
+            folder = fetch(entry)
+            texts = functools.partial(read_split, folder, splits[0])
+            return Found(entry.name, "string", content=lambda: _write_texts(texts()))
+        case _:
+            return Found(entry.name, documents, fetch(entry))
+
+
+def _find_files(name: str) -> list[Path]:
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if os.path.isdir(name):  # noqa: PTH112
+        paths = list(_walk(Path(name)))
+    elif os.path.exists(name):  # noqa: PTH110
+        return [Path(name)]
+    elif name and glob.has_magic(name):
+        matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  absolute ones too
+        paths = [path for path in matches if path.is_file()]
+    else:
+        msg = (
+            "a source must be a file, a folder, a pattern, '-' or a name from 'tokenloom "
+            f"datasets', got {name[:200]!r}, which is none; texts in memory are passed as "
+            "iter(texts)"
+        )
+        raise ArgumentError(msg)
+    if not paths:
+        msg = f"the source {name!r} must hold at least one file that is not hidden, got none"
+        raise ArgumentError(msg)
+    return sorted(paths, key=lambda path: path.parts)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        elif path.is_file():
+            yield path
+
+
+def _read_stdin() -> Iterator[bytes]:
+    while piece := sys.stdin.buffer.read(_READ_BYTES):
+        yield piece
+
+
+def _write_texts(texts: Texts) -> Iterator[bytes]:
+    """Yield texts as JSON strings, one per line."""
+    for number, document in enumerate(texts):
+        text = document.text if isinstance(document, Document) else document
+        if not isinstance(text, str):
+            msg = f"document {number} of an iterable must be a str, got {type(text).__name__}"
+            raise ArgumentError(msg)
+        yield json.dumps(text).encode("ascii") + b"\n"
+
+
+def describe(found: list[Found]) -> dict[str, Any]:
+    """Return what is compared before a run goes on, by name: JSON-able.
+
+    Raises
+    ------
+    CorpusError
+        There is no such file any more.
+    """
+    described = {}
+    for number, one in enumerate(found):
+        name = f"{one.name} ({number})" if one.name in described else one.name
+        described[name] = {"number": number, "form": one.form, **_describe_file(one)}
+    return described
+
+
+def _describe_file(found: Found) -> dict[str, int]:
+    if found.path is None:
+        return {}
+    num_bytes, changed_ns = stat(found.path)
+    return {"num_bytes": num_bytes, "changed_ns": changed_ns}
+
+
+def open_sources(found: list[Found], work: WorkFolder) -> list[SourceFile]:
+    """Return the files to read, after what can be read once was kept in the work folder.
+
+    Raises
+    ------
+    CorpusError
+        A file is gone, or a stream is another one than in the run that was interrupted.
+    OSError
+        The work folder cannot be written to.
+    """
+    return [_open(one, index, work) for index, one in enumerate(found)]
+
+
+def hash_content(found: Found) -> str:
+    """Return the SHA-256 of what must be kept, by reading it."""
+    digest = hashlib.sha256()
+    for piece in found.content() if found.content is not None else ():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _open(found: Found, index: int, work: WorkFolder) -> SourceFile:
+    path = found.path
+    if found.content is not None:
+        path = work.path / f"source-{index:07}"
+        _keep(found, index, work, path)
+    assert path is not None  # noqa: S101  one of the two is given
+    num_bytes, changed_ns = stat(path)
+    return SourceFile(
+        name=found.name, path=path, form=found.form, num_bytes=num_bytes, changed_ns=changed_ns
+    )
+
+
+def _keep(found: Found, index: int, work: WorkFolder, path: Path) -> None:
+    kept = work.read("kept", index)
+    if kept is not None and path.exists():
+        again = hash_content(found)
+        # A stream that is at its end already cannot come twice.
+        if again not in (kept.facts["sha256"], hashlib.sha256().hexdigest()):
+            msg = (
+                f"{found.name} must be what it was in the run that was interrupted, got other "
+                f"bytes: pass the same again, or remove {work.path}"
+            )
+            raise CorpusError(msg)
+        return
+    digest = hashlib.sha256()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for piece in found.content() if found.content is not None else ():
+            digest.update(piece)
+            file.write(piece)
+    work.write("kept", index, Part({"sha256": digest.hexdigest()}, []))
+
+
+def stat(path: Path) -> tuple[int, int]:
+    """Return size in bytes and time of the last change, in ns, of a source.
+
+    Raises
+    ------
+    CorpusError
+        There is no such file any more.
+    """
+    try:
+        return read_status(path)
+    except OSError as error:
+        msg = f"cannot read {str(path)!r}: {error.strerror or error}"
+        raise CorpusError(msg) from error

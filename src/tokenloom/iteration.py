@@ -1,0 +1,124 @@
+"""The batches of one epoch that a process, or a worker of a DataLoader, reads."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, Self
+
+from torch.utils.data import get_worker_info
+
+from tokenloom import positions
+from tokenloom.batch import Batch
+from tokenloom.blocks import (
+    BLOCKS_PER_ORDER,
+    first_rows,
+    read_blocks,
+    rows_per_block,
+    split_rows,
+)
+from tokenloom.corpus import Corpus
+from tokenloom.documents import Documents
+from tokenloom.errors import UsageError
+from tokenloom.plans import Plan
+
+
+class Readable(Protocol):
+    """What an iterator asks of the windows that it reads."""
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus that the windows read."""
+
+    @property
+    def documents(self) -> Documents | None:
+        """The documents whose starts the batches know of, if they do."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the current epoch, over all ranks."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iterator reads."""
+
+    @property
+    def columns(self) -> range:
+        """The rows of each batch that this process reads, half-open."""
+
+
+class WindowsIterator(Iterator[Batch]):
+    """The batches of one epoch that this process, or this worker, reads.
+
+    Worker w of W takes the rows w, w + W, ... of the plan; DataLoader's round
+    robin puts them back in order.
+    """
+
+    def __init__(self, windows: Readable) -> None:
+        worker = get_worker_info()
+        self._windows = windows
+        self._worker = None if worker is None else (worker.id, worker.num_workers)
+        self._epoch_cell = windows.epoch
+        self._go_to(windows.epoch, 0 if worker is None else worker.id)
+
+    def _go_to(self, epoch: int, next_batch: int) -> None:
+        self._plan = self._windows.plan.at(epoch)
+        self._next_batch = next_batch
+        self._batches = self._read()
+
+    def _read(self) -> Iterator[Batch]:
+        num_workers = 1 if self._worker is None else self._worker[1]
+        rows = range(self._next_batch, self._plan.num_batches, num_workers)
+        tokens, columns = self._windows.corpus.tokens, self._windows.columns
+        documents = self._windows.documents
+        size, first = rows_per_block(self._plan, columns), first_rows(self._plan, columns)
+        for part in split_rows(rows, BLOCKS_PER_ORDER * size, first=first):
+            for block in read_blocks(
+                tokens, self._plan, rows=part, columns=columns, size=size, documents=documents
+            ):
+                yield from block.wide_batches() if self._worker is None else block.narrow_batches()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._windows.epoch != self._epoch_cell:
+            raise epoch_was_changed(self._windows.epoch, self._plan.epoch)
+        batch = next(self._batches)
+        # After this worker's last row it stands past the end.
+        self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of this worker and the proof of its plan.
+
+        For StatefulDataLoader. It is not the state of a `tokenloom.Loader`.
+        """
+        return positions.describe(
+            self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            next_batch=self._next_batch,
+            worker=self._worker or (0, 1),
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the position that `state_dict` returned.
+
+        Raises
+        ------
+        StateMismatchError
+            The state belongs to another plan, corpus, worker or number of
+            workers, or to a `tokenloom.Loader`.
+        """
+        epoch, next_batch = positions.restore(
+            state,
+            plan=self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            worker=self._worker or (0, 1),
+        )
+        self._go_to(epoch, next_batch)
+
+
+def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
+    """Return what is raised where the epoch was set between two batches."""
+    return UsageError(
+        f"set_epoch({epoch}) was called while epoch {iterated} was being iterated: "
+        "drop the iterator, call set_epoch, then start a new one"
+    )

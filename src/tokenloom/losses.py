@@ -1,0 +1,178 @@
+"""How far a model's predictions are from a batch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tokenloom.batch import Batch
+from tokenloom.model import RNNModel, State, is_large
+from tokenloom.tensors import IGNORED_TARGET
+
+# Logits that are computed at once: 16 MiB of float32.
+_CHUNK = 1 << 22
+
+
+def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    """Return the sum of the cross-entropies of a batch's targets, and the state after it.
+
+    The hidden state begins at zero where the batch knows that documents start,
+    but not in a model with two directions, which has no such place. Of a large
+    vocabulary the logits are never there all at once.
+
+    Parameters
+    ----------
+    model : RNNModel
+    batch : Batch
+        On the model's device.
+    state : State or None
+        None begins at zero.
+    """
+    targets = batch.targets.T.reshape(-1)
+    if not _is_chunked(model, batch):
+        logits, state = model(batch.inputs, state, *_resets(model, batch))
+        return _cross_entropy(logits, targets, reduction="sum"), state
+    outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
+    return summed_linear_loss(outputs, model.linear, targets), state
+
+
+def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    """Return the cross-entropy of every target, in nats, and the state after the batch.
+
+    Of a large vocabulary no gradient can be taken.
+
+    Parameters
+    ----------
+    model, batch, state
+        As in `summed_loss`.
+
+    Returns
+    -------
+    losses : float tensor, shape (seq_len * num_rows,)
+        Time first; 0 where there is nothing to learn.
+    state : State
+    """
+    targets = batch.targets.T.reshape(-1)
+    if not _is_chunked(model, batch):
+        logits, state = model(batch.inputs, state, *_resets(model, batch))
+        return _cross_entropy(logits, targets, reduction="none"), state
+    outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
+    with torch.no_grad():
+        losses = [
+            _cross_entropy(model.linear(outputs[rows]), targets[rows], reduction="none")
+            for rows in _chunks(len(targets), model.vocab_size)
+        ]
+    return torch.cat(losses), state
+
+
+def summed_linear_loss(
+    outputs: torch.Tensor, linear: nn.Linear, targets: torch.Tensor
+) -> torch.Tensor:
+    """Return the summed cross-entropies of a linear layer's logits, of which few are kept.
+
+    The value and the gradients are those of ``cross_entropy(linear(outputs),
+    targets, reduction="sum")``. The logits are computed some rows at a time,
+    turned into gradients at once and dropped, so no array of the size of all of
+    them is made. The gradients cannot be differentiated again.
+
+    Parameters
+    ----------
+    outputs : float tensor, shape (num_rows, num_hiddens)
+    linear : torch.nn.Linear
+    targets : int64 tensor, shape (num_rows,)
+        In [0, vocab_size), or `tokenloom.tensors.IGNORED_TARGET`.
+
+    Notes
+    -----
+    The gradient in the forward pass is that of Hsu et al., "Liger Kernel:
+    Efficient Triton Kernels for LLM Training" (2024); see also Wijmans et al.,
+    "Cut Your Losses in Large-Vocabulary Language Models" (2024).
+    """
+    loss: torch.Tensor = _SummedLinearLoss.apply(  # type: ignore[no-untyped-call]  # PyTorch's
+        outputs.to(linear.weight.dtype), linear.weight, linear.bias, targets
+    )
+    return loss
+
+
+class _SummedLinearLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        outputs: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        is_learned = (targets != IGNORED_TARGET).to(weight.dtype)[:, None]
+        places = targets.clamp(min=0)[:, None]
+        needs = context.needs_input_grad
+        gradients = [
+            torch.zeros_like(tensor) if is_needed and tensor is not None else None
+            for tensor, is_needed in zip((outputs, weight, bias), needs, strict=False)
+        ]
+        loss = outputs.new_zeros(())
+        # Mixed precision would cast some of these operations and not others.
+        with torch.autocast(outputs.device.type, enabled=False):
+            for rows in _chunks(len(targets), len(weight)):
+                logits = functional.linear(outputs[rows], weight, bias)
+                log_chances = logits.log_softmax(dim=1)
+                del logits
+                loss -= (log_chances.gather(1, places[rows]) * is_learned[rows]).sum()
+                if any(needs):
+                    # The gradient of the logits: what is predicted, less what came.
+                    wrong = log_chances.exp_()
+                    wrong.scatter_add_(1, places[rows], -torch.ones_like(is_learned[rows]))
+                    wrong *= is_learned[rows]
+                    _add_gradients(gradients, wrong, outputs[rows], weight, rows)
+        context.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        saved = (None if part is None else part * gradient for part in context.saved_tensors)
+        return *saved, None
+
+
+def _add_gradients(
+    gradients: list[torch.Tensor | None],
+    wrong: torch.Tensor,
+    outputs: torch.Tensor,
+    weight: torch.Tensor,
+    rows: slice,
+) -> None:
+    """Add what some rows give to the gradients of outputs, weight and bias."""
+    of_outputs, of_weight, of_bias = gradients
+    if of_outputs is not None:
+        torch.mm(wrong, weight, out=of_outputs[rows])
+    if of_weight is not None:
+        of_weight.addmm_(wrong.T, outputs)
+    if of_bias is not None:
+        of_bias += wrong.sum(dim=0)
+
+
+def _is_chunked(model: RNNModel, batch: Batch) -> bool:
+    """Return whether the logits are many, and those of `RNNModel` itself."""
+    is_ours = type(model).forward is RNNModel.forward
+    return is_ours and is_large(batch.inputs, model.vocab_size)
+
+
+def _chunks(num_rows: int, vocab_size: int) -> Iterator[slice]:
+    size = max(1, _CHUNK // vocab_size)
+    for start in range(0, num_rows, size):
+        yield slice(start, start + size)
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, reduction: str) -> torch.Tensor:
+    return functional.cross_entropy(
+        logits, targets, ignore_index=IGNORED_TARGET, reduction=reduction
+    )
+
+
+def _resets(model: RNNModel, batch: Batch) -> tuple[torch.Tensor, ...]:
+    """Return the last argument of `RNNModel.forward`, where there is anything to reset."""
+    # A model of someone else's may not take it.
+    has_any = model.num_directions == 1 and batch.has_resets
+    return (batch.resets_on("cpu"),) if has_any else ()

@@ -1,0 +1,227 @@
+"""The subcommand that prepares a store of texts of any size."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from tokenloom.arguments import (
+    add_command,
+    add_json,
+    add_offline,
+    add_quiet,
+    parse_count,
+    parse_words,
+)
+from tokenloom.errors import ArgumentError
+from tokenloom.finished import Prepared
+from tokenloom.gathering import DocumentsAre
+from tokenloom.preparation import prepare
+from tokenloom.prepare_options import PrepareOptions, SplitBy
+from tokenloom.printing import print_json, print_table, say
+from tokenloom.store import is_store, open_store
+from tokenloom.stretches import OnError
+from tokenloom.tokenizers import TOKENIZER_NAMES
+from tokenloom.vocab import Vocab
+
+_EXAMPLES = """\
+A SOURCE is a text file, a folder, a pattern in quotes such as 'texts/**/*.txt', - for
+stdin, or a name from 'tokenloom datasets'. Files that end with .jsonl or .ndjson hold
+a JSON object per line. Behind any name may stand .gz, .bz2, .xz or .zst.
+
+examples:
+  tokenloom prepare book.txt -o my-store
+      one document, characters a-z and spaces
+  tokenloom prepare texts/ --tokenizer word --min-freq 5 -o my-store
+      every file in a folder is a document; rare words are unknown
+  tokenloom prepare wiki.jsonl.gz --field text --end-of-document '<eod>' -o my-store
+      every line is a document, and a token stands behind each
+  zcat *.gz | tokenloom prepare - --documents paragraph --split valid=0.01 -o my-store
+      stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
+  tokenloom prepare more.txt --tokenizer my-store -o more-store
+      with the tokenizer of another store, in one pass
+
+Whatever stops it, the same command goes on where it stopped, and ends with the same
+bytes. What is finished lies in the hidden folder .STORE.prepare until then.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the subcommand of this room to the parser."""
+    command = add_command(
+        commands, _prepare, summary="make a store of texts of any size", epilog=_EXAMPLES
+    )
+    command.add_argument("sources", metavar="SOURCE", nargs="+", help="what to read; see below")
+    command.add_argument(
+        "-o", "--output", metavar="STORE", required=True, help="a new or empty folder"
+    )
+    _add_documents(command.add_argument_group("documents"))
+    _add_tokens(command.add_argument_group("tokens"))
+    command.add_argument(
+        "--workers",
+        type=parse_count,
+        metavar="N",
+        help="processes that do the work; by default one for each core",
+    )
+    add_offline(command)
+    add_json(command)
+    add_quiet(command)
+
+
+def _add_documents(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--documents",
+        choices=get_args(DocumentsAre),
+        default="file",
+        help="whether a document is a file, what stands between blank lines, or a line of JSON",
+    )
+    group.add_argument(
+        "--field", default="text", metavar="NAME", help="of a record: where its text is"
+    )
+    group.add_argument(
+        "--on-error",
+        choices=get_args(OnError),
+        default="stop",
+        help="what becomes of a document that cannot be read or is empty",
+    )
+    group.add_argument(
+        "--split",
+        action="append",
+        type=_parse_split,
+        metavar="NAME=FRACTION",
+        help="name a part at the end, such as valid=0.1; the rest is 'train'; may be repeated",
+    )
+    group.add_argument(
+        "--split-by",
+        choices=get_args(SplitBy),
+        default="document",
+        help="whether splits begin where a document ends, or at any token",
+    )
+
+
+def _add_tokens(group: argparse._ActionsContainer) -> None:
+    names = ", ".join(TOKENIZER_NAMES)
+    group.add_argument(
+        "--tokenizer",
+        default="char",
+        metavar="WHAT",
+        help=f"what a token is: {names}; or a store, or a vocab.json, whose tokens are used",
+    )
+    group.add_argument(
+        "--raw",
+        action="store_true",
+        help="keep the text as it is, instead of lower-case letters and spaces only",
+    )
+    group.add_argument(
+        "--min-freq",
+        type=parse_count,
+        metavar="N",
+        help="tokens that appear less often become the unknown token",
+    )
+    group.add_argument(
+        "--reserved-tokens",
+        type=parse_words,
+        metavar="A,B",
+        help="tokens that get the ids from 1 on, separated by commas",
+    )
+    group.add_argument(
+        "--end-of-document",
+        metavar="TOKEN",
+        help="stands behind each document; of bytes, and of other stores, also an id",
+    )
+
+
+def _parse_split(text: str) -> tuple[str, float]:
+    name, _, fraction = text.partition("=")
+    try:
+        return name, float(fraction)
+    except ValueError:
+        msg = f"must be a name and a fraction, like valid=0.1, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    made = prepare(
+        arguments.sources,
+        arguments.output,
+        tokenizer=_find_tokenizer(arguments.tokenizer),
+        options=_options(arguments),
+        num_workers=arguments.workers,
+        progress=False if arguments.quiet else None,
+    )
+    if arguments.json:
+        print_json(_describe(made))
+        return
+    if not made.is_new:
+        say(f"{made.path} is finished already, of the same sources and options")
+    print_table(list(_tell(made)))
+
+
+def _options(arguments: argparse.Namespace) -> PrepareOptions:
+    end: str | int | None = arguments.end_of_document
+    is_counted = arguments.tokenizer in TOKENIZER_NAMES and arguments.tokenizer != "byte"
+    if isinstance(end, str) and end.isdecimal() and not is_counted:
+        end = int(end)
+    return PrepareOptions(
+        documents=arguments.documents,
+        field=arguments.field,
+        on_error=arguments.on_error,
+        normalize=not arguments.raw,
+        min_freq=arguments.min_freq or 0,
+        reserved_tokens=arguments.reserved_tokens or (),
+        end_of_document=end,
+        splits=dict(arguments.split or []),
+        split_by=arguments.split_by,
+    )
+
+
+def _find_tokenizer(name: str) -> object:
+    """Return what was named: a name itself, or the tokenizer of a store or a file."""
+    if name in TOKENIZER_NAMES:
+        return name
+    if is_store(name):
+        tokenizer = open_store(name).tokenizer()
+        if tokenizer is None:
+            msg = f"the store {name!r} must have a tokenizer of ours, got one from elsewhere"
+            raise ArgumentError(msg)
+        return tokenizer
+    if name.endswith(".json"):
+        return Vocab.load(name)
+    msg = (
+        f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store or a vocab.json, "
+        f"got {name!r}"
+    )
+    raise ArgumentError(msg)
+
+
+def _describe(made: Prepared) -> dict[str, Any]:
+    return {
+        "path": str(made.path),
+        "is_new": made.is_new,
+        "num_documents": made.num_documents,
+        "num_tokens": made.num_tokens,
+        "vocab_size": made.vocab_size,
+        "num_characters": made.num_characters,
+        "characters_per_token": made.characters_per_token,
+        "num_unknown": made.num_unknown,
+        "unknown_rate": made.unknown_rate,
+        "problems": dict(made.problems),
+        "num_bytes": made.num_bytes,
+        "seconds": made.seconds,
+        "megabytes_per_second": made.num_bytes / 1e6 / made.seconds,
+    }
+
+
+def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
+    yield "store", str(made.path)
+    yield "documents", f"{made.num_documents:,}"
+    yield "tokens", f"{made.num_tokens:,}"
+    yield "vocabulary", f"{made.vocab_size:,}"
+    yield "characters per token", f"{made.characters_per_token:.2f}"
+    if made.unknown_rate is not None:
+        yield "unknown", f"{made.unknown_rate:.4%}"
+    for what, count in made.problems.items():
+        yield f"documents with {what}", f"{count:,}"
+    if made.is_new:
+        yield "read", f"{made.num_bytes / 1e6:,.1f} MB"
+        yield "time", f"{made.seconds:,.1f} s"
+        yield "speed", f"{made.num_bytes / 1e6 / made.seconds:,.1f} MB/s"

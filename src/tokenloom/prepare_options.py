@@ -1,0 +1,250 @@
+"""What a preparation is told, checked before it begins."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+from tokenloom.cuts import Rule
+from tokenloom.encoding import rule_for
+from tokenloom.errors import ArgumentError
+from tokenloom.gathering import DocumentsAre
+from tokenloom.integers import as_integer
+from tokenloom.numbering import Kind
+from tokenloom.saving import SHARD_TOKENS
+from tokenloom.stretches import OnError
+from tokenloom.tokenizers import (
+    TOKENIZER_NAMES,
+    ByteTokenizer,
+    Tokenizer,
+    describe_tokenizer,
+    tokenizer_for,
+)
+from tokenloom.vocab import Vocab
+
+SplitBy = Literal["document", "block"]
+# What the rest of the corpus is called, before the splits that are named.
+REST = "train"
+TASK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareOptions:
+    """How `tokenloom.prepare` makes a store.
+
+    Attributes
+    ----------
+    documents : "file", "paragraph" or "record"
+        What a document is: a whole file, what stands between blank lines, or
+        a JSON object on a line. Files that end with .jsonl or .ndjson always
+        hold records.
+    field : str
+        The field of a record that holds the text.
+    on_error : "stop", "skip" or "replace"
+        What becomes of a document that cannot be read or is empty. "skip"
+        leaves it out, or, of a document that is cut into several tasks, what
+        lies in this task. "replace" puts U+FFFD for undecodable bytes, and
+        keeps anything else as a document without text. Both count.
+    normalize : bool
+        Whether "char" and "word" begin with the textbook's normalisation.
+    min_freq : int
+        Rarer tokens become the unknown token ("char" and "word").
+    reserved_tokens : sequence of str
+        Tokens that get the ids from 1 on ("char" and "word").
+    end_of_document : str, int or None
+        A token that stands behind each document: for "char" and "word" it is
+        reserved; of any other tokenizer it is a token of its vocabulary, or an id.
+    splits : mapping of str to float
+        Fractions of the corpus, at its end and in this order, that get a name;
+        what comes before them is called "train".
+    split_by : "document" or "block"
+        Whether splits begin where a document ends, or at that token.
+    task_bytes : int
+        About so many bytes are read at a time and given to a worker. The
+        tokens do not depend on it.
+    shard_tokens : int
+        Tokens per file of the store.
+
+    Raises
+    ------
+    ArgumentError
+        A value cannot work.
+    """
+
+    documents: DocumentsAre = "file"
+    field: str = "text"
+    on_error: OnError = "stop"
+    normalize: bool = True
+    min_freq: int = 0
+    reserved_tokens: Sequence[str] = ()
+    end_of_document: str | int | None = None
+    splits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    split_by: SplitBy = "document"
+    task_bytes: int = TASK_BYTES
+    shard_tokens: int = SHARD_TOKENS
+
+    def __post_init__(self) -> None:
+        _check_word("documents", self.documents, get_args(DocumentsAre))
+        _check_word("on_error", self.on_error, get_args(OnError))
+        _check_word("split_by", self.split_by, get_args(SplitBy))
+        as_integer("min_freq", self.min_freq)
+        as_integer("task_bytes", self.task_bytes, start=1, stop=1 << 31)
+        as_integer("shard_tokens", self.shard_tokens, start=1)
+        if isinstance(self.reserved_tokens, str):
+            msg = f"reserved_tokens must be a sequence of str, got {self.reserved_tokens!r}"
+            raise ArgumentError(msg)
+        fractions = list(self.splits.values())
+        if not all(0 < fraction < 1 for fraction in fractions) or sum(fractions) >= 1:
+            msg = (
+                "splits must be fractions above 0 whose sum is below 1, since the rest is "
+                f"{REST!r}, got {dict(self.splits)}"
+            )
+            raise ArgumentError(msg)
+        if REST in self.splits:
+            msg = f"splits must have other names than {REST!r}, which is the rest of the corpus"
+            raise ArgumentError(msg)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all of it, JSON-able."""
+        return {
+            "documents": self.documents,
+            "field": self.field,
+            "on_error": self.on_error,
+            "normalize": self.normalize,
+            "min_freq": int(self.min_freq),
+            "reserved_tokens": list(self.reserved_tokens),
+            "end_of_document": self.end_of_document,
+            "splits": dict(self.splits),
+            "split_by": self.split_by,
+            "task_bytes": int(self.task_bytes),
+            "shard_tokens": int(self.shard_tokens),
+        }
+
+
+class Method(NamedTuple):
+    """How tokens are made.
+
+    Attributes
+    ----------
+    kind : "char", "word" or None
+        Whose vocabulary is to be counted, if any is.
+    tokenizer : Tokenizer or None
+        What exists already.
+    rule : Rule
+        Where its documents may be cut.
+    reads_bytes : bool
+        Whether files are taken as they are, without decoding.
+    """
+
+    kind: Kind | None
+    tokenizer: Tokenizer | None
+    rule: Rule
+    reads_bytes: bool
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is compared before a run goes on, JSON-able."""
+        if self.tokenizer is None:
+            return {"name": self.kind}
+        vocab = getattr(self.tokenizer, "vocab", None)
+        proof = vocab.hash if isinstance(vocab, Vocab) else None
+        size = self.tokenizer.vocab_size
+        return {**describe_tokenizer(self.tokenizer), "vocab_size": size, "vocab": proof}
+
+
+def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
+    """Return how a tokenizer works, after looking at what it cannot do.
+
+    Parameters
+    ----------
+    tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+    options : PrepareOptions
+
+    Raises
+    ------
+    ArgumentError
+        It is none of these, or an option asks it for what it has not.
+    """
+    if tokenizer in ("char", "word"):
+        kind: Kind = "char" if tokenizer == "char" else "word"
+        _check_counted(options)
+        rule = rule_for(kind, normalize=options.normalize)
+        return Method(kind, None, rule, reads_bytes=False)
+    made = _make(tokenizer)
+    asked = {
+        "normalize": not options.normalize,
+        "min_freq": options.min_freq > 0,
+        "reserved_tokens": len(options.reserved_tokens) > 0,
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            msg = f"{name} must be left out where the tokenizer is given, got {tokenizer!r}"
+            raise ArgumentError(msg)
+    find_end_id(options.end_of_document, made)
+    return Method(None, made, rule_for(made), reads_bytes=isinstance(made, ByteTokenizer))
+
+
+def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
+    """Return the id of the token that stands behind each document, if any does.
+
+    Raises
+    ------
+    ArgumentError
+        The tokenizer has no such token or id.
+
+    >>> find_end_id(0, ByteTokenizer())
+    0
+    """
+    if token is None:
+        return None
+    if not isinstance(token, str):
+        return as_integer("end_of_document", token, stop=tokenizer.vocab_size)
+    vocab = getattr(tokenizer, "vocab", None)
+    if isinstance(vocab, Vocab) and token in vocab:
+        return vocab[token]
+    msg = (
+        f"end_of_document must be an id in [0, {tokenizer.vocab_size}), or a token of the "
+        f"tokenizer's vocabulary, got {token!r}"
+    )
+    raise ArgumentError(msg)
+
+
+def reserve(options: PrepareOptions) -> list[str]:
+    """Return the reserved tokens, with the one that stands behind each document.
+
+    >>> reserve(PrepareOptions(end_of_document="<eod>"))
+    ['<eod>']
+    """
+    reserved = list(options.reserved_tokens)
+    end = options.end_of_document
+    return reserved if end is None or end in reserved else [*reserved, str(end)]
+
+
+def _check_counted(options: PrepareOptions) -> None:
+    end = options.end_of_document
+    if end is not None and not isinstance(end, str):
+        msg = f"end_of_document must be a token such as '<eod>', since ids are counted, got {end!r}"
+        raise ArgumentError(msg)
+    # It tells of what cannot be reserved.
+    Vocab([], reserved_tokens=reserve(options))
+
+
+def _make(tokenizer: object) -> Tokenizer:
+    if isinstance(tokenizer, Vocab):
+        return tokenizer_for(tokenizer)
+    if tokenizer == "byte":
+        return ByteTokenizer()
+    needed = ("vocab_size", "encode", "decode")
+    if isinstance(tokenizer, str | type) or not all(hasattr(tokenizer, name) for name in needed):
+        expected = ", ".join(map(repr, TOKENIZER_NAMES))
+        msg = (
+            f"tokenizer must be {expected}, a Vocab, or an object with vocab_size, "
+            f"encode(text) and decode(ids), got {tokenizer!r}"
+        )
+        raise ArgumentError(msg)
+    return cast("Tokenizer", tokenizer)
+
+
+def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
+    if value not in words:
+        msg = f"{name} must be {', '.join(map(repr, words))}, got {value!r}"
+        raise ArgumentError(msg)

@@ -1,0 +1,254 @@
+"""Sources cut into tasks, by a rule that depends on nothing but the sources.
+
+A task is some slices: stretches of bytes, each of one source. Where a slice
+may end depends on what a document is, and on what a token is.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tokenloom.cuts import (
+    CUTTERS,
+    NOTHING,
+    Rule,
+    cut_in_paragraph,
+    cut_lines,
+    cut_paragraphs,
+    state_after,
+)
+from tokenloom.errors import CorpusError
+from tokenloom.streams import Stream
+
+# What a document is: the file, what stands between blank lines, a JSON object
+# on a line, or a JSON string on a line.
+Form = Literal["file", "paragraph", "record", "string"]
+
+# Of very small sources a task holds no more than so many.
+_MAX_SLICES = 10_000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file to be read.
+
+    Attributes
+    ----------
+    name : str
+        What people call it.
+    path : Path
+        Where it is.
+    form : "file", "paragraph", "record" or "string"
+    num_bytes, changed_ns : int
+        Its size, and when it was last changed; reading it ends with an error
+        if these are others then. -1: nobody looks.
+    """
+
+    name: str
+    path: Path
+    form: Form
+    num_bytes: int = -1
+    changed_ns: int = -1
+
+
+class Place(NamedTuple):
+    """Where a slice begins.
+
+    Attributes
+    ----------
+    source : int
+        Which source, from 0.
+    offset : int
+        Bytes of it, after decompression, that come before.
+    state : int
+        See `tokenloom.cuts.state_after`.
+    is_inside : bool
+        Whether a document goes on here.
+    """
+
+    source: int = 0
+    offset: int = 0
+    state: int = NOTHING
+    is_inside: bool = False
+
+
+class Slice(NamedTuple):
+    """A stretch of a source.
+
+    Attributes
+    ----------
+    place : Place
+        Where it begins.
+    name : str
+        Of the source.
+    form : Form
+        Of the source.
+    content : bytes
+    goes_on : bool
+        Whether its last document goes on in the next slice.
+    """
+
+    place: Place
+    name: str
+    form: Form
+    content: bytes
+    goes_on: bool
+
+
+class Task(NamedTuple):
+    """What one call does.
+
+    Attributes
+    ----------
+    number : int
+        Which task, from 0.
+    slices : tuple of Slice
+    stop : Place
+        Where the next task begins.
+    position : int
+        Bytes, before decompression, that were read of all sources so far.
+    digests : dict of int to str
+        SHA-256 of each source that ends in it, where they are computed.
+    """
+
+    number: int
+    slices: tuple[Slice, ...]
+    stop: Place
+    position: int
+    digests: dict[int, str]
+
+
+def cut_tasks(
+    sources: Sequence[SourceFile],
+    *,
+    rule: Rule,
+    task_bytes: int,
+    start: Place = Place(),  # noqa: B008  it is frozen
+    first: int = 0,
+    hashes: bool = False,
+) -> Iterator[Task]:
+    """Yield the tasks of some sources, from a place on.
+
+    Only one of them is held at a time, and in it at most one and a half times
+    ``task_bytes``, unless a token, a record or what may not be cut is longer.
+
+    Parameters
+    ----------
+    sources : sequence of SourceFile
+    rule : Rule
+        Where documents may be cut.
+    task_bytes : int
+        A slice has so many bytes at most, and a task ends with the slice that
+        brings it to half of them, so that most slices of large sources are a
+        task of their own.
+    start : Place
+        Where a task begins.
+    first : int
+        Which one that is.
+    hashes : bool
+        Whether to compute the hash of each source.
+
+    Raises
+    ------
+    CorpusError
+        A source cannot be read, or was changed meanwhile.
+    """
+    slices: list[Slice] = []
+    digests: dict[int, str] = {}
+    num_bytes, number = 0, first
+    read_before = sum(source.num_bytes for source in sources[: start.source])
+    for index in range(start.source, len(sources)):
+        source = sources[index]
+        offset = start.offset if index == start.source else 0
+        place = start if index == start.source else Place(index)
+        with Stream(source.path, name=source.name, offset=offset, hashes=hashes) as stream:
+            _check_unchanged(source, stream)
+            for piece, stop in _cut_source(source, stream, place, rule, task_bytes):
+                slices.append(piece)
+                num_bytes += len(piece.content)
+                if stop.source > index and (digest := stream.finish()):
+                    digests[index] = digest
+                if num_bytes >= task_bytes / 2 or len(slices) == _MAX_SLICES:
+                    position = read_before + stream.position
+                    yield Task(number, tuple(slices), stop, position, digests)
+                    slices, digests, num_bytes, number = [], {}, 0, number + 1
+            _check_unchanged(source, stream)
+            read_before += stream.position
+    if slices:
+        yield Task(number, tuple(slices), Place(len(sources)), read_before, digests)
+
+
+def _cut_source(
+    source: SourceFile, stream: Stream, place: Place, rule: Rule, size: int
+) -> Iterator[tuple[Slice, Place]]:
+    """Yield the slices of a source from a place on, each with the next place."""
+    held = stream.read(size + 1)
+    if place.offset == 0 and rule != "byte" and held.startswith(_BYTE_ORDER_MARK):
+        held = held[len(_BYTE_ORDER_MARK) :]
+        place = place._replace(offset=len(_BYTE_ORDER_MARK))
+    find_cut = _cutter(source.form, rule)
+    while (found := _fill(held, stream, size, place, find_cut)).stop is not None:
+        content, held = found.held[: found.stop], found.held[found.stop :]
+        state = state_after(content, place.state) if found.goes_on else NOTHING
+        after = Place(place.source, place.offset + found.stop, state, found.goes_on)
+        yield Slice(place, source.name, source.form, content, found.goes_on), after
+        place = after
+    rest = Slice(place, source.name, source.form, found.held, goes_on=False)
+    yield rest, Place(place.source + 1)
+
+
+class _Filled(NamedTuple):
+    held: bytes
+    stop: int | None
+    goes_on: bool
+
+
+def _fill(held: bytes, stream: Stream, size: int, place: Place, find_cut: "_FindCut") -> _Filled:
+    """Read on until there is a cut, which is None at the end of the source."""
+    while True:
+        # One byte more tells whether there is more to come.
+        held += stream.read(max(size + 1 - len(held), 0))
+        if len(held) <= size:
+            return _Filled(held, None, goes_on=False)
+        if cut := find_cut(held[:size], place):
+            return _Filled(held, *cut)
+        size *= 2
+
+
+_FindCut = Callable[[bytes, Place], tuple[int, bool] | None]
+
+
+def _cutter(form: Form, rule: Rule) -> _FindCut:
+    """Return a function that finds a cut, and whether a document goes on behind it."""
+    cut = CUTTERS[rule]
+    match form:
+        case "file":
+            return lambda text, _: (stop, True) if (stop := cut(text)) else None
+        case "paragraph":
+            return functools.partial(_cut_paragraph, cut=cut)
+        case "record" | "string":
+            return lambda text, _: (stop, False) if (stop := cut_lines(text)) else None
+
+
+def _cut_paragraph(
+    text: bytes, place: Place, *, cut: Callable[[bytes], int]
+) -> tuple[int, bool] | None:
+    if stop := cut_paragraphs(text):
+        return stop, False
+    if cut is CUTTERS["whole"]:
+        return None
+    stop = cut_in_paragraph(text, cut, is_inside=place.is_inside)
+    return (stop, True) if stop else None
+
+
+def _check_unchanged(source: SourceFile, stream: Stream) -> None:
+    expected = source.num_bytes, source.changed_ns
+    if -1 not in expected and (actual := stream.status()) != expected:
+        msg = (
+            f"{source.name} must not change while it is read, got {actual[0]:,} bytes after "
+            f"{source.num_bytes:,}, or a later change: begin again when it is finished"
+        )
+        raise CorpusError(msg)

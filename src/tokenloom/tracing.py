@@ -1,0 +1,206 @@
+"""Where a token of a prepared store came from: its source, document and character."""
+
+import bisect
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom.encoding import Numbering, encode_task, find_texts, rule_for
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.maps import FileRange, open_range
+from tokenloom.normalize import clean_characters, clean_words
+from tokenloom.npy import HEADER_BYTES
+from tokenloom.numbering import PREFIXES, number
+from tokenloom.store import OFFSETS, Store, open_store
+from tokenloom.stretches import Reading, Stretch
+from tokenloom.tasks import Place, SourceFile, Task, cut_tasks
+from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+
+PLACES = "places.npy"
+# Six integers for each task, which docs/reference/preparation.md explains.
+_NUM_FIELDS = 6
+
+
+class Trace(NamedTuple):
+    """Where a token came from.
+
+    Attributes
+    ----------
+    source : str or None
+        The name of the source, as it was called when the store was prepared.
+        None of a corpus that was not prepared.
+    document : int
+        Which document, from 0: of the store, or of the corpus where that was
+        not prepared.
+    character : int or None
+        Which character of the document's text the token begins with, from 0;
+        which byte, where bytes are tokens. None where nobody can tell: the
+        source is gone, was changed or was a stream, the tokenizer is somebody
+        else's, or the token stands for the end of a document.
+    """
+
+    source: str | None
+    document: int
+    character: int | None
+
+
+def trace(path: str | os.PathLike[str], token: int) -> Trace | None:
+    """Return where a token of a store came from, or None where it was not prepared.
+
+    A task's bytes of the source are read and tokenised again; of a compressed
+    source all that comes before is read, too. What is no longer what it was is
+    not trusted.
+
+    Parameters
+    ----------
+    path : str or path
+    token : int
+        In [0, num_tokens).
+
+    Raises
+    ------
+    ArgumentError
+        There is no such token.
+    StoreError
+        The store cannot be used.
+    """
+    store = open_store(path)
+    manifest = store.manifest
+    if not 0 <= token < manifest.num_tokens:
+        msg = f"a token must be in [0, {manifest.num_tokens}), got {token}"
+        raise ArgumentError(msg)
+    offsets = store.documents()
+    if offsets is None or "preparation" not in manifest.facts:
+        return None
+    document = int(np.searchsorted(offsets, token, side="right")) - 1
+    stops = np.cumsum([source.num_documents for source in manifest.sources])
+    source = int(np.searchsorted(stops, document, side="right"))
+    return Trace(manifest.sources[source].name, document, _find_character(store, token, source))
+
+
+def _find_character(store: Store, token: int, source: int) -> int | None:
+    """Return which character of its document a token begins with."""
+    tokenizer = store.tokenizer()
+    if tokenizer is None:
+        return None
+    preparation: Any = store.manifest.facts["preparation"]
+    places = _places(store)
+    index = int(np.searchsorted(places[:, 0], token, side="right")) - 1
+    first, *place, character = places[index].tolist()
+    reads_bytes = isinstance(tokenizer, ByteTokenizer)
+    reading = Reading(preparation["field"], preparation["on_error"], reads_bytes)
+    numbering = Numbering(tokenizer, store.manifest.dtype, preparation["end_id"])
+    try:
+        task = _read_task(store, Place(*place), source)
+        result = encode_task(task, reading, numbering)
+    except CorpusError:
+        return None
+    ids = np.frombuffer(result.blobs[0], store.dtype)
+    if not np.array_equal(ids, store.tokens()[first : first + len(ids)]):
+        return None
+    at = token - first
+    if numbering.end_id is not None:
+        last_tokens = np.frombuffer(result.blobs[1], OFFSETS) - 1
+        if at in last_tokens:
+            return None
+        at -= int(np.searchsorted(last_tokens, at))
+    return _walk(find_texts(task, reading, Counter()), tokenizer, at, character)
+
+
+def _places(store: Store) -> npt.NDArray[np.int64]:
+    num_bytes = store.manifest.file(PLACES).num_bytes
+    length = (num_bytes - HEADER_BYTES) // OFFSETS.itemsize
+    path = str(store.path / PLACES)
+    values = open_range(FileRange(path, OFFSETS.str, HEADER_BYTES, length))
+    return np.asarray(values).view(np.int64).reshape(-1, _NUM_FIELDS)
+
+
+def _read_task(store: Store, start: Place, last: int) -> Task:
+    """Return a task again, up to the end of a source.
+
+    Raises
+    ------
+    CorpusError
+        A source is gone, or has another size.
+    """
+    preparation: Any = store.manifest.facts["preparation"]
+    tokenizer = store.tokenizer()
+    assert tokenizer is not None  # noqa: S101  the caller has seen it
+    sources = []
+    for entry, form in zip(store.manifest.sources, preparation["forms"], strict=True):
+        path = Path(entry.name)
+        sources.append(SourceFile(name=entry.name, path=path, form=form))
+    sources = sources[: last + 1]
+    for one, entry in list(zip(sources, store.manifest.sources, strict=False))[start.source :]:
+        if not one.path.is_file() or one.path.stat().st_size != entry.num_bytes:
+            msg = f"{one.name} is not as it was"
+            raise CorpusError(msg)
+    size = preparation["task_bytes"]
+    return next(cut_tasks(sources, rule=rule_for(tokenizer), task_bytes=size, start=start))
+
+
+def _walk(stretches: list[Stretch], tokenizer: Tokenizer, at: int, before: int) -> int | None:
+    """Return which character of its document a token of a task begins with.
+
+    Parameters
+    ----------
+    stretches : list of Stretch
+    tokenizer : Tokenizer
+    at : int
+        Which token of the task, those that end documents left out.
+    before : int
+        Characters, of the document that goes on, before the task.
+    """
+    _, stops = number(stretches, tokenizer)
+    index = int(np.searchsorted(stops, at, side="right"))
+    for stretch in stretches[:index]:
+        before = 0 if stretch.ends else before + len(stretch.text)
+    at -= int(stops[index - 1]) if index else 0
+    inside = find_in_text(stretches[index], tokenizer, at)
+    return None if inside is None else before + inside
+
+
+def find_in_text(stretch: Stretch, tokenizer: Tokenizer, at: int) -> int | None:
+    """Return which character of a stretch a token of it begins with.
+
+    -1 is the last character before it: a space that lies there.
+
+    >>> from tokenloom.vocab import Vocab
+    >>> find_in_text(Stretch("To be, or", 0, ends=True), WordTokenizer(Vocab()), 2)
+    7
+    """
+    text = stretch.text
+    is_raw = isinstance(tokenizer, CharTokenizer) and not tokenizer.normalize
+    if isinstance(text, bytes) or is_raw:
+        return at
+    count = _counter(tokenizer, PREFIXES[stretch.state])
+    if count is None:
+        return None
+    lengths = range(len(text) + 1)
+    place = bisect.bisect_right(lengths, at, key=lambda length: count(text[:length])) - 1
+    # With a letter comes the space before it, which begins behind the letter before.
+    if isinstance(tokenizer, CharTokenizer) and count(text[: place + 1]) == at + 2:
+        letter = place
+        while place > 0 and not (text[place - 1].isascii() and text[place - 1].isalpha()):
+            place -= 1
+        # The whole gap may have been at the end of what comes before.
+        return place - (place == letter)
+    return place
+
+
+def _counter(tokenizer: Tokenizer, prefix: str) -> Callable[[str], int] | None:
+    """Return a function that counts the tokens of the beginning of a text."""
+    match tokenizer:
+        case CharTokenizer():
+            return lambda text: len(clean_characters(prefix + text)) - bool(prefix)
+        case WordTokenizer(normalize=True):
+            return lambda text: len(clean_words(text).split())
+        case WordTokenizer():
+            return lambda text: len(text.split())
+        case _:
+            return None

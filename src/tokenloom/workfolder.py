@@ -1,0 +1,226 @@
+"""The folder in which a preparation keeps what is finished.
+
+It lies beside the store, under a hidden name. Each part in it is written whole
+or not at all and proves itself by a hash, so there is no journal that could
+contradict it.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokenloom.errors import StoreError
+from tokenloom.files import write_text
+from tokenloom.partials import lock
+
+_SETTINGS = "settings.json"
+_PART = ".part"
+
+
+class Part(NamedTuple):
+    """What was kept of a task.
+
+    Attributes
+    ----------
+    facts : dict
+        JSON-able.
+    blobs : list of bytes
+    """
+
+    facts: dict[str, Any]
+    blobs: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFolder:
+    """A folder that no other process writes to.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    @property
+    def store(self) -> Path:
+        """The folder that becomes the store."""
+        return self.path / "store"
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Begin with some settings, or go on with the same.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written to.
+        StoreError
+            Another run, with other settings, left the folder; each difference
+            is named.
+        """
+        path = self.path / _SETTINGS
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            write_text(path, json.dumps(settings))
+            return
+        if differences := list(compare(before, json.loads(json.dumps(settings)))):
+            msg = (
+                f"an interrupted run of other settings is kept in {self.path}: "
+                f"{'; '.join(differences)}; run it with its own settings, or remove that folder"
+            )
+            raise StoreError(msg)
+
+    def part(self, kind: str, index: int) -> Path:
+        """Return where a part is, or will be."""
+        return self.path / f"{kind}-{index:07}"
+
+    def write(self, kind: str, index: int, part: Part) -> None:
+        """Keep a part, whole or not at all.
+
+        It is not forced to the disk: after a power cut its hash tells.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        facts = json.dumps(part.facts).encode("ascii")
+        head = {"sha256": _hash(facts, part.blobs), "sizes": [len(facts), *map(len, part.blobs)]}
+        target = self.part(kind, index)
+        temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_PART}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(json.dumps(head).encode("ascii") + b"\n" + facts)
+                for blob in part.blobs:
+                    file.write(blob)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def read(self, kind: str, index: int) -> Part | None:
+        """Return a part that was kept, or None where there is none that is whole."""
+        try:
+            with self.part(kind, index).open("rb") as file:
+                head = json.loads(file.readline())
+                facts, *blobs = (file.read(size) for size in head["sizes"])
+                is_whole = not file.read(1) and _hash(facts, blobs) == head["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return Part(json.loads(facts), blobs) if is_whole else None
+
+    def read_all(self, kind: str) -> Iterator[Part]:
+        """Yield the parts from the first on, up to one that is not whole."""
+        index = 0
+        while (part := self.read(kind, index)) is not None:
+            yield part
+            index += 1
+
+    def remove(self, kind: str) -> None:
+        """Remove all parts of a kind."""
+        for path in self.path.glob(f"{kind}-*"):
+            path.unlink()
+
+    def publish(self, target: Path) -> None:
+        """Give the store its name, and remove the rest.
+
+        Raises
+        ------
+        OSError
+            There is something of that name meanwhile.
+        """
+        if target.exists():
+            # Windows renames to new names only.
+            target.rmdir()
+        self.store.rename(target)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def open_work_folder(target: Path) -> Iterator[WorkFolder]:
+    """Yield the folder beside a store, made if it is missing, and lock it.
+
+    Raises
+    ------
+    OSError
+        It cannot be made or read.
+    StoreError
+        Another process works in it.
+    """
+    path = work_path(target)
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = None
+    # Where the system has no such locks, nobody looks.
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if descriptor is not None:
+            _lock(descriptor, path)
+        for rest in path.glob(f"*{_PART}"):
+            rest.unlink()
+        yield WorkFolder(path)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def remove_rest(target: Path) -> None:
+    """Remove the folder beside a finished store, unless another process works in it."""
+    if work_path(target).exists():
+        with contextlib.suppress(StoreError), open_work_folder(target) as work:
+            shutil.rmtree(work.path, ignore_errors=True)
+
+
+def work_path(target: Path) -> Path:
+    """Return the folder that goes with a store.
+
+    >>> work_path(Path("my-store")).name
+    '.my-store.prepare'
+    """
+    return target.with_name(f".{target.name}.prepare")
+
+
+def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs between the settings of two runs.
+
+    >>> list(compare({"field": "text", "n": 1}, {"field": "body", "n": 1}))
+    ["field was 'text', now 'body'"]
+    """
+    for name in dict.fromkeys([*before, *now]):
+        first, second = before.get(name), now.get(name)
+        if first == second:
+            continue
+        if isinstance(first, dict) and isinstance(second, dict):
+            changed = list(compare(first, second))
+            more = f", and {len(changed) - 3:,} more" if len(changed) > 3 else ""
+            yield f"{name}: {', '.join(changed[:3])}{more}"
+        else:
+            yield f"{name} was {first!r}, now {second!r}"
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    msg = f"another process works in {path}: wait for its end, or name another store"
+    try:
+        lock(descriptor)
+    except BlockingIOError as error:
+        raise StoreError(msg) from error
+    except OSError:
+        # There are no such locks here.
+        return
+    # Whoever held it may have removed it meanwhile.
+    if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.lstat()):
+        raise StoreError(msg)
+
+
+def _hash(facts: bytes, blobs: list[bytes]) -> str:
+    digest = hashlib.sha256(repr([len(facts), *map(len, blobs)]).encode("ascii"))
+    for blob in (facts, *blobs):
+        digest.update(blob)
+    return digest.hexdigest()

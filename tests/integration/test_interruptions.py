@@ -1,0 +1,170 @@
+"""Preparations that are stopped, in processes of their own, and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tokenloom as tl
+from tests.preparing import contents
+from tests.processes import fill_the_disk_of_a_preparation, kill_preparations, race_to_prepare, run
+from tokenloom.preparation import prepare
+from tokenloom.prepare_options import PrepareOptions
+from tokenloom.workfolder import work_path
+
+LINES = "To be, or not to be: that is the question.\n" * 100
+PROGRAM = """
+import sys
+from tokenloom.preparation import prepare
+from tokenloom.prepare_options import PrepareOptions
+
+if __name__ == "__main__":
+    source, target = sys.argv[1:]
+    options = PrepareOptions(task_bytes=2_000)
+    prepare(source, target, tokenizer="word", options=options, num_workers=2, progress=False)
+"""
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """Return the path of a text."""
+    path = tmp_path / "book.txt"
+    path.write_text(LINES, encoding="utf-8")
+    return path
+
+
+def test_killed_at_any_moment(book: Path, tmp_path: Path) -> None:
+    """Nothing half-made has the final name, and the next run ends with the same bytes."""
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    _, result = run(kill_preparations, str(book), folder)
+    assert {"moments": True, "bad": []} == result
+
+
+def test_a_full_disk(book: Path, tmp_path: Path) -> None:
+    """Each run says what is wrong, keeps what it has, and leaves no store."""
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    said, result = run(fill_the_disk_of_a_preparation, str(book), folder)
+    assert [[[1, False]] * 3, True, ["store", "whole"]] == result
+    for line in said.splitlines():
+        assert line.startswith("StoreError: cannot write the store")
+        assert "File too large; what is finished is kept" in line
+
+
+def test_two_processes_do_not_share_a_folder(book: Path, tmp_path: Path) -> None:
+    """The second one is refused, the first one finishes."""
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    said, result = run(race_to_prepare, str(book), folder)
+    assert [1, 0, ["store"]] == result
+    assert "another process works in" in said
+
+
+class Programs:
+    """Starts the program above, and finds what is left of it."""
+
+    def __init__(self, book: Path, target: Path) -> None:
+        self.target = target
+        self._command = [sys.executable, "-c", PROGRAM, str(book), str(target)]
+        (target.parent / "program.py").write_text(PROGRAM, encoding="utf-8")
+        self._command[1:3] = [str(target.parent / "program.py")]
+        self._mark = f"TOKENLOOM_TEST_MARK={target}"
+
+    def start(self) -> "subprocess.Popen[str]":
+        """Begin, in a process group of its own."""
+        name, _, value = self._mark.partition("=")
+        return subprocess.Popen(
+            self._command,
+            env={**os.environ, name: value},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_for(self, program: "subprocess.Popen[str]", pattern: str, number: int) -> None:
+        """Wait until there are so many parts, or the program ended."""
+        work = work_path(self.target)
+        while program.poll() is None and len(list(work.glob(pattern))) < number:
+            time.sleep(0.001)
+
+    def left(self) -> list[int]:
+        """Return the processes that the program left behind."""
+        return [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/environ")
+            if self._mark.encode() in read(path)
+        ]
+
+
+def read(path: Path) -> bytes:
+    """Return what can be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def programs(book: Path, tmp_path: Path) -> Iterator[Programs]:
+    """Return what starts the program, and wait until nothing is left of it."""
+    started = Programs(book, tmp_path / "store")
+    yield started
+    while started.left():
+        time.sleep(0.01)
+
+
+def test_killed_with_workers(programs: Programs, book: Path, tmp_path: Path) -> None:
+    """Workers end with their process, in each pass, and the bytes are the same."""
+    for pattern, number in (("counts-*", 1), ("ids-*", 1)):
+        program = programs.start()
+        programs.wait_for(program, pattern, number)
+        program.kill()
+        program.communicate()
+    program = programs.start()
+    assert (0, "") == (program.wait(), program.communicate()[1])
+    options = PrepareOptions(task_bytes=2_000)
+    prepare(book, tmp_path / "whole", tokenizer="word", options=options, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(programs.target)
+
+
+def test_ctrl_c_with_workers(programs: Programs) -> None:
+    """The whole group gets it, as from a terminal; only the main process says something."""
+    program = programs.start()
+    programs.wait_for(program, "ids-*", 1)
+    os.killpg(program.pid, signal.SIGINT)
+    _, said = program.communicate()
+    assert program.returncode in (1, -signal.SIGINT)
+    assert "KeyboardInterrupt: (what is finished is kept, and the same call goes on" in said
+    # One story, told by one process: the interrupt, and what was said of it.
+    assert 1 == said.count("direct cause")
+    assert "Process-" not in said
+
+
+class Dying:
+    """Ends the process that it works in."""
+
+    vocab_size = 9
+
+    def encode(self, _: str, /) -> list[int]:
+        """Die."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return something."""
+        return str(ids)
+
+
+def test_a_worker_that_dies(tmp_path: Path) -> None:
+    """The error says so, and what to do."""
+    texts = iter(json.dumps(number) * 10 for number in range(9))
+    options = PrepareOptions(task_bytes=8)
+    with pytest.raises(tl.WorkerError, match=r"a worker process died.*run the same again"):
+        prepare(texts, tmp_path / "s", tokenizer=Dying(), options=options, num_workers=2)

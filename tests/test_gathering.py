@@ -1,0 +1,184 @@
+"""Names, patterns, folders, streams and iterables."""
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.stores import make_store
+from tokenloom import catalogue, gathering
+from tokenloom.gathering import Found, describe, gather, hash_content, open_sources
+from tokenloom.tasks import SourceFile
+from tokenloom.workfolder import WorkFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of texts, in which this process works."""
+    for name in ("b.txt", "a.txt", "sub/c.jsonl.gz", "sub/d.md", ".hidden/e.txt", ".f.txt"):
+        (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / name).write_text("text")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(sources: Any) -> list[tuple[str, str]]:
+    """Return names and forms of the sources that are found."""
+    return [(found.name, found.form) for found in gather(sources, documents="paragraph")]
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ("texts/b.txt", [("texts/b.txt", "paragraph")]),
+        (
+            "texts",
+            [
+                ("texts/a.txt", "paragraph"),
+                ("texts/b.txt", "paragraph"),
+                ("texts/sub/c.jsonl.gz", "record"),
+                ("texts/sub/d.md", "paragraph"),
+            ],
+        ),
+        (
+            ["texts/*.txt", Path("texts/sub/d.md")],
+            [
+                ("texts/a.txt", "paragraph"),
+                ("texts/b.txt", "paragraph"),
+                ("texts/sub/d.md", "paragraph"),
+            ],
+        ),
+        (
+            "texts/**/*.*",
+            [
+                ("texts/a.txt", "paragraph"),
+                ("texts/b.txt", "paragraph"),
+                ("texts/sub/c.jsonl.gz", "record"),
+                ("texts/sub/d.md", "paragraph"),
+            ],
+        ),
+        (("-", "python_docs"), [("-", "paragraph"), ("python_docs", "paragraph")]),
+        (iter(["a"]), [("iterable", "string")]),
+        ([["a"], "texts/a.txt"], [("iterable", "string"), ("texts/a.txt", "paragraph")]),
+    ],
+)
+def test_sources_are_found(folder: Path, sources: Any, expected: list[tuple[str, str]]) -> None:
+    """In the order in which they are named; files are sorted, hidden ones left out."""
+    del folder
+    assert expected == names(sources)
+
+
+def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text that it yields is a document; others than the first split are named."""
+
+    def read(folder: Path, split: str) -> list[tl.Document]:
+        assert folder == tmp_path / "unpacked"
+        return [tl.Document(text=f"{split} {number}") for number in range(2)]
+
+    file = tl.RemoteFile(filename="a.zip", urls=("https://a.org/a.zip",), digest="md5:" + "0" * 32)
+    source = tl.Archive(file=file, read=read, splits=("train", "test"))
+    entry = tl.Entry(name="pair", description="", licence="", source=source)
+    monkeypatch.setattr(catalogue, "_registered", {"pair": entry})
+    monkeypatch.setattr(gathering, "fetch", lambda _: tmp_path / "unpacked")
+    for name, split in (("pair", "train"), ("pair/test", "test")):
+        (found,) = gather(name, documents="file")
+        assert (name, "string") == (found.name, found.form)
+        assert found.content is not None
+        assert f'"{split} 0"\n"{split} 1"\n' == b"".join(found.content()).decode()
+
+
+def test_links_to_folders_are_not_followed(folder: Path) -> None:
+    """They might lead round in circles."""
+    (folder / "texts" / "loop").symlink_to(folder / "texts")
+    assert len(names("texts")) == 4
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("nowhere", r"^a source must be a file, a folder.*got 'nowhere'.*iter\(texts\)"),
+        (["To be, or not to be\n" * 900], "a source must be a file"),
+        ("", "a source must be a file"),
+        ("texts/*.pdf", "must hold at least one file that is not hidden, got none"),
+        ("empty", "must hold at least one file that is not hidden, got none"),
+        ([], "^sources must be at least one"),
+        (["-", "-"], "^sources must hold '-', stdin, once at most"),
+        (b"text", "^a source must be a name, a path or an iterable of texts, got b'text'"),
+        (3, "^a source must be a name, a path or an iterable of texts, got 3"),
+    ],
+)
+def test_what_is_no_source(folder: Path, sources: Any, message: str) -> None:
+    """The message says what would be."""
+    (folder / "empty").mkdir()
+    with pytest.raises(tl.ArgumentError, match=message):
+        gather(sources, documents="file")
+
+
+def test_a_store_is_no_source(tmp_path: Path) -> None:
+    """It has no text."""
+    make_store(tmp_path / "store")
+    with pytest.raises(tl.ArgumentError, match="is a store already"):
+        gather(tmp_path / "store", documents="file")
+
+
+def keep(work: Path, *sources: Any) -> list[SourceFile]:
+    """Find sources, and open them."""
+    return open_sources(gather(list(sources), documents="file"), WorkFolder(work))
+
+
+def test_iterables_are_kept(tmp_path: Path) -> None:
+    """As JSON strings, so that they can be read twice; the next run compares them."""
+    texts = ["a\nb", tl.Document(text="é\ud83d")]
+    (source,) = keep(tmp_path, iter(texts))
+    assert '"a\\nb"\n"\\u00e9\\ud83d"\n' == source.path.read_text("ascii")
+    assert [source] == keep(tmp_path, iter(texts))
+    with pytest.raises(tl.CorpusError, match=r"^iterable must be what it was in the run that"):
+        keep(tmp_path, iter(["other"]))
+
+
+def test_an_iterable_of_something_else(tmp_path: Path) -> None:
+    """Which one it is, is told; nothing is kept."""
+    with pytest.raises(
+        tl.ArgumentError, match=r"^document 1 of an iterable must be a str, got int"
+    ):
+        keep(tmp_path, iter(["a", 3]))
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_stdin_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that is at its end already does not have to come twice."""
+
+    def feed(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+    feed(b"some text")
+    (source,) = keep(tmp_path, "-")
+    assert b"some text" == source.path.read_bytes()
+    for content in (b"some text", b""):
+        feed(content)
+        assert [source] == keep(tmp_path, "-")
+    feed(b"other")
+    with pytest.raises(tl.CorpusError, match=r"^- must be what it was"):
+        keep(tmp_path, "-")
+
+
+def test_what_is_described(tmp_path: Path) -> None:
+    """A file by its size and time, a stream by its name; its content by its hash."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"text")
+    (found,) = gather(path, documents="file")
+    stream = Found("-", "file", content=lambda: iter([b"te", b"xt"]))
+    status = {"num_bytes": 4, "changed_ns": path.stat().st_mtime_ns}
+    assert {
+        path.as_posix(): {"number": 0, "form": "file", **status},
+        "-": {"number": 1, "form": "file"},
+        "- (2)": {"number": 2, "form": "file"},
+    } == describe([found, stream, stream])
+    assert hash_content(stream).startswith("982d9e3eb996f559e633f4d194def3761d909f5a3b64")
+    path.unlink()
+    with pytest.raises(tl.CorpusError, match="No such file"):
+        describe([found])

@@ -1,0 +1,55 @@
+"""Many documents to ids in one call."""
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenloom.cuts import GAP, LETTER, NOTHING
+from tokenloom.normalize import clean_characters, clean_words
+from tokenloom.numbering import add_counts, count_normalized, count_texts, number
+from tokenloom.stretches import Stretch
+from tokenloom.tokenizers import CharTokenizer, WordTokenizer
+from tokenloom.vocab import Vocab
+
+texts = st.lists(st.text("aB \n\r.é時"), min_size=1, max_size=5)
+
+
+@given(texts)
+def test_normalised_tokens_of_each_part(parts: list[str]) -> None:
+    """The counts are those of the parts, one by one."""
+    joined = "\n".join(parts)
+    stops = np.cumsum([len(part.encode()) + 1 for part in parts])
+    for clean, counts_characters in ((clean_characters, True), (clean_words, False)):
+        each = [clean(part) for part in parts]
+        expected = [len(text if counts_characters else text.split()) for text in each]
+        counts = count_normalized(joined, stops, counts_characters=counts_characters)
+        assert expected == counts.tolist()
+
+
+@given(texts, st.sampled_from([NOTHING, LETTER, GAP]), st.booleans())
+def test_many_documents_in_one_call(parts: list[str], state: int, normalize: bool) -> None:
+    """The ids are those of the documents, one by one, and so is where each ends."""
+    vocab = Vocab(list("aab ."))
+    stretches = [
+        Stretch(parts[0], state, ends=True),
+        *(Stretch(p, 0, ends=True) for p in parts[1:]),
+    ]
+    words, characters = WordTokenizer(vocab, normalize), CharTokenizer(vocab, normalize)
+    prefix = {NOTHING: "", LETTER: "a", GAP: "a "}[state] if normalize else ""
+    for tokenizer, before in ((words, ""), (characters, prefix)):
+        each = [tokenizer.encode(part).tolist() for part in parts]
+        each[0] = tokenizer.encode(before + parts[0]).tolist()[bool(before) :]
+        ids, stops = number(stretches, tokenizer)
+        assert list(itertools.chain(*each)) == ids.tolist()
+        assert np.cumsum([len(document) for document in each]).tolist() == stops.tolist()
+
+
+@given(texts, texts)
+def test_counts_of_parts_are_those_of_the_whole(parts: list[str], more: list[str]) -> None:
+    """In order of first appearance over both, which decides on ties."""
+    counts = count_texts("char", parts, "", normalize=False)
+    add_counts(counts, count_texts("char", more, "", normalize=False))
+    whole = count_texts("char", [*parts, *more], "", normalize=False)
+    assert list(whole.items()) == list(counts.items())

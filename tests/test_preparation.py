@@ -1,0 +1,275 @@
+"""Texts of any size to a store."""
+
+import bz2
+import gzip
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.preparing import HereExecutor, contents
+from tokenloom.preparation import prepare
+from tokenloom.prepare_options import PrepareOptions
+from tokenloom.verification import verify_store
+from tokenloom.workfolder import work_path
+
+LINES = "To be, or not to be:\nthat is the question.\n" * 20
+SMALL = PrepareOptions(task_bytes=100)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """Return the path of a text."""
+    path = tmp_path / "book.txt"
+    path.write_text(LINES, encoding="utf-8")
+    return path
+
+
+class Stops(HereExecutor):
+    """Does some tasks, then acts as if Ctrl-C was pressed."""
+
+    def __init__(self, num_tasks: int) -> None:
+        self._left = num_tasks
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Do it, or stop."""
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+        return super().submit(*args, **kwargs)
+
+
+def interrupt(*args: Any, num_tasks: int = 3, **kwargs: Any) -> None:
+    """Prepare a store until some tasks are done."""
+    with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
+        prepare(*args, executor=Stops(num_tasks), num_workers=1, **kwargs)
+
+
+def test_what_is_prepared_is_told(book: Path, tmp_path: Path) -> None:
+    """Counts are those of the corpus."""
+    made = prepare([book, iter(["be", "é be"])], tmp_path / "store", tokenizer="word")
+    corpus = tl.Corpus.open(tmp_path / "store")
+    assert (True, 3, len(corpus), 9) == (
+        made.is_new,
+        made.num_documents,
+        made.num_tokens,
+        made.vocab_size,
+    )
+    assert (len(LINES) + 6, 0) == (made.num_characters, made.num_unknown)
+    assert ((len(LINES) + 6) / len(corpus), 0.0) == (made.characters_per_token, made.unknown_rate)
+    assert book.stat().st_size + len('"be"\n"\\u00e9 be"\n') == made.num_bytes
+
+
+def executors() -> Iterator[tuple[Executor | None, int]]:
+    """Yield ways to do the same."""
+    yield None, 1
+    yield None, 2
+    yield HereExecutor(), 1
+    with ThreadPoolExecutor(3) as threads:
+        yield threads, 3
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "byte"])
+def test_executors_change_nothing(book: Path, tmp_path: Path, tokenizer: str) -> None:
+    """The same bytes come of any, with any number of tasks on their way."""
+    made = []
+    for number, (executor, num_workers) in enumerate(executors()):
+        path = tmp_path / str(number)
+        prepare(
+            book,
+            path,
+            tokenizer=tokenizer,
+            options=SMALL,
+            executor=executor,
+            num_workers=num_workers,
+        )
+        made.append(contents(path))
+    assert all(made[0] == other for other in made)
+
+
+@pytest.mark.parametrize("num_tasks", [0, 1, 5, 10])
+def test_an_interrupted_run_goes_on(book: Path, tmp_path: Path, num_tasks: int) -> None:
+    """What was finished is not done again, and the bytes are the same."""
+    interrupt([book, iter([LINES] * 2)], tmp_path / "store", num_tasks=num_tasks, options=SMALL)
+    before = len(list(work_path(tmp_path / "store").glob("*-*")))
+    interrupt([book, iter([LINES] * 2)], tmp_path / "store", num_tasks=2, options=SMALL)
+    assert len(list(work_path(tmp_path / "store").glob("*-*"))) >= before
+    prepare([book, iter([LINES] * 2)], tmp_path / "store", options=SMALL, num_workers=1)
+    prepare([book, iter([LINES] * 2)], tmp_path / "whole", options=SMALL, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+    assert ["book.txt", "store", "whole"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
+    """A power cut may leave parts that are not whole."""
+    interrupt(book, tmp_path / "store", num_tasks=4, options=SMALL)
+    parts = sorted(work_path(tmp_path / "store").glob("counts-*"))
+    parts[1].write_bytes(parts[1].read_bytes()[:-3])
+    prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
+    prepare(book, tmp_path / "whole", options=SMALL, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+
+
+def test_other_settings_do_not_go_on(book: Path, tmp_path: Path) -> None:
+    """Each difference is named; only splits may be others."""
+    interrupt(book, tmp_path / "store", options=SMALL)
+    others = PrepareOptions(task_bytes=100, min_freq=2, field="body")
+    with pytest.raises(
+        tl.StoreError, match=r"field was 'text', now 'body'; min_freq was 0, now 2; run it with"
+    ):
+        prepare(book, tmp_path / "store", options=others)
+    with pytest.raises(tl.StoreError, match=r"tokenizer: name was 'char', now 'word'"):
+        prepare(book, tmp_path / "store", tokenizer="word", options=SMALL)
+    os.utime(book, ns=(1, 1))
+    with pytest.raises(tl.StoreError, match=r"book.txt: changed_ns was \d+, now 1"):
+        prepare(book, tmp_path / "store", options=SMALL)
+    assert not (tmp_path / "store").exists()
+
+
+def test_splits_may_be_others(tmp_path: Path) -> None:
+    """They are cut at the end, so a bad one costs nothing."""
+    target = tmp_path / "store"
+    with pytest.raises(tl.StoreError, match=r"each split must hold a token, got none in 'train'"):
+        prepare(iter(["one document"]), target, options=PrepareOptions(splits={"valid": 0.5}))
+    better = PrepareOptions(splits={"valid": 0.5}, split_by="block")
+    prepare(iter(["one document"]), target, options=better)
+    assert "cument" == "".join(
+        tl.Corpus.open(target).decode(tl.Corpus.open(target, split="valid").tokens)
+    )
+
+
+def test_a_finished_store_is_left_alone(book: Path, tmp_path: Path) -> None:
+    """The same call says so, whatever the time of the sources."""
+    first = prepare([book, iter(["b"])], tmp_path / "store")
+    before = contents(tmp_path / "store")
+    os.utime(book)
+    work_path(tmp_path / "store").mkdir()
+    again = prepare([book, iter(["b"])], tmp_path / "store")
+    assert (True, False) == (first.is_new, again.is_new)
+    assert not work_path(tmp_path / "store").exists()
+    assert (first.num_tokens, first.num_characters) == (again.num_tokens, again.num_characters)
+    assert before == contents(tmp_path / "store")
+
+
+def test_another_store_is_not_replaced(book: Path, tmp_path: Path) -> None:
+    """What differs is told: settings, sources, or their bytes."""
+    target = tmp_path / "store"
+    prepare([book, iter(["b"])], target)
+    before = contents(target)
+    with pytest.raises(tl.StoreError, match=r"is a store already, and another one: min_freq was 0"):
+        prepare([book, iter(["b"])], target, options=PrepareOptions(min_freq=3))
+    with pytest.raises(tl.StoreError, match=r"sources: 1 was 'iterable', now None"):
+        prepare([book], target)
+    with pytest.raises(tl.StoreError, match=r"iterable has other bytes now"):
+        prepare([book, iter(["c"])], target)
+    book.write_text(LINES.upper(), encoding="utf-8")
+    with pytest.raises(tl.StoreError, match=r"book.txt has other bytes now"):
+        prepare([book, iter(["b"])], target)
+    assert before == contents(target)
+
+
+def test_a_saved_store_is_not_replaced(book: Path, tmp_path: Path) -> None:
+    """Nor is a folder with anything else in it."""
+    tl.Corpus.from_text("a").save(tmp_path / "saved")
+    with pytest.raises(tl.StoreError, match="it was not prepared, but saved"):
+        prepare(book, tmp_path / "saved")
+    with pytest.raises(tl.StoreError, match="needs a new or an empty folder"):
+        prepare(book, tmp_path)
+
+
+def test_sources_of_every_kind(book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They follow each other, and each counts its documents."""
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one\n\ntwo"))
+    records = "\n".join(json.dumps({"body": text}) for text in ("three", "four"))
+    (tmp_path / "b.jsonl.bz2").write_bytes(bz2.compress(records.encode()))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"five\n\n\nsix")))
+    sources = [tmp_path / "a.txt.gz", str(tmp_path / "*.bz2"), "-", "python_docs", book]
+    options = PrepareOptions(documents="paragraph", field="body")
+    prepare(sources, tmp_path / "store", tokenizer="word", options=options)
+
+    corpus = tl.Corpus.open(tmp_path / "store")
+    found = [corpus.decode(corpus.document(number).tokens) for number in range(6)]
+    assert ["one", "two", "three", "four", "five", "six"] == found
+    facts = json.loads((tmp_path / "store" / "manifest.json").read_text())["sources"]
+    assert [2, 2, 2] == [source["num_documents"] for source in facts[:3]]
+    assert ["-", "python_docs"] == [source["name"] for source in facts[2:4]]
+    assert [] == verify_store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(("on_error", "num_documents"), [("skip", 1), ("replace", 4)])
+def test_bad_documents_are_counted(tmp_path: Path, on_error: Any, num_documents: int) -> None:
+    """In the summary and in the store."""
+    lines = [b'{"text": "good"}', b'{"text": oh}', b'{"text": ""}', b"{}"]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    made = prepare(
+        tmp_path / "a.jsonl", tmp_path / "store", options=PrepareOptions(on_error=on_error)
+    )
+    problems = {"invalid JSON": 1, "an empty document": 1, "a missing field": 1}
+    assert (num_documents, problems) == (made.num_documents, made.problems)
+    assert "good" == tl.Corpus.open(tmp_path / "store").decode(
+        tl.Corpus.open(tmp_path / "store").tokens
+    )
+
+
+def test_the_first_bad_document_is_told(tmp_path: Path) -> None:
+    """Also where a later one is found sooner; what was finished is kept."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "good"}\n' * 30 + b"oh\n" * 30)
+    with pytest.raises(tl.CorpusError, match=r"a.jsonl has invalid JSON at byte 510"):
+        prepare(tmp_path / "a.jsonl", tmp_path / "store", options=SMALL, num_workers=2)
+    assert not (tmp_path / "store").exists()
+
+
+def test_nothing_to_tokenise(tmp_path: Path) -> None:
+    """A store holds at least one token."""
+    with pytest.raises(tl.CorpusError, match="at least one token, got none in 1 document"):
+        prepare(iter(["123"]), tmp_path / "store")
+
+
+def test_a_given_vocabulary_is_used(tmp_path: Path) -> None:
+    """In one pass; what it lacks is unknown."""
+    vocab = tl.Vocab(["to", "be"], reserved_tokens=["<eod>"])
+    made = prepare(
+        iter(["to be", "or"]),
+        tmp_path / "store",
+        tokenizer=vocab,
+        options=PrepareOptions(end_of_document="<eod>"),
+    )
+    corpus = tl.Corpus.open(tmp_path / "store")
+    assert ([2, 3, 1, 0, 1], vocab) == (corpus.tokens.tolist(), corpus.vocab)
+    assert (1, 0.2) == (made.num_unknown, made.unknown_rate)
+
+
+def test_splits_leak_nothing(tmp_path: Path) -> None:
+    """By document none is on both sides; by block the tokens go on."""
+    texts = ["aaaa", "bbb", "cc", "d"]
+    splits = {"valid": 0.3, "test": 0.1}
+    for split_by, expected in (
+        ("document", ["aaaa", "bbbcc", "d"]),
+        ("block", ["aaaabb", "bcc", "d"]),
+    ):
+        target = tmp_path / split_by
+        options = PrepareOptions(splits=splits, split_by=split_by)  # type: ignore[arg-type]  # a word
+        prepare(iter(texts), target, options=options)
+        whole = tl.Corpus.open(target)
+        parts = [tl.Corpus.open(target, split=name) for name in ("train", "valid", "test")]
+        assert expected == [whole.decode(part.tokens) for part in parts]
+
+
+def test_the_bar_goes_over_both_passes(
+    book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes are those of the sources."""
+    prepare(book, tmp_path / "store", options=SMALL, num_workers=1, progress=True)
+    shown = capsys.readouterr().err
+    assert "100%" in shown
+    assert f"{2 * book.stat().st_size / 1000:.2f}k/" in shown
+    prepare(book, tmp_path / "other", options=SMALL, num_workers=1)
+    assert "" == capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""The command that prepares a store."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import tokenloom as tl
+from tokenloom.cli import main
+
+LINES = "To be, or not to be:\nthat is the question.\n" * 20
+
+
+@pytest.fixture
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a text in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(LINES, encoding="utf-8")
+    return "book.txt"
+
+
+def test_a_summary_is_printed(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Results go to stdout; a second time it says that there is nothing to do."""
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "word"]) == 0
+    shown = capsys.readouterr()
+    for row in (
+        "documents             1\n",
+        "tokens                200\n",
+        "vocabulary            9\n",
+    ):
+        assert row in shown.out
+    assert "characters per token  4.30\nunknown               0.0000%\n" in shown.out
+    assert " MB/s\n" in shown.out
+    assert "" == shown.err
+
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "word"]) == 0
+    shown = capsys.readouterr()
+    assert "tokens                200\n" in shown.out
+    assert "tokenloom: store is finished already, of the same sources and options\n" == shown.err
+
+
+def test_every_option_is_used(
+    book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each changes the store as Python's option of that name does."""
+    del book
+    content = b'{"body": "To be, be"}\n{"body": 3}\n{"body": "or not"}'
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    options = "--documents record --field body --on-error skip --tokenizer word --raw --min-freq 2"
+    more = "--reserved-tokens <pad>,x --end-of-document <eod> --split valid=0.4 --split-by block"
+    words = ["prepare", "-", "-o", "store", *options.split(), *more.split(), "--workers", "1"]
+    assert main([*words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert {"a missing field": 1} == made["problems"]
+    assert (2, 7, 5) == (made["num_documents"], made["num_tokens"], made["num_unknown"])
+    corpus = tl.Corpus.open("store")
+    assert corpus.vocab is not None
+    assert ("<unk>", "<pad>", "x", "<eod>") == corpus.vocab.tokens
+    assert 3 == len(tl.Corpus.open("store", split="valid"))
+
+
+def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or a vocabulary in a file; ids of documents' ends are numbers then."""
+    assert main(["prepare", book, "-o", "first", "--tokenizer", "word"]) == 0
+    Path("more.txt").write_text("to be or what", encoding="utf-8")
+    second = ["prepare", "more.txt", "-o", "second", "--tokenizer", "first"]
+    assert main([*second, "--end-of-document", "0"]) == 0
+    first, made = tl.Corpus.open("first"), tl.Corpus.open("second")
+    assert first.tokenizer == made.tokenizer
+    assert "to be or <unk> <unk>" == made.decode(made.tokens)
+    assert main(["prepare", "more.txt", "-o", "third", "--tokenizer", "first/vocab.json"]) == 0
+    assert first.vocab == tl.Corpus.open("third").vocab
+    capsys.readouterr()
+    assert main(["prepare", "more.txt", "-o", "fourth", "--tokenizer", "bpe"]) == 1
+    assert "--tokenizer must be char, word, byte, the folder of a store" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.txt"], "a source must be a file, a folder"),
+        (["bad.txt"], "bad.txt has undecodable bytes at byte 3"),
+        (["book.txt", "--split", "valid=2"], "splits must be fractions above 0"),
+        (["book.txt", "--tokenizer", "byte", "--raw"], "normalize must be left out"),
+    ],
+)
+def test_errors_are_one_line(
+    book: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a traceback, and without a store."""
+    del book
+    Path("bad.txt").write_bytes(b"abc\xff")
+    assert main(["prepare", *arguments, "-o", "store"]) == 1
+    shown = capsys.readouterr()
+    assert "" == shown.out
+    assert shown.err.startswith("tokenloom: error: ")
+    assert message in shown.err
+    assert 1 == shown.err.count("\n")
+    assert not Path("store").exists()
+
+
+def test_a_split_has_a_fraction(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the usage is wrong."""
+    assert main(["prepare", "a", "-o", "b", "--split", "valid"]) == 2
+    assert "must be a name and a fraction, like valid=0.1" in capsys.readouterr().err
+
+
+def test_info_tells_it_again(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the lengths of documents, drawn."""
+    words = ["prepare", book, book, "-o", "store", "--tokenizer", "word", "--quiet"]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["info", "store", "--top", "1", "--plot", "lengths.png"]) == 0
+    shown = capsys.readouterr().out
+    for row in (
+        "characters per token  4.30",
+        "unknown rate",
+        "option on_error",
+        "book.txt, book.txt",
+    ):
+        assert row in shown
+    assert "[128, 256)  2\n" in shown
+    assert Path("lengths.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["info", "store", "--json", "--plot", "lengths.svg"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"start": 128, "stop": 256, "num_documents": 2} == told["document_lengths"][-1]
+    assert ("lengths.svg", 0.0) == (told["plot"], told["unknown_rate"])
+
+
+def test_show_tells_where_rows_begin(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The source, the document and the character."""
+    assert main(["prepare", book, "-o", "store"]) == 0
+    capsys.readouterr()
+    shape = ["--batch-size", "2", "--seq-len", "8"]
+    assert main(["show", "store", *shape, "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out)["rows"]:
+        assert ("book.txt", 0) == (row["source"], row["document"])
+        first = row["inputs"][0]
+        assert first in (LINES[row["character"]].lower(), " ")
+    assert main(["show", "store", *shape]) == 0
+    assert ", book.txt, document 0, character " in capsys.readouterr().out
