@@ -16,10 +16,11 @@ OPTIONS = {
         "--run --sample-every --prompt --json --quiet"
     ),
     "generate": (
-        "run --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs --device --json"
+        "run --best --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs "
+        "--device --json"
     ),
     "evaluate": (
-        "run corpus --split --encoding --offline --batch-size --seq-len "
+        "run --best corpus --split --encoding --offline --batch-size --seq-len "
         "--across-documents --workers --device --json --quiet"
     ),
     "plan": (

@@ -135,6 +135,26 @@ def test_train_for_programs(book: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert found["generated"].startswith("time")
 
 
+def test_the_best_checkpoint_is_taken_when_asked_for(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last one by default; without held-out text none is the best."""
+    run, plain = tmp_path / "run", tmp_path / "plain"
+    # So steep that the last epoch is not the best.
+    arguments = ["train", book, *SMALL, "--epochs", "12", "--lr", "20", "--quiet"]
+    assert main([*arguments, "--run", str(run)]) == 0
+    assert main([*arguments, "--run", str(plain), "--held-out", "0", "--epochs", "1"]) == 0
+    perplexities = [entry.held_out_perplexity for entry in tl.Run.open(run).metrics()]
+    assert perplexities[-1] != min(filter(None, perplexities))
+    capsys.readouterr()
+    for best in ([], ["--best"]):
+        assert main(["generate", str(run), "--prompt", "time", *best]) == 0
+    last, best_text = capsys.readouterr().out.splitlines()
+    assert last != best_text
+    assert main(["generate", str(plain), "--prompt", "time", "--best"]) == 1
+    assert "expected a best checkpoint in" in capsys.readouterr().err
+
+
 def test_resume_goes_on_with_more_epochs(
     book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

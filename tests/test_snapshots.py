@@ -26,8 +26,10 @@ from tests.trainings import (
 )
 from tokenloom import epochs
 
-EVERY_THREE = tl.RunOptions(checkpoint_steps=3)
+# So an epoch may end, and be written down, after the last checkpoint.
+EVERY_FOUR = tl.RunOptions(checkpoint_steps=4)
 DROPOUT: dict[str, Any] = {"num_layers": 2, "dropout": 0.5}
+HALF = tl.TrainingOptions(precision="float16", schedule="linear")
 ADAMW = tl.TrainingOptions(optimizer="adamw", schedule="cosine", warmup_updates=4)
 
 
@@ -53,15 +55,16 @@ def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sequential", {"layer": "lstm"}, {"options": ADAMW, "lr": 0.01}),
         ("random", {"layer": "rnn"}, {"options": tl.TrainingOptions(batches_per_update=4)}),
         ("sequential", {"layer": "gru"}, {"options": tl.TrainingOptions(precision="bfloat16")}),
+        ("random", {"layer": "gru"}, {"options": HALF}),
     ],
 )
 def test_a_resumed_training_ends_as_one_that_was_not_broken_off(
     order: str, model: dict[str, Any], options: dict[str, Any], tmp_path: Path
 ) -> None:
     """The weights are the same bit by bit, and so are metrics and losses."""
-    options = {**options, "order": order, "run_options": EVERY_THREE}
+    options = {**options, "order": order, "run_options": EVERY_FOUR}
     whole = train_in_pieces(tmp_path / "whole", model, (), **options)
-    pieces = train_in_pieces(tmp_path / "pieces", model, (2, 6, 11), **options)
+    pieces = train_in_pieces(tmp_path / "pieces", model, (2, 11, 7), **options)
     assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "pieces")
     assert [entry.step for entry in whole] == [entry.step for entry in pieces]
 
@@ -211,11 +214,11 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path: Pat
     whole = make_model()
     tl.train(whole, make_loader(), device="cpu")
     model = make_model()
-    stop_in_step(model, 8)
-    options: dict[str, Any] = {"run": tmp_path / "run", "run_options": EVERY_THREE}
+    stop_in_step(model, 11)
+    options: dict[str, Any] = {"run": tmp_path / "run", "run_options": EVERY_FOUR}
     with pytest.raises(StoppedError):
         tl.train(model, make_loader(), device="cpu", **options)
-    (newest,) = (tmp_path / "run" / "checkpoints").glob("step-000000006-*.pt")
+    (newest,) = (tmp_path / "run" / "checkpoints").glob("step-000000008-*.pt")
     newest.write_bytes(newest.read_bytes()[:-1])
     resumed = make_model()
     with pytest.warns(UserWarning, match=newest.name):

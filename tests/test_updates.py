@@ -31,6 +31,22 @@ def test_accumulated_batches_are_a_large_one(batches: int) -> None:
     )
 
 
+def test_padding_counts_nowhere() -> None:
+    """Each update follows the mean over the targets that there are, as in a plain loop."""
+    plain, model = make_model(), make_model()
+    train(model, batch_size=8)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    windows = tl.RandomWindows(CORPUS, batch_size=8, seq_len=10, tail="pad")
+    for inputs, targets in tl.Loader(windows, num_epochs=2):
+        logits, _ = plain(inputs)
+        loss = nn.functional.cross_entropy(logits, targets.T.reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        optimizer.step()
+    for mine, other in zip(plain.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
 def test_adamw_is_pytorchs() -> None:
     """The first update moves every weight by about the learning rate."""
     before, model = make_model(), make_model()

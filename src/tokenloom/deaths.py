@@ -1,6 +1,8 @@
 """Workers of a DataLoader that died: who they were, and what is left of the others."""
 
 import contextlib
+import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -55,6 +57,19 @@ def find_deaths(iterator: Any) -> list[str]:
         for index, worker in enumerate(workers)
         if worker.exitcode not in (None, 0)
     ]
+
+
+def end_if_orphan(_: int) -> None:
+    """End a worker whose parent died before the worker had begun.
+
+    PyTorch's worker looks whether its parent is still the one that it had when
+    it began, so it would wait for ever.
+    """
+    parent = multiprocessing.parent_process()
+    # What forkserver starts has the server for its parent, which ends by itself.
+    is_forkserver = "forkserver" in type(multiprocessing.current_process()).__name__.lower()
+    if parent is not None and not is_forkserver and os.getppid() != parent.pid:
+        os._exit(1)
 
 
 def shut_down(iterator: Any) -> None:

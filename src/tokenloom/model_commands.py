@@ -54,11 +54,20 @@ def add_commands(commands: Any) -> None:
     _add_evaluate(commands)
 
 
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
+    command.add_argument(
+        "--best",
+        action="store_true",
+        help="take the checkpoint with the lowest held-out perplexity, not the last one",
+    )
+
+
 def _add_evaluate(commands: Any) -> None:
     command = add_command(
         commands, _evaluate, summary="measure how well a model predicts", epilog=_EVALUATE_EXAMPLES
     )
-    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
+    _add_run(command)
     command.add_argument(
         "corpus", metavar="CORPUS", help="a name from 'tokenloom datasets', a text file, or a store"
     )
@@ -94,7 +103,7 @@ def _add_generate(commands: Any) -> None:
     command = add_command(
         commands, _generate, summary="write text with a trained model", epilog=_GENERATE_EXAMPLES
     )
-    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
+    _add_run(command)
     command.add_argument(
         "--prompt", action="append", required=True, help="text to go on from; may be repeated"
     )
@@ -133,7 +142,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     run = Run.open(arguments.run)
     corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
-    model = run.load_model().to(choose_device(arguments.device))
+    model = run.load_model(best=arguments.best).to(choose_device(arguments.device))
     began_at = time.perf_counter()
     result = evaluate(
         model,
@@ -171,7 +180,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
     for token in stream(
-        run.load_model().to(choose_device(arguments.device)),
+        run.load_model(best=arguments.best).to(choose_device(arguments.device)),
         run.load_tokenizer(),
         prompts,
         num_tokens=arguments.num_tokens,

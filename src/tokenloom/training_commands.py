@@ -217,9 +217,10 @@ def _train(arguments: argparse.Namespace) -> None:
         except KeyboardInterrupt as interrupt:
             if not Run(job.run, {}).has_checkpoint:
                 raise
+            alone = ranks.world_size == 1
             message = (
-                f"after the usual files were written; a usable checkpoint is in {job.run}; "
-                f"go on with: tokenloom train --resume {job.run}"
+                f"{'after the usual files were written; ' if alone else ''}a usable checkpoint is "
+                f"in {job.run}; go on with: tokenloom train --resume {job.run}"
             )
             raise KeyboardInterrupt(message) from interrupt
     if not ranks.is_first:

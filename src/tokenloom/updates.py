@@ -127,15 +127,21 @@ class Updates:
             gradients = [p.grad for p in self._parameters if p.grad is not None]
             torch._foreach_mul_(gradients, self._usual / num_targets)
         nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
-        if self._scaler is None:
-            self._optimizer.step()
-        else:
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-        if self._scheduler is not None:
+        if self._make_step() and self._scheduler is not None:
             self._scheduler.step()
         self._optimizer.zero_grad()
         self._num_targets = self._num_waiting = 0
+
+    def _make_step(self) -> bool:
+        """Let the optimiser make its step; return whether it made one."""
+        if self._scaler is None:
+            self._optimizer.step()
+            return True
+        # Where scaled gradients overflow it makes none, and the next scale is lower.
+        scale = self._scaler.get_scale()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return self._scaler.get_scale() >= scale
 
     def _make_scheduler(self, num_epochs: int | None) -> torch.optim.lr_scheduler.LambdaLR:
         per_epoch = math.ceil(self._num_batches / self._options.batches_per_update)

@@ -24,7 +24,7 @@ from tokenloom.blocks import (
     split_rows,
 )
 from tokenloom.corpus import Corpus
-from tokenloom.deaths import check_alive, find_deaths, shut_down, translating_deaths
+from tokenloom.deaths import check_alive, end_if_orphan, find_deaths, shut_down, translating_deaths
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
 from tokenloom.plans import IntArray, Plan
@@ -164,6 +164,7 @@ class BlockReader:
             # DataLoader draws a seed for its workers. From a generator of
             # its own it leaves the caller's random numbers alone.
             generator=torch.Generator(),
+            worker_init_fn=end_if_orphan,
         )
         if options.persistent_workers:
             self._kept = stream, loader

@@ -195,6 +195,37 @@ def test_workers_do_not_outlive_a_killed_main_process(program: "subprocess.Popen
     assert [] == wait_until_gone(workers)
 
 
+def test_workers_do_not_outlive_a_main_process_that_dies_before_they_begin() -> None:
+    """A worker that finds itself an orphan when it begins ends at once."""
+    source = """
+import os, signal, threading, time, numpy, tokenloom as tl
+windows = tl.RandomWindows(tl.Corpus.from_tokens(numpy.arange(999)), batch_size=4, seq_len=5)
+options = tl.WorkerOptions(multiprocessing_context="fork")
+loader = tl.Loader(windows, num_workers=1, worker_options=options)
+
+def wait():
+    print(os.getpid(), flush=True)
+    while os.getppid() == main:
+        time.sleep(0.01)
+
+main = os.getpid()
+os.register_at_fork(after_in_child=wait)
+threading.Timer(1, os.kill, (main, signal.SIGKILL)).start()
+next(iter(loader))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", source]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        assert -signal.SIGKILL == process.wait(timeout=60)
+        left = wait_until_gone([worker])
+        if left:
+            os.kill(worker, signal.SIGKILL)
+    assert [] == left
+
+
 def kill_one_worker_while_reading(loader: tl.Loader, outcome: dict[str, Any]) -> None:
     """Read for ever, let a worker be killed, and note the error and who was killed."""
     known = set(multiprocessing.active_children())
