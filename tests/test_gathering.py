@@ -130,6 +130,15 @@ def keep(work: Path, *sources: Any) -> list[SourceFile]:
     return open_sources(gather(list(sources), documents="file"), WorkFolder(work))
 
 
+@pytest.mark.parametrize("sources", ["texts", "texts/**/*"])
+def test_the_files_of_a_store_are_no_sources(folder: Path, sources: str) -> None:
+    """The store that is made may lie beside its texts: the next run finds the same."""
+    before = names(sources)
+    make_store(folder / "texts" / "store")
+    assert (folder / "texts" / "store" / "manifest.json").is_file()
+    assert before == names(sources)
+
+
 def test_iterables_are_kept(tmp_path: Path) -> None:
     """As JSON strings, so that they can be read twice; the next run compares them."""
     texts = ["a\nb", tl.Document(text="é\ud83d")]

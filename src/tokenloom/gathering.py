@@ -58,8 +58,8 @@ def gather(
     sources : one source, or a list or tuple of them
         A source is a str or a path: "-" for stdin, a name from the catalogue,
         a file, a folder, of which all files are taken that are not hidden, or
-        a pattern with ``*``, ``?`` or ``**``. Any other iterable yields the
-        texts of documents.
+        a pattern with ``*``, ``?`` or ``**``; neither finds what lies in a
+        store. Any other iterable yields the texts of documents.
     documents : "file", "paragraph" or "record"
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records.
@@ -123,7 +123,7 @@ def _find_files(name: str) -> list[Path]:
         return [Path(name)]
     elif name and glob.has_magic(name):
         matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  absolute ones too
-        paths = [path for path in matches if path.is_file()]
+        paths = [path for path in matches if path.is_file() and not is_store(path.parent)]
     else:
         msg = (
             "a source must be a file, a folder, a pattern, '-' or a name from 'tokenloom "
@@ -142,7 +142,9 @@ def _walk(folder: Path) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
+            # The store that is made may lie among its sources.
+            if not is_store(path):
+                yield from _walk(path)
         elif path.is_file():
             yield path
 
