@@ -12,6 +12,7 @@ bytes collapse just like runs of such characters. Long texts are worked on in
 pieces that stay in a processor's cache, and are cut where that changes nothing.
 """
 
+import itertools
 import re
 import string
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def clean_words(text: str) -> str:
     >>> clean_words("The Time Machine, by\nH. G. Wells [1898]")
     'the time machine by h g wells'
     """
-    return " ".join(word for words in split_words(text) for word in words)
+    return " ".join(itertools.chain.from_iterable(split_words(text)))
 
 
 def split_words(text: str, *, normalize: bool = True) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tokenloom.arrays import Ids, as_ids
 from tokenloom.cuts import GAP, LETTER, NOTHING
 from tokenloom.errors import ArgumentError
-from tokenloom.normalize import clean_characters, clean_words
+from tokenloom.normalize import clean_characters, split_words
 from tokenloom.stretches import Stretch
 from tokenloom.tokenizers import (
     ByteTokenizer,
@@ -105,10 +105,11 @@ def count_texts(kind: Kind, texts: list[str], prefix: str, *, normalize: bool) -
             return count_characters(cleaned[1:] if prefix else cleaned)
         case "char", False:
             return count_characters("".join(texts))
-        case _, True:
-            return dict(Counter(clean_words("\n".join(texts)).split()))
         case _:
-            return dict(Counter("\n".join(texts).split()))
+            counts: Counter[str] = Counter()
+            for words in split_words("\n".join(texts), normalize=normalize):
+                counts.update(words)
+            return dict(counts)
 
 
 def add_counts(counts: dict[str, int], more: dict[str, int]) -> None:
