@@ -41,9 +41,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["shared"])
 def tests(session: nox.Session) -> None:
-    """Run the tests and the doctests."""
+    """Run the tests and the doctests, those that may run side by side on all cores."""
     install_shared(session, "test")
-    run_shared(session, "pytest", *session.posargs)
+    if session.posargs:
+        run_shared(session, "pytest", *session.posargs)
+        return
+    side_by_side = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+    run_shared(session, "pytest", *side_by_side, "-m", "not alone")
+    run_shared(session, "pytest", "-m", "alone")
 
 
 @nox.session
@@ -138,5 +143,6 @@ def benchmarks(session: nox.Session) -> None:
     run_shared(session, "python", "benchmarks/training.py", *session.posargs)
     run_shared(session, "python", "benchmarks/generation.py")
     run_shared(session, "python", "benchmarks/memory.py")
+    run_shared(session, "python", "benchmarks/texts.py", "python_docs")
     run_shared(session, "python", "benchmarks/transport.py")
     run_shared(session, "python", "benchmarks/loading.py", "--repetitions", "3")

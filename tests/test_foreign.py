@@ -392,13 +392,16 @@ def test_olmos_documents(tmp_path: Path, lines: str, expected: list[int] | None)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"start,end\n"), "two numbers of tokens, start and end, in each line"),
-        (gzip.compress(b"3\n"), "two numbers of tokens"),
-        (gzip.compress(b"\xff,3\n"), "two numbers of tokens"),
-        (gzip.compress(b"0,99999999999999999999\n"), "two numbers of tokens"),
-        (gzip.compress(b"0,5\n"), "documents must be .* from 0 to the 9 tokens"),
+        (
+            gzip.compress(b"start,end\n", mtime=0),
+            "two numbers of tokens, start and end, in each line",
+        ),
+        (gzip.compress(b"3\n", mtime=0), "two numbers of tokens"),
+        (gzip.compress(b"\xff,3\n", mtime=0), "two numbers of tokens"),
+        (gzip.compress(b"0,99999999999999999999\n", mtime=0), "two numbers of tokens"),
+        (gzip.compress(b"0,5\n", mtime=0), "documents must be .* from 0 to the 9 tokens"),
         (b"no gzip", "cannot read .*: Not a gzipped file"),
-        (gzip.compress(b"0,9\n")[:-6], "cannot read .*: Compressed file ended"),
+        (gzip.compress(b"0,9\n", mtime=0)[:-6], "cannot read .*: Compressed file ended"),
     ],
 )
 def test_documents_that_cannot_be(tmp_path: Path, content: bytes, message: str) -> None:

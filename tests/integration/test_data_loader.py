@@ -95,7 +95,7 @@ def test_a_batch_size_names_the_cure(num_workers: int) -> None:
         {"batch_sampler": [[0]]},
         {"drop_last": True},
     ],
-    ids=str,
+    ids=["shuffle", "sampler", "batch_sampler", "drop_last"],
 )
 def test_what_the_plan_decides_is_refused(options: dict[str, Any]) -> None:
     """PyTorch itself refuses to order what has an order, and says which option."""

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 import tokenloom as tl
 from tests.census import children_of, needs_proc, take_census
 
-pytestmark = [needs_proc, pytest.mark.slow]
+pytestmark = [needs_proc, pytest.mark.slow, pytest.mark.alone]
 
 CORPUS = tl.Corpus.from_tokens(np.arange(4000, dtype=np.uint16))
 TIMES = 100
