@@ -1,5 +1,7 @@
 """Train with Lightning: its Trainer reads the windows, and a callback moves their epochs."""
 
+from typing import Any
+
 import lightning
 import torch
 from torch import nn
@@ -15,13 +17,17 @@ class MoveEpoch(lightning.Callback):
     def __init__(self, windows: tl.RandomWindows) -> None:
         self.windows = windows
 
-    def on_train_start(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        """Begin with the epoch from which the trainer goes on."""
-        self.windows.set_epoch(trainer.current_epoch)
-
     def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
         """Go to the next one, before its iterator is made."""
         self.windows.set_epoch(trainer.current_epoch + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what Lightning writes into its checkpoints."""
+        return {"epoch": self.windows.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin with the epoch at whose start a checkpoint was written."""
+        self.windows.set_epoch(state_dict["epoch"])
 
 
 class LanguageModel(lightning.LightningModule):
