@@ -138,6 +138,13 @@ def test_documents_are_predicted_as_if_each_stood_alone() -> None:
     assert pytest.approx(total / 199, rel=1e-5) == result.nats_per_token
 
 
+def test_a_part_may_hold_no_token() -> None:
+    """It weighs nothing."""
+    corpus = tl.Corpus.from_tokens([1, 2, 3], vocab_size=7)
+    part = tl.evaluate(make_model(), corpus, shard=tl.Shard(rank=1, world_size=4))
+    assert (0, 0.0) == (part.num_tokens, part.nats_per_token)
+
+
 def test_documents_may_be_left_out() -> None:
     """Without resets the number is that of the same tokens without documents."""
     corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab_size=7, documents=DOCUMENTS)

@@ -1,5 +1,6 @@
 """What a training does beyond the textbook's."""
 
+import functools
 import math
 from typing import Any
 
@@ -69,3 +70,26 @@ def test_values_that_cannot_work_are_refused(
     """When they are made, with the name and the value."""
     with pytest.raises(tl.ArgumentError, match=message):
         kind(**values)
+
+
+class _Maker:
+    def __call__(self, parameters: Any, lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr)
+
+
+def _make(parameters: Any, lr: float, momentum: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (_make, f"{__name__}._make"),
+        (functools.partial(_make, momentum=0.9), f"{__name__}._make(momentum=0.9)"),
+        (_Maker(), f"{__name__}._Maker"),
+    ],
+)
+def test_an_optimiser_has_the_same_name_in_every_process(optimizer: Any, expected: str) -> None:
+    """So that a run with an own one can be resumed, and not with another one."""
+    described = tl.TrainingOptions(optimizer=optimizer).describe()
+    assert expected == described["optimizer"]

@@ -190,6 +190,26 @@ def test_the_held_out_perplexity_is_that_of_the_model() -> None:
     assert tl.evaluate(model, held_out).perplexity == history[-1].held_out_perplexity
 
 
+def test_the_held_out_text_is_read_like_the_training() -> None:
+    """Where the windows leave out that documents start, so does its perplexity."""
+    documents = [0, 33, 47, 250, len(CORPUS)]
+    whole = tl.Corpus.from_tokens(CORPUS.tokens, vocab=CORPUS.vocab, documents=documents)
+    model = make_model()
+    windows = tl.SequentialWindows(whole, batch_size=4, seq_len=10, resets=False)
+    history = tl.train(model, tl.Loader(windows), held_out=whole, device="cpu")
+    plain, reset = (tl.evaluate(model, whole, resets=resets) for resets in (False, True))
+    assert plain.perplexity == history[-1].held_out_perplexity
+    assert plain != reset
+
+
+def test_numbers_of_numpy_are_written_down(tmp_path: Path) -> None:
+    """The settings hold plain ones."""
+    numbers: dict[str, Any] = {"lr": np.float32(0.5), "seed": np.int64(3)}
+    tl.train(make_model(), make_loader(), **numbers, run=tmp_path / "run", device="cpu")
+    settings = tl.Run.open(tmp_path / "run").settings
+    assert (0.5, 3) == (settings["lr"], settings["seed"])
+
+
 def interrupt_in_step(model: tl.RNNModel, step: int) -> None:
     """Press Ctrl-C while the model computes in a step, counted from 1."""
     calls: list[int] = []
@@ -253,8 +273,10 @@ def test_a_progress_bar_is_shown_when_asked_for(capfd: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": 0.0}, r"lr must be in \(0, inf\), got 0.0"),
-        ({"max_grad_norm": -1.0}, r"max_grad_norm must be in \(0, inf\), got -1.0"),
+        ({"lr": 0.0}, r"lr must be a number in \(0, inf\), got 0.0"),
+        ({"lr": "1"}, r"lr must be a number in \(0, inf\), got '1'"),
+        ({"max_grad_norm": -1.0}, r"max_grad_norm must be a number in \(0, inf\), got -1.0"),
+        ({"seed": 1.5}, r"seed must be an integer in \[0, 18446744073709551616\), got 1.5"),
         ({"device": "abacus"}, "device must be one that PyTorch can use"),
     ],
 )

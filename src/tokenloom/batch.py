@@ -123,7 +123,7 @@ class Batch:
 
         Int64 tensor, shape (num_rows, seq_len). Raises as `resets`.
         """
-        return torch.from_numpy(self._find_segments().document_ids).to(self.inputs.device)
+        return torch.tensor(self._find_segments().document_ids, device=self.inputs.device)
 
     @property
     def position_ids(self) -> torch.Tensor:
@@ -133,7 +133,7 @@ class Batch:
         sees nothing of what stands before it; and where the padding begins.
         Raises as `resets`.
         """
-        return torch.from_numpy(self._find_segments().position_ids).to(self.inputs.device)
+        return torch.tensor(self._find_segments().position_ids, device=self.inputs.device)
 
     @property
     def cu_seqlens(self) -> torch.Tensor:

@@ -29,6 +29,8 @@ class Epochs:
     model : RNNModel
     held_out : Corpus, optional
         Text whose perplexity is measured after each epoch, on every rank.
+    resets : bool
+        Whether that begins anew where documents start, as the training does.
     ranks : Ranks
     run : Run, optional
         Where they are written, on the first rank.
@@ -44,7 +46,13 @@ class Epochs:
     """
 
     def __init__(
-        self, model: RNNModel, held_out: Corpus | None, *, ranks: Ranks, run: Run | None
+        self,
+        model: RNNModel,
+        held_out: Corpus | None,
+        *,
+        resets: bool,
+        ranks: Ranks,
+        run: Run | None,
     ) -> None:
         self.history: list[EpochMetrics] = []
         self.step = 0
@@ -53,6 +61,7 @@ class Epochs:
         self._run = run
         self._model = model
         self._held_out = held_out
+        self._resets = resets
         self._begin()
 
     def _begin(self) -> None:
@@ -74,9 +83,9 @@ class Epochs:
     def is_best(self) -> bool:
         """Whether the last finished epoch has the lowest held-out perplexity of all."""
         held_out = [metrics.held_out_perplexity for metrics in self.history]
-        if not held_out or held_out[-1] is None:
-            return False
-        return all(value is None or held_out[-1] < value for value in held_out[:-1])
+        finite = [value for value in held_out if value is not None and math.isfinite(value)]
+        is_finite = bool(finite) and held_out[-1] == finite[-1]
+        return is_finite and finite[-1] < min(finite[:-1], default=math.inf)
 
     def add(self, loss: torch.Tensor, batch: Batch) -> None:
         """Take the summed loss of this rank's targets; it is not waited for."""
@@ -140,7 +149,7 @@ class Epochs:
         if self._held_out is None:
             return None
         # The first rank's, should machines differ in the last digit.
-        evaluation = evaluate(self._model, self._held_out, progress=False)
+        evaluation = evaluate(self._model, self._held_out, resets=self._resets, progress=False)
         return float(self._ranks.share(evaluation.perplexity))
 
     def state_dict(self) -> dict[str, Any]:

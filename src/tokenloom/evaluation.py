@@ -108,7 +108,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         Processes that read ahead.
     shard : Shard, optional
         Evaluate this part of the lanes only and add nothing: for those who
-        weigh the parts by their ``num_tokens`` themselves.
+        weigh the parts by their ``num_tokens`` themselves, which may be 0.
     resets : bool
         Whether the hidden state begins at zero where documents start, if the
         corpus knows where. The first token of a document is predicted all the
@@ -150,7 +150,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     predicted = corpus.section(1, len(corpus))
     return Evaluation(
         num_tokens=int(num_tokens),
-        nats_per_token=nats / num_tokens,
+        nats_per_token=nats / num_tokens if num_tokens else 0.0,
         num_characters=count_text_characters(predicted, progress=False) if is_whole else None,
     )
 

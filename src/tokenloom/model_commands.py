@@ -12,7 +12,7 @@ from tokenloom.arguments import (
     add_quiet,
     parse_count,
 )
-from tokenloom.printing import print_json, print_table
+from tokenloom.printing import print_json, print_table, say
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -114,7 +114,7 @@ def _add_generate(commands: Any) -> None:
         "--temperature",
         type=float,
         default=0.0,
-        help="0: always the likeliest token; 1: as likely as the model says",
+        help="0: always the likeliest token, nothing is drawn; 1: as likely as the model says",
     )
     command.add_argument(
         "--top-k", type=parse_count, metavar="K", help="draw from the K likeliest tokens only"
@@ -176,6 +176,8 @@ def _generate(arguments: argparse.Namespace) -> None:
 
     run = Run.open(arguments.run)
     prompts = arguments.prompt
+    if arguments.temperature == 0 and (arguments.top_k or arguments.top_p):
+        say("--top-k and --top-p change nothing at temperature 0: add --temperature 1")
     # One text is shown while it comes; several would mix.
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]

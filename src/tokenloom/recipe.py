@@ -1,6 +1,8 @@
 """What a training does beyond the textbook's: its options, as values."""
 
+import functools
 import math
+import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -140,19 +142,19 @@ class Recipe:
     options: TrainingOptions
 
     def __post_init__(self) -> None:
+        # Plain numbers, since they are written down as JSON.
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
-            if not 0 < value < math.inf:
-                msg = f"{name} must be in (0, inf), got {value}"
+            if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+                msg = f"{name} must be a number in (0, inf), got {value!r}"
                 raise ArgumentError(msg)
-        if not 0 <= self.seed < 1 << 64:
-            msg = f"seed must be in [0, 2**64), got {self.seed}"
-            raise ArgumentError(msg)
+            object.__setattr__(self, name, float(value))
+        object.__setattr__(self, "seed", as_integer("seed", self.seed, stop=1 << 64))
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe, flat and JSON-able."""
-        numbers = {"lr": self.lr, "max_grad_norm": self.max_grad_norm, "seed": self.seed}
-        return {**numbers, **self.options.describe()}
+        own = {"lr": self.lr, "max_grad_norm": self.max_grad_norm, "seed": self.seed}
+        return {**own, **self.options.describe()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,4 +210,9 @@ def _check_word(name: str, value: object, words: Iterable[str], *, or_else: bool
 
 
 def _name(function: Callable[..., Any]) -> str:
-    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', function)}"
+    """Return a name that is the same in every process."""
+    if isinstance(function, functools.partial):
+        keywords = (f"{name}={value!r}" for name, value in sorted(function.keywords.items()))
+        return f"{_name(function.func)}({', '.join([*map(repr, function.args), *keywords])})"
+    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -120,7 +120,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         opened = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
         model.to(place).train()
         updates = Updates(ranks.wrap(_Learner(model)), loader, recipe=recipe, ranks=ranks)
-        epochs = Epochs(model, held_out, ranks=ranks, run=opened.run)
+        resets = loader.windows.documents is not None
+        epochs = Epochs(model, held_out, resets=resets, ranks=ranks, run=opened.run)
         parts = (model, loader, updates, epochs)
         saving = None if run is None else run_options
         snapshots = Snapshots(*parts, ranks=ranks, run=opened.run, options=saving)

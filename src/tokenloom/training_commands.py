@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenloom.corpus import Corpus
     from tokenloom.records import EpochMetrics
     from tokenloom.tokenizers import Tokenizer
+    from tokenloom.training_job import Job
 
 
 _TRAIN_EXAMPLES = """\
@@ -198,7 +199,7 @@ def _train(arguments: argparse.Namespace) -> None:
     with joined(timeout_seconds=arguments.timeout) as ranks:
         job = make_job(arguments, ranks)
         # Here, since a prompt of no token would be found out after the training.
-        tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job.corpus)
+        tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)
         generate(job.model, tokenizer, prompt, num_tokens=0)
         if ranks.is_first:
             say(
@@ -258,11 +259,12 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print(f"generated: {facts['generated']}")
 
 
-def _prompt(arguments: argparse.Namespace, corpus: "Corpus") -> str:
-    if arguments.prompt is not None:
-        return str(arguments.prompt)
-    entry = find_entry(str(arguments.corpus))
-    return entry.prompt if entry and entry.prompt else corpus.decode(corpus.tokens[:12])
+def _prompt(arguments: argparse.Namespace, job: "Job") -> str:
+    """Return what was typed, or is kept in the run, or fits the text."""
+    if prompt := arguments.prompt or job.recipe["run_options"].sample_prompt:
+        return str(prompt)
+    entry = find_entry(job.corpus.name)
+    return entry.prompt if entry and entry.prompt else job.corpus.decode(job.corpus.tokens[:12])
 
 
 def _tokenizer(corpus: "Corpus") -> "Tokenizer":

@@ -61,11 +61,6 @@ class Updates:
         """Whether no batch waits for an update."""
         return self._num_waiting == 0
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next update."""
-        return float(self._optimizer.param_groups[0]["lr"])
-
     def accumulating(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
         """Return the context in which a batch goes through the module, forth and back."""
         module = self.module
