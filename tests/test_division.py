@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tokenloom import windows, workers
+from tokenloom import iteration, windows, workers
 from tokenloom.division import Division, describe_division
 from tokenloom.workers import Stretch, _BlockStream
 
@@ -35,7 +35,7 @@ def test_workers_read_what_is_said(
         stream.stretch = Stretch(first_epoch=0, next_batch=0, stop_epoch=1)
         for worker in range(num_workers):
             info = SimpleNamespace(id=worker, num_workers=num_workers)
-            for room in (windows, workers):
+            for room in (iteration, windows, workers):
                 monkeypatch.setattr(room, "get_worker_info", lambda info=info: info)
             assert [batch.index for batch in read] == list(division.rows(worker))
             blocks = [message.rows for message in stream]
