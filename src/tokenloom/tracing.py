@@ -1,9 +1,10 @@
 """Where a token of a prepared store came from: its source, document and character."""
 
 import bisect
+import itertools
 import os
+import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from tokenloom.encoding import Numbering, encode_task, find_texts, rule_for
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.maps import FileRange, open_range
-from tokenloom.normalize import clean_characters, clean_words
+from tokenloom.normalize import clean_characters
 from tokenloom.npy import HEADER_BYTES
 from tokenloom.numbering import PREFIXES, number
 from tokenloom.store import OFFSETS, Store, open_store
@@ -24,6 +25,8 @@ from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTo
 PLACES = "places.npy"
 # Six integers for each task, which docs/reference/preparation.md explains.
 _NUM_FIELDS = 6
+_LETTERS = re.compile("[A-Za-z]+")
+_WORD = re.compile(r"\S+")
 
 
 class Trace(NamedTuple):
@@ -175,32 +178,30 @@ def find_in_text(stretch: Stretch, tokenizer: Tokenizer, at: int) -> int | None:
     7
     """
     text = stretch.text
-    is_raw = isinstance(tokenizer, CharTokenizer) and not tokenizer.normalize
-    if isinstance(text, bytes) or is_raw:
+    if isinstance(text, bytes):
         return at
-    count = _counter(tokenizer, PREFIXES[stretch.state])
-    if count is None:
-        return None
-    lengths = range(len(text) + 1)
-    place = bisect.bisect_right(lengths, at, key=lambda length: count(text[:length])) - 1
+    match tokenizer:
+        case WordTokenizer(normalize=normalize):
+            words = (_LETTERS if normalize else _WORD).finditer(text)
+            return next(itertools.islice(words, at, None)).start()
+        case CharTokenizer(normalize=True):
+            return _find_letter(text, at, PREFIXES[stretch.state])
+        case CharTokenizer():
+            return at
+        case _:
+            return None
+
+
+def _find_letter(text: str, at: int, prefix: str) -> int:
+    def count(length: int) -> int:
+        return len(clean_characters(prefix + text[:length])) - bool(prefix)
+
+    place = bisect.bisect_right(range(len(text) + 1), at, key=count) - 1
     # With a letter comes the space before it, which begins behind the letter before.
-    if isinstance(tokenizer, CharTokenizer) and count(text[: place + 1]) == at + 2:
+    if count(place + 1) == at + 2:
         letter = place
         while place > 0 and not (text[place - 1].isascii() and text[place - 1].isalpha()):
             place -= 1
         # The whole gap may have been at the end of what comes before.
         return place - (place == letter)
     return place
-
-
-def _counter(tokenizer: Tokenizer, prefix: str) -> Callable[[str], int] | None:
-    """Return a function that counts the tokens of the beginning of a text."""
-    match tokenizer:
-        case CharTokenizer():
-            return lambda text: len(clean_characters(prefix + text)) - bool(prefix)
-        case WordTokenizer(normalize=True):
-            return lambda text: len(clean_words(text).split())
-        case WordTokenizer():
-            return lambda text: len(text.split())
-        case _:
-            return None
