@@ -1,6 +1,7 @@
 """Tasks that any executor does, in order, with a bounded number on their way."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.reduction import ForkingPickler
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tokenloom.errors import WorkerError
 
@@ -96,7 +97,7 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
     # A fork would copy the locks of this process' threads as they are.
     methods = multiprocessing.get_all_start_methods()
     method = "forkserver" if "forkserver" in methods else "spawn"
-    pool = ProcessPoolExecutor(
+    pool = _Pool(
         num_workers, mp_context=multiprocessing.get_context(method), initializer=_enter_worker
     )
     try:
@@ -115,6 +116,23 @@ def _enter_worker() -> None:
             os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+class _Pool(ProcessPoolExecutor):
+    """Processes that do not grow from task to task."""
+
+    def submit(self, do: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        return super().submit(_do, do, *arguments, **named)
+
+
+def _do(do: Callable[..., _Result], *arguments: Any, **named: Any) -> _Result:
+    try:
+        return do(*arguments, **named)
+    finally:
+        # The GNU C library would keep more and more of the memory that tasks
+        # have freed, see malloc_trim(3). Others have no such function.
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _submit(executor: Executor, do: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
