@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.preparing import HereExecutor, contents
+from tests.preparing import HereExecutor, Shifted, contents
 from tokenloom.preparation import prepare
 from tokenloom.prepare_options import PrepareOptions
 from tokenloom.verification import verify_store
@@ -280,6 +280,18 @@ def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
     found = made.trace(3)
     assert found is not None
     assert (0, None) == (found.document, found.character)
+
+
+def test_own_tokenizers_are_told_apart(book: Path, tmp_path: Path) -> None:
+    """By what they make of a text, while a run goes on and when it is finished."""
+    books, store = [book, book], tmp_path / "store"
+    interrupt(books, store, num_tasks=1, tokenizer=Shifted(1), options=SMALL)
+    with pytest.raises(tl.StoreError, match=r"settings is kept.*tokenizer: probe was 'sha256:"):
+        prepare(books, store, tokenizer=Shifted(2), options=SMALL)
+    assert prepare(books, store, tokenizer=Shifted(1), options=SMALL, num_workers=1).is_new
+    with pytest.raises(tl.StoreError, match=r"a store already.*tokenizer: probe was 'sha256:"):
+        prepare(books, store, tokenizer=Shifted(2), options=SMALL)
+    assert not prepare(books, store, tokenizer=Shifted(1), options=SMALL).is_new
 
 
 def test_splits_leak_nothing(tmp_path: Path) -> None:

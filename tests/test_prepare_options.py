@@ -77,6 +77,33 @@ def test_a_method_is_described() -> None:
     } == choose_method(VOCAB, PrepareOptions()).describe()
 
 
+class Bases:
+    """Knows some letters, and no others."""
+
+    vocab_size = 4
+
+    def __init__(self, letters: str) -> None:
+        self.letters = letters
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return their numbers."""
+        return [self.letters.index(letter) for letter in text]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the letters."""
+        return "".join(self.letters[id_] for id_ in ids)
+
+
+def test_tokenizers_of_few_characters_are_told_apart() -> None:
+    """Though they cannot encode what others can."""
+    first, again, other = (
+        choose_method(Bases(letters), PrepareOptions()).describe()
+        for letters in ("ACGT", "ACGT", "TGCA")
+    )
+    assert first == again
+    assert first != other
+
+
 @pytest.mark.parametrize(
     ("token", "tokenizer", "expected"),
     [(None, ByteTokenizer(), None), (0, ByteTokenizer(), 0), ("<eod>", CharTokenizer(VOCAB), 1)],
