@@ -302,8 +302,8 @@ def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
 
 def test_own_tokenizers_are_told_apart(book: Path, tmp_path: Path) -> None:
     """By what they make of a text, while a run goes on and when it is finished."""
-    books, store = [book, book], tmp_path / "store"
-    interrupt(books, store, num_tasks=1, tokenizer=Shifted(1), options=SMALL)
+    books, store = [book] * 4, tmp_path / "store"
+    interrupt(books, store, tokenizer=Shifted(1), options=SMALL)
     with pytest.raises(tl.StoreError, match=r"settings is kept.*tokenizer: probe was 'sha256:"):
         prepare(books, store, tokenizer=Shifted(2), options=SMALL)
     assert prepare(books, store, tokenizer=Shifted(1), options=SMALL, num_workers=1).is_new
