@@ -85,6 +85,10 @@ def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture
         (["bad.txt"], "bad.txt has undecodable bytes at byte 3"),
         (["book.txt", "--split", "valid=2"], "splits must be fractions above 0"),
         (["book.txt", "--tokenizer", "byte", "--raw"], "normalize must be left out"),
+        (
+            ["book.txt", "--tokenizer", "byte", "--end-of-document", "9" * 5000],
+            "end_of_document must be an id in [0, 256)",
+        ),
     ],
 )
 def test_errors_are_one_line(

@@ -1,6 +1,7 @@
 """The subcommand that prepares a store of texts of any size."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -23,6 +24,8 @@ from tokenloom.stretches import OnError
 from tokenloom.tokenizers import TOKENIZER_NAMES
 from tokenloom.vocab import Vocab
 
+# No vocabulary has an id of more digits, and int refuses thousands of them.
+_ID = re.compile("[0-9]{1,18}")
 _EXAMPLES = """\
 A SOURCE is a text file, a folder, a pattern in quotes such as 'texts/**/*.txt', - for
 stdin, or a name from 'tokenloom datasets'. Files that end with .jsonl or .ndjson hold
@@ -159,7 +162,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 def _options(arguments: argparse.Namespace) -> PrepareOptions:
     end: str | int | None = arguments.end_of_document
     is_counted = arguments.tokenizer in TOKENIZER_NAMES and arguments.tokenizer != "byte"
-    if isinstance(end, str) and end.isdecimal() and not is_counted:
+    if isinstance(end, str) and _ID.fullmatch(end) and not is_counted:
         end = int(end)
     return PrepareOptions(
         documents=arguments.documents,
