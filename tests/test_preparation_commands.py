@@ -84,6 +84,7 @@ def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture
         (["nowhere.txt"], "a source must be a file, a folder"),
         (["bad.txt"], "bad.txt has undecodable bytes at byte 3"),
         (["book.txt", "--split", "valid=2"], "splits must be fractions above 0"),
+        (["book.txt", "--split", "a=0.1", "--split", "a=0.2"], "--split must name each part once"),
         (["book.txt", "--tokenizer", "byte", "--raw"], "normalize must be left out"),
         (
             ["book.txt", "--tokenizer", "byte", "--end-of-document", "9" * 5000],
@@ -106,9 +107,10 @@ def test_errors_are_one_line(
     assert not Path("store").exists()
 
 
-def test_a_split_has_a_fraction(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("split", ["valid", "=0.5", "valid=", "valid=x"])
+def test_a_split_has_a_name_and_a_fraction(split: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Else the usage is wrong."""
-    assert main(["prepare", "a", "-o", "b", "--split", "valid"]) == 2
+    assert main(["prepare", "a", "-o", "b", "--split", split]) == 2
     assert "must be a name and a fraction, like valid=0.1" in capsys.readouterr().err
 
 

@@ -1,6 +1,7 @@
 """The subcommand that prepares a store of texts of any size."""
 
 import argparse
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -135,11 +136,11 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
 
 def _parse_split(text: str) -> tuple[str, float]:
     name, _, fraction = text.partition("=")
-    try:
-        return name, float(fraction)
-    except ValueError:
-        msg = f"must be a name and a fraction, like valid=0.1, got {text!r}"
-        raise argparse.ArgumentTypeError(msg) from None
+    with contextlib.suppress(ValueError):
+        if name:
+            return name, float(fraction)
+    msg = f"must be a name and a fraction, like valid=0.1, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -172,9 +173,18 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
         min_freq=arguments.min_freq or 0,
         reserved_tokens=arguments.reserved_tokens or (),
         end_of_document=end,
-        splits=dict(arguments.split or []),
+        splits=_splits(arguments.split or []),
         split_by=arguments.split_by,
     )
+
+
+def _splits(named: list[tuple[str, float]]) -> dict[str, float]:
+    splits = dict(named)
+    if len(splits) < len(named):
+        names = ", ".join(name for name, _ in named)
+        msg = f"--split must name each part once, got {names}"
+        raise ArgumentError(msg)
+    return splits
 
 
 def _find_tokenizer(name: str) -> object:

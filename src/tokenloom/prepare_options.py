@@ -1,8 +1,9 @@
 """What a preparation is told, checked before it begins."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
@@ -92,22 +93,21 @@ class PrepareOptions:
         _check_word("documents", self.documents, get_args(DocumentsAre))
         _check_word("on_error", self.on_error, get_args(OnError))
         _check_word("split_by", self.split_by, get_args(SplitBy))
-        as_integer("min_freq", self.min_freq)
-        as_integer("task_bytes", self.task_bytes, start=1, stop=1 << 31)
-        as_integer("shard_tokens", self.shard_tokens, start=1)
-        if isinstance(self.reserved_tokens, str):
-            msg = f"reserved_tokens must be a sequence of str, got {self.reserved_tokens!r}"
-            raise ArgumentError(msg)
-        fractions = list(self.splits.values())
-        if not all(0 < fraction < 1 for fraction in fractions) or sum(fractions) >= 1:
-            msg = (
-                "splits must be fractions above 0 whose sum is below 1, since the rest is "
-                f"{REST!r}, got {dict(self.splits)}"
-            )
-            raise ArgumentError(msg)
-        if REST in self.splits:
-            msg = f"splits must have other names than {REST!r}, which is the rest of the corpus"
-            raise ArgumentError(msg)
+        end = self.end_of_document
+        if not isinstance(end, str | None):
+            end = _integer("end_of_document", end)
+        plain = {
+            "field": _string("field", self.field),
+            "normalize": _boolean("normalize", self.normalize),
+            "min_freq": _integer("min_freq", self.min_freq),
+            "reserved_tokens": _strings("reserved_tokens", self.reserved_tokens),
+            "end_of_document": end,
+            "splits": _fractions(self.splits),
+            "task_bytes": _integer("task_bytes", self.task_bytes, start=1, stop=1 << 31),
+            "shard_tokens": _integer("shard_tokens", self.shard_tokens, start=1),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def describe(self) -> dict[str, Any]:
         """Return all of it, JSON-able."""
@@ -116,13 +116,13 @@ class PrepareOptions:
             "field": self.field,
             "on_error": self.on_error,
             "normalize": self.normalize,
-            "min_freq": int(self.min_freq),
+            "min_freq": self.min_freq,
             "reserved_tokens": list(self.reserved_tokens),
             "end_of_document": self.end_of_document,
             "splits": dict(self.splits),
             "split_by": self.split_by,
-            "task_bytes": int(self.task_bytes),
-            "shard_tokens": int(self.shard_tokens),
+            "task_bytes": self.task_bytes,
+            "shard_tokens": self.shard_tokens,
         }
 
 
@@ -173,7 +173,7 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
     ArgumentError
         It is none of these, or an option asks it for what it has not.
     """
-    if tokenizer in ("char", "word"):
+    if isinstance(tokenizer, str) and tokenizer in ("char", "word"):
         kind: Kind = "char" if tokenizer == "char" else "word"
         _check_counted(options)
         rule = rule_for(kind, normalize=options.normalize)
@@ -254,7 +254,7 @@ def _try(tokenizer: Tokenizer, text: str) -> list[int]:
 def _make(tokenizer: object) -> Tokenizer:
     if isinstance(tokenizer, Vocab):
         return tokenizer_for(tokenizer)
-    if tokenizer == "byte":
+    if isinstance(tokenizer, str) and tokenizer == "byte":
         return ByteTokenizer()
     needed = ("vocab_size", "encode", "decode")
     if isinstance(tokenizer, str | type) or not all(hasattr(tokenizer, name) for name in needed):
@@ -268,6 +268,59 @@ def _make(tokenizer: object) -> Tokenizer:
 
 
 def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
-    if value not in words:
+    if not isinstance(value, str) or value not in words:
         msg = f"{name} must be {', '.join(map(repr, words))}, got {value!r}"
         raise ArgumentError(msg)
+
+
+def _string(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{name} must be a str, got {value!r}"
+        raise ArgumentError(msg)
+    return str(value)
+
+
+def _strings(name: str, values: object) -> tuple[str, ...]:
+    is_some = isinstance(values, Iterable) and not isinstance(values, str)
+    each = tuple(cast("Iterable[object]", values)) if is_some else (None,)
+    if not all(isinstance(value, str) for value in each):
+        msg = f"{name} must be a sequence of str, got {values!r}"
+        raise ArgumentError(msg)
+    return tuple(map(str, each))
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise ArgumentError(msg)
+    return bool(value)
+
+
+def _integer(name: str, value: Any, *, start: int = 0, stop: int | None = None) -> int:
+    if isinstance(value, bool):
+        msg = f"{name} must be an integer, got {value!r}"
+        raise ArgumentError(msg)
+    return as_integer(name, value, start=start, stop=stop)
+
+
+def _fractions(splits: object) -> dict[str, float]:
+    """Return splits as plain values, after a look at what they cannot be."""
+    parts: Iterable[tuple[Any, Any]] = (
+        splits.items() if isinstance(splits, Mapping) else [(None, None)]
+    )
+    if not all(
+        isinstance(name, str) and name and isinstance(fraction, Real) for name, fraction in parts
+    ):
+        msg = f"splits must be a mapping of names to fractions, got {splits!r}"
+        raise ArgumentError(msg)
+    plain = {str(name): float(fraction) for name, fraction in parts}
+    if not all(0 < fraction < 1 for fraction in plain.values()) or sum(plain.values()) >= 1:
+        msg = (
+            "splits must be fractions above 0 whose sum is below 1, since the rest is "
+            f"{REST!r}, got {plain}"
+        )
+        raise ArgumentError(msg)
+    if REST in plain:
+        msg = f"splits must have other names than {REST!r}, which is the rest of the corpus"
+        raise ArgumentError(msg)
+    return plain
