@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from tokenloom.encoding import (
 from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.executing import can_be_sent, count_cores, process_pool, run_in_order
 from tokenloom.finished import Prepared, check_finished, summarize
-from tokenloom.gathering import SourceName, Texts, describe, gather, open_sources
+from tokenloom.gathering import Found, SourceName, Texts, describe, gather, open_sources
 from tokenloom.hashing import hash_file
 from tokenloom.integers import as_integer
 from tokenloom.manifest import Manifest, Source
@@ -112,25 +113,20 @@ def prepare(
     target = Path(path).absolute()
     found = gather(sources, documents=options.documents)
     settings = {"tokenizer": method.describe(), **options.describe()}
-    if is_store(target):
-        manifest = check_finished(target, found, settings)
+    if manifest := _find_finished(target, found, settings):
         remove_rest(target)
         return summarize(path, manifest, is_new=False, seconds=time.perf_counter() - began_at)
-    _check_free(target)
     with _telling(target), open_work_folder(target) as work:
+        # Another process may have made it before this one had the folder.
+        if manifest := _find_finished(target, found, settings):
+            work.discard()
+            return summarize(path, manifest, is_new=False, seconds=time.perf_counter() - began_at)
         # Splits are cut at the end, so others may be asked for.
         parts_depend_on = {k: v for k, v in settings.items() if not k.startswith("split")}
         work.claim({**parts_depend_on, "sources": describe(found)})
         run = _Run(work, open_sources(found, work), method, options, progress=progress)
         num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
-        if executor is None and num_processes > 1 and not can_be_sent(method.tokenizer):
-            msg = (
-                f"tokenizer must be one that can be pickled for workers, got {tokenizer!r}: "
-                "pass num_workers=1, or an executor of threads"
-            )
-            raise ArgumentError(msg)
-        pool = contextlib.nullcontext(executor)
-        with pool if executor else process_pool(num_processes) as doing:
+        with _open_pool(executor, num_processes, method.tokenizer) as doing:
             manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
         work.publish(target)
     return summarize(path, manifest, is_new=True, seconds=time.perf_counter() - began_at)
@@ -296,12 +292,36 @@ def _add_digests(digests: dict[int, str], part: Part) -> None:
     digests.update({int(number): digest for number, digest in part.facts["digests"].items()})
 
 
-def _check_free(target: Path) -> None:
-    """Refuse what is there already and is no store."""
+def _find_finished(target: Path, found: list[Found], settings: dict[str, Any]) -> Manifest | None:
+    """Return the manifest of the store if it is finished; refuse whatever else is there."""
+    if is_store(target):
+        return check_finished(target, found, settings)
     # lexists, since a link that leads nowhere is in the way too.
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
-        msg = f"a store needs a new or an empty folder, {str(target)!r} is not: name another"
+    if os.path.lexists(target):
+        if target.is_symlink() or target.is_mount():
+            reason = "is a link or a mount point, which cannot be replaced: name a folder in it"
+        elif not target.is_dir() or any(target.iterdir()):
+            reason = "is not: name another"
+        else:
+            return None
+        msg = f"a store needs a new or an empty folder, {str(target)!r} {reason}"
         raise StoreError(msg)
+    return None
+
+
+def _open_pool(
+    executor: Executor | None, num_processes: int, tokenizer: Tokenizer | None
+) -> AbstractContextManager[Executor | None]:
+    """Return what opens and closes the executor; one of the caller's stays open."""
+    if executor is not None:
+        return contextlib.nullcontext(executor)
+    if num_processes > 1 and not can_be_sent(tokenizer):
+        msg = (
+            f"tokenizer must be one that can be pickled for workers, got {tokenizer!r}: "
+            "pass num_workers=1, or an executor of threads"
+        )
+        raise ArgumentError(msg)
+    return process_pool(num_processes)
 
 
 @contextlib.contextmanager

@@ -170,6 +170,10 @@ class WorkFolder:
             # Windows renames to new names only.
             target.rmdir()
         self.store.rename(target)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -205,7 +209,7 @@ def remove_rest(target: Path) -> None:
     """Remove the folder beside a finished store, unless another process works in it."""
     if work_path(target).exists():
         with contextlib.suppress(StoreError), open_work_folder(target) as work:
-            shutil.rmtree(work.path, ignore_errors=True)
+            work.discard()
 
 
 def work_path(target: Path) -> Path:
