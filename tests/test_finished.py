@@ -1,5 +1,6 @@
 """What a finished preparation made."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_file_that_was_written_again_is_compared(store: Path) -> None:
     """It may be the same."""
     (store.parent / "a.txt").write_text("some text", encoding="utf-8")
     check(store)
+
+
+def test_an_older_file_is_compared(store: Path) -> None:
+    """Though it was written before the store, it has the name since."""
+    other = store.parent / "older.txt"
+    other.write_text("same text", encoding="utf-8")
+    os.utime(other, ns=(1, 1))
+    other.replace(store.parent / "a.txt")
+    with pytest.raises(tl.StoreError, match=r"a.txt has other bytes now"):
+        check(store)
 
 
 def test_a_summary() -> None:

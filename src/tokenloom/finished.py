@@ -126,4 +126,6 @@ def _is_same(source: Source, found: Found, made_ns: int) -> bool:
     num_bytes, changed_ns = stat(found.path)
     if num_bytes != source.num_bytes:
         return False
+    # An older file that took the name keeps its own time, but not that of its entry.
+    changed_ns = max(changed_ns, found.path.stat().st_ctime_ns)
     return changed_ns < made_ns or hash_file(found.path) == f"sha256:{source.sha256}"
