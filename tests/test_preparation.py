@@ -126,6 +126,16 @@ def test_an_interrupted_run_goes_on(book: Path, tmp_path: Path, num_tasks: int, 
     assert ["book.txt", "store", "whole"] == sorted(path.name for path in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("num_tasks", "kept"), [(0, 0), (10, 2 * 430), (14, 2 * 430 + 187)])
+def test_bytes_of_an_interrupted_run_are_not_read(
+    book: Path, tmp_path: Path, num_tasks: int, kept: int
+) -> None:
+    """What was counted is to be encoded yet, and has 101 bytes read ahead of task 1 at 86."""
+    interrupt(book, tmp_path / "store", num_tasks=num_tasks, options=SMALL)
+    made = prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
+    assert (860, 860 - kept // 2) == (made.num_bytes, made.num_bytes_read)
+
+
 def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
     """A power cut may leave parts that are not whole."""
     interrupt(book, tmp_path / "store", num_tasks=4, options=SMALL)

@@ -39,6 +39,10 @@ def test_a_summary_is_printed(book: str, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["prepare", book, "-o", "store", "--tokenizer", "word"]) == 0
     shown = capsys.readouterr()
     assert "tokens                200\n" in shown.out
+    assert "MB" not in shown.out
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "word", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (0, None) == (told["num_bytes_read"], told["megabytes_per_second"])
     assert "tokenloom: store is finished already, of the same sources and options\n" == shown.err
 
 

@@ -219,9 +219,14 @@ def _describe(made: Prepared) -> dict[str, Any]:
         "unknown_rate": made.unknown_rate,
         "problems": dict(made.problems),
         "num_bytes": made.num_bytes,
+        "num_bytes_read": made.num_bytes_read,
         "seconds": made.seconds,
-        "megabytes_per_second": made.num_bytes / 1e6 / made.seconds,
+        "megabytes_per_second": _speed(made) if made.is_new else None,
     }
+
+
+def _speed(made: Prepared) -> float:
+    return made.num_bytes_read / 1e6 / made.seconds
 
 
 def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
@@ -235,6 +240,6 @@ def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
     for what, count in made.problems.items():
         yield f"documents with {what}", f"{count:,}"
     if made.is_new:
-        yield "read", f"{made.num_bytes / 1e6:,.1f} MB"
+        yield "read", f"{made.num_bytes_read / 1e6:,.1f} MB"
         yield "time", f"{made.seconds:,.1f} s"
-        yield "speed", f"{made.num_bytes / 1e6 / made.seconds:,.1f} MB/s"
+        yield "speed", f"{_speed(made):,.1f} MB/s"
