@@ -82,6 +82,13 @@ def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture
     assert "--tokenizer must be char, word, byte, the folder of a store" in capsys.readouterr().err
 
 
+def test_places_with_a_problem_are_told(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under the problem's name."""
+    Path("bad.txt").write_bytes(b"abc\xff")
+    assert main(["prepare", book, "bad.txt", "-o", "store", "--on-error", "skip"]) == 0
+    assert "places with undecodable bytes  1\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -238,7 +238,7 @@ def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
     if made.unknown_rate is not None:
         yield "unknown", f"{made.unknown_rate:.4%}"
     for what, count in made.problems.items():
-        yield f"documents with {what}", f"{count:,}"
+        yield f"places with {what}", f"{count:,}"
     if made.is_new:
         yield "read", f"{made.num_bytes_read / 1e6:,.1f} MB"
         yield "time", f"{made.seconds:,.1f} s"

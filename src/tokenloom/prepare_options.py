@@ -50,7 +50,8 @@ class PrepareOptions:
         What becomes of a document that cannot be read or is empty. "skip"
         leaves it out, or, of a document that is cut into several tasks, what
         lies in this task. "replace" puts U+FFFD for undecodable bytes, and
-        keeps anything else as a document without text. Both count.
+        keeps anything else as a document without text. Both count, and of a
+        document that is cut into several tasks they count each that has a problem.
     normalize : bool
         Whether "char" and "word" begin with the textbook's normalisation.
     min_freq : int
