@@ -59,7 +59,8 @@ def gather(
         A source is a str or a path: "-" for stdin, a name from the catalogue,
         a file, a folder, of which all files are taken that are not hidden, or
         a pattern with ``*``, ``?`` or ``**``; neither finds what lies in a
-        store. Any other iterable yields the texts of documents.
+        store, nor a folder what lies behind a link to another one. Any other
+        iterable yields the texts of documents.
     documents : "file", "paragraph" or "record"
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records.
