@@ -39,6 +39,7 @@ VOCAB = Vocab(["a", "b"], reserved_tokens=["<eod>"])
         ({"end_of_document": True}, "^end_of_document must be an integer, got True"),
         ({"end_of_document": 1.5}, "^end_of_document must be an integer"),
         ({"reserved_tokens": [1]}, "^reserved_tokens must be a sequence of str"),
+        ({"reserved_tokens": {"a", "b"}}, "^reserved_tokens must be a sequence of str"),
         ({"reserved_tokens": None}, "^reserved_tokens must be a sequence of str"),
         ({"documents": np.array(["file", "record"])}, "^documents must be"),
     ],

@@ -282,7 +282,7 @@ def _string(name: str, value: object) -> str:
 
 
 def _strings(name: str, values: object) -> tuple[str, ...]:
-    is_some = isinstance(values, Iterable) and not isinstance(values, str)
+    is_some = isinstance(values, Iterable) and not isinstance(values, str | set | frozenset)
     each = tuple(cast("Iterable[object]", values)) if is_some else (None,)
     if not all(isinstance(value, str) for value in each):
         msg = f"{name} must be a sequence of str, got {values!r}"
