@@ -36,6 +36,19 @@ def test_what_is_no_utf8_is_cut_somewhere(window: bytes) -> None:
     assert place > 0
 
 
+@pytest.mark.parametrize("character", ["é", "時", "🙂"])
+@pytest.mark.parametrize("num_stray", [1, 2, 3])
+def test_stray_bytes_split_no_character(character: str, num_stray: int) -> None:
+    """Replaced bytes are the same in number, wherever tasks end."""
+    window = b"ab" + character.encode() + b"\x80" * num_stray
+    place = CUTTERS["character"](window)
+
+    pieces = window[:place], window[place:]
+    assert window.decode(errors="replace") == "".join(
+        piece.decode(errors="replace") for piece in pieces
+    )
+
+
 @given(texts, texts)
 def test_words_are_cut_whole(text: str, more: str) -> None:
     """The words of both sides are the words of the whole."""

@@ -1,5 +1,6 @@
 """What a finished preparation made."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_a_file_that_was_written_again_is_compared(store: Path) -> None:
     check(store)
 
 
+def test_an_older_file_is_compared(store: Path) -> None:
+    """Though it was written before the store, it has the name since."""
+    other = store.parent / "older.txt"
+    other.write_text("same text", encoding="utf-8")
+    os.utime(other, ns=(1, 1))
+    other.replace(store.parent / "a.txt")
+    with pytest.raises(tl.StoreError, match=r"a.txt has other bytes now"):
+        check(store)
+
+
 def test_a_summary() -> None:
     """Rates follow from counts."""
     made = Prepared(
@@ -61,6 +72,7 @@ def test_a_summary() -> None:
         num_characters=20,
         num_unknown=None,
         num_bytes=21,
+        num_bytes_read=20,
         seconds=1.5,
     )
     assert (2.5, None) == (made.characters_per_token, made.unknown_rate)
@@ -70,8 +82,10 @@ def test_a_summary_of_a_store(store: Path) -> None:
     """The manifest has all of it but the time."""
     found = gather(store.parent / "a.txt", documents="file")
     told = {"tokenizer": {"name": "char"}, **PrepareOptions().describe()}
-    made = summarize(store, check_finished(store, found, told), is_new=False, seconds=0.5)
-    assert (store, False, 1, 9, 9, 0, 9, 0.5) == (
+    made = summarize(
+        store, check_finished(store, found, told), is_new=False, num_bytes_read=5, seconds=0.5
+    )
+    assert (store, False, 1, 9, 9, 0, 9, 5, 0.5) == (
         made.path,
         made.is_new,
         made.num_documents,
@@ -79,5 +93,6 @@ def test_a_summary_of_a_store(store: Path) -> None:
         made.num_characters,
         made.num_unknown,
         made.num_bytes,
+        made.num_bytes_read,
         made.seconds,
     )

@@ -1,6 +1,7 @@
 """Names, patterns, folders, streams and iterables."""
 
 import io
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,19 @@ def test_what_is_no_source(folder: Path, sources: Any, message: str) -> None:
         gather(sources, documents="file")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+    """It cannot be read twice, and nothing waits for it; a pattern passes it over."""
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(tl.ArgumentError, match=r"must be a regular file.*pipe it to stdin"):
+        gather(tmp_path / "pipe.txt", documents="file")
+    (tmp_path / "a.txt").touch()
+    for source in (tmp_path, str(tmp_path / "*.txt")):
+        assert [(tmp_path / "a.txt").as_posix()] == [
+            found.name for found in gather(source, documents="file")
+        ]
+
+
 def test_a_store_is_no_source(tmp_path: Path) -> None:
     """It has no text."""
     make_store(tmp_path / "store")
@@ -172,6 +186,9 @@ def test_stdin_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [source] == keep(tmp_path, "-")
     feed(b"other")
     with pytest.raises(tl.CorpusError, match=r"^- must be what it was"):
+        keep(tmp_path, "-")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(tl.ArgumentError, match="must be an open stdin, got a closed one"):
         keep(tmp_path, "-")
 
 

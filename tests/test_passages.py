@@ -281,7 +281,7 @@ def test_an_empty_document_is_no_corpus() -> None:
     """A corpus has at least one token."""
     corpus = Corpus.from_tokens(range(9), documents=[0, 4, 4, 9])
 
-    with pytest.raises(ArgumentError, match="got start=4 and stop=4"):
+    with pytest.raises(ArgumentError, match="document 1 has no tokens"):
         corpus.document(1)
 
 

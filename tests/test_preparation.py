@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.preparing import HereExecutor, contents
+from tests.preparing import HereExecutor, Shifted, contents
+from tokenloom.encoding import count_task
 from tokenloom.preparation import prepare
 from tokenloom.prepare_options import PrepareOptions
 from tokenloom.verification import verify_store
@@ -34,23 +35,33 @@ def book(tmp_path: Path) -> Path:
 
 
 class Stops(HereExecutor):
-    """Does some tasks, then acts as if Ctrl-C was pressed."""
+    """Counts the tasks it does, and after so many acts as if Ctrl-C was pressed."""
 
-    def __init__(self, num_tasks: int) -> None:
-        self._left = num_tasks
+    def __init__(self, num_tasks: int = sys.maxsize) -> None:
+        self.num_done = {"counts": 0, "ids": 0}
+        self._num_tasks = num_tasks
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, do: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Do it, or stop."""
-        self._left -= 1
-        if self._left < 0:
+        if sum(self.num_done.values()) == self._num_tasks:
             raise KeyboardInterrupt
-        return super().submit(*args, **kwargs)
+        self.num_done["counts" if do.func is count_task else "ids"] += 1
+        return super().submit(do, *args, **kwargs)
 
 
-def interrupt(*args: Any, num_tasks: int = 3, **kwargs: Any) -> None:
-    """Prepare a store until some tasks are done."""
+def interrupt(*args: Any, num_tasks: int = 3, **kwargs: Any) -> dict[str, int]:
+    """Prepare a store until some tasks are done, and return how many of each pass."""
+    executor = Stops(num_tasks)
     with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
-        prepare(*args, executor=Stops(num_tasks), num_workers=1, **kwargs)
+        prepare(*args, executor=executor, num_workers=1, **kwargs)
+    return executor.num_done
+
+
+def do_all(*args: Any, **kwargs: Any) -> dict[str, int]:
+    """Prepare a store, and return how many tasks of each pass were done."""
+    executor = Stops()
+    prepare(*args, executor=executor, num_workers=1, **kwargs)
+    return executor.num_done
 
 
 def test_what_is_prepared_is_told(book: Path, tmp_path: Path) -> None:
@@ -95,17 +106,34 @@ def test_executors_change_nothing(book: Path, tmp_path: Path, tokenizer: str) ->
     assert all(made[0] == other for other in made)
 
 
-@pytest.mark.parametrize("num_tasks", [0, 1, 5, 10])
-def test_an_interrupted_run_goes_on(book: Path, tmp_path: Path, num_tasks: int) -> None:
+@pytest.mark.parametrize(
+    ("num_tasks", "kind"), [(0, "counts"), (1, "counts"), (6, "counts"), (13, "ids"), (18, "ids")]
+)
+def test_an_interrupted_run_goes_on(book: Path, tmp_path: Path, num_tasks: int, kind: str) -> None:
     """What was finished is not done again, and the bytes are the same."""
-    interrupt([book, iter([LINES] * 2)], tmp_path / "store", num_tasks=num_tasks, options=SMALL)
-    before = len(list(work_path(tmp_path / "store").glob("*-*")))
-    interrupt([book, iter([LINES] * 2)], tmp_path / "store", num_tasks=2, options=SMALL)
-    assert len(list(work_path(tmp_path / "store").glob("*-*"))) >= before
-    prepare([book, iter([LINES] * 2)], tmp_path / "store", options=SMALL, num_workers=1)
-    prepare([book, iter([LINES] * 2)], tmp_path / "whole", options=SMALL, num_workers=1)
+    sources, target = [book, iter([LINES] * 2)], tmp_path / "store"
+    whole = do_all([book, iter([LINES] * 2)], tmp_path / "whole", options=SMALL)
+    first = interrupt(sources, target, num_tasks=num_tasks, options=SMALL)
+    assert whole == {"counts": 12, "ids": 12}
+    kept = len(list(work_path(target).glob(f"{kind}-*")))
+    # Of three tasks on their way the third is the one that was not done.
+    lost = first[kind] - kept
+    assert lost == min(2, first[kind])
+    second = do_all([book, iter([LINES] * 2)], target, options=SMALL)
+    added = {name: first[name] + second[name] for name in whole}
+    assert added == {**whole, kind: whole[kind] + lost}
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
     assert ["book.txt", "store", "whole"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("num_tasks", "kept"), [(0, 0), (10, 2 * 430), (14, 2 * 430 + 187)])
+def test_bytes_of_an_interrupted_run_are_not_read(
+    book: Path, tmp_path: Path, num_tasks: int, kept: int
+) -> None:
+    """What was counted is to be encoded yet, and has 101 bytes read ahead of task 1 at 86."""
+    interrupt(book, tmp_path / "store", num_tasks=num_tasks, options=SMALL)
+    made = prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
+    assert (860, 860 - kept // 2) == (made.num_bytes, made.num_bytes_read)
 
 
 def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
@@ -280,6 +308,18 @@ def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
     found = made.trace(3)
     assert found is not None
     assert (0, None) == (found.document, found.character)
+
+
+def test_own_tokenizers_are_told_apart(book: Path, tmp_path: Path) -> None:
+    """By what they make of a text, while a run goes on and when it is finished."""
+    books, store = [book] * 4, tmp_path / "store"
+    interrupt(books, store, tokenizer=Shifted(1), options=SMALL)
+    with pytest.raises(tl.StoreError, match=r"settings is kept.*tokenizer: probe was 'sha256:"):
+        prepare(books, store, tokenizer=Shifted(2), options=SMALL)
+    assert prepare(books, store, tokenizer=Shifted(1), options=SMALL, num_workers=1).is_new
+    with pytest.raises(tl.StoreError, match=r"a store already.*tokenizer: probe was 'sha256:"):
+        prepare(books, store, tokenizer=Shifted(2), options=SMALL)
+    assert not prepare(books, store, tokenizer=Shifted(1), options=SMALL).is_new
 
 
 def test_splits_leak_nothing(tmp_path: Path) -> None:

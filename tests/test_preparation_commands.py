@@ -39,6 +39,10 @@ def test_a_summary_is_printed(book: str, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["prepare", book, "-o", "store", "--tokenizer", "word"]) == 0
     shown = capsys.readouterr()
     assert "tokens                200\n" in shown.out
+    assert "MB" not in shown.out
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "word", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (0, None) == (told["num_bytes_read"], told["megabytes_per_second"])
     assert "tokenloom: store is finished already, of the same sources and options\n" == shown.err
 
 
@@ -78,13 +82,25 @@ def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture
     assert "--tokenizer must be char, word, byte, the folder of a store" in capsys.readouterr().err
 
 
+def test_places_with_a_problem_are_told(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under the problem's name."""
+    Path("bad.txt").write_bytes(b"abc\xff")
+    assert main(["prepare", book, "bad.txt", "-o", "store", "--on-error", "skip"]) == 0
+    assert "places with undecodable bytes  1\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere.txt"], "a source must be a file, a folder"),
         (["bad.txt"], "bad.txt has undecodable bytes at byte 3"),
         (["book.txt", "--split", "valid=2"], "splits must be fractions above 0"),
+        (["book.txt", "--split", "a=0.1", "--split", "a=0.2"], "--split must name each part once"),
         (["book.txt", "--tokenizer", "byte", "--raw"], "normalize must be left out"),
+        (
+            ["book.txt", "--tokenizer", "byte", "--end-of-document", "9" * 5000],
+            "end_of_document must be an id in [0, 256)",
+        ),
     ],
 )
 def test_errors_are_one_line(
@@ -102,9 +118,10 @@ def test_errors_are_one_line(
     assert not Path("store").exists()
 
 
-def test_a_split_has_a_fraction(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("split", ["valid", "=0.5", "valid=", "valid=x"])
+def test_a_split_has_a_name_and_a_fraction(split: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Else the usage is wrong."""
-    assert main(["prepare", "a", "-o", "b", "--split", "valid"]) == 2
+    assert main(["prepare", "a", "-o", "b", "--split", split]) == 2
     assert "must be a name and a fraction, like valid=0.1" in capsys.readouterr().err
 
 

@@ -1,7 +1,10 @@
 """What a preparation is told."""
 
-from typing import Any
+import json
+from fractions import Fraction
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import tokenloom as tl
@@ -25,6 +28,20 @@ VOCAB = Vocab(["a", "b"], reserved_tokens=["<eod>"])
         ({"splits": {"valid": 0}}, "^splits must be fractions above 0"),
         ({"splits": {"valid": 0.6, "test": 0.4}}, "sum is below 1"),
         ({"splits": {"train": 0.6}}, "^splits must have other names than 'train'"),
+        ({"splits": {"valid": "x"}}, r"^splits must be a mapping of names .* got {'valid': 'x'}"),
+        ({"splits": {1: 0.3}}, "^splits must be a mapping of names"),
+        ({"splits": {"": 0.3}}, "^splits must be a mapping of names"),
+        ({"splits": [("a", 0.1)]}, "^splits must be a mapping of names"),
+        ({"splits": {"valid": float("nan")}}, "^splits must be fractions above 0"),
+        ({"field": 5}, "^field must be a str, got 5"),
+        ({"normalize": "no"}, "^normalize must be True or False, got 'no'"),
+        ({"min_freq": True}, "^min_freq must be an integer, got True"),
+        ({"end_of_document": True}, "^end_of_document must be an integer, got True"),
+        ({"end_of_document": 1.5}, "^end_of_document must be an integer"),
+        ({"reserved_tokens": [1]}, "^reserved_tokens must be a sequence of str"),
+        ({"reserved_tokens": {"a", "b"}}, "^reserved_tokens must be a sequence of str"),
+        ({"reserved_tokens": None}, "^reserved_tokens must be a sequence of str"),
+        ({"documents": np.array(["file", "record"])}, "^documents must be"),
     ],
 )
 def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
@@ -33,12 +50,34 @@ def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
         PrepareOptions(**changes)
 
 
+def test_options_of_other_packages_are_plain() -> None:
+    """So that they can be stored, and compared."""
+    options = PrepareOptions(
+        normalize=cast("bool", np.True_),
+        min_freq=cast("int", np.int32(2)),
+        reserved_tokens=cast("list[str]", np.array(["<pad>"])),
+        end_of_document=cast("int", np.int64(7)),
+        splits={"valid": cast("float", np.float32(0.5)), "test": cast("float", Fraction(1, 4))},
+        task_bytes=cast("int", np.int64(7)),
+    )
+    plain = PrepareOptions(
+        min_freq=2,
+        reserved_tokens=["<pad>"],
+        end_of_document=7,
+        splits={"valid": 0.5, "test": 0.25},
+        task_bytes=7,
+    )
+    assert plain == options
+    assert json.dumps(plain.describe()) == json.dumps(options.describe())
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "changes", "message"),
     [
         ("bpe", {}, "^tokenizer must be 'char', 'word', 'byte', a Vocab, or an object"),
         (CharTokenizer, {}, "^tokenizer must be"),
         (3, {}, "^tokenizer must be"),
+        (np.array([1, 2]), {}, "^tokenizer must be"),
         ("byte", {"min_freq": 2}, "^min_freq must be left out where the tokenizer is given"),
         (VOCAB, {"normalize": False}, "^normalize must be left out"),
         (VOCAB, {"reserved_tokens": ["<pad>"]}, "^reserved_tokens must be left out"),
@@ -75,6 +114,33 @@ def test_a_method_is_described() -> None:
         "vocab_size": 4,
         "vocab": VOCAB.hash,
     } == choose_method(VOCAB, PrepareOptions()).describe()
+
+
+class Bases:
+    """Knows some letters, and no others."""
+
+    vocab_size = 4
+
+    def __init__(self, letters: str) -> None:
+        self.letters = letters
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return their numbers."""
+        return [self.letters.index(letter) for letter in text]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the letters."""
+        return "".join(self.letters[id_] for id_ in ids)
+
+
+def test_tokenizers_of_few_characters_are_told_apart() -> None:
+    """Though they cannot encode what others can."""
+    first, again, other = (
+        choose_method(Bases(letters), PrepareOptions()).describe()
+        for letters in ("ACGT", "ACGT", "TGCA")
+    )
+    assert first == again
+    assert first != other
 
 
 @pytest.mark.parametrize(

@@ -99,14 +99,29 @@ def test_a_task_has_no_end_of_tiny_sources(tmp_path: Path, monkeypatch: pytest.M
     assert [3, 3, 1] == [len(task.slices) for task in cut]
 
 
-@pytest.mark.parametrize(("rule", "offset"), [("character", 3), ("byte", 0)])
-def test_a_byte_order_mark_is_no_text(tmp_path: Path, rule: Rule, offset: int) -> None:
-    """But bytes are taken as they are."""
-    sources = make_sources(tmp_path, [b"\xef\xbb\xbfabc"])
-    (task,) = cut_tasks(sources, rule=rule, task_bytes=50)
+@pytest.mark.parametrize("task_bytes", [1, 2, 3, 50])
+@pytest.mark.parametrize(
+    ("rule", "form", "offset"),
+    [
+        ("character", "file", 3),
+        ("byte", "file", 0),
+        ("byte", "paragraph", 0),
+        ("byte", "record", 3),
+    ],
+)
+def test_a_byte_order_mark_is_no_text(
+    tmp_path: Path, rule: Rule, form: Form, offset: int, task_bytes: int
+) -> None:
+    """But bytes are taken as they are, where they are no record."""
+    sources = make_sources(tmp_path, [b"\xef\xbb\xbfabc"], form)
+    slices = [
+        piece
+        for task in cut_tasks(sources, rule=rule, task_bytes=task_bytes)
+        for piece in task.slices
+    ]
 
-    assert Place(offset=offset) == task.slices[0].place
-    assert b"\xef\xbb\xbfabc"[offset:] == task.slices[0].content
+    assert Place(offset=offset) == slices[0].place
+    assert b"\xef\xbb\xbfabc"[offset:] == b"".join(piece.content for piece in slices)
 
 
 def test_a_source_that_changes_is_told(tmp_path: Path) -> None:

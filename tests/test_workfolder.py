@@ -44,11 +44,47 @@ def test_no_damage_passes(work: WorkFolder) -> None:
 def test_other_settings_are_refused(work: WorkFolder) -> None:
     """Each difference is named."""
     work.claim({"a": 1, "b": (2,), "c": {"d": 1}})
+    work.write("ids", 0, PART)
     work.claim({"a": 1, "b": (2,), "c": {"d": 1}})
     with pytest.raises(
         tl.StoreError, match=r"a was 1, now 3; c: d was 1, now 2; run it with its own settings"
     ):
         work.claim({"a": 3, "b": (2,), "c": {"d": 2}})
+
+
+def test_settings_are_free_before_the_first_part(work: WorkFolder) -> None:
+    """What streams held stays while they are the same."""
+    stream, other = ({"sources": {"-": {"number": number}}} for number in (0, 1))
+    work.claim({"a": 1, **stream})
+    work.write("kept", 0, PART)
+    (work.path / "source-0000000").touch()
+    work.claim({"a": 2, **stream})
+    assert PART == work.read("kept", 0)
+    work.claim({"a": 2, **other})
+    assert ["settings.json"] == [path.name for path in work.path.iterdir()]
+    work.write("ids", 0, PART)
+    with pytest.raises(tl.StoreError, match="a was 2, now 3"):
+        work.claim({"a": 3, **other})
+
+
+def test_bad_documents_may_be_skipped_later(work: WorkFolder) -> None:
+    """Not the other way round, since parts may lack some."""
+    work.claim({"on_error": "stop"})
+    work.write("ids", 0, PART)
+    work.claim({"on_error": "skip"})
+    work.claim({"on_error": "skip"})
+    with pytest.raises(tl.StoreError, match="on_error was 'skip', now 'replace'"):
+        work.claim({"on_error": "replace"})
+    with pytest.raises(tl.StoreError, match="on_error was 'skip', now 'stop'"):
+        work.claim({"on_error": "stop"})
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", bytes(50), b"\xff", b"null"])
+def test_damaged_settings(work: WorkFolder, content: bytes) -> None:
+    """The folder to remove is named."""
+    (work.path / "settings.json").write_bytes(content)
+    with pytest.raises(tl.StoreError, match=rf"those in {work.path} are damaged: remove that"):
+        work.claim({"a": 1})
 
 
 def test_many_differences_are_not_all_named() -> None:

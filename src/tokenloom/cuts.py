@@ -58,7 +58,8 @@ def cut_characters(text: bytes) -> int:
     # No character has more than four bytes; whatever else is no UTF-8.
     while place > max(len(text) - 4, 0) and text[place] & 0xC0 == 0x80:
         place -= 1
-    return place
+    # Behind so many of them ends whatever character they may belong to.
+    return len(text) if text[place:] and text[place] & 0xC0 == 0x80 else place
 
 
 def cut_letters(text: bytes) -> int:

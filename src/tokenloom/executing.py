@@ -9,10 +9,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
-from tokenloom.errors import WorkerError
+from tokenloom.errors import ArgumentError, WorkerError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -104,6 +105,36 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def open_pool(
+    executor: Executor | None, num_processes: int, *, sends: object
+) -> AbstractContextManager[Executor | None]:
+    """Return what opens and closes an executor; one of the caller's stays open.
+
+    Parameters
+    ----------
+    executor : Executor or None
+        The caller's.
+    num_processes : int
+        How many processes do the work without one.
+    sends : object
+        The tokenizer that goes along with tasks.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot be sent to processes.
+    """
+    if executor is not None:
+        return contextlib.nullcontext(executor)
+    if num_processes > 1 and not can_be_sent(sends):
+        msg = (
+            f"tokenizer must be one that can be pickled for workers, got {sends!r}: "
+            "pass num_workers=1, or an executor of threads"
+        )
+        raise ArgumentError(msg)
+    return process_pool(num_processes)
 
 
 def _enter_worker() -> None:

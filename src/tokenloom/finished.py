@@ -10,7 +10,7 @@ from tokenloom.errors import StoreError
 from tokenloom.gathering import Found, hash_content, stat
 from tokenloom.hashing import hash_file
 from tokenloom.manifest import Manifest, Source
-from tokenloom.store import MANIFEST, open_store
+from tokenloom.store import MANIFEST, is_store, open_store
 from tokenloom.workfolder import compare
 
 # What follows from the others, once the sources were read.
@@ -33,8 +33,12 @@ class Prepared:
         Tokens that the vocabulary does not have; None without a vocabulary.
     num_bytes : int
         Of the sources, before decompression.
+    num_bytes_read : int
+        How many of them this call read, rather than one that was interrupted.
+        What is read in two passes, to count and to encode, is half in each.
     problems : mapping of str to int
-        How many documents were left out or replaced, by their problem.
+        How many documents were left out or replaced, by their problem. Of a
+        document that is cut into several tasks each with a problem counts.
     seconds : float
         That this call took.
     """
@@ -47,6 +51,7 @@ class Prepared:
     num_characters: int
     num_unknown: int | None
     num_bytes: int
+    num_bytes_read: int
     problems: Mapping[str, int] = field(default_factory=dict)
     seconds: float
 
@@ -62,7 +67,12 @@ class Prepared:
 
 
 def summarize(
-    path: str | os.PathLike[str], manifest: Manifest, *, is_new: bool, seconds: float
+    path: str | os.PathLike[str],
+    manifest: Manifest,
+    *,
+    is_new: bool,
+    num_bytes_read: int,
+    seconds: float,
 ) -> Prepared:
     """Return what a manifest says of a preparation."""
     facts = manifest.facts
@@ -75,9 +85,35 @@ def summarize(
         num_characters=facts["num_characters"],
         num_unknown=facts["num_unknown"],
         num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
+        num_bytes_read=num_bytes_read,
         problems=facts["problems"],
         seconds=seconds,
     )
+
+
+def find_finished(target: Path, found: list[Found], settings: Mapping[str, Any]) -> Manifest | None:
+    """Return the manifest of a finished store, or None where one can be made.
+
+    Raises
+    ------
+    CorpusError
+        A source is gone.
+    StoreError
+        The store is another one, or there is something else.
+    """
+    if is_store(target):
+        return check_finished(target, found, settings)
+    # lexists, since a link that leads nowhere is in the way too.
+    if os.path.lexists(target):
+        if target.is_symlink() or target.is_mount():
+            reason = "is a link or a mount point, which cannot be replaced: name a folder in it"
+        elif not target.is_dir() or any(target.iterdir()):
+            reason = "is not: name another"
+        else:
+            return None
+        msg = f"a store needs a new or an empty folder, {str(target)!r} {reason}"
+        raise StoreError(msg)
+    return None
 
 
 def check_finished(target: Path, found: list[Found], settings: Mapping[str, Any]) -> Manifest:
@@ -126,4 +162,6 @@ def _is_same(source: Source, found: Found, made_ns: int) -> bool:
     num_bytes, changed_ns = stat(found.path)
     if num_bytes != source.num_bytes:
         return False
+    # An older file that took the name keeps its own time, but not that of its entry.
+    changed_ns = max(changed_ns, found.path.stat().st_ctime_ns)
     return changed_ns < made_ns or hash_file(found.path) == f"sha256:{source.sha256}"

@@ -59,7 +59,8 @@ def gather(
         A source is a str or a path: "-" for stdin, a name from the catalogue,
         a file, a folder, of which all files are taken that are not hidden, or
         a pattern with ``*``, ``?`` or ``**``; neither finds what lies in a
-        store. Any other iterable yields the texts of documents.
+        store, nor a folder what lies behind a link to another one. Any other
+        iterable yields the texts of documents.
     documents : "file", "paragraph" or "record"
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records.
@@ -119,8 +120,14 @@ def _find_files(name: str) -> list[Path]:
     # os.path says no, where Path would raise, to a name that no file can have.
     if os.path.isdir(name):  # noqa: PTH112
         paths = list(_walk(Path(name)))
-    elif os.path.exists(name):  # noqa: PTH110
+    elif os.path.isfile(name):  # noqa: PTH113
         return [Path(name)]
+    elif os.path.exists(name):  # noqa: PTH110
+        msg = (
+            f"a source must be a regular file, got {name!r}, which is read once only: pipe it "
+            "to stdin, and name '-'"
+        )
+        raise ArgumentError(msg)
     elif name and glob.has_magic(name):
         matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  absolute ones too
         paths = [path for path in matches if path.is_file() and not is_store(path.parent)]
@@ -150,6 +157,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _read_stdin() -> Iterator[bytes]:
+    if sys.stdin is None:
+        msg = "the source '-' must be an open stdin, got a closed one: pipe a text to it"
+        raise ArgumentError(msg)
     while piece := sys.stdin.buffer.read(_READ_BYTES):
         yield piece
 

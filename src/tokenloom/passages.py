@@ -237,7 +237,11 @@ class Passage:
         >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).document(1).tokens.tolist()
         [6, 7]
         """
-        document = self.section(*self._known_documents().bounds(index))
+        start, stop = self._known_documents().bounds(index)
+        if start == stop:
+            msg = f"a document must hold a token to be a corpus, document {index} has no tokens"
+            raise ArgumentError(msg)
+        document = self.section(start, stop)
         # Without the empty ones before it.
         document._documents = Documents(np.array([0, len(document)]))  # noqa: SLF001  made here
         return document

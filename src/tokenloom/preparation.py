@@ -23,16 +23,15 @@ from tokenloom.encoding import (
     encode_task,
     restore,
 )
-from tokenloom.errors import ArgumentError, StoreError
-from tokenloom.executing import can_be_sent, count_cores, process_pool, run_in_order
-from tokenloom.finished import Prepared, check_finished, summarize
+from tokenloom.errors import StoreError
+from tokenloom.executing import count_cores, open_pool, run_in_order
+from tokenloom.finished import Prepared, find_finished, summarize
 from tokenloom.gathering import SourceName, Texts, describe, gather, open_sources
 from tokenloom.hashing import hash_file
 from tokenloom.integers import as_integer
 from tokenloom.manifest import Manifest, Source
 from tokenloom.numbering import Kind, add_counts
 from tokenloom.prepare_options import Method, PrepareOptions, choose_method, find_end_id, reserve
-from tokenloom.store import is_store
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, SourceFile, Task, cut_tasks
 from tokenloom.tokenizers import Tokenizer
@@ -112,28 +111,23 @@ def prepare(
     target = Path(path).absolute()
     found = gather(sources, documents=options.documents)
     settings = {"tokenizer": method.describe(), **options.describe()}
-    if is_store(target):
-        manifest = check_finished(target, found, settings)
+    if manifest := find_finished(target, found, settings):
         remove_rest(target)
-        return summarize(path, manifest, is_new=False, seconds=time.perf_counter() - began_at)
-    _check_free(target)
+        return _summarize(path, manifest, began_at)
     with _telling(target), open_work_folder(target) as work:
+        # Another process may have made it before this one had the folder.
+        if manifest := find_finished(target, found, settings):
+            work.discard()
+            return _summarize(path, manifest, began_at)
         # Splits are cut at the end, so others may be asked for.
         parts_depend_on = {k: v for k, v in settings.items() if not k.startswith("split")}
         work.claim({**parts_depend_on, "sources": describe(found)})
         run = _Run(work, open_sources(found, work), method, options, progress=progress)
         num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
-        if executor is None and num_processes > 1 and not can_be_sent(method.tokenizer):
-            msg = (
-                f"tokenizer must be one that can be pickled for workers, got {tokenizer!r}: "
-                "pass num_workers=1, or an executor of threads"
-            )
-            raise ArgumentError(msg)
-        pool = contextlib.nullcontext(executor)
-        with pool if executor else process_pool(num_processes) as doing:
+        with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
             manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
         work.publish(target)
-    return summarize(path, manifest, is_new=True, seconds=time.perf_counter() - began_at)
+    return _summarize(path, manifest, began_at, run)
 
 
 class _Learned(NamedTuple):
@@ -153,19 +147,29 @@ class _Run:
     method: Method
     options: PrepareOptions
     progress: bool | None = field(kw_only=True)
+    num_bytes_kept: int = field(default=0, init=False)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all sources, before decompression."""
         return sum(source.num_bytes for source in self.sources)
 
+    @property
+    def num_passes(self) -> int:
+        """How often each source is read."""
+        return 1 if self.method.tokenizer else 2
+
+    @property
+    def num_bytes_read(self) -> int:
+        """Bytes of all sources, without those that an interrupted run read, per pass."""
+        return self.num_bytes - self.num_bytes_kept // self.num_passes
+
     def finish(
         self, executor: Executor | None, *, num_ahead: int, settings: dict[str, Any]
     ) -> Manifest:
         """Do what is left to do."""
-        num_passes = 1 if self.method.tokenizer else 2
         with tqdm(
-            total=self.num_bytes * num_passes,
+            total=self.num_bytes * self.num_passes,
             unit="B",
             unit_scale=True,
             disable=None if self.progress is None else not self.progress,
@@ -178,7 +182,7 @@ class _Run:
             numbering = Numbering(learned.sent, narrow_dtype(size).name, end)
             do = functools.partial(encode_task, reading=self._reading(), numbering=numbering)
             digests = dict(learned.digests)
-            for part in each_pass(IDS, do, hashes=num_passes == 1):
+            for part in each_pass(IDS, do, hashes=self.num_passes == 1):
                 tally.add(part)
                 _add_digests(digests, part)
             bar.set_description("write")
@@ -196,6 +200,8 @@ class _Run:
         path = self.work.path / "vocab.json"
         if counted is None or not path.is_file() or hash_file(path) != counted.facts["vocab"]:
             counted = self._count(kind, path, each_pass)
+        else:
+            self.num_bytes_kept += self.num_bytes
         sent = StoredTokenizer(kind, self.options.normalize, str(path), counted.facts["vocab"])
         digests = {int(number): digest for number, digest in counted.facts["digests"].items()}
         return _Learned(restore(sent), sent, digests)
@@ -229,11 +235,12 @@ class _Run:
         """Yield the parts of a pass in order: those that are kept, then new ones."""
         bar.set_description("count" if kind == _COUNTS else "encode")
         before = self.num_bytes if kind == IDS and self.method.tokenizer is None else 0
-        index, start = 0, Place()
+        index, start, position = 0, Place(), 0
         for part in self.work.read_all(kind):
-            index, start = index + 1, Place(*part.facts["stop"])
-            bar.update(before + part.facts["position"] - bar.n)
+            index, start, position = index + 1, Place(*part.facts["stop"]), part.facts["position"]
+            bar.update(before + position - bar.n)
             yield part
+        self.num_bytes_kept += position
         tasks = cut_tasks(
             self.sources,
             rule=self.method.rule,
@@ -296,12 +303,16 @@ def _add_digests(digests: dict[int, str], part: Part) -> None:
     digests.update({int(number): digest for number, digest in part.facts["digests"].items()})
 
 
-def _check_free(target: Path) -> None:
-    """Refuse what is there already and is no store."""
-    # lexists, since a link that leads nowhere is in the way too.
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
-        msg = f"a store needs a new or an empty folder, {str(target)!r} is not: name another"
-        raise StoreError(msg)
+def _summarize(
+    path: str | os.PathLike[str], manifest: Manifest, began_at: float, run: "_Run | None" = None
+) -> Prepared:
+    return summarize(
+        path,
+        manifest,
+        is_new=run is not None,
+        num_bytes_read=0 if run is None else run.num_bytes_read,
+        seconds=time.perf_counter() - began_at,
+    )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """The subcommand that prepares a store of texts of any size."""
 
 import argparse
+import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -23,6 +25,8 @@ from tokenloom.stretches import OnError
 from tokenloom.tokenizers import TOKENIZER_NAMES
 from tokenloom.vocab import Vocab
 
+# No vocabulary has an id of more digits, and int refuses thousands of them.
+_ID = re.compile("[0-9]{1,18}")
 _EXAMPLES = """\
 A SOURCE is a text file, a folder, a pattern in quotes such as 'texts/**/*.txt', - for
 stdin, or a name from 'tokenloom datasets'. Files that end with .jsonl or .ndjson hold
@@ -132,11 +136,11 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
 
 def _parse_split(text: str) -> tuple[str, float]:
     name, _, fraction = text.partition("=")
-    try:
-        return name, float(fraction)
-    except ValueError:
-        msg = f"must be a name and a fraction, like valid=0.1, got {text!r}"
-        raise argparse.ArgumentTypeError(msg) from None
+    with contextlib.suppress(ValueError):
+        if name:
+            return name, float(fraction)
+    msg = f"must be a name and a fraction, like valid=0.1, got {text!r}"
+    raise argparse.ArgumentTypeError(msg)
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -159,7 +163,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 def _options(arguments: argparse.Namespace) -> PrepareOptions:
     end: str | int | None = arguments.end_of_document
     is_counted = arguments.tokenizer in TOKENIZER_NAMES and arguments.tokenizer != "byte"
-    if isinstance(end, str) and end.isdecimal() and not is_counted:
+    if isinstance(end, str) and _ID.fullmatch(end) and not is_counted:
         end = int(end)
     return PrepareOptions(
         documents=arguments.documents,
@@ -169,9 +173,18 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
         min_freq=arguments.min_freq or 0,
         reserved_tokens=arguments.reserved_tokens or (),
         end_of_document=end,
-        splits=dict(arguments.split or []),
+        splits=_splits(arguments.split or []),
         split_by=arguments.split_by,
     )
+
+
+def _splits(named: list[tuple[str, float]]) -> dict[str, float]:
+    splits = dict(named)
+    if len(splits) < len(named):
+        names = ", ".join(name for name, _ in named)
+        msg = f"--split must name each part once, got {names}"
+        raise ArgumentError(msg)
+    return splits
 
 
 def _find_tokenizer(name: str) -> object:
@@ -206,9 +219,14 @@ def _describe(made: Prepared) -> dict[str, Any]:
         "unknown_rate": made.unknown_rate,
         "problems": dict(made.problems),
         "num_bytes": made.num_bytes,
+        "num_bytes_read": made.num_bytes_read,
         "seconds": made.seconds,
-        "megabytes_per_second": made.num_bytes / 1e6 / made.seconds,
+        "megabytes_per_second": _speed(made) if made.is_new else None,
     }
+
+
+def _speed(made: Prepared) -> float:
+    return made.num_bytes_read / 1e6 / made.seconds
 
 
 def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
@@ -220,8 +238,8 @@ def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
     if made.unknown_rate is not None:
         yield "unknown", f"{made.unknown_rate:.4%}"
     for what, count in made.problems.items():
-        yield f"documents with {what}", f"{count:,}"
+        yield f"places with {what}", f"{count:,}"
     if made.is_new:
-        yield "read", f"{made.num_bytes / 1e6:,.1f} MB"
+        yield "read", f"{made.num_bytes_read / 1e6:,.1f} MB"
         yield "time", f"{made.seconds:,.1f} s"
-        yield "speed", f"{made.num_bytes / 1e6 / made.seconds:,.1f} MB/s"
+        yield "speed", f"{_speed(made):,.1f} MB/s"

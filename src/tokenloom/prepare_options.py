@@ -1,14 +1,18 @@
 """What a preparation is told, checked before it begins."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, NamedTuple, cast, get_args
+
+import numpy as np
 
 from tokenloom.cuts import Rule
 from tokenloom.encoding import rule_for
 from tokenloom.errors import ArgumentError
 from tokenloom.gathering import DocumentsAre
+from tokenloom.hashing import hash_json
 from tokenloom.integers import as_integer
 from tokenloom.numbering import Kind
 from tokenloom.saving import SHARD_TOKENS
@@ -26,6 +30,8 @@ SplitBy = Literal["document", "block"]
 # What the rest of the corpus is called, before the splits that are named.
 REST = "train"
 TASK_BYTES = 1 << 22
+# What tokenizers of other packages are told apart by.
+_PROBE = "".join(map(chr, range(32, 127))) + " The quick brown fox's 12,345\n\té ß Ж 時間 🙂"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +50,8 @@ class PrepareOptions:
         What becomes of a document that cannot be read or is empty. "skip"
         leaves it out, or, of a document that is cut into several tasks, what
         lies in this task. "replace" puts U+FFFD for undecodable bytes, and
-        keeps anything else as a document without text. Both count.
+        keeps anything else as a document without text. Both count, and of a
+        document that is cut into several tasks they count each that has a problem.
     normalize : bool
         Whether "char" and "word" begin with the textbook's normalisation.
     min_freq : int
@@ -87,22 +94,21 @@ class PrepareOptions:
         _check_word("documents", self.documents, get_args(DocumentsAre))
         _check_word("on_error", self.on_error, get_args(OnError))
         _check_word("split_by", self.split_by, get_args(SplitBy))
-        as_integer("min_freq", self.min_freq)
-        as_integer("task_bytes", self.task_bytes, start=1, stop=1 << 31)
-        as_integer("shard_tokens", self.shard_tokens, start=1)
-        if isinstance(self.reserved_tokens, str):
-            msg = f"reserved_tokens must be a sequence of str, got {self.reserved_tokens!r}"
-            raise ArgumentError(msg)
-        fractions = list(self.splits.values())
-        if not all(0 < fraction < 1 for fraction in fractions) or sum(fractions) >= 1:
-            msg = (
-                "splits must be fractions above 0 whose sum is below 1, since the rest is "
-                f"{REST!r}, got {dict(self.splits)}"
-            )
-            raise ArgumentError(msg)
-        if REST in self.splits:
-            msg = f"splits must have other names than {REST!r}, which is the rest of the corpus"
-            raise ArgumentError(msg)
+        end = self.end_of_document
+        if not isinstance(end, str | None):
+            end = _integer("end_of_document", end)
+        plain = {
+            "field": _string("field", self.field),
+            "normalize": _boolean("normalize", self.normalize),
+            "min_freq": _integer("min_freq", self.min_freq),
+            "reserved_tokens": _strings("reserved_tokens", self.reserved_tokens),
+            "end_of_document": end,
+            "splits": _fractions(self.splits),
+            "task_bytes": _integer("task_bytes", self.task_bytes, start=1, stop=1 << 31),
+            "shard_tokens": _integer("shard_tokens", self.shard_tokens, start=1),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def describe(self) -> dict[str, Any]:
         """Return all of it, JSON-able."""
@@ -111,13 +117,13 @@ class PrepareOptions:
             "field": self.field,
             "on_error": self.on_error,
             "normalize": self.normalize,
-            "min_freq": int(self.min_freq),
+            "min_freq": self.min_freq,
             "reserved_tokens": list(self.reserved_tokens),
             "end_of_document": self.end_of_document,
             "splits": dict(self.splits),
             "split_by": self.split_by,
-            "task_bytes": int(self.task_bytes),
-            "shard_tokens": int(self.shard_tokens),
+            "task_bytes": self.task_bytes,
+            "shard_tokens": self.shard_tokens,
         }
 
 
@@ -148,7 +154,11 @@ class Method(NamedTuple):
         vocab = getattr(self.tokenizer, "vocab", None)
         proof = vocab.hash if isinstance(vocab, Vocab) else None
         size = self.tokenizer.vocab_size
-        return {**describe_tokenizer(self.tokenizer), "vocab_size": size, "vocab": proof}
+        description = {**describe_tokenizer(self.tokenizer), "vocab_size": size, "vocab": proof}
+        if description["name"] is None:
+            # Two of one type may have learned different tokens.
+            description["probe"] = hash_json(_probe(self.tokenizer))
+        return description
 
 
 def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
@@ -164,7 +174,7 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
     ArgumentError
         It is none of these, or an option asks it for what it has not.
     """
-    if tokenizer in ("char", "word"):
+    if isinstance(tokenizer, str) and tokenizer in ("char", "word"):
         kind: Kind = "char" if tokenizer == "char" else "word"
         _check_counted(options)
         rule = rule_for(kind, normalize=options.normalize)
@@ -228,10 +238,24 @@ def _check_counted(options: PrepareOptions) -> None:
     Vocab([], reserved_tokens=reserve(options))
 
 
+def _probe(tokenizer: Tokenizer) -> list[list[int]]:
+    whole = _try(tokenizer, _PROBE)
+    # What knows few characters is known by those.
+    return [whole] if whole else [_try(tokenizer, character) for character in _PROBE]
+
+
+def _try(tokenizer: Tokenizer, text: str) -> list[int]:
+    try:
+        return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
+    # What refuses a text says so by an error of any kind.
+    except Exception:  # noqa: BLE001
+        return []
+
+
 def _make(tokenizer: object) -> Tokenizer:
     if isinstance(tokenizer, Vocab):
         return tokenizer_for(tokenizer)
-    if tokenizer == "byte":
+    if isinstance(tokenizer, str) and tokenizer == "byte":
         return ByteTokenizer()
     needed = ("vocab_size", "encode", "decode")
     if isinstance(tokenizer, str | type) or not all(hasattr(tokenizer, name) for name in needed):
@@ -245,6 +269,59 @@ def _make(tokenizer: object) -> Tokenizer:
 
 
 def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
-    if value not in words:
+    if not isinstance(value, str) or value not in words:
         msg = f"{name} must be {', '.join(map(repr, words))}, got {value!r}"
         raise ArgumentError(msg)
+
+
+def _string(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"{name} must be a str, got {value!r}"
+        raise ArgumentError(msg)
+    return str(value)
+
+
+def _strings(name: str, values: object) -> tuple[str, ...]:
+    is_some = isinstance(values, Iterable) and not isinstance(values, str | set | frozenset)
+    each = tuple(cast("Iterable[object]", values)) if is_some else (None,)
+    if not all(isinstance(value, str) for value in each):
+        msg = f"{name} must be a sequence of str, got {values!r}"
+        raise ArgumentError(msg)
+    return tuple(map(str, each))
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise ArgumentError(msg)
+    return bool(value)
+
+
+def _integer(name: str, value: Any, *, start: int = 0, stop: int | None = None) -> int:
+    if isinstance(value, bool):
+        msg = f"{name} must be an integer, got {value!r}"
+        raise ArgumentError(msg)
+    return as_integer(name, value, start=start, stop=stop)
+
+
+def _fractions(splits: object) -> dict[str, float]:
+    """Return splits as plain values, after a look at what they cannot be."""
+    parts: Iterable[tuple[Any, Any]] = (
+        splits.items() if isinstance(splits, Mapping) else [(None, None)]
+    )
+    if not all(
+        isinstance(name, str) and name and isinstance(fraction, Real) for name, fraction in parts
+    ):
+        msg = f"splits must be a mapping of names to fractions, got {splits!r}"
+        raise ArgumentError(msg)
+    plain = {str(name): float(fraction) for name, fraction in parts}
+    if not all(0 < fraction < 1 for fraction in plain.values()) or sum(plain.values()) >= 1:
+        msg = (
+            "splits must be fractions above 0 whose sum is below 1, since the rest is "
+            f"{REST!r}, got {plain}"
+        )
+        raise ArgumentError(msg)
+    if REST in plain:
+        msg = f"splits must have other names than {REST!r}, which is the rest of the corpus"
+        raise ArgumentError(msg)
+    return plain

@@ -71,7 +71,6 @@ _OPENERS: dict[str, Callable[[BinaryIO], _Readable]] = {
     ".xz": lzma.LZMAFile,
     ".zst": _open_zstd,
 }
-COMPRESSED = tuple(_OPENERS)
 
 
 def bare_suffix(name: str) -> str:

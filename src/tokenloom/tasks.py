@@ -185,8 +185,10 @@ def _cut_source(
     source: SourceFile, stream: Stream, place: Place, rule: Rule, size: int
 ) -> Iterator[tuple[Slice, Place]]:
     """Yield the slices of a source from a place on, each with the next place."""
-    held = stream.read(size + 1)
-    if place.offset == 0 and rule != "byte" and held.startswith(_BYTE_ORDER_MARK):
+    held = stream.read(max(size + 1, len(_BYTE_ORDER_MARK) if place.offset == 0 else 0))
+    # It is one of the file's bytes, but no part of a record.
+    keeps_mark = rule == "byte" and source.form in ("file", "paragraph")
+    if place.offset == 0 and not keeps_mark and held.startswith(_BYTE_ORDER_MARK):
         held = held[len(_BYTE_ORDER_MARK) :]
         place = place._replace(offset=len(_BYTE_ORDER_MARK))
     find_cut = _cutter(source.form, rule)

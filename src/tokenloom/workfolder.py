@@ -22,6 +22,8 @@ from tokenloom.partials import lock
 
 _SETTINGS = "settings.json"
 _PART = ".part"
+# What can be read once is kept under one of these names, and its hash under the other.
+_OF_STREAMS = ("source", "kept")
 
 
 class Part(NamedTuple):
@@ -55,28 +57,56 @@ class WorkFolder:
         return self.path / "store"
 
     def claim(self, settings: Mapping[str, Any]) -> None:
-        """Begin with some settings, or go on with the same.
+        """Begin with some settings, or go on with what makes the same parts.
+
+        Parts that were kept with ``on_error="stop"`` have no bad document, so
+        any other value goes on from them. Where no part was kept, all settings
+        may be others.
 
         Raises
         ------
         OSError
             The folder cannot be written to.
         StoreError
-            Another run, with other settings, left the folder; each difference
-            is named.
+            Another run, with other settings, left the folder, and each
+            difference is named; or its settings cannot be read.
         """
-        path = self.path / _SETTINGS
+        now = json.loads(json.dumps(settings))
+        before = self._read_settings()
+        if before is not None and self._has_parts():
+            is_mended = before.get("on_error") == "stop" and "on_error" in now
+            same = {**before, "on_error": now["on_error"]} if is_mended else before
+            if differences := list(compare(same, now)):
+                msg = (
+                    f"an interrupted run of other settings is kept in {self.path}: "
+                    f"{'; '.join(differences)}; run it with its own settings, or remove that "
+                    "folder"
+                )
+                raise StoreError(msg)
+        elif before is not None and _streams(before) != _streams(now):
+            for kind in _OF_STREAMS:
+                self.remove(kind)
+        if before != now:
+            write_text(self.path / _SETTINGS, json.dumps(now))
+
+    def _read_settings(self) -> dict[str, Any] | None:
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            settings = json.loads((self.path / _SETTINGS).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            write_text(path, json.dumps(settings))
-            return
-        if differences := list(compare(before, json.loads(json.dumps(settings)))):
-            msg = (
-                f"an interrupted run of other settings is kept in {self.path}: "
-                f"{'; '.join(differences)}; run it with its own settings, or remove that folder"
-            )
-            raise StoreError(msg)
+            return None
+        except ValueError:
+            settings = None
+        if isinstance(settings, dict):
+            return settings
+        msg = (
+            f"the settings of an interrupted run must be JSON, those in {self.path} are damaged: "
+            "remove that folder"
+        )
+        raise StoreError(msg)
+
+    def _has_parts(self) -> bool:
+        names = (path.name for path in self.path.glob("*-*[0-9]"))
+        return any(name.rpartition("-")[0] not in _OF_STREAMS for name in names)
 
     def part(self, kind: str, index: int) -> Path:
         """Return where a part is, or will be."""
@@ -140,6 +170,10 @@ class WorkFolder:
             # Windows renames to new names only.
             target.rmdir()
         self.store.rename(target)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -175,7 +209,7 @@ def remove_rest(target: Path) -> None:
     """Remove the folder beside a finished store, unless another process works in it."""
     if work_path(target).exists():
         with contextlib.suppress(StoreError), open_work_folder(target) as work:
-            shutil.rmtree(work.path, ignore_errors=True)
+            work.discard()
 
 
 def work_path(target: Path) -> Path:
@@ -203,6 +237,13 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {', '.join(changed[:3])}{more}"
         else:
             yield f"{name} was {first!r}, now {second!r}"
+
+
+def _streams(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of the sources that are kept, since they can be read once."""
+    sources = settings.get("sources")
+    described = sources.items() if isinstance(sources, dict) else ()
+    return {name: facts for name, facts in described if "num_bytes" not in facts}
 
 
 def _lock(descriptor: int, path: Path) -> None:
