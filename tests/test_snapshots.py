@@ -167,6 +167,32 @@ def test_another_training_is_refused(
     assert before == outcome_of(tmp_path / "run")
 
 
+@pytest.mark.parametrize("part", ["documents", "held_out_documents"])
+def test_other_documents_are_another_training(part: str, tmp_path: Path) -> None:
+    """The hidden state begins at zero where they start; without resets they do not matter."""
+    many = {"documents": [*range(0, 401, 10)]}
+    here, there = (many, {}) if part == "documents" else ({}, many)
+
+    def run(changed: dict[str, Any], held_out: dict[str, Any], **options: Any) -> None:
+        corpora = [
+            tl.Corpus.from_tokens(
+                CORPUS.tokens[:400], vocab=CORPUS.vocab, **{"documents": [0, 200, 400], **change}
+            )
+            for change in (changed, held_out)
+        ]
+        windows = tl.SequentialWindows(corpora[0], batch_size=4, seq_len=10, **options)
+        folder = tmp_path / f"run-{len(options)}"
+        loader = tl.Loader(windows)
+        tl.train(make_model(), loader, held_out=corpora[1], run=folder, resume=True, device="cpu")
+
+    run({}, {})
+    run({}, {})
+    with pytest.raises(tl.StateMismatchError, match=rf"\n  {part}_hash: saved 'sha256:.*\nUse"):
+        run(here, there)
+    run({}, {}, resets=False)
+    run(many, {}, resets=False)
+
+
 def test_a_schedule_is_not_stretched(tmp_path: Path) -> None:
     """What was laid out over three epochs cannot become five."""
     options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu", "options": ADAMW}

@@ -6,6 +6,7 @@ import torch
 
 from tokenloom.checkpoint import describe_model
 from tokenloom.corpus import Corpus
+from tokenloom.documents import Documents
 from tokenloom.errors import StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
@@ -50,6 +51,8 @@ def describe_training(
         "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
         "num_held_out_tokens": 0 if held_out is None else len(held_out),
         "held_out_hash": None if held_out is None else held_out.hash,
+        "documents_hash": _hash(loader.windows.documents),
+        "held_out_documents_hash": None if held_out is None else _hash(held_out.boundaries),
         "order": plan.kind,
         "batch_size": plan.batch_size,
         "seq_len": plan.seq_len,
@@ -97,6 +100,10 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         ]
     )
     raise StateMismatchError(msg)
+
+
+def _hash(documents: Documents | None) -> str | None:
+    return None if documents is None else documents.hash()
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
