@@ -15,6 +15,7 @@ from tests.trainings import (
     CORPUS,
     HELD_OUT,
     NUM_BATCHES,
+    NUM_EPOCHS,
     TRAIN,
     StoppedError,
     make_loader,
@@ -111,6 +112,39 @@ def test_a_finished_run_is_not_trained_on(tmp_path: Path) -> None:
     before = outcome_of(tmp_path / "run")
     assert history == tl.train(make_model(), make_loader(), **options, resume=True)
     assert before == outcome_of(tmp_path / "run")
+
+
+def test_the_windows_may_be_moved_on_after_the_loader_was_made(tmp_path: Path) -> None:
+    """The loader keeps its own first epoch, and so does the run."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "resume": True, "device": "cpu"}
+    tl.train(make_model(), make_loader(), **options)
+    before = outcome_of(tmp_path / "run")
+    loader = make_loader()
+    loader.windows.set_epoch(7)
+    tl.train(make_model(), loader, **options)
+    assert before == outcome_of(tmp_path / "run")
+    with pytest.raises(tl.StateMismatchError, match="first_epoch: saved 0, now 7"):
+        tl.train(make_model(), tl.Loader(loader.windows, num_epochs=NUM_EPOCHS), **options)
+
+
+@pytest.mark.parametrize("stop", [1, 4, NUM_EPOCHS * NUM_BATCHES])
+def test_a_loader_that_has_trained_before_is_resumed(stop: int, tmp_path: Path) -> None:
+    """Its run begins where the iteration before ended, and is not taken for finished."""
+
+    def make_later() -> tl.Loader:
+        loader = make_loader()
+        loader.load_state_dict({**loader.state_dict(), "epoch": NUM_EPOCHS})
+        return loader
+
+    options: dict[str, Any] = {"device": "cpu", "run_options": tl.RunOptions(checkpoint_steps=1)}
+    tl.train(make_model(), make_later(), run=tmp_path / "whole", **options)
+    model = make_model()
+    stop_in_step(model, stop)
+    with pytest.raises(StoppedError):
+        tl.train(model, make_later(), run=tmp_path / "run", **options)
+    history = tl.train(make_model(), make_later(), run=tmp_path / "run", resume=True, **options)
+    assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "run")
+    assert [3, 4, 5] == [entry.epoch for entry in history]
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def describe_training(
         "order_version": ORDER_VERSION,
         "rank": 0 if is_whole else shard.rank,
         "world_size": 1 if is_whole else shard.world_size,
+        "first_epoch": loader.first_epoch,
         "num_epochs": loader.num_epochs,
         **recipe.describe(),
         "num_threads": torch.get_num_threads(),

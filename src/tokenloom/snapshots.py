@@ -193,8 +193,9 @@ class Snapshots:
             training["epochs"], history=history, epoch=checkpoint.epoch, step=checkpoint.step
         )
         self._saved_step = checkpoint.step
-        num_epochs = loader.plan.epoch - loader.windows.plan.epoch
-        self._is_done = loader.num_epochs is not None and num_epochs >= loader.num_epochs
+        # Behind the last batch of an iteration a loader stands before the next one.
+        is_at_end = loader.num_epochs is not None and loader.remaining == len(loader)
+        self._is_done = is_at_end and checkpoint.step > 0
         device, random = self._model.linear.weight.device, training["random"]
         if len(random) == ranks.world_size:
             _set_random_state(random[ranks.rank], device)

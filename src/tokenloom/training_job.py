@@ -110,6 +110,7 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
         torch.set_num_threads(settings["num_threads"])
     corpus, held_out = reopen_corpora(run, encoding=arguments.encoding)
     windows = reopen_windows(run, corpus, shard=shard)
+    windows.set_epoch(settings["first_epoch"])
     num_epochs = arguments.epochs if "epochs" in given else settings["num_epochs"]
     torch.manual_seed(settings["seed"])
     options = {name: settings[name] for name in TrainingOptions().describe()}
