@@ -179,6 +179,8 @@ def test_resume_goes_on_with_more_epochs(
         (["--lr", "1.0"], "leave out --lr beside --resume"),
         (["--hidden", "8", "--order", "random"], "leave out --hidden, --order beside --resume"),
         (["time_machine"], "leave out CORPUS beside --resume"),
+        (["python_docs", "--lr", "1.0"], "leave out CORPUS, --lr beside --resume"),
+        (["--epochs", "2"], "num_epochs: saved 3, now 2"),
     ],
 )
 def test_resume_refuses_what_the_settings_say(

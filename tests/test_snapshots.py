@@ -235,6 +235,18 @@ def test_a_schedule_is_not_stretched(tmp_path: Path) -> None:
         tl.train(make_model(), make_loader(num_epochs=5), **options, resume=True)
 
 
+@pytest.mark.parametrize(("saved", "now"), [(NUM_EPOCHS, 2), (None, 5)])
+def test_a_run_is_not_made_shorter(saved: int | None, now: int, tmp_path: Path) -> None:
+    """What was trained beyond would not be taken back; None is without end."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu"}
+    model = make_model()
+    stop_in_step(model, 2 * NUM_BATCHES + 3)
+    with pytest.raises(StoppedError):
+        tl.train(model, make_loader(num_epochs=saved), **options)
+    with pytest.raises(tl.StateMismatchError, match=f"num_epochs: saved {saved}, now {now}"):
+        tl.train(make_model(), make_loader(num_epochs=now), **options, resume=True)
+
+
 def test_resume_needs_a_run() -> None:
     """Without a folder there is nothing to go on with."""
     with pytest.raises(tl.ArgumentError, match="resume=True needs run"):

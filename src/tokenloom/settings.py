@@ -16,7 +16,7 @@ from tokenloom.recipe import Recipe, RunOptions
 
 SETTINGS_VERSION = 3
 
-# What may change on the way: how far to go, where the text lies, and which release goes on.
+# What may change on the way: how much further to go, where the text lies, which release goes on.
 _FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options")
 
 
@@ -85,8 +85,10 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         for name, value in flat_now.items()
         if name.partition(".")[0] not in _FREE and flat_saved.get(name) != value
     ]
-    # A schedule is laid out over the whole training.
-    if now["schedule"] != "constant" and saved.get("num_epochs") != now["num_epochs"]:
+    if _is_shorter(saved.get("num_epochs"), now["num_epochs"]) or (
+        # A schedule is laid out over the whole training.
+        now["schedule"] != "constant" and saved.get("num_epochs") != now["num_epochs"]
+    ):
         different.append("num_epochs")
     if not different:
         return
@@ -101,6 +103,11 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         ]
     )
     raise StateMismatchError(msg)
+
+
+def _is_shorter(saved: int | None, now: int | None) -> bool:
+    """Return whether there are fewer epochs now; None is without end."""
+    return now is not None and (saved is None or now < saved)
 
 
 def _hash(documents: Documents | None) -> str | None:

@@ -98,9 +98,11 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
 def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
     """Return the training of a run, as its settings tell it."""
     settings, given = run.settings, arguments.given
-    wrong = sorted(given - _FREE - {"corpus"})
-    if wrong or ("corpus" in given and arguments.corpus != "python_docs"):
-        names = ", ".join("--" + name.replace("_", "-") for name in wrong) or "CORPUS"
+    wrong = sorted(given - _FREE)
+    if wrong:
+        names = ", ".join(
+            "CORPUS" if name == "corpus" else "--" + name.replace("_", "-") for name in wrong
+        )
         msg = f"the settings of the run say how to go on: leave out {names} beside --resume"
         raise ArgumentError(msg)
     if settings.get("version", 0) < 3:
