@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -208,6 +209,35 @@ def test_resume_refuses_a_run_of_an_older_release(
     (run / "settings.json").write_text(json.dumps({**settings, "version": 2}))
     assert main(["train", "--resume", str(run)]) == 1
     assert "cannot be resumed: an older release made it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 4}, "reads settings of version 3, got 4: use the release that made it"),
+        ({"version": "3"}, "reads settings of version 3, got '3'"),
+        ({"lr": None}, "lr must be a number, there is none"),
+        ({"model": None}, "model must be an object, there is none"),
+        ({"model": {"rnn": "GRU"}}, "the description of the model cannot be used"),
+        ({"num_held_out_tokens": None}, "num_held_out_tokens must be an integer, there is none"),
+        ({"corpus": 5}, "corpus must be a string, got 5"),
+        ({"batch_size": "4"}, "batch_size must be an integer, got '4'"),
+        ({"num_threads": 0}, "num_threads must be an integer in [1, "),
+        ({"seed": -1}, "seed must be an integer in [0, "),
+        ({"run_options": {"often": True}}, "run_options cannot be {'often': True}"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd, adamw, got 'lion'"),
+    ],
+)
+def test_resume_names_the_setting_that_cannot_be_used(
+    change: dict[str, Any], message: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever was written into the file, or left out: one line, and no traceback."""
+    settings = {**json.loads((run / "settings.json").read_text()), **change}
+    kept = {name: value for name, value in settings.items() if value is not None}
+    (run / "settings.json").write_text(json.dumps(kept))
+    assert main(["train", "--resume", str(run)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What a run's settings say of its training, and how two of them differ."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -7,17 +8,75 @@ import torch
 from tokenloom.checkpoint import describe_model
 from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents
-from tokenloom.errors import StateMismatchError
+from tokenloom.errors import RunError, StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
 from tokenloom.plans import ORDER_VERSION
 from tokenloom.ranks import Ranks
 from tokenloom.recipe import Recipe, RunOptions
+from tokenloom.runs import Run
 
 SETTINGS_VERSION = 3
 
 # What may change on the way: how much further to go, where the text lies, which release goes on.
 _FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options")
+
+# What those are of which a run is opened again.
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("corpus", "order", "tail"), (str, "a string")),
+    **dict.fromkeys(("optimizer", "schedule", "precision"), (str, "a string")),
+    **dict.fromkeys(("num_tokens", "num_held_out_tokens", "batch_size"), (int, "an integer")),
+    **dict.fromkeys(("seq_len", "order_seed", "rank", "world_size"), (int, "an integer")),
+    **dict.fromkeys(("first_epoch", "seed", "num_threads"), (int, "an integer")),
+    **dict.fromkeys(("warmup_updates", "batches_per_update"), (int, "an integer")),
+    **dict.fromkeys(("lr", "max_grad_norm"), (int | float, "a number")),
+    **dict.fromkeys(("run_options", "model"), (dict, "an object")),
+    "num_epochs": (int | None, "an integer or null"),
+    "resets": (bool, "true or false"),
+}
+# Of the windows that a run was trained on.
+WINDOW_SETTINGS = (
+    *("corpus", "num_tokens", "order", "batch_size", "seq_len", "tail"),
+    *("order_seed", "rank", "world_size"),
+)
+
+
+def check_version(run: Run) -> None:
+    """Check that this release can go on with a run.
+
+    Raises
+    ------
+    RunError
+        An older or a newer one made it.
+    """
+    version = run.settings.get("version")
+    if version == SETTINGS_VERSION:
+        return
+    reason = (
+        f"this release reads settings of version {SETTINGS_VERSION}, got {version!r}: "
+        "use the release that made it"
+    )
+    if version is None or (isinstance(version, int) and version < SETTINGS_VERSION):
+        reason = "an older release made it; train anew"
+    msg = f"the run {str(run.path)!r} cannot be resumed: {reason}"
+    raise RunError(msg)
+
+
+def check_kinds(run: Run, names: Iterable[str] = tuple(_KINDS)) -> None:
+    """Check that some of a run's settings are there, and of the type that they must have.
+
+    Raises
+    ------
+    RunError
+        The first that is not is named.
+    """
+    for name in names:
+        kind, words = _KINDS[name]
+        value = run.settings.get(name)
+        if name not in run.settings or not isinstance(value, kind):
+            got = f"got {value!r}" if name in run.settings else "there is none"
+            msg = f"the settings of {str(run.path)!r} are damaged: {name} must be {words}, {got}"
+            raise RunError(msg)
 
 
 def describe_training(

@@ -18,7 +18,7 @@ from tokenloom.ranks import Ranks
 from tokenloom.recipe import RunOptions
 from tokenloom.records import EpochMetrics
 from tokenloom.runs import Run, is_run
-from tokenloom.settings import check_same
+from tokenloom.settings import check_kinds, check_same, check_version
 from tokenloom.updates import Updates
 
 # With several ranks the first one's clock is asked every so many steps.
@@ -73,6 +73,8 @@ def open_run(
         run = Run.create(path, corpus=corpus, settings=settings, again=resume)
         return Opened(run, *ranks.share((None, ())))
     run = Run.open(path)
+    check_version(run)
+    check_kinds(run, ["num_epochs"])
     check_same(run.settings, settings)
     checkpoint = run.load_checkpoint()
     if checkpoint is not None and checkpoint.training is None:

@@ -13,12 +13,14 @@ from tokenloom.arguments import load_corpus, make_windows
 from tokenloom.checkpoint import build_model
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, RunError
+from tokenloom.integers import as_integer
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
 from tokenloom.ranks import Ranks, is_restarted
 from tokenloom.recipe import RunOptions, TrainingOptions
 from tokenloom.replay import reopen_corpora, reopen_windows
 from tokenloom.runs import Run
+from tokenloom.settings import check_kinds, check_version
 from tokenloom.sharding import Shard
 
 _LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
@@ -105,16 +107,16 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
         )
         msg = f"the settings of the run say how to go on: leave out {names} beside --resume"
         raise ArgumentError(msg)
-    if settings.get("version", 0) < 3:
-        msg = f"the run {str(run.path)!r} cannot be resumed: an older release made it; train anew"
-        raise RunError(msg)
+    check_version(run)
+    check_kinds(run)
     if "threads" not in given:
-        torch.set_num_threads(settings["num_threads"])
+        num_threads = as_integer("num_threads", settings["num_threads"], start=1, stop=1 << 31)
+        torch.set_num_threads(num_threads)
     corpus, held_out = reopen_corpora(run, encoding=arguments.encoding)
     windows = reopen_windows(run, corpus, shard=shard)
     windows.set_epoch(settings["first_epoch"])
     num_epochs = arguments.epochs if "epochs" in given else settings["num_epochs"]
-    torch.manual_seed(settings["seed"])
+    torch.manual_seed(as_integer("seed", settings["seed"], stop=1 << 64))
     options = {name: settings[name] for name in TrainingOptions().describe()}
     return Job(
         corpus=corpus,
@@ -123,7 +125,7 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
         recipe={
             **{name: settings[name] for name in ("lr", "max_grad_norm", "seed")},
             "options": TrainingOptions(**options),
-            "run_options": _run_options(arguments, RunOptions(**settings["run_options"])),
+            "run_options": _run_options(arguments, _saved_options(run)),
             "held_out": held_out,
             "resume": True,
         },
@@ -149,6 +151,15 @@ def _run_options(arguments: argparse.Namespace, saved: RunOptions) -> RunOptions
         if name in arguments.given
     }
     return RunOptions(**{**saved.describe(), **typed})
+
+
+def _saved_options(run: Run) -> RunOptions:
+    saved = run.settings["run_options"]
+    try:
+        return RunOptions(**saved)
+    except TypeError as error:
+        msg = f"the settings of {str(run.path)!r} are damaged: run_options cannot be {saved!r}"
+        raise RunError(msg) from error
 
 
 def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
