@@ -4,6 +4,7 @@ import json
 import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,8 @@ from tests.trainings import (
     train_in_pieces,
     weights_of,
 )
-from tokenloom import epochs
+from tokenloom import epochs as epochs_room
+from tokenloom.snapshots import Snapshots
 
 # So an epoch may end, and be written down, after the last checkpoint.
 EVERY_FOUR = tl.RunOptions(checkpoint_steps=4)
@@ -41,7 +43,7 @@ def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any) -> None:
         raise tl.UsageError
 
-    monkeypatch.setattr(epochs, "plot_perplexity", refuse)
+    monkeypatch.setattr(epochs_room, "plot_perplexity", refuse)
 
 
 @pytest.mark.parametrize(
@@ -323,3 +325,19 @@ def test_settings_hold_the_whole_recipe(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert ADAMW.describe() == {name: settings[name] for name in ADAMW.describe()}
     assert tl.RunOptions().describe() == settings["run_options"]
+
+
+@pytest.mark.parametrize(("world_size", "expected"), [(1, [3, 5, 7, 9]), (2, [17, 33, 49])])
+def test_the_clock_is_asked_wherever_updates_end(world_size: int, expected: list[int]) -> None:
+    """With several ranks after 16 steps, also where no update ends in a multiple of them."""
+    asked: list[int] = []
+    epochs = SimpleNamespace(step=0, has_just_finished=False)
+    ranks = SimpleNamespace(world_size=world_size, share=lambda _: asked.append(epochs.step))
+    updates = SimpleNamespace(is_complete=False)
+    parts: Any = (make_model(), make_loader(), updates, epochs)
+    options: Any = {"ranks": ranks, "options": tl.RunOptions(checkpoint_seconds=1e9)}
+    snapshots = Snapshots(*parts, run=None, **options)
+    for step in range(2, 60):
+        epochs.step, updates.is_complete = step, step % 2 == 1
+        snapshots.save_if_due(None)
+    assert expected == asked[: len(expected)]

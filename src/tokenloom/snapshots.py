@@ -21,7 +21,7 @@ from tokenloom.runs import Run, is_run
 from tokenloom.settings import check_kinds, check_same, check_version
 from tokenloom.updates import Updates
 
-# With several ranks the first one's clock is asked every so many steps.
+# With several ranks the first one's clock is asked after at least so many steps.
 _STEPS_PER_CLOCK = 16
 
 
@@ -126,6 +126,8 @@ class Snapshots:
         self._options = options
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
+        # The step at which the first rank's clock was asked, the same on all ranks.
+        self._asked_step = 0
         self._is_done = False
 
     def save(self, state: State | None, *, is_best: bool = False) -> None:
@@ -194,7 +196,7 @@ class Snapshots:
         self._epochs.load_state_dict(
             training["epochs"], history=history, epoch=checkpoint.epoch, step=checkpoint.step
         )
-        self._saved_step = checkpoint.step
+        self._saved_step = self._asked_step = checkpoint.step
         # Behind the last batch of an iteration a loader stands before the next one.
         is_at_end = loader.num_epochs is not None and loader.remaining == len(loader)
         self._is_done = is_at_end and checkpoint.step > 0
@@ -214,10 +216,10 @@ class Snapshots:
             since = step - (self._saved_step or 0)
             if since >= options.checkpoint_steps:
                 return True
-        if options.checkpoint_seconds is None or step % (
-            1 if self._ranks.world_size == 1 else _STEPS_PER_CLOCK
-        ):
+        pause = 1 if self._ranks.world_size == 1 else _STEPS_PER_CLOCK
+        if options.checkpoint_seconds is None or step - self._asked_step < pause:
             return False
+        self._asked_step = step
         is_old = time.monotonic() - self._saved_at > options.checkpoint_seconds
         return bool(self._ranks.share(is_old))
 
