@@ -107,6 +107,29 @@ def test_ctrl_c_loses_no_step(tmp_path: Path) -> None:
     assert outcome_of(whole) == outcome_of(tmp_path / "run")
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_trainings_do_not_share_a_run(resume: bool, tmp_path: Path) -> None:
+    """The second one is refused while the first one trains, and changes nothing."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu"}
+    tl.train(make_model(), make_loader(), run=tmp_path / "whole", device="cpu")
+    model = make_model()
+    stop_in_step(model, 4)
+    with pytest.raises(StoppedError):
+        tl.train(model, make_loader(), **options)
+    model, steps = make_model(), []
+
+    def train_too(*_: Any) -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            with pytest.raises(tl.RunError, match="in use" if resume else "must be new or empty"):
+                tl.train(make_model(), make_loader(), **options, resume=resume)
+
+    model.register_forward_pre_hook(train_too)
+    tl.train(model, make_loader(), **options, resume=True)
+    assert len(steps) > 2
+    assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "run")
+
+
 def test_a_finished_run_is_not_trained_on(tmp_path: Path) -> None:
     """Resuming it returns what was measured, and leaves the weights as they were."""
     options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu"}

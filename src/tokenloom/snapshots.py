@@ -1,8 +1,9 @@
 """Where a training stands: all that the rest of it depends on, taken and put back."""
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from tokenloom.checkpoint import Checkpoint
 from tokenloom.corpus import Corpus
 from tokenloom.epochs import Epochs
 from tokenloom.errors import ArgumentError, RunError
+from tokenloom.holding import held
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel, State
 from tokenloom.ranks import Ranks
@@ -43,6 +45,7 @@ class Opened(NamedTuple):
     history: Sequence[EpochMetrics] = ()
 
 
+@contextlib.contextmanager
 def open_run(
     path: str | os.PathLike[str] | None,
     corpus: Corpus,
@@ -50,8 +53,10 @@ def open_run(
     *,
     resume: bool,
     ranks: Ranks,
-) -> Opened:
+) -> Iterator[Opened]:
     """Begin a run, or open it again at its newest checkpoint; all ranks do it together.
+
+    While the block lasts nobody else can do so.
 
     Raises
     ------
@@ -66,13 +71,30 @@ def open_run(
         if resume:
             msg = "resume=True needs run: say the folder of the run to go on with"
             raise ArgumentError(msg)
-        return Opened()
+        yield Opened()
+        return
     if not ranks.is_first:
-        return Opened(None, *ranks.share(None))
-    if not (resume and is_run(path)):
+        yield Opened(None, *ranks.share(None))
+        return
+    is_new = not (resume and is_run(path))
+    if is_new:
         run = Run.create(path, corpus=corpus, settings=settings, again=resume)
-        return Opened(run, *ranks.share((None, ())))
-    run = Run.open(path)
+    else:
+        run = Run.open(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(run.path))
+        except BlockingIOError as error:
+            msg = (
+                f"the run's folder {os.fspath(path)!r} is in use: another training writes to it; "
+                "end that one, or wait for it"
+            )
+            raise RunError(msg) from error
+        yield Opened(run, *ranks.share((None, ()) if is_new else _reopen(run, settings)))
+
+
+def _reopen(run: Run, settings: dict[str, Any]) -> tuple[Checkpoint | None, list[EpochMetrics]]:
+    """Return the newest checkpoint of a run, and the epochs that were finished before it."""
     check_version(run)
     check_kinds(run, ["num_epochs"])
     check_same(run.settings, settings)
@@ -84,8 +106,7 @@ def open_run(
         )
         raise RunError(msg)
     step = 0 if checkpoint is None else checkpoint.step
-    history = run.rewind(step=step, settings={**run.settings, **settings})
-    return Opened(run, *ranks.share((checkpoint, history)))
+    return checkpoint, run.rewind(step=step, settings={**run.settings, **settings})
 
 
 class Snapshots:

@@ -116,8 +116,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         *(model, loader), held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
     )
     torch.manual_seed(ranks.mix_seed(seed))
-    with ranks.watched():
-        opened = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
+    opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
+    with ranks.watched(), opening as opened:
         model.to(place).train()
         updates = Updates(ranks.wrap(_Learner(model)), loader, recipe=recipe, ranks=ranks)
         epochs = Epochs(model, held_out, ranks=ranks, run=opened.run)
