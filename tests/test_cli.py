@@ -240,6 +240,28 @@ def test_resume_names_the_setting_that_cannot_be_used(
     assert message in line
 
 
+@pytest.mark.parametrize(("launch", "is_refused"), [("mine", False), ("other", True)])
+def test_a_restart_goes_on_with_what_its_launch_began(
+    launch: str,
+    is_refused: bool,
+    book: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run of another launch is not gone on with: its folder must be new, as always."""
+    folder = tmp_path / "run"
+    arguments = ["train", book, *SMALL, "--run", str(folder)]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
+    assert main(arguments) == 0
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    before = (folder / "settings.json").read_bytes()
+    assert main(arguments) == is_refused
+    assert is_refused == ("must be new or empty" in capsys.readouterr().err)
+    assert before == (folder / "settings.json").read_bytes()
+
+
 @pytest.mark.slow
 def test_a_killed_run_is_resumed(book: str, tmp_path: Path) -> None:
     """SIGKILL from outside, then --resume: the weights are those of a run that was not killed."""

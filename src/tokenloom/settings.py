@@ -12,14 +12,14 @@ from tokenloom.errors import RunError, StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
 from tokenloom.plans import ORDER_VERSION
-from tokenloom.ranks import Ranks
+from tokenloom.ranks import Ranks, launch_id
 from tokenloom.recipe import Recipe, RunOptions
 from tokenloom.runs import Run
 
 SETTINGS_VERSION = 3
 
 # What may change on the way: how much further to go, where the text lies, which release goes on.
-_FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options")
+_FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options", "launch")
 
 # What those are of which a run is opened again.
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -126,6 +126,7 @@ def describe_training(
         **recipe.describe(),
         "num_threads": torch.get_num_threads(),
         "run_options": run_options.describe(),
+        "launch": launch_id(),
         "model": describe_model(model),
     }
 

@@ -16,10 +16,10 @@ from tokenloom.errors import ArgumentError, RunError
 from tokenloom.integers import as_integer
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
-from tokenloom.ranks import Ranks, is_restarted
+from tokenloom.ranks import Ranks, is_restarted, launch_id
 from tokenloom.recipe import RunOptions, TrainingOptions
 from tokenloom.replay import reopen_corpora, reopen_windows
-from tokenloom.runs import Run
+from tokenloom.runs import Run, is_run
 from tokenloom.settings import check_kinds, check_version
 from tokenloom.sharding import Shard
 
@@ -90,8 +90,7 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
             "options": _training_options(arguments),
             "run_options": _run_options(arguments, RunOptions()),
             "held_out": held_out,
-            # A rank died, and torchrun started all of them again.
-            "resume": is_restarted(),
+            "resume": is_restarted() and not _is_foreign(folder),
         },
         run=Path(folder),
     )
@@ -171,6 +170,11 @@ def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
         bidirectional=arguments.bidirectional,
     )
     return RNNModel(layer, corpus.vocab_size)
+
+
+def _is_foreign(folder: str) -> bool:
+    """Return whether another launch made the run in a folder: its restarts leave it alone."""
+    return is_run(folder) and Run.open(folder).settings.get("launch") != launch_id()
 
 
 def _new_folder(corpus_name: str) -> Path:
