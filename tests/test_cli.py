@@ -240,6 +240,14 @@ def test_resume_names_the_setting_that_cannot_be_used(
     assert message in line
 
 
+def test_resume_refuses_a_run_without_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program may begin one, and can go on with it."""
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps({**settings, "num_epochs": None}))
+    assert main(["train", "--resume", str(run)]) == 1
+    assert "resume it in the program that began it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("launch", "is_refused"), [("mine", False), ("other", True)])
 def test_a_restart_goes_on_with_what_its_launch_began(
     launch: str,

@@ -115,6 +115,9 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
     windows = reopen_windows(run, corpus, shard=shard)
     windows.set_epoch(settings["first_epoch"])
     num_epochs = arguments.epochs if "epochs" in given else settings["num_epochs"]
+    if num_epochs is None:
+        msg = f"the run {str(run.path)!r} has no last epoch: resume it in the program that began it"
+        raise RunError(msg)
     torch.manual_seed(as_integer("seed", settings["seed"], stop=1 << 64))
     options = {name: settings[name] for name in TrainingOptions().describe()}
     return Job(
