@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -179,6 +180,8 @@ def test_resume_goes_on_with_more_epochs(
         (["--lr", "1.0"], "leave out --lr beside --resume"),
         (["--hidden", "8", "--order", "random"], "leave out --hidden, --order beside --resume"),
         (["time_machine"], "leave out CORPUS beside --resume"),
+        (["python_docs", "--lr", "1.0"], "leave out CORPUS, --lr beside --resume"),
+        (["--epochs", "2"], "num_epochs: saved 3, now 2"),
     ],
 )
 def test_resume_refuses_what_the_settings_say(
@@ -206,6 +209,65 @@ def test_resume_refuses_a_run_of_an_older_release(
     (run / "settings.json").write_text(json.dumps({**settings, "version": 2}))
     assert main(["train", "--resume", str(run)]) == 1
     assert "cannot be resumed: an older release made it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 4}, "reads settings of version 3, got 4: use the release that made it"),
+        ({"version": "3"}, "reads settings of version 3, got '3'"),
+        ({"lr": None}, "lr must be a number, there is none"),
+        ({"model": None}, "model must be an object, there is none"),
+        ({"model": {"rnn": "GRU"}}, "the description of the model cannot be used"),
+        ({"num_held_out_tokens": None}, "num_held_out_tokens must be an integer, there is none"),
+        ({"corpus": 5}, "corpus must be a string, got 5"),
+        ({"batch_size": "4"}, "batch_size must be an integer, got '4'"),
+        ({"num_threads": 0}, "num_threads must be an integer in [1, "),
+        ({"seed": -1}, "seed must be an integer in [0, "),
+        ({"run_options": {"often": True}}, "run_options cannot be {'often': True}"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd, adamw, got 'lion'"),
+    ],
+)
+def test_resume_names_the_setting_that_cannot_be_used(
+    change: dict[str, Any], message: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever was written into the file, or left out: one line, and no traceback."""
+    settings = {**json.loads((run / "settings.json").read_text()), **change}
+    kept = {name: value for name, value in settings.items() if value is not None}
+    (run / "settings.json").write_text(json.dumps(kept))
+    assert main(["train", "--resume", str(run)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_resume_refuses_a_run_without_end(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program may begin one, and can go on with it."""
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps({**settings, "num_epochs": None}))
+    assert main(["train", "--resume", str(run)]) == 1
+    assert "resume it in the program that began it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("launch", "is_refused"), [("mine", False), ("other", True)])
+def test_a_restart_goes_on_with_what_its_launch_began(
+    launch: str,
+    is_refused: bool,
+    book: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run of another launch is not gone on with: its folder must be new, as always."""
+    folder = tmp_path / "run"
+    arguments = ["train", book, *SMALL, "--run", str(folder)]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
+    assert main(arguments) == 0
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    before = (folder / "settings.json").read_bytes()
+    assert main(arguments) == is_refused
+    assert is_refused == ("must be new or empty" in capsys.readouterr().err)
+    assert before == (folder / "settings.json").read_bytes()
 
 
 @pytest.mark.slow

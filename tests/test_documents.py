@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom import ArgumentError, CorpusError, StoreError
+from tokenloom import documents as documents_room
 from tokenloom.documents import Documents, as_offsets
 
 lengths = st.lists(st.integers(0, 5), min_size=1, max_size=12).filter(any)
@@ -134,3 +135,22 @@ def test_any_integers_will_do_as_offsets() -> None:
 
     expected = ("int64", [0, 200])
     assert expected == (offsets.dtype.name, offsets.tolist())
+
+
+@given(lengths=lengths, others=lengths)
+def test_documents_of_the_same_lengths_have_the_same_hash(
+    lengths: list[int], others: list[int]
+) -> None:
+    """And no others: the hash is that of the offsets."""
+    one, other = _documents(lengths), _documents(others)
+    assert (lengths == others) == (one.hash() == other.hash())
+    before = _documents([4, *lengths]).section(4, 4 + sum(lengths))
+    assert (before.offsets().tolist() == one.offsets().tolist()) == (before.hash() == one.hash())
+
+
+def test_all_offsets_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are many, some at a time."""
+    whole = _documents([1, 2, 3, 4, 5]).hash()
+    monkeypatch.setattr(documents_room, "_PIECE", 2)
+    assert whole == _documents([1, 2, 3, 4, 5]).hash()
+    assert whole != _documents([1, 2, 3, 5, 4]).hash()

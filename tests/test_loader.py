@@ -281,3 +281,13 @@ def test_a_loader_takes_windows_only() -> None:
     """The message says what came instead."""
     with pytest.raises(tl.ArgumentError, match="must be RandomWindows or SequentialWindows"):
         tl.Loader(CORPUS)  # type: ignore[arg-type]  # on purpose
+
+
+def test_the_first_epoch_is_that_of_the_windows_when_it_was_made() -> None:
+    """Neither its position nor the windows change it later."""
+    windows = tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
+    windows.set_epoch(2)
+    loader = tl.Loader(windows)
+    windows.set_epoch(5)
+    assert (2, NUM_BATCHES, 2) == (loader.first_epoch, len(list(loader)), loader.first_epoch)
+    assert 3 == loader.plan.epoch

@@ -86,6 +86,7 @@ ROOMS = (
     "download",
     "transfer",
     "replies",
+    "holding",
     "partials",
     "corpus",
     "resets",

@@ -4,6 +4,7 @@ import json
 import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.trainings import (
     CORPUS,
     HELD_OUT,
     NUM_BATCHES,
+    NUM_EPOCHS,
     TRAIN,
     StoppedError,
     make_loader,
@@ -24,7 +26,8 @@ from tests.trainings import (
     train_in_pieces,
     weights_of,
 )
-from tokenloom import epochs
+from tokenloom import epochs as epochs_room
+from tokenloom.snapshots import Snapshots
 
 # So an epoch may end, and be written down, after the last checkpoint.
 EVERY_FOUR = tl.RunOptions(checkpoint_steps=4)
@@ -40,7 +43,7 @@ def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any) -> None:
         raise tl.UsageError
 
-    monkeypatch.setattr(epochs, "plot_perplexity", refuse)
+    monkeypatch.setattr(epochs_room, "plot_perplexity", refuse)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +83,12 @@ def test_it_resumes_from_any_step(stop: int, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_loses_no_step(tmp_path: Path) -> None:
-    """The checkpoint that it leaves is of the step in which it came, and resumes exactly."""
-    whole = make_model(**DROPOUT)
-    tl.train(whole, make_loader(), device="cpu")
+    """The checkpoint that it leaves is of the step in which it came, and resumes exactly.
+
+    What was written down of the epoch that was broken off stands there once.
+    """
+    whole = tmp_path / "whole"
+    tl.train(make_model(**DROPOUT), make_loader(), run=whole, device="cpu")
     model, pressed = make_model(**DROPOUT), []
 
     def press(*_: Any) -> None:
@@ -97,9 +103,31 @@ def test_ctrl_c_loses_no_step(tmp_path: Path) -> None:
     checkpoint = tl.Run.open(tmp_path / "run").load_checkpoint()
     assert checkpoint is not None
     assert 14 == checkpoint.step
-    resumed = make_model(**DROPOUT)
-    tl.train(resumed, make_loader(), **options, resume=True)
-    assert weights_of(whole) == weights_of(resumed)
+    tl.train(make_model(**DROPOUT), make_loader(), **options, resume=True)
+    assert outcome_of(whole) == outcome_of(tmp_path / "run")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_trainings_do_not_share_a_run(resume: bool, tmp_path: Path) -> None:
+    """The second one is refused while the first one trains, and changes nothing."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu"}
+    tl.train(make_model(), make_loader(), run=tmp_path / "whole", device="cpu")
+    model = make_model()
+    stop_in_step(model, 4)
+    with pytest.raises(StoppedError):
+        tl.train(model, make_loader(), **options)
+    model, steps = make_model(), []
+
+    def train_too(*_: Any) -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            with pytest.raises(tl.RunError, match="in use" if resume else "must be new or empty"):
+                tl.train(make_model(), make_loader(), **options, resume=resume)
+
+    model.register_forward_pre_hook(train_too)
+    tl.train(model, make_loader(), **options, resume=True)
+    assert len(steps) > 2
+    assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "run")
 
 
 def test_a_finished_run_is_not_trained_on(tmp_path: Path) -> None:
@@ -109,6 +137,39 @@ def test_a_finished_run_is_not_trained_on(tmp_path: Path) -> None:
     before = outcome_of(tmp_path / "run")
     assert history == tl.train(make_model(), make_loader(), **options, resume=True)
     assert before == outcome_of(tmp_path / "run")
+
+
+def test_the_windows_may_be_moved_on_after_the_loader_was_made(tmp_path: Path) -> None:
+    """The loader keeps its own first epoch, and so does the run."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "resume": True, "device": "cpu"}
+    tl.train(make_model(), make_loader(), **options)
+    before = outcome_of(tmp_path / "run")
+    loader = make_loader()
+    loader.windows.set_epoch(7)
+    tl.train(make_model(), loader, **options)
+    assert before == outcome_of(tmp_path / "run")
+    with pytest.raises(tl.StateMismatchError, match="first_epoch: saved 0, now 7"):
+        tl.train(make_model(), tl.Loader(loader.windows, num_epochs=NUM_EPOCHS), **options)
+
+
+@pytest.mark.parametrize("stop", [1, 4, NUM_EPOCHS * NUM_BATCHES])
+def test_a_loader_that_has_trained_before_is_resumed(stop: int, tmp_path: Path) -> None:
+    """Its run begins where the iteration before ended, and is not taken for finished."""
+
+    def make_later() -> tl.Loader:
+        loader = make_loader()
+        loader.load_state_dict({**loader.state_dict(), "epoch": NUM_EPOCHS})
+        return loader
+
+    options: dict[str, Any] = {"device": "cpu", "run_options": tl.RunOptions(checkpoint_steps=1)}
+    tl.train(make_model(), make_later(), run=tmp_path / "whole", **options)
+    model = make_model()
+    stop_in_step(model, stop)
+    with pytest.raises(StoppedError):
+        tl.train(model, make_later(), run=tmp_path / "run", **options)
+    history = tl.train(make_model(), make_later(), run=tmp_path / "run", resume=True, **options)
+    assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "run")
+    assert [3, 4, 5] == [entry.epoch for entry in history]
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
@@ -165,12 +226,50 @@ def test_another_training_is_refused(
     assert before == outcome_of(tmp_path / "run")
 
 
+@pytest.mark.parametrize("part", ["documents", "held_out_documents"])
+def test_other_documents_are_another_training(part: str, tmp_path: Path) -> None:
+    """The hidden state begins at zero where they start; without resets they do not matter."""
+    many = {"documents": [*range(0, 401, 10)]}
+    here, there = (many, {}) if part == "documents" else ({}, many)
+
+    def run(changed: dict[str, Any], held_out: dict[str, Any], **options: Any) -> None:
+        corpora = [
+            tl.Corpus.from_tokens(
+                CORPUS.tokens[:400], vocab=CORPUS.vocab, **{"documents": [0, 200, 400], **change}
+            )
+            for change in (changed, held_out)
+        ]
+        windows = tl.SequentialWindows(corpora[0], batch_size=4, seq_len=10, **options)
+        folder = tmp_path / f"run-{len(options)}"
+        loader = tl.Loader(windows)
+        tl.train(make_model(), loader, held_out=corpora[1], run=folder, resume=True, device="cpu")
+
+    run({}, {})
+    run({}, {})
+    with pytest.raises(tl.StateMismatchError, match=rf"\n  {part}_hash: saved 'sha256:.*\nUse"):
+        run(here, there)
+    run({}, {}, resets=False)
+    run(many, {}, resets=False)
+
+
 def test_a_schedule_is_not_stretched(tmp_path: Path) -> None:
     """What was laid out over three epochs cannot become five."""
     options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu", "options": ADAMW}
     tl.train(make_model(), make_loader(), **options)
     with pytest.raises(tl.StateMismatchError, match="num_epochs: saved 3, now 5"):
         tl.train(make_model(), make_loader(num_epochs=5), **options, resume=True)
+
+
+@pytest.mark.parametrize(("saved", "now"), [(NUM_EPOCHS, 2), (None, 5)])
+def test_a_run_is_not_made_shorter(saved: int | None, now: int, tmp_path: Path) -> None:
+    """What was trained beyond would not be taken back; None is without end."""
+    options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu"}
+    model = make_model()
+    stop_in_step(model, 2 * NUM_BATCHES + 3)
+    with pytest.raises(StoppedError):
+        tl.train(model, make_loader(num_epochs=saved), **options)
+    with pytest.raises(tl.StateMismatchError, match=f"num_epochs: saved {saved}, now {now}"):
+        tl.train(make_model(), make_loader(num_epochs=now), **options, resume=True)
 
 
 def test_resume_needs_a_run() -> None:
@@ -249,3 +348,19 @@ def test_settings_hold_the_whole_recipe(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     assert ADAMW.describe() == {name: settings[name] for name in ADAMW.describe()}
     assert tl.RunOptions().describe() == settings["run_options"]
+
+
+@pytest.mark.parametrize(("world_size", "expected"), [(1, [3, 5, 7, 9]), (2, [17, 33, 49])])
+def test_the_clock_is_asked_wherever_updates_end(world_size: int, expected: list[int]) -> None:
+    """With several ranks after 16 steps, also where no update ends in a multiple of them."""
+    asked: list[int] = []
+    epochs = SimpleNamespace(step=0, has_just_finished=False)
+    ranks = SimpleNamespace(world_size=world_size, share=lambda _: asked.append(epochs.step))
+    updates = SimpleNamespace(is_complete=False)
+    parts: Any = (make_model(), make_loader(), updates, epochs)
+    options: Any = {"ranks": ranks, "options": tl.RunOptions(checkpoint_seconds=1e9)}
+    snapshots = Snapshots(*parts, run=None, **options)
+    for step in range(2, 60):
+        epochs.step, updates.is_complete = step, step % 2 == 1
+        snapshots.save_if_due(None)
+    assert expected == asked[: len(expected)]

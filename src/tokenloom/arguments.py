@@ -45,7 +45,15 @@ class CommandParser(argparse.ArgumentParser):
         """Parse, and parse again with no default, to see what is still missing."""
         found, rest = super().parse_known_args(args, namespace)
         typed = argparse.Namespace(**dict.fromkeys(vars(found), _NOTHING))
-        super().parse_known_args(args, typed)
+        # An optional positional argument that is left out is set to its default all the same.
+        defaults = {action: action.default for action in self._get_positional_actions()}
+        try:
+            for action in defaults:
+                action.default = _NOTHING
+            super().parse_known_args(args, typed)
+        finally:
+            for action, default in defaults.items():
+                action.default = default
         found.given = {name for name, value in vars(typed).items() if value is not _NOTHING}
         return found, rest
 

@@ -104,6 +104,11 @@ class Loader:
         return self._plan.at(self._epoch)
 
     @property
+    def first_epoch(self) -> int:
+        """The epoch that the windows had when the loader was made: iterations count from it."""
+        return self._plan.epoch
+
+    @property
     def remaining(self) -> int:
         """Batches of this iteration that are still to come; 0 after the last.
 

@@ -85,10 +85,10 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
 
     Raises
     ------
-    OSError, KeyError, TypeError, ValueError
-        The file is missing or damaged.
+    OSError, ValueError
+        The file is missing, or damaged in the line that is named.
     """
-    return [_read_metrics(line) for line in _whole_lines(path)]
+    return _read(path, _read_metrics)
 
 
 def read_losses(path: Path) -> list[StepLosses]:
@@ -96,10 +96,10 @@ def read_losses(path: Path) -> list[StepLosses]:
 
     Raises
     ------
-    OSError, KeyError, TypeError, ValueError
-        The file is missing or damaged.
+    OSError, ValueError
+        The file is missing, or damaged in the line that is named.
     """
-    return [_read_losses(line) for line in _whole_lines(path)]
+    return _read(path, _read_losses)
 
 
 def cut_metrics(path: Path, *, step: int) -> list[EpochMetrics]:
@@ -110,6 +110,19 @@ def cut_metrics(path: Path, *, step: int) -> list[EpochMetrics]:
 def cut_losses(path: Path, *, step: int) -> list[StepLosses]:
     """Forget the records of which a step comes after this one, and return the others."""
     return _cut(path, read_losses, lambda part: part.step + len(part.losses) - 1 <= step)
+
+
+def _read(path: Path, parse: Callable[[str], _Record]) -> list[_Record]:
+    """Return the records of a file; the line that is damaged is named."""
+    records = []
+    for number, line in enumerate(_whole_lines(path), start=1):
+        try:
+            records.append(parse(line))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
+            msg = f"line {number} of {path.name} {reason}"
+            raise ValueError(msg) from error
+    return records
 
 
 def _cut(

@@ -13,6 +13,7 @@ from tokenloom.plans import ORDER_VERSION
 from tokenloom.records import StepLosses
 from tokenloom.rereading import read_as
 from tokenloom.runs import Run
+from tokenloom.settings import WINDOW_SETTINGS, check_kinds
 from tokenloom.sharding import Shard
 from tokenloom.spikes import NUM_BEFORE, NUM_DEVIATIONS, find_spikes
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
@@ -107,6 +108,7 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
         An older release made the run, or its text is not at hand.
     """
     _check_settings(run)
+    check_kinds(run, ["num_held_out_tokens"])
     corpus, stop = _load(run, encoding), run.settings["num_tokens"]
     num_held_out = run.settings["num_held_out_tokens"]
     train = corpus.section(0, stop)
@@ -224,6 +226,7 @@ def _check_settings(run: Run) -> None:
             "made the run, which did not write down what it read: train anew"
         )
         raise RunError(msg)
+    check_kinds(run, WINDOW_SETTINGS)
     if settings["order_version"] != ORDER_VERSION:
         msg = (
             f"this release knows order version {ORDER_VERSION}, the run {str(run.path)!r} has "

@@ -245,8 +245,10 @@ class Run:
         with self._writing(), self._reading("records"):
             remove_partial(self.path)
             checkpoints.remove_later(self.path / _CHECKPOINTS, step=step)
-            records.cut_losses(self.path / _LOSSES, step=step)
             history = records.cut_metrics(self.path / _METRICS, step=step)
+            # Those of an epoch that was broken off are in the checkpoint too.
+            finished = history[-1].step if history else 0
+            records.cut_losses(self.path / _LOSSES, step=finished)
             if settings != self.settings:
                 write_text(self.path / _SETTINGS, json.dumps(settings, indent=2) + "\n")
                 self.settings = settings

@@ -1,22 +1,82 @@
 """What a run's settings say of its training, and how two of them differ."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from tokenloom.checkpoint import describe_model
 from tokenloom.corpus import Corpus
-from tokenloom.errors import StateMismatchError
+from tokenloom.documents import Documents
+from tokenloom.errors import RunError, StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
 from tokenloom.plans import ORDER_VERSION
-from tokenloom.ranks import Ranks
+from tokenloom.ranks import Ranks, launch_id
 from tokenloom.recipe import Recipe, RunOptions
+from tokenloom.runs import Run
 
 SETTINGS_VERSION = 3
 
-# What may change on the way: how far to go, where the text lies, and which release goes on.
-_FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options")
+# What may change on the way: how much further to go, where the text lies, which release goes on.
+_FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options", "launch")
+
+# What those are of which a run is opened again.
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("corpus", "order", "tail"), (str, "a string")),
+    **dict.fromkeys(("optimizer", "schedule", "precision"), (str, "a string")),
+    **dict.fromkeys(("num_tokens", "num_held_out_tokens", "batch_size"), (int, "an integer")),
+    **dict.fromkeys(("seq_len", "order_seed", "rank", "world_size"), (int, "an integer")),
+    **dict.fromkeys(("first_epoch", "seed", "num_threads"), (int, "an integer")),
+    **dict.fromkeys(("warmup_updates", "batches_per_update"), (int, "an integer")),
+    **dict.fromkeys(("lr", "max_grad_norm"), (int | float, "a number")),
+    **dict.fromkeys(("run_options", "model"), (dict, "an object")),
+    "num_epochs": (int | None, "an integer or null"),
+    "resets": (bool, "true or false"),
+}
+# Of the windows that a run was trained on.
+WINDOW_SETTINGS = (
+    *("corpus", "num_tokens", "order", "batch_size", "seq_len", "tail"),
+    *("order_seed", "rank", "world_size"),
+)
+
+
+def check_version(run: Run) -> None:
+    """Check that this release can go on with a run.
+
+    Raises
+    ------
+    RunError
+        An older or a newer one made it.
+    """
+    version = run.settings.get("version")
+    if version == SETTINGS_VERSION:
+        return
+    reason = (
+        f"this release reads settings of version {SETTINGS_VERSION}, got {version!r}: "
+        "use the release that made it"
+    )
+    if version is None or (isinstance(version, int) and version < SETTINGS_VERSION):
+        reason = "an older release made it; train anew"
+    msg = f"the run {str(run.path)!r} cannot be resumed: {reason}"
+    raise RunError(msg)
+
+
+def check_kinds(run: Run, names: Iterable[str] = tuple(_KINDS)) -> None:
+    """Check that some of a run's settings are there, and of the type that they must have.
+
+    Raises
+    ------
+    RunError
+        The first that is not is named.
+    """
+    for name in names:
+        kind, words = _KINDS[name]
+        value = run.settings.get(name)
+        if name not in run.settings or not isinstance(value, kind):
+            got = f"got {value!r}" if name in run.settings else "there is none"
+            msg = f"the settings of {str(run.path)!r} are damaged: {name} must be {words}, {got}"
+            raise RunError(msg)
 
 
 def describe_training(
@@ -50,6 +110,8 @@ def describe_training(
         "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
         "num_held_out_tokens": 0 if held_out is None else len(held_out),
         "held_out_hash": None if held_out is None else held_out.hash,
+        "documents_hash": _hash(loader.windows.documents),
+        "held_out_documents_hash": None if held_out is None else _hash(held_out.boundaries),
         "order": plan.kind,
         "batch_size": plan.batch_size,
         "seq_len": plan.seq_len,
@@ -59,10 +121,12 @@ def describe_training(
         "order_version": ORDER_VERSION,
         "rank": 0 if is_whole else shard.rank,
         "world_size": 1 if is_whole else shard.world_size,
+        "first_epoch": loader.first_epoch,
         "num_epochs": loader.num_epochs,
         **recipe.describe(),
         "num_threads": torch.get_num_threads(),
         "run_options": run_options.describe(),
+        "launch": launch_id(),
         "model": describe_model(model),
     }
 
@@ -81,8 +145,10 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         for name, value in flat_now.items()
         if name.partition(".")[0] not in _FREE and flat_saved.get(name) != value
     ]
-    # A schedule is laid out over the whole training.
-    if now["schedule"] != "constant" and saved.get("num_epochs") != now["num_epochs"]:
+    if _is_shorter(saved.get("num_epochs"), now["num_epochs"]) or (
+        # A schedule is laid out over the whole training.
+        now["schedule"] != "constant" and saved.get("num_epochs") != now["num_epochs"]
+    ):
         different.append("num_epochs")
     if not different:
         return
@@ -97,6 +163,15 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         ]
     )
     raise StateMismatchError(msg)
+
+
+def _is_shorter(saved: int | None, now: int | None) -> bool:
+    """Return whether there are fewer epochs now; None is without end."""
+    return now is not None and (saved is None or now < saved)
+
+
+def _hash(documents: Documents | None) -> str | None:
+    return None if documents is None else documents.hash()
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

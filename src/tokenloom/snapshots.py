@@ -1,8 +1,9 @@
 """Where a training stands: all that the rest of it depends on, taken and put back."""
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,16 +13,17 @@ from tokenloom.checkpoint import Checkpoint
 from tokenloom.corpus import Corpus
 from tokenloom.epochs import Epochs
 from tokenloom.errors import ArgumentError, RunError
+from tokenloom.holding import held
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel, State
 from tokenloom.ranks import Ranks
 from tokenloom.recipe import RunOptions
 from tokenloom.records import EpochMetrics
 from tokenloom.runs import Run, is_run
-from tokenloom.settings import check_same
+from tokenloom.settings import check_kinds, check_same, check_version
 from tokenloom.updates import Updates
 
-# With several ranks the first one's clock is asked every so many steps.
+# With several ranks the first one's clock is asked after at least so many steps.
 _STEPS_PER_CLOCK = 16
 
 
@@ -43,6 +45,7 @@ class Opened(NamedTuple):
     history: Sequence[EpochMetrics] = ()
 
 
+@contextlib.contextmanager
 def open_run(
     path: str | os.PathLike[str] | None,
     corpus: Corpus,
@@ -50,8 +53,10 @@ def open_run(
     *,
     resume: bool,
     ranks: Ranks,
-) -> Opened:
+) -> Iterator[Opened]:
     """Begin a run, or open it again at its newest checkpoint; all ranks do it together.
+
+    While the block lasts nobody else can do so.
 
     Raises
     ------
@@ -66,13 +71,32 @@ def open_run(
         if resume:
             msg = "resume=True needs run: say the folder of the run to go on with"
             raise ArgumentError(msg)
-        return Opened()
+        yield Opened()
+        return
     if not ranks.is_first:
-        return Opened(None, *ranks.share(None))
-    if not (resume and is_run(path)):
+        yield Opened(None, *ranks.share(None))
+        return
+    is_new = not (resume and is_run(path))
+    if is_new:
         run = Run.create(path, corpus=corpus, settings=settings, again=resume)
-        return Opened(run, *ranks.share((None, ())))
-    run = Run.open(path)
+    else:
+        run = Run.open(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(run.path))
+        except BlockingIOError as error:
+            msg = (
+                f"the run's folder {os.fspath(path)!r} is in use: another training writes to it; "
+                "end that one, or wait for it"
+            )
+            raise RunError(msg) from error
+        yield Opened(run, *ranks.share((None, ()) if is_new else _reopen(run, settings)))
+
+
+def _reopen(run: Run, settings: dict[str, Any]) -> tuple[Checkpoint | None, list[EpochMetrics]]:
+    """Return the newest checkpoint of a run, and the epochs that were finished before it."""
+    check_version(run)
+    check_kinds(run, ["num_epochs"])
     check_same(run.settings, settings)
     checkpoint = run.load_checkpoint()
     if checkpoint is not None and checkpoint.training is None:
@@ -82,8 +106,7 @@ def open_run(
         )
         raise RunError(msg)
     step = 0 if checkpoint is None else checkpoint.step
-    history = run.rewind(step=step, settings={**run.settings, **settings})
-    return Opened(run, *ranks.share((checkpoint, history)))
+    return checkpoint, run.rewind(step=step, settings={**run.settings, **settings})
 
 
 class Snapshots:
@@ -124,6 +147,8 @@ class Snapshots:
         self._options = options
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
+        # The step at which the first rank's clock was asked, the same on all ranks.
+        self._asked_step = 0
         self._is_done = False
 
     def save(self, state: State | None, *, is_best: bool = False) -> None:
@@ -192,9 +217,10 @@ class Snapshots:
         self._epochs.load_state_dict(
             training["epochs"], history=history, epoch=checkpoint.epoch, step=checkpoint.step
         )
-        self._saved_step = checkpoint.step
-        num_epochs = loader.plan.epoch - loader.windows.plan.epoch
-        self._is_done = loader.num_epochs is not None and num_epochs >= loader.num_epochs
+        self._saved_step = self._asked_step = checkpoint.step
+        # Behind the last batch of an iteration a loader stands before the next one.
+        is_at_end = loader.num_epochs is not None and loader.remaining == len(loader)
+        self._is_done = is_at_end and checkpoint.step > 0
         device, random = self._model.linear.weight.device, training["random"]
         if len(random) == ranks.world_size:
             _set_random_state(random[ranks.rank], device)
@@ -211,10 +237,10 @@ class Snapshots:
             since = step - (self._saved_step or 0)
             if since >= options.checkpoint_steps:
                 return True
-        if options.checkpoint_seconds is None or step % (
-            1 if self._ranks.world_size == 1 else _STEPS_PER_CLOCK
-        ):
+        pause = 1 if self._ranks.world_size == 1 else _STEPS_PER_CLOCK
+        if options.checkpoint_seconds is None or step - self._asked_step < pause:
             return False
+        self._asked_step = step
         is_old = time.monotonic() - self._saved_at > options.checkpoint_seconds
         return bool(self._ranks.share(is_old))
 

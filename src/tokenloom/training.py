@@ -71,7 +71,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     resume : bool
         Whether to go on from the newest checkpoint in ``run``, or to begin
         there if there is none. The number of workers and of ranks may differ,
-        and so may ``num_epochs`` where the schedule is constant.
+        and ``num_epochs`` may be higher where the schedule is constant.
     run_options : RunOptions, optional
         When checkpoints are saved, how many stay, when text is shown.
     device : torch.device, str or int, optional
@@ -116,8 +116,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         *(model, loader), held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
     )
     torch.manual_seed(ranks.mix_seed(seed))
-    with ranks.watched():
-        opened = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
+    opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
+    with ranks.watched(), opening as opened:
         model.to(place).train()
         updates = Updates(ranks.wrap(_Learner(model)), loader, recipe=recipe, ranks=ranks)
         resets = loader.windows.documents is not None

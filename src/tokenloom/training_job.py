@@ -13,12 +13,14 @@ from tokenloom.arguments import load_corpus, make_windows
 from tokenloom.checkpoint import build_model
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, RunError
+from tokenloom.integers import as_integer
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
-from tokenloom.ranks import Ranks, is_restarted
+from tokenloom.ranks import Ranks, is_restarted, launch_id
 from tokenloom.recipe import RunOptions, TrainingOptions
 from tokenloom.replay import reopen_corpora, reopen_windows
-from tokenloom.runs import Run
+from tokenloom.runs import Run, is_run
+from tokenloom.settings import check_kinds, check_version
 from tokenloom.sharding import Shard
 
 _LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
@@ -88,8 +90,7 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
             "options": _training_options(arguments),
             "run_options": _run_options(arguments, RunOptions()),
             "held_out": held_out,
-            # A rank died, and torchrun started all of them again.
-            "resume": is_restarted(),
+            "resume": is_restarted() and not _is_foreign(folder),
         },
         run=Path(folder),
     )
@@ -98,20 +99,26 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
 def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
     """Return the training of a run, as its settings tell it."""
     settings, given = run.settings, arguments.given
-    wrong = sorted(given - _FREE - {"corpus"})
-    if wrong or ("corpus" in given and arguments.corpus != "python_docs"):
-        names = ", ".join("--" + name.replace("_", "-") for name in wrong) or "CORPUS"
+    wrong = sorted(given - _FREE)
+    if wrong:
+        names = ", ".join(
+            "CORPUS" if name == "corpus" else "--" + name.replace("_", "-") for name in wrong
+        )
         msg = f"the settings of the run say how to go on: leave out {names} beside --resume"
         raise ArgumentError(msg)
-    if settings.get("version", 0) < 3:
-        msg = f"the run {str(run.path)!r} cannot be resumed: an older release made it; train anew"
-        raise RunError(msg)
+    check_version(run)
+    check_kinds(run)
     if "threads" not in given:
-        torch.set_num_threads(settings["num_threads"])
+        num_threads = as_integer("num_threads", settings["num_threads"], start=1, stop=1 << 31)
+        torch.set_num_threads(num_threads)
     corpus, held_out = reopen_corpora(run, encoding=arguments.encoding)
     windows = reopen_windows(run, corpus, shard=shard)
+    windows.set_epoch(settings["first_epoch"])
     num_epochs = arguments.epochs if "epochs" in given else settings["num_epochs"]
-    torch.manual_seed(settings["seed"])
+    if num_epochs is None:
+        msg = f"the run {str(run.path)!r} has no last epoch: resume it in the program that began it"
+        raise RunError(msg)
+    torch.manual_seed(as_integer("seed", settings["seed"], stop=1 << 64))
     options = {name: settings[name] for name in TrainingOptions().describe()}
     return Job(
         corpus=corpus,
@@ -120,7 +127,7 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
         recipe={
             **{name: settings[name] for name in ("lr", "max_grad_norm", "seed")},
             "options": TrainingOptions(**options),
-            "run_options": _run_options(arguments, RunOptions(**settings["run_options"])),
+            "run_options": _run_options(arguments, _saved_options(run)),
             "held_out": held_out,
             "resume": True,
         },
@@ -148,6 +155,15 @@ def _run_options(arguments: argparse.Namespace, saved: RunOptions) -> RunOptions
     return RunOptions(**{**saved.describe(), **typed})
 
 
+def _saved_options(run: Run) -> RunOptions:
+    saved = run.settings["run_options"]
+    try:
+        return RunOptions(**saved)
+    except TypeError as error:
+        msg = f"the settings of {str(run.path)!r} are damaged: run_options cannot be {saved!r}"
+        raise RunError(msg) from error
+
+
 def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
     torch.manual_seed(arguments.seed)
     layer = _LAYERS[arguments.model](
@@ -157,6 +173,11 @@ def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
         bidirectional=arguments.bidirectional,
     )
     return RNNModel(layer, corpus.vocab_size)
+
+
+def _is_foreign(folder: str) -> bool:
+    """Return whether another launch made the run in a folder: its restarts leave it alone."""
+    return is_run(folder) and Run.open(folder).settings.get("launch") != launch_id()
 
 
 def _new_folder(corpus_name: str) -> Path:
