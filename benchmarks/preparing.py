@@ -154,7 +154,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--megabytes", type=int, nargs=2, default=[200, 2000], metavar="N")
     parser.add_argument("--tokenizers", nargs="+", default=["char", "word"])
     parser.add_argument("--workers", type=int, default=2, help="of the runs for memory")
-    parser.add_argument("--speed-megabytes", type=int, default=100, metavar="N")
+    parser.add_argument("--speed-megabytes", type=int, default=300, metavar="N")
     parser.add_argument("--repetitions", type=int, default=3, help="of the runs for speed")
     parser.add_argument("--folder", type=Path, help="where there is room for text and stores")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the samples")
