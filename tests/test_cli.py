@@ -460,7 +460,7 @@ def test_a_text_without_a_prompt_begins_with_its_own(
         (["train", "--held-out", "1.5"], "the held-out fraction must be in [0, 1), got 1.5"),
         (["train", "--device", "abacus"], "device must be one that PyTorch can use here"),
         (["train", "--workers", "-1"], "num_workers must be an integer of at least 0, got -1"),
-        (["train", "--lr", "0"], "lr must be in (0, inf), got 0.0"),
+        (["train", "--lr", "0"], "lr must be a number in (0, inf), got 0.0"),
         (["train", "--seed", "-1"], "seed must be an integer in [0, "),
         (["show", "python_docs", "--batch", "99999999"], "batch must be in [0, "),
         (["generate", "nowhere", "--prompt", "a"], "expected the folder of a run"),
@@ -645,3 +645,21 @@ def test_a_store_is_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     folder = str(make_store(tmp_path / "store"))
     assert main(["show", folder, "--batch-size", "1", "--seq-len", "3"]) == 0
     assert "inputs   'or not" in capsys.readouterr().out
+
+
+def test_under_torchrun_the_process_ends_at_once() -> None:
+    """With all that was printed, the code, and nothing that the interpreter's end would do."""
+    program = (
+        "import atexit, sys, tokenloom.__main__ as main; atexit.register(print, 'late');"
+        "sys.argv = ['tokenloom', 'datasets']; sys.exit(main.main())"
+    )
+    for launch, is_late in (({}, True), ({"TORCHELASTIC_RUN_ID": "7"}, False)):
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, **launch},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "python_docs" in result.stdout
+        assert (0, is_late) == (result.returncode, "late" in result.stdout), result.stderr

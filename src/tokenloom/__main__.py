@@ -1,5 +1,6 @@
 """``python -m tokenloom`` is the command ``tokenloom``."""
 
+import os
 import sys
 
 
@@ -8,7 +9,14 @@ def main() -> int:
     # Processes that start afresh import this module again, and need none of the command.
     from tokenloom.cli import main as run  # noqa: PLC0415
 
-    return run()
+    code = run()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # The end of the interpreter may abort where threads of a process group are
+        # still there, and torchrun would take that for the death of a rank.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
