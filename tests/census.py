@@ -25,6 +25,20 @@ class Census(NamedTuple):
     num_shared_mappings: int
     temporary: frozenset[str]
 
+    def beyond(self, before: "Census") -> dict[str, object]:
+        """Return what is more than it was; what an earlier test had left may be gone since."""
+        counts = {
+            name: (getattr(before, name), getattr(self, name))
+            for name in ("num_threads", "num_files", "num_shared_mappings")
+            if getattr(self, name) > getattr(before, name)
+        }
+        sets = {
+            name: more
+            for name in ("children", "temporary")
+            if (more := getattr(self, name) - getattr(before, name))
+        }
+        return {**counts, **sets}
+
 
 def take_census() -> Census:
     """Return what this process holds now, garbage aside.
