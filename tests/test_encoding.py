@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tokenloom as tl
 from tokenloom.encoding import (
     Numbering,
     StoredTokenizer,
@@ -126,3 +127,14 @@ def test_a_stored_tokenizer_is_read(tmp_path: Path, kind: Any) -> None:
 def test_where_documents_may_be_cut(tokenizer: Any, expected: str) -> None:
     """Nobody knows what another tokenizer does at a cut."""
     assert expected == rule_for(tokenizer)
+
+
+def test_a_vocabulary_that_was_changed_is_refused(tmp_path: Path) -> None:
+    """Its ids would be others than those of the tasks before."""
+    path = Vocab(["a", "b"]).save(tmp_path / "vocab.json")
+    stored = StoredTokenizer("char", normalize=False, path=str(path), hash=hash_file(path))
+    Vocab(["b", "a", "a"]).save(path)
+    with pytest.raises(
+        tl.StoreError, match=r"vocab\.json must have the hash sha256:.* run the same"
+    ):
+        restore(stored)

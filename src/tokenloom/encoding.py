@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tokenloom.cuts import Rule
+from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_file
 from tokenloom.numbering import Kind, add_counts, count_texts, group, number
 from tokenloom.stretches import Reading, Stretch, find_stretches
@@ -168,12 +169,23 @@ def count_text(text: str | bytes) -> int:
 
 
 def restore(tokenizer: "Tokenizer | StoredTokenizer") -> Tokenizer:
-    """Return the tokenizer itself."""
+    """Return the tokenizer itself.
+
+    Raises
+    ------
+    StoreError
+        The file with its vocabulary was changed.
+    """
     return _load(*tokenizer) if isinstance(tokenizer, StoredTokenizer) else tokenizer
 
 
 @functools.lru_cache(maxsize=1)
 def _load(kind: Kind, normalize: bool, path: str, hash_: str) -> Tokenizer:  # noqa: FBT001  a NamedTuple's
-    assert hash_file(path) == hash_, path  # noqa: S101  this run wrote it
+    if (found := hash_file(path)) != hash_:
+        msg = (
+            f"{path} must have the hash {hash_}, as this run wrote it, got {found}: run the same "
+            "again, and leave its folder alone meanwhile"
+        )
+        raise StoreError(msg)
     vocab = Vocab.load(path)
     return CharTokenizer(vocab, normalize) if kind == "char" else WordTokenizer(vocab, normalize)
