@@ -15,11 +15,11 @@ from pathlib import Path
 from tokenloom.holding import held
 
 with held(Path(sys.argv[1])):
-    worker = os.fork()
-    if not worker:
+    if not os.fork():
+        # Not the parent: it goes on before its child runs at all.
+        print(os.getpid(), flush=True)
         time.sleep(60)
         os._exit(0)
-    print(worker, flush=True)
     time.sleep(60)
 """
 
