@@ -1,6 +1,7 @@
 """Settings of the tests."""
 
 import multiprocessing
+import signal
 
 import torch
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,9 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.wor
 
 # A server here answers at once, if at all.
 download.PATIENCE = Patience(pause_seconds=0.01, max_pause_seconds=1.0)
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so all they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are shared and noisy: no example has a deadline.
 settings.register_profile(

@@ -532,7 +532,10 @@ def test_ctrl_c_leaves_a_usable_checkpoint(book: str, tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, messages = process.communicate(timeout=120)
+        try:
+            _, messages = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert f"a usable checkpoint is in {folder}" in messages
     assert messages.count("stopped by Ctrl-C") == 1
