@@ -31,6 +31,7 @@ def make_parts(work: WorkFolder) -> Tally:
         facts = {
             "start": [number // 2, 10 * number, 0, number == 1],
             "num_tokens": len(ids),
+            "dtype": "|u1",
             "num_characters": len(ids),
             "num_unknown": None if number == 0 else 1,
             "problems": {"invalid JSON": 1} if number else {},
@@ -46,15 +47,18 @@ def make_parts(work: WorkFolder) -> Tally:
 
 def make(work: WorkFolder, tally: Tally, **changes: Any) -> Manifest:
     """Assemble a store of small shards."""
-    return assemble(
+    told: list[int] = []
+    manifest = assemble(
         work,
         tally,
         tokenizer=ByteTokenizer(),
-        dtype="uint8",
         sources=[Source(name="a", num_documents=1), Source(name="b", num_documents=2)],
         options=PrepareOptions(**{"shard_tokens": 4, **changes}),
         facts={},
+        tell=told.append,
     )
+    assert tally.num_tokens == sum(told)
+    return manifest
 
 
 def test_parts_are_counted(tmp_path: Path) -> None:

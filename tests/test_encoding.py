@@ -1,25 +1,14 @@
-"""Tasks to counts and to ids."""
+"""Tasks to ids."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import tokenloom as tl
-from tokenloom.encoding import (
-    Numbering,
-    StoredTokenizer,
-    count_task,
-    encode_task,
-    restore,
-    rule_for,
-)
-from tokenloom.hashing import hash_file
+from tokenloom.encoding import Learning, Numbering, encode_task, read_counts, read_ids, rule_for
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, Slice, Task
-from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
+from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, tokenizer_for
 from tokenloom.vocab import Vocab
 
 READING = Reading("text", "stop")
@@ -36,25 +25,64 @@ def make_task(*contents: str, **changes: Any) -> Task:
     return Task(0, tuple(slices), Place(9), 0, {})
 
 
-def test_counts_stand_in_order_of_first_appearance() -> None:
-    """Over all documents of a task."""
-    result = count_task(make_task("b a", "c b"), READING, "word", normalize=True)
-    assert ["b", "a", "c"] == list(json.loads(result.blobs[0]))
-    result = count_task(make_task("b a", "c b"), READING, "char", normalize=False)
-    assert {"b": 2, " ": 2, "a": 1, "c": 1} == json.loads(result.blobs[0])
+@pytest.mark.parametrize(
+    ("kind", "counts", "numbers"),
+    [
+        ("word", {"b": 2, "a": 1, "c": 1}, [0, 1, 3, 2, 0, 3]),
+        ("char", {"b": 2, " ": 2, "a": 1, "c": 1}, [0, 1, 2, 4, 3, 1, 0, 4]),
+    ],
+)
+def test_tokens_are_numbered_as_they_come(
+    kind: Any, counts: dict[str, int], numbers: list[int]
+) -> None:
+    """Over all documents of a task; the number behind the last ends a document."""
+    how = Learning(kind, normalize=False, marks_ends=True)
+    facts, blobs = encode_task(make_task("b a", "c b"), READING, how)
+    assert (numbers, None) == (list(blobs[0]), facts["num_unknown"])
+    assert list(counts.items()) == list(read_counts(blobs).items())
+
+
+def test_numbers_become_ids() -> None:
+    """Of the vocabulary that was learned of all tasks."""
+    task = make_task("b a", "c b")
+    vocab = Vocab({"c": 9, "b": 8, "a": 1}, min_freq=2, reserved_tokens=["<eod>"])
+    with_ends = encode_task(task, READING, Learning("word", normalize=False, marks_ends=True))
+    without = encode_task(task, READING, Learning("word", normalize=False))
+    assert [3, 0, 1, 2, 3, 1] == read_ids(*with_ends, vocab, "<eod>").tolist()
+    assert [3, 0, 2, 3] == read_ids(*without, vocab, None).tolist()
+
+
+def test_ids_that_are_known_stay() -> None:
+    """There is nothing to learn."""
+    vocab = Vocab(["a", "b"])
+    result = encode_task(make_task("ab?"), READING, Numbering(tokenizer_for(vocab)))
+    assert [1, 2, 0] == read_ids(*result, vocab, None).tolist()
+    assert {} == read_counts(result.blobs)
+
+
+def test_the_end_of_a_document_may_need_a_wider_type() -> None:
+    """Of 256 tokens the numbers fit in a byte, that of the end does not."""
+    text = "".join(chr(0x100 + code) for code in range(256))
+    how = Learning("char", normalize=False, marks_ends=True)
+    facts, blobs = encode_task(make_task(text), READING, how)
+    assert [*range(257)] == np.frombuffer(blobs[0], facts["dtype"]).tolist()
+    facts, blobs = encode_task(make_task(text), READING, how._replace(marks_ends=False))
+    assert [*range(256)] == np.frombuffer(blobs[0], facts["dtype"]).tolist()
+    assert "|u1" == facts["dtype"]
 
 
 def test_what_a_task_tells() -> None:
     """Ids, ends of documents, and what is counted."""
     tokenizer = CharTokenizer(Vocab(list("ab")))
-    numbering = Numbering(tokenizer, "uint16", end_id=2)
+    numbering = Numbering(tokenizer, end_id=2)
     task = make_task("ab c", "b", "aé", goes_on=True)
     result = encode_task(task, READING, numbering)
 
-    assert [1, 2, 0, 0, 2, 2, 2, 1] == np.frombuffer(result.blobs[0], "<u2").tolist()
+    assert [1, 2, 0, 0, 2, 2, 2, 1] == list(result.blobs[0])
     assert [5, 7] == np.frombuffer(result.blobs[1], "<i8").tolist()
     assert {
         "num_tokens": 8,
+        "dtype": "|u1",
         "num_characters": 7,
         "num_unknown": 2,
         "problems": {},
@@ -67,7 +95,7 @@ def test_what_a_task_tells() -> None:
 def test_bytes_count_characters_too() -> None:
     """There is no unknown byte."""
     reading = Reading("text", "stop", as_bytes=True)
-    result = encode_task(make_task("é\x00"), reading, Numbering(ByteTokenizer(), "uint8"))
+    result = encode_task(make_task("é\x00"), reading, Numbering(ByteTokenizer()))
     assert ("é\x00".encode(), 2, None) == (
         result.blobs[0],
         result.facts["num_characters"],
@@ -91,7 +119,7 @@ class Lengths:
 
 def test_own_tokenizers_see_whole_documents() -> None:
     """One call for each."""
-    result = encode_task(make_task("to be", "or"), READING, Numbering(Lengths(), "uint16"))
+    result = encode_task(make_task("to be", "or"), READING, Numbering(Lengths()))
     assert [2, 2, 2] == np.frombuffer(result.blobs[0], "<u2").tolist()
     assert [2, 3] == np.frombuffer(result.blobs[1], "<i8").tolist()
 
@@ -99,19 +127,8 @@ def test_own_tokenizers_see_whole_documents() -> None:
 def test_a_task_without_documents() -> None:
     """Is no error."""
     task = make_task("\n", form="paragraph")
-    result = encode_task(task, READING, Numbering(ByteTokenizer(), "uint8"))
+    result = encode_task(task, READING, Numbering(ByteTokenizer()))
     assert [b"", b""] == result.blobs
-
-
-@pytest.mark.parametrize("kind", ["char", "word"])
-def test_a_stored_tokenizer_is_read(tmp_path: Path, kind: Any) -> None:
-    """Each process reads it once."""
-    path = Vocab(list("ab")).save(tmp_path / "vocab.json")
-    stored = StoredTokenizer(kind, normalize=False, path=str(path), hash=hash_file(path))
-    made = restore(stored)
-    assert made is restore(stored)
-    made_of = CharTokenizer if kind == "char" else WordTokenizer
-    assert made_of(Vocab(list("ab")), normalize=False) == made
 
 
 @pytest.mark.parametrize(
@@ -127,14 +144,3 @@ def test_a_stored_tokenizer_is_read(tmp_path: Path, kind: Any) -> None:
 def test_where_documents_may_be_cut(tokenizer: Any, expected: str) -> None:
     """Nobody knows what another tokenizer does at a cut."""
     assert expected == rule_for(tokenizer)
-
-
-def test_a_vocabulary_that_was_changed_is_refused(tmp_path: Path) -> None:
-    """Its ids would be others than those of the tasks before."""
-    path = Vocab(["a", "b"]).save(tmp_path / "vocab.json")
-    stored = StoredTokenizer("char", normalize=False, path=str(path), hash=hash_file(path))
-    Vocab(["b", "a", "a"]).save(path)
-    with pytest.raises(
-        tl.StoreError, match=r"vocab\.json must have the hash sha256:.* run the same"
-    ):
-        restore(stored)

@@ -1,6 +1,8 @@
 """Many documents to ids in one call."""
 
 import itertools
+from collections import Counter
+from typing import Literal
 
 import numpy as np
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from tokenloom.cuts import GAP, LETTER, NOTHING
 from tokenloom.normalize import clean_characters, clean_words
-from tokenloom.numbering import add_counts, count_normalized, count_texts, number
+from tokenloom.numbering import add_counts, count_normalized, learn, number
 from tokenloom.stretches import Stretch
 from tokenloom.tokenizers import CharTokenizer, WordTokenizer
 from tokenloom.vocab import Vocab
@@ -46,10 +48,35 @@ def test_many_documents_in_one_call(parts: list[str], state: int, normalize: boo
         assert np.cumsum([len(document) for document in each]).tolist() == stops.tolist()
 
 
+@given(
+    texts,
+    st.sampled_from([NOTHING, LETTER, GAP]),
+    st.sampled_from(["char", "word"]),
+    st.booleans(),
+)
+def test_what_is_learned_are_the_ids_of_any_vocabulary(
+    parts: list[str], state: int, kind: Literal["char", "word"], normalize: bool
+) -> None:
+    """Numbers stand for tokens, and those for ids."""
+    stretches = [Stretch(part, state, ends=True) for part in parts]
+    numbers, stops, counts = learn(stretches, kind, normalize=normalize)
+    vocab = Vocab(list("aab ."))
+    tokenizer = (CharTokenizer if kind == "char" else WordTokenizer)(vocab, normalize)
+    ids, expected = number(stretches, tokenizer)
+    assert ids.tolist() == vocab.to_ids(list(counts))[numbers].tolist()
+    assert expected.tolist() == stops.tolist()
+    tokens = list(counts)
+    assert list(Counter(tokens[index] for index in numbers).items()) == list(counts.items())
+
+
 @given(texts, texts)
 def test_counts_of_parts_are_those_of_the_whole(parts: list[str], more: list[str]) -> None:
     """In order of first appearance over both, which decides on ties."""
-    counts = count_texts("char", parts, "", normalize=False)
-    add_counts(counts, count_texts("char", more, "", normalize=False))
-    whole = count_texts("char", [*parts, *more], "", normalize=False)
-    assert list(whole.items()) == list(counts.items())
+
+    def count(texts: list[str]) -> dict[str, int]:
+        stretches = [Stretch(text, NOTHING, ends=True) for text in texts]
+        return learn(stretches, "char", normalize=False).counts
+
+    counts = count(parts)
+    add_counts(counts, count(more))
+    assert list(count([*parts, *more]).items()) == list(counts.items())

@@ -106,6 +106,7 @@ ROOMS = (
     "npy",
     "text",
     "tokenizers",
+    "counting",
     "vocab",
     "normalize",
     "maps",

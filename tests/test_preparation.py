@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -16,7 +17,6 @@ import pytest
 
 import tokenloom as tl
 from tests.preparing import HereExecutor, Shifted, contents
-from tokenloom.encoding import count_task
 from tokenloom.preparation import prepare
 from tokenloom.prepare_options import PrepareOptions
 from tokenloom.verification import verify_store
@@ -38,27 +38,27 @@ class Stops(HereExecutor):
     """Counts the tasks it does, and after so many acts as if Ctrl-C was pressed."""
 
     def __init__(self, num_tasks: int = sys.maxsize) -> None:
-        self.num_done = {"counts": 0, "ids": 0}
+        self.num_done = 0
         self._num_tasks = num_tasks
 
     def submit(self, do: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Do it, or stop."""
-        if sum(self.num_done.values()) == self._num_tasks:
+        if self.num_done == self._num_tasks:
             raise KeyboardInterrupt
-        self.num_done["counts" if do.func is count_task else "ids"] += 1
+        self.num_done += 1
         return super().submit(do, *args, **kwargs)
 
 
-def interrupt(*args: Any, num_tasks: int = 3, **kwargs: Any) -> dict[str, int]:
-    """Prepare a store until some tasks are done, and return how many of each pass."""
+def interrupt(*args: Any, num_tasks: int = 3, **kwargs: Any) -> int:
+    """Prepare a store until some tasks are done, and return how many were."""
     executor = Stops(num_tasks)
     with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
         prepare(*args, executor=executor, num_workers=1, **kwargs)
     return executor.num_done
 
 
-def do_all(*args: Any, **kwargs: Any) -> dict[str, int]:
-    """Prepare a store, and return how many tasks of each pass were done."""
+def do_all(*args: Any, **kwargs: Any) -> int:
+    """Prepare a store, and return how many tasks were done."""
     executor = Stops()
     prepare(*args, executor=executor, num_workers=1, **kwargs)
     return executor.num_done
@@ -106,40 +106,44 @@ def test_executors_change_nothing(book: Path, tmp_path: Path, tokenizer: str) ->
     assert all(made[0] == other for other in made)
 
 
-@pytest.mark.parametrize(
-    ("num_tasks", "kind"), [(0, "counts"), (1, "counts"), (6, "counts"), (13, "ids"), (18, "ids")]
-)
-def test_an_interrupted_run_goes_on(book: Path, tmp_path: Path, num_tasks: int, kind: str) -> None:
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("num_tasks", [0, 1, 6, 10])
+def test_an_interrupted_run_goes_on(
+    book: Path, tmp_path: Path, num_tasks: int, tokenizer: str
+) -> None:
     """What was finished is not done again, and the bytes are the same."""
     sources, target = [book, iter([LINES] * 2)], tmp_path / "store"
-    whole = do_all([book, iter([LINES] * 2)], tmp_path / "whole", options=SMALL)
-    first = interrupt(sources, target, num_tasks=num_tasks, options=SMALL)
-    assert whole == {"counts": 12, "ids": 12}
-    kept = len(list(work_path(target).glob(f"{kind}-*")))
+    how: dict[str, Any] = {"tokenizer": tokenizer, "options": SMALL}
+    whole = do_all([book, iter([LINES] * 2)], tmp_path / "whole", **how)
+    first = interrupt(sources, target, num_tasks=num_tasks, **how)
+    assert num_tasks == first < whole
+    kept = len(list(work_path(target).glob("ids-*")))
     # Of three tasks on their way the third is the one that was not done.
-    lost = first[kind] - kept
-    assert lost == min(2, first[kind])
-    second = do_all([book, iter([LINES] * 2)], target, options=SMALL)
-    added = {name: first[name] + second[name] for name in whole}
-    assert added == {**whole, kind: whole[kind] + lost}
+    lost = first - kept
+    assert lost == min(2, first)
+    second = do_all([book, iter([LINES] * 2)], target, **how)
+    assert whole + lost == first + second
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
     assert ["book.txt", "store", "whole"] == sorted(path.name for path in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("num_tasks", "kept"), [(0, 0), (10, 2 * 430), (14, 2 * 430 + 187)])
+@pytest.mark.parametrize(("num_tasks", "kept"), [(0, 0), (3, 860), (14, 2 * 860)])
 def test_bytes_of_an_interrupted_run_are_not_read(
     book: Path, tmp_path: Path, num_tasks: int, kept: int
 ) -> None:
-    """What was counted is to be encoded yet, and has 101 bytes read ahead of task 1 at 86."""
-    interrupt(book, tmp_path / "store", num_tasks=num_tasks, options=SMALL)
-    made = prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
-    assert (860, 860 - kept // 2) == (made.num_bytes, made.num_bytes_read)
+    """So small a file is read at once, of which each has ten tasks."""
+    books = [book, *(tmp_path / f"{number}.txt" for number in range(2))]
+    for other in books[1:]:
+        other.write_bytes(book.read_bytes())
+    interrupt(books, tmp_path / "store", num_tasks=num_tasks, options=SMALL)
+    made = prepare(books, tmp_path / "store", options=SMALL, num_workers=1)
+    assert (3 * 860, 3 * 860 - kept) == (made.num_bytes, made.num_bytes_read)
 
 
 def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
     """A power cut may leave parts that are not whole."""
     interrupt(book, tmp_path / "store", num_tasks=4, options=SMALL)
-    parts = sorted(work_path(tmp_path / "store").glob("counts-*"))
+    parts = sorted(work_path(tmp_path / "store").glob("ids-*"))
     parts[1].write_bytes(parts[1].read_bytes()[:-3])
     prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
     prepare(book, tmp_path / "whole", options=SMALL, num_workers=1)
@@ -338,13 +342,13 @@ def test_splits_leak_nothing(tmp_path: Path) -> None:
         assert expected == [whole.decode(part.tokens) for part in parts]
 
 
-def test_the_bar_goes_over_both_passes(
+def test_bars_go_over_bytes_and_tokens(
     book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bytes are those of the sources."""
-    prepare(book, tmp_path / "store", options=SMALL, num_workers=1, progress=True)
+    """Those of the sources, and those of the store."""
+    made = prepare(book, tmp_path / "store", options=SMALL, num_workers=1, progress=True)
     shown = capsys.readouterr().err
-    assert "100%" in shown
-    assert f"{2 * book.stat().st_size / 1000:.2f}k/" in shown
+    assert re.search(rf"encode: 100%.* {book.stat().st_size}/{book.stat().st_size} ", shown)
+    assert re.search(rf"write: 100%.* {made.num_tokens}/{made.num_tokens} ", shown)
     prepare(book, tmp_path / "other", options=SMALL, num_workers=1)
     assert "" == capsys.readouterr().err

@@ -18,7 +18,6 @@ from tokenloom.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
     WordTokenizer,
-    count_characters,
     tokenize,
     tokenizer_for,
 )
@@ -234,9 +233,3 @@ def test_tokenizer_for_a_vocabulary_does_not_normalise() -> None:
     """A vocabulary may hold what normalisation would remove."""
     expected = [1, 2]
     assert expected == tokenizer_for(Vocab(["A", "?"])).encode("A?").tolist()
-
-
-def test_count_characters_is_in_order_of_first_appearance() -> None:
-    """Ties in the vocabulary depend on this order."""
-    expected = [("é", 2), ("b", 1), ("a", 3)]
-    assert expected == list(count_characters("ébaéaa").items())

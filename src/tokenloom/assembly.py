@@ -1,6 +1,6 @@
 """A store out of the parts that a preparation kept."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.documents import Documents
+from tokenloom.encoding import read_ids
 from tokenloom.errors import CorpusError, StoreError
 from tokenloom.hashing import hash_file
 from tokenloom.manifest import Manifest, ShardFile, Source, StoreFile, shard_name
@@ -87,19 +89,59 @@ class Tally:
         self._open_characters = before + facts["open_characters"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The ids of all tasks."""
+
+    work: WorkFolder
+    tally: Tally
+    tokenizer: Tokenizer
+    end_of_document: str | int | None
+    tell: Callable[[int], object]
+
+    def cut(self, tokens: range) -> Iterator[Ids]:
+        """Yield the ids of a range of tokens, task by task."""
+        starts = self.tally.starts
+        vocab = getattr(self.tokenizer, "vocab", None)
+        first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
+        for index in range(first, len(starts) - 1):
+            start, stop = starts[index : index + 2]
+            if start >= tokens.stop:
+                return
+            part = self._read(index)
+            ids = read_ids(part.facts, part.blobs, vocab, self.end_of_document)
+            piece = ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
+            yield piece
+            self.tell(len(piece))
+
+    def ends(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield 0, and where each document ends, in tokens."""
+        yield np.zeros(1, np.int64)
+        for index, start in enumerate(self.tally.starts[:-1]):
+            yield np.frombuffer(self._read(index).blobs[1], OFFSETS) + start
+
+    def _read(self, index: int) -> Part:
+        part = self.work.read(IDS, index)
+        if part is None:
+            msg = f"{self.work.part(IDS, index)} was changed by somebody else: run the same again"
+            raise StoreError(msg)
+        return part
+
+
 def assemble(
     work: WorkFolder,
     tally: Tally,
     *,
     tokenizer: Tokenizer,
-    dtype: str,
     sources: Sequence[Source],
     options: PrepareOptions,
     facts: Mapping[str, Any],
+    tell: Callable[[int], object],
 ) -> Manifest:
     """Write the whole store into the work folder, and return its manifest.
 
-    Shards that an interrupted run finished are not written again.
+    Shards that an interrupted run finished are not written again. It is told
+    how many tokens were written, again and again.
 
     Raises
     ------
@@ -116,21 +158,20 @@ def assemble(
         raise CorpusError(msg)
     folder = work.store
     folder.mkdir(exist_ok=True)
-    vocab_size, size = tokenizer.vocab_size, int(options.shard_tokens)
+    dtype, size = narrow_dtype(tokenizer.vocab_size).name, options.shard_tokens
+    parts = _Parts(work, tally, tokenizer, options.end_of_document, tell)
     shards = [
-        _write_shard(
-            work, tally, index, range(start, min(start + size, tally.num_tokens)), dtype, vocab_size
-        )
+        _write_shard(parts, index, range(start, min(start + size, tally.num_tokens)), dtype)
         for index, start in enumerate(range(0, tally.num_tokens, size))
     ]
     description, files = write_tokenizer(folder, tokenizer)
     files += (
-        write_documents(folder, _ends(work, tally), num_documents=tally.num_documents),
+        write_documents(folder, parts.ends(), num_documents=tally.num_documents),
         _write_places(folder, tally),
     )
     manifest = Manifest(
         dtype=dtype,
-        vocab_size=vocab_size,
+        vocab_size=tokenizer.vocab_size,
         shards=tuple(shards),
         files=files,
         tokenizer=description,
@@ -152,51 +193,24 @@ def _remove_others(folder: Path, manifest: Manifest) -> None:
             path.unlink()
 
 
-def _write_shard(
-    work: WorkFolder, tally: Tally, index: int, tokens: range, dtype: str, vocab_size: int
-) -> ShardFile:
+def _write_shard(parts: _Parts, index: int, tokens: range, dtype: str) -> ShardFile:
+    work = parts.work
     kept = work.read("shard", index)
     path = work.store / shard_name(index)
     if kept and path.is_file() and hash_file(path) == f"sha256:{kept.facts['sha256']}":
+        parts.tell(kept.facts["num_tokens"])
         return ShardFile(kept.facts["num_tokens"], kept.facts["sha256"])
     shard = write_shard(
         work.store,
         index,
-        _cut(work, tally, tokens, dtype),
+        parts.cut(tokens),
         num_tokens=len(tokens),
         dtype=dtype,
-        vocab_size=vocab_size,
+        vocab_size=parts.tokenizer.vocab_size,
     )
     facts = {"num_tokens": shard.num_tokens, "sha256": shard.sha256}
     work.write("shard", index, Part(facts, []))
     return shard
-
-
-def _cut(work: WorkFolder, tally: Tally, tokens: range, dtype: str) -> Iterator[npt.NDArray[Any]]:
-    """Yield the ids of a range of tokens, task by task."""
-    little_endian = np.dtype(dtype).newbyteorder("<")
-    first = int(np.searchsorted(tally.starts, tokens.start, side="right")) - 1
-    for index in range(first, len(tally.places)):
-        start, stop = tally.starts[index : index + 2]
-        if start >= tokens.stop:
-            return
-        ids = np.frombuffer(_read(work, index).blobs[0], little_endian)
-        yield ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
-
-
-def _ends(work: WorkFolder, tally: Tally) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield 0, and where each document ends, in tokens."""
-    yield np.zeros(1, np.int64)
-    for index, start in enumerate(tally.starts[:-1]):
-        yield np.frombuffer(_read(work, index).blobs[1], OFFSETS) + start
-
-
-def _read(work: WorkFolder, index: int) -> Part:
-    part = work.read(IDS, index)
-    if part is None:
-        msg = f"{work.part(IDS, index)} was changed by somebody else: run the same again"
-        raise StoreError(msg)
-    return part
 
 
 def _write_places(folder: Path, tally: Tally) -> StoreFile:

@@ -1,20 +1,21 @@
-"""Tasks to counts, and to ids.
+"""Tasks to ids.
 
-The two functions are called in any process, thread or machine, for any task in
-any order: what they return depends on their arguments alone.
+A task is done in any process, thread or machine, in any order: what comes of it
+depends on its arguments alone. Where the vocabulary is not known before all
+tasks are done, each numbers its own tokens as they come and tells which they
+are, and the ids of all follow from that.
 """
 
-import functools
 import json
 from collections import Counter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.cuts import Rule
-from tokenloom.errors import StoreError
-from tokenloom.hashing import hash_file
-from tokenloom.numbering import Kind, add_counts, count_texts, group, number
+from tokenloom.numbering import Kind, learn, number
 from tokenloom.stretches import Reading, Stretch, find_stretches
 from tokenloom.tasks import Task
 from tokenloom.tokenizers import (
@@ -31,34 +32,29 @@ class Numbering(NamedTuple):
 
     Attributes
     ----------
-    tokenizer : Tokenizer or StoredTokenizer
-    dtype : str
-        Of the ids.
+    tokenizer : Tokenizer
     end_id : int or None
         Stands behind each document.
     """
 
-    tokenizer: "Tokenizer | StoredTokenizer"
-    dtype: str
+    tokenizer: Tokenizer
     end_id: int | None = None
 
 
-class StoredTokenizer(NamedTuple):
-    """A tokenizer whose vocabulary lies in a file, which each process reads once.
+class Learning(NamedTuple):
+    """How text becomes numbers of tokens, of which the vocabulary is learned.
 
     Attributes
     ----------
     kind : "char" or "word"
     normalize : bool
-    path : str
-    hash : str
-        Of the file.
+    marks_ends : bool
+        Whether a token stands behind each document.
     """
 
     kind: Kind
     normalize: bool
-    path: str
-    hash: str
+    marks_ends: bool = False
 
 
 class Result(NamedTuple):
@@ -69,8 +65,10 @@ class Result(NamedTuple):
     facts : dict
         JSON-able.
     blobs : list of bytes
-        Of a count, the JSON of the counts in order of first appearance. Of ids,
-        these, and as int64 how many of them come before the end of each document.
+        The ids, and as int64 how many of them come before the end of each
+        document. Where a vocabulary is learned the ids are numbers of tokens,
+        and a third is the JSON of how often each appears, in the order of the
+        numbers. The number behind the last stands for the end of a document.
     """
 
     facts: dict[str, Any]
@@ -96,28 +94,12 @@ def rule_for(tokenizer: Tokenizer | Literal["char", "word"], *, normalize: bool 
             return "whole"
 
 
-def count_task(task: Task, reading: Reading, kind: Kind, normalize: bool) -> Result:  # noqa: FBT001  sent to other processes
-    """Count the characters or words of a task, in order of first appearance.
-
-    Raises
-    ------
-    CorpusError
-        A document cannot be read, and that is to stop.
-    """
-    counts: dict[str, int] = {}
-    problems: Counter[str] = Counter()
-    stretches = find_texts(task, reading, problems)
-    for texts, prefix in group(stretches, uses_state=kind == "char" and normalize):
-        add_counts(counts, count_texts(kind, texts, prefix, normalize=normalize))
-    return Result({}, [json.dumps(counts).encode("ascii")])
-
-
 def find_texts(task: Task, reading: Reading, problems: Counter[str]) -> list[Stretch]:
     """Return the stretches of all slices of a task; see `find_stretches`."""
     return [s for piece in task.slices for s in find_stretches(piece, reading, problems)]
 
 
-def encode_task(task: Task, reading: Reading, numbering: Numbering) -> Result:
+def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Result:
     """Return the ids of a task, and where documents end in them.
 
     Raises
@@ -133,28 +115,85 @@ def encode_task(task: Task, reading: Reading, numbering: Numbering) -> Result:
         found = list(find_stretches(piece, reading, problems))
         stretches += found
         documents.append([piece.place.source, sum(stretch.ends for stretch in found)])
-    tokenizer = restore(numbering.tokenizer)
-    ids, stops = number(stretches, tokenizer)
-    has_vocab = isinstance(getattr(tokenizer, "vocab", None), Vocab)
-    num_unknown = int(np.count_nonzero(ids == UNKNOWN_ID)) if has_vocab else None
+    made = _learn(stretches, how) if isinstance(how, Learning) else _number(stretches, how)
     is_end = np.array([stretch.ends for stretch in stretches], np.bool_)
-    ends = stops[is_end]
-    if numbering.end_id is not None:
-        ids = np.insert(ids.astype(numbering.dtype), ends, numbering.end_id)
+    ids, ends = made.ids, made.stops[is_end]
+    if made.end_id is not None:
+        ids = np.insert(ids, ends, made.end_id)
         ends += np.arange(1, len(ends) + 1)
     lengths = [count_text(stretch.text) for stretch in stretches]
     last_end = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
+    dtype = ids.dtype.newbyteorder("<")
     facts = {
         "num_tokens": len(ids),
+        "dtype": dtype.str,
         "num_characters": sum(lengths),
-        "num_unknown": num_unknown,
+        "num_unknown": made.num_unknown,
         "problems": dict(problems),
         "documents": documents,
         "has_end": bool(is_end.any()),
         "open_characters": sum(len(stretch.text) for stretch in stretches[last_end:]),
     }
-    dtype = np.dtype(numbering.dtype).newbyteorder("<")
-    return Result(facts, [ids.astype(dtype).tobytes(), ends.astype("<i8").tobytes()])
+    blobs = [ids.astype(dtype, copy=False).tobytes(), ends.astype("<i8").tobytes()]
+    if made.counts is not None:
+        blobs.append(json.dumps(made.counts).encode("ascii"))
+    return Result(facts, blobs)
+
+
+def read_counts(blobs: list[bytes]) -> dict[str, int]:
+    """Return how often each token of a task appears whose vocabulary is learned.
+
+    Those of a task whose ids are known are not told.
+    """
+    counts: dict[str, int] = json.loads(blobs[2]) if len(blobs) > 2 else {}
+    return counts
+
+
+def read_ids(
+    facts: dict[str, Any], blobs: list[bytes], vocab: Vocab | None, end: str | int | None
+) -> Ids:
+    """Return the ids of a task.
+
+    Parameters
+    ----------
+    facts, blobs : dict, list of bytes
+        Its result.
+    vocab : Vocab or None
+        What was learned of all tasks.
+    end : str, int or None
+        What stands behind each document: a token, where a vocabulary is learned.
+    """
+    ids: Ids = np.frombuffer(blobs[0], facts["dtype"])
+    if vocab is None or len(blobs) < 3:
+        return ids
+    tokens = list(read_counts(blobs))
+    if isinstance(end, str):
+        tokens.append(end)
+    return vocab.to_ids(tokens)[ids]
+
+
+class _Made(NamedTuple):
+    ids: Ids
+    stops: npt.NDArray[np.int64]
+    end_id: int | None
+    num_unknown: int | None = None
+    counts: dict[str, int] | None = None
+
+
+def _number(stretches: list[Stretch], how: Numbering) -> _Made:
+    ids, stops = number(stretches, how.tokenizer)
+    has_vocab = isinstance(getattr(how.tokenizer, "vocab", None), Vocab)
+    num_unknown = int(np.count_nonzero(ids == UNKNOWN_ID)) if has_vocab else None
+    ids = ids.astype(narrow_dtype(how.tokenizer.vocab_size), copy=False)
+    return _Made(ids, stops, how.end_id, num_unknown)
+
+
+def _learn(stretches: list[Stretch], how: Learning) -> _Made:
+    numbers, stops, counts = learn(stretches, how.kind, normalize=how.normalize)
+    if not how.marks_ends:
+        return _Made(numbers, stops, None, counts=counts)
+    numbers = numbers.astype(narrow_dtype(len(counts) + 1))
+    return _Made(numbers, stops, len(counts), counts=counts)
 
 
 def count_text(text: str | bytes) -> int:
@@ -166,26 +205,3 @@ def count_text(text: str | bytes) -> int:
     if isinstance(text, str):
         return len(text)
     return int(np.count_nonzero((np.frombuffer(text, np.uint8) & 0xC0) != 0x80))
-
-
-def restore(tokenizer: "Tokenizer | StoredTokenizer") -> Tokenizer:
-    """Return the tokenizer itself.
-
-    Raises
-    ------
-    StoreError
-        The file with its vocabulary was changed.
-    """
-    return _load(*tokenizer) if isinstance(tokenizer, StoredTokenizer) else tokenizer
-
-
-@functools.lru_cache(maxsize=1)
-def _load(kind: Kind, normalize: bool, path: str, hash_: str) -> Tokenizer:  # noqa: FBT001  a NamedTuple's
-    if (found := hash_file(path)) != hash_:
-        msg = (
-            f"{path} must have the hash {hash_}, as this run wrote it, got {found}: run the same "
-            "again, and leave its folder alone meanwhile"
-        )
-        raise StoreError(msg)
-    vocab = Vocab.load(path)
-    return CharTokenizer(vocab, normalize) if kind == "char" else WordTokenizer(vocab, normalize)

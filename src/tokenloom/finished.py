@@ -35,7 +35,6 @@ class Prepared:
         Of the sources, before decompression.
     num_bytes_read : int
         How many of them this call read, rather than one that was interrupted.
-        What is read in two passes, to count and to encode, is half in each.
     problems : mapping of str to int
         How many documents were left out or replaced, by their problem. Of a
         document that is cut into several tasks each with a problem counts.

@@ -1,17 +1,17 @@
 """Many documents to ids in one call, which is much quicker than one by one."""
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.arrays import Ids, as_ids
+from tokenloom.arrays import Ids, as_ids, narrow_dtype
+from tokenloom.counting import number_characters, number_words
 from tokenloom.cuts import GAP, LETTER, NOTHING
 from tokenloom.errors import ArgumentError
-from tokenloom.normalize import clean_characters, split_words
+from tokenloom.normalize import clean_characters
 from tokenloom.stretches import Stretch
 from tokenloom.tokenizers import (
     ByteTokenizer,
@@ -19,7 +19,6 @@ from tokenloom.tokenizers import (
     MakeVocab,
     Tokenizer,
     WordTokenizer,
-    count_characters,
     tokenize,
 )
 
@@ -54,18 +53,18 @@ def encode_documents(
             raise ArgumentError(msg)
     # It tells of what is no tokenizer; a vocabulary without tokens encodes nothing yet.
     _, made = tokenize("", tokenizer=tokenizer, normalize=normalize, make_vocab=make_vocab)
+    is_bytes = isinstance(made, ByteTokenizer)
+    stretches = [
+        Stretch(text.encode("utf-8", "surrogatepass") if is_bytes else text, NOTHING, ends=True)
+        for text in documents
+    ]
     if isinstance(made, CharTokenizer | WordTokenizer) and isinstance(tokenizer, str):
         kind: Kind = "char" if tokenizer == "char" else "word"
-        vocab = make_vocab(count_texts(kind, documents, "", normalize=normalize))
-        made = dataclasses.replace(made, vocab=vocab)
-    is_bytes = isinstance(made, ByteTokenizer)
-    ids, stops = number(
-        [
-            Stretch(text.encode("utf-8", "surrogatepass") if is_bytes else text, NOTHING, ends=True)
-            for text in documents
-        ],
-        made,
-    )
+        numbers, stops, counts = learn(stretches, kind, normalize=normalize)
+        made = dataclasses.replace(made, vocab=make_vocab(counts))
+        ids: Ids = made.vocab.to_ids(list(counts))[numbers]
+    else:
+        ids, stops = number(stretches, made)
     return ids, np.concatenate([[0], stops]), made
 
 
@@ -74,42 +73,62 @@ def number(stretches: list[Stretch], tokenizer: Tokenizer) -> tuple[Ids, npt.NDA
 
     Many documents are tokenised in one call, which is much quicker than one by one.
     """
-    uses_state = isinstance(tokenizer, CharTokenizer) and tokenizer.normalize
-    pieces, lengths = [], []
-    for texts, prefix in group(stretches, uses_state=uses_state):
-        ids, lengths_of_texts = _encode(tokenizer, texts, prefix)
-        pieces.append(ids)
-        lengths.append(lengths_of_texts)
-    if not pieces:
-        return np.empty(0, np.uint8), np.empty(0, np.int64)
-    return np.concatenate(pieces), np.cumsum(np.concatenate(lengths), dtype=np.int64)
-
-
-def count_texts(kind: Kind, texts: list[str], prefix: str, *, normalize: bool) -> dict[str, int]:
-    """Return how often each character or word is in texts, in order of first appearance.
-
-    Parameters
-    ----------
-    kind : "char" or "word"
-    texts : list of str
-    prefix : str
-        What comes before the first; it does not count.
-    normalize : bool
-
-    >>> count_texts("word", ["b a", "c B"], "", normalize=True)
-    {'b': 2, 'a': 1, 'c': 1}
-    """
-    match kind, normalize:
-        case "char", True:
-            cleaned = clean_characters(prefix + "\n".join(texts))
-            return count_characters(cleaned[1:] if prefix else cleaned)
-        case "char", False:
-            return count_characters("".join(texts))
+    texts: list[Any] = [stretch.text for stretch in stretches]
+    match tokenizer:
+        case ByteTokenizer():
+            ids: Ids = np.frombuffer(b"".join(texts), np.uint8)
+            lengths = _lengths(texts)
+        case CharTokenizer(vocab, normalize):
+            text, lengths = _join_characters(stretches, normalize=normalize)
+            ids = CharTokenizer(vocab, normalize=False).encode(text)
+        case WordTokenizer(normalize=normalize):
+            ids = tokenizer.encode("\n".join(texts))
+            lengths = _count_words(texts, len(ids), normalize=normalize)
         case _:
-            counts: Counter[str] = Counter()
-            for words in split_words("\n".join(texts), normalize=normalize):
-                counts.update(words)
-            return dict(counts)
+            size = tokenizer.vocab_size
+            each = [as_ids(tokenizer.encode(text), num_ids=size) for text in texts]
+            ids = np.concatenate(each) if each else np.empty(0, np.uint8)
+            lengths = _lengths(each)
+    return ids, np.cumsum(lengths)
+
+
+class Learned(NamedTuple):
+    """Tokens whose vocabulary is not known yet.
+
+    Attributes
+    ----------
+    numbers : unsigned integer array, shape (num_tokens,)
+        For each token its place in ``counts``.
+    stops : int64 array, shape (num_stretches,)
+        How many tokens come before the end of each stretch.
+    counts : dict of str to int
+        How often each token appears, in order of first appearance.
+    """
+
+    numbers: Ids
+    stops: npt.NDArray[np.int64]
+    counts: dict[str, int]
+
+
+def learn(stretches: list[Stretch], kind: Kind, *, normalize: bool) -> Learned:
+    """Return the tokens of stretches as numbers, and what they stand for.
+
+    >>> stretches = [Stretch("b a", NOTHING, ends=True), Stretch("c B", NOTHING, ends=True)]
+    >>> numbers, stops, counts = learn(stretches, "word", normalize=True)
+    >>> numbers.tolist(), stops.tolist(), counts
+    ([0, 1, 2, 0], [2, 4], {'b': 2, 'a': 1, 'c': 1})
+    """
+    if kind == "char":
+        text, lengths = _join_characters(stretches, normalize=normalize)
+        numbers, counts = number_characters(text)
+    else:
+        texts: list[Any] = [stretch.text for stretch in stretches]
+        pieces, counts = number_words("\n".join(texts), normalize=normalize)
+        dtype = narrow_dtype(len(counts))
+        nothing: Ids = np.empty(0, dtype)
+        numbers = np.concatenate([nothing, *pieces], dtype=dtype, casting="unsafe")
+        lengths = _count_words(texts, len(numbers), normalize=normalize)
+    return Learned(numbers, np.cumsum(lengths), counts)
 
 
 def add_counts(counts: dict[str, int], more: dict[str, int]) -> None:
@@ -153,12 +172,12 @@ def count_normalized(
     return _count_from(parts, is_letter) + spaces
 
 
-def group(stretches: Iterable[Stretch], *, uses_state: bool) -> Iterator[tuple[list[Any], str]]:
-    """Yield texts that can be tokenised in one call, each with what comes before them."""
+def group(stretches: Iterable[Stretch]) -> Iterator[tuple[list[Any], str]]:
+    """Yield texts that can be normalised in one call, each with what comes before them."""
     texts: list[str | bytes] = []
     prefix = ""
     for stretch in stretches:
-        if uses_state and stretch.state != NOTHING:
+        if stretch.state != NOTHING:
             if texts:
                 yield texts, prefix
             texts, prefix = [], PREFIXES[stretch.state]
@@ -167,55 +186,47 @@ def group(stretches: Iterable[Stretch], *, uses_state: bool) -> Iterator[tuple[l
         yield texts, prefix
 
 
-def _encode(
-    tokenizer: Tokenizer, texts: list[Any], prefix: str
-) -> tuple[Ids, npt.NDArray[np.int64] | list[int]]:
-    """Return the ids of texts, one behind the other, and how many each has."""
-    match tokenizer:
-        case ByteTokenizer():
-            joined = b"".join(texts)
-            return np.frombuffer(joined, np.uint8), list(map(len, texts))
-        case CharTokenizer(normalize=False):
-            return tokenizer.encode("".join(texts)), list(map(len, texts))
-        case CharTokenizer():
-            text = prefix + "\n".join(texts)
-            ids = tokenizer.encode(text)[bool(prefix) :]
-            return ids, _share_out(len(ids), texts, text, prefix=prefix, counts_characters=True)
-        case WordTokenizer(normalize=True):
-            text = "\n".join(texts)
-            ids = tokenizer.encode(text)
-            return ids, _share_out(len(ids), texts, text)
-        case WordTokenizer():
-            ids = tokenizer.encode("\n".join(texts))
-            return ids, [len(text.split()) for text in texts]
-        case _:
-            size = tokenizer.vocab_size
-            each = [as_ids(tokenizer.encode(text), num_ids=size) for text in texts]
-            return np.concatenate(each), list(map(len, each))
+def _join_characters(
+    stretches: list[Stretch], *, normalize: bool
+) -> tuple[str, npt.NDArray[np.int64]]:
+    """Return the characters of stretches, one behind the other, and how many each has."""
+    if not normalize:
+        texts = [str(stretch.text) for stretch in stretches]
+        return "".join(texts), _lengths(texts)
+    pieces, lengths = [], []
+    for texts, prefix in group(stretches):
+        text = prefix + "\n".join(texts)
+        cleaned = clean_characters(text)[bool(prefix) :]
+        pieces.append(cleaned)
+        if len(texts) == 1:
+            lengths.append(np.array([len(cleaned)]))
+            continue
+        stops = _stops(texts, text) + len(prefix)
+        each = count_normalized(text, stops, counts_characters=True)
+        each[0] -= bool(prefix)
+        lengths.append(each)
+    return "".join(pieces), np.concatenate(lengths) if lengths else np.empty(0, np.int64)
 
 
-def _share_out(
-    num_tokens: int,
-    texts: list[str],
-    joined: str,
-    *,
-    prefix: str = "",
-    counts_characters: bool = False,
-) -> npt.NDArray[np.int64] | list[int]:
-    """Return how many of the normalised tokens each text has."""
-    if len(texts) == 1:
-        return [num_tokens]
-    sizes = np.array([len(text) for text in texts]) if joined.isascii() else _sizes(texts)
-    # The line end behind each text belongs to it.
-    stops = np.cumsum(sizes + 1)
-    stops += len(prefix)
-    counts = count_normalized(joined, stops, counts_characters=counts_characters)
-    counts[0] -= bool(prefix)
-    return counts
+def _count_words(texts: list[str], num_words: int, *, normalize: bool) -> npt.NDArray[np.int64]:
+    """Return how many of the words of texts each of them has."""
+    if len(texts) < 2:
+        return np.full(len(texts), num_words)
+    if not normalize:
+        return _lengths([text.split() for text in texts])
+    joined = "\n".join(texts)
+    return count_normalized(joined, _stops(texts, joined), counts_characters=False)
 
 
-def _sizes(texts: list[str]) -> npt.NDArray[np.int64]:
-    return np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts])
+def _lengths(values: Iterable[Sized]) -> npt.NDArray[np.int64]:
+    return np.array(list(map(len, values)), np.int64)
+
+
+def _stops(texts: list[str], joined: str) -> npt.NDArray[np.int64]:
+    """Return where each text ends in bytes of UTF-8, with the line end behind it."""
+    if joined.isascii():
+        return np.cumsum(_lengths(texts) + 1)
+    return np.cumsum([len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts])
 
 
 def _count_from(

@@ -2,43 +2,32 @@
 
 import contextlib
 import functools
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from tokenloom.arrays import narrow_dtype
 from tokenloom.assembly import IDS, Tally, assemble
-from tokenloom.encoding import (
-    Numbering,
-    Result,
-    StoredTokenizer,
-    count_task,
-    encode_task,
-    restore,
-)
+from tokenloom.encoding import Learning, Numbering, Result, encode_task, read_counts
 from tokenloom.errors import StoreError
 from tokenloom.executing import count_cores, open_pool, run_in_order
 from tokenloom.finished import Prepared, find_finished, summarize
 from tokenloom.gathering import SourceName, Texts, describe, gather, open_sources
-from tokenloom.hashing import hash_file
 from tokenloom.integers import as_integer
 from tokenloom.manifest import Manifest, Source
-from tokenloom.numbering import Kind, add_counts
+from tokenloom.numbering import add_counts
 from tokenloom.prepare_options import Method, PrepareOptions, choose_method, find_end_id, reserve
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, SourceFile, Task, cut_tasks
-from tokenloom.tokenizers import Tokenizer
-from tokenloom.vocab import Vocab
+from tokenloom.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.vocab import UNKNOWN_ID, Vocab
 from tokenloom.workfolder import Part, WorkFolder, open_work_folder, remove_rest
-
-_COUNTS, _COUNTED = "counts", "counted"
 
 
 def prepare(
@@ -68,7 +57,7 @@ def prepare(
     path : str or path
         A new or empty folder.
     tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
-        The vocabulary of the first two is counted in a pass of its own.
+        The vocabulary of the first two is that of the sources.
     options : PrepareOptions, optional
     executor : concurrent.futures.Executor, optional
         Does the work. By default processes that end with the call, or none
@@ -130,14 +119,6 @@ def prepare(
     return _summarize(path, manifest, began_at, run)
 
 
-class _Learned(NamedTuple):
-    """What tokenises, how it is sent to workers, and what is known of the sources."""
-
-    tokenizer: Tokenizer
-    sent: Tokenizer | StoredTokenizer
-    digests: dict[int, str]
-
-
 @dataclass
 class _Run:
     """The passes over the sources, each of which goes on where it was stopped."""
@@ -155,101 +136,67 @@ class _Run:
         return sum(source.num_bytes for source in self.sources)
 
     @property
-    def num_passes(self) -> int:
-        """How often each source is read."""
-        return 1 if self.method.tokenizer else 2
-
-    @property
     def num_bytes_read(self) -> int:
-        """Bytes of all sources, without those that an interrupted run read, per pass."""
-        return self.num_bytes - self.num_bytes_kept // self.num_passes
+        """Bytes of all sources, without those that an interrupted run read."""
+        return self.num_bytes - self.num_bytes_kept
 
     def finish(
         self, executor: Executor | None, *, num_ahead: int, settings: dict[str, Any]
     ) -> Manifest:
         """Do what is left to do."""
-        with tqdm(
-            total=self.num_bytes * self.num_passes,
-            unit="B",
-            unit_scale=True,
-            disable=None if self.progress is None else not self.progress,
-        ) as bar:
-            each_pass = functools.partial(self._pass, bar, executor, num_ahead)
-            learned = self._learn(each_pass)
-            tally = Tally()
-            size = learned.tokenizer.vocab_size
-            end = find_end_id(self.options.end_of_document, learned.tokenizer)
-            numbering = Numbering(learned.sent, narrow_dtype(size).name, end)
-            do = functools.partial(encode_task, reading=self._reading(), numbering=numbering)
-            digests = dict(learned.digests)
-            for part in each_pass(IDS, do, hashes=self.num_passes == 1):
+        tally, digests, counts = Tally(), dict[int, str](), dict[str, int]()
+        with self._bar("encode", self.num_bytes, "B") as bar:
+            for part in self._parts(bar, executor, num_ahead):
                 tally.add(part)
-                _add_digests(digests, part)
-            bar.set_description("write")
-            return self._assemble(tally, learned.tokenizer, digests, settings)
+                add_counts(counts, read_counts(part.blobs))
+                digests.update({int(k): digest for k, digest in part.facts["digests"].items()})
+        tokenizer = self.method.tokenizer
+        if tokenizer is None:
+            tokenizer = self._learn(counts)
+            unknown = tokenizer.vocab.to_ids(counts) == UNKNOWN_ID
+            tally.num_unknown = int(np.fromiter(counts.values(), np.int64)[unknown].sum())
+        return self._assemble(tally, tokenizer, digests, settings)
 
-    def _reading(self) -> Reading:
-        return Reading(self.options.field, self.options.on_error, self.method.reads_bytes)
+    def _bar(self, what: str, total: int, unit: str) -> "tqdm[Any]":
+        off = None if self.progress is None else not self.progress
+        return tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=off)
 
-    def _learn(self, each_pass: Callable[..., Iterator[Part]]) -> _Learned:
-        """Return the tokenizer, for which a vocabulary may have to be counted."""
-        if self.method.tokenizer is not None:
-            return _Learned(self.method.tokenizer, self.method.tokenizer, {})
-        kind = self.method.kind or "char"
-        counted = self.work.read(_COUNTED, 0)
-        path = self.work.path / "vocab.json"
-        if counted is None or not path.is_file() or hash_file(path) != counted.facts["vocab"]:
-            counted = self._count(kind, path, each_pass)
+    def _learn(self, counts: dict[str, int]) -> CharTokenizer | WordTokenizer:
+        """Return the tokenizer whose tokens were counted."""
+        options = self.options
+        vocab = Vocab(counts, min_freq=options.min_freq, reserved_tokens=reserve(options))
+        kind = CharTokenizer if self.method.kind == "char" else WordTokenizer
+        return kind(vocab, options.normalize)
+
+    def _encode(self) -> Callable[[Task], Result]:
+        """Return what is done with each task."""
+        tokenizer, end = self.method.tokenizer, self.options.end_of_document
+        how: Numbering | Learning
+        if tokenizer is None:
+            kind = self.method.kind or "char"
+            how = Learning(kind, self.options.normalize, end is not None)
         else:
-            self.num_bytes_kept += self.num_bytes
-        sent = StoredTokenizer(kind, self.options.normalize, str(path), counted.facts["vocab"])
-        digests = {int(number): digest for number, digest in counted.facts["digests"].items()}
-        return _Learned(restore(sent), sent, digests)
+            how = Numbering(tokenizer, find_end_id(end, tokenizer))
+        reading = Reading(self.options.field, self.options.on_error, self.method.reads_bytes)
+        return functools.partial(encode_task, reading=reading, how=how)
 
-    def _count(self, kind: Kind, path: Path, each_pass: Callable[..., Iterator[Part]]) -> Part:
-        counts: dict[str, int] = {}
-        digests: dict[int, str] = {}
-        do = functools.partial(
-            count_task, reading=self._reading(), kind=kind, normalize=self.options.normalize
-        )
-        for part in each_pass(_COUNTS, do, hashes=True):
-            add_counts(counts, json.loads(part.blobs[0]))
-            _add_digests(digests, part)
-        reserved = reserve(self.options)
-        Vocab(counts, min_freq=self.options.min_freq, reserved_tokens=reserved).save(path)
-        counted = Part({"vocab": hash_file(path), "digests": digests}, [])
-        self.work.write(_COUNTED, 0, counted)
-        self.work.remove(_COUNTS)
-        return Part({**counted.facts, "digests": {str(k): v for k, v in digests.items()}}, [])
-
-    def _pass(
-        self,
-        bar: "tqdm[Any]",
-        executor: Executor | None,
-        num_ahead: int,
-        kind: str,
-        do: Callable[[Task], Result],
-        *,
-        hashes: bool,
-    ) -> Iterator[Part]:
-        """Yield the parts of a pass in order: those that are kept, then new ones."""
-        bar.set_description("count" if kind == _COUNTS else "encode")
-        before = self.num_bytes if kind == IDS and self.method.tokenizer is None else 0
+    def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
+        """Yield the parts in order: those that are kept, then new ones."""
         index, start, position = 0, Place(), 0
-        for part in self.work.read_all(kind):
+        for part in self.work.read_all(IDS):
             index, start, position = index + 1, Place(*part.facts["stop"]), part.facts["position"]
-            bar.update(before + position - bar.n)
+            bar.update(position - bar.n)
             yield part
-        self.num_bytes_kept += position
+        self.num_bytes_kept = position
         tasks = cut_tasks(
             self.sources,
             rule=self.method.rule,
             task_bytes=self.options.task_bytes,
             start=start,
             first=index,
-            hashes=hashes,
+            hashes=True,
         )
-        results = run_in_order(do, tasks, executor=executor, num_ahead=num_ahead)
+        results = run_in_order(self._encode(), tasks, executor=executor, num_ahead=num_ahead)
         with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
             for task, result in results:
                 facts = {
@@ -260,8 +207,8 @@ class _Run:
                     "digests": task.digests,
                 }
                 part = Part(facts, result.blobs)
-                self.work.write(kind, task.number, part)
-                bar.update(before + task.position - bar.n)
+                self.work.write(IDS, task.number, part)
+                bar.update(task.position - bar.n)
                 yield part
 
     def _assemble(
@@ -288,19 +235,16 @@ class _Run:
             "problems": tally.problems,
             "preparation": {**settings, "forms": forms, "end_id": end_id},
         }
-        return assemble(
-            self.work,
-            tally,
-            tokenizer=tokenizer,
-            dtype=narrow_dtype(tokenizer.vocab_size).name,
-            sources=sources,
-            options=self.options,
-            facts=facts,
-        )
-
-
-def _add_digests(digests: dict[int, str], part: Part) -> None:
-    digests.update({int(number): digest for number, digest in part.facts["digests"].items()})
+        with self._bar("write", tally.num_tokens, " tokens") as bar:
+            return assemble(
+                self.work,
+                tally,
+                tokenizer=tokenizer,
+                sources=sources,
+                options=self.options,
+                facts=facts,
+                tell=bar.update,
+            )
 
 
 def _summarize(

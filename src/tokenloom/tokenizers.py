@@ -1,7 +1,5 @@
 """Text to ids, and ids to text."""
 
-import itertools
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,13 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.arrays import Ids, as_ids, narrow_dtype
+from tokenloom.counting import count_characters, look_up, number_words
 from tokenloom.errors import ArgumentError
 from tokenloom.normalize import clean_characters, clean_prompt, clean_words, split_words
-from tokenloom.vocab import UNKNOWN_ID, Vocab
-
-_NUM_BYTES = 256
-_NUM_CODE_POINTS = 0x110000
-_CHUNK = 1 << 18
+from tokenloom.vocab import Vocab
 
 MakeVocab = Callable[[dict[str, int]], Vocab]
 
@@ -85,14 +80,7 @@ class CharTokenizer:
         return tokenizer._encode_cleaned(cleaned), tokenizer
 
     def _encode_cleaned(self, text: str) -> Ids:
-        size = _NUM_BYTES if text.isascii() else _NUM_CODE_POINTS
-        table = np.full(size, UNKNOWN_ID, narrow_dtype(len(self.vocab)))
-        for id_, token in enumerate(self.vocab):
-            if len(token) == 1 and ord(token) < size:
-                table[ord(token)] = id_
-        if table.nbytes == _NUM_BYTES:
-            return np.frombuffer(text.encode("ascii").translate(table.tobytes()), np.uint8)
-        return table[_code_points(text)]
+        return look_up(text, self.vocab)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +123,9 @@ class WordTokenizer:
         cls, text: str, *, normalize: bool, make_vocab: MakeVocab
     ) -> tuple[Ids, "WordTokenizer"]:
         """Return the ids of a text and the tokenizer made from its words."""
-        # Words are numbered as they come, so that each is looked up once.
-        numbers: dict[str, int] = defaultdict(itertools.count().__next__)
-        pieces = [
-            np.fromiter(map(numbers.__getitem__, words), np.uint32, len(words))
-            for words in split_words(text, normalize=normalize)
-        ]
-        counts = np.zeros(len(numbers), np.int64)
-        for piece in pieces:
-            counts += np.bincount(piece, minlength=len(counts))
-        vocab = make_vocab(dict(zip(numbers, counts.tolist(), strict=True)))
-        ids = vocab.to_ids(list(numbers))
+        pieces, counts = number_words(text, normalize=normalize)
+        vocab = make_vocab(counts)
+        ids = vocab.to_ids(list(counts))
         return _join([ids[piece] for piece in pieces], len(vocab)), cls(vocab, normalize)
 
 
@@ -302,32 +282,6 @@ def restore_tokenizer(description: object, *, load_vocab: Callable[[], Vocab]) -
             return WordTokenizer(load_vocab(), normalize)
         case _:
             return None
-
-
-def count_characters(text: str) -> dict[str, int]:
-    """Return how often each character appears, in order of first appearance.
-
-    >>> count_characters("noon")
-    {'n': 2, 'o': 2}
-    """
-    codes = _code_points(text)
-    size, length = (_NUM_BYTES, _CHUNK) if text.isascii() else (_NUM_CODE_POINTS, 16 * _CHUNK)
-    counts = np.zeros(size, np.int64)
-    order: list[int] = []
-    for start in range(0, len(codes), length):
-        chunk = codes[start : start + length]
-        more = np.bincount(chunk, minlength=size)
-        if ((counts == 0) & (more > 0)).any():
-            values, first = np.unique(chunk[counts[chunk] == 0], return_index=True)
-            order.extend(values[np.argsort(first)].tolist())
-        counts += more
-    return {chr(code): int(counts[code]) for code in order}
-
-
-def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8)
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def _join(pieces: list[Ids], num_ids: int) -> Ids:

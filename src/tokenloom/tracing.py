@@ -97,7 +97,7 @@ def _find_character(store: Store, token: int, source: int) -> int | None:
     first, *place, character = places[index].tolist()
     reads_bytes = isinstance(tokenizer, ByteTokenizer)
     reading = Reading(preparation["field"], preparation["on_error"], reads_bytes)
-    numbering = Numbering(tokenizer, store.manifest.dtype, preparation["end_id"])
+    numbering = Numbering(tokenizer, preparation["end_id"])
     try:
         task = _read_task(store, Place(*place), source)
         result = encode_task(task, reading, numbering)

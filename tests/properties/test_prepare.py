@@ -111,7 +111,12 @@ def test_documents_of_files(
     check(folder, folder / "texts", documents, tokenizer, options, HereExecutor())
 
 
-@given(texts.filter(str.strip), st.sampled_from(["char", "word"]), options(documents="paragraph"))
+# A paragraph of white space that stands on no blank line is an empty document.
+@given(
+    texts.filter(lambda text: all(map(str.strip, split_paragraphs(text) or [""]))),
+    st.sampled_from(["char", "word"]),
+    options(documents="paragraph"),
+)
 def test_documents_of_paragraphs(
     tmp_path_factory: pytest.TempPathFactory,
     text: str,

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.golden import TIME_MACHINE, needs_time_machine
+from tokenloom import counting
 from tokenloom import normalize as normalizing
-from tokenloom import tokenizers
+from tokenloom.counting import count_characters
 from tokenloom.normalize import clean_characters, clean_prompt, clean_words, split_words
-from tokenloom.tokenizers import TOKENIZER_NAMES, count_characters, tokenize
+from tokenloom.tokenizers import TOKENIZER_NAMES, tokenize
 
 UNKNOWN = "<unk>"
 LETTERS = ["a", "B", "z", "Z", "the", "Time", f" {UNKNOWN} "]
@@ -179,7 +180,7 @@ def test_count_characters_is_a_counter(text: str) -> None:
 def test_count_characters_in_many_chunks_is_a_counter(text: str, chunk: int) -> None:
     """A text that is counted chunk by chunk gives the same counts in the same order."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizers, "_CHUNK", chunk)
+        patch.setattr(counting, "_CHUNK", chunk)
         counts = count_characters(text)
 
     assert list(Counter(text).items()) == list(counts.items())
