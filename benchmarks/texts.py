@@ -3,10 +3,11 @@
     python benchmarks/texts.py [TEXT] [--megabytes 100] [--repetitions 3]
 
 TEXT is a file in UTF-8, or a corpus name; by default `time_machine`. It is
-repeated until it is long enough, or cut. Characters and words are compared with
-the textbook's pipeline on the same text, on one thread; opening a store, up to
-its first batch, with HF datasets, where that is installed. The ways take turns,
-and ratios are medians over pairs of the same repetition.
+repeated until it is long enough, or cut. Characters and words, of the text in
+memory and of a file that becomes a store, are compared with the textbook's
+pipeline on the same text in memory, on one thread; opening a store, up to its
+first batch, with HF datasets, where that is installed. The ways take turns, and
+ratios are medians over pairs of the same repetition.
 """
 
 import argparse
@@ -60,6 +61,14 @@ def measure(make: Callable[[str, str], tuple[Any, int]], text: str, kind: str) -
     return time.perf_counter() - began_at
 
 
+def measure_prepare(text: str, kind: str) -> float:
+    """Return the seconds from a file to a store, without workers, by tokenloom."""
+    with tempfile.TemporaryDirectory(prefix="tokenloom-benchmark-") as folder:
+        source = Path(folder, "text.txt")
+        source.write_text(text, encoding="utf-8", newline="")
+        return tl.prepare(source, Path(folder, "store"), tokenizer=kind, num_workers=1).seconds
+
+
 def check(text: str, kind: str) -> None:
     """Refuse to time two ways that do not make the same ids."""
     (ids, size), (other_ids, other_size) = ours(text, kind), theirs(text, kind)
@@ -88,14 +97,16 @@ def time_texts(text: str, repetitions: int) -> None:
     """Time both kinds of tokens, and print a table."""
     num_megabytes = len(text.encode()) / 1e6
     print(f"{num_megabytes:.0f} MB of text, one thread, medians of {repetitions}")
-    print(f"{'':8}{'textbook MB/s':>16}{'tokenloom MB/s':>16}{'ratio':>8}{'asked':>8}")
+    print(f"{'':14}{'textbook MB/s':>16}{'tokenloom MB/s':>16}{'ratio':>8}{'asked':>8}")
     for kind in KINDS:
         check(text[:1_000_000], kind)
-        pairs = [
-            (measure(theirs, text, kind), measure(ours, text, kind))
+        samples = [
+            (measure(theirs, text, kind), measure(ours, text, kind), measure_prepare(text, kind))
             for _ in tqdm(range(repetitions), desc=kind, leave=False)
         ]
-        _print_row(kind, pairs, num_megabytes)
+        for column, name in enumerate((kind, f"{kind}, prepare"), start=1):
+            pairs = [(sample[0], sample[column]) for sample in samples]
+            _print_row(name, pairs, num_megabytes, asked=ASKED[kind])
 
 
 def time_opening(text: str, repetitions: int, folder: Path) -> None:
@@ -121,19 +132,19 @@ def time_opening(text: str, repetitions: int, folder: Path) -> None:
             for _ in range(4 * repetitions + 1)
         ][1:]
     print(f"open and read the first batch, medians of {len(pairs)}")
-    print(f"{'':8}{'HF datasets ms':>16}{'tokenloom ms':>16}{'ratio':>8}{'asked':>8}")
-    _print_row("opening", pairs, None)
+    print(f"{'':14}{'HF datasets ms':>16}{'tokenloom ms':>16}{'ratio':>8}{'asked':>8}")
+    _print_row("opening", pairs, None, asked=ASKED["opening"])
 
 
 def _print_row(
-    name: str, pairs: Sequence[tuple[float, float]], num_megabytes: float | None
+    name: str, pairs: Sequence[tuple[float, float]], num_megabytes: float | None, *, asked: int
 ) -> None:
     values = []
     for column in zip(*pairs, strict=True):
         seconds = statistics.median(column)
         values.append(1e3 * seconds if num_megabytes is None else num_megabytes / seconds)
     ratio = statistics.median(other / our for other, our in pairs)
-    print(f"{name:8}{values[0]:16.1f}{values[1]:16.1f}{ratio:7.1f}x{ASKED[name]:7}x")
+    print(f"{name:14}{values[0]:16.1f}{values[1]:16.1f}{ratio:7.1f}x{asked:7}x")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tokenloom as tl
 from tokenloom.encoding import Learning, Numbering, encode_task, read_counts, read_ids, rule_for
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, Slice, Task
@@ -122,6 +123,21 @@ def test_own_tokenizers_see_whole_documents() -> None:
     result = encode_task(make_task("to be", "or"), READING, Numbering(Lengths()))
     assert [2, 2, 2] == np.frombuffer(result.blobs[0], "<u2").tolist()
     assert [2, 3] == np.frombuffer(result.blobs[1], "<i8").tolist()
+
+
+class Unread(Lengths):
+    """Has lost its file."""
+
+    def encode(self, _: str, /) -> list[int]:
+        """Try to read it."""
+        raise FileNotFoundError(2, "No such file", "merges.txt")
+
+
+def test_an_own_tokenizer_that_cannot_read_is_named() -> None:
+    """It is not the store that could not be written."""
+    expected = r"tokenizer Unread must encode .*: \[Errno 2\] No such file: 'merges\.txt'"
+    with pytest.raises(tl.CorpusError, match=expected):
+        encode_task(make_task("to be"), READING, Numbering(Unread()))
 
 
 def test_a_task_without_documents() -> None:

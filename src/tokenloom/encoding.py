@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.cuts import Rule
+from tokenloom.errors import CorpusError
 from tokenloom.numbering import Kind, learn, number
 from tokenloom.stretches import Reading, Stretch, find_stretches
 from tokenloom.tasks import Task
@@ -106,7 +107,7 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
     ------
     CorpusError
         A document cannot be read, and that is to stop; or a tokenizer returned
-        ids that are out of range.
+        ids that are out of range, or could not read a file of its own.
     """
     problems: Counter[str] = Counter()
     stretches: list[Stretch] = []
@@ -181,7 +182,13 @@ class _Made(NamedTuple):
 
 
 def _number(stretches: list[Stretch], how: Numbering) -> _Made:
-    ids, stops = number(stretches, how.tokenizer)
+    try:
+        ids, stops = number(stretches, how.tokenizer)
+    except OSError as error:
+        # Those of the store's own files tell of a full disk.
+        kind = type(how.tokenizer).__name__
+        msg = f"the tokenizer {kind} must encode every text, but failed: {error}"
+        raise CorpusError(msg) from error
     has_vocab = isinstance(getattr(how.tokenizer, "vocab", None), Vocab)
     num_unknown = int(np.count_nonzero(ids == UNKNOWN_ID)) if has_vocab else None
     ids = ids.astype(narrow_dtype(how.tokenizer.vocab_size), copy=False)
