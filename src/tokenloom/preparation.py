@@ -121,7 +121,7 @@ def prepare(
 
 @dataclass
 class _Run:
-    """The passes over the sources, each of which goes on where it was stopped."""
+    """The pass over the sources, which goes on where it was stopped."""
 
     work: WorkFolder
     sources: list[SourceFile]
@@ -144,7 +144,9 @@ class _Run:
         self, executor: Executor | None, *, num_ahead: int, settings: dict[str, Any]
     ) -> Manifest:
         """Do what is left to do."""
-        tally, digests, counts = Tally(), dict[int, str](), dict[str, int]()
+        tally = Tally()
+        digests: dict[int, str] = {}
+        counts: dict[str, int] = {}
         with self._bar("encode", self.num_bytes, "B") as bar:
             for part in self._parts(bar, executor, num_ahead):
                 tally.add(part)
