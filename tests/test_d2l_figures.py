@@ -55,6 +55,8 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> Notebook:
     """Pretend that the program runs in a notebook."""
     running = Notebook()
     ipython, display, inline = (ModuleType(name) for name in ("IPython", "display", "inline"))
+    # The first figure of a process asks for the version.
+    vars(ipython)["version_info"] = (9, 0)
     vars(ipython)["get_ipython"] = lambda: SimpleNamespace(kernel=object())
     vars(display)["display"] = running.display
     vars(inline)["set_matplotlib_formats"] = running.formats.append
