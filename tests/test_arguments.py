@@ -21,7 +21,7 @@ OPTIONS = {
     ),
     "evaluate": (
         "run --best corpus --split --encoding --offline --batch-size --seq-len "
-        "--across-documents --workers --device --json --quiet"
+        "--across-documents --workers --device --timeout --json --quiet"
     ),
     "plan": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "

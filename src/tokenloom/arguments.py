@@ -134,6 +134,17 @@ def add_device(command: argparse._ActionsContainer) -> None:
     command.add_argument("--device", help="cuda, mps or cpu; by default the best at hand")
 
 
+def add_timeout(command: argparse._ActionsContainer, *, seconds: float) -> None:
+    """Add how long processes that torchrun started wait for each other."""
+    command.add_argument(
+        "--timeout",
+        type=float,
+        default=seconds,
+        metavar="SECONDS",
+        help="under torchrun, give up when another rank does not answer for so long",
+    )
+
+
 def add_json(command: argparse._ActionsContainer) -> None:
     """Add that facts come as JSON."""
     command.add_argument("--json", action="store_true", help="print JSON, for programs")

@@ -116,8 +116,13 @@ class Ranks:
         return values[0]
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, *, cure: str = "start all of them again") -> Iterator[None]:
         """Tell in words where another rank died or does not answer.
+
+        Parameters
+        ----------
+        cure : str
+            What to do then.
 
         Raises
         ------
@@ -132,7 +137,7 @@ class Ranks:
             reason = str(error).strip().partition("\n")[0]
             msg = (
                 f"rank {self.rank} of {self.world_size} waited for another rank, which died or "
-                f"does not answer: go on from the last checkpoint with resume ({reason})"
+                f"does not answer: {cure} ({reason})"
             )
             raise WorkerError(msg) from error
 

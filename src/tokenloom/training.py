@@ -24,6 +24,9 @@ from tokenloom.settings import describe_training
 from tokenloom.snapshots import Snapshots, open_run
 from tokenloom.updates import Updates
 
+# For those whose rank is lost.
+_CURE = "go on from the last checkpoint with resume"
+
 
 def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     model: RNNModel,
@@ -117,7 +120,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     )
     torch.manual_seed(ranks.mix_seed(seed))
     opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
-    with ranks.watched(), opening as opened:
+    with ranks.watched(cure=_CURE), opening as opened:
         model.to(place).train()
         updates = Updates(ranks.wrap(_Learner(model)), loader, recipe=recipe, ranks=ranks)
         resets = loader.windows.documents is not None

@@ -12,6 +12,7 @@ from tokenloom.arguments import (
     add_device,
     add_json,
     add_quiet,
+    add_timeout,
     parse_count,
     parse_count_or_all,
 )
@@ -129,13 +130,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
     )
-    training.add_argument(
-        "--timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="under torchrun, give up when another rank does not answer for so long",
-    )
+    add_timeout(training, seconds=300.0)
 
 
 def _add_updates(training: argparse._ActionsContainer) -> None:
