@@ -13,7 +13,7 @@ from tokenloom.arguments import (
     add_timeout,
     parse_count,
 )
-from tokenloom.printing import print_json, print_table, say
+from tokenloom.printing import print_json, print_table, say, say_error
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -145,7 +145,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tokenloom.rereading import read_as
     from tokenloom.runs import Run
 
-    with joined(timeout_seconds=arguments.timeout) as ranks:
+    with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
         run = Run.open(arguments.run)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
         model = run.load_model(best=arguments.best).to(choose_device(arguments.device))

@@ -18,7 +18,7 @@ from tokenloom.arguments import (
 )
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
-from tokenloom.printing import print_json, say
+from tokenloom.printing import print_json, say, say_error
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -191,7 +191,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from tokenloom.training import train
     from tokenloom.training_job import make_job
 
-    with joined(timeout_seconds=arguments.timeout) as ranks:
+    with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
         job = make_job(arguments, ranks)
         # Here, since a prompt of no token would be found out after the training.
         tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)

@@ -24,6 +24,7 @@ ROOT = SCRIPT.parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
 SECONDS = 100
+SHAPE = ["--hidden", "16", "--batch-size", "8", "--seq-len", "10", "--device", "cpu"]
 BOOK = "the time traveller for so it will be convenient to speak of him " * 60
 
 # The command, which also tells how many tokens this process predicted.
@@ -37,6 +38,15 @@ def count(*arguments, add=evaluation._add_losses, **options):
     return total
 
 evaluation._add_losses = count
+sys.exit(__main__.main())
+"""
+
+# The command, with the rank's number in the place of braces.
+DIFFERING = """
+import os, sys
+from tokenloom import __main__
+
+sys.argv = [word.format(os.environ["RANK"]) for word in sys.argv]
 sys.exit(__main__.main())
 """
 
@@ -142,8 +152,7 @@ def test_torchrun_restarts_a_training_where_it_was(tmp_path: Path) -> None:
     """A killed rank ends all of them; the next ones resume, and print one bar and one result."""
     book, run = tmp_path / "book.txt", tmp_path / "run"
     book.write_text(BOOK, encoding="utf-8")
-    shape = ["--hidden", "16", "--batch-size", "8", "--seq-len", "10", "--epochs", "12"]
-    arguments = ["train", str(book), *shape, "--device", "cpu", "--checkpoint-steps", "5"]
+    arguments = ["train", str(book), *SHAPE, "--epochs", "12", "--checkpoint-steps", "5"]
     command = [*TORCHRUN, "--nproc-per-node=2", "--max-restarts=1", "-m", "tokenloom", *arguments]
     process = subprocess.Popen(
         [*command, "--run-dir", str(run), "--json"],
@@ -196,3 +205,38 @@ def test_torchrun_divides_an_evaluation(
     parts = [int(line.split()[1]) for line in result.stderr.splitlines() if "predicted" in line]
     assert (2, expected["num_tokens"]) == (len(parts), sum(parts))
     assert abs(parts[0] - parts[1]) < len(BOOK) / 8
+
+
+@pytest.mark.parametrize(
+    ("book", "folder", "message"),
+    [
+        ("book-0.txt", "old", "the run's folder must be new or empty"),
+        ("nowhere.txt", "new", "a corpus must be one of"),
+        ("book-{}.txt", "new", "a corpus must be one of"),
+    ],
+    ids=["first", "all", "second"],
+)
+def test_what_ranks_refuse_is_told_once(
+    book: str, folder: str, message: str, tmp_path: Path
+) -> None:
+    """Whichever of them does: no other says that it was left alone, and one of them warns."""
+    program = tmp_path / "differing.py"
+    program.write_text(DIFFERING, encoding="utf-8")
+    (tmp_path / "book-0.txt").write_text(BOOK, encoding="utf-8")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "file").touch()
+    arguments = ["train", str(tmp_path / book), "--run-dir", str(tmp_path / folder)]
+    result = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", str(program), *arguments, *SHAPE, "--bidirectional"],
+        env=ENVIRONMENT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    said = [line for line in result.stderr.splitlines() if line.startswith("tokenloom: ")]
+    (error,) = (line for line in said if "error" in line)
+    assert error.startswith(f"tokenloom: error: {message}")
+    assert said.count(error) == 1
+    assert sum("two directions" in line for line in said) == (folder == "old")
+    assert result.returncode == 1
