@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tokenloom.arguments import (
+    add_across_documents,
     add_command,
     add_device,
     add_json,
@@ -89,11 +90,7 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument(
         "--seq-len", type=parse_count, default=35, metavar="N", help="tokens that are read at once"
     )
-    command.add_argument(
-        "--across-documents",
-        action="store_true",
-        help="carry the hidden state on where a document starts",
-    )
+    add_across_documents(command)
     command.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenloom.arguments import (
+    add_across_documents,
     add_batches,
     add_command,
     add_corpus,
@@ -118,6 +119,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
     )
+    add_across_documents(training)
     _add_updates(training)
     training.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
