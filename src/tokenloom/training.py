@@ -93,7 +93,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     Raises
     ------
     ArgumentError
-        A value is out of range, or the device is not at hand.
+        A value is out of range, the device is not at hand, or the schedule falls
+        and the loader is endless.
     KeyboardInterrupt
         Ctrl-C; the step is finished, and the run's checkpoint, metrics and plot
         are written first. With several ranks the last checkpoint stays as it is.
@@ -110,7 +111,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options or TrainingOptions()
     )
     run_options = run_options or RunOptions()
-    _check(model, loader, held_out)
+    _check(model, loader, held_out, recipe)
     place = choose_device(loader.device if device is None else device)
     ranks = Ranks.detect()
     ranks.check_shard(loader.windows.shard)
@@ -175,7 +176,7 @@ def _step(updates: Updates, batch: Batch, state: State | None) -> tuple[torch.Te
     return loss.detach(), state
 
 
-def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
+def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Recipe) -> None:
     for name, value, kind, cure in (
         ("model", model, RNNModel, "make one with RNNModel(rnn_layer, vocab_size)"),
         ("loader", loader, Loader, "wrap the windows in Loader(windows, num_epochs=...)"),
@@ -190,6 +191,7 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
     if held_out is not None and len(held_out) < 2:
         msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
         raise ArgumentError(msg)
+    recipe.options.check_end(loader.num_epochs)
     if model.num_directions > 1:
         warnings.warn(
             "a model with two directions sees the future: it reads the very tokens "
