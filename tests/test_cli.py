@@ -18,39 +18,9 @@ import torch
 import tokenloom as tl
 from tests.server import Answer, FileServer, serving
 from tests.stores import make_store
+from tests.trainings import BOOK, SMALL
 from tokenloom import catalogue
 from tokenloom.cli import main
-
-BOOK = "The Time Traveller (for so it will be convenient to speak of him)\n" * 30
-SMALL = [
-    "--batch-size",
-    "4",
-    "--seq-len",
-    "10",
-    "--hidden",
-    "16",
-    "--epochs",
-    "3",
-    "--device",
-    "cpu",
-]
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> str:
-    """Return the path of a small text file."""
-    path = tmp_path / "book.txt"
-    path.write_text(BOOK, encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def run(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """Return the folder of a small run."""
-    folder = tmp_path / "run"
-    assert main(["train", book, *SMALL, "--run", str(folder)]) == 0
-    capsys.readouterr()
-    return folder
 
 
 def test_train_prints_what_came_of_it(
