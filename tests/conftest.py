@@ -1,12 +1,16 @@
-"""Settings of the tests."""
+"""Settings of the tests, and what several of the commands' tests begin with."""
 
 import multiprocessing
 import signal
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.trainings import BOOK, SMALL
 from tokenloom import blocks, download
+from tokenloom.cli import main
 from tokenloom.transfer import Patience
 
 # The tensors here are small: more threads would only wait for each other.
@@ -28,3 +32,20 @@ settings.register_profile(
     "default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("default")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    """Return the path of a small text file."""
+    path = tmp_path / "book.txt"
+    path.write_text(BOOK, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def run(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Return the folder of a small run."""
+    folder = tmp_path / "run"
+    assert main(["train", book, *SMALL, "--run", str(folder)]) == 0
+    capsys.readouterr()
+    return folder

@@ -11,9 +11,9 @@ OPTIONS = {
     "train": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
-        "--max-grad-norm --optimizer --schedule --warmup --accumulate --precision --workers "
-        "--device --threads --timeout --resume --checkpoint-steps --checkpoint-seconds --keep "
-        "--run --sample-every --prompt --json --quiet"
+        "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
+        "--precision --workers --device --threads --timeout --resume --checkpoint-steps "
+        "--checkpoint-seconds --keep --run --sample-every --prompt --json --quiet"
     ),
     "generate": (
         "run --best --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs "
@@ -21,7 +21,7 @@ OPTIONS = {
     ),
     "evaluate": (
         "run --best corpus --split --encoding --offline --batch-size --seq-len "
-        "--across-documents --workers --device --json --quiet"
+        "--across-documents --workers --device --timeout --json --quiet"
     ),
     "plan": (
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "

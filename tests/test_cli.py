@@ -18,39 +18,9 @@ import torch
 import tokenloom as tl
 from tests.server import Answer, FileServer, serving
 from tests.stores import make_store
+from tests.trainings import BOOK, SMALL
 from tokenloom import catalogue
 from tokenloom.cli import main
-
-BOOK = "The Time Traveller (for so it will be convenient to speak of him)\n" * 30
-SMALL = [
-    "--batch-size",
-    "4",
-    "--seq-len",
-    "10",
-    "--hidden",
-    "16",
-    "--epochs",
-    "3",
-    "--device",
-    "cpu",
-]
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> str:
-    """Return the path of a small text file."""
-    path = tmp_path / "book.txt"
-    path.write_text(BOOK, encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def run(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """Return the folder of a small run."""
-    folder = tmp_path / "run"
-    assert main(["train", book, *SMALL, "--run", str(folder)]) == 0
-    capsys.readouterr()
-    return folder
 
 
 def test_train_prints_what_came_of_it(
@@ -174,9 +144,25 @@ def test_resume_goes_on_with_more_epochs(
     assert "after 5 epochs" in capsys.readouterr().out
 
 
+def test_documents_are_kept_apart_unless_told_otherwise(tmp_path: Path) -> None:
+    """The hidden state begins afresh where one starts; a run goes on as it was begun."""
+    store = tmp_path / "store"
+    tl.Corpus.from_documents(["the time traveller for so"] * 30).save(store)
+    found = {}
+    for name, options in (("apart", []), ("across", ["--across-documents"])):
+        run = tmp_path / name
+        assert main(["train", str(store), *SMALL, *options, "--run", str(run)]) == 0
+        losses = tl.Run.open(run).losses()[0].losses
+        assert main(["train", "--resume", str(run), "--epochs", "4"]) == 0
+        found[name] = losses, tl.Run.open(run).settings["resets"]
+    assert [True, False] == [resets for _, resets in found.values()]
+    assert found["apart"][0] != found["across"][0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--across-documents"], "leave out --across-documents beside --resume"),
         (["--lr", "1.0"], "leave out --lr beside --resume"),
         (["--hidden", "8", "--order", "random"], "leave out --hidden, --order beside --resume"),
         (["time_machine"], "leave out CORPUS beside --resume"),

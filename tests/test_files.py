@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tokenloom.files import filling, replacing, write_text
+import tokenloom as tl
+from tokenloom.files import as_path, filling, replacing, write_text
 
 
 class _StopError(Exception):
@@ -229,3 +230,25 @@ def test_what_is_there_already_is_not_replaced(tmp_path: Path, kind: str) -> Non
     with pytest.raises(FileExistsError, match="new or an empty folder"), filling(tmp_path / kind):
         pytest.fail("it must not begin")
     assert ["file", "full", "link"] == _names(tmp_path)
+
+
+CORPUS = tl.Corpus.from_text("the time machine")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        as_path,
+        CORPUS.save,
+        tl.Vocab([]).save,
+        lambda path: tl.Run.create(path, corpus=CORPUS, settings={}),
+        lambda path: tl.write_nanogpt(CORPUS, path),
+        lambda path: tl.write_megatron(CORPUS, path),
+        tl.open_foreign,
+    ],
+)
+def test_a_path_without_sense_is_refused(call: Callable[[str], object], tmp_path: Path) -> None:
+    """No system allows a NUL character in a path, and nothing is made on the way to it."""
+    with pytest.raises(tl.ArgumentError, match=r"must hold no NUL character, got '.*a\\x00b"):
+        call(str(tmp_path / "folder" / "a\0b"))
+    assert _names(tmp_path) == []

@@ -10,26 +10,6 @@ import tokenloom as tl
 from tokenloom.cli import main
 from tokenloom.stepping import Stepper
 
-BOOK = "The Time Traveller (for so it will be convenient to speak of him)\n" * 30
-SMALL = ["--batch-size", "4", "--seq-len", "10", "--hidden", "16", "--epochs", "2"]
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> str:
-    """Return the path of a small text file."""
-    path = tmp_path / "book.txt"
-    path.write_text(BOOK, encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def run(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """Return the folder of a small run."""
-    folder = tmp_path / "run"
-    assert main(["train", book, *SMALL, "--device", "cpu", "--run", str(folder)]) == 0
-    capsys.readouterr()
-    return folder
-
 
 def test_evaluate_prints_a_table(run: Path, book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Perplexity, and nats and bits of a token and of a character."""

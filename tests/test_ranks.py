@@ -14,8 +14,10 @@ def test_alone_nothing_is_sent() -> None:
     values = torch.tensor([1.0, 2.0])
     assert (True, [5], "a") == (ranks.is_first, ranks.gather(5), ranks.share("a"))
     assert values.equal(ranks.total(values))
-    with joined(timeout_seconds=1.0) as found:
+    with joined(timeout_seconds=1.0, tell=print) as found:
         assert ranks == found
+    with pytest.raises(tl.RunError, match="mine"), joined(timeout_seconds=1.0, tell=print):
+        raise tl.RunError("mine")  # noqa: EM101  as it is
 
 
 def test_seeds_differ_by_rank() -> None:

@@ -32,8 +32,11 @@ def test_warm_up_rises_in_a_line() -> None:
 
 
 def test_without_an_end_nothing_falls() -> None:
-    """Of an endless training only the warm-up is known."""
-    assert [0.5] + [1.0] * 9 == factors(None, schedule="cosine", warmup_updates=2)
+    """Of an endless training only the warm-up is known; what would fall is refused."""
+    assert [0.5] + [1.0] * 9 == factors(None, warmup_updates=2)
+    for schedule in ("cosine", "linear"):
+        with pytest.raises(tl.ArgumentError, match=f"schedule='{schedule}' falls up to the last"):
+            factors(None, schedule=schedule, warmup_updates=2)
 
 
 def test_optimisers() -> None:

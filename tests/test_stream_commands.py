@@ -7,29 +7,11 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
+from tests.trainings import BOOK
 from tokenloom.cli import main
 from tokenloom.plans import Plan
 
-BOOK = "The Time Traveller (for so it will be convenient to speak of him)\n" * 30
 SHAPE = ["--batch-size", "4", "--seq-len", "10"]
-TRAINING = [*SHAPE, "--hidden", "16", "--epochs", "3", "--device", "cpu", "--quiet"]
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> str:
-    """Return the path of a small text file."""
-    path = tmp_path / "book.txt"
-    path.write_text(BOOK, encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture
-def run(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the folder of a small run."""
-    folder = str(tmp_path / "run")
-    assert main(["train", book, *TRAINING, "--run", folder]) == 0
-    capsys.readouterr()
-    return folder
 
 
 def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -127,26 +109,26 @@ def test_show_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_show_goes_back_to_a_step_of_a_run(
-    run: str, book: str, capsys: pytest.CaptureFixture[str]
+    run: Path, book: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is printed is the batch that the plan has for that step."""
     num_batches = len(tl.Run.open(run).losses()[0].losses)
     step = num_batches + 3
-    first, *lines = printed(["show", run, "--step", str(step), "--rows", "1"], capsys)
+    first, *lines = printed(["show", str(run), "--step", str(step), "--rows", "1"], capsys)
     assert first.startswith(f"step {step}: loss ")
     assert f"{book}: sequential order, epoch 1, batch 2 of {num_batches}, 4 rows" in lines[0]
-    found = facts(["show", run, "--step", str(step), "--rows", "1"], capsys)
+    found = facts(["show", str(run), "--step", str(step), "--rows", "1"], capsys)
     assert {"run", "step", "loss"} <= set(found)
     assert f"  inputs   {found['rows'][0]['inputs']!r}" == lines[2]
 
 
-def test_show_finds_the_spikes_of_a_run(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_finds_the_spikes_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The step whose loss stands out, with its text; no more than were asked for."""
-    path = Path(run, "losses.jsonl")
+    path = run / "losses.jsonl"
     first, second, third = map(json.loads, path.read_text().splitlines())
     second["losses"][1], third["losses"][2:4] = 40.0, [90.0, 91.0]
     path.write_text("".join(json.dumps(line) + "\n" for line in (first, second, third)))
-    lines = printed(["show", run, "--spikes", "--rows", "0"], capsys)
+    lines = printed(["show", str(run), "--spikes", "--rows", "0"], capsys)
     assert "2 spikes in " in lines[0]
     shown = [line for line in lines if line.startswith("step ")]
     assert [
@@ -154,7 +136,7 @@ def test_show_finds_the_spikes_of_a_run(run: str, capsys: pytest.CaptureFixture[
         f"step {second['step'] + 1}: loss 40.000",
     ] == [line.split(",")[0] for line in shown]
     assert shown[0].endswith("and 1 steps after it")
-    found = facts(["show", run, "--spikes", "--top", "1"], capsys)
+    found = facts(["show", str(run), "--spikes", "--top", "1"], capsys)
     assert (2, 1) == (found["num_spikes"], len(found["spikes"]))
     assert {"first_step", "stop_step", "usual_loss", "deviations", "rows"} <= set(
         found["spikes"][0]
@@ -172,10 +154,10 @@ def test_show_finds_the_spikes_of_a_run(run: str, capsys: pytest.CaptureFixture[
     ],
 )
 def test_what_a_run_cannot_show_is_one_line(
-    options: list[str], message: str, run: str, capsys: pytest.CaptureFixture[str]
+    options: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An option that would have no effect is an error too."""
-    assert main(["show", run, *options]) == 1
+    assert main(["show", str(run), *options]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
 
@@ -187,19 +169,19 @@ def test_steps_are_of_runs(book: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_named_corpus_is_not_hidden_by_a_run(
-    run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where a run's folder is called like it, the steps are the run's and the batches its own."""
-    Path(run).rename(Path(run).with_name("python_docs"))
-    monkeypatch.chdir(Path(run).parent)
+    run.rename(run.with_name("python_docs"))
+    monkeypatch.chdir(run.parent)
     assert "python_docs: sequential order" in printed(["show", "python_docs", *SHAPE], capsys)[0]
     assert printed(["show", "python_docs", "--step", "1"], capsys)[0].startswith("step 1: loss ")
 
 
-def test_another_text_is_one_line(run: str, book: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_text_is_one_line(run: Path, book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is shown that the model did not see."""
     Path(book).write_text(BOOK.replace("Time", "Tide"))
-    assert main(["show", run, "--step", "3"]) == 1
+    assert main(["show", str(run), "--step", "3"]) == 1
     shown = capsys.readouterr()
     assert (shown.out, 1) == ("", len(shown.err.splitlines()))
     assert "put the text there that it was trained on" in shown.err

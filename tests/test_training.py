@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
+from tests.trainings import stop_in_step
 from tokenloom.model import State, detach
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
@@ -320,3 +321,13 @@ def test_documents_do_not_see_each_other() -> None:
             count == 3 for count in seen
         )
     assert losses[None] != losses[False]
+
+
+def test_a_schedule_needs_an_end(tmp_path: Path) -> None:
+    """What falls up to the last update is refused without one, and no run is begun."""
+    model, options = make_model(), tl.TrainingOptions(schedule="cosine")
+    # Otherwise it would go on without end.
+    stop_in_step(model, 2)
+    with pytest.raises(tl.ArgumentError, match="give the loader num_epochs, or use schedule="):
+        tl.train(model, make_loader(num_epochs=None), options=options, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

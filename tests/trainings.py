@@ -15,6 +15,12 @@ LAYERS: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 ORDERS: dict[str, Any] = {"sequential": tl.SequentialWindows, "random": tl.RandomWindows}
 # Batches of an epoch, and epochs.
 NUM_BATCHES, NUM_EPOCHS = 9, 3
+# What the command line trains on, and how.
+BOOK = "The Time Traveller (for so it will be convenient to speak of him)\n" * 30
+SMALL = (
+    *("--batch-size", "4", "--seq-len", "10", "--hidden", "16"),
+    *("--epochs", "3", "--device", "cpu"),
+)
 
 
 class StoppedError(Exception):

@@ -129,9 +129,29 @@ def add_shape(batches: argparse._ActionsContainer) -> None:
     )
 
 
+def add_across_documents(command: argparse._ActionsContainer) -> None:
+    """Add that where documents start does not matter."""
+    command.add_argument(
+        "--across-documents",
+        action="store_true",
+        help="carry the hidden state on where a document starts",
+    )
+
+
 def add_device(command: argparse._ActionsContainer) -> None:
     """Add where to compute."""
     command.add_argument("--device", help="cuda, mps or cpu; by default the best at hand")
+
+
+def add_timeout(command: argparse._ActionsContainer, *, seconds: float) -> None:
+    """Add how long processes that torchrun started wait for each other."""
+    command.add_argument(
+        "--timeout",
+        type=float,
+        default=seconds,
+        metavar="SECONDS",
+        help="under torchrun, give up when another rank does not answer for so long",
+    )
 
 
 def add_json(command: argparse._ActionsContainer) -> None:
@@ -203,7 +223,11 @@ def load_corpus(arguments: argparse.Namespace) -> "Corpus":
 
 
 def make_windows(
-    arguments: argparse.Namespace, corpus: "Corpus", *, shard: "Shard | None" = None
+    arguments: argparse.Namespace,
+    corpus: "Corpus",
+    *,
+    shard: "Shard | None" = None,
+    resets: bool | None = None,
 ) -> "Windows":
     """Return windows of the order and shape that were named, over whole batches by default."""
     from tokenloom.sharding import Shard
@@ -218,4 +242,5 @@ def make_windows(
         tail=arguments.tail,
         # Commands run in one process, also where a launcher's variables are set.
         shard=shard or Shard(),
+        resets=resets,
     )

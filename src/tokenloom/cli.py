@@ -56,13 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as interrupt:
             say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
             return 1
-        except TokenloomError as error:
+        # PyTorch tells of dead workers and full memory by RuntimeError.
+        except (TokenloomError, OSError, RuntimeError) as error:
             say_error(error)
             return 1
-        # PyTorch tells of dead workers and full memory by RuntimeError, and its
-        # messages go on with the places in its own code.
-        except (OSError, RuntimeError) as error:
-            say(f"error: {str(error).strip().partition(chr(10))[0]}")
+        except SystemExit:
+            # One of the processes that torchrun started has told why.
             return 1
     return code or 0
 

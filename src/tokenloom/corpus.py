@@ -273,6 +273,8 @@ class Corpus(Passage):
 
         Raises
         ------
+        ArgumentError
+            No folder can have that path.
         CorpusError
             An id of a memory map is not below the vocabulary size.
         StoreError

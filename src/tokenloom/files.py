@@ -9,6 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tokenloom.errors import ArgumentError
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a file or a folder can have.
+
+    Raises
+    ------
+    ArgumentError
+        It holds a NUL character, which no system allows.
+    """
+    if "\0" in os.fspath(path):
+        msg = f"a path must hold no NUL character, got {os.fspath(path)!r}: name another"
+        raise ArgumentError(msg)
+    return Path(path)
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -21,10 +37,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises
     ------
+    ArgumentError
+        No file can have that path.
     OSError
         The folder cannot be made or written to.
     """
-    target = Path(path)
+    target = as_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(_partial_name(target))
     temporary.touch(exist_ok=False)
@@ -45,12 +63,14 @@ def filling(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises
     ------
+    ArgumentError
+        No folder can have that path.
     FileExistsError
         There is a file of that name, or a folder that is not empty.
     OSError
         The folder cannot be made or written to.
     """
-    target = Path(path).absolute()
+    target = as_path(path).absolute()
     # lexists, since a link that leads nowhere is in the way too.
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise FileExistsError(errno.EEXIST, "must be a new or an empty folder", str(target))

@@ -20,7 +20,7 @@ from tokenloom.arrays import check_range
 from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.files import replacing
+from tokenloom.files import as_path, replacing
 from tokenloom.maps import FileRange, open_range
 from tokenloom.saving import cut
 from tokenloom.tokenizers import tokenizer_for
@@ -67,7 +67,8 @@ def open_foreign(
     Raises
     ------
     ArgumentError
-        The dtype is no type of integers, or not that of the file's header.
+        The dtype is no type of integers, or not that of the file's header, or no
+        file can have that path.
     CorpusError
         The file cannot be read, or is not what it says.
     """
@@ -75,7 +76,7 @@ def open_foreign(
         msg = f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}"
         raise ArgumentError(msg)
     try:
-        return _open(Path(path).absolute(), dtype, vocab_size)
+        return _open(as_path(path).absolute(), dtype, vocab_size)
     except (OSError, EOFError) as error:
         msg = f"cannot read {os.fspath(path)!r}: {getattr(error, 'strerror', None) or error}"
         raise CorpusError(msg) from error
@@ -90,7 +91,8 @@ def write_nanogpt(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ArgumentError
-        There are ids above 65,535, which nanoGPT cannot read.
+        There are ids above 65,535, which nanoGPT cannot read, or no file can have
+        that path.
     OSError
         A file cannot be written.
     """
@@ -127,7 +129,8 @@ def write_megatron(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ArgumentError
-        An id, or the length of a document, does not fit into an int32.
+        An id, or the length of a document, does not fit into an int32, or no file
+        can have that path.
     OSError
         A file cannot be written.
     """

@@ -5,14 +5,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tokenloom.arguments import (
+    add_across_documents,
     add_command,
     add_device,
     add_json,
     add_offline,
     add_quiet,
+    add_timeout,
     parse_count,
 )
-from tokenloom.printing import print_json, print_table, say
+from tokenloom.printing import print_json, print_table, say, say_error
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -27,6 +29,8 @@ examples:
       another text, encoded as the run's was; a store must have the same ids
   tokenloom evaluate RUN my-store --split valid --batch-size 1
       a split of a store, in one lane: no token lacks the text before it
+  torchrun --nproc-per-node 2 -m tokenloom evaluate RUN my-store
+      the same number from two processes, each with half of the lanes
 
 Every token but the first is predicted once. The number of lanes, --batch-size,
 is the only option that changes the result.
@@ -86,15 +90,13 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument(
         "--seq-len", type=parse_count, default=35, metavar="N", help="tokens that are read at once"
     )
-    command.add_argument(
-        "--across-documents",
-        action="store_true",
-        help="carry the hidden state on where a document starts",
-    )
+    add_across_documents(command)
     command.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
     )
     add_device(command)
+    # They wait once, at the end, and for those that have more lanes.
+    add_timeout(command, seconds=3600.0)
     add_json(command)
     add_quiet(command)
 
@@ -136,26 +138,28 @@ def _add_generate(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tokenloom.devices import choose_device
     from tokenloom.evaluation import evaluate
+    from tokenloom.ranks import joined
     from tokenloom.rereading import read_as
     from tokenloom.runs import Run
-    from tokenloom.sharding import Shard
 
-    run = Run.open(arguments.run)
-    corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
-    model = run.load_model(best=arguments.best).to(choose_device(arguments.device))
-    began_at = time.perf_counter()
-    result = evaluate(
-        model,
-        corpus,
-        batch_size=arguments.batch_size,
-        seq_len=arguments.seq_len,
-        num_workers=arguments.workers,
-        # The command runs in one process, also where a launcher's variables are set.
-        shard=Shard(),
-        resets=not arguments.across_documents,
-        progress=False if arguments.quiet else None,
-    )
-    seconds = time.perf_counter() - began_at
+    with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
+        run = Run.open(arguments.run)
+        corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
+        model = run.load_model(best=arguments.best).to(choose_device(arguments.device))
+        began_at = time.perf_counter()
+        with ranks.watched():
+            result = evaluate(
+                model,
+                corpus,
+                batch_size=arguments.batch_size,
+                seq_len=arguments.seq_len,
+                num_workers=arguments.workers,
+                resets=not arguments.across_documents,
+                progress=False if arguments.quiet or not ranks.is_first else None,
+            )
+        seconds = time.perf_counter() - began_at
+    if not ranks.is_first:
+        return
     facts = {
         "run": str(run.path),
         "corpus": corpus.name,

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from tokenloom.errors import TokenloomError
+
 
 def print_json(value: Any) -> None:
     """Print a JSON-able value; numbers that are not finite, which JSON lacks, as null."""
@@ -38,5 +40,8 @@ def say(message: str) -> None:
 
 
 def say_error(error: Exception) -> None:
-    """Print an error of ours in one line."""
-    say("error: " + " ".join(str(error).split()))
+    """Print an error in one line: all of one of ours, the first line of another."""
+    text = str(error)
+    # PyTorch's messages go on with the places in its own code.
+    is_ours = isinstance(error, TokenloomError)
+    say("error: " + " ".join((text if is_ours else text.strip().partition("\n")[0]).split()))

@@ -4,7 +4,8 @@ import contextlib
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ import torch
 from torch import distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
-from tokenloom.errors import UsageError, WorkerError
+from tokenloom.errors import TokenloomError, UsageError, WorkerError
 from tokenloom.sharding import Shard
 
 # How gloo and NCCL tell that another process does not answer. PyTorch raises
@@ -22,6 +23,8 @@ _LOST = re.compile(
     r"connection (closed|reset|refused)|timed? ?out|broken pipe|gloo|nccl|remote process",
     re.IGNORECASE,
 )
+# How long a rank waits at its end for the message of another one.
+_TELLING = dt.timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +119,13 @@ class Ranks:
         return values[0]
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, *, cure: str = "start all of them again") -> Iterator[None]:
         """Tell in words where another rank died or does not answer.
+
+        Parameters
+        ----------
+        cure : str
+            What to do then.
 
         Raises
         ------
@@ -132,7 +140,7 @@ class Ranks:
             reason = str(error).strip().partition("\n")[0]
             msg = (
                 f"rank {self.rank} of {self.world_size} waited for another rank, which died or "
-                f"does not answer: go on from the last checkpoint with resume ({reason})"
+                f"does not answer: {cure} ({reason})"
             )
             raise WorkerError(msg) from error
 
@@ -153,20 +161,26 @@ def launch_id() -> str | None:
 
 
 @contextlib.contextmanager
-def joined(*, timeout_seconds: float) -> Iterator[Ranks]:
+def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iterator[Ranks]:
     """Join the processes that torchrun started with this one, for the length of the block.
 
-    Alone, without torchrun, there is nothing to join.
+    Whichever fails first tells why. The others, which fail then in the same way
+    or for want of it, say nothing; and only the first rank warns. Alone,
+    without torchrun, there is nothing to join, and errors go on as they are.
 
     Parameters
     ----------
     timeout_seconds : float
         How long to wait for another rank, in everything that is done together.
+    tell : callable
+        Called with the error that ended the block, in one of the processes.
 
     Raises
     ------
+    SystemExit
+        The block ended with an error, which was told, by this rank or another one.
     WorkerError
-        Another rank does not answer.
+        Another rank does not answer from the beginning.
     """
     if not is_launched():
         yield Ranks()
@@ -187,9 +201,31 @@ def joined(*, timeout_seconds: float) -> Iterator[Ranks]:
             backend, store=store, rank=rank, world_size=world_size, timeout=timeout
         )
     try:
-        yield ranks
+        with warnings.catch_warnings():
+            if not ranks.is_first:
+                warnings.simplefilter("ignore", UserWarning)
+            yield ranks
+    except (TokenloomError, OSError, RuntimeError) as error:
+        _tell_once(error, store=store, tell=tell)
+        raise SystemExit(1) from error
     finally:
         distributed.destroy_process_group()
+
+
+def _tell_once(error: Exception, *, store: Any, tell: Callable[[Exception], None]) -> None:
+    """Tell an error, unless another rank has failed before; then wait until it has told."""
+    try:
+        is_first = store.add("failures", 1) == 1
+    except RuntimeError:
+        # The store was in a process that is gone.
+        is_first = True
+    # torchrun ends all ranks when the first has ended: not before the message is out.
+    with contextlib.suppress(RuntimeError):
+        if is_first:
+            tell(error)
+            store.set("told", "")
+        else:
+            store.wait(["told"], _TELLING)
 
 
 def _num_restarts() -> int:

@@ -44,7 +44,7 @@ class TrainingOptions:
         ``optimizer(parameters, lr)`` that returns a `torch.optim.Optimizer`.
     schedule : "constant", "cosine" or "linear"
         What becomes of the learning rate up to the last update: it stays, or
-        falls to 0 along half a cosine or a line.
+        falls to 0 along half a cosine or a line, which needs a training with an end.
     warmup_updates : int
         Over so many updates the learning rate first rises in a line.
     batches_per_update : int
@@ -91,13 +91,39 @@ class TrainingOptions:
         update : int
         num_updates : int, optional
             Of the whole training; None for one without end.
+
+        Raises
+        ------
+        ArgumentError
+            The schedule falls, and the training has no end.
         """
+        self.check_end(num_updates)
         if update < self.warmup_updates:
             return (update + 1) / self.warmup_updates
         if num_updates is None:
             return 1.0
         falling = max(num_updates - self.warmup_updates, 1)
         return SCHEDULES[self.schedule](min((update - self.warmup_updates) / falling, 1.0))
+
+    def check_end(self, number: int | None) -> None:
+        """Check that a training has an end where its schedule falls up to it.
+
+        Parameters
+        ----------
+        number : int, optional
+            Of its epochs, or of its updates; None for one without end.
+
+        Raises
+        ------
+        ArgumentError
+            It has none.
+        """
+        if number is None and self.schedule != "constant":
+            msg = (
+                f"schedule={self.schedule!r} falls up to the last update, and a training with "
+                "num_epochs=None has none: give the loader num_epochs, or use schedule='constant'"
+            )
+            raise ArgumentError(msg)
 
     @property
     def is_scheduled(self) -> bool:

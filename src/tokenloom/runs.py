@@ -12,7 +12,7 @@ from tokenloom import checkpoints, records
 from tokenloom.checkpoint import Checkpoint, unpack
 from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
-from tokenloom.files import remove_partial, write_text
+from tokenloom.files import as_path, remove_partial, write_text
 from tokenloom.model import RNNModel
 from tokenloom.records import EpochMetrics, StepLosses
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
@@ -67,10 +67,12 @@ class Run:
 
         Raises
         ------
+        ArgumentError
+            No folder can have that path.
         RunError
             The folder has files in it, or cannot be made.
         """
-        folder = Path(path)
+        folder = as_path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _claim(folder, again=again)

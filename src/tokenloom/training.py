@@ -24,6 +24,9 @@ from tokenloom.settings import describe_training
 from tokenloom.snapshots import Snapshots, open_run
 from tokenloom.updates import Updates
 
+# For those whose rank is lost.
+_CURE = "go on from the last checkpoint with resume"
+
 
 def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     model: RNNModel,
@@ -90,7 +93,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     Raises
     ------
     ArgumentError
-        A value is out of range, or the device is not at hand.
+        A value is out of range, the device is not at hand, or the schedule falls
+        and the loader is endless.
     KeyboardInterrupt
         Ctrl-C; the step is finished, and the run's checkpoint, metrics and plot
         are written first. With several ranks the last checkpoint stays as it is.
@@ -107,7 +111,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options or TrainingOptions()
     )
     run_options = run_options or RunOptions()
-    _check(model, loader, held_out)
+    _check(model, loader, held_out, recipe)
     place = choose_device(loader.device if device is None else device)
     ranks = Ranks.detect()
     ranks.check_shard(loader.windows.shard)
@@ -117,7 +121,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     )
     torch.manual_seed(ranks.mix_seed(seed))
     opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
-    with ranks.watched(), opening as opened:
+    with ranks.watched(cure=_CURE), opening as opened:
         model.to(place).train()
         updates = Updates(ranks.wrap(_Learner(model)), loader, recipe=recipe, ranks=ranks)
         resets = loader.windows.documents is not None
@@ -172,7 +176,7 @@ def _step(updates: Updates, batch: Batch, state: State | None) -> tuple[torch.Te
     return loss.detach(), state
 
 
-def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
+def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Recipe) -> None:
     for name, value, kind, cure in (
         ("model", model, RNNModel, "make one with RNNModel(rnn_layer, vocab_size)"),
         ("loader", loader, Loader, "wrap the windows in Loader(windows, num_epochs=...)"),
@@ -187,6 +191,7 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None) -> None:
     if held_out is not None and len(held_out) < 2:
         msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
         raise ArgumentError(msg)
+    recipe.options.check_end(loader.num_epochs)
     if model.num_directions > 1:
         warnings.warn(
             "a model with two directions sees the future: it reads the very tokens "

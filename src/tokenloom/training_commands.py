@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenloom.arguments import (
+    add_across_documents,
     add_batches,
     add_command,
     add_corpus,
     add_device,
     add_json,
     add_quiet,
+    add_timeout,
     parse_count,
     parse_count_or_all,
 )
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
-from tokenloom.printing import print_json, say
+from tokenloom.printing import print_json, say, say_error
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -117,6 +119,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
     )
+    add_across_documents(training)
     _add_updates(training)
     training.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
@@ -129,13 +132,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
     )
-    training.add_argument(
-        "--timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="under torchrun, give up when another rank does not answer for so long",
-    )
+    add_timeout(training, seconds=300.0)
 
 
 def _add_updates(training: argparse._ActionsContainer) -> None:
@@ -196,7 +193,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from tokenloom.training import train
     from tokenloom.training_job import make_job
 
-    with joined(timeout_seconds=arguments.timeout) as ranks:
+    with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
         job = make_job(arguments, ranks)
         # Here, since a prompt of no token would be found out after the training.
         tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)

@@ -77,7 +77,8 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
         return _go_on(arguments, Run.open(arguments.resume), shard)
     corpus = load_corpus(arguments)
     train, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
-    windows = make_windows(arguments, train, shard=shard)
+    resets = False if arguments.across_documents else None
+    windows = make_windows(arguments, train, shard=shard, resets=resets)
     folder = ranks.share(arguments.run or str(_new_folder(corpus.name)))
     return Job(
         corpus=corpus,

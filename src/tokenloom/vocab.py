@@ -203,6 +203,8 @@ class Vocab:
 
         Raises
         ------
+        ArgumentError
+            No file can have that path.
         OSError
             The file cannot be written.
         """

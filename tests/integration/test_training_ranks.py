@@ -17,12 +17,38 @@ import tokenloom as tl
 from tests.census import children_of, needs_proc
 from tests.integration.ranks import free_port
 from tests.integration.training_ranks import CASES, SPLIT, STOP, train
+from tokenloom.cli import main
 
 SCRIPT = Path(__file__).with_name("training_ranks.py")
 ROOT = SCRIPT.parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
 SECONDS = 100
+SHAPE = ["--hidden", "16", "--batch-size", "8", "--seq-len", "10", "--device", "cpu"]
+BOOK = "the time traveller for so it will be convenient to speak of him " * 60
+
+# The command, which also tells how many tokens this process predicted.
+COUNTING = """
+import sys
+from tokenloom import __main__, evaluation
+
+def count(*arguments, add=evaluation._add_losses, **options):
+    total = add(*arguments, **options)
+    sys.stderr.write(f"predicted {int(total[1])}\\n")
+    return total
+
+evaluation._add_losses = count
+sys.exit(__main__.main())
+"""
+
+# The command, with the rank's number in the place of braces.
+DIFFERING = """
+import os, sys
+from tokenloom import __main__
+
+sys.argv = [word.format(os.environ["RANK"]) for word in sys.argv]
+sys.exit(__main__.main())
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -125,9 +151,8 @@ def test_a_rank_that_is_gone_ends_the_training(how: str, tmp_path: Path) -> None
 def test_torchrun_restarts_a_training_where_it_was(tmp_path: Path) -> None:
     """A killed rank ends all of them; the next ones resume, and print one bar and one result."""
     book, run = tmp_path / "book.txt", tmp_path / "run"
-    book.write_text("the time traveller for so it will be convenient to speak of him " * 60)
-    shape = ["--hidden", "16", "--batch-size", "8", "--seq-len", "10", "--epochs", "12"]
-    arguments = ["train", str(book), *shape, "--device", "cpu", "--checkpoint-steps", "5"]
+    book.write_text(BOOK, encoding="utf-8")
+    arguments = ["train", str(book), *SHAPE, "--epochs", "12", "--checkpoint-steps", "5"]
     command = [*TORCHRUN, "--nproc-per-node=2", "--max-restarts=1", "-m", "tokenloom", *arguments]
     process = subprocess.Popen(
         [*command, "--run-dir", str(run), "--json"],
@@ -152,3 +177,66 @@ def test_torchrun_restarts_a_training_where_it_was(tmp_path: Path) -> None:
     assert 2 == messages.count("training on"), messages
     losses = losses_of(run)
     assert len(losses) == tl.Run.open(run).metrics()[-1].step
+
+
+def test_torchrun_divides_an_evaluation(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processes predict a half each, and print once what one process prints."""
+    book, program = tmp_path / "book.txt", tmp_path / "counting.py"
+    book.write_text(BOOK, encoding="utf-8")
+    program.write_text(COUNTING, encoding="utf-8")
+    run = str(runs / "one" / SPLIT)
+    arguments = ["evaluate", run, str(book), "--device", "cpu", "--batch-size", "8", "--json"]
+    assert main(arguments) == 0
+    expected = json.loads(capsys.readouterr().out)
+    result = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", str(program), *arguments],
+        env=ENVIRONMENT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert expected["nats_per_token"] == pytest.approx(found["nats_per_token"], rel=1e-6)
+    assert expected["num_characters"] == found["num_characters"]
+    parts = [int(line.split()[1]) for line in result.stderr.splitlines() if "predicted" in line]
+    assert (2, expected["num_tokens"]) == (len(parts), sum(parts))
+    assert abs(parts[0] - parts[1]) < len(BOOK) / 8
+
+
+@pytest.mark.parametrize(
+    ("book", "folder", "message"),
+    [
+        ("book-0.txt", "old", "the run's folder must be new or empty"),
+        ("nowhere.txt", "new", "a corpus must be one of"),
+        ("book-{}.txt", "new", "a corpus must be one of"),
+    ],
+    ids=["first", "all", "second"],
+)
+def test_what_ranks_refuse_is_told_once(
+    book: str, folder: str, message: str, tmp_path: Path
+) -> None:
+    """Whichever of them does: no other says that it was left alone, and one of them warns."""
+    program = tmp_path / "differing.py"
+    program.write_text(DIFFERING, encoding="utf-8")
+    (tmp_path / "book-0.txt").write_text(BOOK, encoding="utf-8")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "file").touch()
+    arguments = ["train", str(tmp_path / book), "--run-dir", str(tmp_path / folder)]
+    result = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", str(program), *arguments, *SHAPE, "--bidirectional"],
+        env=ENVIRONMENT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    said = [line for line in result.stderr.splitlines() if line.startswith("tokenloom: ")]
+    (error,) = (line for line in said if "error" in line)
+    assert error.startswith(f"tokenloom: error: {message}")
+    assert said.count(error) == 1
+    assert sum("two directions" in line for line in said) == (folder == "old")
+    assert result.returncode == 1
