@@ -12,7 +12,7 @@ OPTIONS = {
         "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
         "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
-        "--precision --workers --device --threads --timeout --resume --checkpoint-steps "
+        "--precision --workers --device --resident --threads --timeout --resume --checkpoint-steps "
         "--checkpoint-seconds --keep --run --sample-every --prompt --json --quiet"
     ),
     "generate": (

@@ -18,7 +18,7 @@ import torch
 import tokenloom as tl
 from tests.server import Answer, FileServer, serving
 from tests.stores import make_store
-from tests.trainings import BOOK, SMALL
+from tests.trainings import BOOK, SMALL, weights_of
 from tokenloom import catalogue
 from tokenloom.cli import main
 
@@ -70,6 +70,23 @@ def test_training_is_seeded(book: str, tmp_path: Path) -> None:
         assert main(["train", book, *SMALL, "--seed", seed, "--run", str(folder)]) == 0
         weights.append(tl.Run.open(folder).load_model().linear.weight)
     assert [True, False] == [torch.equal(weights[0], other) for other in weights[1:]]
+
+
+def test_a_resident_text_trains_the_same_model(book: str, tmp_path: Path) -> None:
+    """Where the batches are gathered changes none, nor where a run goes on."""
+    command = ["train", book, *SMALL, "--device", "cpu", "--quiet", "--run"]
+    assert main([*command, str(tmp_path / "copied")]) == 0
+    assert main([*command, str(tmp_path / "resident"), "--resident", "--epochs", "2"]) == 0
+    resumed = ["train", "--resume", str(tmp_path / "resident"), "--epochs", "3"]
+    assert main([*resumed, "--resident", "--device", "cpu", "--quiet"]) == 0
+    models = [tl.Run.open(tmp_path / name).load_model() for name in ("copied", "resident")]
+    assert weights_of(models[0]) == weights_of(models[1])
+
+
+def test_a_resident_text_needs_no_workers(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody could help to gather it."""
+    assert main(["train", book, *SMALL, "--resident", "--workers", "2"]) == 1
+    assert "no worker can help: use num_workers=0, got 2" in capsys.readouterr().err
 
 
 def test_a_run_is_named_after_its_corpus_by_default(

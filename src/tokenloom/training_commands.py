@@ -126,6 +126,11 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     )
     add_device(training)
     training.add_argument(
+        "--resident",
+        action="store_true",
+        help="keep the whole text on the device and gather batches there, without workers",
+    )
+    training.add_argument(
         "--threads",
         type=parse_count,
         default=1,

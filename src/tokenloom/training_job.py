@@ -12,6 +12,7 @@ import torch
 from tokenloom.arguments import load_corpus, make_windows
 from tokenloom.checkpoint import build_model
 from tokenloom.corpus import Corpus
+from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, RunError
 from tokenloom.integers import as_integer
 from tokenloom.loader import Loader
@@ -22,13 +23,15 @@ from tokenloom.replay import reopen_corpora, reopen_windows
 from tokenloom.runs import Run, is_run
 from tokenloom.settings import check_kinds, check_version
 from tokenloom.sharding import Shard
+from tokenloom.windows import Windows
 
 _LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
 
 # What may be said beside --resume: none of it shapes the weights, but for more epochs.
 _FREE = {
-    *("resume", "workers", "threads", "epochs", "device", "encoding", "offline", "timeout"),
-    *("checkpoint_steps", "checkpoint_seconds", "keep", "sample_every", "prompt", "json", "quiet"),
+    *("resume", "workers", "threads", "epochs", "device", "resident", "encoding", "offline"),
+    *("checkpoint_steps", "checkpoint_seconds", "keep", "sample_every", "prompt", "timeout"),
+    *("json", "quiet"),
 }
 _RUN_OPTIONS = {
     "checkpoint_steps": "checkpoint_steps",
@@ -83,7 +86,7 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
     return Job(
         corpus=corpus,
         model=_build_model(arguments, corpus),
-        loader=Loader(windows, num_workers=arguments.workers, num_epochs=arguments.epochs),
+        loader=_make_loader(arguments, windows, num_epochs=arguments.epochs),
         recipe={
             "lr": arguments.lr,
             "max_grad_norm": arguments.max_grad_norm,
@@ -124,7 +127,7 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
     return Job(
         corpus=corpus,
         model=build_model(settings["model"]),
-        loader=Loader(windows, num_workers=arguments.workers, num_epochs=num_epochs),
+        loader=_make_loader(arguments, windows, num_epochs=num_epochs),
         recipe={
             **{name: settings[name] for name in ("lr", "max_grad_norm", "seed")},
             "options": TrainingOptions(**options),
@@ -133,6 +136,16 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
             "resume": True,
         },
         run=run.path,
+    )
+
+
+def _make_loader(arguments: argparse.Namespace, windows: Windows, *, num_epochs: int) -> Loader:
+    return Loader(
+        windows,
+        num_workers=arguments.workers,
+        num_epochs=num_epochs,
+        device=choose_device(arguments.device) if arguments.resident else None,
+        resident=arguments.resident,
     )
 
 
