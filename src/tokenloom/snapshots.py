@@ -12,7 +12,7 @@ from tokenloom.batch import Batch
 from tokenloom.checkpoint import Checkpoint
 from tokenloom.corpus import Corpus
 from tokenloom.epochs import Epochs
-from tokenloom.errors import ArgumentError, RunError
+from tokenloom.errors import ArgumentError, RunError, TokenloomError
 from tokenloom.holding import held
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel, State
@@ -56,7 +56,8 @@ def open_run(
 ) -> Iterator[Opened]:
     """Begin a run, or open it again at its newest checkpoint; all ranks do it together.
 
-    While the block lasts nobody else can do so.
+    While the block lasts nobody else can do so. What the first rank refuses is
+    raised on all of them.
 
     Raises
     ------
@@ -73,24 +74,39 @@ def open_run(
             raise ArgumentError(msg)
         yield Opened()
         return
-    if not ranks.is_first:
-        yield Opened(None, *ranks.share(None))
-        return
-    is_new = not (resume and is_run(path))
-    if is_new:
-        run = Run.create(path, corpus=corpus, settings=settings, again=resume)
-    else:
-        run = Run.open(path)
+    run: Run | None = None
+    found: Any = None
+    with contextlib.ExitStack() as stack:
+        if ranks.is_first:
+            try:
+                is_new = not (resume and is_run(path))
+                if is_new:
+                    run = Run.create(path, corpus=corpus, settings=settings, again=resume)
+                else:
+                    run = Run.open(path)
+                stack.enter_context(_held_alone(run))
+                found = (None, ()) if is_new else _reopen(run, settings)
+            except TokenloomError as error:
+                # The others wait to hear of it.
+                found = error
+        found = ranks.share(found)
+        if isinstance(found, TokenloomError):
+            raise found
+        yield Opened(run, *found)
+
+
+@contextlib.contextmanager
+def _held_alone(run: Run) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(held(run.path))
         except BlockingIOError as error:
             msg = (
-                f"the run's folder {os.fspath(path)!r} is in use: another training writes to it; "
+                f"the run's folder {str(run.path)!r} is in use: another training writes to it; "
                 "end that one, or wait for it"
             )
             raise RunError(msg) from error
-        yield Opened(run, *ranks.share((None, ()) if is_new else _reopen(run, settings)))
+        yield
 
 
 def _reopen(run: Run, settings: dict[str, Any]) -> tuple[Checkpoint | None, list[EpochMetrics]]:

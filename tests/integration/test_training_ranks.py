@@ -121,6 +121,19 @@ def test_only_the_settings_of_the_whole_batch_are_told(runs: Path) -> None:
     assert settings[0] == settings[1]
 
 
+def test_every_rank_raises_what_the_first_refuses(tmp_path: Path) -> None:
+    """In a program of one's own, too, the reason is not that another rank was lost."""
+    (tmp_path / "file").touch()
+    command = [*TORCHRUN, "--nproc-per-node=2", str(SCRIPT), str(tmp_path), "refuse"]
+    result = subprocess.run(
+        command, env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    first, second = ((tmp_path / f"{rank}.txt").read_text(encoding="utf-8") for rank in range(2))
+    assert first == second
+    assert first.startswith("RunError: the run's folder must be new or empty")
+
+
 @pytest.mark.parametrize("how", ["die", "stall"])
 def test_a_rank_that_is_gone_ends_the_training(how: str, tmp_path: Path) -> None:
     """The other one says so, in bounded time, and a checkpoint is there to go on from."""

@@ -63,6 +63,15 @@ def compare(folder: Path) -> None:
     train(folder / "two-two", CASES[SPLIT], resume=True)
 
 
+def refuse(folder: Path) -> None:
+    """Begin a run where there is one, and tell what came of it."""
+    try:
+        tl.train(make_model(), make_loader(), run=folder, device="cpu")
+    except tl.TokenloomError as error:
+        told = f"{type(error).__name__}: {error}"
+        (folder / f"{dist.get_rank()}.txt").write_text(told, encoding="utf-8")
+
+
 def die(folder: Path) -> None:
     """Let the second rank be killed in the middle."""
     harm(folder, lambda: os.kill(os.getpid(), signal.SIGKILL))
