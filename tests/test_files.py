@@ -245,6 +245,7 @@ CORPUS = tl.Corpus.from_text("the time machine")
         lambda path: tl.write_nanogpt(CORPUS, path),
         lambda path: tl.write_megatron(CORPUS, path),
         tl.open_foreign,
+        lambda path: tl.prepare(iter(["to be"]), path),
     ],
 )
 def test_a_path_without_sense_is_refused(call: Callable[[str], object], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tokenloom.assembly import IDS, Tally, assemble
 from tokenloom.encoding import Learning, Numbering, Result, encode_task, read_counts
 from tokenloom.errors import StoreError
 from tokenloom.executing import count_cores, open_pool, run_in_order
+from tokenloom.files import as_path
 from tokenloom.finished import Prepared, find_finished, summarize
 from tokenloom.gathering import SourceName, Texts, describe, gather, open_sources
 from tokenloom.integers import as_integer
@@ -77,7 +78,7 @@ def prepare(
     Raises
     ------
     ArgumentError
-        A source or an option cannot work.
+        A source, the path or an option cannot work.
     ArchiveError, ChecksumError, DownloadError
         A named text could not be fetched.
     CorpusError
@@ -97,7 +98,7 @@ def prepare(
     cores = (
         count_cores() if num_workers is None else as_integer("num_workers", num_workers, start=1)
     )
-    target = Path(path).absolute()
+    target = as_path(path).absolute()
     found = gather(sources, documents=options.documents)
     settings = {"tokenizer": method.describe(), **options.describe()}
     if manifest := find_finished(target, found, settings):
