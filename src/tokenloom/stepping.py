@@ -67,7 +67,7 @@ class Stepper:
         if self._model.embedding is None:
             # Each row has an input of its own, with the weights of its token.
             vectors = self._eye
-            weights = [self._table[ids].T, *self._weights[0][1:]]
+            weights = [self._table.index_select(0, ids).T, *self._weights[0][1:]]
         else:
             vectors, weights = self._model.embedding.weight[ids], self._weights[0]
         for layer, state in enumerate(self._layers):
@@ -81,7 +81,7 @@ class Stepper:
         rnn = self._model.rnn
         self._cell = _CELLS[rnn.mode]
         self._weights: list[list[torch.Tensor]] = [
-            [weight.detach() for weight in weights] for weights in rnn.all_weights
+            [_by_columns(weight.detach()) for weight in weights] for weights in rnn.all_weights
         ]
         self._linear = self._model.linear.weight.detach(), self._model.linear.bias.detach()
         self._table = self._weights[0][0].T.contiguous()
@@ -106,6 +106,11 @@ class Stepper:
             return logits[-1:], state
         finally:
             model.train(was_training)
+
+
+def _by_columns(weight: torch.Tensor) -> torch.Tensor:
+    """Return weights that lie column by column: so the product of one row is quicker."""
+    return weight.t().contiguous().t()
 
 
 def _has_cells(model: RNNModel) -> bool:
