@@ -106,7 +106,7 @@ def test_a_part_that_vanished_is_told(tmp_path: Path) -> None:
     work = WorkFolder(tmp_path)
     tally = make_parts(work)
     work.part(IDS, 1).unlink()
-    with pytest.raises(tl.StoreError, match=r"ids-0000001 was changed by somebody else"):
+    with pytest.raises(tl.StoreError, match=r"tokens-0000001 was changed by somebody else"):
         make(work, tally)
 
 

@@ -117,7 +117,7 @@ def test_an_interrupted_run_goes_on(
     whole = do_all([book, iter([LINES] * 2)], tmp_path / "whole", **how)
     first = interrupt(sources, target, num_tasks=num_tasks, **how)
     assert num_tasks == first < whole
-    kept = len(list(work_path(target).glob("ids-*")))
+    kept = len(list(work_path(target).glob("tokens-*")))
     # Of three tasks on their way the third is the one that was not done.
     lost = first - kept
     assert lost == min(2, first)
@@ -143,7 +143,7 @@ def test_bytes_of_an_interrupted_run_are_not_read(
 def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
     """A power cut may leave parts that are not whole."""
     interrupt(book, tmp_path / "store", num_tasks=4, options=SMALL)
-    parts = sorted(work_path(tmp_path / "store").glob("ids-*"))
+    parts = sorted(work_path(tmp_path / "store").glob("tokens-*"))
     parts[1].write_bytes(parts[1].read_bytes()[:-3])
     prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
     prepare(book, tmp_path / "whole", options=SMALL, num_workers=1)

@@ -111,7 +111,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     """It has no name that anybody reads."""
     target = tmp_path / "store"
     work_path(target).mkdir()
-    (work_path(target) / "ids-0000000.abcd.part").touch()
+    (work_path(target) / "tokens-0000000.abcd.part").touch()
     with open_work_folder(target) as work:
         assert [] == list(work.path.iterdir())
 

@@ -29,7 +29,7 @@ from tokenloom.tokenizers import Tokenizer
 from tokenloom.tracing import PLACES
 from tokenloom.workfolder import Part, WorkFolder
 
-IDS = "ids"
+IDS = "tokens"
 
 
 @dataclass(slots=True)

@@ -125,7 +125,7 @@ def test_killed_with_workers(programs: Programs, book: Path, tmp_path: Path) -> 
     """Workers end with their process, at any moment, and the bytes are the same."""
     for number in (1, 4):
         program = programs.start()
-        programs.wait_for(program, "ids-*", number)
+        programs.wait_for(program, "tokens-*", number)
         program.kill()
         program.communicate()
     program = programs.start()
@@ -138,7 +138,7 @@ def test_killed_with_workers(programs: Programs, book: Path, tmp_path: Path) -> 
 def test_ctrl_c_with_workers(programs: Programs) -> None:
     """The whole group gets it, as from a terminal; only the main process says something."""
     program = programs.start()
-    programs.wait_for(program, "ids-*", 1)
+    programs.wait_for(program, "tokens-*", 1)
     os.killpg(program.pid, signal.SIGINT)
     _, said = program.communicate()
     assert program.returncode in (1, -signal.SIGINT)
