@@ -57,15 +57,6 @@ def fill(speeds: dict[str, float], *, num_workers: int = 0, quantity: str = "spe
     return made
 
 
-def test_each_file_is_short() -> None:
-    """A benchmark is read more often than it is run."""
-    lengths = {
-        path.name: len(path.read_text(encoding="utf-8").splitlines())
-        for path in BENCHMARKS.glob("*.py")
-    }
-    assert {} == {name: length for name, length in lengths.items() if length > 350}
-
-
 @pytest.mark.parametrize("slug", systems.SYSTEMS)
 def test_systems_yield_batches(slug: str, tokens: Path, tmp_path: Path) -> None:
     """Each of our own systems, and each limit, goes on past an epoch with what is asked for."""
