@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 import tokenloom as tl
-from tokenloom.files import as_path, filling, replacing, write_text
+from tokenloom.files import (
+    as_path,
+    filling,
+    make_private,
+    replacing,
+    require_own,
+    write_text,
+)
 
 
 class _StopError(Exception):
@@ -253,3 +260,80 @@ def test_a_path_without_sense_is_refused(call: Callable[[str], object], tmp_path
     with pytest.raises(tl.ArgumentError, match=r"must hold no NUL character, got '.*a\\x00b"):
         call(str(tmp_path / "folder" / "a\0b"))
     assert _names(tmp_path) == []
+
+
+_HAS_OWNERS = hasattr(os, "geteuid")
+_IS_ROOT = _HAS_OWNERS and os.geteuid() == 0
+
+
+@pytest.mark.parametrize("leads_to", ["folder", "file", "nowhere"])
+def test_a_link_is_not_ours(tmp_path: Path, leads_to: str) -> None:
+    """A link under the name is refused in words, wherever it leads."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / leads_to)
+    with pytest.raises(PermissionError, match=r"must be no link.*name another"):
+        require_own(link)
+
+
+@pytest.mark.parametrize("name", ["folder", "file", "free"])
+def test_what_this_user_made_is_ours(tmp_path: Path, name: str) -> None:
+    """A folder or a file of this user, or a free name, may be used."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    require_own(tmp_path / name)
+
+
+def test_folders_before_the_name_may_be_links(tmp_path: Path) -> None:
+    """Whoever names a path through a link means where it leads."""
+    (tmp_path / "folder" / "run").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    require_own(tmp_path / "link" / "run")
+
+
+@pytest.mark.skipif(not _IS_ROOT, reason="only root can give a file to another user")
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_belongs_to_another_user_is_not_ours(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """A folder or a file of another user is refused, and the user is named."""
+    path = tmp_path / "planted"
+    make(path)
+    os.chown(path, 4321, -1)
+    with pytest.raises(PermissionError, match="must belong to this user, belongs to user 4321"):
+        require_own(path)
+
+
+@pytest.mark.skipif(not _HAS_OWNERS, reason="this system has other owners")
+def test_one_owner_of_all_files_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every new file gets the same foreign owner, as on some mounts, that one is ours."""
+    (tmp_path / "folder").mkdir()
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    require_own(tmp_path / "folder")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_a_private_folder_is_entered_by_its_owner_only(tmp_path: Path) -> None:
+    """A new private folder has the mode 0700; one that is there stays as it is."""
+    make_private(tmp_path / "deep" / "private")
+    make_private(tmp_path / "deep" / "private")
+
+    expected = 0o700
+    assert expected == (tmp_path / "deep" / "private").stat().st_mode & 0o777
+
+
+def test_a_private_folder_is_not_made_through_a_link(tmp_path: Path) -> None:
+    """A link under the name is refused, also where it leads to a folder."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "private").symlink_to(tmp_path / "docs")
+    with pytest.raises(PermissionError, match="must be no link"):
+        make_private(tmp_path / "private")
+
+
+def test_a_private_folder_needs_a_free_name(tmp_path: Path) -> None:
+    """A file under the name is refused."""
+    (tmp_path / "private").touch()
+    with pytest.raises(FileExistsError):
+        make_private(tmp_path / "private")

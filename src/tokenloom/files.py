@@ -5,9 +5,12 @@ import os
 import re
 import secrets
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from tokenloom.errors import ArgumentError
 
@@ -24,6 +27,66 @@ def as_path(path: str | os.PathLike[str]) -> Path:
         msg = f"a path must hold no NUL character, got {os.fspath(path)!r}: name another"
         raise ArgumentError(msg)
     return Path(path)
+
+
+def require_own(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that was taken by a link, or by a file or folder of another user.
+
+    Whoever may write to a folder can plant either under a name that tokenloom
+    is going to use, so this comes before a file or folder that was there
+    already is written to, emptied, removed or trusted. A name that is free is
+    fine, and so are links among the folders before the name.
+
+    The owner must be the one that a new file gets there: on some network
+    drives and container mounts that is another user than the process has.
+
+    Raises
+    ------
+    ArgumentError
+        No file can have that path.
+    PermissionError
+        It is a link, or it belongs to another user; the message says which.
+    OSError
+        The path cannot be looked at.
+    """
+    target = as_path(path)
+    try:
+        status = target.lstat()
+    except FileNotFoundError:
+        return
+    if _is_link(status):
+        _refuse(target, "must be no link, since what it leads to may not be tokenloom's to change")
+    # Windows knows other owners than numbers.
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        beside = target if stat.S_ISDIR(status.st_mode) and target.is_mount() else target.parent
+        if status.st_uid != _owner_of_new_files(beside):
+            _refuse(target, f"must belong to this user, belongs to user {status.st_uid}")
+
+
+def make_private(path: str | os.PathLike[str]) -> None:
+    """Make a folder that only this user can enter, unless there is one of this user.
+
+    Folders before it are made as usual.
+
+    Raises
+    ------
+    ArgumentError
+        No folder can have that path.
+    FileExistsError
+        There is a file of that name.
+    PermissionError
+        There is a link, or a folder of another user; see `require_own`.
+    OSError
+        It cannot be made.
+    """
+    target = as_path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(mode=0o700)
+    except FileExistsError:
+        require_own(target)
+        if not target.is_dir():
+            raise
 
 
 @contextmanager
@@ -107,6 +170,27 @@ def remove_partial(folder: Path) -> None:
     for path in folder.iterdir():
         if re.fullmatch(r"\..+\.[0-9a-f]{16}\.part", path.name):
             path.unlink(missing_ok=True)
+
+
+def _is_link(status: os.stat_result) -> bool:
+    # A junction of Windows leads elsewhere like a link.
+    junction = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
+    is_junction = junction is not None and getattr(status, "st_reparse_tag", 0) == junction
+    return stat.S_ISLNK(status.st_mode) or is_junction
+
+
+def _owner_of_new_files(folder: Path) -> int | None:
+    """Return the user that a new file in a folder belongs to, or None where none can be made."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
+            return os.fstat(file.fileno()).st_uid
+    except OSError:
+        return None
+
+
+def _refuse(path: Path, reason: str) -> NoReturn:
+    message = f"{reason}: remove it, or name another"
+    raise PermissionError(errno.EPERM, message, os.fspath(path))
 
 
 def _partial_name(target: Path) -> str:
