@@ -148,7 +148,9 @@ def _largest(holds: Callable[[int], bool]) -> int:
 
 def raw_words(seed: int, epoch: int) -> list[int]:
     """Return the words of an epoch: one for the phase, then sixteen round keys."""
-    words: list[int] = np.random.SeedSequence((seed, epoch)).generate_state(17, np.uint64).tolist()
+    # Both as 64 bits, the low halves first: [7 + 5 * 2**32, 1] becomes [7, 1, 5, 0].
+    halves = [seed % 2**32, epoch % 2**32, seed // 2**32, epoch // 2**32]
+    words: list[int] = np.random.SeedSequence(halves).generate_state(17, np.uint64).tolist()
     return words
 
 

@@ -114,6 +114,7 @@ ROOMS = (
     "positions",
     "plans",
     "permutation",
+    "seeds",
     "integers",
     "spikes",
     "records",

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.golden_orders import LARGE_PLANS, SMALL_PLANS, VERSION, make_digest, read_table
+from tests.golden_orders import (
+    LARGE_PLANS,
+    SMALL_PLANS,
+    VERSION,
+    WIDE_VERSION,
+    make_digest,
+    read_table,
+)
 from tests.strategies import plans
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.plans import ORDER_VERSION, Kind, Plan, Tail
+from tokenloom.plans import ORDER_VERSION, WIDE_ORDER_VERSION, Kind, Plan, Tail
 
 
 def make_plan(**changes: Any) -> Plan:
@@ -37,7 +44,7 @@ def say_of(plan: Plan, columns: range, middle_columns: range) -> tuple[list[int]
 
 def test_golden_numbers_belong_to_this_order_version() -> None:
     """A new order needs new numbers, and new numbers a new version."""
-    assert VERSION == ORDER_VERSION
+    assert (VERSION, WIDE_VERSION) == (ORDER_VERSION, WIDE_ORDER_VERSION)
 
 
 @pytest.mark.parametrize(("heading", "numbers", "digest"), read_table(SMALL_PLANS))

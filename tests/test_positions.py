@@ -39,6 +39,19 @@ def test_a_state_is_exactly_position_and_proof() -> None:
     assert expected == STATE
 
 
+@pytest.mark.parametrize(("seed", "epoch"), [(2**32, 3), (7, 2**32), (2**64 - 1, 2**62 - 1)])
+def test_a_position_of_more_than_32_bits_has_another_version(seed: int, epoch: int) -> None:
+    """Older releases ordered such epochs otherwise, so their positions are refused."""
+    plan = dataclasses.replace(PLAN, seed=seed, epoch=epoch)
+    state = describe(plan, corpus_hash="h", next_batch=5)
+    assert 2 == state["order_version"]
+    assert (epoch, 5) == restore(state, plan=plan.at(0), corpus_hash="h")
+    older = {**state, "order_version": 1}
+    cure = r"order_version: saved 1, now 2\nResume with the release that saved it"
+    with pytest.raises(tl.StateMismatchError, match=cure):
+        restore(older, plan=plan, corpus_hash="h")
+
+
 @given(plans(), st.data())
 def test_a_state_survives_json(plan: Plan, data: st.DataObject) -> None:
     """Any position of any plan comes back from JSON as it was."""

@@ -25,6 +25,7 @@ def test_seeds_differ_by_rank() -> None:
     first, second = (Ranks(rank=rank, world_size=2) for rank in range(2))
     assert 7 == first.mix_seed(7)
     assert len({7, second.mix_seed(7), first.mix_seed(7, 3), second.mix_seed(7, 3)}) == 4
+    assert second.mix_seed(7) != first.mix_seed(7, 1)
 
 
 def test_torchrun_without_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from tokenloom.arrays import as_ids
 from tokenloom.errors import ArgumentError
 from tokenloom.integers import as_integer
 from tokenloom.model import RNNModel
+from tokenloom.seeds import torch_seed
 from tokenloom.stepping import Stepper
 from tokenloom.tokenizers import Tokenizer, find_unknown, tokenizer_for
 from tokenloom.vocab import Vocab
@@ -215,7 +216,7 @@ class _Sampler:
         self._top_k = top_k
         self._top_p = top_p
         # On the CPU, so that a seed gives the same draws on every device.
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(torch_seed(seed))
 
     def draw(self, logits: torch.Tensor) -> int:
         """Return an id, given float64 logits of shape (vocab_size,), on the CPU."""

@@ -17,8 +17,12 @@ import numpy.typing as npt
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.integers import as_integer
 from tokenloom.permutation import MAX_SIZE, NUM_KEYS, permute
+from tokenloom.seeds import mix_epoch
 
 ORDER_VERSION = 1
+# Of epochs of which the seed or the number needs more than 32 bits: until this
+# version they shared their orders with others.
+WIDE_ORDER_VERSION = 2
 # So far below 2**63 that any number of epochs more is an int64.
 MAX_EPOCH = 1 << 62
 
@@ -59,8 +63,8 @@ class Plan:
     batch_size : int
         Windows per batch over all ranks.
     seed, epoch : int
-        ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62), mixed by
-        ``numpy.random.SeedSequence((seed, epoch))``.
+        ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62). They are mixed, and
+        no two pairs share an order; see `tokenloom.seeds.mix_epoch`.
     tail : "drop" or "pad"
         "drop": only whole windows in whole batches; the phase is drawn from
         what is left over. "pad": every token that has a successor is an input
@@ -266,6 +270,15 @@ class Plan:
         return starts, starts + self.num_batches * self.seq_len
 
 
+def order_version(seed: int, epoch: int) -> int:
+    """Return the version of the arithmetic that orders an epoch.
+
+    >>> order_version(0, 3), order_version(2**32, 3), order_version(0, 2**32)
+    (1, 2, 2)
+    """
+    return WIDE_ORDER_VERSION if max(seed, epoch) >= 1 << 32 else ORDER_VERSION
+
+
 @functools.lru_cache(maxsize=64)
 def _epoch_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
     """Return raw random words, shape (17,): one for the phase, then the round keys.
@@ -273,8 +286,7 @@ def _epoch_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
     Raw words of a seed sequence are stable across NumPy versions (NEP 19);
     the methods of a Generator are not.
     """
-    sequence = np.random.SeedSequence((seed, epoch))
-    words = sequence.generate_state(1 + NUM_KEYS, np.uint64).astype(np.uint64)
+    words = mix_epoch(seed, epoch).generate_state(1 + NUM_KEYS, np.uint64).astype(np.uint64)
     words.setflags(write=False)
     return words
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, SupportsIndex
 
 from tokenloom.errors import StateMismatchError
-from tokenloom.plans import MAX_EPOCH, ORDER_VERSION, Plan
+from tokenloom.plans import MAX_EPOCH, Plan, order_version
 
 STATE_VERSION = 1
 
@@ -70,7 +70,7 @@ def describe(
     state: dict[str, Any] = {
         "version": STATE_VERSION,
         "kind": plan.kind,
-        "order_version": ORDER_VERSION,
+        "order_version": order_version(plan.seed, plan.epoch),
         "corpus": corpus_hash,
         "num_tokens": plan.num_tokens,
         "seq_len": plan.seq_len,
@@ -115,6 +115,9 @@ def restore(
     """
     current = describe(plan, corpus_hash=corpus_hash, next_batch=0, worker=worker)
     saved = _check_form(state, current)
+    epoch = saved["epoch"]
+    if type(epoch) is int:
+        current["order_version"] = order_version(plan.seed, epoch)
     _check_proof(saved, _OPTIONAL | current)
     # An iterator of worker w of W that is done stands at most W rows past the end.
     past_end = 0 if worker is None else worker[1]
@@ -168,11 +171,14 @@ def _check_proof(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     ]
     if different:
         lines = [f"  {name}: saved {saved[name]!r}, now {current[name]!r}" for name in different]
+        cure = f"Use the saved {' and '.join(different)}"
+        if "order_version" in different:
+            cure = "Resume with the release that saved it"
         msg = "\n".join(
             [
                 "cannot resume: the saved position belongs to another plan.",
                 *lines,
-                f"Use the saved {' and '.join(different)}, or start from the beginning.",
+                f"{cure}, or start from the beginning.",
             ]
         )
         raise StateMismatchError(msg)

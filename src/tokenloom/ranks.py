@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from tokenloom.errors import TokenloomError, UsageError, WorkerError
+from tokenloom.seeds import mix_rank, torch_seed
 from tokenloom.sharding import Shard
 
 # How gloo and NCCL tell that another process does not answer. PyTorch raises
@@ -82,11 +82,11 @@ class Ranks:
             )
             raise UsageError(msg)
 
-    def mix_seed(self, *numbers: int) -> int:
-        """Return a seed that differs on each rank; on the first, of one number, that number."""
-        if self.is_first and len(numbers) == 1:
-            return numbers[0]
-        return int(np.random.SeedSequence((*numbers, self.rank)).generate_state(1, np.uint64)[0])
+    def mix_seed(self, seed: int, step: int = 0) -> int:
+        """Return a seed of PyTorch's generators that differs on each rank and after each step."""
+        if self.is_first and not step:
+            return torch_seed(seed)
+        return mix_rank(seed, rank=self.rank, step=step)
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return a module whose gradients are the mean over all ranks."""

@@ -9,7 +9,7 @@ import numpy as np
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.inspection import describe_batch
-from tokenloom.plans import ORDER_VERSION
+from tokenloom.plans import order_version
 from tokenloom.records import StepLosses
 from tokenloom.rereading import read_as
 from tokenloom.runs import Run
@@ -227,9 +227,12 @@ def _check_settings(run: Run) -> None:
         )
         raise RunError(msg)
     check_kinds(run, WINDOW_SETTINGS)
-    if settings["order_version"] != ORDER_VERSION:
+    if "first_epoch" in settings:
+        check_kinds(run, ["first_epoch"])
+    version = order_version(settings["order_seed"], settings.get("first_epoch", 0))
+    if settings["order_version"] != version:
         msg = (
-            f"this release knows order version {ORDER_VERSION}, the run {str(run.path)!r} has "
+            f"this release knows order version {version}, the run {str(run.path)!r} has "
             f"{settings['order_version']!r}: use the release that made it"
         )
         raise RunError(msg)

@@ -11,7 +11,7 @@ from tokenloom.documents import Documents
 from tokenloom.errors import RunError, StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
-from tokenloom.plans import ORDER_VERSION
+from tokenloom.plans import order_version
 from tokenloom.ranks import Ranks, launch_id
 from tokenloom.recipe import Recipe, RunOptions
 from tokenloom.runs import Run
@@ -118,7 +118,7 @@ def describe_training(
         "tail": plan.tail,
         "resets": loader.windows.documents is not None,
         "order_seed": plan.seed,
-        "order_version": ORDER_VERSION,
+        "order_version": order_version(plan.seed, loader.first_epoch),
         "rank": 0 if is_whole else shard.rank,
         "world_size": 1 if is_whole else shard.world_size,
         "first_epoch": loader.first_epoch,

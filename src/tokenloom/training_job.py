@@ -21,6 +21,7 @@ from tokenloom.ranks import Ranks, is_restarted, launch_id
 from tokenloom.recipe import RunOptions, TrainingOptions
 from tokenloom.replay import reopen_corpora, reopen_windows
 from tokenloom.runs import Run, is_run
+from tokenloom.seeds import torch_seed
 from tokenloom.settings import check_kinds, check_version
 from tokenloom.sharding import Shard
 from tokenloom.windows import Windows
@@ -122,7 +123,7 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
     if num_epochs is None:
         msg = f"the run {str(run.path)!r} has no last epoch: resume it in the program that began it"
         raise RunError(msg)
-    torch.manual_seed(as_integer("seed", settings["seed"], stop=1 << 64))
+    torch.manual_seed(torch_seed(as_integer("seed", settings["seed"], stop=1 << 64)))
     options = {name: settings[name] for name in TrainingOptions().describe()}
     return Job(
         corpus=corpus,
@@ -179,7 +180,7 @@ def _saved_options(run: Run) -> RunOptions:
 
 
 def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
-    torch.manual_seed(arguments.seed)
+    torch.manual_seed(torch_seed(arguments.seed))
     layer = _LAYERS[arguments.model](
         corpus.vocab_size,
         arguments.hidden,

@@ -1,0 +1,51 @@
+"""Seeds: the numbers that randomness is computed from."""
+
+import numpy as np
+
+_WORD = (1 << 32) - 1
+
+
+def mix_epoch(seed: int, epoch: int) -> np.random.SeedSequence:
+    """Return the random words of an epoch of a seed, which no other pair shares.
+
+    Parameters
+    ----------
+    seed, epoch : int
+        In [0, 2**64).
+
+    Notes
+    -----
+    A `SeedSequence` mixes four words of 32 bits, one to one; what is shorter it
+    fills up with zeros. So both numbers go in as two words each, and the low words
+    come first: numbers below 2**32 give what ``SeedSequence((seed, epoch))`` gives.
+
+    >>> mix_epoch(7 + 5 * 2**32, 0).entropy, mix_epoch(7, 5).entropy
+    ((7, 0, 5, 0), (7, 5, 0, 0))
+    """
+    return np.random.SeedSequence((seed & _WORD, epoch & _WORD, seed >> 32, epoch >> 32))
+
+
+def mix_rank(seed: int, *, rank: int, step: int = 0) -> int:
+    """Return a seed of 64 bits for a rank that begins, or resumes after a step.
+
+    >>> len({mix_rank(seed, rank=1, step=step) for seed in (7, 7 + 2**32) for step in (0, 1)})
+    4
+    """
+    sequence = np.random.SeedSequence((seed & _WORD, rank, step, seed >> 32))
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def torch_seed(seed: int) -> int:
+    """Return what to seed PyTorch's generators with, in [0, 2**64).
+
+    Notes
+    -----
+    PyTorch's generator on the CPU reads the lowest 32 bits only, so seeds that
+    differ in the others are mixed. Seeds below 2**32 stay as they are.
+
+    >>> torch_seed(7), torch_seed(7 + 2**32) & 0xFFFFFFFF == 7
+    (7, False)
+    """
+    if seed <= _WORD:
+        return seed
+    return int(mix_epoch(seed, 0).generate_state(1, np.uint64)[0])
