@@ -118,6 +118,7 @@ ROOMS = (
     "integers",
     "spikes",
     "records",
+    "orphans",
     "regular",
     "files",
     "hashing",

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import resource
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_a_copy_has_an_epoch_of_its_own(make_copy: Any) -> None:
     copied = make_copy(windows)
     copied.set_epoch(5)
     assert (2, 5) == (windows.epoch, copied.epoch)
-    assert copied._epoch.is_shared()
+    assert copied._epoch.page._tensor.is_shared()
 
 
 def launch(monkeypatch: pytest.MonkeyPatch, rank: int, world_size: int = 2) -> None:
@@ -287,3 +288,38 @@ def test_resets_need_documents() -> None:
     """Whoever asks for them is told at once that there are none."""
     with pytest.raises(tl.CorpusError, match="resets=True needs documents, and tokens has none"):
         make_windows(resets=True)
+
+
+def test_there_may_be_thousands_of_windows() -> None:
+    """They take few of the 1,024 files that a process may have open; each has its own epoch."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        many = [make_windows() for _ in range(5_000)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for epoch, windows in enumerate(many):
+        windows.set_epoch(epoch)
+    assert list(range(5_000)) == [windows.epoch for windows in many]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_persistent_workers_of_two_loaders_see_their_own_epochs(start_method: str) -> None:
+    """Whichever way they were started."""
+    both = [make_windows(), make_windows(seed=1)]
+    loaders: list[Any] = [
+        DataLoader(
+            windows,
+            batch_size=None,
+            num_workers=1,
+            persistent_workers=True,
+            multiprocessing_context=start_method,
+        )
+        for windows in both
+    ]
+    for epochs in ((0, 0), (3, 1), (1, 4)):
+        for windows, epoch in zip(both, epochs, strict=True):
+            windows.set_epoch(epoch)
+        for windows, loader in zip(both, loaders, strict=True):
+            assert stream(windows) == stream(loader)

@@ -4,8 +4,6 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -14,6 +12,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from tokenloom.errors import ArgumentError, WorkerError
+from tokenloom.orphans import end_with_parent, leave_ctrl_c_to_parent
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -138,15 +137,8 @@ def open_pool(
 
 
 def _enter_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    leave_ctrl_c_to_parent()
+    end_with_parent()
 
 
 class _Pool(ProcessPoolExecutor):

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Self, final
 
-import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from tokenloom.batch import Batch
@@ -13,9 +12,10 @@ from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.iteration import WindowsIterator, epoch_was_changed
+from tokenloom.orphans import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom.plans import Kind, Plan, Tail
 from tokenloom.sharding import Shard, check_same_part
-from tokenloom.sharedmemory import share, share_zeros
+from tokenloom.sharedmemory import SharedInteger
 from tokenloom.vocab import Vocab
 
 _BY_A_NEW_PROCESS = -1
@@ -25,7 +25,8 @@ class _Windows(IterableDataset[Batch]):
     """What both kinds of windows share; they differ in their plan only.
 
     The configuration is frozen. The only cell that changes is the epoch, which
-    lies in shared memory so that persistent workers see it. There is no
+    lies in shared memory so that persistent workers see it; a copy, and what
+    comes out of a plain pickle, has a cell of its own. There is no
     ``state_dict`` here on purpose: the position belongs to the iterator, and a
     StatefulDataLoader would trust the dataset and replay the epoch.
     """
@@ -77,7 +78,7 @@ class _Windows(IterableDataset[Batch]):
         self._received_in: int | None = None
         if shard is not None:
             shard.columns(self._first_plan.batch_size)
-        self._epoch = share_zeros(dtype=torch.int64)
+        self._epoch = SharedInteger()
         # What the epoch is when a worker starts; a worker forgets it at once.
         self._epoch_at_start: int | None = 0
 
@@ -104,7 +105,7 @@ class _Windows(IterableDataset[Batch]):
     @property
     def epoch(self) -> int:
         """The epoch that the next iterator reads."""
-        return int(self._epoch)
+        return self._epoch.value
 
     @property
     def shard(self) -> Shard:
@@ -165,8 +166,7 @@ class _Windows(IterableDataset[Batch]):
             ``epoch`` is negative or no integer.
         """
         self._epoch_at_start = self._first_plan.at(epoch).epoch
-        # Through NumPy: the cell may have been copied in inference mode.
-        self._epoch.numpy().fill(self._epoch_at_start)
+        self._epoch.value = self._epoch_at_start
 
     def __len__(self) -> int:
         """Return the number of batches, the same in every epoch and on every rank."""
@@ -176,6 +176,8 @@ class _Windows(IterableDataset[Batch]):
     def __iter__(self) -> "WindowsIterator":
         self.confirm_shard()
         if get_worker_info() is not None:
+            leave_ctrl_c_to_parent()
+            end_with_parent()
             # One worker may start late, when others have sent batches already.
             started_at, self._epoch_at_start = self._epoch_at_start, None
             if started_at not in (None, self.epoch):
@@ -203,15 +205,12 @@ class _Windows(IterableDataset[Batch]):
         self.__dict__.update(state)
         if self._received_in == _BY_A_NEW_PROCESS:
             self._received_in = os.getpid()
-        # Through a queue to a worker the cell stays shared and this does
-        # nothing; out of a plain pickle it comes as private memory.
-        share(self._epoch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         # The corpus does not change, so the copy shares it.
-        copied.__setstate__({**self.__dict__, "_epoch": self._epoch.clone()})
+        copied.__setstate__({**self.__dict__, "_epoch": SharedInteger(self.epoch)})
         return copied
 
 
