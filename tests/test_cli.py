@@ -86,7 +86,7 @@ def test_a_resident_text_trains_the_same_model(book: str, tmp_path: Path) -> Non
 def test_a_resident_text_needs_no_workers(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody could help to gather it."""
     assert main(["train", book, *SMALL, "--resident", "--workers", "2"]) == 1
-    assert "no worker can help: use num_workers=0, got 2" in capsys.readouterr().err
+    assert "no worker can help: use --workers 0, got 2" in capsys.readouterr().err
 
 
 def test_a_run_is_named_after_its_corpus_by_default(
@@ -462,8 +462,8 @@ def test_a_text_without_a_prompt_begins_with_its_own(
         ),
         (["train", "--held-out", "1.5"], "the held-out fraction must be in [0, 1), got 1.5"),
         (["train", "--device", "abacus"], "device must be one that PyTorch can use here"),
-        (["train", "--workers", "-1"], "num_workers must be an integer of at least 0, got -1"),
-        (["train", "--lr", "0"], "lr must be a number in (0, inf), got 0.0"),
+        (["train", "--workers", "-1"], "--workers must be an integer of at least 0, got -1"),
+        (["train", "--lr", "0"], "--lr must be a number in (0, inf), got 0.0"),
         (["train", "--seed", "-1"], "seed must be an integer in [0, "),
         (["show", "python_docs", "--batch", "99999999"], "batch must be in [0, "),
         (["generate", "nowhere", "--prompt", "a"], "expected the folder of a run"),
@@ -496,7 +496,7 @@ def test_a_binary_file_is_refused_with_the_offset(
     ("arguments", "message"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["weave"], "invalid choice: 'weave'"),
+        (["weave"], "got 'weave'"),
         (["generate", "x"], "the following arguments are required: --prompt"),
         (
             ["train", "--hidden", "0"],
@@ -510,11 +510,37 @@ def test_a_binary_file_is_refused_with_the_offset(
 def test_wrong_usage_is_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The usage, and what is wrong with it, are shown on stderr."""
+    """The usage, and what is wrong with it, are shown on stderr, in a line each."""
     assert main(arguments) == 2
-    shown = capsys.readouterr().err
-    assert "usage: tokenloom" in shown
-    assert message in shown
+    shown = capsys.readouterr()
+    usage, error = shown.err.splitlines()
+    assert shown.out == ""
+    assert usage.startswith("usage: tokenloom ")
+    assert error.startswith("tokenloom: error: ")
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "cure"),
+    [
+        (["trian"], "tokenloom COMMAND [options]; see 'tokenloom --help'", "did you mean train?"),
+        (["--json", "datasets"], "tokenloom COMMAND [options]; ", "tokenloom COMMAND --json"),
+        (["train", "--epoch", "3"], "tokenloom train [CORPUS] [options]; ", "--epochs?"),
+        (["train", "--epoch=3"], "tokenloom train [CORPUS] [options]; ", "--epochs?"),
+        (["show", "x", "--batch-siz", "3"], "tokenloom show CORPUS ", "--batch-size?"),
+        (["train", "--model", "gruu"], "tokenloom train ", "got 'gruu': did you mean gru?"),
+        (["prepare", "a", "-o", "b", "c"], "tokenloom prepare SOURCE ... ", "argument 'c'"),
+        (["fetch", "x", "--ofline"], "tokenloom fetch NAME ... ", "mean --offline?"),
+    ],
+)
+def test_wrong_usage_names_what_was_meant(
+    arguments: list[str], usage: str, cure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No option may be abbreviated, since a new one would change what it means."""
+    assert main(arguments) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"usage: {usage}")
+    assert cure in second
 
 
 def test_help_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,6 +122,7 @@ ROOMS = (
     "regular",
     "files",
     "hashing",
+    "wording",
     "errors",
 )
 LOWER_HALF = ROOMS[ROOMS.index("inventory") :]

@@ -1,15 +1,21 @@
 """``python -m tokenloom`` is the command ``tokenloom``."""
 
 import os
+import signal
 import sys
 
 
 def main() -> int:
     """Run the command line; see `tokenloom.cli.main`."""
-    # Processes that start afresh import this module again, and need none of the command.
-    from tokenloom.cli import main as run  # noqa: PLC0415
+    try:
+        # Processes that start afresh import this module again, and need none of the command.
+        from tokenloom.cli import main as run  # noqa: PLC0415
 
-    code = run()
+        code = run()
+        # What is left to do is Python's, which would print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        code = 130
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # The end of the interpreter may abort where threads of a process group are
         # still there, and torchrun would take that for the death of a rank.

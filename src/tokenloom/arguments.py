@@ -1,13 +1,16 @@
 """Options that several subcommands share, and the objects that they name."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tokenloom.corpus import Corpus
 from tokenloom.hub import load
+from tokenloom.printing import say, say_usage
 from tokenloom.store import is_store
 from tokenloom.tokenizers import TOKENIZER_NAMES
+from tokenloom.wording import show, suggest
 
 if TYPE_CHECKING:
     # These rooms import torch, which takes seconds: the functions below import
@@ -35,7 +38,14 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that also tells which options were typed: their names are in ``given``."""
+    """A parser that takes options by their whole names, and says in two lines what is wrong.
+
+    What it returns also has ``given``, the names of what was typed, and
+    ``options``, what is typed for each name.
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**{**keywords, "allow_abbrev": False})
 
     def parse_known_args(  # type: ignore[override]  # the overloads are argparse's own
         self,
@@ -44,6 +54,11 @@ class CommandParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and parse again with no default, to see what is still missing."""
         found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(self._explain_unknown(rest))
+        if hasattr(found, "given"):
+            # The parser of the subcommand has seen to it.
+            return found, rest
         typed = argparse.Namespace(**dict.fromkeys(vars(found), _NOTHING))
         # An optional positional argument that is left out is set to its default all the same.
         defaults = {action: action.default for action in self._get_positional_actions()}
@@ -55,7 +70,52 @@ class CommandParser(argparse.ArgumentParser):
             for action, default in defaults.items():
                 action.default = default
         found.given = {name for name, value in vars(typed).items() if value is not _NOTHING}
+        found.options = {
+            action.dest: action.option_strings[-1]
+            for action in self._actions
+            if action.option_strings
+        }
         return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Print how the command is used, and what is wrong, in a line each; exit with 2."""
+        forms = {"?": "[{}]", "+": "{} ..."}
+        names = [
+            forms.get(str(action.nargs), "{}").format(action.metavar)
+            for action in self._get_positional_actions()
+        ]
+        say_usage(f"{' '.join([self.prog, *names])} [options]; see '{self.prog} --help'")
+        say(f"error: {message.removeprefix('argument ')}")
+        sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a word that is none of the choices, and name the one that is most like it."""
+        if action.choices is None or value in action.choices:
+            return
+        words = [str(choice) for choice in action.choices]
+        raise argparse.ArgumentError(
+            action, f"must be one of {', '.join(words)}, got {value!r}{suggest(value, words)}"
+        )
+
+    def _explain_unknown(self, rest: list[str]) -> str:
+        """Return what is wrong with arguments that nothing takes."""
+        typed = next((text for text in rest if text.startswith("-")), None)
+        if typed is None:
+            cure = "each that takes several has them side by side"
+            return f"there is no place for the argument {show(rest[0])}: {cure}"
+        name = typed.partition("=")[0]
+        if name in self._options_of_commands():
+            return f"{name} stands after the command: {self.prog} COMMAND {name}"
+        return f"unknown option {name}{suggest(name, self._option_string_actions)}"
+
+    def _options_of_commands(self) -> set[str]:
+        commands = [
+            command
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001  there is no other
+            for command in action.choices.values()
+        ]
+        return {name for command in commands for name in command._option_string_actions}  # noqa: SLF001
 
 
 def add_command(commands: Any, do: Doing, *, summary: str, epilog: str) -> argparse.ArgumentParser:

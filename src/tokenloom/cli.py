@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import functools
 import io
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tokenloom import (
     __version__,
@@ -20,7 +22,7 @@ from tokenloom import (
 )
 from tokenloom.arguments import CommandParser
 from tokenloom.errors import TokenloomError
-from tokenloom.printing import say, say_error
+from tokenloom.printing import as_options, say, say_error
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
 
@@ -28,47 +30,81 @@ _OFFLINE = "TOKENLOOM_OFFLINE"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: an error, told in one line on stderr, or Ctrl-C. 2: wrong usage.
+    0: done. 1: an error, told in one line on stderr, or a training that Ctrl-C
+    ended with a checkpoint. 2: wrong usage. 130: Ctrl-C.
 
     Parameters
     ----------
     argv : sequence of str, optional
         The arguments after the program's name; those of this process by default.
     """
+    # What a terminal's encoding lacks is shown as its code point.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(argv)
+        # It is None where the command was started with stdout closed.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough.
+        _forget_stdout()
+        return 1
+    except KeyboardInterrupt as interrupt:
+        say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
+        # With a message where the usual files were written.
+        return 1 if interrupt.args else 130
+    except OSError as error:
+        say_error(error)
+        _forget_stdout()
+        return 1
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = make_parser().parse_args(argv)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
-    # What a terminal's encoding lacks is shown as its code point.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings(), _offline(wanted=getattr(arguments, "offline", False)):
-        warnings.showwarning = _show_warning
+    with (
+        warnings.catch_warnings(),
+        _offline(wanted=getattr(arguments, "offline", False)),
+        _logging(options := _options(arguments)),
+    ):
+        warnings.showwarning = functools.partial(_show_warning, options)
         warnings.simplefilter("default", UserWarning)
         try:
-            code = arguments.do(arguments)
-            sys.stdout.flush()
+            return arguments.do(arguments) or 0
         except BrokenPipeError:
-            # The reader, such as head, has seen enough. Without this, Python
-            # would complain once more when it flushes stdout at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except KeyboardInterrupt as interrupt:
-            say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
-            return 1
+            raise
         # PyTorch tells of dead workers and full memory by RuntimeError.
         except (TokenloomError, OSError, RuntimeError) as error:
-            say_error(error)
+            say_error(error, options=options)
             return 1
         except SystemExit:
             # One of the processes that torchrun started has told why.
             return 1
-    return code or 0
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what is typed for the names of arguments that a message may hold."""
+    options: dict[str, str] = arguments.options
+    if getattr(arguments, "resume", None) is None:
+        return options
+    # Any other comes from the settings of the run, under its own name.
+    return {name: typed for name, typed in options.items() if name in arguments.given}
+
+
+def _forget_stdout() -> None:
+    """Let nothing more be written, at which Python would complain once more at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; ``command`` of what it parses is the subcommand's name."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="tokenloom",
         description="Weave text into exactly reproducible language-model batches.",
         epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
@@ -104,5 +140,30 @@ def _offline(*, wanted: bool) -> Iterator[None]:
             os.environ.update({} if before is None else {_OFFLINE: before})
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    say("warning: " + " ".join(str(message).split()))
+@contextlib.contextmanager
+def _logging(options: Mapping[str, str]) -> Iterator[None]:
+    """Show what the library logs, in the words of the command line."""
+    handler = _Saying(options)
+    logger = logging.getLogger("tokenloom")
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+class _Saying(logging.Handler):
+    def __init__(self, options: Mapping[str, str]) -> None:
+        super().__init__(logging.WARNING)
+        self._options = options
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(as_options(record.getMessage(), self._options))
+
+
+def _show_warning(
+    options: Mapping[str, str], message: Warning | str, *_: object, **__: object
+) -> None:
+    say(f"warning: {as_options(str(message), options)}")

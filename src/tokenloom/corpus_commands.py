@@ -9,7 +9,7 @@ from tokenloom.arguments import add_command, add_json, add_offline, add_quiet
 from tokenloom.catalogue import Archive, Entry, list_entries
 from tokenloom.errors import TokenloomError
 from tokenloom.hub import fetch, find, locate
-from tokenloom.printing import print_json, print_table, say_error
+from tokenloom.printing import print_json, print_line, print_table, say_error
 
 _DATASETS_EXAMPLES = """\
 Any command that takes a CORPUS takes a store, a text file or one of these; of a
@@ -103,7 +103,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
             where = "cached"
         facts.append({"name": name, "where": where, "path": path and str(path)})
         if not arguments.json:
-            print(f"{name}: {path if where == 'cached' else where}")
+            print_line(f"{name}: {path if where == 'cached' else where}")
     if arguments.json:
         print_json(facts)
     return code

@@ -20,7 +20,7 @@ from tokenloom.arguments import (
     parse_indices,
     parse_words,
 )
-from tokenloom.printing import print_json, print_table
+from tokenloom.printing import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     # It imports torch, which takes seconds: imported where it is used.
@@ -142,13 +142,13 @@ def _selftest(arguments: argparse.Namespace) -> int:
         return 1 if broken else 0
     print_table(list(selftest.tabulate(outcomes)))
     if not broken:
-        print(f"every law holds in {len(outcomes)} checks")
+        print_line(f"every law holds in {len(outcomes)} checks")
         return 0
-    print("\nreport, to paste into an issue:")
+    print_line("\nreport, to paste into an issue:")
     for line in selftest.describe_machine(settings):
-        print(f"  {line}")
+        print_line(f"  {line}")
     for outcome in broken:
-        print(f"  law {outcome.law} ({outcome.what}): {outcome.problem}")
+        print_line(f"  law {outcome.law} ({outcome.what}): {outcome.problem}")
     return 1
 
 
@@ -183,9 +183,9 @@ def _bench(arguments: argparse.Namespace) -> None:
         print_json({"windows": windows_of, "measurements": rows, "plot": picture})
         return
     print_table(list(_tabulate(measurements, best, measuring.default_block_size(windows))))
-    print(f"\nrecommended: {best.setting}")
+    print_line(f"\nrecommended: {best.setting}")
     if path is not None:
-        print(f"plot: {path}")
+        print_line(f"plot: {path}")
 
 
 def _tabulate(

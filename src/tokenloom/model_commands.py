@@ -14,7 +14,7 @@ from tokenloom.arguments import (
     add_timeout,
     parse_count,
 )
-from tokenloom.printing import print_json, print_table, say, say_error
+from tokenloom.printing import print_json, print_line, print_table, say, say_error
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -197,14 +197,14 @@ def _generate(arguments: argparse.Namespace) -> None:
         log_probs=arguments.log_probs,
     ):
         if shows:
-            print("" if tokens[0] else prompts[0], token.text, sep="", end="", flush=True)
+            print_line(("" if tokens[0] else prompts[0]) + token.text, end="")
         tokens[token.prompt_index].append(token)
     if arguments.json:
         texts = [_describe_text(*pair) for pair in zip(prompts, tokens, strict=True)]
         print_json({"run": str(run.path), "seed": arguments.seed, "texts": texts})
         return
     for prompt, written in zip(prompts, tokens, strict=True):
-        print("" if shows else prompt + "".join(token.text for token in written))
+        print_line("" if shows else prompt + "".join(token.text for token in written))
         if arguments.log_probs:
             rows = [(repr(token.text), f"{token.log_prob:.4f}") for token in written]
             print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
@@ -233,12 +233,14 @@ def _describe(result: "Evaluation") -> dict[str, Any]:
 
 def _print_facts(facts: dict[str, Any]) -> None:
     split = "" if facts["split"] is None else f", split {facts['split']}"
-    print(f"{facts['corpus']}{split}: {facts['num_tokens']:,} tokens were predicted, once each")
-    print(f"perplexity {facts['perplexity']:.4f}")
+    print_line(
+        f"{facts['corpus']}{split}: {facts['num_tokens']:,} tokens were predicted, once each"
+    )
+    print_line(f"perplexity {facts['perplexity']:.4f}")
     rows = [("", "NATS", "BITS")]
     for unit in ("token", "character"):
         values = facts[f"nats_per_{unit}"], facts[f"bits_per_{unit}"]
         nats, bits = ("unknown" if value is None else f"{value:.4f}" for value in values)
         rows.append((f"per {unit}", nats, bits))
     print_table(rows)
-    print(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
+    print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")

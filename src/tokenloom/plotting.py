@@ -1,4 +1,4 @@
-"""Pictures, drawn with matplotlib (the extra ``plot``)."""
+"""Pictures, drawn with matplotlib, which is optional."""
 
 import importlib
 import math
@@ -312,7 +312,7 @@ def import_matplotlib(module: str) -> Any:
     try:
         return importlib.import_module(f"matplotlib.{module}")
     except ImportError as error:
-        msg = f"drawing needs matplotlib ({error}): python -m pip install 'tokenloom[plot]'"
+        msg = f"drawing needs matplotlib ({error}): python -m pip install matplotlib"
         raise UsageError(msg) from error
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tokenloom.arguments import add_command, add_json, add_plot, add_quiet, parse_count
 from tokenloom.corpus import Corpus
 from tokenloom.inventory import count_lengths, describe_store, most_frequent, tabulate
-from tokenloom.printing import print_json, print_table
+from tokenloom.printing import print_json, print_line, print_table
 from tokenloom.verification import verify_store
 
 _VERIFY_EXAMPLES = """\
@@ -54,9 +54,9 @@ def _verify(arguments: argparse.Namespace) -> int:
         print_json({"store": arguments.store, "problems": list(problems)})
         return int(bool(problems))
     for problem in problems:
-        print(problem)
+        print_line(problem)
     if not problems:
-        print(f"{arguments.store} is as it was written")
+        print_line(f"{arguments.store} is as it was written")
     return int(bool(problems))
 
 
@@ -79,7 +79,7 @@ def _info(arguments: argparse.Namespace) -> None:
             for one in drawn["document_lengths"]
         ]
         print_table([("TOKENS", "DOCUMENTS"), *ranges])
-        print(f"plot: {drawn['plot']}")
+        print_line(f"plot: {drawn['plot']}")
 
 
 def _draw(arguments: argparse.Namespace) -> dict[str, Any]:

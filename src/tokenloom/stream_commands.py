@@ -18,7 +18,7 @@ from tokenloom.arguments import (
 )
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
-from tokenloom.printing import print_json, print_table
+from tokenloom.printing import print_json, print_line, print_table
 
 _PLAN_EXAMPLES = """\
 examples:
@@ -118,16 +118,16 @@ def _plan(arguments: argparse.Namespace) -> None:
         return
     _print_plan(description)
     if path is not None:
-        print(f"\nplot: {path}")
+        print_line(f"\nplot: {path}")
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
-    print(
+    print_line(
         f"{plan['corpus']}: {plan['order']} order, seed {plan['seed']}, epoch {plan['epoch']}, "
         f"{plan['batch_size']} rows x {plan['seq_len']} tokens, tail {plan['tail']}\n"
     )
     print_table(list(_accounting(plan)))
-    print(f"\nRANKS: each reads all {plan['num_batches']:,} batches, of each these rows")
+    print_line(f"\nRANKS: each reads all {plan['num_batches']:,} batches, of each these rows")
     print_table(
         [
             ("rank", "rows"),
@@ -138,9 +138,9 @@ def _print_plan(plan: dict[str, Any]) -> None:
         ]
     )
     of_whom = "each rank's" if plan["world_size"] > 1 else "the process's"
-    print(f"\nWORKERS: {of_whom} rows, in these batches")
+    print_line(f"\nWORKERS: {of_whom} rows, in these batches")
     print_table(list(_workers(plan)))
-    print("\nFIRST STARTS: where the windows begin, in tokens")
+    print_line("\nFIRST STARTS: where the windows begin, in tokens")
     print_table(list(_first_starts(plan)))
 
 
@@ -215,7 +215,7 @@ def _show(arguments: argparse.Namespace) -> None:
         print_json(batch)
         return
     for line in tell_batch(batch):
-        print(line)
+        print_line(line)
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
@@ -237,15 +237,15 @@ def _show_run(arguments: argparse.Namespace) -> None:
         print_json(description)
         return
     if arguments.spikes:
-        print(
+        print_line(
             f"{description['num_spikes']:,} spikes in {description['num_steps']:,} steps: losses "
             f"more than {description['method']['num_deviations']:g} deviations above the median "
             f"of the {description['method']['num_before']} before"
         )
     for step in steps:
-        print(_tell_step(step))
+        print_line(_tell_step(step))
         for line in tell_batch(step):
-            print(line)
+            print_line(line)
 
 
 def _tell_step(step: dict[str, Any]) -> str:

@@ -27,12 +27,12 @@ class _Readable(Protocol):
 
 def _open_zstd(file: BinaryIO) -> _Readable:
     try:
-        # Optional: the extra ``zstd``.
+        # An optional dependency, imported where it is needed.
         zstandard: Any = importlib.import_module("zstandard")
     except ImportError as error:
         msg = (
             "a .zst file needs the package zstandard, which is not installed: "
-            "pip install 'tokenloom[zstd]', or decompress the file first"
+            "python -m pip install zstandard, or decompress the file first"
         )
         raise UsageError(msg) from error
     return _ZstdFile(file, zstandard.ZstdDecompressor().decompressobj)

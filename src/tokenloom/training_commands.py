@@ -19,7 +19,7 @@ from tokenloom.arguments import (
 )
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
-from tokenloom.printing import print_json, say, say_error
+from tokenloom.printing import print_json, print_line, say, say_error
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -249,16 +249,16 @@ def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    print(f"perplexity {facts['perplexity']:.2f} after {facts['num_epochs']:,} epochs")
+    print_line(f"perplexity {facts['perplexity']:.2f} after {facts['num_epochs']:,} epochs")
     if facts["held_out_perplexity"] is not None:
-        print(f"held-out perplexity {facts['held_out_perplexity']:.2f}")
-    print(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
+        print_line(f"held-out perplexity {facts['held_out_perplexity']:.2f}")
+    print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
     if facts["plot"] is not None:
-        print(f"plot: {facts['plot']}")
+        print_line(f"plot: {facts['plot']}")
     else:
-        say("no plot: install matplotlib with: python -m pip install 'tokenloom[plot]'")
-    print(f"run: {facts['run']}")
-    print(f"generated: {facts['generated']}")
+        say("no plot: install matplotlib with: python -m pip install matplotlib")
+    print_line(f"run: {facts['run']}")
+    print_line(f"generated: {facts['generated']}")
 
 
 def _prompt(arguments: argparse.Namespace, job: "Job") -> str:
