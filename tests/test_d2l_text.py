@@ -59,6 +59,34 @@ def test_a_download_goes_where_it_is_told(server: FileServer, tmp_path: Path) ->
     assert server.asked
 
 
+def test_a_download_goes_to_the_cache_that_the_environment_names(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there is used, and a folder that is named in the call wins."""
+    monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path / "cache"))
+    path = d2l.download("time_machine")
+    assert (str(tmp_path / "cache" / "timemachine.txt"), 1) == (path, len(server.asked))
+    monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
+    assert path == d2l.download("time_machine")
+    assert ["the time machine", "", "by h g wells"] == d2l.read_time_machine()
+    with pytest.raises(tl.DownloadError, match="TOKENLOOM_OFFLINE"):
+        d2l.download("time_machine", tmp_path / "other")
+    assert not Path("data").exists()
+
+
+def test_a_download_is_asked_from_the_mirror_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address in DATA_HUB is not asked."""
+    mirrored = {"/texts/timemachine.txt": Answer(body=TEXT)}
+    with serving(answers(TEXT)) as usual, serving(mirrored) as mirror:
+        offer(usual, monkeypatch, TEXT)
+        monkeypatch.setenv("TOKENLOOM_MIRROR", mirror.url + "/texts/")
+        assert TEXT == Path(d2l.download("time_machine")).read_bytes()
+        assert ([], ["/texts/timemachine.txt"]) == (usual.asked, mirror.asked)
+    monkeypatch.setenv("TOKENLOOM_MIRROR", "ftp://nowhere")
+    with pytest.raises(tl.TokenloomError, match="TOKENLOOM_MIRROR must be"):
+        d2l.download("time_machine")
+
+
 def test_a_file_with_the_right_hash_needs_no_network(server: FileServer) -> None:
     """Also one that was put there by hand."""
     Path("data").mkdir()

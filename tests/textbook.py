@@ -55,5 +55,6 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder, and let nothing outside the test decide."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("TOKENLOOM_CACHE", raising=False)
     monkeypatch.delenv("TOKENLOOM_MIRROR", raising=False)
     monkeypatch.delenv("TOKENLOOM_OFFLINE", raising=False)

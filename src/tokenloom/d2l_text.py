@@ -1,5 +1,6 @@
 """The textbook's way from a download to token ids."""
 
+import contextlib
 import io
 import itertools
 import os
@@ -11,6 +12,8 @@ from typing import Any
 from tokenloom.corpus import Corpus
 from tokenloom.download import Cures, fetch_file
 from tokenloom.errors import ArgumentError
+from tokenloom.hashing import hash_file, parse_digest
+from tokenloom.hub import addresses, cache_folder
 from tokenloom.normalize import clean_words
 from tokenloom.sources import read_file
 from tokenloom.text import decode
@@ -25,29 +28,32 @@ DATA_HUB: dict[str, tuple[str, str]] = {
 """Name -> (url, SHA-1) of what `download` knows; read at each call, so add to it."""
 
 _ALIASES = {"timemachine": "time_machine"}
-_CACHE_DIR = "./data"
+_FOLDER = "./data"
 _CURES = Cures(source="name another url in DATA_HUB", folder="name another cache_dir")
 
 
-def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
+def download(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:
     """Return the path of a file that ``DATA_HUB`` names, downloaded where it must be.
 
     A file that is there already is used, without the network, if its SHA-1 is
     right. What was downloaded takes its name only after it was verified. With
-    ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
+    ``TOKENLOOM_MIRROR`` set the file is asked from there and from nowhere else,
+    by its name. With ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
 
     Parameters
     ----------
     name : str
         A key of ``DATA_HUB``; the file is named like the end of its url.
-    cache_dir : path
-        The folder of the file; it is made where it is missing.
+    cache_dir : path, optional
+        The folder of the file; it is made where it is missing. By default
+        ``./data`` where the file is there already, else the folder that
+        ``TOKENLOOM_CACHE`` names, or ``./data`` where that is not set.
 
     Raises
     ------
     ArgumentError
-        The name is not in ``DATA_HUB``, its SHA-1 is none, or its url ends in
-        a slash.
+        The name is not in ``DATA_HUB``, its SHA-1 is none, its url ends in a
+        slash, or an environment variable cannot be used.
     ChecksumError, DownloadError
         The file could not be fetched.
     """
@@ -62,14 +68,28 @@ def download(name: str, cache_dir: str | os.PathLike[str] = _CACHE_DIR) -> str:
     if not filename:
         msg = f"the url of {name!r} in DATA_HUB must end in the name of a file, got {url!r}"
         raise ArgumentError(msg)
-    path = Path(cache_dir) / filename
-    fetch_file([url], path, num_bytes=None, digest=f"sha1:{sha1}", cures=_CURES)
+    digest = ":".join(parse_digest(f"sha1:{sha1}"))
+    path = _choose_folder(filename, digest) if cache_dir is None else Path(cache_dir)
+    path /= filename
+    fetch_file(addresses(filename, (url,)), path, num_bytes=None, digest=digest, cures=_CURES)
     # The textbook's path is a str, and its readers add to it.
     return str(path)
 
 
+def _choose_folder(filename: str, digest: str) -> Path:
+    folder = Path(_FOLDER)
+    if not os.environ.get("TOKENLOOM_CACHE"):
+        return folder
+    path = folder / filename
+    # What the readers of a chapter put there by hand is used as ever.
+    with contextlib.suppress(OSError):
+        if path.is_file() and hash_file(path, "sha1") == digest:
+            return folder
+    return cache_folder()
+
+
 def read_time_machine(
-    name: str = "time_machine", cache_dir: str | os.PathLike[str] = _CACHE_DIR
+    name: str = "time_machine", cache_dir: str | os.PathLike[str] | None = None
 ) -> list[str]:
     """Return a text's lines, normalised: letters a-z and single spaces.
 

@@ -196,7 +196,7 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
 
 def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
     return fetch_file(
-        _urls(file),
+        addresses(file.filename, file.urls),
         cache_folder() / file.filename,
         num_bytes=file.num_bytes,
         digest=file.digest,
@@ -257,14 +257,21 @@ def cache_folder() -> Path:
     return base / "tokenloom"
 
 
-def _urls(file: RemoteFile) -> tuple[str, ...]:
+def addresses(filename: str, urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where to ask for a file: at ``TOKENLOOM_MIRROR`` alone, where that is set.
+
+    Raises
+    ------
+    ArgumentError
+        ``TOKENLOOM_MIRROR`` is no address that the name of a file can be added to.
+    """
     mirror = os.environ.get("TOKENLOOM_MIRROR")
     if not mirror:
-        return file.urls
+        return urls
     if not is_address(mirror) or "?" in mirror or "#" in mirror:
         msg = (
             "TOKENLOOM_MIRROR must be an http or https address with a host, and without '?' and "
             f"'#', got {hide_password(mirror)!r}"
         )
         raise ArgumentError(msg)
-    return (f"{mirror.rstrip('/')}/{file.filename}",)
+    return (f"{mirror.rstrip('/')}/{filename}",)
