@@ -150,6 +150,129 @@ def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
 
 
+def _swap(first: Path, second: Path) -> None:
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def _edit(path: Path, old: bytes, new: bytes) -> None:
+    """Change a file, and nothing that its entry tells of it."""
+    status = path.stat()
+    content = path.read_bytes()
+    assert len(old) == len(new)
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("how", ["swapped", "of other settings", "of other bytes"])
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_parts_that_do_not_belong_are_made_again(
+    book: Path, tmp_path: Path, how: str, tokenizer: str
+) -> None:
+    """Each is whole by itself, and was made for another place, run or text."""
+    target, other = tmp_path / "store", tmp_path / "other"
+    options = SMALL
+    if how == "of other settings":
+        wrong = PrepareOptions(task_bytes=100, normalize=tokenizer == "byte", field="other")
+        interrupt(book, other, num_tasks=6, tokenizer=tokenizer, options=wrong)
+    elif how == "of other bytes":
+        _edit(book, b"question", b"ANSWER!!")
+        interrupt(book, other, num_tasks=6, tokenizer=tokenizer, options=options)
+        _edit(book, b"ANSWER!!", b"question")
+    interrupt(book, target, num_tasks=6, tokenizer=tokenizer, options=options)
+    parts = sorted(work_path(target).glob("tokens-*"))
+    if how == "swapped":
+        _swap(parts[1], parts[2])
+    else:
+        parts[1].write_bytes((work_path(other) / parts[1].name).read_bytes())
+    prepare(book, target, tokenizer=tokenizer, options=options, num_workers=1)
+    prepare(book, tmp_path / "whole", tokenizer=tokenizer, options=options, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(target)
+
+
+@pytest.mark.parametrize("edited", ["ended", "begun", "to come"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_source_that_was_edited_in_secret_is_read_again(
+    tmp_path: Path, edited: str, suffix: str
+) -> None:
+    """Its size and time are the same; the store is that of the bytes of now."""
+    lines = "To be, or not to be:\nthat is the question.\n"
+    books = [tmp_path / f"{name}.txt{suffix}" for name in ("ended", "begun", "to come")]
+    pack = (lambda text: gzip.compress(text, 0)) if suffix else bytes
+    for path in books:
+        path.write_bytes(pack(lines.encode() * 20))
+    target = tmp_path / "store"
+    how: dict[str, Any] = {"tokenizer": "word", "options": SMALL}
+    interrupt(books, target, num_tasks=16, **how)
+    (path,) = (path for path in books if path.name.startswith(edited))
+    status = path.stat()
+    path.write_bytes(pack(lines.replace("question", "ANSWER!!").encode() * 20))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert status.st_size == path.stat().st_size
+
+    prepare(books, target, num_workers=1, **how)
+    prepare(books, tmp_path / "whole", num_workers=1, **how)
+    assert contents(tmp_path / "whole") == contents(target)
+    corpus = tl.Corpus.open(target)
+    assert corpus.vocab is not None
+    assert (20, 40) == tuple(corpus.vocab.frequencies[word] for word in ("answer", "question"))
+
+
+def test_shards_of_other_parts_are_written_again(
+    book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was finished before a source was edited in secret holds the old tokens."""
+    target = tmp_path / "store"
+    options = PrepareOptions(task_bytes=100, shard_tokens=50)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tokenloom.assembly.write_manifest", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(book, target, options=options, num_workers=1)
+    monkeypatch.undo()
+    _edit(book, b"question", b"noitseuq")
+    prepare(book, target, options=options, num_workers=1)
+    prepare(book, tmp_path / "whole", options=options, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(target)
+
+
+def test_a_kept_stream_is_proved_by_its_bytes(tmp_path: Path) -> None:
+    """One that was damaged in the work folder is kept again."""
+    texts, target = [f"{LINES[:80]} {number}" for number in range(40)], tmp_path / "store"
+    interrupt(iter(texts), target, num_tasks=6, tokenizer="byte", options=SMALL)
+    _edit(work_path(target) / "source-0000000", b"question", b"ANSWER!!")
+    prepare(iter(texts), target, tokenizer="byte", options=SMALL, num_workers=1)
+    prepare(iter(texts), tmp_path / "whole", tokenizer="byte", options=SMALL, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(target)
+
+
+@pytest.mark.parametrize("name", ["", "store", "source-0000000", "store/tokens-00000.npy"])
+def test_links_in_the_way_lead_nowhere(book: Path, tmp_path: Path, name: str) -> None:
+    """No file that they lead to is changed or removed, and no store becomes a link."""
+    docs, target = tmp_path / "docs", tmp_path / "store"
+    docs.mkdir()
+    (docs / "thesis.txt").write_text("years", encoding="utf-8")
+    link = work_path(target) / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if name:
+        (work_path(target) / "settings.json").write_text("{}", encoding="utf-8")
+    link.symlink_to(docs / "thesis.txt" if name.endswith(("npy", "0")) else docs)
+    try:
+        prepare([book, iter(["b"])], target, num_workers=1)
+    except tl.StoreError:
+        assert name in ("", "store")
+    else:
+        assert name not in ("", "store")
+        assert [] == [path for path in target.rglob("*") if path.is_symlink()]
+    assert not target.is_symlink()
+    assert ["thesis.txt"] == [path.name for path in docs.iterdir()]
+    assert "years" == (docs / "thesis.txt").read_text(encoding="utf-8")
+
+
 def test_other_settings_do_not_go_on(book: Path, tmp_path: Path) -> None:
     """Each difference is named; only splits may be others."""
     interrupt(book, tmp_path / "store", options=SMALL)

@@ -1,5 +1,6 @@
 """The folder in which a preparation keeps what is finished."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,135 @@ def test_damaged_settings(work: WorkFolder, content: bytes) -> None:
         work.claim({"a": 1})
 
 
+def test_parts_of_other_places_and_settings_do_not_belong(tmp_path: Path) -> None:
+    """Each was whole, and is in another place now, or among the parts of another run."""
+    first, second = WorkFolder(tmp_path / "first"), WorkFolder(tmp_path / "second")
+    for work, value in ((first, 1), (second, 2)):
+        work.path.mkdir()
+        work.claim({"a": value})
+        work.write("ids", 0, PART)
+        work.write("ids", 1, PART)
+    assert [PART, PART] == list(second.read_all("ids"))
+    second.part("ids", 1).write_bytes(first.part("ids", 1).read_bytes())
+    assert [PART] == list(second.read_all("ids"))
+    assert [PART.facts] == list(second.read_facts("ids"))
+    second.part("ids", 0).write_bytes(first.part("ids", 0).read_bytes())
+    assert [] == list(second.read_all("ids"))
+    assert [] == list(second.read_facts("ids"))
+    first.part("ids", 0).rename(first.part("ids", 2))
+    assert first.read("ids", 2) is None
+    first.part("ids", 1).rename(first.part("other", 1))
+    assert first.read("other", 1) is None
+
+
+def test_facts_that_were_damaged_are_not_read(work: WorkFolder) -> None:
+    """They are proved by themselves, since the blobs are not looked at."""
+    work.write("ids", 0, PART)
+    path = work.part("ids", 0)
+    whole = path.read_bytes()
+    for place in range(len(whole) - len(b"".join(PART.blobs))):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert list(work.read_facts("ids")) in ([], [PART.facts])
+
+
+def _end_by(work: WorkFolder, error: type[BaseException]) -> None:
+    with work.marking_failure():
+        work.write("ids", 0, PART)
+        raise error
+
+
+def test_a_failed_run_leaves_its_settings_free(work: WorkFolder) -> None:
+    """An interrupted one does not, though the one before it failed."""
+    work.claim({"a": 1})
+    with pytest.raises(tl.CorpusError):
+        _end_by(work, tl.CorpusError)
+    work.claim({"a": 1})
+    assert PART == work.read("ids", 0)
+    work.claim({"a": 2})
+    assert work.read("ids", 0) is None
+    for error in (KeyboardInterrupt, tl.WorkerError, OSError):
+        work.forget_failure()
+        with pytest.raises(error):
+            _end_by(work, error)
+        with pytest.raises(tl.StoreError, match="a was 2, now 3"):
+            work.claim({"a": 3})
+
+
+@pytest.mark.parametrize("plant", ["link", "file", "foreign folder", "other files", "store"])
+def test_what_was_planted_is_left_alone(tmp_path: Path, plant: str) -> None:
+    """A name of ours that was taken by something else is refused, and nothing is changed."""
+    docs, path = tmp_path / "docs", work_path(tmp_path / "store")
+    docs.mkdir()
+    (docs / "thesis").write_text("years")
+    match plant:
+        case "link":
+            path.symlink_to(docs)
+        case "file":
+            path.write_text("years")
+        case "foreign folder":
+            if not hasattr(os, "geteuid") or os.geteuid():
+                pytest.skip("only root can give a folder to another user")
+            path.mkdir()
+            os.chown(path, 4321, -1)
+        case "other files":
+            path.mkdir()
+            (path / "thesis").write_text("years")
+        case "store":
+            path.mkdir()
+            (path / "store").symlink_to(docs)
+    before = sorted(path.rglob("*"))
+    with (
+        pytest.raises(tl.StoreError, match=r"\.store\.prepare.*remove.*name another store"),
+        open_work_folder(tmp_path / "store"),
+    ):
+        pass
+    remove_rest(tmp_path / "store")
+    assert before == sorted(path.rglob("*"))
+    assert "years" == (docs / "thesis").read_text()
+
+
+@pytest.mark.parametrize("plant", ["link", "file", "foreign folder"])
+def test_a_store_is_made_in_a_folder_of_ours(work: WorkFolder, plant: str) -> None:
+    """The folder that becomes the store is refused like the one that it is in."""
+    match plant:
+        case "link":
+            work.store.symlink_to(work.path)
+        case "file":
+            work.store.touch()
+        case "foreign folder":
+            if not hasattr(os, "geteuid") or os.geteuid():
+                pytest.skip("only root can give a folder to another user")
+            work.store.mkdir()
+            os.chown(work.store, 4321, -1)
+    with pytest.raises(tl.StoreError, match=r"store.*remove it, or name another store"):
+        work.make_store()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_nobody_else_enters_the_folder(tmp_path: Path) -> None:
+    """The store in it has the usual mode, which it keeps under its name."""
+    with open_work_folder(tmp_path / "store") as work:
+        assert 0o700 == work.path.stat().st_mode & 0o777
+        (tmp_path / "usual").mkdir()
+        assert (tmp_path / "usual").stat().st_mode == work.make_store().stat().st_mode
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_pipes_and_links_are_no_parts(work: WorkFolder, tmp_path: Path) -> None:
+    """A pipe is not waited for, and what a link leads to is not trusted."""
+    work.write("ids", 0, PART)
+    work.part("ids", 0).rename(tmp_path / "elsewhere")
+    work.part("ids", 0).symlink_to(tmp_path / "elsewhere")
+    assert work.read("ids", 0) is None
+    work.part("ids", 0).unlink()
+    os.mkfifo(work.part("ids", 0))
+    assert [] == list(work.read_all("ids"))
+    assert [] == list(work.read_facts("ids"))
+    os.mkfifo(work.path / "settings.json")
+    with pytest.raises(tl.StoreError, match="must be a regular file, is a named pipe"):
+        work.claim({"a": 1})
+
+
 def test_many_differences_are_not_all_named() -> None:
     """Of thousands of files some will do."""
     (difference,) = compare({"s": dict.fromkeys(range(9), 1)}, {"s": dict.fromkeys(range(9), 2)})
@@ -121,6 +251,7 @@ def test_the_rest_of_a_finished_run_is_removed(tmp_path: Path) -> None:
     target = tmp_path / "store"
     remove_rest(target)
     with open_work_folder(target) as work:
+        work.claim({"a": 1})
         work.write("ids", 0, PART)
         remove_rest(target)
         assert PART == work.read("ids", 0)

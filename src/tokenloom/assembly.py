@@ -12,7 +12,7 @@ from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.documents import Documents
 from tokenloom.encoding import read_ids
 from tokenloom.errors import CorpusError, StoreError
-from tokenloom.hashing import hash_file
+from tokenloom.hashing import hash_file, hash_json
 from tokenloom.manifest import Manifest, ShardFile, Source, StoreFile, shard_name
 from tokenloom.npy import write_npy
 from tokenloom.prepare_options import REST, PrepareOptions
@@ -52,6 +52,8 @@ class Tally:
         Tokens that the vocabulary does not have.
     problems : dict of str to int
         How many documents were left out or replaced, by their problem.
+    hash : str
+        Of what all tasks say of themselves, their bytes among it.
     """
 
     starts: list[int] = field(default_factory=lambda: [0])
@@ -60,6 +62,7 @@ class Tally:
     num_characters: int = 0
     num_unknown: int | None = None
     problems: dict[str, int] = field(default_factory=dict)
+    hash: str = ""
     _open_characters: int = 0
 
     @property
@@ -75,6 +78,7 @@ class Tally:
     def add(self, part: Part) -> None:
         """Add the next task."""
         facts = part.facts
+        self.hash = hash_json([self.hash, facts])
         source, offset, state, is_inside = facts["start"]
         self.places.append([source, offset, state, int(is_inside), self._open_characters])
         self.starts.append(self.num_tokens + facts["num_tokens"])
@@ -156,8 +160,7 @@ def assemble(
         number = tally.num_documents
         msg = f"the sources must hold at least one token, got none in {number:,} documents"
         raise CorpusError(msg)
-    folder = work.store
-    folder.mkdir(exist_ok=True)
+    folder = work.make_store()
     dtype, size = narrow_dtype(tokenizer.vocab_size).name, options.shard_tokens
     parts = _Parts(work, tally, tokenizer, options.end_of_document, tell)
     shards = [
@@ -197,7 +200,7 @@ def _write_shard(parts: _Parts, index: int, tokens: range, dtype: str) -> ShardF
     work = parts.work
     kept = work.read("shard", index)
     path = work.store / shard_name(index)
-    if kept and path.is_file() and hash_file(path) == f"sha256:{kept.facts['sha256']}":
+    if kept and kept.facts.get("parts") == parts.tally.hash and _has_hash(path, kept):
         parts.tell(kept.facts["num_tokens"])
         return ShardFile(kept.facts["num_tokens"], kept.facts["sha256"])
     shard = write_shard(
@@ -208,9 +211,14 @@ def _write_shard(parts: _Parts, index: int, tokens: range, dtype: str) -> ShardF
         dtype=dtype,
         vocab_size=parts.tokenizer.vocab_size,
     )
-    facts = {"num_tokens": shard.num_tokens, "sha256": shard.sha256}
+    facts = {"num_tokens": shard.num_tokens, "sha256": shard.sha256, "parts": parts.tally.hash}
     work.write("shard", index, Part(facts, []))
     return shard
+
+
+def _has_hash(path: Path, kept: Part) -> bool:
+    is_regular = path.is_file() and not path.is_symlink()
+    return is_regular and hash_file(path) == f"sha256:{kept.facts['sha256']}"
 
 
 def _write_places(folder: Path, tally: Tally) -> StoreFile:

@@ -6,6 +6,7 @@ tasks are done, each numbers its own tokens as they come and tells which they
 are, and the ids of all follow from that.
 """
 
+import hashlib
 import json
 from collections import Counter
 from typing import Any, Literal, NamedTuple
@@ -18,7 +19,7 @@ from tokenloom.cuts import Rule
 from tokenloom.errors import CorpusError
 from tokenloom.numbering import Kind, learn, number
 from tokenloom.stretches import Reading, Stretch, find_stretches
-from tokenloom.tasks import Task
+from tokenloom.tasks import Range, Slice, Task
 from tokenloom.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
@@ -132,6 +133,7 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
         "num_unknown": made.num_unknown,
         "problems": dict(problems),
         "documents": documents,
+        "ranges": [_range(piece) for piece in task.slices],
         "has_end": bool(is_end.any()),
         "open_characters": sum(len(stretch.text) for stretch in stretches[last_end:]),
     }
@@ -139,6 +141,11 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
     if made.counts is not None:
         blobs.append(json.dumps(made.counts).encode("ascii"))
     return Result(facts, blobs)
+
+
+def _range(piece: Slice) -> Range:
+    sha256 = hashlib.sha256(piece.content).hexdigest()
+    return Range(piece.place.source, piece.place.offset, len(piece.content), sha256)
 
 
 def read_counts(blobs: list[bytes]) -> dict[str, int]:

@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,6 +171,24 @@ def remove_partial(folder: Path) -> None:
     for path in folder.iterdir():
         if re.fullmatch(r"\..+\.[0-9a-f]{16}\.part", path.name):
             path.unlink(missing_ok=True)
+
+
+def lock(descriptor: int) -> None:
+    """Lock an open file or folder until it is closed, or its process ends.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process has locked it.
+    OSError
+        There are no such locks here.
+    """
+    if sys.platform == "win32":
+        raise OSError
+    # It exists on no other system.
+    import fcntl  # noqa: PLC0415
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_link(status: os.stat_result) -> bool:

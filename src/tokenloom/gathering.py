@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from tokenloom.catalogue import Archive, BuiltIn, Entry, find_entry
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import replacing
+from tokenloom.hashing import hash_file
 from tokenloom.hub import fetch, read
 from tokenloom.sources import Document
 from tokenloom.store import is_store
@@ -27,6 +28,7 @@ DocumentsAre = Literal["file", "paragraph", "record"]
 _RECORDS = (".jsonl", ".ndjson")
 _READ_BYTES = 1 << 20
 _STDIN = "-"
+_NOTHING = hashlib.sha256().hexdigest()
 
 
 class Found(NamedTuple):
@@ -231,22 +233,39 @@ def _open(found: Found, index: int, work: WorkFolder) -> SourceFile:
 
 def _keep(found: Found, index: int, work: WorkFolder, path: Path) -> None:
     kept = work.read("kept", index)
-    if kept is not None and path.exists():
+    is_file = path.is_file() and not path.is_symlink()
+    if kept is not None and not (is_file and hash_file(path) == f"sha256:{kept.facts['sha256']}"):
+        kept = None
+    if kept is not None and not work.has_failed:
         again = hash_content(found)
         # A stream that is at its end already cannot come twice.
-        if again not in (kept.facts["sha256"], hashlib.sha256().hexdigest()):
+        if again not in (kept.facts["sha256"], _NOTHING):
             msg = (
                 f"{found.name} must be what it was in the run that was interrupted, got other "
                 f"bytes: pass the same again, or remove {work.path}"
             )
             raise CorpusError(msg)
         return
+    new = work.path / f"new-{path.name}.part"
+    digest = _write(found, new)
+    if kept is not None:
+        if digest in (kept.facts["sha256"], _NOTHING):
+            new.unlink()
+            return
+        # After an error the stream may have been mended.
+        work.remove_parts()
+    new.replace(path)
+    work.write("kept", index, Part({"sha256": digest}, []))
+
+
+def _write(found: Found, path: Path) -> str:
+    """Write what must be kept to a file, and return its SHA-256."""
     digest = hashlib.sha256()
     with replacing(path) as temporary, temporary.open("wb") as file:
         for piece in found.content() if found.content is not None else ():
             digest.update(piece)
             file.write(piece)
-    work.write("kept", index, Part({"sha256": digest.hexdigest()}, []))
+    return digest.hexdigest()
 
 
 def stat(path: Path) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenloom.partials import lock
+from tokenloom.files import lock
 
 # Descriptors of the folders that this process holds.
 _HELD: set[int] = set()

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
 
+from tokenloom.files import lock
+
 # Longer than any transfer that is still wanted.
 _STALE_SECONDS = 7 * 24 * 3600.0
 _FILE, _FOLDER = "download", "unpack"
@@ -225,21 +227,3 @@ def _try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no lock
 
 def _has_locks() -> bool:
     return sys.platform != "win32"
-
-
-def lock(descriptor: int) -> None:
-    """Lock an open file or folder until it is closed, or its process ends.
-
-    Raises
-    ------
-    BlockingIOError
-        Another process has locked it.
-    OSError
-        There are no such locks here.
-    """
-    if sys.platform == "win32":
-        raise OSError
-    # It exists on no other system.
-    import fcntl  # noqa: PLC0415
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

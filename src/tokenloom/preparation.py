@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from tokenloom.manifest import Manifest, Source
 from tokenloom.numbering import add_counts
 from tokenloom.prepare_options import Method, PrepareOptions, choose_method, find_end_id, reserve
 from tokenloom.stretches import Reading
-from tokenloom.tasks import Place, SourceFile, Task, cut_tasks
+from tokenloom.tasks import Place, Proven, SourceFile, Task, cut_tasks, prove_parts
 from tokenloom.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.vocab import UNKNOWN_ID, Vocab
 from tokenloom.workfolder import Part, WorkFolder, open_work_folder, remove_rest
@@ -112,10 +113,13 @@ def prepare(
         # Splits are cut at the end, so others may be asked for.
         parts_depend_on = {k: v for k, v in settings.items() if not k.startswith("split")}
         work.claim({**parts_depend_on, "sources": describe(found)})
-        run = _Run(work, open_sources(found, work), method, options, progress=progress)
-        num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
-        with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
-            manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
+        with work.marking_failure():
+            sources_here = open_sources(found, work)
+            work.forget_failure()
+            run = _Run(work, sources_here, method, options, progress=progress)
+            num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
+            with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
+                manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
         work.publish(target)
     return _summarize(path, manifest, began_at, run)
 
@@ -186,33 +190,50 @@ class _Run:
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
         """Yield the parts in order: those that are kept, then new ones."""
         index, start, position = 0, Place(), 0
-        for part in self.work.read_all(IDS):
-            index, start, position = index + 1, Place(*part.facts["stop"]), part.facts["position"]
-            bar.update(position - bar.n)
-            yield part
-        self.num_bytes_kept = position
-        tasks = cut_tasks(
-            self.sources,
-            rule=self.method.rule,
-            task_bytes=self.options.task_bytes,
-            start=start,
-            first=index,
-            hashes=True,
-        )
-        results = run_in_order(self._encode(), tasks, executor=executor, num_ahead=num_ahead)
-        with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
-            for task, result in results:
-                facts = {
-                    **result.facts,
-                    "start": task.slices[0].place,
-                    "stop": task.stop,
-                    "position": task.position,
-                    "digests": task.digests,
-                }
-                part = Part(facts, result.blobs)
-                self.work.write(IDS, task.number, part)
-                bar.update(task.position - bar.n)
+        proven = self._prove()
+        with proven.stream or contextlib.nullcontext():
+            for part in itertools.islice(self.work.read_all(IDS), proven.num_parts):
+                index, start = index + 1, Place(*part.facts["stop"])
+                position = part.facts["position"]
+                bar.update(position - bar.n)
                 yield part
+            self.num_bytes_kept = position
+            self.work.remove(IDS, start=index)
+            tasks = cut_tasks(
+                self.sources,
+                rule=self.method.rule,
+                task_bytes=self.options.task_bytes,
+                start=start,
+                first=index,
+                hashes=True,
+                # Of a part that was proven the ids may be damaged all the same.
+                opened=proven.stream if index == proven.num_parts else None,
+            )
+            results = run_in_order(self._encode(), tasks, executor=executor, num_ahead=num_ahead)
+            with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
+                yield from self._keep(results, bar)
+
+    def _prove(self) -> Proven:
+        """Return how many parts of an interrupted run were made of what the sources hold."""
+        if not self.work.has_parts():
+            return Proven(0)
+        with self._bar("compare", self.num_bytes, "B") as bar:
+            return prove_parts(self.sources, self.work.read_facts(IDS), tell=bar.update)
+
+    def _keep(self, results: Iterator[tuple[Task, Result]], bar: "tqdm[Any]") -> Iterator[Part]:
+        """Yield what came of tasks, after it was kept."""
+        for task, result in results:
+            facts = {
+                **result.facts,
+                "start": task.slices[0].place,
+                "stop": task.stop,
+                "position": task.position,
+                "digests": {str(source): digest for source, digest in task.digests.items()},
+            }
+            part = Part(facts, result.blobs)
+            self.work.write(IDS, task.number, part)
+            bar.update(task.position - bar.n)
+            yield part
 
     def _assemble(
         self,

@@ -5,10 +5,11 @@ may end depends on what a document is, and on what a token is.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tokenloom.cuts import (
     CUTTERS,
@@ -98,6 +99,24 @@ class Slice(NamedTuple):
     goes_on: bool
 
 
+class Range(NamedTuple):
+    """The bytes of a slice, told by their hash.
+
+    Attributes
+    ----------
+    source, offset : int
+        Where it begins; see `Place`.
+    num_bytes : int
+    sha256 : str
+        Of its bytes, 64 hexadecimal digits.
+    """
+
+    source: int
+    offset: int
+    num_bytes: int
+    sha256: str
+
+
 class Task(NamedTuple):
     """What one call does.
 
@@ -129,6 +148,7 @@ def cut_tasks(
     start: Place = Place(),  # noqa: B008  it is frozen
     first: int = 0,
     hashes: bool = False,
+    opened: Stream | None = None,
 ) -> Iterator[Task]:
     """Yield the tasks of some sources, from a place on.
 
@@ -150,6 +170,8 @@ def cut_tasks(
         Which one that is.
     hashes : bool
         Whether to compute the hash of each source.
+    opened : Stream, optional
+        The first source, where ``start`` is the next byte.
 
     Raises
     ------
@@ -164,7 +186,10 @@ def cut_tasks(
         source = sources[index]
         offset = start.offset if index == start.source else 0
         place = start if index == start.source else Place(index)
-        with Stream(source.path, name=source.name, offset=offset, hashes=hashes) as stream:
+        with opened or Stream(
+            source.path, name=source.name, offset=offset, hashes=hashes
+        ) as stream:
+            opened = None
             _check_unchanged(source, stream)
             for piece, stop in _cut_source(source, stream, place, rule, task_bytes):
                 slices.append(piece)
@@ -179,6 +204,91 @@ def cut_tasks(
             read_before += stream.position
     if slices:
         yield Task(number, tuple(slices), Place(len(sources)), read_before, digests)
+
+
+class Proven(NamedTuple):
+    """How many of the first parts were made of what the sources hold now.
+
+    Attributes
+    ----------
+    num_parts : int
+    stream : Stream or None
+        Where the last of them ends within a source: that source, of which the
+        next byte is the one that comes after the part.
+    """
+
+    num_parts: int
+    stream: Stream | None = None
+
+
+def prove_parts(
+    sources: Sequence[SourceFile],
+    parts: Iterable[Mapping[str, Any]],
+    *,
+    tell: Callable[[int], object],
+) -> Proven:
+    """Compare the bytes that parts were made of with those that the sources hold now.
+
+    A source that was read to its end is compared as a whole, before
+    decompression; the one that was not, range by range.
+
+    Parameters
+    ----------
+    sources : sequence of SourceFile
+    parts : iterable of mapping
+        What each part says of itself, in their order: among it its ``start``
+        and ``stop``, the ``ranges`` that it was made of and the ``digests`` of
+        the sources that end in it.
+    tell : callable
+        Is told how many bytes, before decompression, were compared.
+
+    Raises
+    ------
+    CorpusError
+        A source cannot be read.
+    """
+    left: list[tuple[int, Range]] = []
+    num_parts, stop = 0, list(Place())
+    for number, facts in enumerate(parts):
+        # What was kept before the sources were others may be cut in other places.
+        if facts["start"] not in (stop, [stop[0], len(_BYTE_ORDER_MARK), NOTHING, False]):
+            break
+        left += [(number, Range(*one)) for one in facts["ranges"]]
+        for index, sha256 in facts["digests"].items():
+            source = sources[int(index)]
+            with Stream(source.path, name=source.name, hashes=True) as stream:
+                if stream.finish() != sha256:
+                    return Proven(next(one for one, (of, *_) in left if of == int(index)))
+                tell(stream.position)
+        left = [(one, piece) for one, piece in left if str(piece.source) not in facts["digests"]]
+        num_parts, stop = number + 1, facts["stop"]
+    if not left:
+        return Proven(num_parts)
+    return _prove_ranges(sources[left[0][1].source], left, num_parts, tell)
+
+
+def _prove_ranges(
+    source: SourceFile,
+    ranges: list[tuple[int, Range]],
+    num_parts: int,
+    tell: Callable[[int], object],
+) -> Proven:
+    """Compare ranges of one source, each with the number of its part."""
+    stream, offset, told = Stream(source.path, name=source.name, hashes=True), 0, 0
+    try:
+        for number, piece in ranges:
+            # A byte order mark at the beginning is in no range.
+            stream.read(piece.offset - offset)
+            offset = piece.offset + piece.num_bytes
+            if hashlib.sha256(stream.read(piece.num_bytes)).hexdigest() != piece.sha256:
+                stream.close()
+                return Proven(number)
+            tell(stream.position - told)
+            told = stream.position
+    except BaseException:
+        stream.close()
+        raise
+    return Proven(num_parts, stream)
 
 
 def _cut_source(
