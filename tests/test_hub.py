@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.server import Answer, FileServer, refusing, serving
@@ -21,6 +22,7 @@ from tokenloom import (
     ArgumentError,
     BuiltIn,
     ChecksumError,
+    Corpus,
     CorpusError,
     Document,
     DownloadError,
@@ -696,6 +698,44 @@ def test_load_a_split(name: str, expected: list[str]) -> None:
     corpus = load(name, normalize=False)
 
     assert (name, "\n".join(expected)) == (corpus.name, corpus.decode(corpus.tokens))
+
+
+@pytest.mark.usefixtures("reviews")
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_load_keeps_documents_apart(tokenizer: str, normalize: bool) -> None:
+    """The tokens are those of the joined texts, and each document is known."""
+    texts = [document.text for document in read_documents("small/train")]
+    corpus = load("small/train", tokenizer=tokenizer, normalize=normalize)
+    joined = Corpus.from_text("\n".join(texts), tokenizer=tokenizer, normalize=normalize)
+    assert (joined.hash, joined.vocab) == (corpus.hash, corpus.vocab)
+    assert len(texts) == corpus.num_documents
+    assert corpus.tokenizer is not None
+    for index, text in enumerate(texts):
+        document = corpus.document(index)
+        expected = corpus.tokenizer.decode(np.asarray(corpus.tokenizer.encode(text)).tolist())
+        assert expected == document.decode(document.tokens).rstrip("\n")
+
+
+@pytest.mark.usefixtures("reviews")
+def test_load_of_documents_stops_after_max_tokens() -> None:
+    """The last document is cut, and the vocabulary counts all of them."""
+    corpus = load("small/train", tokenizer="word", max_tokens=8)
+    assert (8, 2) == (len(corpus), corpus.num_documents)
+    assert load("small/train", tokenizer="word").vocab == corpus.vocab
+    with pytest.raises(ArgumentError, match="max_tokens must be at least 1"):
+        load("small/train", max_tokens=0)
+
+
+@pytest.mark.usefixtures("reviews")
+def test_documents_that_were_read_become_a_corpus() -> None:
+    """A Document is as good as its text."""
+    corpus = Corpus.from_documents(read_documents("small/test"), tokenizer="word")
+    assert ["bad", "great film"] == [
+        corpus.decode(corpus.document(index).tokens) for index in range(corpus.num_documents)
+    ]
+    mixed = Corpus.from_documents([Document(text="Bad"), "Great film"], tokenizer="word")
+    assert mixed.hash == corpus.hash
 
 
 @pytest.mark.usefixtures("reviews")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.replay import reopen_corpora
 from tokenloom.rereading import read_as
 
 BOOK = "the time traveller for so it will be convenient to speak of him " * 4
@@ -89,3 +90,19 @@ def test_a_run_without_held_out_text_says_so(book: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tl.load(book), held_out=0)
     with pytest.raises(tl.CorpusError, match="held out no text: name another split"):
         read_as(run, book, split="held-out")
+
+
+@pytest.mark.parametrize("had_documents", [True, False])
+def test_a_held_out_text_has_documents_where_the_run_had_them(
+    had_documents: bool, tmp_path: Path
+) -> None:
+    """An older release read the same tokens of a named corpus without its documents."""
+    whole = tl.Corpus.from_documents(BOOK[at : at + 40] for at in range(0, 240, 40))
+    whole.save(tmp_path / "store")
+    corpus = tl.Corpus.open(tmp_path / "store")
+    run = make_run(tmp_path / "run", corpus if had_documents else corpus.undivided())
+    held_out = read_as(run, str(tmp_path / "store"), split="held-out")
+    assert had_documents == (held_out.documents is not None)
+    _, again = reopen_corpora(run)
+    assert again is not None
+    assert had_documents == (again.documents is not None)

@@ -92,7 +92,7 @@ _ROOMS = {
     "ChecksumError": "errors",
     "Corpus": "corpus",
     "CorpusError": "errors",
-    "Document": "sources",
+    "Document": "documents",
     "DownloadError": "errors",
     "Entry": "catalogue",
     "EpochMetrics": "records",

@@ -6,6 +6,7 @@ from tokenloom.catalogue import Entry as Entry
 from tokenloom.catalogue import RemoteFile as RemoteFile
 from tokenloom.catalogue import register as register
 from tokenloom.corpus import Corpus as Corpus
+from tokenloom.documents import Document as Document
 from tokenloom.errors import ArchiveError as ArchiveError
 from tokenloom.errors import ArgumentError as ArgumentError
 from tokenloom.errors import ChecksumError as ChecksumError
@@ -40,7 +41,6 @@ from tokenloom.records import EpochMetrics as EpochMetrics
 from tokenloom.records import StepLosses as StepLosses
 from tokenloom.runs import Run as Run
 from tokenloom.sharding import Shard as Shard
-from tokenloom.sources import Document as Document
 from tokenloom.tokenizers import Tokenizer as Tokenizer
 from tokenloom.tracing import Trace as Trace
 from tokenloom.training import train as train

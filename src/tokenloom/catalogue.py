@@ -9,11 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tokenloom.archives import check_kind
+from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError
 from tokenloom.hashing import parse_digest
 from tokenloom.replies import is_address
 from tokenloom.reviews import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
-from tokenloom.sources import Document, read_python_docs
+from tokenloom.sources import read_python_docs
 
 # Other packages name their entries under this group of entry points.
 ENTRY_POINT_GROUP = "tokenloom.corpora"

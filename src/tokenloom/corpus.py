@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.arrays import as_ids, is_memory_map
-from tokenloom.documents import Documents, as_offsets
+from tokenloom.documents import Document, Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
@@ -92,20 +92,18 @@ class Corpus(Passage):
             reserved_tokens=reserved_tokens,
             name=name,
         )
-        if max_tokens is not None and max_tokens < 1:
-            msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
-            raise ArgumentError(msg)
         corpus = Corpus(tokens, tokenizer=made, vocab_size=made.vocab_size, name=name)
-        return corpus if max_tokens is None else corpus.section(0, max_tokens)
+        return _cut(corpus, max_tokens)
 
     @staticmethod
     def from_documents(
-        texts: Iterable[str],
+        texts: Iterable[str | Document],
         *,
         tokenizer: str | Tokenizer = "char",
         normalize: bool = True,
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
+        max_tokens: int | None = None,
         name: str = "documents",
     ) -> "Corpus":
         """Tokenise documents in memory, each by itself, and number their tokens.
@@ -115,14 +113,15 @@ class Corpus(Passage):
 
         Parameters
         ----------
-        texts : iterable of str
-        tokenizer, normalize, min_freq, reserved_tokens, name
+        texts : iterable of str or Document
+        tokenizer, normalize, min_freq, reserved_tokens, max_tokens, name
             See `from_text`.
 
         Raises
         ------
         ArgumentError
-            The tokenizer is unknown, or a document is no str.
+            The tokenizer is unknown, a document is neither a str nor a Document,
+            or ``max_tokens`` is below 1.
         CorpusError
             There is no token in any of them.
 
@@ -143,7 +142,8 @@ class Corpus(Passage):
             raise CorpusError(msg)
         size = made.vocab_size
         documents = Documents(offsets)
-        return Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
+        corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
+        return _cut(corpus, max_tokens)
 
     @staticmethod
     def from_tokens(
@@ -334,3 +334,13 @@ class Corpus(Passage):
         if self.tokenizer is None:
             return " ".join(map(str, numbers))
         return self.tokenizer.decode(numbers)
+
+
+def _cut(corpus: Corpus, max_tokens: int | None) -> Corpus:
+    """Return the first tokens of a corpus, or all of them where no number is given."""
+    if max_tokens is None:
+        return corpus
+    if max_tokens < 1:
+        msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
+        raise ArgumentError(msg)
+    return corpus.section(0, max_tokens)

@@ -1,6 +1,8 @@
-"""Where the documents of a corpus begin and end."""
+"""Documents: their texts, and where they begin and end in a corpus."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,21 @@ from tokenloom.maps import pack
 Offsets = npt.NDArray[np.int64]
 # Offsets that are hashed at once: 8 MiB.
 _PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A text that stands for itself, such as a review.
+
+    Attributes
+    ----------
+    text : str
+    metadata : mapping of str
+        What is known about it; which keys there are depends on the corpus.
+    """
+
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Documents:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from tokenloom.catalogue import Archive, BuiltIn, Entry, find_entry
+from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import replacing
 from tokenloom.hashing import hash_file
 from tokenloom.hub import fetch, read
-from tokenloom.sources import Document
 from tokenloom.store import is_store
 from tokenloom.streams import bare_suffix, read_status
 from tokenloom.tasks import Form, SourceFile

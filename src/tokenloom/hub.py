@@ -9,10 +9,11 @@ from typing import Literal
 from tokenloom.archives import unpack
 from tokenloom.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
 from tokenloom.corpus import Corpus
+from tokenloom.documents import Document
 from tokenloom.download import fetch_file
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.replies import hide_password, is_address
-from tokenloom.sources import Document, read_file
+from tokenloom.sources import read_file
 from tokenloom.text import decode
 from tokenloom.tokenizers import Tokenizer
 
@@ -36,7 +37,9 @@ def load(
     name : str or path
         A name that ``tokenloom datasets`` lists, or ``NAME/SPLIT`` such as
         "imdb/test", else the path of a text file. A named text is downloaded
-        once, verified and kept. Documents are joined by line ends.
+        once, verified and kept. Of a corpus of documents, such as the reviews
+        of "imdb", the corpus knows where each begins; a line end stands after
+        each but the last.
     tokenizer, normalize, min_freq, reserved_tokens, max_tokens
         See `Corpus.from_text`.
     encoding : str
@@ -56,6 +59,16 @@ def load(
     Corpus('python_docs', 3 tokens, vocab_size=28)
     """
     entry = find(name)
+    if isinstance(entry, Entry) and isinstance(entry.source, Archive):
+        return Corpus.from_documents(
+            _read_texts(entry.source, fetch(entry)),
+            tokenizer=tokenizer,
+            normalize=normalize,
+            min_freq=min_freq,
+            reserved_tokens=reserved_tokens,
+            max_tokens=max_tokens,
+            name=entry.name,
+        )
     if isinstance(entry, Path):
         content, label = read_file(entry), str(entry)
     else:
@@ -69,6 +82,12 @@ def load(
         max_tokens=max_tokens,
         name=label,
     )
+
+
+def _read_texts(archive: Archive, folder: Path) -> list[str]:
+    """Return the documents of an archive, each but the last with a line end after it."""
+    texts = [document.text for document in archive.read(folder, archive.splits[0])]
+    return [*(f"{text}\n" for text in texts[:-1]), *texts[-1:]]
 
 
 def read_documents(name: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterator[Document]:
@@ -155,9 +174,8 @@ def read(entry: Entry) -> bytes:
             return content
         case RemoteFile():
             return read_file(fetch(entry))
-        case Archive(read=read_split, splits=splits):
-            documents = read_split(fetch(entry), splits[0])
-            return "\n".join(document.text for document in documents).encode("utf-8")
+        case Archive():
+            return "".join(_read_texts(entry.source, fetch(entry))).encode("utf-8")
 
 
 def fetch(entry: Entry, *, progress: bool | None = None) -> Path:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tokenloom.arrays import Ids, as_ids, narrow_dtype
 from tokenloom.counting import number_characters, number_words
 from tokenloom.cuts import GAP, LETTER, NOTHING
+from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError
 from tokenloom.normalize import clean_characters
 from tokenloom.stretches import Stretch
@@ -31,7 +32,7 @@ Kind = Literal["char", "word"]
 
 
 def encode_documents(
-    texts: Iterable[str],
+    texts: Iterable[str | Document],
     *,
     tokenizer: str | Tokenizer,
     normalize: bool,
@@ -46,7 +47,7 @@ def encode_documents(
     >>> encode_documents(["to be", "", "be"], **make)[:2]
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
-    documents = list(texts)
+    documents = [text.text if isinstance(text, Document) else text for text in texts]
     for number_, text in enumerate(documents):
         if not isinstance(text, str):
             msg = f"document {number_} must be a str, got {type(text).__name__}"

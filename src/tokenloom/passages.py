@@ -202,6 +202,12 @@ class Passage:
         # A single token has no successor that could be predicted.
         return train, self.section(stop, held_out_stop) if held_out_stop - stop > 1 else None
 
+    def undivided(self) -> Self:
+        """Return the same tokens as a corpus that knows no documents, without a copy."""
+        whole = self.section(0, len(self))
+        whole._documents = None  # noqa: SLF001  made here
+        return whole
+
     @property
     def documents(self) -> Offsets | None:
         """Offsets of the documents: int64 array, shape (num_documents + 1,), or None."""

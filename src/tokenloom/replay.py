@@ -11,7 +11,7 @@ from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.inspection import describe_batch
 from tokenloom.plans import order_version
 from tokenloom.records import StepLosses
-from tokenloom.rereading import read_as
+from tokenloom.rereading import as_measured, read_as
 from tokenloom.runs import Run
 from tokenloom.settings import WINDOW_SETTINGS, check_kinds
 from tokenloom.sharding import Shard
@@ -120,7 +120,8 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
             f"the first {stop:,} of {corpus.name}: resume it in the program that began it"
         )
         raise RunError(msg)
-    return train, corpus.section(stop, stop + num_held_out)
+    held_out = corpus.section(stop, stop + num_held_out)
+    return train, as_measured(run, held_out)
 
 
 def describe_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> dict[str, Any]:

@@ -69,7 +69,16 @@ def _cut(run: Run, corpus: Corpus, split: str | None) -> Corpus:
     if num_held_out < 2:
         msg = f"the run {str(run.path)!r} held out no text: name another split"
         raise CorpusError(msg)
-    return corpus.section(num_trained, num_trained + num_held_out)
+    return as_measured(run, corpus.section(num_trained, num_trained + num_held_out))
+
+
+def as_measured(run: Run, held_out: Corpus) -> Corpus:
+    """Return the held-out text of a run with documents only where the run had them.
+
+    The release that made it may have read the same text without its documents.
+    """
+    had_documents = run.settings.get("held_out_documents_hash") is not None
+    return held_out if had_documents else held_out.undivided()
 
 
 def _check_tokenizer(run: Run, corpus: Corpus) -> None:

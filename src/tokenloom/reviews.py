@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tokenloom.documents import Document
 from tokenloom.errors import CorpusError
-from tokenloom.sources import Document, read_file
+from tokenloom.sources import read_file
 from tokenloom.text import decode
 
 _ROOT = "aclImdb"

@@ -1,28 +1,12 @@
-"""Texts as they come: documents, files, and what every Python carries."""
+"""Texts as they come: files, and what every Python carries."""
 
 import importlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+# Packages that bring corpora import it from here.
+from tokenloom.documents import Document as Document  # noqa: PLC0414
 from tokenloom.errors import CorpusError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
-    """A text that stands for itself, such as a review.
-
-    Attributes
-    ----------
-    text : str
-    metadata : mapping of str
-        What is known about it; which keys there are depends on the corpus.
-    """
-
-    text: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
