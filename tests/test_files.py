@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tokenloom.files import (
     as_path,
     filling,
     make_private,
+    remove_leftovers,
     replacing,
     require_own,
     write_text,
@@ -337,3 +339,93 @@ def test_a_private_folder_needs_a_free_name(tmp_path: Path) -> None:
     (tmp_path / "private").touch()
     with pytest.raises(FileExistsError):
         make_private(tmp_path / "private")
+
+
+_LEFT = f".store.{'0' * 16}.part"
+
+
+def _leave(folder: Path, name: str = _LEFT) -> Path:
+    """Leave what a killed process leaves, and return it."""
+    left = folder / name
+    (left / "store").mkdir(parents=True)
+    (left / "store" / "tokens-00000.npy").write_bytes(b"1")
+    return left
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """Files and folders on their way to the same name; those of other names stay."""
+    _leave(tmp_path)
+    other = _leave(tmp_path, f".other.{'0' * 16}.part")
+    (tmp_path / f".vocab.json.{'0' * 16}.part").touch()
+    with filling(tmp_path / "store"):
+        pass
+    write_text(tmp_path / "vocab.json", "new")
+    assert [other.name, "store", "vocab.json"] == _names(tmp_path)
+
+
+def test_what_another_writer_holds_stays(tmp_path: Path) -> None:
+    """The second of two ends first, and takes nothing from the other."""
+    with filling(tmp_path / "store") as first:
+        with replacing(tmp_path / "vocab.json") as slow:
+            with replacing(tmp_path / "vocab.json") as quick:
+                quick.write_bytes(b"quick")
+            slow.write_bytes(b"slow")
+        remove_leftovers(tmp_path / "store")
+        (first / "a").touch()
+    assert b"slow" == (tmp_path / "vocab.json").read_bytes()
+    assert ["store", "vocab.json"] == _names(tmp_path)
+    assert ["a"] == _names(tmp_path / "store")
+
+
+def test_links_among_leftovers_lead_nowhere(tmp_path: Path) -> None:
+    """They stay, and so does what they lead to."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis").touch()
+    (tmp_path / _LEFT).symlink_to(tmp_path / "docs")
+    remove_leftovers(tmp_path / "store")
+    assert ["thesis"] == _names(tmp_path / "docs")
+    assert (tmp_path / _LEFT).is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_pipes_among_leftovers_are_not_waited_for(tmp_path: Path) -> None:
+    """One that lies under the name of a temporary file is removed like it."""
+    os.mkfifo(tmp_path / _LEFT)
+    remove_leftovers(tmp_path / "store")
+    assert [] == _names(tmp_path)
+
+
+@pytest.mark.parametrize(("age", "stays"), [(3600, True), (30 * 24 * 3600, False)])
+def test_without_locks_leftovers_are_removed_by_their_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, stays: bool
+) -> None:
+    """Somebody may still write what is young."""
+
+    def refuse(_: int) -> None:
+        raise OSError
+
+    monkeypatch.setattr("tokenloom.files.lock", refuse)
+    left = _leave(tmp_path)
+    os.utime(left, (time.time() - age, time.time() - age))
+    remove_leftovers(tmp_path / "store")
+    assert stays == left.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_nobody_else_enters_a_folder_that_is_filled(tmp_path: Path, umask: int) -> None:
+    """Under its name it has the usual mode."""
+    with filling(tmp_path / "store") as folder:
+        (outer,) = tmp_path.iterdir()
+        assert outer in folder.parents
+        assert 0o700 == outer.stat().st_mode & 0o777
+    assert 0o777 & ~umask == (tmp_path / "store").stat().st_mode & 0o777
+
+
+def test_a_link_is_not_filled(tmp_path: Path) -> None:
+    """Also where it leads to an empty folder."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "store").symlink_to(tmp_path / "docs")
+    with pytest.raises(FileExistsError, match="new or an empty"), filling(tmp_path / "store"):
+        pass
+    assert ["docs", "store"] == _names(tmp_path)

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import contextlib
 import errno
 import os
 import re
@@ -8,12 +9,18 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from tokenloom.errors import ArgumentError
+
+# Neither waits for a pipe nor follows a link, where the system knows these.
+_FOR_LOCK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# Longer than any writing that is still wanted.
+_STALE_SECONDS = 7 * 24 * 3600.0
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
@@ -97,7 +104,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     The temporary file is empty and lies in the folder of ``path``, which is
     made if it is missing. Its bytes are on the disk before it is renamed, so
     a reader sees the old file or the whole new one. If the block raises, the
-    temporary file is removed and ``path`` is as before.
+    temporary file is removed and ``path`` is as before. What a killed process
+    left of the same name is removed first.
 
     Raises
     ------
@@ -108,47 +116,59 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = as_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(_partial_name(target))
-    temporary.touch(exist_ok=False)
-    try:
+    with _temporary(target, is_folder=False) as temporary:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def filling(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary folder that takes the name ``path`` if the block succeeds.
 
-    If the block raises, the temporary folder is removed and ``path`` is as before.
+    Until then it lies in another one that only this user can enter. If the
+    block raises, both are removed and ``path`` is as before. What a killed
+    process left of the same name is removed first.
 
     Raises
     ------
     ArgumentError
         No folder can have that path.
     FileExistsError
-        There is a file of that name, or a folder that is not empty.
+        There is a file or a link of that name, or a folder that is not empty.
     OSError
         The folder cannot be made or written to.
     """
     target = as_path(path).absolute()
-    # lexists, since a link that leads nowhere is in the way too.
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+    # A link is in the way too, wherever it leads.
+    if target.is_symlink() or (target.exists() and not _is_empty_folder(target)):
         raise FileExistsError(errno.EEXIST, "must be a new or an empty folder", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(_partial_name(target))
-    temporary.mkdir()
-    try:
-        yield temporary
+    with _temporary(target, is_folder=True) as private:
+        folder = private / target.name
+        folder.mkdir()
+        yield folder
         if target.exists():
             # Windows renames to new names only.
             target.rmdir()
-        temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        folder.rename(target)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what `replacing` and `filling` of a path left where they were killed.
+
+    Their process holds a lock on it, which ends with the process. What another
+    process still writes, a link, and what belongs to another user stay. Where
+    the system has no such locks, only what is older than a week is removed.
+    """
+    target = as_path(path)
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}\.part")
+    with contextlib.suppress(OSError):
+        for found in [each for each in target.parent.iterdir() if pattern.fullmatch(each.name)]:
+            with contextlib.suppress(OSError):
+                require_own(found)
+                _remove_leftover(found)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -212,5 +232,68 @@ def _refuse(path: Path, reason: str) -> NoReturn:
     raise PermissionError(errno.EPERM, message, os.fspath(path))
 
 
-def _partial_name(target: Path) -> str:
-    return f".{target.name}.{secrets.token_hex(8)}.part"
+@contextmanager
+def _temporary(target: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Yield a new file or private folder beside a target, locked, and remove it at the end."""
+    remove_leftovers(target)
+    path, descriptor = _make_locked(target, is_folder=is_folder)
+    try:
+        yield path
+    finally:
+        if is_folder:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _make_locked(target: Path, *, is_folder: bool) -> tuple[Path, int | None]:
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+        if is_folder:
+            path.mkdir(mode=0o700)
+        else:
+            path.touch(exist_ok=False)
+        if sys.platform == "win32":
+            # No locks, and no open file can be renamed there.
+            return path, None
+        # Whoever looked for leftovers before it was locked may have removed it.
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, _FOR_LOCK)
+            if _try_lock(descriptor, path) != "lost":
+                return path, descriptor
+            os.close(descriptor)
+
+
+def _remove_leftover(path: Path) -> None:
+    descriptor = os.open(path, _FOR_LOCK)
+    try:
+        outcome = _try_lock(descriptor, path)
+        age = time.time() - os.fstat(descriptor).st_mtime
+        if outcome == "lost" or (outcome == "no locks here" and age < _STALE_SECONDS):
+            return
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no locks here"]:
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        return "lost"
+    except OSError:
+        return "no locks here"
+    try:
+        is_same = os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return "lost"
+    return "locked" if is_same else "lost"
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from tokenloom.errors import StoreError, TokenloomError, WorkerError
-from tokenloom.files import lock, make_private, require_own, write_text
+from tokenloom.files import lock, make_private, remove_leftovers, require_own, write_text
 from tokenloom.hashing import hash_json
 from tokenloom.regular import open_regular, read_bounded
 
@@ -295,6 +295,7 @@ def open_work_folder(target: Path) -> Iterator[WorkFolder]:
         which stays as it is.
     """
     path = work_path(target)
+    remove_leftovers(target)
     try:
         make_private(path)
     except FileExistsError:
