@@ -1,7 +1,11 @@
-"""Train with Accelerate, on one process or more: the loader is not prepared, sharding is ours.
+"""Train with Accelerate on any number of processes, killed at any moment and started again.
 
-accelerate launch --cpu --num_processes 2 examples/trainers/accelerate_ranks.py
+accelerate launch --cpu --num_processes 2 examples/trainers/accelerate_ranks.py my-states
 """
+
+import sys
+import tempfile
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -11,17 +15,30 @@ from torch.nn import functional
 import tokenloom as tl
 
 
-def main() -> None:
-    """Train for three epochs, and tell the loss over all processes."""
+def save(accelerator: Accelerator, folder: Path, step: int) -> None:
+    """Save a state whole: it has its name only when all of it is there."""
+    accelerator.save_state(str(folder / "unfinished"))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (folder / "unfinished").rename(folder / f"step-{step:06d}")
+    accelerator.wait_for_everyone()
+
+
+def main(folder: Path) -> None:
+    """Train for three epochs, from the newest state in the folder if there is one."""
     accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
     corpus = tl.load("python_docs", tokenizer="char", max_tokens=3_000)
     # Made after the Accelerator, which makes the process group: so each process
     # finds its rows of every batch.
     windows = tl.RandomWindows(corpus, batch_size=8, seq_len=16, seed=0)
-    loader = tl.Loader(windows, num_epochs=3)
+    loader = tl.Loader(windows, num_workers=2, num_epochs=3)
     plain = tl.RNNModel(nn.GRU(corpus.vocab_size, 32), corpus.vocab_size)
     model, optimizer = accelerator.prepare(plain, torch.optim.AdamW(plain.parameters(), lr=0.01))
+    # Saved with the rest, and restored; the position is the same on every process.
+    accelerator.register_for_checkpointing(loader)
+    if states := sorted(folder.glob("step-*")):
+        accelerator.load_state(str(states[-1]))
 
     losses: dict[int, list[float]] = {}
     for batch in loader:
@@ -33,6 +50,9 @@ def main() -> None:
         optimizer.step()
         mean = accelerator.reduce(loss.detach(), reduction="mean")
         losses.setdefault(batch.epoch, []).append(float(mean))
+        step = batch.epoch * len(windows) + batch.index + 1
+        if step % 5 == 0:
+            save(accelerator, folder, step)
 
     rows = len(inputs)
     for epoch, values in losses.items():
@@ -44,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()))

@@ -1,75 +1,86 @@
-"""Train with Lightning: its Trainer reads the windows, and a callback moves their epochs."""
+"""Train with Lightning: killed at any moment and started again, it ends bit by bit the same.
 
+python examples/trainers/lightning_trainer.py my-checkpoints
+"""
+
+import sys
+import tempfile
 from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 import tokenloom as tl
 
 
-class MoveEpoch(lightning.Callback):
-    """Tells the windows which epoch comes, which Lightning itself does for samplers only."""
+class KeepPosition(lightning.Callback):
+    """Keeps the loader's position; without it Lightning drops that of an epoch's end."""
 
-    def __init__(self, windows: tl.RandomWindows) -> None:
-        self.windows = windows
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
-        """Go to the next one, before its iterator is made."""
-        self.windows.set_epoch(trainer.current_epoch + 1)
+    def __init__(self, loader: tl.Loader) -> None:
+        self.loader = loader
 
     def state_dict(self) -> dict[str, Any]:
         """Return what Lightning writes into its checkpoints."""
-        return {"epoch": self.windows.epoch}
+        return self.loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Begin with the epoch at whose start a checkpoint was written."""
-        self.windows.set_epoch(state_dict["epoch"])
+        """Continue after the last batch that the checkpoint has learnt from."""
+        self.loader.load_state_dict(state_dict)
 
 
 class LanguageModel(lightning.LightningModule):
-    """A small recurrent model, with its loss and its optimiser."""
+    """A small recurrent model that carries its hidden state from batch to batch."""
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
         self.model = tl.RNNModel(nn.GRU(vocab_size, 32), vocab_size)
-        self.losses: dict[int, list[float]] = {}
+        self.hidden: torch.Tensor | None = None
 
     def training_step(self, batch: tl.Batch, _: int) -> torch.Tensor:
-        """Return the loss of a batch; in random order each begins without a state."""
-        inputs, targets = batch
-        logits, _ = self.model(inputs)
-        loss = functional.cross_entropy(logits, targets.T.reshape(-1))
-        self.losses.setdefault(batch.epoch, []).append(loss.item())
-        return loss
+        """Return the loss of a batch."""
+        if batch.index == 0:
+            self.hidden = None
+        logits, hidden = self.model(batch.inputs, self.hidden)
+        self.hidden = hidden.detach()
+        return functional.cross_entropy(logits, batch.targets.T.reshape(-1))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save what Lightning does not: the hidden state, and the state of the random numbers."""
+        checkpoint["ours"] = {"hidden": self.hidden, "random": torch.get_rng_state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore both."""
+        self.hidden = checkpoint["ours"]["hidden"]
+        torch.set_rng_state(checkpoint["ours"]["random"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimiser."""
         return torch.optim.AdamW(self.parameters(), lr=0.01)
 
 
-def main() -> None:
-    """Train for three epochs, and tell which batches came."""
+def main(folder: str) -> None:
+    """Train for three epochs, from the last checkpoint in the folder if there is one."""
     torch.manual_seed(0)
     corpus = tl.load("python_docs", tokenizer="char", max_tokens=3_000)
-    windows = tl.RandomWindows(corpus, batch_size=8, seq_len=16, seed=0)
-    model = LanguageModel(corpus.vocab_size)
+    windows = tl.SequentialWindows(corpus, batch_size=8, seq_len=16, seed=0)
+    loader = tl.Loader(windows, num_workers=2)
     trainer = lightning.Trainer(
         max_epochs=3,
-        callbacks=[MoveEpoch(windows)],
+        callbacks=[
+            KeepPosition(loader),
+            ModelCheckpoint(folder, every_n_train_steps=5, save_last=True),
+        ],
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, DataLoader(windows, batch_size=None, num_workers=2))
-    for epoch, losses in model.losses.items():
-        print(f"epoch {epoch}: {len(losses)} batches, mean loss {sum(losses) / len(losses):.3f}")
+    trainer.fit(LanguageModel(corpus.vocab_size), loader, ckpt_path="last")
+    print(f"{trainer.global_step} steps of {len(windows)} per epoch")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())

@@ -1,0 +1,111 @@
+"""What the pages promise to survive a kill: each recipe is killed, and ends bit by bit the same."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.census import needs_proc
+from tests.recipes import ROOT, assert_survives
+
+pytestmark = [needs_proc, pytest.mark.slow]
+
+EXAMPLES = ROOT / "examples"
+_BEGIN = """
+import json, os, sys
+from pathlib import Path
+import torch
+from torch.utils.data import DataLoader
+import tokenloom as tl
+
+path = Path(sys.argv[1])
+torch.manual_seed(0)
+corpus = tl.load("python_docs", max_tokens=2_000)
+windows = tl.RandomWindows(corpus, batch_size=4, seq_len=16, seed=0)
+model = tl.RNNModel(torch.nn.GRU(corpus.vocab_size, 8), corpus.vocab_size)
+
+def save(value):
+    unfinished = path.with_name(path.name + ".unfinished")
+    torch.save(value, unfinished)
+    os.replace(unfinished, path)
+
+saved = torch.load(path) if path.is_file() else None
+"""
+# README, docs/howto/resume.md, docs/howto/workers.md, examples 04 and 08.
+_LOADER = """
+loader = tl.Loader(windows, num_workers={workers}, num_epochs=2)
+if saved:
+    loader.load_state_dict(json.loads(saved))
+for batch in loader:
+    model(batch.inputs)
+    if batch.index % 3 == 2:
+        save(json.dumps(loader.state_dict()))
+"""
+# docs/howto/dataloader.md.
+_STATEFUL = """
+from torchdata.stateful_dataloader import StatefulDataLoader
+loader = StatefulDataLoader(windows, batch_size=None, num_workers={workers})
+first = 0
+if saved:
+    first = saved["epoch"]
+    loader.load_state_dict(saved["loader"])
+for epoch in range(first, 2):
+    windows.set_epoch(epoch)
+    for batch in loader:
+        model(batch.inputs)
+        if batch.index % 3 == 2:
+            save({{"epoch": epoch, "loader": loader.state_dict()}})
+"""
+# docs/howto/dataloader.md, at starts of epochs only.
+_PLAIN = """
+loader = DataLoader(windows, batch_size=None, num_workers={workers})
+for epoch in range(saved or 0, 2):
+    windows.set_epoch(epoch)
+    for batch in loader:
+        model(batch.inputs)
+    save(epoch + 1)
+"""
+# docs/howto/long-training.md.
+_TRAIN = """
+windows = tl.SequentialWindows(corpus, batch_size=4, seq_len=16, seed=0)
+loader = tl.Loader(windows, num_workers={workers}, num_epochs=2)
+often = tl.RunOptions(checkpoint_steps=5)
+tl.train(model, loader, run=path, resume=True, run_options=often, device="cpu")
+"""
+# An epoch of each has 31 batches.
+NUM_BATCHES = 31
+
+
+@pytest.mark.parametrize(
+    ("recipe", "num_workers", "most_repeated"),
+    [(_LOADER, 2, 3), (_STATEFUL, 2, 3), (_PLAIN, 2, 10), (_TRAIN, 2, 5)],
+    ids=["a position", "StatefulDataLoader", "a plain DataLoader", "tl.train"],
+)
+def test_a_recipe_survives(
+    tmp_path: Path, recipe: str, num_workers: int, most_repeated: int
+) -> None:
+    """The batches after a kill in mid-epoch are those that were to come, and so are the weights."""
+    program = tmp_path / "program.py"
+    program.write_text(_BEGIN + recipe.format(workers=num_workers), encoding="utf-8")
+
+    assert_survives(
+        tmp_path, str(program), "{}", kill_at=NUM_BATCHES + 10, most_repeated=most_repeated
+    )
+
+
+def test_a_loop_of_ones_own_survives(tmp_path: Path) -> None:
+    """With dropout, and with the hidden state of the sequential order."""
+    program = str(EXAMPLES / "12_killed_and_resumed.py")
+
+    assert_survives(tmp_path, program, "{}.pt", kill_at=47, most_repeated=11)
+
+
+def test_the_command_survives(tmp_path: Path) -> None:
+    """``tokenloom train --resume`` ends with the weights of a training in one piece."""
+    main = str(ROOT / "src" / "tokenloom" / "__main__.py")
+    options = "--epochs 3 --max-tokens 2000 --batch-size 4 --seq-len 16 --hidden 8 --device cpu"
+    begin = [main, "train", "python_docs", "--run", "{}", "--checkpoint-steps", "5"]
+    again = [main, "train", "--resume", "{}"]
+
+    assert_survives(
+        tmp_path, *begin, *options.split(), again=again, kill_at=2 * NUM_BATCHES, most_repeated=40
+    )
