@@ -22,6 +22,7 @@ from tokenloom import (
 )
 from tokenloom.arguments import CommandParser
 from tokenloom.errors import TokenloomError
+from tokenloom.interrupts import Stopped, ending_in_order
 from tokenloom.printing import as_options, say, say_error
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0: done. 1: an error, told in one line on stderr, or a training that Ctrl-C
-    ended with a checkpoint. 2: wrong usage. 130: Ctrl-C.
+    ended with a checkpoint. 2: wrong usage. 130: Ctrl-C. 128 + n: signal n, such
+    as 143 for SIGTERM.
 
     Parameters
     ----------
@@ -43,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(argv)
-        # It is None where the command was started with stdout closed.
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with ending_in_order():
+            code = _run(argv)
+            # It is None where the command was started with stdout closed.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as head, has seen enough.
         _forget_stdout()
@@ -55,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
         # With a message where the usual files were written.
         return 1 if interrupt.args else 130
+    except Stopped as stop:
+        say(" ".join([f"stopped by {stop.name}", *stop.said]))
+        _forget_stdout()
+        return 128 + stop.number
     except OSError as error:
         say_error(error)
         _forget_stdout()
@@ -82,9 +89,11 @@ def _run(argv: Sequence[str] | None) -> int:
         except (TokenloomError, OSError, RuntimeError) as error:
             say_error(error, options=options)
             return 1
-        except SystemExit:
+        except Stopped:
+            raise
+        except SystemExit as exit_:
             # One of the processes that torchrun started has told why.
-            return 1
+            return exit_.code if isinstance(exit_.code, int) else 1
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, str]:

@@ -1,36 +1,108 @@
-"""Ctrl-C that waits until a step is whole."""
+"""Signals that ask a process to end: Ctrl-C, and those of schedulers, containers and terminals."""
 
+import contextlib
 import signal
 import threading
+import time
+from collections.abc import Iterator, Sequence
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
+
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
+    if hasattr(signal, name)
+)
+"""Those that end a training after its step, as far as the system has them."""
+
+# torchrun sends its ranks a Ctrl-C that the terminal has sent them already.
+_SAME_SECONDS = 5.0
 
 
-class Interrupt:
-    """A context in which the first Ctrl-C is only noted; the second one interrupts at once.
-
-    Only where the main thread waits for it and nobody else handles the signal.
+class Stopped(SystemExit):
+    """A signal other than Ctrl-C ended this process; its exit code is the shell's, 128 + number.
 
     Parameters
     ----------
-    wanted : bool
-        Whether to do anything at all.
+    number : int
+        Of the signal.
+    said : str
+        What is left, for people.
+    """
+
+    def __init__(self, number: int, *said: str) -> None:
+        super().__init__(128 + number)
+        self.number = number
+        self.said = said
+
+    @property
+    def name(self) -> str:
+        """The signal's name, such as SIGTERM."""
+        return signal.Signals(self.number).name
+
+
+class Interrupt:
+    """A context in which a signal that asks the process to end is only noted.
+
+    Only where the main thread waits for it and nobody else handles the signal.
+    A second Ctrl-C interrupts at once. Any other signal may come several times,
+    since schedulers send it to the launcher and to its processes.
+
+    Parameters
+    ----------
+    saves : bool
+        Whether there is something to save, so that signals other than Ctrl-C
+        wait too.
+    num_ranks : int
+        How many processes stop together.
 
     Attributes
     ----------
-    came : bool
+    number : int or None
+        The signal on which all processes have agreed.
     """
 
-    def __init__(self, *, wanted: bool = True) -> None:
-        self.came = False
-        is_main = threading.current_thread() is threading.main_thread()
-        self._is_on = (
-            wanted and is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
+    def __init__(self, *, saves: bool = False, num_ranks: int = 1) -> None:
+        self.number: int | None = None
+        self._signals = SIGNALS if saves else (signal.SIGINT,)
+        self._is_alone = num_ranks == 1
+        self._came: dict[int, float] = {}
+        self._before: dict[int, Any] = {}
+
+    @property
+    def flags(self) -> list[int]:
+        """For each of `SIGNALS` 1 where it came to this process, else 0."""
+        return [int(number in self._came) for number in SIGNALS]
+
+    def agree(self, counts: Sequence[int]) -> None:
+        """Take to heart what came to any process.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            For each of `SIGNALS` how many processes it came to.
+        """
+        came = [number for number, count in zip(SIGNALS, counts, strict=True) if count]
+        self.number = came[0] if came else None
+
+    def end(self) -> None:
+        """End the process where a signal came, as that signal does.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            It was Ctrl-C.
+        Stopped
+            It was another one.
+        """
+        if self.number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.number is not None:
+            raise Stopped(self.number)
 
     def __enter__(self) -> Self:
-        if self._is_on:
-            signal.signal(signal.SIGINT, self._note)
+        if threading.current_thread() is threading.main_thread():
+            self._before = _take(self._signals, self._note)
         return self
 
     def __exit__(
@@ -39,10 +111,55 @@ class Interrupt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._is_on:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _put_back(self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.came:
+        now = time.monotonic()
+        first = self._came.setdefault(number, now)
+        is_again = first != now and (self._is_alone or now - first > _SAME_SECONDS)
+        if number == signal.SIGINT and is_again:
             signal.default_int_handler(number, frame)
-        self.came = True
+
+
+@contextlib.contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Let signals other than Ctrl-C, which end a process at once, raise `Stopped` instead.
+
+    So what was begun is put away. Only in the main thread, and where nobody
+    else handles the signal.
+
+    Raises
+    ------
+    Stopped
+        A signal came.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = _take([number for number in SIGNALS if number != signal.SIGINT], _raise)
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    # What puts things away is not disturbed again.
+    for other in SIGNALS:
+        if signal.getsignal(other) is _raise:
+            signal.signal(other, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def _take(signals: Sequence[int], handler: Any) -> dict[int, Any]:
+    """Handle signals that nobody handles; return how they were handled."""
+    free = (signal.SIG_DFL, signal.default_int_handler, _raise)
+    before = {number: signal.getsignal(number) for number in signals}
+    before = {number: handled for number, handled in before.items() if handled in free}
+    for number in before:
+        signal.signal(number, handler)
+    return before
+
+
+def _put_back(before: dict[int, Any]) -> None:
+    for number, handled in before.items():
+        signal.signal(number, handled)

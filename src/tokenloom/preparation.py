@@ -22,6 +22,7 @@ from tokenloom.files import as_path
 from tokenloom.finished import Prepared, find_finished, summarize
 from tokenloom.gathering import SourceName, Texts, describe, gather, open_sources
 from tokenloom.integers import as_integer
+from tokenloom.interrupts import Stopped
 from tokenloom.manifest import Manifest, Source
 from tokenloom.numbering import add_counts
 from tokenloom.prepare_options import Method, PrepareOptions, choose_method, find_end_id, reserve
@@ -294,6 +295,8 @@ def _telling(target: Path) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         msg = f"({kept})"
         raise KeyboardInterrupt(msg) from interrupt
+    except Stopped as stop:
+        raise Stopped(stop.number, f"({kept})") from stop
     except OSError as error:
         if error.strerror is None:
             raise

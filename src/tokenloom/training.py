@@ -96,12 +96,15 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         A value is out of range, the device is not at hand, or the schedule falls
         and the loader is endless.
     KeyboardInterrupt
-        Ctrl-C; the step is finished, and the run's checkpoint, metrics and plot
-        are written first. With several ranks the last checkpoint stays as it is.
+        Ctrl-C; the step is finished, on all ranks the same, and the run's
+        checkpoint, metrics and plot are written first.
     RunError
         The run's folder is in use, cannot be written, or cannot be resumed.
     StateMismatchError
         The run to resume is of another training; each difference is named.
+    SystemExit
+        With a run: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU came, which
+        nobody else handles, and the same was done. Its code is 128 + number.
     UsageError
         The loader reads another part of the batch than this process's.
     WorkerError
@@ -121,17 +124,17 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     )
     torch.manual_seed(ranks.mix_seed(seed))
     opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
-    with ranks.watched(cure=_CURE), opening as opened:
-        model.to(place).train()
-        updates = Updates(ranks.wrap(_Learner(model)), loader, recipe=recipe, ranks=ranks)
+    interrupt = Interrupt(saves=run is not None, num_ranks=ranks.world_size)
+    with ranks.watched(cure=_CURE), opening as opened, interrupt:
+        learner = ranks.wrap(_Learner(model.to(place).train()))
+        updates = Updates(learner, loader, recipe=recipe, ranks=ranks, interrupt=interrupt)
         resets = loader.windows.documents is not None
         epochs = Epochs(model, held_out, resets=resets, ranks=ranks, run=opened.run)
         parts = (model, loader, updates, epochs)
         saving = None if run is None else run_options
         snapshots = Snapshots(*parts, ranks=ranks, run=opened.run, options=saving)
         state = snapshots.begin(opened, seed=seed)
-        # Ranks that stop at different steps would wait for each other.
-        with Interrupt(wanted=ranks.world_size == 1) as interrupt, report:
+        with report:
             for batch in snapshots.batches:
                 state = _carry(state, batch, loader)
                 loss, state = _step(updates, batch, state)
@@ -140,12 +143,12 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
                 if batch.index + 1 == loader.plan.num_batches:
                     report.show(epochs.finish())
                 snapshots.save_if_due(state)
-                if interrupt.came and updates.is_complete:
+                if interrupt.number is not None and updates.is_complete:
                     break
             snapshots.save(state)
             epochs.close()
-    if interrupt.came:
-        raise KeyboardInterrupt
+        updates.share_signals()
+    interrupt.end()
     return epochs.history
 
 

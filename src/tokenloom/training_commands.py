@@ -19,6 +19,7 @@ from tokenloom.arguments import (
 )
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
+from tokenloom.interrupts import Stopped
 from tokenloom.printing import print_json, print_line, say, say_error
 
 if TYPE_CHECKING:
@@ -194,7 +195,6 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from tokenloom.generation import generate
     from tokenloom.ranks import joined
-    from tokenloom.runs import Run
     from tokenloom.training import train
     from tokenloom.training_job import make_job
 
@@ -217,20 +217,32 @@ def _train(arguments: argparse.Namespace) -> None:
                 device=arguments.device,
                 progress=False if arguments.quiet else None,
             )
-        except KeyboardInterrupt as interrupt:
-            if not Run(job.run, {}).has_checkpoint:
-                raise
-            alone = ranks.world_size == 1
-            message = (
-                f"{'after the usual files were written; ' if alone else ''}a usable checkpoint is "
-                f"in {job.run}; go on with: tokenloom train --resume {job.run}"
-            )
-            raise KeyboardInterrupt(message) from interrupt
+        except (KeyboardInterrupt, Stopped) as stop:
+            raise _what_ends(stop, job.run, is_first=ranks.is_first) from stop
     if not ranks.is_first:
         return
     facts = _describe(history, job.run, job.model.linear.weight.device)
     facts["generated"] = generate(job.model, tokenizer, prompt, num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
+
+
+def _what_ends(
+    stop: KeyboardInterrupt | Stopped, run: Path, *, is_first: bool
+) -> KeyboardInterrupt | SystemExit:
+    """Return what ends the command after a signal; the first rank says what is left."""
+    from tokenloom.runs import Run
+
+    if not is_first:
+        return SystemExit(stop.code if isinstance(stop, Stopped) else 1)
+    if not Run(run, {}).has_checkpoint:
+        return stop
+    message = (
+        f"after the usual files were written; a usable checkpoint is in {run}; "
+        f"resume with: tokenloom train --resume {run}"
+    )
+    return (
+        Stopped(stop.number, message) if isinstance(stop, Stopped) else KeyboardInterrupt(message)
+    )
 
 
 def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:

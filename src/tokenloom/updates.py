@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tokenloom.batch import Batch
+from tokenloom.interrupts import Interrupt
 from tokenloom.loader import Loader
 from tokenloom.ranks import Ranks
 from tokenloom.recipe import PRECISIONS, Recipe
@@ -28,6 +29,8 @@ class Updates:
         Its plan says which batch is the last of an epoch.
     recipe : Recipe
     ranks : Ranks
+    interrupt : Interrupt
+        Learns with each update of the signals that came to any rank.
 
     Attributes
     ----------
@@ -36,7 +39,15 @@ class Updates:
         Where its parameters are.
     """
 
-    def __init__(self, module: nn.Module, loader: Loader, *, recipe: Recipe, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        loader: Loader,
+        *,
+        recipe: Recipe,
+        ranks: Ranks,
+        interrupt: Interrupt,
+    ) -> None:
         self.module = module
         self._parameters = list(module.parameters())
         self.device = self._parameters[0].device
@@ -44,6 +55,7 @@ class Updates:
         self._options = recipe.options
         self._max_grad_norm = recipe.max_grad_norm
         self._ranks = ranks
+        self._interrupt = interrupt
         self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
         is_scheduled = recipe.options.is_scheduled
         self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
@@ -94,6 +106,17 @@ class Updates:
         if self._ends(batch):
             self._update()
 
+    def share_signals(self) -> int:
+        """Let all ranks know of the signals that came to any; return how many targets wait.
+
+        Each update does so, in the message that it sends anyway: so all ranks
+        stop after the same one.
+        """
+        values = torch.tensor([self._num_targets, *self._interrupt.flags])
+        num_targets, *counts = self._ranks.total(values).tolist()
+        self._interrupt.agree(counts)
+        return int(num_targets)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the optimiser, of the schedule and of the scaling."""
         return {
@@ -117,7 +140,7 @@ class Updates:
     def _update(self) -> None:
         if self._scaler is not None:
             self._scaler.unscale_(self._optimizer)
-        num_targets = int(self._ranks.total(torch.tensor(self._num_targets)))
+        num_targets = self.share_signals()
         if num_targets != self._usual:
             gradients = [p.grad for p in self._parameters if p.grad is not None]
             torch._foreach_mul_(gradients, self._usual / num_targets)
