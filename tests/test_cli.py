@@ -37,6 +37,31 @@ def test_train_prints_what_came_of_it(
     assert shown.err.startswith("tokenloom: training on ")
 
 
+@pytest.mark.parametrize(
+    ("options", "how_much"),
+    [
+        (["--max-tokens", "500"], "500 of 1,890 tokens; --max-tokens all for the rest; "),
+        (["--max-tokens", "all"], "1,701 tokens; "),
+        (["--max-tokens", "1701"], "1,701 tokens; "),
+        ([], "1,701 tokens; "),
+    ],
+)
+def test_train_says_how_much_it_leaves_out(
+    options: list[str],
+    how_much: str,
+    book: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And how to train on the rest; where it leaves out nothing, it says nothing."""
+    folder = str(tmp_path / "run")
+    assert main(["train", book, *SMALL, *options, "--epochs", "1", "--run", folder]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"tokenloom: training on {book}: {how_much}")
+    assert shown.err.endswith(f"; results go to {folder}\n")
+    assert " after 1 epoch\n" in shown.out
+
+
 @pytest.mark.parametrize("model", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("order", ["sequential", "random"])
 def test_every_model_trains_in_every_order(
@@ -480,6 +505,70 @@ def test_an_error_is_one_line(
     assert last.startswith("tokenloom: error: ")
     assert message in last
     assert "Traceback" not in shown.err
+
+
+FRENCH = "L'\u00e9t\u00e9 dernier, nous avons visit\u00e9 12 for\u00eats.\n" * 30
+OF_TEXT = {
+    "train": ["--quiet", *SMALL],
+    "plan": ["--batch-size", "2", "--seq-len", "5"],
+    "show": ["--batch-size", "2", "--seq-len", "5"],
+    "bench": ["--batch-size", "2", "--seq-len", "5", "--workers", "0", "--seconds", "0.1"],
+    "selftest": ["--workers", "1", "--start-methods", "fork"],
+    "prepare": ["-o", "store", "--quiet"],
+}
+
+
+@pytest.mark.parametrize("command", ["plan", "show", "prepare", "train"])
+def test_text_that_vanishes_is_told(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In one line on stderr, with the option that keeps it; with that option in none."""
+    monkeypatch.chdir(tmp_path)
+    Path("page.txt").write_text(FRENCH, encoding="utf-8")
+    assert main([command, "page.txt", *OF_TEXT[command]]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    expected = (
+        "tokenloom: page.txt: 270 of 1,320 characters (20 %) are not in a-z and were dropped or "
+        "replaced by spaces, among them 60 digits and 120 letters of other alphabets; to keep them "
+        "use --raw"
+    )
+    assert expected == lines[0]
+    assert (2 if command == "train" else 1) == len(lines)
+    keeps = ["page.txt", *OF_TEXT[command], "--raw"]
+    assert main([command, *[word.replace("store", "other") for word in keeps]]) == 0
+    assert "dropped" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", OF_TEXT)
+def test_text_of_which_nothing_is_left_is_told(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In one line, with the option that keeps it."""
+    monkeypatch.chdir(tmp_path)
+    Path("page.txt").write_text("\u65f6\u95f4\u65c5\u884c\u8005\n" * 40, encoding="utf-8")
+    assert main([command, "page.txt", *OF_TEXT[command]]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tokenloom: error: ")
+    assert "must hold at least one token, got none" in line
+    assert line.endswith("use --raw")
+
+
+def test_a_store_says_what_it_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long after it was made."""
+    monkeypatch.chdir(tmp_path)
+    Path("page.txt").write_text(FRENCH, encoding="utf-8")
+    assert main(["prepare", "page.txt", "-o", "store"]) == 0
+    assert "dropped characters    270 of 1,320\n" in capsys.readouterr().out
+    assert main(["info", "store"]) == 0
+    assert "dropped               270\n" in capsys.readouterr().out
 
 
 def test_a_binary_file_is_refused_with_the_offset(

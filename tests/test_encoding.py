@@ -90,6 +90,7 @@ def test_what_a_task_tells() -> None:
         "dtype": "|u1",
         "num_characters": 7,
         "num_unknown": 2,
+        "lost": [7, 1, 1, 0, 0],
         "problems": {},
         "documents": [[0, 1], [1, 1], [2, 0]],
         "has_end": True,

@@ -3,9 +3,14 @@
 That it is the textbook's on any text is proved in properties/test_text.py.
 """
 
-import pytest
+import string
 
-from tokenloom.normalize import clean_characters, clean_prompt, clean_words
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenloom.normalize import clean_characters, clean_prompt, clean_words, count_lost
+from tokenloom.sources import read_python_docs
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,54 @@ def test_clean_words(text: str, expected: str) -> None:
 def test_clean_prompt(prompt: str, expected: str) -> None:
     """A prompt keeps one space at each end where it had something there."""
     assert expected == clean_prompt(prompt)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("", (0, 0, 0, 0, 0)),
+        ("Time flies.\n", (12, 2, 0, 0, 1)),
+        ("a\u00e9\u65f6\U0001f642 7", (6, 1, 3, 1, 0)),
+        ("\u201cOh\u201d \u2014 no\u2026", (10, 2, 0, 0, 4)),
+        ("\ud800", (1, 0, 1, 0, 0)),
+    ],
+)
+def test_what_is_lost_is_counted_by_kind(text: str, kinds: tuple[int, ...]) -> None:
+    """All characters, white space, letters of other alphabets, digits, signs."""
+    assert kinds == tuple(count_lost(text))
+
+
+@given(st.text())
+def test_the_kinds_are_all_there_is(text: str) -> None:
+    """A letter a-z, white space of ASCII, or lost."""
+    lost = count_lost(text)
+    num_letters = sum(character in string.ascii_letters for character in text)
+    num_spaces = sum(character in "\t\n\v\f\r " for character in text)
+    assert (len(text), num_spaces) == (lost.num_characters, lost.num_spaces)
+    assert len(text) - num_spaces - num_letters == lost.num_lost
+    assert min(lost) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "is_much"),
+    [
+        (
+            "It was, he said, at ten or so that we dined; \u201cYes?\u201d I said \u2014 at last.",
+            False,
+        ),
+        (" \n" * 99, False),
+        ("In 1895 the 3rd edition cost 6s.", True),
+        ("L'\u00e9t\u00e9 dernier nous avons visit\u00e9 la for\u00eat", True),
+        ("El ni\u00f1o comi\u00f3 una manzana en la monta\u00f1a y no dijo nada", True),
+        ("\u65f6\u95f4\u65c5\u884c\u8005", True),
+        ("for (i = 0; i < n; ++i) { x[i] += f(y[i]); }", True),
+    ],
+)
+def test_english_prose_loses_little(text: str, is_much: bool) -> None:
+    """What any other text loses is worth a word."""
+    assert is_much == count_lost(text).is_much
+
+
+def test_the_textbooks_own_text_loses_little() -> None:
+    """Nor does the one that Python carries, which is half code."""
+    assert not count_lost(read_python_docs().decode()).is_much

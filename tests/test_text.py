@@ -1,7 +1,10 @@
 """A text in memory, as characters or as bytes."""
 
+from collections.abc import Callable
+
 import pytest
 
+import tokenloom as tl
 from tokenloom import ArgumentError
 from tokenloom.text import decode
 
@@ -29,3 +32,38 @@ def test_decode_in_an_unknown_encoding(encoding: str) -> None:
         ArgumentError, match=f"^encoding must be one that Python knows, got '{encoding}'$"
     ):
         decode(b"a", name="page", encoding=encoding)
+
+
+PROSE = "L'\u00e9t\u00e9 dernier, nous avons visit\u00e9 12 for\u00eats. "
+
+
+def test_a_text_that_loses_much_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """By the library's logger, with the argument that keeps it; other texts are not."""
+    tl.Corpus.from_text("The Time Traveller (for so it will be convenient to speak of him)")
+    tl.Corpus.from_text(PROSE, normalize=False)
+    tl.Corpus.from_text(PROSE, tokenizer="byte")
+    assert [] == caplog.messages
+    made = tl.Corpus.from_text(PROSE, name="page")
+    tl.Corpus.from_documents([PROSE, PROSE], tokenizer="word", name="pages")
+    tl.Corpus.from_text(PROSE, tokenizer=made.tokenizer or "", name="again")
+    beginnings = [
+        "page: 9 of 44 characters (20 %) are not in a-z and were dropped",
+        "pages: 18 of 88 characters",
+        "again: 9 of 44 characters",
+    ]
+    pairs = zip(caplog.messages, beginnings, strict=True)
+    ends = ["use normalize=False", "use normalize=False", "the tokenizer that was given normalizes"]
+    assert [True] * 3 == [
+        message.endswith(end) for message, end in zip(caplog.messages, ends, strict=True)
+    ]
+    assert [True] * 3 == [message.startswith(beginning) for message, beginning in pairs]
+
+
+@pytest.mark.parametrize(
+    "make", [tl.Corpus.from_text, lambda text: tl.Corpus.from_documents([text])]
+)
+def test_a_text_that_loses_everything_is_an_error(make: Callable[[str], object]) -> None:
+    """It says what is in the text, and what keeps it."""
+    message = "of 5 characters none is one; to keep them use normalize=False"
+    with pytest.raises(tl.CorpusError, match=message):
+        make("\u65f6\u95f4\u65c5\u884c\u8005")

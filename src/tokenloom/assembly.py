@@ -11,9 +11,10 @@ import numpy.typing as npt
 from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.documents import Documents
 from tokenloom.encoding import read_ids
-from tokenloom.errors import CorpusError, StoreError
+from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_file, hash_json
 from tokenloom.manifest import Manifest, ShardFile, Source, StoreFile, shard_name
+from tokenloom.normalize import Lost
 from tokenloom.npy import write_npy
 from tokenloom.prepare_options import REST, PrepareOptions
 from tokenloom.store import (
@@ -50,6 +51,8 @@ class Tally:
         Of all documents.
     num_unknown : int or None
         Tokens that the vocabulary does not have.
+    lost : Lost
+        What normalising dropped.
     problems : dict of str to int
         How many documents were left out or replaced, by their problem.
     hash : str
@@ -61,6 +64,7 @@ class Tally:
     documents: dict[int, int] = field(default_factory=dict)
     num_characters: int = 0
     num_unknown: int | None = None
+    lost: Lost = field(default_factory=Lost)
     problems: dict[str, int] = field(default_factory=dict)
     hash: str = ""
     _open_characters: int = 0
@@ -87,8 +91,10 @@ class Tally:
         self.num_characters += facts["num_characters"]
         if facts["num_unknown"] is not None:
             self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
-        for what, count in facts["problems"].items():
-            self.problems[what] = self.problems.get(what, 0) + count
+        # A part that an older release kept does not say it.
+        self.lost = self.lost.plus(Lost(*facts.get("lost", ())))
+        for what, number in facts["problems"].items():
+            self.problems[what] = self.problems.get(what, 0) + number
         before = 0 if facts["has_end"] else self._open_characters
         self._open_characters = before + facts["open_characters"]
 
@@ -149,17 +155,11 @@ def assemble(
 
     Raises
     ------
-    CorpusError
-        There is no token.
     OSError
         A file cannot be written.
     StoreError
         A split would hold no token.
     """
-    if not tally.num_tokens:
-        number = tally.num_documents
-        msg = f"the sources must hold at least one token, got none in {number:,} documents"
-        raise CorpusError(msg)
     folder = work.make_store()
     dtype, size = narrow_dtype(tokenizer.vocab_size).name, options.shard_tokens
     parts = _Parts(work, tally, tokenizer, options.end_of_document, tell)

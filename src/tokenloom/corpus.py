@@ -16,11 +16,12 @@ from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
 from tokenloom.saving import SHARD_TOKENS, save_store
 from tokenloom.store import open_store
-from tokenloom.text import encode
+from tokenloom.text import encode, report_lost, why_empty
 from tokenloom.tokenizers import Tokenizer, tokenizer_for
 from tokenloom.tracing import Trace, trace
 from tokenloom.verification import check_store
 from tokenloom.vocab import Vocab
+from tokenloom.wording import count
 
 
 class Corpus(Passage):
@@ -129,7 +130,7 @@ class Corpus(Passage):
         >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
         (2, 'or not')
         """
-        ids, offsets, made = encode_documents(
+        ids, offsets, made, lost = encode_documents(
             texts,
             tokenizer=tokenizer,
             normalize=normalize,
@@ -137,9 +138,13 @@ class Corpus(Passage):
                 Vocab, min_freq=min_freq, reserved_tokens=tuple(reserved_tokens)
             ),
         )
+        is_learned = made is not tokenizer
         if not len(ids):
-            msg = f"{name} must hold at least one token, got none in {len(offsets) - 1:,} documents"
+            where = count(len(offsets) - 1, "document")
+            why = why_empty(lost, is_learned=is_learned)
+            msg = f"{name} must hold at least one token, got none in {where}: {why}"
             raise CorpusError(msg)
+        report_lost(lost, name=name, is_learned=is_learned)
         size = made.vocab_size
         documents = Documents(offsets)
         corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)

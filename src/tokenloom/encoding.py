@@ -17,9 +17,11 @@ import numpy.typing as npt
 from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.cuts import Rule
 from tokenloom.errors import CorpusError
+from tokenloom.normalize import Lost, count_lost
 from tokenloom.numbering import Kind, learn, number
 from tokenloom.stretches import Reading, Stretch, find_stretches
 from tokenloom.tasks import Range, Slice, Task
+from tokenloom.text import count_lost_by
 from tokenloom.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
@@ -131,6 +133,7 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
         "dtype": dtype.str,
         "num_characters": sum(lengths),
         "num_unknown": made.num_unknown,
+        "lost": list(_count_lost(stretches, how)),
         "problems": dict(problems),
         "documents": documents,
         "ranges": [_range(piece) for piece in task.slices],
@@ -178,6 +181,13 @@ def read_ids(
     if isinstance(end, str):
         tokens.append(end)
     return vocab.to_ids(tokens)[ids]
+
+
+def _count_lost(stretches: list[Stretch], how: Numbering | Learning) -> Lost:
+    texts = (stretch.text for stretch in stretches if isinstance(stretch.text, str))
+    if isinstance(how, Numbering):
+        return count_lost_by(how.tokenizer, texts)
+    return count_lost("".join(texts)) if how.normalize else Lost()
 
 
 class _Made(NamedTuple):

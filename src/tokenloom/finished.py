@@ -31,6 +31,9 @@ class Prepared:
         Of the documents, before they were normalised.
     num_unknown : int or None
         Tokens that the vocabulary does not have; None without a vocabulary.
+    num_dropped : int or None
+        Characters that normalising dropped or replaced by spaces, white space
+        not counted; None where an older release made the store.
     num_bytes : int
         Of the sources, before decompression.
     num_bytes_read : int
@@ -49,6 +52,7 @@ class Prepared:
     vocab_size: int
     num_characters: int
     num_unknown: int | None
+    num_dropped: int | None = None
     num_bytes: int
     num_bytes_read: int
     problems: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +87,7 @@ def summarize(
         vocab_size=manifest.vocab_size,
         num_characters=facts["num_characters"],
         num_unknown=facts["num_unknown"],
+        num_dropped=facts.get("num_dropped"),
         num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
         num_bytes_read=num_bytes_read,
         problems=facts["problems"],

@@ -16,9 +16,11 @@ import itertools
 import re
 import string
 from collections.abc import Iterator
-from typing import AnyStr
+from typing import AnyStr, NamedTuple
 
 import numpy as np
+
+from tokenloom.wording import count
 
 _PIECE = 1 << 18
 
@@ -34,6 +36,11 @@ _LINES = bytes(
 _IN_WORD = re.compile(rb"(?<=[A-Za-z])[A-Za-z]")
 _NO_LETTER = re.compile(rb"[^A-Za-z]")
 _WHITE_SPACE = re.compile(r"\s")
+# Latin-1's signs, and the dashes, quotes and ideographic full stops of other writing.
+_SIGNS = (b"\xc2", b"\xe2\x80", b"\xe2\x81", b"\xe3\x80", b"\xef\xbc")
+# English prose loses its punctuation: 4 % of The Time Machine, 15 % of the Python documentation,
+# which is half code, with 0.6 % of digits and no other letter. Code itself loses 15 to 25 %.
+_MOST_LETTERS, _MOST_DIGITS, _MOST = 0.005, 0.02, 1 / 6
 
 
 def clean_characters(text: str) -> str:
@@ -87,6 +94,105 @@ def clean_prompt(prompt: str) -> str:
     before = "" if _is_letter(prompt[0]) else " "
     after = "" if _is_letter(prompt[-1]) else " "
     return before + cleaned + after
+
+
+class Lost(NamedTuple):
+    """How many characters of a text normalising deletes or replaces by spaces.
+
+    White space is not counted as lost, although line ends vanish from characters.
+
+    Attributes
+    ----------
+    num_characters : int
+        Of the text.
+    num_spaces : int
+        White space of ASCII among them.
+    num_letters : int
+        Lost letters, and whatever else is beyond ASCII and no punctuation.
+    num_digits : int
+        Lost digits 0 to 9.
+    num_signs : int
+        Lost punctuation and other signs.
+    """
+
+    num_characters: int = 0
+    num_spaces: int = 0
+    num_letters: int = 0
+    num_digits: int = 0
+    num_signs: int = 0
+
+    @property
+    def num_lost(self) -> int:
+        """Characters of any kind that are lost."""
+        return self.num_letters + self.num_digits + self.num_signs
+
+    @property
+    def is_much(self) -> bool:
+        """Whether more is lost than the punctuation of English prose."""
+        num_visible = self.num_characters - self.num_spaces
+        return (
+            self.num_letters > _MOST_LETTERS * num_visible
+            or self.num_digits > _MOST_DIGITS * num_visible
+            or self.num_lost > _MOST * num_visible
+        )
+
+    def plus(self, other: "Lost") -> "Lost":
+        """Return what two texts lose together."""
+        return Lost(*map(sum, zip(self, other, strict=True)))
+
+    def tell(self) -> str:
+        """Return how much is lost, as a sentence.
+
+        >>> print(count_lost("no, no!").tell())
+        2 of 7 characters (29 %) are not in a-z and were dropped or replaced by spaces
+        """
+        kinds = [
+            count(number, *noun)
+            for number, noun in (
+                (self.num_digits, ("digit",)),
+                (self.num_letters, ("letter of other alphabets", "letters of other alphabets")),
+            )
+            if number
+        ]
+        among = f", among them {' and '.join(kinds)}" if kinds else ""
+        percent = round(100 * self.num_lost / max(self.num_characters, 1))
+        return (
+            f"{self.num_lost:,} of {count(self.num_characters, 'character')} ({percent} %) are not "
+            "in a-z and were dropped or replaced by spaces" + among
+        )
+
+
+def count_lost(text: str) -> Lost:
+    """Return how many characters of a text normalising would delete or replace.
+
+    >>> tuple(count_lost("Caf\u00e9 \u201cMars\u201d, 1898"))
+    (17, 2, 1, 4, 3)
+    """
+    if text.isascii():
+        return _count_lost(text.encode("ascii"), num_characters=len(text))
+    content = _encode(text)
+    lost = _count_lost(content, num_characters=len(text))
+    # No byte of a character beyond ASCII is below 0x80.
+    num_ascii = len(content) - int(np.count_nonzero(np.frombuffer(content, np.uint8) & 0x80))
+    num_beyond = len(text) - num_ascii
+    num_signs = min(sum(map(content.count, _SIGNS)), num_beyond)
+    return lost._replace(
+        num_letters=num_beyond - num_signs, num_signs=lost.num_signs - num_beyond + num_signs
+    )
+
+
+def _count_lost(content: bytes, *, num_characters: int) -> Lost:
+    """Count bytes as ASCII; what is beyond it counts as signs."""
+    num_letters = num_digits = num_spaces = 0
+    for start in range(0, len(content), _PIECE):
+        codes = np.frombuffer(content, np.uint8)[start : start + _PIECE]
+        # Differences of unsigned integers wrap: what is too small becomes large.
+        num_letters += int(np.count_nonzero((codes | 0x20) - np.uint8(ord("a")) < 26))
+        num_digits += int(np.count_nonzero(codes - np.uint8(ord("0")) < 10))
+        num_spaces += int(np.count_nonzero(codes - np.uint8(ord("\t")) < 5))
+        num_spaces += int(np.count_nonzero(codes == _SPACE))
+    num_signs = num_characters - num_letters - num_digits - num_spaces
+    return Lost(num_characters, num_spaces, 0, num_digits, num_signs)
 
 
 def _is_letter(character: str) -> bool:

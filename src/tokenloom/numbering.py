@@ -12,8 +12,9 @@ from tokenloom.counting import number_characters, number_words
 from tokenloom.cuts import GAP, LETTER, NOTHING
 from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError
-from tokenloom.normalize import clean_characters
+from tokenloom.normalize import Lost, clean_characters
 from tokenloom.stretches import Stretch
+from tokenloom.text import count_lost_by
 from tokenloom.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
@@ -37,8 +38,8 @@ def encode_documents(
     tokenizer: str | Tokenizer,
     normalize: bool,
     make_vocab: MakeVocab,
-) -> tuple[Ids, npt.NDArray[np.int64], Tokenizer]:
-    """Return the ids of documents in memory, their offsets, and what encodes more like them.
+) -> tuple[Ids, npt.NDArray[np.int64], Tokenizer, Lost]:
+    """Return the ids of documents, their offsets, what encodes more like them, and what is lost.
 
     Parameters and errors are those of `tokenloom.Corpus.from_documents`.
 
@@ -66,7 +67,7 @@ def encode_documents(
         ids: Ids = made.vocab.to_ids(list(counts))[numbers]
     else:
         ids, stops = number(stretches, made)
-    return ids, np.concatenate([[0], stops]), made
+    return ids, np.concatenate([[0], stops]), made, count_lost_by(made, documents)
 
 
 def number(stretches: list[Stretch], tokenizer: Tokenizer) -> tuple[Ids, npt.NDArray[np.int64]]:

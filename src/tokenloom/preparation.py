@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tokenloom.assembly import IDS, Tally, assemble
 from tokenloom.encoding import Learning, Numbering, Result, encode_task, read_counts
-from tokenloom.errors import StoreError
+from tokenloom.errors import CorpusError, StoreError
 from tokenloom.executing import count_cores, open_pool, run_in_order
 from tokenloom.files import as_path
 from tokenloom.finished import Prepared, find_finished, summarize
@@ -28,8 +28,10 @@ from tokenloom.numbering import add_counts
 from tokenloom.prepare_options import Method, PrepareOptions, choose_method, find_end_id, reserve
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, Proven, SourceFile, Task, cut_tasks, prove_parts
+from tokenloom.text import report_lost, why_empty
 from tokenloom.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.vocab import UNKNOWN_ID, Vocab
+from tokenloom.wording import count
 from tokenloom.workfolder import Part, WorkFolder, open_work_folder, remove_rest
 
 
@@ -163,7 +165,20 @@ class _Run:
             tokenizer = self._learn(counts)
             unknown = tokenizer.vocab.to_ids(counts) == UNKNOWN_ID
             tally.num_unknown = int(np.fromiter(counts.values(), np.int64)[unknown].sum())
+        self._report(tally)
         return self._assemble(tally, tokenizer, digests, settings)
+
+    def _report(self, tally: Tally) -> None:
+        """Log what normalising dropped; raise where it left nothing."""
+        is_learned = self.method.tokenizer is None
+        if not tally.num_tokens:
+            where = count(tally.num_documents, "document")
+            why = why_empty(tally.lost, is_learned=is_learned)
+            msg = f"the sources must hold at least one token, got none in {where}: {why}"
+            raise CorpusError(msg)
+        first, *others = [source.name for source in self.sources]
+        name = f"{first} and {count(len(others), 'other source')}" if others else first
+        report_lost(tally.lost, name=name, is_learned=is_learned)
 
     def _bar(self, what: str, total: int, unit: str) -> "tqdm[Any]":
         off = None if self.progress is None else not self.progress
@@ -257,6 +272,7 @@ class _Run:
         facts = {
             "num_characters": tally.num_characters,
             "num_unknown": tally.num_unknown,
+            "num_dropped": tally.lost.num_lost,
             "problems": tally.problems,
             "preparation": {**settings, "forms": forms, "end_id": end_id},
         }

@@ -217,6 +217,7 @@ def _describe(made: Prepared) -> dict[str, Any]:
         "characters_per_token": made.characters_per_token,
         "num_unknown": made.num_unknown,
         "unknown_rate": made.unknown_rate,
+        "num_dropped": made.num_dropped,
         "problems": dict(made.problems),
         "num_bytes": made.num_bytes,
         "num_bytes_read": made.num_bytes_read,
@@ -237,6 +238,8 @@ def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
     yield "characters per token", f"{made.characters_per_token:.2f}"
     if made.unknown_rate is not None:
         yield "unknown", f"{made.unknown_rate:.4%}"
+    if made.num_dropped:
+        yield "dropped characters", f"{made.num_dropped:,} of {made.num_characters:,}"
     for what, count in made.problems.items():
         yield f"places with {what}", f"{count:,}"
     if made.is_new:

@@ -1,14 +1,23 @@
 """A text in memory, as characters or as bytes, to ids."""
 
 import functools
+import logging
 from collections.abc import Iterable
 
 import numpy as np
 
 from tokenloom.arrays import Ids
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.tokenizers import ByteTokenizer, Tokenizer, tokenize
+from tokenloom.normalize import Lost, count_lost
+from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, tokenize
 from tokenloom.vocab import Vocab
+from tokenloom.wording import count
+
+_logger = logging.getLogger(__name__)
+_CURES = {
+    True: "to keep them use normalize=False",
+    False: "the tokenizer that was given normalizes",
+}
 
 
 def encode(
@@ -31,20 +40,58 @@ def encode(
         msg = f"text must be str or bytes, got {type(text).__name__}"
         raise ArgumentError(msg)
     if isinstance(text, bytes) and tokenizer == "byte":
-        learned: tuple[Ids, Tokenizer] = np.frombuffer(text, np.uint8), ByteTokenizer()
+        ids: Ids = np.frombuffer(text, np.uint8)
+        made: Tokenizer = ByteTokenizer()
     else:
-        learned = tokenize(
-            decode(text, name=name) if isinstance(text, bytes) else text,
+        text = decode(text, name=name) if isinstance(text, bytes) else text
+        ids, made = tokenize(
+            text,
             tokenizer=tokenizer,
             normalize=normalize,
             make_vocab=functools.partial(
                 Vocab, min_freq=min_freq, reserved_tokens=tuple(reserved_tokens)
             ),
         )
-    if not len(learned[0]):
-        msg = f"{name} must hold at least one token, got none: {_why_empty(text, learned[1])}"
+    lost = count_lost_by(made, [text] if isinstance(text, str) else [])
+    if not len(ids):
+        why = why_empty(lost, is_learned=made is not tokenizer) if text else "the text is empty"
+        msg = f"{name} must hold at least one token, got none: {why}"
         raise CorpusError(msg)
-    return learned
+    report_lost(lost, name=name, is_learned=made is not tokenizer)
+    return ids, made
+
+
+def count_lost_by(tokenizer: Tokenizer | None, texts: Iterable[str]) -> Lost:
+    """Return how much of texts a tokenizer loses by normalising, which may be nothing."""
+    if not isinstance(tokenizer, CharTokenizer | WordTokenizer) or not tokenizer.normalize:
+        return Lost()
+    # One call for many small texts.
+    return count_lost("".join(texts))
+
+
+def report_lost(lost: Lost, *, name: str, is_learned: bool) -> None:
+    """Log how much of a text was lost, where it is more than the punctuation of English.
+
+    Parameters
+    ----------
+    lost : Lost
+    name : str
+        Whose text it was.
+    is_learned : bool
+        Whether the tokenizer was made for the text, and so could keep all of it.
+    """
+    if lost.is_much:
+        _logger.warning("%s: %s; %s", name, lost.tell(), _CURES[is_learned])
+
+
+def why_empty(lost: Lost, *, is_learned: bool) -> str:
+    """Return why a text has no token, and what to do."""
+    if lost.num_lost:
+        return (
+            "nothing but letters a-z survives normalising, and of "
+            f"{count(lost.num_characters, 'character')} none is one; {_CURES[is_learned]}"
+        )
+    return "the tokenizer found none in it"
 
 
 def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
@@ -70,11 +117,3 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
     except (LookupError, ValueError) as error:
         msg = f"encoding must be one that Python knows, got {encoding!r}"
         raise ArgumentError(msg) from error
-
-
-def _why_empty(text: str | bytes, tokenizer: Tokenizer) -> str:
-    if not text:
-        return "the text is empty"
-    if getattr(tokenizer, "normalize", False):
-        return "nothing but letters a-z survives normalising; use normalize=False"
-    return "the tokenizer found none in it"

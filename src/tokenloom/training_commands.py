@@ -21,6 +21,7 @@ from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
 from tokenloom.interrupts import Stopped
 from tokenloom.printing import print_json, print_line, say, say_error
+from tokenloom.wording import count
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tokenloom.records import EpochMetrics
     from tokenloom.tokenizers import Tokenizer
     from tokenloom.training_job import Job
-
 
 _TRAIN_EXAMPLES = """\
 examples:
@@ -204,10 +204,7 @@ def _train(arguments: argparse.Namespace) -> None:
         tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)
         generate(job.model, tokenizer, prompt, num_tokens=0)
         if ranks.is_first:
-            say(
-                f"training on {job.loader.plan.num_tokens:,} tokens of {job.corpus.name}, "
-                f"{len(job.loader):,} batches; results go to {job.run}"
-            )
+            say(_tell(arguments, job))
         try:
             history = train(
                 job.model,
@@ -245,6 +242,20 @@ def _what_ends(
     )
 
 
+def _tell(arguments: argparse.Namespace, job: "Job") -> str:
+    """Return what is about to be trained on."""
+    num_tokens, num_whole = job.loader.plan.num_tokens, len(job.corpus)
+    how_much = count(num_tokens, "token")
+    if arguments.resume is None and num_tokens == arguments.max_tokens:
+        is_cut = num_tokens < round(num_whole * (1 - arguments.held_out))
+        rest = f"{num_tokens:,} of {count(num_whole, 'token')}; --max-tokens all for the rest"
+        how_much = rest if is_cut else how_much
+    return (
+        f"training on {job.corpus.name}: {how_much}; {count(len(job.loader), 'batch', 'batches')}; "
+        f"results go to {job.run}"
+    )
+
+
 def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:
     last = history[-1]
     plot = run / "perplexity.png"
@@ -261,7 +272,7 @@ def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    print_line(f"perplexity {facts['perplexity']:.2f} after {facts['num_epochs']:,} epochs")
+    print_line(f"perplexity {facts['perplexity']:.2f} after {count(facts['num_epochs'], 'epoch')}")
     if facts["held_out_perplexity"] is not None:
         print_line(f"held-out perplexity {facts['held_out_perplexity']:.2f}")
     print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
