@@ -160,7 +160,7 @@ def test_from_text_without_a_token(text: str | bytes, options: Any, message: str
 
 def test_from_text_with_an_unknown_tokenizer() -> None:
     """A name that no tokenizer has is refused with those there are."""
-    with pytest.raises(ArgumentError, match=r"must be 'char', 'word', 'byte' or .*got 'bpe'$"):
+    with pytest.raises(ArgumentError, match=r"must be 'char', 'word', 'byte', .*got 'bpe'$"):
         Corpus.from_text("abc", tokenizer="bpe")
 
 
@@ -286,7 +286,7 @@ def test_vocabulary_of_tokens_comes_back() -> None:
     """The corpus has the vocabulary that it was given."""
     vocab = Vocab(["to", "be"])
 
-    assert vocab is Corpus.from_tokens([1, 2], vocab=vocab).vocab
+    assert vocab == Corpus.from_tokens([1, 2], vocab=vocab).vocab
 
 
 def test_unsigned_array_is_not_copied() -> None:
@@ -364,3 +364,50 @@ def test_documents_that_are_none() -> None:
         Corpus.from_documents(["1", "2"])
     with pytest.raises(ArgumentError, match="tokenizer must be 'char', 'word', 'byte'"):
         Corpus.from_documents(["a"], tokenizer="bpe")
+
+
+TEXT = "To be, or\nnot to be?"
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_a_vocabulary_encodes_as_its_tokenizer_does(kind: str, normalize: bool) -> None:
+    """Whatever text comes through which door."""
+    corpus = Corpus.from_text(TEXT, tokenizer=kind, normalize=normalize)
+    vocab = corpus.vocab
+    assert vocab is not None
+    expected = corpus.tokens.tolist()
+    assert expected == Corpus.from_text(TEXT, tokenizer=vocab).tokens.tolist()
+    assert expected == Corpus.from_documents([TEXT], tokenizer=vocab).tokens.tolist()
+    again = Corpus.from_tokens(corpus.tokens, vocab=vocab)
+    assert corpus.tokenizer == again.tokenizer
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_vocabulary_of_short_words_stays_one_of_words(normalize: bool) -> None:
+    """Each is a single character, as those of characters are."""
+    corpus = Corpus.from_text("a b a", tokenizer="word", normalize=normalize)
+    again = Corpus.from_text("b  a", tokenizer=corpus.vocab or "char")
+    assert [2, 1] == again.tokens.tolist()
+
+
+@pytest.mark.parametrize("texts", ["abc", b"abc"])
+def test_one_text_is_no_iterable_of_documents(texts: Any) -> None:
+    """Its characters would be documents."""
+    with pytest.raises(ArgumentError, match=r"got one (str|bytes): pass \[text\]"):
+        Corpus.from_documents(texts)
+
+
+@pytest.mark.parametrize("make", [Corpus.from_text, Corpus.from_documents])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"min_freq": -1}, "min_freq must be an integer of at least 0, got -1"),
+        ({"min_freq": 1.5}, "min_freq must be an integer of at least 0, got 1.5"),
+        ({"reserved_tokens": "<pad>"}, "expected an iterable of str tokens"),
+    ],
+)
+def test_options_of_a_vocabulary_that_cannot_be(make: Any, how: Any, message: str) -> None:
+    """A str of reserved tokens would be its characters."""
+    with pytest.raises(ArgumentError, match=message):
+        make("abc" if make is Corpus.from_text else ["abc"], **how)

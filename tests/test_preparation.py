@@ -402,6 +402,32 @@ def test_a_given_vocabulary_is_used(tmp_path: Path) -> None:
     assert (1, 0.2) == (made.num_unknown, made.unknown_rate)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", ["char", "word"])
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_vocabulary_brings_its_normalisation(
+    book: Path, tmp_path: Path, kind: str, normalize: bool, saved: bool
+) -> None:
+    """The tokens are those of the corpus that it comes from."""
+    corpus = tl.Corpus.from_text(LINES, tokenizer=kind, normalize=normalize)
+    vocab = corpus.vocab
+    assert vocab is not None
+    if saved:
+        vocab = tl.Vocab.load(vocab.save(tmp_path / "words.json"))
+    prepare(book, tmp_path / "store", tokenizer=vocab, options=SMALL, num_workers=1)
+    again = tl.Corpus.open(tmp_path / "store")
+    assert corpus.tokens.tolist() == again.tokens[:].tolist()
+    assert corpus.tokenizer == again.tokenizer
+
+
+def test_no_worker_is_this_process(book: Path, tmp_path: Path) -> None:
+    """An own tokenizer that cannot be sent anywhere works there."""
+    sources = [iter(["to be"] * 30)]
+    prepare(sources, tmp_path / "store", tokenizer=Vowels(), options=SMALL, num_workers=0)
+    with pytest.raises(tl.ArgumentError, match="num_workers must be an integer of at least 0"):
+        prepare(book, tmp_path / "store", num_workers=-1)
+
+
 class Vowels:
     """One token per word: how many vowels it has. What it sees is what counts."""
 

@@ -215,7 +215,7 @@ def test_unknown_tokenizer(tokenizer: Any) -> None:
     """A name or an object that is no tokenizer is refused with what there is."""
     with pytest.raises(
         ArgumentError,
-        match=r"^tokenizer must be 'char', 'word', 'byte' or an object with vocab_size, "
+        match=r"^tokenizer must be 'char', 'word', 'byte', a Vocab, or an object with vocab_size, "
         r"encode\(text\) and decode\(ids\), got ",
     ):
         tokenize("any", tokenizer=tokenizer)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenloom import ArgumentError, CorpusError, Vocab
+from tokenloom import ArgumentError, Corpus, CorpusError, Vocab
 from tokenloom.vocab import UNKNOWN_ID
 
 # Ids: <unk> 0, <pad> 1, <eos> 2, t 3 (3 times), e 4 (2 times), m 5, i 6.
@@ -477,3 +477,56 @@ def test_ids_of_many_tokens_are_one_narrow_array(num_tokens: int, dtype: str) ->
     assert ids.dtype == np.dtype(dtype)
     assert ids.tolist() == [vocab[token] for token in tokens]
     assert vocab.to_ids([]).shape == (0,)
+
+
+def test_a_vocabulary_knows_what_made_it(tmp_path: Path) -> None:
+    """Also out of a file; one that nobody made says so."""
+    vocab = Vocab(["to", "be"])
+    known = vocab.of_kind("word", normalize=True)
+    assert (None, None) == (vocab.kind, vocab.normalize)
+    assert (vocab, "word", True) == (known, known.kind, known.normalize)
+    assert known is known.of_kind("word", normalize=True)
+    again = Vocab.load(known.save(tmp_path / "known.json"))
+    assert (vocab, "word", True) == (again, again.kind, again.normalize)
+    again = Vocab.load(vocab.save(tmp_path / "unknown.json"))
+    assert (vocab, None, None) == (again, again.kind, again.normalize)
+
+
+@pytest.mark.parametrize("tokenizer", ["word", ["word"], {"name": "bpe"}, {"name": "word"}, 3])
+def test_files_that_do_not_say_what_made_them(tmp_path: Path, tokenizer: object) -> None:
+    """Their tokens are read all the same."""
+    path = Vocab(["a"]).save(tmp_path / "vocab.json")
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps({**value, "tokenizer": tokenizer}))
+    assert (("<unk>", "a"), None) == (Vocab.load(path).tokens, Vocab.load(path).kind)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_a_vocabulary_in_a_store_is_that_of_its_tokenizer(
+    tmp_path: Path, kind: str, normalize: bool
+) -> None:
+    """Its manifest knows it; the vocabulary's file holds tokens only, as always."""
+    corpus = Corpus.from_text("To be, or", tokenizer=kind, normalize=normalize)
+    corpus.save(tmp_path / "store")
+    assert "tokenizer" not in json.loads((tmp_path / "store" / "vocab.json").read_text())
+    vocab = Vocab.load(tmp_path / "store" / "vocab.json")
+    assert (kind, normalize) == (vocab.kind, vocab.normalize)
+    opened = Corpus.open(tmp_path / "store").vocab
+    assert opened is not None
+    assert (kind, normalize) == (opened.kind, opened.normalize)
+
+
+def test_numbers_of_older_releases_are_read(tmp_path: Path) -> None:
+    """They took a least frequency below 0, which meant none."""
+    path = Vocab(["a"]).save(tmp_path / "vocab.json")
+    path.write_text(path.read_text().replace('"min_freq": 0', '"min_freq": -1'))
+    assert ("<unk>", "a") == Vocab.load(path).tokens
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_is_no_vocabulary(tmp_path: Path) -> None:
+    """It is not waited for."""
+    os.mkfifo(tmp_path / "vocab.json")
+    with pytest.raises(OSError, match="is a named pipe"):
+        Vocab.load(tmp_path / "vocab.json")

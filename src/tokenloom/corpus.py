@@ -20,7 +20,7 @@ from tokenloom.text import encode, report_lost, why_empty
 from tokenloom.tokenizers import Tokenizer, tokenizer_for
 from tokenloom.tracing import Trace, trace
 from tokenloom.verification import check_store
-from tokenloom.vocab import Vocab
+from tokenloom.vocab import Vocab, keep_tokens
 from tokenloom.wording import count
 
 
@@ -47,7 +47,7 @@ class Corpus(Passage):
     def from_text(
         text: str | bytes,
         *,
-        tokenizer: str | Tokenizer = "char",
+        tokenizer: str | Vocab | Tokenizer = "char",
         normalize: bool = True,
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
@@ -59,7 +59,7 @@ class Corpus(Passage):
         Parameters
         ----------
         text : str, or bytes in UTF-8
-        tokenizer : "char", "word", "byte" or a Tokenizer
+        tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
         normalize : bool
             Whether "char" and "word" begin with the textbook's normalisation:
             letters a-z and single spaces only, no line ends. False takes the
@@ -100,7 +100,7 @@ class Corpus(Passage):
     def from_documents(
         texts: Iterable[str | Document],
         *,
-        tokenizer: str | Tokenizer = "char",
+        tokenizer: str | Vocab | Tokenizer = "char",
         normalize: bool = True,
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
@@ -135,10 +135,10 @@ class Corpus(Passage):
             tokenizer=tokenizer,
             normalize=normalize,
             make_vocab=functools.partial(
-                Vocab, min_freq=min_freq, reserved_tokens=tuple(reserved_tokens)
+                Vocab, min_freq=min_freq, reserved_tokens=keep_tokens(reserved_tokens)
             ),
         )
-        is_learned = made is not tokenizer
+        is_learned = isinstance(tokenizer, str)
         if not len(ids):
             where = count(len(offsets) - 1, "document")
             why = why_empty(lost, is_learned=is_learned)

@@ -16,6 +16,7 @@ from tokenloom.replies import hide_password, is_address
 from tokenloom.sources import read_file
 from tokenloom.text import decode
 from tokenloom.tokenizers import Tokenizer
+from tokenloom.vocab import Vocab
 
 Where = Literal["built in", "cached", "to download"]
 
@@ -23,7 +24,7 @@ Where = Literal["built in", "cached", "to download"]
 def load(
     name: str | os.PathLike[str],
     *,
-    tokenizer: str | Tokenizer = "char",
+    tokenizer: str | Vocab | Tokenizer = "char",
     normalize: bool = True,
     min_freq: int = 0,
     reserved_tokens: Iterable[str] = (),

@@ -23,6 +23,7 @@ from tokenloom.tokenizers import (
     WordTokenizer,
     tokenize,
 )
+from tokenloom.vocab import Vocab
 
 # A letter in its place, of which the token is taken away again.
 PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
@@ -35,7 +36,7 @@ Kind = Literal["char", "word"]
 def encode_documents(
     texts: Iterable[str | Document],
     *,
-    tokenizer: str | Tokenizer,
+    tokenizer: str | Vocab | Tokenizer,
     normalize: bool,
     make_vocab: MakeVocab,
 ) -> tuple[Ids, npt.NDArray[np.int64], Tokenizer, Lost]:
@@ -48,6 +49,12 @@ def encode_documents(
     >>> encode_documents(["to be", "", "be"], **make)[:2]
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
+    if isinstance(texts, str | bytes):
+        msg = (
+            f"texts must be an iterable of str, got one {type(texts).__name__}: "
+            "pass [text], or use Corpus.from_text"
+        )
+        raise ArgumentError(msg)
     documents = [text.text if isinstance(text, Document) else text for text in texts]
     for number_, text in enumerate(documents):
         if not isinstance(text, str):

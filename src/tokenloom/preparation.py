@@ -69,8 +69,9 @@ def prepare(
         where there is little to do. Those of another machine must see the
         folder of the store.
     num_workers : int, optional
-        How many processes; by default one for each core. With an executor of
-        yours, twice so many tasks are sent out at a time.
+        How many processes; by default one for each core. 0 and 1 do the work
+        in this process. With an executor of yours, twice so many tasks are
+        sent out at a time.
     progress : bool, optional
         Whether to show a bar; by default where stderr is a terminal.
 
@@ -99,9 +100,9 @@ def prepare(
     began_at = time.perf_counter()
     options = PrepareOptions() if options is None else options
     method = choose_method(tokenizer, options)
-    cores = (
-        count_cores() if num_workers is None else as_integer("num_workers", num_workers, start=1)
-    )
+    asked = count_cores() if num_workers is None else as_integer("num_workers", num_workers)
+    # Without workers this process is one.
+    cores = max(asked, 1)
     target = as_path(path).absolute()
     found = gather(sources, documents=options.documents)
     settings = {"tokenizer": method.describe(), **options.describe()}

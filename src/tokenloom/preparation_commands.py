@@ -62,9 +62,9 @@ def add_commands(commands: Any) -> None:
     _add_tokens(command.add_argument_group("tokens"))
     command.add_argument(
         "--workers",
-        type=parse_count,
+        type=_parse_workers,
         metavar="N",
-        help="processes that do the work; by default one for each core",
+        help="processes that do the work; by default one for each core; 0: this one does it",
     )
     add_offline(command)
     add_json(command)
@@ -132,6 +132,10 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
         metavar="TOKEN",
         help="stands behind each document; of bytes, and of other stores, also an id",
     )
+
+
+def _parse_workers(text: str) -> int:
+    return 0 if text == "0" else parse_count(text)
 
 
 def _parse_split(text: str) -> tuple[str, float]:

@@ -29,7 +29,7 @@ from tokenloom.manifest import (
 from tokenloom.maps import FileRange, Tokens, open_range, open_ranges
 from tokenloom.npy import HEADER_BYTES, Piece, npy_header, write_npy
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
-from tokenloom.vocab import Vocab
+from tokenloom.vocab import Vocab, read_vocab
 
 MANIFEST = "manifest.json"
 VOCAB = "vocab.json"
@@ -122,7 +122,8 @@ def write_tokenizer(
     vocab = getattr(tokenizer, "vocab", None)
     files: tuple[StoreFile, ...] = ()
     if isinstance(vocab, Vocab):
-        vocab.save(folder / VOCAB)
+        # The manifest says how texts become its tokens.
+        vocab.of_kind(None).save(folder / VOCAB)
         files = (enter_file(folder, VOCAB),)
     return describe_tokenizer(tokenizer), files
 
@@ -268,7 +269,7 @@ class Store:
         if (sha256 := _sha256(path)) != expected:
             msg = f"{path} must have the SHA-256 {expected}, got {sha256}: {CURE}"
             raise StoreError(msg)
-        return Vocab.load(path)
+        return read_vocab(path)
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:

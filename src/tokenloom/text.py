@@ -10,7 +10,7 @@ from tokenloom.arrays import Ids
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.normalize import Lost, count_lost
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, tokenize
-from tokenloom.vocab import Vocab
+from tokenloom.vocab import Vocab, keep_tokens
 from tokenloom.wording import count
 
 _logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _CURES = {
 def encode(
     text: str | bytes,
     *,
-    tokenizer: str | Tokenizer,
+    tokenizer: str | Vocab | Tokenizer,
     normalize: bool,
     min_freq: int,
     reserved_tokens: Iterable[str],
@@ -49,15 +49,16 @@ def encode(
             tokenizer=tokenizer,
             normalize=normalize,
             make_vocab=functools.partial(
-                Vocab, min_freq=min_freq, reserved_tokens=tuple(reserved_tokens)
+                Vocab, min_freq=min_freq, reserved_tokens=keep_tokens(reserved_tokens)
             ),
         )
+    is_learned = isinstance(tokenizer, str)
     lost = count_lost_by(made, [text] if isinstance(text, str) else [])
     if not len(ids):
-        why = why_empty(lost, is_learned=made is not tokenizer) if text else "the text is empty"
+        why = why_empty(lost, is_learned=is_learned) if text else "the text is empty"
         msg = f"{name} must hold at least one token, got none: {why}"
         raise CorpusError(msg)
-    report_lost(lost, name=name, is_learned=made is not tokenizer)
+    report_lost(lost, name=name, is_learned=is_learned)
     return ids, made
 
 

@@ -50,6 +50,11 @@ class CharTokenizer:
     vocab: Vocab
     normalize: bool = True
 
+    def __post_init__(self) -> None:
+        # So that the vocabulary alone makes the same tokenizer again.
+        vocab = self.vocab.of_kind("char", normalize=self.normalize)
+        object.__setattr__(self, "vocab", vocab)
+
     @property
     def vocab_size(self) -> int:
         """Number of different ids."""
@@ -101,6 +106,11 @@ class WordTokenizer:
 
     vocab: Vocab
     normalize: bool = True
+
+    def __post_init__(self) -> None:
+        # So that the vocabulary alone makes the same tokenizer again.
+        vocab = self.vocab.of_kind("word", normalize=self.normalize)
+        object.__setattr__(self, "vocab", vocab)
 
     @property
     def vocab_size(self) -> int:
@@ -174,7 +184,7 @@ TOKENIZER_NAMES = (*_LEARNERS, "byte")
 def tokenize(
     text: str,
     *,
-    tokenizer: str | Tokenizer,
+    tokenizer: str | Vocab | Tokenizer,
     normalize: bool = True,
     make_vocab: MakeVocab = Vocab,
 ) -> tuple[Ids, Tokenizer]:
@@ -183,8 +193,9 @@ def tokenize(
     Parameters
     ----------
     text : str
-    tokenizer : "char", "word", "byte" or a Tokenizer
-        A name builds the vocabulary from the text; a Tokenizer is used as it is.
+    tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+        A name builds the vocabulary from the text; a Tokenizer is used as it
+        is, and so is that of a Vocab; see `tokenizer_for`.
     normalize : bool
         Whether "char" and "word" begin with the textbook's normalisation.
     make_vocab : callable
@@ -203,12 +214,14 @@ def tokenize(
     """
     if isinstance(tokenizer, str) and tokenizer in _LEARNERS:
         return _LEARNERS[tokenizer](text, normalize=normalize, make_vocab=make_vocab)
-    if tokenizer == "byte":
+    if isinstance(tokenizer, Vocab):
+        tokenizer = tokenizer_for(tokenizer)
+    elif isinstance(tokenizer, str) and tokenizer == "byte":
         tokenizer = ByteTokenizer()
     if isinstance(tokenizer, str) or not _is_tokenizer(tokenizer):
         expected = ", ".join(map(repr, TOKENIZER_NAMES))
         msg = (
-            f"tokenizer must be {expected} or an object with vocab_size, "
+            f"tokenizer must be {expected}, a Vocab, or an object with vocab_size, "
             f"encode(text) and decode(ids), got {tokenizer!r}"
         )
         raise ArgumentError(msg)
@@ -217,15 +230,18 @@ def tokenize(
 
 
 def tokenizer_for(vocab: Vocab) -> CharTokenizer | WordTokenizer:
-    """Return the tokenizer of a vocabulary, which takes text without normalising.
+    """Return the tokenizer of a vocabulary.
 
-    A vocabulary of single characters encodes characters, any other words.
+    It is the one that made the vocabulary, where that is known. Else it takes
+    text without normalising; a vocabulary of single characters encodes
+    characters, any other words.
 
     >>> type(tokenizer_for(Vocab(["a", "b"]))).__name__
     'CharTokenizer'
     """
-    kind = CharTokenizer if vocab.has_only_characters else WordTokenizer
-    return kind(vocab, normalize=False)
+    kind = vocab.kind or ("char" if vocab.has_only_characters else "word")
+    normalize = bool(vocab.normalize)
+    return CharTokenizer(vocab, normalize) if kind == "char" else WordTokenizer(vocab, normalize)
 
 
 def find_unknown(tokenizer: Tokenizer, prompt: str) -> list[str]:

@@ -1,5 +1,7 @@
 """The table between tokens and their ids."""
 
+import contextlib
+import copy
 import itertools
 import json
 import operator
@@ -7,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -15,11 +17,17 @@ from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import write_text
 from tokenloom.hashing import hash_json
+from tokenloom.integers import as_integer
+from tokenloom.regular import read_bounded
+
+Kind = Literal["char", "word"]
 
 UNKNOWN_ID = 0
 
 _FORMAT = "tokenloom-vocab"
 _FORMAT_VERSION = 1
+# More than any vocabulary that fits into memory.
+_MAX_BYTES = 1 << 32
 
 _Token = TypeVar("_Token", bound=Hashable)
 
@@ -43,25 +51,37 @@ class Vocab:
         The text, token by token, to be counted; or the finished counts, whose
         ties then stand in the order of the mapping.
     min_freq : int
-        Tokens that appear less often get no id of their own.
+        Tokens that appear less often get no id of their own; at least 0.
     reserved_tokens : iterable of str
         Tokens that get the ids from 1 on, in this order, counted or not.
+        `frequencies` has those that were counted too.
     unknown_token : str
         What id 0 is called.
 
     Raises
     ------
     ArgumentError
-        A token is no string, or the reserved tokens name one twice.
+        A token is no string, the reserved tokens name one twice, or
+        ``min_freq`` is no integer of at least 0.
 
     >>> vocab = Vocab(["a", "b", "b"], reserved_tokens=["<pad>"])
     >>> len(vocab), vocab["b"], vocab[["a", ["z"]]], vocab.to_tokens([0, 2])
     (4, 2, [3, [0]], ['<unk>', 'b'])
     """
 
-    __slots__ = ("_frequencies", "_ids", "_min_freq", "_reserved_tokens", "_tokens")
+    __slots__ = (
+        "_frequencies",
+        "_ids",
+        "_kind",
+        "_min_freq",
+        "_normalize",
+        "_reserved_tokens",
+        "_tokens",
+    )
 
     _tokens: tuple[str, ...]
+    _kind: Kind | None
+    _normalize: bool | None
 
     def __init__(
         self,
@@ -86,8 +106,9 @@ class Vocab:
         self._ids = number_tokens(counts, special=special, min_freq=min_freq)
         self._tokens = tuple(self._ids)
         self._frequencies = sort_counts(counts)
-        self._min_freq = min_freq
+        self._min_freq = as_integer("min_freq", min_freq)
         self._reserved_tokens = tuple(special[1:])
+        self._kind, self._normalize = None, None
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -111,6 +132,32 @@ class Vocab:
     def hash(self) -> str:
         """``"sha256:..."`` of the tokens in order: equal hashes, equal ids."""
         return hash_json(self._tokens)
+
+    @property
+    def reserved_tokens(self) -> tuple[str, ...]:
+        """The tokens with the ids from 1 on, which were reserved."""
+        return self._reserved_tokens
+
+    @property
+    def kind(self) -> Kind | None:
+        """Whether its tokens are characters ("char") or words ("word"), where that is known.
+
+        A vocabulary that a tokenizer made, or has, knows it.
+        """
+        return self._kind
+
+    @property
+    def normalize(self) -> bool | None:
+        """Whether texts are normalised before they become its tokens, where that is known."""
+        return self._normalize
+
+    def of_kind(self, kind: Kind | None, *, normalize: bool | None = None) -> Self:
+        """Return the same vocabulary, which knows how texts become its tokens, or nothing of it."""
+        if (self._kind, self._normalize) == (kind, normalize):
+            return self
+        vocab = copy.copy(self)
+        vocab._kind, vocab._normalize = kind, normalize  # noqa: SLF001  made here
+        return vocab
 
     @property
     def has_only_characters(self) -> bool:
@@ -208,7 +255,7 @@ class Vocab:
         OSError
             The file cannot be written.
         """
-        value = {
+        value: dict[str, Any] = {
             "format": _FORMAT,
             "version": _FORMAT_VERSION,
             "unknown_token": self.unknown_token,
@@ -216,34 +263,67 @@ class Vocab:
             "min_freq": self._min_freq,
             "frequencies": list(self._frequencies.items()),
         }
+        if self._kind is not None:
+            value["tokenizer"] = {"name": self._kind, "normalize": self._normalize}
         write_text(path, json.dumps(value, indent=0) + "\n")
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a vocabulary that `save` wrote.
+    def load(cls, path: str | os.PathLike[str]) -> "Vocab":
+        """Read a vocabulary that `save` wrote, or that lies in a store or a run.
 
         Raises
         ------
         CorpusError
             The file is no vocabulary of a version that this release reads.
         OSError
-            The file cannot be read.
+            The file cannot be read, or is no regular file.
         """
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-            kind = value["format"], value["version"]
-            vocab = cls(
-                {token: int(count) for token, count in value["frequencies"]},
-                min_freq=int(value["min_freq"]),
-                reserved_tokens=value["reserved_tokens"],
-                unknown_token=value["unknown_token"],
-            )
-        except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-            raise CorpusError(_wrong_file(path)) from error
-        if kind != (_FORMAT, _FORMAT_VERSION):
-            raise CorpusError(_wrong_file(path))
-        return vocab
+        vocab = read_vocab(path)
+        return vocab if vocab.kind is not None else _of_tokenizer(vocab, _read_beside(Path(path)))
+
+
+def read_vocab(path: str | os.PathLike[str]) -> Vocab:
+    """Return what `Vocab.load` returns, without a look at the files beside it."""
+    content = read_bounded(path, max_bytes=_MAX_BYTES)
+    try:
+        value = json.loads(content)
+        kind = value["format"], value["version"]
+        vocab = Vocab(
+            {token: int(count) for token, count in value["frequencies"]},
+            # Older releases took numbers below 0.
+            min_freq=max(int(value["min_freq"]), 0),
+            reserved_tokens=value["reserved_tokens"],
+            unknown_token=value["unknown_token"],
+        )
+        made_by = value.get("tokenizer")
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise CorpusError(_wrong_file(path)) from error
+    if kind != (_FORMAT, _FORMAT_VERSION):
+        raise CorpusError(_wrong_file(path))
+    return _of_tokenizer(vocab, made_by)
+
+
+def _of_tokenizer(vocab: Vocab, description: object) -> Vocab:
+    """Return a vocabulary that knows what is described, if anything is."""
+    match description:
+        case {"name": "char" | "word" as name, "normalize": bool(normalize)}:
+            return vocab.of_kind(name, normalize=normalize)
+    return vocab
+
+
+def _read_beside(path: Path) -> object:
+    """Return what a store, or a run, says of the tokenizer whose vocabulary lies in it."""
+    for name in ("manifest.json", "settings.json"):
+        with contextlib.suppress(OSError, KeyError, RecursionError, TypeError, ValueError):
+            content = read_bounded(path.with_name(name), max_bytes=_MAX_BYTES)
+            return json.loads(content)["tokenizer"]
+    return None
+
+
+def keep_tokens(tokens: Iterable[str]) -> Iterable[str]:
+    """Return tokens that may be read more than once; a `Vocab` refuses a str, which is none."""
+    return tokens if isinstance(tokens, str) else tuple(tokens)
 
 
 def sort_counts(counts: Mapping[_Token, int]) -> dict[_Token, int]:
