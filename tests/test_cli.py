@@ -784,3 +784,51 @@ def test_under_torchrun_the_process_ends_at_once() -> None:
         )
         assert "python_docs" in result.stdout
         assert (0, is_late) == (result.returncode, "late" in result.stdout), result.stderr
+
+
+@pytest.mark.parametrize("module", ["argparse", "numpy", "torch", "tokenloom.inspection"])
+def test_ctrl_c_amid_imports_is_quiet(module: str, book: str) -> None:
+    """Whatever is imported: exit code 130, no traceback, also where an import swallows it."""
+    program = (
+        "import signal, sys, tokenloom.__main__ as main\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        f"sys.modules.pop({module!r}, None)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.argv = ['tokenloom', 'show', {book!r}, '--batch-size', '2', '--seq-len', '5']\n"
+        "sys.exit(main.main())"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (130, "") == (result.returncode, result.stdout)
+    assert result.stderr in ("", "tokenloom: stopped by Ctrl-C\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["datasets"], ["train", "--help"]])
+@pytest.mark.parametrize("reader", ["true", "exec 1>&-"])
+def test_nobody_has_to_listen(arguments: list[str], reader: str) -> None:
+    """A reader that has left, or that never was, is no reason for a traceback."""
+    command = f"{sys.executable} -m tokenloom {' '.join(arguments)}"
+    shell = f"{command} | {reader}" if reader == "true" else f"{reader}; {command}"
+    result = subprocess.run(  # noqa: S602  a pipe is the point
+        shell, shell=True, check=False, capture_output=True, text=True
+    )
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full disk to try")
+def test_a_full_disk_is_one_line() -> None:
+    """Where stdout cannot be written to, the exit code says so too."""
+    result = subprocess.run(  # noqa: S602  a redirection is the point
+        f"{sys.executable} -m tokenloom datasets > /dev/full",
+        shell=True,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (1, 1) == (result.returncode, len(result.stderr.splitlines()))
+    assert result.stderr.startswith("tokenloom: error: ")

@@ -27,8 +27,6 @@ A name is imported from its room when it is first used, so that
 """
 
 import importlib
-import importlib.metadata
-from typing import Any
 
 __all__ = [
     "Archive",
@@ -136,9 +134,10 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
-        value: Any = importlib.metadata.version("tokenloom")
+        # Slow to import, so that a Ctrl-C might fall into it before anything is ready for one.
+        value: object = importlib.import_module("importlib.metadata").version("tokenloom")
     elif name in _ROOMS:
         room = importlib.import_module(f"tokenloom.{_ROOMS[name]}")
         value = getattr(room, name)

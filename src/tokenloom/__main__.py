@@ -4,6 +4,9 @@ import os
 import signal
 import sys
 
+# What shells report of a command that Ctrl-C ended.
+_INTERRUPTED = 130
+
 
 def main() -> int:
     """Run the command line; see `tokenloom.cli.main`."""
@@ -15,12 +18,13 @@ def main() -> int:
         # What is left to do is Python's, which would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
-        code = 130
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED or "TORCHELASTIC_RUN_ID" in os.environ:
         # The end of the interpreter may abort where threads of a process group are
-        # still there, and torchrun would take that for the death of a rank.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # still there, and torchrun would take that for the death of a rank. After a
+        # Ctrl-C amid imports it may print a traceback, or end by the signal again.
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
         os._exit(code)
     return code
 
