@@ -10,7 +10,17 @@ import pytest
 import torch
 
 from tests.stores import make_corpus, make_store
-from tokenloom import ArgumentError, Corpus, CorpusError, Vocab
+from tokenloom import (
+    ArgumentError,
+    Corpus,
+    CorpusError,
+    Loader,
+    RNNModel,
+    SequentialWindows,
+    StoreError,
+    Vocab,
+    evaluate,
+)
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 NUM_MAPPED = 100_000
@@ -251,6 +261,36 @@ def test_from_tokens_with_two_sizes() -> None:
 def test_vocab_size_of_tokens(options: Any, expected: int) -> None:
     """The size is the one given, else the vocabulary's, else one more than the largest id."""
     assert expected == Corpus.from_tokens([1, 0], **options).vocab_size
+
+
+@pytest.mark.parametrize("options", [{"vocab_size": 7}, {"vocab": Vocab(list("abcdef"))}])
+@pytest.mark.parametrize("dtype", ["uint16", "int32"])
+def test_ids_of_a_memory_map_are_checked_where_batches_read_them(
+    tmp_path: Path, options: Any, dtype: str
+) -> None:
+    """As those of a store, in every part of the corpus and in workers."""
+    ids = np.arange(200) % 7
+    ids[150] = 50_256 if dtype == "uint16" else -1
+    ids.astype(dtype).tofile(tmp_path / "x.bin")
+    corpus = Corpus.from_tokens(np.memmap(tmp_path / "x.bin", dtype, "r"), **options)
+
+    first, second = corpus.split(0.5)
+    assert 9 == len(list(SequentialWindows(first, batch_size=1, seq_len=10)))
+    for part in (corpus, second, pickle.loads(pickle.dumps(second))):  # noqa: S301  our own bytes
+        windows = SequentialWindows(part, batch_size=1, seq_len=10)
+        with pytest.raises(StoreError, match=rf"x.bin must hold ids in \[0, 7\), got {ids[150]}: "):
+            list(windows)
+        with pytest.raises(StoreError, match=r"x.bin must hold ids in \[0, 7\)"):
+            list(Loader(windows, device="cpu", resident=True))
+    with pytest.raises(StoreError, match=r"x.bin must hold ids in \[0, 7\)"):
+        evaluate(RNNModel(torch.nn.RNN(7, 4), 7), second)
+
+
+@pytest.mark.parametrize("vocab_size", [0, -1, "7", 1.5])
+def test_a_vocabulary_size_is_an_integer(vocab_size: Any) -> None:
+    """Of at least one."""
+    with pytest.raises(ArgumentError, match=r"^vocab_size must be an integer of at least 1, got"):
+        Corpus.from_tokens([0], vocab_size=vocab_size)
 
 
 def test_vocab_size_of_a_memory_map(mapped: npt.NDArray[Any]) -> None:

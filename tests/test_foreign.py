@@ -2,10 +2,13 @@
 
 import gzip
 import importlib.util
+import os
 import pickle
+import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -131,17 +134,21 @@ class Evil:
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        (Evil(), "it names builtins.exec, and may hold dicts, strings and integers only"),
+        (Evil(), "it names builtins.exec, and may hold dicts, lists, strings and integers only"),
         (OrderedDict(a=1), "it names collections.OrderedDict"),
         ({"vocab_size": np.int64(2)}, "it names numpy"),
-        ({}, "KeyError: 'vocab_size'"),
-        ({"vocab_size": 2, "itos": {0: "a"}}, "KeyError: 1"),
-        ({"vocab_size": 0, "itos": {}}, "index out of range"),
-        ({"vocab_size": 2, "itos": {0: "a", 1: 3}}, "expected an iterable of str"),
-        ({"vocab_size": 2, "itos": {0: "a", 1: "a"}}, "must differ"),
-        ([1], "list indices"),
-        (3, "not subscriptable"),
-        ({"vocab_size": "2", "itos": {}}, "as an integer"),
+        ({}, "vocab_size must be an integer of at least 1, got None"),
+        ({"vocab_size": 2, "itos": {0: "a"}}, "itos must have a str for each id"),
+        ({"vocab_size": 0, "itos": {}}, "an integer of at least 1, got 0"),
+        ({"vocab_size": 2, "itos": {0: "a", 1: 3}}, "itos must have a str for each id"),
+        ({"vocab_size": 2, "itos": {0: "a", 1: "a"}}, "each token once"),
+        ({"vocab_size": 2, "itos": {0: "a", 1: "b"}, "stoi": {"a": 1, "b": 0}}, "each token once"),
+        ({"vocab_size": 1, "itos": {0: "a"}, "tokenizer": "char"}, "one of tokenloom's"),
+        ([1], "it must be a dict, got list"),
+        (3, "it must be a dict, got int"),
+        ({"vocab_size": "2", "itos": {}}, "an integer of at least 1, got '2'"),
+        ({"vocab_size": True, "itos": {0: "a"}}, "an integer of at least 1, got True"),
+        ({"vocab_size": 1 << 60, "itos": {0: "a"}}, "itos must have a str for each id"),
     ],
 )
 def test_a_foreign_pickle_runs_no_code(tmp_path: Path, meta: Any, message: str) -> None:
@@ -150,7 +157,8 @@ def test_a_foreign_pickle_runs_no_code(tmp_path: Path, meta: Any, message: str) 
     (tmp_path / "train.bin").write_bytes(b"\0\0")
 
     with pytest.raises(
-        tl.CorpusError, match=rf"meta.pkl must have nanoGPT's vocab_size and itos, got .*{message}"
+        tl.CorpusError,
+        match=rf"meta.pkl must have nanoGPT's vocab_size, itos and stoi, got .*{message}",
     ):
         tl.open_foreign(tmp_path / "train.bin")
 
@@ -187,14 +195,30 @@ def test_the_header_of_llm_c(tmp_path: Path, magic: int, version: int, dtype: st
         tl.open_foreign(path, dtype="uint8")
 
 
-@pytest.mark.parametrize("change", [(20240521, 1, 9), (20240520, 2, 9), (20240520, 1, 8)])
-def test_what_only_looks_like_llm_c_is_bare(tmp_path: Path, change: tuple[int, int, int]) -> None:
-    """Magic, version and size must all fit, else a file is bare tokens."""
+@pytest.mark.parametrize(
+    ("change", "rest", "message"),
+    [
+        ((20240521, 1, 9), 18, "llm.c's 20240520 in version 1 or .*, got 20240521 in version 1"),
+        ((20240520, 2, 9), 18, "llm.c's .*, got 20240520 in version 2"),
+        ((20240520, 1, 8), 18, "8 tokens, as llm.c's header says, got 9"),
+        ((20240520, 1, 5000), 200, "5,000 tokens, as llm.c's header says, got 100"),
+        ((20240520, 1, -9), 18, "-9 tokens, as llm.c's header says, got 9"),
+        ((20240801, 7, 9), 35, "9 tokens, as llm.c's header says, got 8.75"),
+        ((20240801, 1, 9), 36, "llm.c's .*, got 20240801 in version 1"),
+        ((20240520, 1, 9), -500, "llm.c's header of 1,024 bytes, got 524 bytes"),
+        ((20240520, 1, 0), 0, "at least one token"),
+    ],
+)
+def test_what_begins_like_llm_c_must_agree(
+    tmp_path: Path, change: tuple[int, int, int], rest: int, message: str
+) -> None:
+    """The header of a file that was cut does not become 512 tokens."""
     header = np.zeros(256, "<i4")
     header[:3] = change
-    (tmp_path / "x.bin").write_bytes(header.tobytes() + np.array(IDS, "<u2").tobytes())
+    (tmp_path / "x.bin").write_bytes((header.tobytes() + bytes(range(1, 201)))[: 1024 + rest])
 
-    assert 512 + 9 == len(tl.open_foreign(tmp_path / "x.bin"))
+    with pytest.raises(tl.CorpusError, match=f"x.bin must have {message}"):
+        tl.open_foreign(tmp_path / "x.bin")
 
 
 def test_megatrons_index_byte_by_byte(tmp_path: Path) -> None:
@@ -349,9 +373,12 @@ def test_a_numpy_file_says_its_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((2, 2), np.uint16), r"one-dimensional integers, got uint16 of shape \(2, 2\)"),
-        (np.zeros(2), r"one-dimensional integers, got float64 of shape \(2,\)"),
-        (np.array([{}]), "an array that NumPy can map"),
+        (np.zeros((2, 2), np.uint16), r"one-dimensional integers, got <u2 of shape \(2, 2\)"),
+        (np.zeros(2), r"one-dimensional integers, got <f8 of shape \(2,\)"),
+        (np.array([{}]), r"one-dimensional integers, got \|O of shape \(1,\)"),
+        (np.zeros(3, [("a", "i4")]), "its header must have descr, fortran_order and shape"),
+        (np.arange(3, dtype=">u2"), "little-endian integers, got >u2: Corpus.from_tokens"),
+        (np.zeros(3, np.bool_), "one-dimensional integers"),
         (np.zeros(0, np.uint16), "at least one token, got none|NumPy can map"),
     ],
 )
@@ -394,11 +421,11 @@ def test_olmos_documents(tmp_path: Path, lines: str, expected: list[int] | None)
     [
         (
             gzip.compress(b"start,end\n", mtime=0),
-            "two numbers of tokens, start and end, in each line",
+            "two numbers of tokens in each line",
         ),
-        (gzip.compress(b"3\n", mtime=0), "two numbers of tokens"),
-        (gzip.compress(b"\xff,3\n", mtime=0), "two numbers of tokens"),
-        (gzip.compress(b"0,99999999999999999999\n", mtime=0), "two numbers of tokens"),
+        (gzip.compress(b"3\n", mtime=0), "two numbers of tokens in each line"),
+        (gzip.compress(b"\xff,3\n", mtime=0), "two numbers of tokens in each line"),
+        (gzip.compress(b"0,99999999999999999999\n", mtime=0), "two numbers of tokens in each line"),
         (gzip.compress(b"0,5\n", mtime=0), "documents must be .* from 0 to the 9 tokens"),
         (b"no gzip", "cannot read .*: Not a gzipped file"),
         (gzip.compress(b"0,9\n", mtime=0)[:-6], "cannot read .*: Compressed file ended"),
@@ -446,11 +473,71 @@ def test_what_is_written_for_nanogpt(tmp_path: Path) -> None:
     meta = pickle.loads((tmp_path / "meta.pkl").read_bytes())  # noqa: S301  our own bytes
 
     assert corpus.tokens.tolist() == tokens.tolist()
-    assert ["itos", "stoi", "vocab_size"] == sorted(meta)
+    assert ["itos", "stoi", "tokenizer", "vocab_size"] == sorted(meta)
     assert corpus.vocab_size == meta["vocab_size"]
     assert "the time machine" == "".join(meta["itos"][id_] for id_ in tokens.tolist())
     assert all(meta["stoi"][token] == id_ for id_, token in meta["itos"].items())
-    assert corpus.vocab == tl.open_foreign(path).vocab
+    assert corpus.tokenizer == tl.open_foreign(path).tokenizer
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("the cat sat on the mat", {"tokenizer": "word"}),
+        ("The cat: sat!", {"tokenizer": "word", "normalize": False}),
+        ("a b a c", {"tokenizer": "word"}),
+        ("the cat", {"tokenizer": "char", "reserved_tokens": ["<pad>", "<eod>"]}),
+        ("The\ncat", {"tokenizer": "char", "normalize": False, "reserved_tokens": ["abc"]}),
+        ("caf\xe9 \u6642", {"tokenizer": "byte"}),
+    ],
+)
+def test_nanogpts_files_mean_the_same_when_they_are_read_back(
+    tmp_path: Path, text: str, options: dict[str, Any]
+) -> None:
+    """Words stay words, bytes bytes, and whatever is normalised stays so."""
+    corpus = tl.Corpus.from_text(text, **options)
+    read = tl.open_foreign(tl.write_nanogpt(corpus, tmp_path / "train.bin"))
+
+    assert corpus.decode(corpus.tokens) == read.decode(read.tokens)
+    assert read.tokenizer is not None
+    assert corpus.tokenizer is not None
+    new = "the Mat, caf\xe9"
+    assert np.array_equal(corpus.tokenizer.encode(new), read.tokenizer.encode(new))
+    assert corpus.vocab_size == read.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (["<unk>", "cat", "the"], "the cat"),
+        (["<unk>", "a", "b"], "ba"),
+        (["<unk>", "<pad>", "b"], "b<pad>"),
+        (["\n", "a", "<eos>"], "<eos>a"),
+    ],
+)
+def test_a_vocabulary_that_does_not_say_what_its_tokens_are(
+    tmp_path: Path, tokens: list[str], expected: str
+) -> None:
+    """It has words, if a token has several characters and is no special one."""
+    write_meta(tmp_path, {"vocab_size": 3, "itos": dict(enumerate(tokens))})
+    np.array([2, 1], np.uint16).tofile(tmp_path / "x.bin")
+    corpus = tl.open_foreign(tmp_path / "x.bin")
+
+    assert expected == corpus.decode(corpus.tokens)
+    assert corpus.tokenizer is not None
+    if "cat" in tokens:
+        assert [2, 1] == np.asarray(corpus.tokenizer.encode("the cat")).tolist()
+
+
+def test_one_vocabulary_does_not_speak_for_two(tmp_path: Path) -> None:
+    """What would change the meaning of a file beside, or be read wrongly, is refused."""
+    chars, words = (tl.Corpus.from_text("the cat", tokenizer=kind) for kind in ("char", "word"))
+    for name in ("train.bin", "val.bin"):
+        tl.write_nanogpt(chars, tmp_path / name)
+    for other in (words, make_corpus()):
+        with pytest.raises(tl.ArgumentError, match=r"meta.pkl must say what train.bin holds"):
+            tl.write_nanogpt(other, tmp_path / "train.bin")
+    assert "the cat" == "".join(chars.decode(tl.open_foreign(tmp_path / "val.bin").tokens))
 
 
 def test_tokens_without_a_vocabulary_for_nanogpt(tmp_path: Path) -> None:
@@ -484,3 +571,172 @@ def test_documents_that_are_too_long_for_megatron(tmp_path: Path) -> None:
         pytest.skip(f"this file system has no such sparse files: {error}")
     with pytest.raises(tl.ArgumentError, match=r"shorter than 2\*\*31 tokens, got 2,147,483,648"):
         tl.write_megatron(tl.open_foreign(path), tmp_path / "y")
+
+
+def test_a_large_vocabulary_is_read_as_uint32(tmp_path: Path) -> None:
+    """No id above 65,535 fits uint16, so a guess follows the vocabulary, and is tried."""
+    path = tmp_path / "u.bin"
+    np.array([128_000, 5, 0, 70_000] * 50, np.uint32).tofile(path)
+    corpus = tl.open_foreign(path, vocab_size=128_256)
+    assert ("uint32", [128_000, 5]) == (corpus.tokens.dtype.name, corpus.tokens[:2].tolist())
+
+    np.arange(400, dtype=np.uint16).tofile(path)
+    with pytest.raises(tl.CorpusError, match=r"ids below vocab_size=128,256, so uint32, or a dty"):
+        tl.open_foreign(path, vocab_size=128_256)
+    assert 400 == len(tl.open_foreign(path, vocab_size=128_256, dtype="uint16"))
+    path.write_bytes(bytes(402))
+    with pytest.raises(tl.CorpusError, match="whole tokens of uint32"):
+        tl.open_foreign(path, vocab_size=128_256)
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int32", "int64"])
+@pytest.mark.parametrize("vocab_size", [None, 50_257])
+def test_wider_ids_are_not_taken_for_uint16(
+    tmp_path: Path, dtype: str, vocab_size: int | None
+) -> None:
+    """Every second half of them would be a token that nobody wrote."""
+    path = tmp_path / "x.ds"
+    np.random.default_rng(0).integers(0, 50_257, 3000).astype(dtype).tofile(path)
+    with pytest.raises(tl.CorpusError, match=r"tokens of uint16, or its dtype must be named, got"):
+        tl.open_foreign(path, vocab_size=vocab_size)
+    assert 3000 == len(tl.open_foreign(path, vocab_size=vocab_size, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"to be, or not to be, " * 9, 'a text: .*tokenloom prepare.*dtype="uint8"'),
+        (gzip.compress(bytes(99)), "compressed by gzip: decompress it first"),
+        (b"PAR1\x15\x04" + bytes(90), "a Parquet file"),
+        (b"PK\x03\x04" + bytes(90), "a zip archive"),
+        (MEGATRON_INDEX, "an index of Megatron: name it .idx"),
+        (b"MMIDXDX\0\0" + MEGATRON_INDEX[9:], "an index of Megatron: name it .idx"),
+    ],
+)
+def test_what_is_no_token_file(tmp_path: Path, content: bytes, message: str) -> None:
+    """Any bytes could be taken as bare tokens, so they are recognised."""
+    (tmp_path / "x.bin").write_bytes(content)
+    with pytest.raises(tl.CorpusError, match=message):
+        tl.open_foreign(tmp_path / "x.bin")
+
+
+@pytest.mark.parametrize("name", ["x.bin", "meta.pkl", "y.npy", "y.csv.gz", "z.idx", "z.bin"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_only_regular_files_are_opened(tmp_path: Path, name: str, kind: str) -> None:
+    """Nothing waits for a pipe, and nothing is passed over as if it were not there."""
+    np.array(IDS, "<u2").tofile(tmp_path / "x.bin")
+    np.array(IDS, "<u2").tofile(tmp_path / "y.npy")
+    make_megatron(tmp_path)
+    for suffix in (".bin", ".idx"):
+        (tmp_path / f"x{suffix}").rename(tmp_path / f"z{suffix}")
+    np.array(IDS, "<u2").tofile(tmp_path / "x.bin")
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "link":
+            path.symlink_to(tmp_path / "nowhere")
+    opened = {"meta.pkl": "x.bin", "y.csv.gz": "y.npy", "z.bin": "z.idx"}.get(name, name)
+    with pytest.raises(tl.CorpusError, match=rf"cannot read .*{opened[0]}\."):
+        tl.open_foreign(tmp_path / opened)
+
+
+@pytest.mark.parametrize("path", [["a.bin", "b.bin"], None, 3, b"a.bin"])
+def test_a_path_is_one_file(path: Any) -> None:
+    """Lists of files are not read."""
+    with pytest.raises(tl.ArgumentError, match=r"^path must be that of one file"):
+        tl.open_foreign(path)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04}r\xff\xff\xff\x0f.", b"\x80\x04\x8d" + b"\xff" * 8])
+def test_small_files_take_little_memory(tmp_path: Path, content: bytes) -> None:
+    """A pickle of nine bytes may ask for gigabytes, and a sidecar become some."""
+    np.array(IDS, "<u2").tofile(tmp_path / "x.npy")
+    (tmp_path / "meta.pkl").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(tl.CorpusError, match=r"meta.pkl must have nanoGPT's"):
+            tl.open_foreign(tmp_path / "x.npy")
+        (tmp_path / "meta.pkl").unlink()
+        for line in (b"0,1\n", b"\n", b"0,0\n", b"0"):
+            (tmp_path / "x.csv.gz").write_bytes(gzip.compress(line * (1 << 22), 9))
+            tracemalloc.reset_peak()
+            with pytest.raises(
+                tl.CorpusError, match=r"x.csv.gz must have start and end of at most"
+            ):
+                tl.open_foreign(tmp_path / "x.npy")
+            (tmp_path / "x.csv.gz").unlink()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
+
+
+def make_llmc(folder: Path) -> list[Path]:
+    """Write a file of llm.c."""
+    header = np.zeros(256, "<i4")
+    header[:3] = 20240520, 1, 9
+    (folder / "x.bin").write_bytes(header.tobytes() + np.array(IDS, "<u2").tobytes())
+    return [folder / "x.bin"]
+
+
+def make_npy(folder: Path) -> list[Path]:
+    """Write a file of NumPy."""
+    np.save(folder / "x.npy", np.array(IDS, "<u2"))
+    return [folder / "x.npy"]
+
+
+def make_olmo(folder: Path) -> list[Path]:
+    """Write OLMo's tokens and documents."""
+    np.array(IDS, "<u2").tofile(folder / "x.npy")
+    (folder / "x.csv.gz").write_bytes(gzip.compress(b"0,3\n3,5\n5,9\n", mtime=0))
+    return [folder / "x.npy", folder / "x.csv.gz"]
+
+
+def make_nanogpt(folder: Path) -> list[Path]:
+    """Write nanoGPT's tokens and vocabulary."""
+    path = tl.write_nanogpt(tl.Corpus.from_text("abcabbcbc", tokenizer="char"), folder / "x.bin")
+    return [path, folder / "meta.pkl"]
+
+
+def make_index(folder: Path) -> list[Path]:
+    """Write Megatron's tokens and index."""
+    return [make_megatron(folder), folder / "x.idx"]
+
+
+@pytest.mark.parametrize("make", [make_llmc, make_npy, make_olmo, make_nanogpt, make_index])
+def test_damaged_files_are_read_or_refused(
+    tmp_path: Path, make: Callable[[Path], list[Path]]
+) -> None:
+    """A damaged byte, a cut and an extension of any file raise no error but ours.
+
+    Where the structure of a file is damaged, no other tokens come out of it:
+    the file of tokens itself is the one whose values nothing proves.
+    """
+    data, *beside = make(tmp_path)
+    damaged = (beside or [data])[0]
+    content, size = damaged.read_bytes(), damaged.stat().st_size
+    expected = tl.open_foreign(data).tokens.tolist()
+    num_structure = size if beside else size - 18
+    rng = random.Random(0)  # noqa: S311
+    for number in range(600):
+        changed = bytearray(content)
+        match number % 6:
+            case 0:
+                changed = changed[: rng.randrange(size)]
+            case 1:
+                changed += bytes(rng.randrange(1, 9))
+            case 2:
+                changed[rng.randrange(num_structure)] ^= 1 << rng.randrange(8)
+            case _:
+                changed[rng.randrange(num_structure)] = rng.randrange(256)
+        damaged.write_bytes(changed)
+        try:
+            corpus = tl.open_foreign(data)
+            batches = list(tl.SequentialWindows(corpus, batch_size=1, seq_len=8))
+        except tl.TokenloomError:
+            continue
+        assert expected == corpus.tokens.tolist(), bytes(changed)
+        assert len(batches) == 1

@@ -18,6 +18,7 @@ from tokenloom.maps import (
     JoinedIds,
     Tokens,
     advise,
+    check_reads,
     gather,
     open_ranges,
     pack,
@@ -361,3 +362,37 @@ def test_joined_files_are_read_as_advised(tmp_path: Path) -> None:
     assert "rr" in flags_of(tmp_path / "1.bin")
     advise(tokens, is_random=False)
     assert "rr" not in flags_of(tmp_path / "0.bin") | flags_of(tmp_path / "1.bin")
+
+
+@pytest.mark.parametrize(
+    "part", [slice(None), slice(2, 90_000), slice(3, None, 2)], ids=["whole", "cut", "every second"]
+)
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_ids_of_a_memory_map_are_checked_where_they_are_read(
+    tmp_path: Path, part: slice, mode: Any
+) -> None:
+    """Also in slices, as a whole, and in another process, which may get a copy."""
+    _mapped(tmp_path)
+    tokens = check_reads(np.load(tmp_path / "tokens.npy", mmap_mode=mode), num_ids=80_000 % 65_536)
+    cut = tokens[part]
+    assert [int(cut[0])] == gather(cut, np.array([0]), width=1)[:, 0].tolist()
+    place = np.array([len(cut) // 2])
+    for read in (
+        lambda: gather(cut, place, width=2),
+        lambda: read_whole(cut),
+        lambda: gather(_copy_over(cut), place, width=2),
+    ):
+        with pytest.raises(StoreError, match=r"tokens.npy must hold ids in \[0, 14464\), got"):
+            read()
+
+
+def test_no_id_of_a_memory_map_is_negative(tmp_path: Path) -> None:
+    """Whatever the size of the vocabulary; and none is above an int64."""
+    for dtype, value in (("<i4", -1), ("<u8", 1 << 63)):
+        np.save(tmp_path / "x.npy", np.array([1, value, 2], dtype))
+        tokens = check_reads(np.load(tmp_path / "x.npy", mmap_mode="r"), num_ids=None)
+        assert [[1]] == gather(tokens, np.array([0]), width=1).tolist()
+        with pytest.raises(StoreError, match=f"got {value}: "):
+            gather(tokens, np.array([0]), width=3)
+    plain = np.load(tmp_path / "x.npy", mmap_mode="r").view("<u2")
+    assert check_reads(plain, num_ids=None) is plain

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tokenloom import ArgumentError
-from tokenloom.npy import npy_header, write_npy
+from tokenloom.npy import NpyHeader, npy_header, read_npy_header, write_npy
 
 
 @pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", "<u8", "<i8"])
@@ -50,3 +50,40 @@ def test_another_number_of_values_leaves_no_file(tmp_path: Path, length: int) ->
         write_npy(tmp_path / "x.npy", [np.arange(2)], dtype=np.dtype("<u2"), length=length)
 
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(5,), (0,), (2, 3), ()])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("dtype", ["<u2", "<f8", ">i4"])
+def test_a_header_of_numpys_is_read(
+    shape: tuple[int, ...], version: tuple[int, int], dtype: str
+) -> None:
+    """In every version of the format."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.zeros(shape, dtype), version=version)
+    offset = file.getvalue().index(b"\n") + 1
+    file.seek(0)
+    assert NpyHeader(dtype, shape, offset) == read_npy_header(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "must begin with the magic and a version"),
+        (b"\x93NUMPY\4\0" + bytes(120), "must begin with the magic and a version"),
+        (b"\x93NUMPY\2\0\xff\xff\xff\x7f{}", "at most 10,000 bytes, got 2,147,483,647"),
+        (b"\x93NUMPY\1\0\x76\0{'descr': '<u2'", "must have descr, fortran_order and shape"),
+        (npy_header(np.dtype("<u2"), 5).replace(b"order", b"ordes"), "must have descr"),
+        (npy_header(np.dtype("<u2"), 5).replace(b"(5,),", b"(5 5)"), "its shape must be lengths"),
+        (
+            npy_header(np.dtype("<u2"), 5).replace(
+                b"(5,), }" + b" " * 20, b"(" + b"9" * 20 + b",), } "
+            ),
+            "its shape must be lengths",
+        ),
+    ],
+)
+def test_another_header_is_refused(content: bytes, message: str) -> None:
+    """By one kind of error, whatever Python's parser would make of it."""
+    with pytest.raises(ValueError, match=message):
+        read_npy_header(io.BytesIO(content))

@@ -121,6 +121,8 @@ ROOMS = (
     "interrupts",
     "regular",
     "files",
+    "kinds",
+    "plainpickle",
     "hashing",
     "wording",
     "errors",

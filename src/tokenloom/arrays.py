@@ -26,7 +26,8 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
 
     A memory map and an array of unsigned integers are taken as they are.
     Anything else is copied to the smallest unsigned dtype. A memory map is not
-    searched for ids that are out of range, since that would read all of it.
+    searched for ids that are out of range, since that would read all of it: see
+    `tokenloom.maps.check_reads`.
 
     Parameters
     ----------
@@ -59,6 +60,20 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
     if array.dtype.kind == "i" or array.dtype.itemsize == 8 or not array.dtype.isnative:
         return array.astype(narrow_dtype(largest + 1))
     return array
+
+
+def limit_ids(dtype: np.dtype[Any], num_ids: int | None) -> int | None:
+    """Return what ids of a file must be below, or None where every value is an id.
+
+    Where nobody said how many ids there are, no id is negative, and none needs
+    more than an int64.
+
+    >>> limit_ids(np.dtype("int16"), None), limit_ids(np.dtype("uint16"), 65_536)
+    (32768, None)
+    """
+    num_values = int(np.iinfo(dtype).max) + 1
+    limit = min(num_values, 1 << 63) if num_ids is None else num_ids
+    return None if dtype.kind == "u" and limit >= num_values else limit
 
 
 def is_memory_map(array: npt.NDArray[Any]) -> bool:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Document, Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.integers import as_integer
+from tokenloom.maps import check_reads
 from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
 from tokenloom.saving import SHARD_TOKENS, save_store
@@ -165,7 +167,8 @@ class Corpus(Passage):
         ----------
         tokens : array_like of int, shape (num_tokens,)
             A memory map or an unsigned array is used as it is, without a
-            copy. A memory map is not searched for ids out of range.
+            copy. A memory map is not searched for ids out of range: whatever
+            batches read of it is checked then, and raises a `StoreError`.
         vocab : Vocab, optional
             Characters, or words, of the ids.
         vocab_size : int, optional
@@ -191,11 +194,15 @@ class Corpus(Passage):
             msg = f"vocab_size must be len(vocab)={len(vocab)} or be left out, got {vocab_size}"
             raise ArgumentError(msg)
         num_ids = vocab_size if vocab is None else len(vocab)
+        if num_ids is not None:
+            num_ids = as_integer("vocab_size", num_ids, start=1)
         ids = as_ids(tokens, num_ids=num_ids)
         if not len(ids):
             msg = f"{name} must hold at least one token, got none"
             raise CorpusError(msg)
-        if num_ids is None and not is_memory_map(ids):
+        if is_memory_map(ids):
+            ids = check_reads(ids, num_ids=num_ids)
+        elif num_ids is None:
             num_ids = int(ids.max()) + 1
         tokenizer = None if vocab is None else tokenizer_for(vocab)
         return Corpus(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tokenloom.arrays import Ids, is_memory_map
+from tokenloom.arrays import Ids, is_memory_map, limit_ids
 from tokenloom.errors import StoreError
 
 # Each map holds a file open, of which a process may have 1,024 on many systems.
@@ -208,6 +208,19 @@ def open_range(part: FileRange) -> Ids:
     return opened
 
 
+def check_reads(tokens: Ids, *, num_ids: int | None) -> Ids:
+    """Return a memory map whose windows must have ids in [0, num_ids).
+
+    Without ``num_ids`` no id may be negative, or need more than an int64.
+    """
+    limit = limit_ids(tokens.dtype, num_ids)
+    if limit is None:
+        return tokens
+    checked = tokens.view(IdMap)
+    checked.num_ids = limit
+    return checked
+
+
 def open_ranges(parts: Sequence[FileRange]) -> Tokens:
     """Return one range as a memory map, or several as one array."""
     return open_range(parts[0]) if len(parts) == 1 else JoinedIds(parts)
@@ -312,7 +325,10 @@ def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
         return np.asarray, (np.asarray(tokens),)
     if not tokens.flags.c_contiguous or tokens.mode == "c":
         # Every second token, or changes that are in memory only: no range of the file.
-        return np.asarray, (np.ascontiguousarray(tokens),)
+        copied = np.ascontiguousarray(np.asarray(tokens))
+        # Nobody looks at an array in memory again.
+        _check_read(copied, tokens)
+        return np.asarray, (copied,)
     root = _root(tokens)
     here = tokens.__array_interface__["data"][0]
     there = root.__array_interface__["data"][0]

@@ -1,11 +1,12 @@
-"""One-dimensional ``.npy`` files, written piece by piece, whole or not at all."""
+"""One-dimensional ``.npy`` files: read by their header, written piece by piece."""
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,85 @@ from tokenloom.files import replacing
 
 # So many bytes stand before the values.
 HEADER_BYTES = 128
-_MAGIC = b"\x93NUMPY\x01\x00"
+NPY_MAGIC = b"\x93NUMPY"
+_MAGIC = NPY_MAGIC + b"\x01\x00"
+# No header of plain values is longer.
+_MAX_TEXT_BYTES = 10_000
+_ITEM = r"""
+    '(?:
+        descr'\s*:\s*'(?P<dtype%d>[^'\n]{1,20})'
+        | fortran_order'\s*:\s*(?P<order%d>True|False)
+        | shape'\s*:\s*\((?P<shape%d>[0-9, ]*)\)
+    )\s*"""
+_ITEMS = r"\s*,\s*".join(_ITEM.replace("%d", str(number)) for number in range(3))
+_HEADER = re.compile(rf"\{{\s*{_ITEMS},?\s*\}}[ ]*\n", re.VERBOSE)
 
 Piece = npt.NDArray[np.integer[Any]]
+
+
+class NpyHeader(NamedTuple):
+    """What stands before the values of an ``.npy`` file.
+
+    Attributes
+    ----------
+    dtype : str
+        As NumPy writes it, such as "<u2".
+    shape : tuple of int
+    offset : int
+        Where the values begin, in bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def read_npy_header(file: BinaryIO) -> NpyHeader:
+    """Read the header of an ``.npy`` file whose values are plain, not records.
+
+    NumPy's own reader hands the header to Python's parser, which raises errors
+    of many kinds where it is damaged; this one takes only what NumPy writes.
+
+    Raises
+    ------
+    ValueError
+        It is no such header.
+
+    >>> import io
+    >>> read_npy_header(io.BytesIO(npy_header(np.dtype("<u2"), 5)))
+    NpyHeader(dtype='<u2', shape=(5,), offset=128)
+    """
+    head = file.read(12)
+    if (
+        len(head) < 12
+        or not head.startswith(NPY_MAGIC)
+        or head[6:8]
+        not in (
+            b"\x01\x00",
+            b"\x02\x00",
+            b"\x03\x00",
+        )
+    ):
+        msg = "it must begin with the magic and a version of NumPy's format"
+        raise ValueError(msg)
+    start = 10 if head[6] == 1 else 12
+    num_text = int.from_bytes(head[8:start], "little")
+    if num_text > _MAX_TEXT_BYTES:
+        msg = f"its header must have at most {_MAX_TEXT_BYTES:,} bytes, got {num_text:,}"
+        raise ValueError(msg)
+    text = (head[start:] + file.read(max(num_text - 12 + start, 0)))[:num_text]
+    match = _HEADER.fullmatch(text.decode("latin-1")) if len(text) == num_text else None
+    found = {k[:5]: v for k, v in match.groupdict().items() if v is not None} if match else {}
+    if len(found) < 3:
+        msg = f"its header must have descr, fortran_order and shape, got {text[:100]!r}"
+        raise ValueError(msg)
+    lengths = [part.strip() for part in found["shape"].removesuffix(",").split(",")]
+    if lengths == [""]:
+        return NpyHeader(found["dtype"], (), start + num_text)
+    if not all(re.fullmatch("[0-9]{1,18}", length) for length in lengths):
+        msg = f"its shape must be lengths, got ({found['shape']})"
+        raise ValueError(msg)
+    return NpyHeader(found["dtype"], tuple(map(int, lengths)), start + num_text)
 
 
 def npy_header(dtype: np.dtype[Any], length: int) -> bytes:

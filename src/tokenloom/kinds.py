@@ -1,0 +1,182 @@
+"""What a file is, as its first bytes show."""
+
+import codecs
+import re
+from typing import NamedTuple
+
+# So many bytes of a file are enough to recognise it.
+HEAD_BYTES = 1 << 12
+
+_DECOMPRESS = (
+    "decompress it first, or give its name the end {} and it is decompressed as it is read"
+)
+_UNPACK = "unpack it, and name the folder or the files in it"
+_EXPORT = "write the texts in it as JSON Lines (.jsonl), one object per line, and name that file"
+_TEXT_OF = "save its text as a text file, and name that"
+_TOKENS = "it holds numbers: tokenloom.open_foreign opens token files of other projects"
+_NO_TEXT = "name a text file"
+_ENCODING = "name its encoding: --encoding {0} (in Python encoding={0!r})"
+
+
+class Kind(NamedTuple):
+    """What a file is, if it is no text in UTF-8.
+
+    Attributes
+    ----------
+    name : str
+        With its article, such as "a Parquet file".
+    cure : str
+        What to do instead of reading it as text.
+    encoding : str or None
+        Of a text that shows how it is encoded.
+    """
+
+    name: str
+    cure: str
+    encoding: str | None = None
+
+
+# At which offset there are which bytes.
+_SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"SQLite format 3\0", "an SQLite database", _EXPORT),
+    (0, b"version https://git-lfs.github.com/", "a pointer of Git LFS", "run 'git lfs pull' first"),
+    (0, b"MMIDIDX\0\0", "an index of Megatron", _TOKENS),
+    (0, b"TNTIDX\0\0", "an index of fairseq", _TOKENS),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an older Microsoft Office", _TEXT_OF),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _EXPORT),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG picture", _NO_TEXT),
+    (0, b"ARROW1\0\0", "an Arrow file", _EXPORT),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (0, b"!<arch>\n", "an ar archive", _UNPACK),
+    (0, b"\x93NUMPY", "an array of NumPy", _TOKENS),
+    (0, b"\xfd7zXZ\0", "compressed by xz", _DECOMPRESS.format(".xz")),
+    (0, b"Obj\x01", "an Avro file", _EXPORT),
+    (0, b"PK\x03\x04", "a zip archive, as office documents and e-books are too", _UNPACK),
+    (0, b"PK\x05\x06", "an empty zip archive", _NO_TEXT),
+    (0, b"PK\x07\x08", "a zip archive in several parts", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", _DECOMPRESS.format(".zst")),
+    (0, b"\x04\x22\x4d\x18", "compressed by lz4", "decompress it first"),
+    (0, b"%PDF-", "a PDF file", _TEXT_OF),
+    (0, b"{\\rtf", "a document in RTF", _TEXT_OF),
+    (0, b"\x7fELF", "a program for Linux (ELF)", _NO_TEXT),
+    (0, b"\xfe\xed\xfa\xce", "a program for macOS", _NO_TEXT),
+    (0, b"\xfe\xed\xfa\xcf", "a program for macOS", _NO_TEXT),
+    (0, b"\xcf\xfa\xed\xfe", "a program for macOS", _NO_TEXT),
+    (0, b"\xca\xfe\xba\xbe", "a program for Java or macOS", _NO_TEXT),
+    (0, b"\0asm", "a WebAssembly program", _NO_TEXT),
+    (0, b"GIF87a", "a GIF picture", _NO_TEXT),
+    (0, b"GIF89a", "a GIF picture", _NO_TEXT),
+    (0, b"\xff\xd8\xff", "a JPEG picture", _NO_TEXT),
+    (0, b"OggS\0", "an Ogg recording", _NO_TEXT),
+    (0, b"fLaC\0", "a FLAC recording", _NO_TEXT),
+    (257, b"ustar", "a tar archive", _UNPACK),
+)
+# What a few bytes alone would not show.
+_PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    # Somebody may write about either.
+    (re.compile(rb"PAR[1E](?![ -~]{3}|\s)"), "a Parquet file", _EXPORT),
+    (re.compile(rb"GGUF[\1-\x1f]\0\0\0"), "a model in GGUF", _NO_TEXT),
+    (re.compile(rb"\x1f\x8b\x08[\0-\x1f]"), "compressed by gzip", _DECOMPRESS.format(".gz")),
+    (
+        re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+        "compressed by bzip2",
+        _DECOMPRESS.format(".bz2"),
+    ),
+    (re.compile(rb"\x1f[\x9d\xa0]"), "compressed by compress", "decompress it first"),
+    # What lzma alone writes: properties, a size of the dictionary, a size or none.
+    (
+        re.compile(rb"\x5d\0\0[\0-\xff]{2}(?:\xff{8}|[\0-\xff]{5}\0{3})"),
+        "compressed by lzma",
+        "decompress it first",
+    ),
+    (re.compile(rb"[\x50-\x5f]\x2a\x4d\x18"), "compressed by zstd", _DECOMPRESS.format(".zst")),
+    (re.compile(rb"\x80[\2-\5](?:\x95|[\]}(cX])"), "a pickle of Python", _EXPORT),
+    (re.compile(rb"RIFF[\0-\xff]{4}(?:WAVE|AVI |WEBP)"), "a recording or a picture", _NO_TEXT),
+    (re.compile(rb"[\0-\xff]{4}ftyp[ -~]{4}"), "a video", _NO_TEXT),
+    (re.compile(rb"ID3[\2-\4]\0"), "an MP3 recording", _NO_TEXT),
+    (re.compile(rb"MZ[\0-\xff]{58}[\0-\xff]{2}\0\0"), "a program for Windows", _NO_TEXT),
+    (
+        re.compile(rb"[\0-\xff]{3}[\0-\xff][\0-\xff]\0{3}\{\""),
+        "a model in safetensors",
+        _NO_TEXT,
+    ),
+)
+# UTF-32 first: it begins with the mark of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def recognise(head: bytes) -> Kind | None:
+    r"""Return what a file is, if its first bytes show that it is no text in UTF-8.
+
+    Parameters
+    ----------
+    head : bytes
+        The first ones, after decompression where its name asks for that; more
+        than `HEAD_BYTES` say nothing more.
+
+    >>> recognise(b"PAR1\x15\x04").name, recognise(b"to be, or not to be")
+    ('a Parquet file', None)
+    """
+    if kind := recognise_container(head):
+        return kind
+    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    if encoding is None:
+        encoding = _guess_wide(head)
+    if encoding is None:
+        return None
+    return Kind(f"text in {encoding.upper()}", _ENCODING.format(encoding), encoding)
+
+
+def recognise_container(head: bytes) -> Kind | None:
+    """Return what a file is that holds its content in a format of its own, or None.
+
+    >>> recognise_container(bytes(257) + b"ustar").name
+    'a tar archive'
+    """
+    for offset, sign, name, cure in _SIGNS:
+        if head.startswith(sign, offset):
+            return Kind(name, cure)
+    for pattern, name, cure in _PATTERNS:
+        if pattern.match(head):
+            return Kind(name, cure)
+    return Kind("a tar archive", _UNPACK) if _is_old_tar(head) else None
+
+
+def _is_old_tar(head: bytes) -> bool:
+    """Return whether a header's sum of its own bytes is right, in a tar without a magic."""
+    block = head[:512]
+    field = re.fullmatch(rb" *([0-7]{1,7})[ \0]*", block[148:156])
+    if len(block) < 512 or field is None:
+        return False
+    return int(field[1], 8) == sum(block) - sum(block[148:156]) + 8 * ord(" ")
+
+
+def _guess_wide(head: bytes) -> str | None:
+    r"""Return the encoding of a text that has no mark, and whose characters are 2 or 4 bytes.
+
+    Of the bytes of such a text in Latin letters the larger part is zero, always
+    at the same places:
+
+    >>> _guess_wide("to be, or not".encode("utf-16-le")), _guess_wide(b"a\0b")
+    ('utf-16-le', None)
+    """
+    if len(head) < 16:
+        return None
+    zeros = [head[place::4].count(0) / len(head[place::4]) for place in range(4)]
+    is_zero = [share > 0.7 for share in zeros]
+    is_letter = [share < 0.1 for share in zeros]
+    for encoding, pattern in (
+        ("utf-32-le", (False, True, True, True)),
+        ("utf-32-be", (True, True, True, False)),
+        ("utf-16-le", (False, True, False, True)),
+        ("utf-16-be", (True, False, True, False)),
+    ):
+        if all((is_zero if zero else is_letter)[place] for place, zero in enumerate(pattern)):
+            return encoding
+    return None
