@@ -459,6 +459,46 @@ def test_fetch_of_what_is_no_file(name: str, capsys: pytest.CaptureFixture[str])
     assert f"got {name!r}, which is neither" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cure"),
+    [
+        (["show", "my-bok.txt"], "no such file or folder: did you mean 'my-book.txt'?"),
+        (["show", "texts/chapter.txt"], "did you mean 'texts/chapter-1.txt'?"),
+        (["train", "time_machin"], "no such file or folder: did you mean 'time_machine'?"),
+        (["plan", "imdb/tset"], "no such file or folder: did you mean 'imdb/test'?"),
+        (["fetch", "pyhton_docs"], "did you mean 'python_docs'?"),
+        (["bench", "texts"], "it is a folder, of which 'tokenloom prepare'"),
+        (["selftest", "nothing-like-it"], "which is neither: no such file or folder"),
+        (["prepare", "my-bok.txt", "-o", "new"], "did you mean 'my-book.txt'?"),
+        (["prepare", "time_machin", "-o", "new"], "did you mean 'time_machine'?"),
+        (["info", "stroe"], "/store'?"),
+        (["verify", "stroe"], "/store'?"),
+        (["info", "texts"], "it is a folder of another kind"),
+        (["verify", "my-book.txt"], "it is a file"),
+        (["generate", "stroe", "--prompt", "a"], "did you mean 'store'?"),
+        (["evaluate", "run", "my-book.txt"], "no such file or folder"),
+        (["prepare", "my-book.txt", "-o", "new", "--tokenizer", "stroe"], "did you mean 'store'?"),
+        (["prepare", "my-book.txt", "-o", "new", "--tokenizer", "wrod"], "did you mean 'word'?"),
+    ],
+)
+def test_a_misspelt_name_brings_the_one_that_was_meant(
+    arguments: list[str],
+    cure: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of files and folders nearby, and of corpora that have a name."""
+    monkeypatch.chdir(tmp_path)
+    Path("my-book.txt").write_text(BOOK, encoding="utf-8")
+    Path("texts").mkdir()
+    Path("texts/chapter-1.txt").write_text(BOOK, encoding="utf-8")
+    make_store(tmp_path / "store")
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert cure in line
+
+
 @pytest.mark.usefixtures("poem")
 def test_fetch_of_a_name_that_nobody_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -476,8 +476,8 @@ def test_find_nothing(tmp_path: Path) -> None:
     with pytest.raises(
         ArgumentError,
         match=r"^a corpus must be one of imdb, imdb/train, imdb/test, imdb/unsup, python_docs, "
-        r"time_machine, tiny_shakespeare or the path of a text file, "
-        r"got '.*war', which is neither$",
+        r"time_machine, tiny_shakespeare or the path of a text file or a store, "
+        r"got '.*war', which is neither: no such file or folder$",
     ):
         find(str(tmp_path / "war"))
 
@@ -554,14 +554,16 @@ def test_load_any_bytes(tmp_path: Path) -> None:
 
 def test_load_a_folder(tmp_path: Path) -> None:
     """A folder is no text."""
-    with pytest.raises(ArgumentError, match=r"which is neither$"):
+    with pytest.raises(
+        ArgumentError, match=r"which is neither: it is a folder, of which .*prepare"
+    ):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", ".", os.devnull, Path()])
 def test_names_that_are_no_files(name: str | Path) -> None:
     """Neither nothing nor a folder nor a device is a text file."""
-    with pytest.raises(ArgumentError, match=f"got {os.fspath(name)!r}, which is neither$"):
+    with pytest.raises(ArgumentError, match=f"got {os.fspath(name)!r}, which is neither: "):
         find(name)
 
 

@@ -34,6 +34,22 @@ def test_decode_in_an_unknown_encoding(encoding: str) -> None:
         decode(b"a", name="page", encoding=encoding)
 
 
+@pytest.mark.parametrize(
+    ("content", "encoding", "where"),
+    [
+        (b"a\xff", "utf-8", r"offset 1 \(invalid start byte\), in line 1:"),
+        (b"a\n\xc3\xa9\r\n\nb\xff", "utf-8", r"offset 8 \(invalid start byte\), in line 4:"),
+        ("a\n".encode("utf-16-le") + b"\x00\xd8", "utf-16-le", r"offset 4 \(.*\), in line 2:"),
+    ],
+)
+def test_what_cannot_be_decoded_is_found_by_its_line(
+    content: bytes, encoding: str, where: str
+) -> None:
+    """An editor goes to lines, a program to offsets."""
+    with pytest.raises(tl.CorpusError, match=where):
+        decode(content, name="page", encoding=encoding)
+
+
 PROSE = "L'\u00e9t\u00e9 dernier, nous avons visit\u00e9 12 for\u00eats. "
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from tokenloom.errors import ArgumentError
+from tokenloom.wording import show
 
 # Neither waits for a pipe nor follows a link, where the system knows these.
 _FOR_LOCK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -29,12 +30,26 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ArgumentError
-        It holds a NUL character, which no system allows.
+        It is no path, or holds a NUL character, which no system allows.
     """
+    require_path(path)
     if "\0" in os.fspath(path):
-        msg = f"a path must hold no NUL character, got {os.fspath(path)!r}: name another"
+        msg = f"a path must hold no NUL character, got {show(os.fspath(path))}: name another"
         raise ArgumentError(msg)
     return Path(path)
+
+
+def require_path(path: object) -> None:
+    """Refuse what is no path.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither a str nor an object such as `pathlib.Path`.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        msg = f"a path must be a str or an object such as pathlib.Path, got {show(path)}"
+        raise ArgumentError(msg)
 
 
 def require_own(path: str | os.PathLike[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from tokenloom.catalogue import Archive, BuiltIn, Entry, find_entry
+from tokenloom.catalogue import Archive, BuiltIn, Entry, find_entry, list_entries
 from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import replacing
@@ -19,6 +19,7 @@ from tokenloom.hub import fetch, read
 from tokenloom.store import is_store
 from tokenloom.streams import bare_suffix, read_status
 from tokenloom.tasks import Form, SourceFile
+from tokenloom.wording import describe_missing, show
 from tokenloom.workfolder import Part, WorkFolder
 
 SourceName: TypeAlias = str | os.PathLike[str]
@@ -136,8 +137,8 @@ def _find_files(name: str) -> list[Path]:
     else:
         msg = (
             "a source must be a file, a folder, a pattern, '-' or a name from 'tokenloom "
-            f"datasets', got {name[:200]!r}, which is none; texts in memory are passed as "
-            "iter(texts)"
+            f"datasets', got {show(name)}, which is none; texts in memory are passed as "
+            f"iter(texts); {describe_missing(name, (entry.name for entry in list_entries()))}"
         )
         raise ArgumentError(msg)
     if not paths:

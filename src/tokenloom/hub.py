@@ -17,6 +17,7 @@ from tokenloom.sources import read_file
 from tokenloom.text import decode
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
+from tokenloom.wording import describe_missing, show
 
 Where = Literal["built in", "cached", "to download"]
 
@@ -138,14 +139,23 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     if isinstance(name, str) and (entry := find_entry(name)):
         return entry
     # To Path an empty name is the current folder. See `fetch_file` for os.path.
-    if os.path.isfile(name):  # noqa: PTH113
+    if isinstance(name, str | os.PathLike) and os.path.isfile(name):  # noqa: PTH113
         return Path(name)
-    known = ", ".join(name for entry in list_entries() for name in _names(entry))
+    if not isinstance(name, str | os.PathLike):
+        msg = f"a corpus must be named by a str or a path, got {show(name)}"
+        raise ArgumentError(msg)
+    known = [known for entry in list_entries() for known in _names(entry)]
     msg = (
-        f"a corpus must be one of {known} or the path of a text file, "
-        f"got {os.fspath(name)!r}, which is neither"
+        f"a corpus must be one of {', '.join(known)} or the path of a text file or a store, "
+        f"got {show(os.fspath(name))}, which is neither: {_describe_none(name, known)}"
     )
     raise ArgumentError(msg)
+
+
+def _describe_none(name: str | os.PathLike[str], known: list[str]) -> str:
+    if os.path.isdir(name):  # noqa: PTH112  see above
+        return "it is a folder, of which 'tokenloom prepare' or prepare(...) makes a store"
+    return describe_missing(name, known)
 
 
 def _names(entry: Entry) -> list[str]:

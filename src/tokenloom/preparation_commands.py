@@ -24,6 +24,7 @@ from tokenloom.store import is_store, open_store
 from tokenloom.stretches import OnError
 from tokenloom.tokenizers import TOKENIZER_NAMES
 from tokenloom.vocab import Vocab
+from tokenloom.wording import describe_missing, show
 
 # No vocabulary has an id of more digits, and int refuses thousands of them.
 _ID = re.compile("[0-9]{1,18}")
@@ -205,7 +206,7 @@ def _find_tokenizer(name: str) -> object:
         return Vocab.load(name)
     msg = (
         f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store or a vocab.json, "
-        f"got {name!r}"
+        f"got {show(name)}, which is none: {describe_missing(name, TOKENIZER_NAMES)}"
     )
     raise ArgumentError(msg)
 

@@ -17,6 +17,7 @@ from tokenloom.model import RNNModel
 from tokenloom.records import EpochMetrics, StepLosses
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
+from tokenloom.wording import describe_missing, show
 
 _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
@@ -97,7 +98,7 @@ class Run:
         RunError
             There is no run in the folder.
         """
-        folder = Path(path)
+        folder = as_path(path)
         try:
             settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -105,7 +106,8 @@ class Run:
         if not isinstance(settings, dict):
             msg = (
                 f"expected the folder of a run, with {_SETTINGS} in it, got "
-                f"{os.fspath(path)!r}: 'tokenloom train' makes one and prints its name"
+                f"{show(os.fspath(path))}: 'tokenloom train' makes one and prints its name; "
+                f"{describe_missing(path)}"
             )
             raise RunError(msg)
         return cls(folder, settings)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tokenloom.arrays import Ids, check_range
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
-from tokenloom.files import write_text
+from tokenloom.files import require_path, write_text
 from tokenloom.hashing import hash_file
 from tokenloom.manifest import (
     DOCUMENTS,
@@ -30,6 +30,7 @@ from tokenloom.maps import FileRange, Tokens, open_range, open_ranges
 from tokenloom.npy import HEADER_BYTES, Piece, npy_header, write_npy
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab, read_vocab
+from tokenloom.wording import describe_missing
 
 MANIFEST = "manifest.json"
 VOCAB = "vocab.json"
@@ -303,6 +304,7 @@ def read_store(path: str | os.PathLike[str]) -> Store:
     StoreError
         There is no manifest, or it cannot be used.
     """
+    require_path(path)
     folder = Path(path).absolute()
     return Store(path=folder, manifest=_read_manifest(folder))
 
@@ -336,9 +338,11 @@ def _read_manifest(folder: Path) -> Manifest:
         is_regular = stat.S_ISREG(path.lstat().st_mode)
         content = path.read_bytes() if is_regular else b""
     except (OSError, ValueError) as error:
+        is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        why = describe_missing(folder) if is_missing else str(error)
         msg = (
             f"{folder} must be the folder of a store, with {MANIFEST} in it, which is written "
-            f"last, got: {error}: name another, or make the store to its end"
+            f"last: {why}; name another, or make the store to its end"
         )
         raise StoreError(msg) from error
     if not is_regular:

@@ -109,10 +109,11 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
     try:
         return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        line = content[: error.start].decode(encoding, "ignore").count("\n") + 1
         msg = (
             f"{name} must be text in {encoding}, got byte 0x{content[error.start]:02x} "
-            f"at offset {error.start} ({error.reason}): convert it, name its encoding, "
-            'or read it as bytes with tokenizer="byte"'
+            f"at offset {error.start} ({error.reason}), in line {line:,}: convert it, name its "
+            'encoding, or read it as bytes with tokenizer="byte"'
         )
         raise CorpusError(msg) from error
     except (LookupError, ValueError) as error:

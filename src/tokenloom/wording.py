@@ -1,6 +1,7 @@
 """The wording of messages: values in few characters, names that were meant, plurals."""
 
 import difflib
+import itertools
 import os
 import reprlib
 import unicodedata
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _MAX_CHARACTERS = 100
+_MAX_ENTRIES = 1000
 # What turns the direction of writing can show a name's end as its middle.
 _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -61,15 +63,43 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]}?" if near else ""
 
 
-def suggest_path(path: str | os.PathLike[str]) -> str:
-    """Return the end of a message that asks for the neighbour that a path may mean, or nothing."""
+def suggest_path(path: str | os.PathLike[str], names: Iterable[str] = ()) -> str:
+    """Return the end of a message that asks for the path, or name, that was meant, or nothing.
+
+    Parameters
+    ----------
+    path : str or path
+        What was asked for; its neighbours may be meant.
+    names : iterable of str
+        What else may be meant.
+    """
     wanted = Path(path)
     try:
-        names = [entry.name for entry in wanted.parent.iterdir()]
+        # Not sorted, and bounded, since a folder may hold millions.
+        entries = itertools.islice(os.scandir(wanted.parent), _MAX_ENTRIES)
+        neighbours = {entry.name: str(wanted.parent / entry.name) for entry in entries}
     except (OSError, ValueError):
-        return ""
-    near = difflib.get_close_matches(wanted.name, names, n=1)
-    return f": did you mean {str(wanted.with_name(near[0]))!r}?" if near else ""
+        neighbours = {}
+    near = [
+        *difflib.get_close_matches(os.fspath(path), list(names), n=1),
+        *map(neighbours.get, difflib.get_close_matches(wanted.name, neighbours, n=1)),
+    ]
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def describe_missing(path: str | os.PathLike[str], names: Iterable[str] = ()) -> str:
+    """Return what is wrong with a path that has to be a file or a folder of another kind.
+
+    >>> describe_missing("no-such-folder/book.txt")
+    'no such file or folder'
+    """
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if os.path.isdir(path):  # noqa: PTH112
+        return "it is a folder of another kind"
+    if os.path.lexists(path):
+        is_file = os.path.isfile(path)  # noqa: PTH113
+        return "it is a file" if is_file else "it is no regular file, or a link to nothing"
+    return f"no such file or folder{suggest_path(path, names)}"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
