@@ -4,6 +4,8 @@ import gc
 import os
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,3 +83,16 @@ def children_of(pid: int) -> list[int]:
 def _is_ours(path: Path) -> bool:
     # Other processes of the machine have files there too.
     return str(os.getpid()) in path.name or path.name.startswith("pymp-")
+
+
+def loader_threads() -> list[str]:
+    """Return the names of the threads of loaders that live in this process."""
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith("tokenloom-loader"))
+
+
+def wait_for(claim: Callable[[], bool]) -> bool:
+    """Return whether a claim becomes true within a minute."""
+    deadline = time.monotonic() + 60
+    while not (holds := claim()) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return holds

@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 blocks._BLOCK_TOKENS = 100
 
 # The server from which workers are forked imports PyTorch once.
-multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.workers"])
+multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.windows"])
 
 # A server here answers at once, if at all.
 download.PATIENCE = Patience(pause_seconds=0.01, max_pause_seconds=1.0)

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tokenloom import iteration, windows, workers
+from tokenloom import iteration, windows
 from tokenloom.division import Division, describe_division
-from tokenloom.workers import Stretch, _BlockStream
 
 CORPUS = tl.Corpus.from_tokens([1, 2, 3] * 400)
 CASES = list(itertools.product(["random", "sequential"], [1, 2, 4], [1, 2, 3, 20], [35, 3]))
@@ -31,16 +30,11 @@ def test_workers_read_what_is_said(
         read = make_windows(kind, seq_len=seq_len, shard=shard)
         division = Division(plan=read.plan, world_size=world_size, num_workers=num_workers)
         assert read.columns == division.columns(rank)
-        stream = _BlockStream(read, num_workers=num_workers, options=tl.WorkerOptions())
-        stream.stretch = Stretch(first_epoch=0, next_batch=0, stop_epoch=1)
         for worker in range(num_workers):
             info = SimpleNamespace(id=worker, num_workers=num_workers)
-            for room in (iteration, windows, workers):
+            for room in (iteration, windows):
                 monkeypatch.setattr(room, "get_worker_info", lambda info=info: info)
             assert [batch.index for batch in read] == list(division.rows(worker))
-            blocks = [message.rows for message in stream]
-            assert blocks == list(division.blocks(worker))
-            assert sum(map(len, blocks)) == division.num_block_rows(worker)
 
 
 def test_without_workers_the_process_reads_all() -> None:
@@ -48,9 +42,6 @@ def test_without_workers_the_process_reads_all() -> None:
     plan = make_windows("random").plan
     division = Division(plan=plan)
     assert [range(1), range(plan.num_batches)] == [division.readers, division.rows(0)]
-    blocks = list(division.blocks(0))
-    assert list(range(plan.num_batches)) == list(itertools.chain(*blocks))
-    assert {division.block_size} == set(map(len, blocks))
 
 
 @pytest.mark.parametrize(
@@ -74,9 +65,8 @@ def test_the_description_is_the_plans() -> None:
     assert [getattr(plan, name) for name in names] == [description[name] for name in names]
     assert plan.starts(range(3)).tolist() == description["first_starts"]
     assert [(0, 2), (2, 4)] == [(r["rows_start"], r["rows_stop"]) for r in description["ranks"]]
-    for reader in ("dataloader", "loader"):
-        counts = [worker[reader]["num_batches"] for worker in description["workers"]]
-        assert plan.num_batches == sum(counts)
+    counts = [worker["dataloader"]["num_batches"] for worker in description["workers"]]
+    assert plan.num_batches == sum(counts)
 
 
 @pytest.mark.parametrize("kind", ["random", "sequential"])

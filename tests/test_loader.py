@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 import tokenloom as tl
+from tests.census import loader_threads, wait_for
 from tests.resume import assert_resumes_everywhere, rows_of
 from tests.strategies import make_windows, plans
 from tokenloom.plans import Kind, Plan
@@ -83,16 +84,6 @@ def test_workers_share_the_blocks_of_several_epochs(num_workers: int) -> None:
     """Blocks are dealt out over the end of an epoch, and each is yielded once."""
     expected = [rows_of(batch) for batch in make_loader(num_epochs=3)]
     loader = make_loader(num_epochs=3, num_workers=num_workers)
-    assert expected == [rows_of(batch) for batch in loader]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
-def test_start_methods_change_nothing(start_method: str) -> None:
-    """Workers that are started afresh, with blocks of their own size, yield the same."""
-    expected = [rows_of(batch) for batch in make_loader(num_epochs=2)]
-    options = tl.WorkerOptions(multiprocessing_context=start_method)
-    loader = make_loader(num_epochs=2, num_workers=2, worker_options=options)
     assert expected == [rows_of(batch) for batch in loader]
 
 
@@ -227,8 +218,10 @@ def test_states_are_independent() -> None:
 @given(st.integers(0, 2**40), st.integers(0, NUM_BATCHES - 1))
 def test_resuming_far_away_is_arithmetic(epoch: int, next_batch: int) -> None:
     """Any epoch is reached without going through those before."""
-    loader = make_loader()
-    loader.load_state_dict({**loader.state_dict(), "epoch": epoch, "next_batch": next_batch})
+    loader, saved = make_loader(), make_loader()
+    saved.windows.set_epoch(epoch)
+    state = tl.Loader(saved.windows).state_dict()
+    loader.load_state_dict({**state, "next_batch": next_batch})
     batch = next(iter(loader))
     assert (epoch, next_batch) == (batch.epoch, batch.index)
 
@@ -246,11 +239,19 @@ def test_pinning_needs_no_gpu() -> None:
 
 
 def test_a_break_stops_the_workers() -> None:
-    """No process is left behind when the iterator goes."""
-    before = len(torch.multiprocessing.active_children())
+    """No thread is left when the iterator goes."""
     for _ in make_loader(num_workers=2):
+        assert wait_for(lambda: len(loader_threads()) == 2)
         break
-    assert before == len(torch.multiprocessing.active_children())
+    assert [] == loader_threads()
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": None}, {"num_workers": 1}])
+def test_a_loader_is_no_dataset(options: dict[str, Any]) -> None:
+    """Whoever gives it to a DataLoader is told what to do instead."""
+    loader: Any = DataLoader(make_loader(), **options)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(tl.UsageError, match=r"DataLoader\(loader.windows, batch_size=None\)"):
+        next(iter(loader))
 
 
 @pytest.mark.parametrize(
@@ -265,10 +266,12 @@ def test_a_break_stops_the_workers() -> None:
             "no worker can help: use num_workers=0, got 1",
         ),
         ({"resident": True}, "resident=True needs a device: say which"),
-        (
-            {"worker_options": tl.WorkerOptions(persistent_workers=True)},
-            "persistent_workers=True needs workers: use num_workers=1 or more, got 0",
-        ),
+        ({"persistent_workers": True}, "no option 'persistent_workers': its workers are threads"),
+        ({"multiprocessing_context": "fork"}, "no option 'multiprocessing_context': its workers"),
+        ({"prefetch_factor": 4}, r"use worker_options=WorkerOptions\(prefetch_factor=...\)"),
+        ({"batch_size": 4}, "no option 'batch_size': the windows decide it"),
+        ({"shuffle": True}, "no option 'shuffle': the windows yield whole batches in an order"),
+        ({"epochs": 3}, "no option 'epochs': its options are num_workers, num_epochs, device"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

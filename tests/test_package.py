@@ -53,7 +53,7 @@ ROOMS = (
     "loader",
     "placement",
     "workers",
-    "deaths",
+    "ahead",
     "windows",
     "iteration",
     "blocks",

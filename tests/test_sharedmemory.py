@@ -1,6 +1,5 @@
 """Memory that processes share."""
 
-import gc
 import multiprocessing
 import os
 import pickle
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from tests.census import needs_proc, take_census
-from tokenloom.sharedmemory import SharedInteger, objects_that_stay_shared, share_zeros
+from tokenloom.sharedmemory import SharedInteger, share_zeros
 
 
 def is_shared(tensor: torch.Tensor) -> bool:
@@ -30,21 +29,6 @@ def test_zeros_are_shared_and_on_the_cpu() -> None:
 def test_a_scalar_has_no_dimension() -> None:
     """No sizes give one number."""
     assert share_zeros(dtype=torch.int64).shape == ()
-
-
-def test_objects_are_collected_again_after_a_fork() -> None:
-    """Whoever has frozen objects already keeps them so."""
-    with objects_that_stay_shared():
-        assert gc.get_freeze_count() > 10_000
-    assert gc.get_freeze_count() == 0
-
-    gc.freeze()
-    try:
-        with objects_that_stay_shared():
-            assert gc.get_freeze_count() > 10_000
-        assert gc.get_freeze_count() > 10_000
-    finally:
-        gc.unfreeze()
 
 
 def set_and_wait(cell: SharedInteger, asked: Any, told: Any) -> None:

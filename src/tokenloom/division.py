@@ -1,10 +1,9 @@
 """Who reads what: a plan divided among ranks, and each rank's part among workers."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tokenloom.blocks import rows_per_block, split_rows
+from tokenloom.blocks import rows_per_block
 from tokenloom.errors import ArgumentError
 from tokenloom.plans import Plan
 from tokenloom.sharding import Shard
@@ -15,8 +14,8 @@ class Division:
     """A plan, and how many processes read it.
 
     Every rank reads some rows of all batches. Of a rank's workers each reads
-    some of the batches: one by one under a plain DataLoader, in blocks under
-    a `Loader` whose iteration begins with this epoch.
+    some of the batches under a plain DataLoader; under a `Loader` blocks of
+    several batches are read by whichever worker is free.
 
     Parameters
     ----------
@@ -71,22 +70,6 @@ class Division:
         """How many batches a `Loader` reads at once, by default."""
         return min(rows_per_block(self.plan, self.columns(rank=0)), self.plan.num_batches)
 
-    def block_starts(self, worker: int) -> range:
-        """Return the first batch of each block that a worker of a `Loader` reads."""
-        return range(self.plan.num_batches)[:: self.block_size][worker :: len(self.readers)]
-
-    def blocks(self, worker: int) -> Iterator[range]:
-        """Yield the batches of each block that a worker of a `Loader` reads."""
-        for start in self.block_starts(worker):
-            yield next(split_rows(range(start, self.plan.num_batches), self.block_size))
-
-    def num_block_rows(self, worker: int) -> int:
-        """Return how many batches a worker of a `Loader` reads, without listing them."""
-        starts = self.block_starts(worker)
-        # Only the last block of all can be shorter than the others.
-        stop = starts[-1] + self.block_size if starts else 0
-        return len(starts) * self.block_size - max(0, stop - self.plan.num_batches)
-
 
 def describe_division(division: Division, *, num_first: int = 3) -> dict[str, Any]:
     """Return a plan, its accounting and who reads what, JSON-able.
@@ -129,14 +112,8 @@ def _describe_rank(division: Division, rank: int) -> dict[str, Any]:
 
 def _describe_worker(division: Division, worker: int) -> dict[str, Any]:
     """Return a worker's batches as the first, the step and the count: they may be many."""
-    rows, starts = division.rows(worker), division.block_starts(worker)
+    rows = division.rows(worker)
     return {
         "worker": worker,
         "dataloader": {"first_batch": worker, "step": rows.step, "num_batches": len(rows)},
-        "loader": {
-            "first_batch": starts.start,
-            "step": starts.step,
-            "num_blocks": len(starts),
-            "num_batches": division.num_block_rows(worker),
-        },
     }

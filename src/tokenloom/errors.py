@@ -50,4 +50,4 @@ class UsageError(TokenloomError, RuntimeError):
 
 
 class WorkerError(TokenloomError, RuntimeError):
-    """A worker process, or another rank, died."""
+    """A process of a preparation, or another rank, died."""

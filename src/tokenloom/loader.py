@@ -1,20 +1,23 @@
 """The stream of batches with its own position: epochs, workers, resume."""
 
+import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any
+import weakref
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, Never, NoReturn
 
 import torch
 
 from tokenloom import positions
 from tokenloom.batch import Batch
+from tokenloom.blocks import Block
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
 from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
-from tokenloom.workers import BlockReader, Stretch, WorkerOptions, plan_parts
+from tokenloom.workers import Stretch, WorkerOptions, plan_parts, read_stretch
 
 
 class Loader:
@@ -32,7 +35,7 @@ class Loader:
     ----------
     windows : RandomWindows or SequentialWindows
     num_workers : int
-        Processes that read ahead; the batches are the same for any number.
+        Threads that read ahead; the batches are the same for any number.
     num_epochs : int, optional
         Epochs per iteration. None never ends.
     device : torch.device, str or int, optional
@@ -45,7 +48,7 @@ class Loader:
         Whether the whole corpus lies on ``device`` and is gathered there. It
         must fit, and needs no workers. The batches are the same.
     worker_options : WorkerOptions, optional
-        How workers start, live and send.
+        How far workers read ahead, and how much at once.
 
     Raises
     ------
@@ -70,7 +73,10 @@ class Loader:
         pin_memory: bool = False,
         resident: bool = False,
         worker_options: WorkerOptions | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            raise _refuse_option(next(iter(unknown)))
         if not isinstance(windows, RandomWindows | SequentialWindows):
             msg = (
                 f"windows must be RandomWindows or SequentialWindows, got {type(windows).__name__}"
@@ -85,18 +91,16 @@ class Loader:
         self.pin_memory = pin_memory
         self.worker_options = WorkerOptions() if worker_options is None else worker_options
         self._device = None if device is None else choose_device(device)
-        self._check_workers()
         self._plan = windows.plan
         # Detects the shard now, in the main process, and checks it.
         self._num_batches = len(windows)
-        self._reader = BlockReader(
-            windows, num_workers=self.num_workers, options=self.worker_options
-        )
         self._resident = self._make_resident() if resident else None
         self._epoch, self._next_batch = self._plan.epoch, 0
         self._stop_epoch = self._end_of_iteration()
         self._is_loaded = False
         self._iteration = 0
+        # What is being read, as long as an iterator refers to it.
+        self._reading: weakref.ref[Generator[Block, None, None]] | None = None
 
     @property
     def plan(self) -> Plan:
@@ -138,16 +142,28 @@ class Loader:
         UsageError
             This process's part of each batch changed since it was detected; or,
             from ``next()``, the iterator was replaced by a newer one.
-        WorkerError
-            From ``next()``: a worker died.
         """
         self.windows.confirm_shard()
         if not self._is_loaded:
             self._next_batch = 0
         self._is_loaded = False
         self._stop_epoch = self._end_of_iteration()
-        self._iteration += 1
+        self._replace_iterator()
         return self._batches(self._iteration)
+
+    def __getitem__(self, index: object) -> NoReturn:
+        """Refuse to be the dataset of a DataLoader.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        msg = (
+            "a Loader is iterated itself, and is no dataset of a DataLoader: use "
+            "'for batch in loader', or DataLoader(loader.windows, batch_size=None)"
+        )
+        raise UsageError(msg)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last batch that the consumer received.
@@ -174,38 +190,63 @@ class Loader:
         )
         self._stop_epoch = self._end_of_iteration()
         self._is_loaded = True
+        self._replace_iterator()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reading": None}
+
+    def _replace_iterator(self) -> None:
+        """Let the iterators that there are go no further, and stop their workers."""
         self._iteration += 1
+        blocks = None if self._reading is None else self._reading()
+        if blocks is not None:
+            # Another thread may be inside, which then sees that it was replaced.
+            with contextlib.suppress(ValueError):
+                blocks.close()
 
     def _batches(self, iteration: int) -> Iterator[Batch]:
+        blocks: Generator[Block, None, None] | None = None
         batches: Iterator[Batch] | None = None
-        while True:
-            if iteration != self._iteration:
-                msg = (
-                    "this iterator was replaced by a newer one, or by "
-                    "load_state_dict: a Loader has one position, so use one "
-                    "iterator at a time, or two loaders"
-                )
-                raise UsageError(msg)
-            # Not before the check: it would lead persistent workers away from a newer one.
-            batches = self._read_ahead() if batches is None else batches
-            batch = next(batches, None)
-            if batch is None:
-                return
-            epochs, self._next_batch = divmod(batch.index + 1, self._num_batches)
-            self._epoch = batch.epoch + epochs
-            yield batch
+        try:
+            while True:
+                batch = None
+                if iteration == self._iteration:
+                    if batches is None:
+                        blocks, batches = self._read_ahead()
+                    batch = next(batches, None)
+                if iteration != self._iteration:
+                    msg = (
+                        "this iterator was replaced by a newer one, or by "
+                        "load_state_dict: a Loader has one position, so use one "
+                        "iterator at a time, or two loaders"
+                    )
+                    raise UsageError(msg)
+                if batch is None:
+                    return
+                epochs, next_batch = divmod(batch.index + 1, self._num_batches)
+                # From here to the consumer's loop nothing is called, so no Ctrl-C comes between.
+                self._epoch, self._next_batch = batch.epoch + epochs, next_batch
+                yield batch
+        finally:
+            # The traceback of an error, or of Ctrl-C, would keep the workers alive.
+            if blocks is not None:
+                blocks.close()
 
-    def _read_ahead(self) -> Iterator[Batch]:
+    def _read_ahead(self) -> tuple[Generator[Block, None, None] | None, Iterator[Batch]]:
+        """Return what reads blocks, if that is done, and the batches that come of it."""
         stretch = Stretch(
             first_epoch=self._epoch,
             next_batch=self._next_batch,
             stop_epoch=None if self.num_epochs is None else self._stop_epoch,
         )
         if self._resident is None:
-            blocks = self._reader.read(stretch)
-            return place(blocks, device=self._device, pin_memory=self.pin_memory)
+            blocks = read_stretch(
+                self.windows, stretch, num_workers=self.num_workers, options=self.worker_options
+            )
+            self._reading = weakref.ref(blocks)
+            return blocks, place(blocks, device=self._device, pin_memory=self.pin_memory)
         columns, documents = self.windows.columns, self.windows.documents
-        return itertools.chain.from_iterable(
+        return None, itertools.chain.from_iterable(
             self._resident.read(plan, rows=rows, columns=columns, documents=documents)
             for plan, rows in plan_parts(self.windows, self.worker_options, stretch)
         )
@@ -227,11 +268,6 @@ class Loader:
             raise TypeError(msg)
         return self.num_epochs
 
-    def _check_workers(self) -> None:
-        if self.worker_options.persistent_workers and not self.num_workers:
-            msg = "persistent_workers=True needs workers: use num_workers=1 or more, got 0"
-            raise ArgumentError(msg)
-
     def _make_resident(self) -> ResidentTokens:
         if self._device is None:
             msg = "resident=True needs a device: say which, such as device='cuda'"
@@ -243,3 +279,27 @@ class Loader:
             )
             raise ArgumentError(msg)
         return ResidentTokens(self.windows.corpus.tokens, device=self._device)
+
+
+def _refuse_option(name: str) -> ArgumentError:
+    """Return the error for an option that a Loader does not have, such as one of a DataLoader."""
+    cures = {
+        ("persistent_workers", "multiprocessing_context", "timeout", "worker_init_fn"): (
+            "its workers are threads, which do not need it: leave it out"
+        ),
+        ("prefetch_factor", "block_size"): f"use worker_options=WorkerOptions({name}=...)",
+        ("batch_size", "seq_len", "seed", "tail", "shard", "resets", "drop_last"): (
+            "the windows decide it: use RandomWindows or SequentialWindows with it"
+        ),
+        ("shuffle", "sampler", "batch_sampler", "generator", "in_order", "collate_fn"): (
+            "the windows yield whole batches in an order of their own: leave it out, and choose "
+            "RandomWindows or SequentialWindows"
+        ),
+    }
+    cure = next((cure for names, cure in cures.items() if name in names), None)
+    if cure is None:
+        cure = (
+            "its options are num_workers, num_epochs, device, pin_memory, resident and "
+            "worker_options"
+        )
+    return ArgumentError(f"Loader has no option {name!r}: {cure}")

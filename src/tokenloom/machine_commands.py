@@ -33,11 +33,11 @@ examples:
   tokenloom selftest my-book.txt --tokenizer word --batch-size 16 --seq-len 64
       check them on a corpus and settings of your own
   tokenloom selftest --start-methods fork
-      seconds: most of the time goes into starting workers by spawning
+      seconds: most of the time goes into starting a DataLoader's workers by spawning
 
 Each law is a promise about the batches, such as: workers change nothing, and
 a stream resumes after any batch. Streams are read in ways that cover each two
-of the settings: order, ranks, workers, how these start, whether they stay.
+of the settings: order, ranks, workers; of a DataLoader how these start and stay.
 Exit code 0: every law holds. 1: one is broken, and a report follows.
 """
 
@@ -81,7 +81,7 @@ def _add_selftest(commands: Any) -> None:
         type=parse_words,
         default=",".join(multiprocessing.get_all_start_methods()),
         metavar="HOW,HOW",
-        help="ways to start workers",
+        help="ways to start a DataLoader's workers",
     )
     _add_output(command)
 
@@ -209,4 +209,4 @@ def _tabulate(
 
 def _preload() -> None:
     # Its server imports PyTorch once, and not each worker anew.
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.workers"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.windows"])

@@ -51,8 +51,14 @@ def place(
             # It does not wait until a second block is read.
             yield next(batches)
             is_first = False
-        coming = _start(copier, blocks)
+        error = None
+        try:
+            coming = _start(copier, blocks)
+        except Exception as raised:  # noqa: BLE001  it belongs after the batches of this block
+            error = raised
         yield from batches
+        if error is not None:
+            raise error
 
 
 class ResidentTokens:

@@ -30,8 +30,8 @@ _TAILS: tuple[Tail, ...] = ("drop", "pad")
 _NUM_SAMPLES = 64
 # Whole epochs are read of a part of the corpus.
 _BATCHES_PER_EPOCH = 12
-# After each batch of such an epoch a stream is resumed, which starts workers each time.
-_BATCHES_TO_RESUME = 2
+# After each batch of such an epoch a stream is resumed.
+_BATCHES_TO_RESUME = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Settings:
     num_workers : sequence of int
         The numbers of workers that are tried, beside none.
     start_methods : sequence of str
-        The ways to start them that are tried.
+        The ways to start those of a DataLoader, which are processes, that are tried.
     """
 
     corpus: Corpus
@@ -98,46 +98,53 @@ class Settings:
 
 
 class Way(NamedTuple):
-    """One way to read a stream."""
+    """One way to read a stream with a `Loader`, whose workers are threads."""
 
     kind: Kind
     tail: Tail
     world_size: int
     num_workers: int
-    start_method: str | None
-    persistent: bool
     block_size: int
 
     def __str__(self) -> str:
-        text = f"{self.kind}, tail={self.tail}, {_count(self.world_size, 'rank')}"
-        text = f"{text}, {_count(self.num_workers, 'worker')}"
-        if not self.num_workers:
-            return text
-        return f"{text}, {self.start_method}{', persistent' * self.persistent}"
+        return f"{_describe(self)}, {_count(self.num_workers, 'worker')}"
+
+    def loader(self, windows: Windows) -> Loader:
+        """Return a loader of windows."""
+        options = WorkerOptions(block_size=self.block_size)
+        return Loader(windows, num_workers=self.num_workers, worker_options=options)
 
     def loaders(self, settings: Settings) -> list[Loader]:
         """Return the loaders of all ranks, of few batches per epoch."""
-        options = WorkerOptions(
-            multiprocessing_context=self.start_method,
-            persistent_workers=self.persistent,
-            block_size=self.block_size,
-        )
         return [
-            Loader(
+            self.loader(
                 settings.windows(
                     self.kind,
                     tail=self.tail,
                     num_batches=_BATCHES_TO_RESUME,
                     rank=rank,
                     world_size=self.world_size,
-                ),
-                num_workers=self.num_workers,
-                worker_options=options,
+                )
             )
             for rank in range(self.world_size)
         ]
 
-    def data_loader(self, windows: Windows) -> "DataLoader[Any]":
+
+class ProcessWay(NamedTuple):
+    """One way to read a stream with PyTorch's DataLoader, whose workers are processes."""
+
+    kind: Kind
+    tail: Tail
+    world_size: int
+    num_workers: int
+    start_method: str
+    persistent: bool
+
+    def __str__(self) -> str:
+        text = f"{_describe(self)}, {_count(self.num_workers, 'process')}"
+        return f"{text}, {self.start_method}{', persistent' * self.persistent}"
+
+    def loader(self, windows: Windows) -> "DataLoader[Any]":
         """Return PyTorch's loader of windows."""
         return DataLoader(
             windows,
@@ -149,14 +156,17 @@ class Way(NamedTuple):
 
 
 def choose_ways(settings: Settings) -> list[Way]:
-    """Return ways to read the streams in which each two settings meet once."""
+    """Return ways to read the streams with a `Loader` in which each two settings meet."""
+    numbers = (0, *settings.num_workers)
+    rows = cover_pairs(_KINDS, _TAILS, settings.world_sizes, numbers, (1, 2))
+    return list(itertools.starmap(Way, rows))
+
+
+def choose_process_ways(settings: Settings) -> list[ProcessWay]:
+    """Return ways to read the streams with a DataLoader in which each two settings meet."""
     sizes, numbers, methods = settings.world_sizes, settings.num_workers, settings.start_methods
-    alone = [
-        Way(kind, tail, size, 0, None, persistent=False, block_size=2)
-        for kind, tail, size in cover_pairs(_KINDS, _TAILS, sizes)
-    ]
-    rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (True, False), (1, 2))
-    return [*alone, *itertools.starmap(Way, rows)]
+    rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (True, False))
+    return list(itertools.starmap(ProcessWay, rows))
 
 
 def cover_pairs(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -208,7 +218,7 @@ def make_checks(settings: Settings) -> list[Check]:
     whole = [settings.windows(kind) for kind in _KINDS]
     return [
         *sampled,
-        *(_check_workers(settings, way) for way in ways if way.num_workers),
+        *(_check_workers(settings, way) for way in (*ways, *choose_process_ways(settings))),
         *(_check_devices(settings, *pair) for pair in kinds_and_tails),
         *_check_ranks(settings),
         *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(ways)),
@@ -256,7 +266,11 @@ def describe_machine(settings: Settings) -> Iterator[str]:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}{('es' if noun.endswith('s') else 's') * (number != 1)}"
+
+
+def _describe(way: Way | ProcessWay) -> str:
+    return f"{way.kind}, tail={way.tail}, {_count(way.world_size, 'rank')}"
 
 
 def _check_tokens(settings: Settings, kind: Kind, tail: Tail) -> Check:
@@ -272,7 +286,7 @@ def _check_counts(settings: Settings, kind: Kind, tail: Tail) -> Check:
     return Check("6, 7 counts", f"{kind}, tail={tail}", partial(laws.check_length, windows))
 
 
-def _check_workers(settings: Settings, way: Way) -> Check:
+def _check_workers(settings: Settings, way: Way | ProcessWay) -> Check:
     def run() -> None:
         windows = settings.windows(
             way.kind,
@@ -281,8 +295,9 @@ def _check_workers(settings: Settings, way: Way) -> Check:
             rank=way.world_size - 1,
             world_size=way.world_size,
         )
-        loader = way.data_loader(windows)
-        for epoch in (0, 3):
+        loader = way.loader(windows)
+        for epoch in (0, 1):
+            # A Loader goes there by itself.
             windows.set_epoch(epoch)
             expected = [laws.digest(batch) for batch in windows]
             laws.check_stream(expected, map(laws.digest, loader), law="law 3", what=str(way))

@@ -1,11 +1,8 @@
 """Memory that processes share."""
 
-import contextlib
-import gc
 import itertools
 import os
 import weakref
-from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Self
 
@@ -26,24 +23,6 @@ def share_zeros(*shape: int, dtype: torch.dtype) -> torch.Tensor:
         tensor = torch.zeros(shape, dtype=dtype, device="cpu")
         tensor.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
         return tensor
-
-
-@contextlib.contextmanager
-def objects_that_stay_shared() -> Iterator[None]:
-    """Keep the objects that are there from being collected in processes that are forked here.
-
-    A collection writes to every object that it looks at, and so would copy all
-    memory that a fork left shared, once in each process.
-    """
-    if gc.get_freeze_count():
-        # Whoever has done so before knows better when it ends.
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 class SharedInteger:

@@ -138,8 +138,11 @@ def _print_plan(plan: dict[str, Any]) -> None:
         ]
     )
     of_whom = "each rank's" if plan["world_size"] > 1 else "the process's"
-    print_line(f"\nWORKERS: {of_whom} rows, in these batches")
+    print_line(f"\nWORKERS of a DataLoader: {of_whom} rows, in these batches")
     print_table(list(_workers(plan)))
+    print_line(
+        f"a Loader reads blocks of {plan['block_size']:,} batches, each by the worker that is free"
+    )
     print_line("\nFIRST STARTS: where the windows begin, in tokens")
     print_table(list(_first_starts(plan)))
 
@@ -158,21 +161,14 @@ def _accounting(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _workers(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    size = plan["block_size"]
-    yield "worker", "of a DataLoader", "number", f"of a Loader, blocks of {size:,}", "number"
+    yield "worker", "batches", "number"
     for worker in plan["workers"]:
-        single, block = worker["dataloader"], worker["loader"]
+        single = worker["dataloader"]
         rows = range(single["first_batch"], plan["num_batches"], single["step"])
-        starts = range(block["first_batch"], plan["num_batches"], block["step"])
-        stop = plan["num_batches"]
         yield (
             str(worker["worker"]) if plan["num_workers"] else "none",
             _shorten([f"{row:,}" for row in rows[:3]], len(rows)),
             f"{single['num_batches']:>6,}",
-            _shorten(
-                [f"[{start:,}, {min(start + size, stop):,})" for start in starts[:3]], len(starts)
-            ),
-            f"{block['num_batches']:>6,}",
         )
 
 

@@ -1,5 +1,6 @@
 """Every law over the whole matrix: order, ranks, workers, how they start, whether they stay."""
 
+import itertools
 import multiprocessing
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.selftest import Check, Settings, choose_ways, make_checks
+from tokenloom.selftest import Check, Settings, choose_process_ways, choose_ways, make_checks
 
 SETTINGS = Settings(
     corpus=tl.Corpus.from_tokens(np.arange(60_000, dtype=np.uint16)), batch_size=4, seq_len=5
@@ -24,22 +25,24 @@ def test_every_law_holds_in_every_way(check: Check) -> None:
 
 def test_each_two_settings_meet() -> None:
     """The ways cover every pair of levels of every two factors."""
-    ways = choose_ways(SETTINGS)
-    factors: dict[str, list[Any]] = {
-        "kind": ["random", "sequential"],
-        "world_size": [1, 2, 4],
-        "num_workers": [0, 1, 2, 4],
+    common: dict[str, list[Any]] = {"kind": ["random", "sequential"], "tail": ["drop", "pad"]}
+    common["world_size"] = [1, 2, 4]
+    threads = {**common, "num_workers": [0, 1, 2, 4], "block_size": [1, 2]}
+    processes = {
+        **common,
+        "num_workers": [1, 2, 4],
         "start_method": multiprocessing.get_all_start_methods(),
         "persistent": [False, True],
     }
-    missing = [
-        (one, a, other, b)
-        for one, levels in factors.items()
-        for other, other_levels in factors.items()
-        for a in levels
-        for b in other_levels
-        # Without workers there is nothing to start or to keep.
-        if one != other and 0 not in (a, b)
-        if not any(getattr(way, one) == a and getattr(way, other) == b for way in ways)
-    ]
-    assert [] == missing
+    ways: Any
+    for ways, factors in (
+        (choose_ways(SETTINGS), threads),
+        (choose_process_ways(SETTINGS), processes),
+    ):
+        missing = [
+            (one, a, other, b)
+            for (one, levels), (other, other_levels) in itertools.combinations(factors.items(), 2)
+            for a, b in itertools.product(levels, other_levels)
+            if not any(getattr(way, one) == a and getattr(way, other) == b for way in ways)
+        ]
+        assert [] == missing

@@ -46,13 +46,10 @@ def test_batches_do_not_depend_on_the_files(
     assert digest(kind(corpus, **options)) == digest(kind(opened, **options))
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_workers_open_the_files_themselves(
-    tmp_path: Path, corpus: tl.Corpus, start_method: str
-) -> None:
+def test_workers_read_the_files_side_by_side(tmp_path: Path, corpus: tl.Corpus) -> None:
     """Two workers give the stream of the array in memory, and a saved position fits both."""
     opened = tl.Corpus.open(corpus.save(tmp_path / "store", shard_tokens=64))
-    options = tl.WorkerOptions(multiprocessing_context=start_method)
+    options = tl.WorkerOptions(block_size=1)
     streams = [
         tl.Loader(tl.RandomWindows(corpus, batch_size=4, seq_len=15)),
         tl.Loader(

@@ -1,0 +1,190 @@
+"""Jobs that threads do ahead of their use, with the results in order.
+
+Ctrl-C raises KeyboardInterrupt between any two instructions of the main thread.
+Where that happens inside a lock that is written in Python (those of
+`threading` and `concurrent.futures` are), the lock stays locked, and a thread
+that needs it waits for ever. So the thread that uses the results calls only
+what is written in C and cannot be left half done: queues of the kind
+`queue.SimpleQueue`, the start of one helping thread, and a weak reference
+whose callback stops the others.
+"""
+
+import _thread
+import atexit
+import contextlib
+import functools
+import itertools
+import os
+import queue
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# How long whoever stops waits for threads that are in the middle of a job, in seconds.
+_PATIENCE = 1.0
+# The owners of the threads that live, by weak references.
+_LIVING: set["weakref.ref[_Threads]"] = set()
+
+
+def work_ahead(
+    work: Callable[[Job], Result],
+    jobs: Iterator[Job],
+    *,
+    num_threads: int,
+    num_ahead: int,
+    name: str,
+) -> Generator[Result, None, None]:
+    """Yield the result of each job, in order, while threads do the next ones.
+
+    An exception that a job ends with is raised where its result would have
+    come. The threads stop when the iterator ends or is dropped. In a process
+    that was forked in between they are started again.
+
+    Parameters
+    ----------
+    work : callable
+        Called in the threads with a job.
+    jobs : iterator
+        Advanced in the thread that uses the results.
+    num_threads : int
+    num_ahead : int
+        Jobs that are begun, or done, before their results are asked for.
+    name : str
+        What the names of the threads begin with.
+    """
+    threads = _Threads(work, num_threads, name)
+    coming: deque[tuple[Job, queue.SimpleQueue[Any]]] = deque()
+    try:
+        while True:
+            coming.extend(
+                (job, threads.ask(job)) for job in itertools.islice(jobs, num_ahead - len(coming))
+            )
+            if not coming:
+                return
+            if not threads.are_here:
+                threads = _Threads(work, num_threads, name)
+                coming = deque((job, threads.ask(job)) for job, _ in coming)
+            result, error = coming.popleft()[1].get()
+            if error is not None:
+                raise error
+            yield result
+    finally:
+        error = None  # its traceback refers to this frame
+        coming.clear()
+        threads.stop()
+
+
+class _Threads:
+    """Some threads that do jobs until they are stopped, or nobody refers to this any more."""
+
+    def __init__(self, work: Callable[[Any], Any], num_threads: int, name: str) -> None:
+        self._pid = os.getpid()
+        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._started: queue.SimpleQueue[threading.Thread | None] = queue.SimpleQueue()
+        # Once nobody refers to self the threads get the reference itself, which is no job.
+        owner = weakref.ref(self, self._jobs.put)
+        # A reference keeps its hash, also where this is gone before a thread looks at it.
+        hash(owner)
+        _thread.start_new_thread(
+            _start, (num_threads, name, self._started, (work, self._jobs, owner))
+        )
+
+    @property
+    def are_here(self) -> bool:
+        """Whether this is the process in which the threads were started."""
+        return os.getpid() == self._pid
+
+    def ask(self, job: Any) -> "queue.SimpleQueue[Any]":
+        """Let a thread do a job; return where its result, or its exception, will be put."""
+        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._jobs.put((job, answer))
+        return answer
+
+    def tell_to_stop(self) -> None:
+        """Let the threads end after the jobs that they are doing."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+        self._jobs.put(None)
+
+    def wait(self, deadline: float) -> None:
+        """Wait until the threads have ended, but not beyond a time of `time.monotonic`."""
+        with contextlib.suppress(queue.Empty):
+            while thread := self._started.get(timeout=max(0, deadline - time.monotonic())):
+                # A collection of garbage may call this in one of the threads.
+                if thread.ident != threading.get_ident():
+                    thread.join(max(0, deadline - time.monotonic()))
+
+    def stop(self) -> None:
+        """Let the threads end, and wait for them if that does not take long."""
+        if self.are_here:
+            self.tell_to_stop()
+            self.wait(time.monotonic() + _PATIENCE)
+
+
+def _start(
+    num_threads: int,
+    name: str,
+    started: "queue.SimpleQueue[threading.Thread | None]",
+    arguments: tuple[Any, ...],
+) -> None:
+    """Start threads, in a thread that no Ctrl-C interrupts."""
+    _stop_at_exit()
+    _LIVING.add(arguments[-1])
+    num_started = 0
+    # Where the system gives no more threads fewer do, and be it this one.
+    with contextlib.suppress(RuntimeError):
+        for number in range(num_threads):
+            thread = threading.Thread(
+                target=_work, args=arguments, name=f"{name}-{number}", daemon=True
+            )
+            thread.start()
+            started.put(thread)
+            num_started += 1
+    started.put(None)
+    if not num_started:
+        _work(*arguments)
+
+
+def _work(
+    work: Callable[[Any], Any],
+    jobs: "queue.SimpleQueue[Any]",
+    owner: "weakref.ref[_Threads]",
+) -> None:
+    while isinstance(request := jobs.get(), tuple):
+        job, answer = request
+        if owner() is not None:
+            answer.put(_attempt(work, job))
+        # While this waits it keeps nothing alive.
+        del request, job, answer
+    _LIVING.discard(owner)
+    # For the next thread.
+    jobs.put(None)
+
+
+def _attempt(work: Callable[[Any], Any], job: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return work(job), None
+    except BaseException as error:  # noqa: BLE001  raised where the result is asked for
+        return None, error
+
+
+@functools.cache
+def _stop_at_exit() -> None:
+    atexit.register(_stop_all)
+
+
+def _stop_all() -> None:
+    """Let no thread be in the middle of a job when the interpreter goes."""
+    found = [threads for owner in list(_LIVING) if (threads := owner()) and threads.are_here]
+    for threads in found:
+        threads.tell_to_stop()
+    deadline = time.monotonic() + _PATIENCE
+    for threads in found:
+        threads.wait(deadline)
