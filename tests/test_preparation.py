@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import itertools
 import json
 import os
 import re
@@ -501,3 +502,153 @@ def test_bars_go_over_bytes_and_tokens(
     assert re.search(rf"write: 100%.* {made.num_tokens}/{made.num_tokens} ", shown)
     prepare(book, tmp_path / "other", options=SMALL, num_workers=1)
     assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("documents", "space"),
+    [
+        ("file", " "),
+        ("file", "\t \n"),
+        ("file", "\u2028"),
+        ("paragraph", "\x1c"),
+        ("paragraph", "\u3000 "),
+    ],
+)
+@pytest.mark.parametrize("task_bytes", [1, 7, 1000])
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_white_space_is_empty_however_large_tasks_are(
+    tmp_path: Path, space: str, task_bytes: int, tokenizer: str, documents: Any
+) -> None:
+    """White space before a text is no empty document."""
+    for name, text in (("a", space * 40), ("b", f"{space * 40}b")):
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
+    sources = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    how: dict[str, Any] = {"documents": documents, "task_bytes": task_bytes}
+    raw = {} if tokenizer == "byte" else {"normalize": False}
+    with pytest.raises(tl.CorpusError, match=r"a.txt has an empty document at byte 0: in line 1"):
+        prepare(sources, tmp_path / "s", tokenizer=tokenizer, options=PrepareOptions(**how, **raw))
+    for on_error, num_documents in (("skip", 1), ("replace", 2)):
+        options = PrepareOptions(**how, **raw, on_error=on_error)  # type: ignore[arg-type]  # a word
+        made = prepare(sources, tmp_path / on_error, tokenizer=tokenizer, options=options)
+        assert (num_documents, {"an empty document": 1}) == (made.num_documents, made.problems)
+        corpus = tl.Corpus.open(tmp_path / on_error)
+        whole = tl.Corpus.from_text(f"{space * 40}b", tokenizer=tokenizer, normalize=False)
+        assert corpus.decode(corpus.tokens[:]) == whole.decode(whole.tokens)
+
+
+class Refuses:
+    """One token per character; some texts are too much for it."""
+
+    vocab_size = 1000
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the codes, or raise what nobody expects."""
+        if "!" in text:
+            raise ZeroDivisionError(text)
+        return [*map(ord, text)]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the characters."""
+        return "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize("bad", ["oh!", "\u4e00"])
+def test_an_own_tokenizer_that_fails_obeys(tmp_path: Path, bad: str) -> None:
+    """Whether it raises or returns ids that are none; source, offset and reason are told."""
+    path = tmp_path / "a.jsonl"
+    texts = ["good", bad, "better"]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    reason = r"ZeroDivisionError: oh!" if bad == "oh!" else r"must be in \[0, 1000\), got 19968"
+    how: dict[str, Any] = {"tokenizer": Refuses(), "num_workers": 1}
+    expected = rf"a.jsonl has text that the tokenizer refuses at byte 17: in line 2, .*{reason}"
+    with pytest.raises(tl.CorpusError, match=expected):
+        prepare(path, tmp_path / "s", **how)
+    for on_error, found in (("skip", ["good", "better"]), ("replace", ["good", "", "better"])):
+        options = PrepareOptions(on_error=on_error)  # type: ignore[arg-type]  # a word
+        made = prepare(path, tmp_path / on_error, options=options, **how)
+        assert {"text that the tokenizer refuses": 1} == made.problems
+        corpus = tl.Corpus.open(tmp_path / on_error, tokenizer=Refuses())
+        assert corpus.documents is not None
+        assert found == [
+            corpus.decode(corpus.tokens[start:stop])
+            for start, stop in itertools.pairwise(corpus.documents.tolist())
+        ]
+    with pytest.raises(tl.CorpusError, match=rf"failed at document 1: .*{reason}"):
+        tl.Corpus.from_documents(texts, tokenizer=Refuses())
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte", Shifted(1)])
+def test_half_a_pair_is_no_text(tmp_path: Path, tokenizer: Any) -> None:
+    """In JSON it can be written; every tokenizer gets U+FFFD instead, or nothing."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "good"}\n{"text": "b\\ud83db"}\n')
+    how: dict[str, Any] = {"tokenizer": tokenizer, "num_workers": 1}
+    raw: dict[str, Any] = {"normalize": False} if tokenizer in ("char", "word") else {}
+    expected = r"a.jsonl has undecodable text at byte 28: in line 2, the lone surrogate '\\ud83d'"
+    with pytest.raises(tl.CorpusError, match=expected):
+        prepare(path, tmp_path / "s", options=PrepareOptions(**raw), **how)
+    with pytest.raises(tl.CorpusError, match="iterable has undecodable text in document 1: "):
+        prepare(iter(["a", "\ud83d"]), tmp_path / "i", options=PrepareOptions(**raw), **how)
+    for on_error, found in (("skip", "good"), ("replace", "goodb\ufffdb")):
+        options = PrepareOptions(on_error=on_error, **raw)
+        made = prepare(path, tmp_path / on_error, options=options, **how)
+        assert {"undecodable text": 1} == made.problems
+        given = tokenizer if isinstance(tokenizer, Shifted) else None
+        corpus = tl.Corpus.open(tmp_path / on_error, tokenizer=given)
+        assert found == corpus.decode(corpus.tokens[:]).replace(" ", "")
+    with pytest.raises(tl.CorpusError, match=r"text must be text, got the lone surrogate"):
+        tl.Corpus.from_text("a\ud83d", tokenizer=tokenizer)
+    with pytest.raises(tl.CorpusError, match=r"document 1 must be text, got the lone surrogate"):
+        tl.Corpus.from_documents(["a", "a\ud83d"], tokenizer=tokenizer)
+
+
+_RAW = {"normalize": False}
+RESERVED: list[tuple[Any, dict[str, Any], str, str, int]] = [
+    (
+        "word",
+        {"normalize": False, "end_of_document": "<eod>"},
+        "a\nb <eod> c <eod>",
+        "token '<eod>'",
+        2,
+    ),
+    ("word", {"normalize": False, "reserved_tokens": ["<x>"]}, "a\nb <x>", "token '<x>'", 1),
+    ("word", {"normalize": False}, "a\nb <unk>", "token '<unk>'", 1),
+    ("word", {"end_of_document": "eod"}, "a\nb eod", "token 'eod'", 1),
+    ("char", {"normalize": False, "end_of_document": "\x03"}, "a\nb \x03", "token '\\x03'", 1),
+    ("byte", {"end_of_document": 3}, "a\nb \x03", "id 3", 1),
+    (Refuses(), {"end_of_document": 3}, "a\nb \x03", "id 3", 1),
+    (
+        tl.Vocab(["a"], reserved_tokens=["<eod>"]).of_kind("word", normalize=False),
+        {"end_of_document": "<eod>"},
+        "a\nb <eod> a",
+        "token '<eod>'",
+        1,
+    ),
+    (
+        tl.Vocab(["a"], reserved_tokens=["<x>"]).of_kind("word", normalize=False),
+        {},
+        "a\nb <unk> a",
+        "token '<unk>'",
+        1,
+    ),
+]
+
+
+@pytest.mark.parametrize(("tokenizer", "how", "text", "name", "times"), RESERVED)
+def test_reserved_tokens_in_a_text_are_counted(
+    tmp_path: Path, tokenizer: Any, how: dict[str, Any], text: str, name: str, times: int
+) -> None:
+    """They seem to be what they are not; by option they are an error."""
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    again: dict[str, Any] = {"tokenizer": tokenizer, "num_workers": 1}
+    made = prepare(path, tmp_path / "store", options=PrepareOptions(**how), **again)
+    assert {f"the reserved {name}": times} == made.problems
+    stop = PrepareOptions(**how, on_reserved="stop")
+    expected = rf"a.txt has the reserved {re.escape(name)} at byte 4: in line 2, .*--on-reserved"
+    with pytest.raises(tl.CorpusError, match=expected):
+        prepare(path, tmp_path / "other", options=stop, **again)
+    path.write_text("a\na")
+    assert {} == prepare(path, tmp_path / "other", options=stop, **again).problems
+    with pytest.raises(tl.StoreError, match="on_reserved was 'stop', now None"):
+        prepare(path, tmp_path / "other", options=PrepareOptions(**how), **again)

@@ -49,9 +49,9 @@ def test_paragraphs(
 
 def test_records() -> None:
     """Each line that is not blank is a document."""
-    lines = [{"text": "a\nb"}, {"id": 3, "text": "é\ud83d"}]
+    lines = [{"text": "a\nb"}, {"id": 3, "text": "é😀"}]
     content = b"\n\n".join(json.dumps(line).encode() for line in lines)
-    assert [("a\nb", True), ("é\ud83d", True)] == find(content, "record")[0]
+    assert [("a\nb", True), ("é😀", True)] == find(content, "record")[0]
     assert [(b"a\nb", True)] == find(content.partition(b"\n")[0], "record", as_bytes=True)[0]
 
 
@@ -66,6 +66,15 @@ BAD = [
     ("record", b'{"text": "good"}\n{"text": 3}', "a missing field", 117, ""),
     ("record", b'{"text": "good"}\n"text"', "a missing field", 117, ""),
     ("record", b'{"text": "good"}\n{"text": " "}', "an empty document", 117, ""),
+    (
+        "record",
+        b'{"text": "good"}\n{"text": "\\\\ud83d\\ud83d\\ude00\\ud83d"}',
+        "undecodable text",
+        146,
+        "\\ud83d😀\ufffd",
+    ),
+    ("record", b'{"text": "good"}\n{"text": "a\\uDE00b"}', "undecodable text", 128, "a\ufffdb"),
+    ("file", "\u2028\u3000\x1c".encode(), "an empty document", 100, ""),
     ("file", b" \n ", "an empty document", 100, ""),
     ("file", b"", "an empty document", 100, ""),
 ]
@@ -105,3 +114,12 @@ def test_what_is_left_out_of_a_document_that_began_before() -> None:
 def test_bytes_are_not_decoded() -> None:
     """Any bytes are a text."""
     assert ([(b"\xff", True)], {}) == find(b"\xff", "file", as_bytes=True)
+
+
+def test_the_line_is_told_too() -> None:
+    """From the beginning of the source; of an iterable the document is."""
+    place = Place(offset=100, line=7)
+    with pytest.raises(tl.CorpusError, match=r"at byte 119: in line 11, Expecting value; "):
+        find(b'{"text": "good"}\n\n\noh', "record", place=place)
+    with pytest.raises(tl.CorpusError, match=r"^a.txt has an empty document in document 8: "):
+        find(b'"good"\n" "\n', "string", place=place)

@@ -83,7 +83,7 @@ class Tally:
         """Add the next task."""
         facts = part.facts
         self.hash = hash_json([self.hash, facts])
-        source, offset, state, is_inside = facts["start"]
+        source, offset, state, is_inside, _ = facts["start"]
         self.places.append([source, offset, state, int(is_inside), self._open_characters])
         self.starts.append(self.num_tokens + facts["num_tokens"])
         for number, num_documents in facts["documents"]:

@@ -30,11 +30,10 @@ _CLASSES = bytes(
 )
 _ASCII_SPACE = bytes(ord(" ") if chr(byte).isspace() and byte < 0x80 else 0 for byte in range(256))
 # White space beyond ASCII, as str.split knows it.
-_WIDE_SPACE = re.compile(
-    b"|".join(
-        re.escape(chr(code).encode("utf-8")) for code in range(0x80, 0x10000) if chr(code).isspace()
-    )
-)
+_WIDE_SPACES = [chr(code).encode("utf-8") for code in range(0x80, 0x10000) if chr(code).isspace()]
+_WIDE_SPACE = re.compile(b"|".join(map(re.escape, _WIDE_SPACES)))
+# The white space that a text begins with, as str.strip knows it.
+_BLANK = re.compile(rb"(?:[\t-\r\x1c-\x20]++|" + _WIDE_SPACE.pattern + rb")*+")
 
 
 def cut_bytes(text: bytes) -> int:
@@ -148,6 +147,20 @@ def cut_in_paragraph(text: bytes, cut: Callable[[bytes], int], *, is_inside: boo
     place = len(text[: cut(text)].rstrip(b"\r\n"))
     line = text.rfind(b"\n", 0, place) + 1
     return place if text[line:place].strip() or (is_inside and not line) else 0
+
+
+def is_blank(text: bytes, stop: int | None = None) -> bool:
+    r"""Return whether a text, or the first bytes of one, holds nothing but white space.
+
+    Of the first bytes the last character may be cut.
+
+    >>> is_blank(b" \t\xe2\x80\xa8"), is_blank(b" \xe2\x80"), is_blank(b" \xe2\x80", 3)
+    (True, False, True)
+    """
+    end = len(text) if stop is None else stop
+    found = _BLANK.match(text, 0, end)
+    rest = text[found.end() if found else 0 : end][:4]
+    return not rest or (stop is not None and any(one.startswith(rest) for one in _WIDE_SPACES))
 
 
 def state_after(text: bytes, state: int) -> int:

@@ -18,8 +18,8 @@ from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.cuts import Rule
 from tokenloom.errors import CorpusError
 from tokenloom.normalize import Lost, count_lost
-from tokenloom.numbering import Kind, learn, number
-from tokenloom.stretches import Reading, Stretch, find_stretches
+from tokenloom.numbering import Kind, encode_with, learn, number
+from tokenloom.stretches import REFUSED, BadInput, Reading, Stretch, find_stretches
 from tokenloom.tasks import Range, Slice, Task
 from tokenloom.text import count_lost_by
 from tokenloom.tokenizers import (
@@ -39,10 +39,14 @@ class Numbering(NamedTuple):
     tokenizer : Tokenizer
     end_id : int or None
         Stands behind each document.
+    reserved : dict of int to (str or int), optional
+        Ids that stand for something else than text, each with its token, or
+        itself; those that a text has are counted.
     """
 
     tokenizer: Tokenizer
     end_id: int | None = None
+    reserved: dict[int, str | int] | None = None
 
 
 class Learning(NamedTuple):
@@ -54,11 +58,14 @@ class Learning(NamedTuple):
     normalize : bool
     marks_ends : bool
         Whether a token stands behind each document.
+    reserved : tuple of str
+        Tokens that stand for something else than text.
     """
 
     kind: Kind
     normalize: bool
     marks_ends: bool = False
+    reserved: tuple[str, ...] = ()
 
 
 class Result(NamedTuple):
@@ -113,13 +120,10 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
         ids that are out of range, or could not read a file of its own.
     """
     problems: Counter[str] = Counter()
-    stretches: list[Stretch] = []
-    documents = []
-    for piece in task.slices:
-        found = list(find_stretches(piece, reading, problems))
-        stretches += found
-        documents.append([piece.place.source, sum(stretch.ends for stretch in found)])
-    made = _learn(stretches, how) if isinstance(how, Learning) else _number(stretches, how)
+    found = _find(task, reading, how, problems)
+    stretches = found.stretches
+    made = _learn(stretches, how) if isinstance(how, Learning) else _number(found, how)
+    _look_for_reserved(made, found, reading, problems)
     is_end = np.array([stretch.ends for stretch in stretches], np.bool_)
     ids, ends = made.ids, made.stops[is_end]
     if made.end_id is not None:
@@ -134,8 +138,8 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
         "num_characters": sum(lengths),
         "num_unknown": made.num_unknown,
         "lost": list(_count_lost(stretches, how)),
-        "problems": dict(problems),
-        "documents": documents,
+        "problems": dict(+problems),
+        "documents": found.documents,
         "ranges": [_range(piece) for piece in task.slices],
         "has_end": bool(is_end.any()),
         "open_characters": sum(len(stretch.text) for stretch in stretches[last_end:]),
@@ -196,28 +200,130 @@ class _Made(NamedTuple):
     end_id: int | None
     num_unknown: int | None = None
     counts: dict[str, int] | None = None
+    reserved: dict[int, str | int] = {}  # noqa: RUF012  never changed
+    words: tuple[str, ...] = ()
 
 
-def _number(stretches: list[Stretch], how: Numbering) -> _Made:
-    try:
-        ids, stops = number(stretches, how.tokenizer)
-    except OSError as error:
-        # Those of the store's own files tell of a full disk.
-        kind = type(how.tokenizer).__name__
-        msg = f"the tokenizer {kind} must encode every text, but failed: {error}"
-        raise CorpusError(msg) from error
-    has_vocab = isinstance(getattr(how.tokenizer, "vocab", None), Vocab)
-    num_unknown = int(np.count_nonzero(ids == UNKNOWN_ID)) if has_vocab else None
-    ids = ids.astype(narrow_dtype(how.tokenizer.vocab_size), copy=False)
-    return _Made(ids, stops, how.end_id, num_unknown)
+class _Found(NamedTuple):
+    """The stretches of a task, the slice of each, and how many documents end in which source.
+
+    ``ids`` are those of each stretch where the tokenizer is somebody else's.
+    """
+
+    stretches: list[Stretch]
+    pieces: list[Slice]
+    documents: list[list[int]]
+    ids: list[Ids] | None
+
+
+def _find(
+    task: Task, reading: Reading, how: Numbering | Learning, problems: Counter[str]
+) -> _Found:
+    is_own = isinstance(how, Numbering) and rule_for(how.tokenizer) == "whole"
+    found = _Found([], [], [], [] if is_own else None)
+    for piece in task.slices:
+        stretches = list(find_stretches(piece, reading, problems))
+        if isinstance(how, Numbering) and found.ids is not None:
+            stretches, ids = _encode_own(stretches, piece, reading, how.tokenizer, problems)
+            found.ids.extend(ids)
+        found.stretches.extend(stretches)
+        found.pieces.extend([piece] * len(stretches))
+        num_ends = sum(stretch.ends for stretch in stretches)
+        found.documents.append([piece.place.source, num_ends])
+    return found
+
+
+def _encode_own(
+    stretches: list[Stretch],
+    piece: Slice,
+    reading: Reading,
+    tokenizer: Tokenizer,
+    problems: Counter[str],
+) -> tuple[list[Stretch], list[Ids]]:
+    """Return the stretches that a tokenizer of somebody else encodes, and the ids of each."""
+    kept, each = [], []
+    for stretch in stretches:
+        try:
+            ids = encode_with(
+                tokenizer, str(stretch.text), tokenizer.vocab_size, name="this document"
+            )
+        except CorpusError as error:
+            bad = BadInput(REFUSED, str(error), offset=stretch.offset)
+            if reading.on_error == "stop":
+                raise CorpusError(bad.tell(piece)) from error
+            problems[bad.what] += 1
+            if reading.on_error == "skip":
+                continue
+            ids, stretch = np.empty(0, np.uint8), stretch._replace(text="")  # noqa: PLW2901
+        kept.append(stretch)
+        each.append(ids)
+    return kept, each
+
+
+def _number(found: _Found, how: Numbering) -> _Made:
+    tokenizer = how.tokenizer
+    if found.ids is None:
+        ids, stops = number(found.stretches, tokenizer)
+    else:
+        ids = np.concatenate([np.empty(0, np.uint8), *found.ids])
+        stops = np.cumsum([len(one) for one in found.ids], dtype=np.int64)
+    vocab = getattr(tokenizer, "vocab", None)
+    num_unknown = int(np.count_nonzero(ids == UNKNOWN_ID)) if isinstance(vocab, Vocab) else None
+    ids = ids.astype(narrow_dtype(tokenizer.vocab_size), copy=False)
+    reserved = how.reserved or {}
+    words = (vocab.unknown_token,) if reserved and isinstance(vocab, Vocab) else ()
+    return _Made(ids, stops, how.end_id, num_unknown, reserved=reserved, words=words)
 
 
 def _learn(stretches: list[Stretch], how: Learning) -> _Made:
     numbers, stops, counts = learn(stretches, how.kind, normalize=how.normalize)
+    reserved: dict[int, str | int] = {}
+    if not counts.keys().isdisjoint(how.reserved):
+        reserved = {n: token for n, token in enumerate(counts) if token in how.reserved}
     if not how.marks_ends:
-        return _Made(numbers, stops, None, counts=counts)
+        return _Made(numbers, stops, None, counts=counts, reserved=reserved)
     numbers = numbers.astype(narrow_dtype(len(counts) + 1))
-    return _Made(numbers, stops, len(counts), counts=counts)
+    return _Made(numbers, stops, len(counts), counts=counts, reserved=reserved)
+
+
+def _look_for_reserved(
+    made: _Made, found: "_Found", reading: Reading, problems: Counter[str]
+) -> None:
+    """Count the reserved tokens that stand in texts, or raise."""
+    if made.reserved and len(made.ids):
+        is_reserved = np.zeros(max(*made.reserved, int(made.ids.max())) + 1, np.bool_)
+        is_reserved[list(made.reserved)] = True
+        places = np.flatnonzero(is_reserved[made.ids])
+        ids, firsts, counts = np.unique(made.ids[places], return_index=True, return_counts=True)
+        for id_, first, times in zip(ids, firsts, counts, strict=True):
+            index = int(np.searchsorted(made.stops, places[first], side="right"))
+            problems[_name(made.reserved[int(id_)])] += int(times)
+            _stop_at(made.reserved[int(id_)], found, index, reading)
+    # The id of the unknown token does not tell whether it stands in the text.
+    for word in made.words:
+        for index, stretch in enumerate(found.stretches):
+            if word in stretch.text:
+                times = str(stretch.text).split().count(word)
+                problems[_name(word)] += times
+                if times:
+                    _stop_at(word, found, index, reading)
+
+
+def _name(token: str | int) -> str:
+    return f"the reserved {'id' if isinstance(token, int) else 'token'} {token!r}"
+
+
+def _stop_at(token: str | int, found: "_Found", index: int, reading: Reading) -> None:
+    if reading.on_reserved == "count":
+        return
+    stretch, piece = found.stretches[index], found.pieces[index]
+    offset = stretch.offset
+    if piece.form in ("file", "paragraph"):
+        text = stretch.text.encode() if isinstance(stretch.text, str) else stretch.text
+        offset += max(text.find(token.encode() if isinstance(token, str) else bytes([token])), 0)
+    why = "text there would be read as what the token stands for"
+    cure = "mend it, choose another token, or on_reserved='count' (--on-reserved)"
+    raise CorpusError(BadInput(_name(token), why, offset=offset, cure=cure).tell(piece))
 
 
 def count_text(text: str | bytes) -> int:

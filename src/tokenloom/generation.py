@@ -14,6 +14,7 @@ from tokenloom.integers import as_integer
 from tokenloom.model import RNNModel
 from tokenloom.seeds import torch_seed
 from tokenloom.stepping import Stepper
+from tokenloom.text import find_surrogate
 from tokenloom.tokenizers import Tokenizer, find_unknown, tokenizer_for
 from tokenloom.vocab import Vocab
 
@@ -266,6 +267,10 @@ def _draw(
 
 
 def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
+    place = find_surrogate(prompt)
+    if place is not None:
+        msg = f"prompt must be text, got the lone surrogate {prompt[place]!r}: mend it"
+        raise ArgumentError(msg)
     encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
     ids: list[int] = as_ids(encode(prompt), num_ids=vocab_size).tolist()
     if not ids:

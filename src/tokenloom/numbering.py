@@ -11,10 +11,10 @@ from tokenloom.arrays import Ids, as_ids, narrow_dtype
 from tokenloom.counting import number_characters, number_words
 from tokenloom.cuts import GAP, LETTER, NOTHING
 from tokenloom.documents import Document
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.normalize import Lost, clean_characters
 from tokenloom.stretches import Stretch
-from tokenloom.text import count_lost_by
+from tokenloom.text import count_lost_by, require_characters
 from tokenloom.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
@@ -60,6 +60,7 @@ def encode_documents(
         if not isinstance(text, str):
             msg = f"document {number_} must be a str, got {type(text).__name__}"
             raise ArgumentError(msg)
+        require_characters(text, name=f"document {number_}")
     # It tells of what is no tokenizer; a vocabulary without tokens encodes nothing yet.
     _, made = tokenize("", tokenizer=tokenizer, normalize=normalize, make_vocab=make_vocab)
     is_bytes = isinstance(made, ByteTokenizer)
@@ -95,10 +96,35 @@ def number(stretches: list[Stretch], tokenizer: Tokenizer) -> tuple[Ids, npt.NDA
             lengths = _count_words(texts, len(ids), normalize=normalize)
         case _:
             size = tokenizer.vocab_size
-            each = [as_ids(tokenizer.encode(text), num_ids=size) for text in texts]
+            each = [
+                encode_with(tokenizer, text, size, name=f"document {index}")
+                for index, text in enumerate(texts)
+            ]
             ids = np.concatenate(each) if each else np.empty(0, np.uint8)
             lengths = _lengths(each)
     return ids, np.cumsum(lengths)
+
+
+def encode_with(tokenizer: Tokenizer, text: str, num_ids: int, *, name: str) -> Ids:
+    """Return the ids that a tokenizer of somebody else gives a text.
+
+    Raises
+    ------
+    CorpusError
+        It raises an error of any kind, or its ids are out of range.
+    """
+    try:
+        return as_ids(tokenizer.encode(text), num_ids=num_ids)
+    except MemoryError:
+        raise
+    # What refuses a text says so by an error of any kind.
+    except Exception as error:
+        kind = type(tokenizer).__name__
+        msg = (
+            f"the tokenizer {kind} must encode every text, but failed at {name}: "
+            f"{type(error).__name__}: {error}"
+        )
+        raise CorpusError(msg) from error
 
 
 class Learned(NamedTuple):

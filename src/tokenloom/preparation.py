@@ -25,7 +25,14 @@ from tokenloom.integers import as_integer
 from tokenloom.interrupts import Stopped
 from tokenloom.manifest import Manifest, Source
 from tokenloom.numbering import add_counts
-from tokenloom.prepare_options import Method, PrepareOptions, choose_method, find_end_id, reserve
+from tokenloom.prepare_options import (
+    Method,
+    PrepareOptions,
+    choose_method,
+    find_end_id,
+    find_reserved,
+    reserve,
+)
 from tokenloom.stretches import Reading
 from tokenloom.tasks import Place, Proven, SourceFile, Task, cut_tasks, prove_parts
 from tokenloom.text import report_lost, why_empty
@@ -198,10 +205,18 @@ class _Run:
         how: Numbering | Learning
         if tokenizer is None:
             kind = self.method.kind or "char"
-            how = Learning(kind, self.options.normalize, end is not None)
+            reserved = (Vocab().unknown_token, *reserve(self.options))
+            how = Learning(kind, self.options.normalize, end is not None, reserved)
         else:
-            how = Numbering(tokenizer, find_end_id(end, tokenizer))
-        reading = Reading(self.options.field, self.options.on_error, self.method.reads_bytes)
+            how = Numbering(
+                tokenizer, find_end_id(end, tokenizer), find_reserved(self.options, tokenizer)
+            )
+        reading = Reading(
+            self.options.field,
+            self.options.on_error,
+            self.method.reads_bytes,
+            self.options.on_reserved,
+        )
         return functools.partial(encode_task, reading=reading, how=how)
 
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:

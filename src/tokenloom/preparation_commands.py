@@ -21,7 +21,7 @@ from tokenloom.preparation import prepare
 from tokenloom.prepare_options import PrepareOptions, SplitBy
 from tokenloom.printing import print_json, print_table, say
 from tokenloom.store import is_store, open_store
-from tokenloom.stretches import OnError
+from tokenloom.stretches import OnError, OnReserved
 from tokenloom.tokenizers import TOKENIZER_NAMES
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
@@ -87,6 +87,12 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         choices=get_args(OnError),
         default="stop",
         help="what becomes of a document that cannot be read or is empty",
+    )
+    group.add_argument(
+        "--on-reserved",
+        choices=get_args(OnReserved),
+        default="count",
+        help="what becomes of a text that holds a reserved token, or --end-of-document",
     )
     group.add_argument(
         "--split",
@@ -174,6 +180,7 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
         documents=arguments.documents,
         field=arguments.field,
         on_error=arguments.on_error,
+        on_reserved=arguments.on_reserved,
         normalize=not arguments.raw,
         min_freq=arguments.min_freq or 0,
         reserved_tokens=arguments.reserved_tokens or (),

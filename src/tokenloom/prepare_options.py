@@ -16,7 +16,7 @@ from tokenloom.hashing import hash_json
 from tokenloom.integers import as_integer
 from tokenloom.numbering import Kind
 from tokenloom.saving import SHARD_TOKENS
-from tokenloom.stretches import OnError
+from tokenloom.stretches import OnError, OnReserved
 from tokenloom.tokenizers import (
     TOKENIZER_NAMES,
     ByteTokenizer,
@@ -54,6 +54,10 @@ class PrepareOptions:
         document that is cut into several tasks they count each that has a problem.
     normalize : bool
         Whether "char" and "word" begin with the textbook's normalisation.
+    on_reserved : "count" or "stop"
+        What becomes of a text that holds the `end_of_document` token, another
+        reserved token, or the unknown one ("word" without normalising), which
+        mean something else than that text. "count" keeps it, and counts each.
     min_freq : int
         Rarer tokens become the unknown token ("char" and "word").
     reserved_tokens : sequence of str
@@ -81,6 +85,7 @@ class PrepareOptions:
     documents: DocumentsAre = "file"
     field: str = "text"
     on_error: OnError = "stop"
+    on_reserved: OnReserved = "count"
     normalize: bool = True
     min_freq: int = 0
     reserved_tokens: Sequence[str] = ()
@@ -93,6 +98,7 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         _check_word("documents", self.documents, get_args(DocumentsAre))
         _check_word("on_error", self.on_error, get_args(OnError))
+        _check_word("on_reserved", self.on_reserved, get_args(OnReserved))
         _check_word("split_by", self.split_by, get_args(SplitBy))
         end = self.end_of_document
         if not isinstance(end, str | None):
@@ -112,10 +118,13 @@ class PrepareOptions:
 
     def describe(self) -> dict[str, Any]:
         """Return all of it, JSON-able."""
+        # Stores of before there was a choice say nothing of it.
+        chosen = {} if self.on_reserved == "count" else {"on_reserved": self.on_reserved}
         return {
             "documents": self.documents,
             "field": self.field,
             "on_error": self.on_error,
+            **chosen,
             "normalize": self.normalize,
             "min_freq": self.min_freq,
             "reserved_tokens": list(self.reserved_tokens),
@@ -216,6 +225,22 @@ def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
         f"tokenizer's vocabulary, got {token!r}"
     )
     raise ArgumentError(msg)
+
+
+def find_reserved(options: PrepareOptions, tokenizer: Tokenizer) -> dict[int, str | int]:
+    """Return the ids of a given tokenizer that stand for something else than text.
+
+    >>> find_reserved(PrepareOptions(end_of_document=0), ByteTokenizer())
+    {0: 0}
+    """
+    vocab = getattr(tokenizer, "vocab", None)
+    reserved: dict[int, str | int] = {}
+    if isinstance(vocab, Vocab):
+        reserved = {vocab[token]: token for token in vocab.reserved_tokens}
+    end_id = find_end_id(options.end_of_document, tokenizer)
+    if end_id is not None and options.end_of_document is not None:
+        reserved.setdefault(end_id, options.end_of_document)
+    return reserved
 
 
 def reserve(options: PrepareOptions) -> list[str]:

@@ -7,18 +7,28 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from tokenloom.cuts import is_blank
 from tokenloom.errors import CorpusError
 from tokenloom.tasks import Form, Slice
+from tokenloom.text import find_surrogate
 
 OnError = Literal["stop", "skip", "replace"]
+OnReserved = Literal["count", "stop"]
 
-UNDECODABLE, INVALID_JSON = "undecodable bytes", "invalid JSON"
+UNDECODABLE, SURROGATE = "undecodable bytes", "undecodable text"
+INVALID_JSON, REFUSED = "invalid JSON", "text that the tokenizer refuses"
 MISSING_FIELD, EMPTY = "a missing field", "an empty document"
 
 # The end of a line, and blank lines.
 _BETWEEN = re.compile(rb"\n(?:[ \t\r\f\v]*\n)+")
 _LAST = re.compile(rb"\n[ \t\r\f\v]*\Z")
 _BEFORE = re.compile(rb"(?:[ \t\r\f\v]*\n)*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# What is escaped in JSON: a backslash, a pair of surrogates, or half of one.
+_ESCAPE = re.compile(
+    rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+_CURE = "mend it, or choose on_error='skip' or 'replace' (--on-error)"
 
 
 class Reading(NamedTuple):
@@ -31,11 +41,14 @@ class Reading(NamedTuple):
     on_error : "stop", "skip" or "replace"
     as_bytes : bool
         Whether files are not decoded.
+    on_reserved : "count" or "stop"
+        What becomes of a text that holds a token which stands for something else.
     """
 
     field: str
     on_error: OnError
     as_bytes: bool = False
+    on_reserved: OnReserved = "count"
 
 
 class Stretch(NamedTuple):
@@ -48,11 +61,14 @@ class Stretch(NamedTuple):
         See `tokenloom.cuts.state_after`.
     ends : bool
         Whether the document ends with it.
+    offset : int
+        Bytes of the source that come before it.
     """
 
     text: str | bytes
     state: int
     ends: bool
+    offset: int = 0
 
 
 class _Found(NamedTuple):
@@ -62,12 +78,28 @@ class _Found(NamedTuple):
     ends: bool
 
 
-class _BadInput(Exception):  # noqa: N818  a condition, which not always ends as an error
+class BadInput(Exception):  # noqa: N818  a condition, which not always ends as an error
     """A document cannot be read as it is."""
 
-    def __init__(self, what: str, why: str, *, offset: int, instead: str = "") -> None:
+    def __init__(
+        self, what: str, why: str, *, offset: int, instead: str = "", cure: str = _CURE
+    ) -> None:
         super().__init__(what)
         self.what, self.why, self.offset, self.instead = what, why, offset, instead
+        self.cure = cure
+
+    def tell(self, piece: Slice) -> str:
+        """Return the message of an error: the source, the place in it, the reason and the cure."""
+        why = " ".join(self.why.split())
+        before = piece.content[: self.offset - piece.place.offset].count(b"\n")
+        line = piece.place.line + before
+        if piece.form == "string":
+            # A file of ours, of one line for each document.
+            return f"{piece.name} has {self.what} in document {line:,}: {why}; {self.cure}"
+        return (
+            f"{piece.name} has {self.what} at byte {self.offset:,}: in line {line + 1:,}, {why}; "
+            f"{self.cure}"
+        )
 
 
 def find_stretches(piece: Slice, reading: Reading, problems: Counter[str]) -> Iterator[Stretch]:
@@ -90,17 +122,17 @@ def find_stretches(piece: Slice, reading: Reading, problems: Counter[str]) -> It
         state = 0 if found.starts else piece.place.state
         try:
             text = _read(found, piece, reading)
-        except _BadInput as bad:
+        except BadInput as bad:
             if reading.on_error == "stop":
-                raise CorpusError(_tell(bad, piece.name)) from bad
+                raise CorpusError(bad.tell(piece)) from bad
             problems[bad.what] += 1
             is_left_out = reading.on_error == "skip"
             if is_left_out and found.starts:
                 continue
             # A document that began before may end here all the same.
             text = "" if is_left_out else bad.instead
-        ours = text.encode("utf-8", "surrogatepass") if reading.as_bytes and text == "" else text
-        yield Stretch(ours, state, found.ends)
+        ours = text.encode("utf-8") if reading.as_bytes and isinstance(text, str) else text
+        yield Stretch(ours, state, found.ends, found.offset)
 
 
 def _find(piece: Slice) -> Iterator[_Found]:
@@ -140,11 +172,12 @@ def _read(found: _Found, piece: Slice, reading: Reading) -> str | bytes:
     if piece.form in ("record", "string"):
         text = _parse(found, piece, reading.field)
         if reading.as_bytes:
-            text = text.encode("utf-8", "surrogatepass")
+            text = text.encode("utf-8")
     else:
         text = found.content if reading.as_bytes else _decode(found)
-    if found.starts and found.ends and not text.strip():
-        raise _BadInput(EMPTY, "nothing but white space", offset=found.offset)
+    is_empty = is_blank(text) if isinstance(text, bytes) else not text.strip()
+    if found.starts and found.ends and is_empty:
+        raise BadInput(EMPTY, "nothing but white space", offset=found.offset)
     return text
 
 
@@ -152,7 +185,7 @@ def _decode(found: _Found) -> str:
     try:
         return found.content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _BadInput(
+        raise BadInput(
             UNDECODABLE,
             f"byte 0x{found.content[error.start]:02x} is no UTF-8, {error.reason}",
             offset=found.offset + error.start,
@@ -165,13 +198,28 @@ def _parse(found: _Found, piece: Slice, field: str) -> str:
     field_of = functools.partial(_text_of, form=piece.form, field=field, offset=found.offset)
     try:
         line = _decode(found)
-    except _BadInput as bad:
+    except BadInput as bad:
         try:
-            bad.instead = field_of(bad.instead)
-        except _BadInput as worse:
+            bad.instead = _SURROGATE.sub("\ufffd", field_of(bad.instead))
+        except BadInput as worse:
             bad.instead = worse.instead
         raise
-    return field_of(line)
+    text = field_of(line)
+    place = find_surrogate(text)
+    if place is not None:
+        raise BadInput(
+            SURROGATE,
+            f"the lone surrogate {text[place]!r} is no character",
+            offset=found.offset + _find_escape(found.content),
+            instead=_SURROGATE.sub("\ufffd", text),
+        )
+    return text
+
+
+def _find_escape(line: bytes) -> int:
+    """Return where a line of JSON escapes half of a surrogate pair."""
+    escapes = (match for match in _ESCAPE.finditer(line) if match["half"])
+    return next((match.start() for match in escapes), 0)
 
 
 def _text_of(line: str, *, form: Form, field: str, offset: int) -> str:
@@ -179,17 +227,10 @@ def _text_of(line: str, *, form: Form, field: str, offset: int) -> str:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         at = offset + len(line[: getattr(error, "pos", 0)].encode("utf-8"))
-        raise _BadInput(INVALID_JSON, str(error), offset=at) from error
+        raise BadInput(INVALID_JSON, getattr(error, "msg", str(error)), offset=at) from error
     if form == "record":
         value = value.get(field) if isinstance(value, dict) else None
     if not isinstance(value, str):
         why = f"the line must be a JSON object with a string as {field!r}"
-        raise _BadInput(MISSING_FIELD, why, offset=offset)
+        raise BadInput(MISSING_FIELD, why, offset=offset)
     return value
-
-
-def _tell(bad: _BadInput, name: str) -> str:
-    return (
-        f"{name} has {bad.what} at byte {bad.offset:,}: {' '.join(bad.why.split())}; mend it, or "
-        "choose on_error='skip' or 'replace' (--on-error)"
-    )

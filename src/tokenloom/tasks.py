@@ -18,6 +18,7 @@ from tokenloom.cuts import (
     cut_in_paragraph,
     cut_lines,
     cut_paragraphs,
+    is_blank,
     state_after,
 )
 from tokenloom.errors import CorpusError
@@ -68,12 +69,15 @@ class Place(NamedTuple):
         See `tokenloom.cuts.state_after`.
     is_inside : bool
         Whether a document goes on here.
+    line : int
+        Line ends of the source that come before.
     """
 
     source: int = 0
     offset: int = 0
     state: int = NOTHING
     is_inside: bool = False
+    line: int = 0
 
 
 class Slice(NamedTuple):
@@ -251,7 +255,7 @@ def prove_parts(
     num_parts, stop = 0, list(Place())
     for number, facts in enumerate(parts):
         # What was kept before the sources were others may be cut in other places.
-        if facts["start"] not in (stop, [stop[0], len(_BYTE_ORDER_MARK), NOTHING, False]):
+        if facts["start"] not in (stop, list(Place(stop[0], len(_BYTE_ORDER_MARK)))):
             break
         left += [(number, Range(*one)) for one in facts["ranges"]]
         for index, sha256 in facts["digests"].items():
@@ -307,7 +311,8 @@ def _cut_source(
         # Only characters may be cut between two letters, or in a gap.
         has_state = found.goes_on and rule == "character"
         state = state_after(content, place.state) if has_state else NOTHING
-        after = Place(place.source, place.offset + found.stop, state, found.goes_on)
+        line = place.line + content.count(b"\n")
+        after = Place(place.source, place.offset + found.stop, state, found.goes_on, line)
         yield Slice(place, source.name, source.form, content, found.goes_on), after
         place = after
     rest = Slice(place, source.name, source.form, found.held, goes_on=False)
@@ -327,7 +332,9 @@ def _fill(held: bytes, stream: Stream, size: int, place: Place, find_cut: "_Find
         held += stream.read(max(size + 1 - len(held), 0))
         if len(held) <= size:
             return _Filled(held, None, goes_on=False)
-        if cut := find_cut(held[:size], place):
+        cut = find_cut(held[:size], place)
+        # Whether a document that begins with white space is empty follows from what comes then.
+        if cut and not (cut[1] and not place.is_inside and is_blank(held, cut[0])):
             return _Filled(held, *cut)
         size *= 2
 

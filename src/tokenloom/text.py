@@ -39,6 +39,8 @@ def encode(
     if not isinstance(text, str | bytes):
         msg = f"text must be str or bytes, got {type(text).__name__}"
         raise ArgumentError(msg)
+    if isinstance(text, str):
+        require_characters(text, name=name)
     if isinstance(text, bytes) and tokenizer == "byte":
         ids: Ids = np.frombuffer(text, np.uint8)
         made: Tokenizer = ByteTokenizer()
@@ -93,6 +95,38 @@ def why_empty(lost: Lost, *, is_learned: bool) -> str:
             f"{count(lost.num_characters, 'character')} none is one; {_CURES[is_learned]}"
         )
     return "the tokenizer found none in it"
+
+
+def find_surrogate(text: str) -> int | None:
+    r"""Return where a text holds half of a surrogate pair, which is no character, if it does.
+
+    >>> find_surrogate("caf\u00e9"), find_surrogate("a\ud83d")
+    (None, 1)
+    """
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
+def require_characters(text: str, *, name: str) -> None:
+    """Refuse a text that no file in UTF-8 can hold.
+
+    Raises
+    ------
+    CorpusError
+        It holds half of a surrogate pair; the message has its place.
+    """
+    place = find_surrogate(text)
+    if place is not None:
+        msg = (
+            f"{name} must be text, got the lone surrogate {text[place]!r} at character {place:,}, "
+            "which is no character: decode it with errors='replace', or mend it"
+        )
+        raise CorpusError(msg)
 
 
 def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
