@@ -872,3 +872,120 @@ def test_a_full_disk_is_one_line() -> None:
     )
     assert (1, 1) == (result.returncode, len(result.stderr.splitlines()))
     assert result.stderr.startswith("tokenloom: error: ")
+
+
+@pytest.fixture
+def split_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Work beside a store that was prepared with three splits."""
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(BOOK, encoding="utf-8")
+    options = ["--split", "valid=0.2", "--split", "test=0.1", "--split-by", "block", "--quiet"]
+    assert main(["prepare", "book.txt", "-o", "store", *options]) == 0
+    return "store"
+
+
+def settings_of(run: str) -> dict[str, Any]:
+    """Return the settings of a run."""
+    return tl.Run.open(run).settings
+
+
+@pytest.mark.parametrize(
+    ("options", "trained", "held_out"),
+    [
+        ([], "store/train", "store/valid"),
+        (["--held-out", "test"], "store/train", "store/test"),
+        (["--held-out", "0"], "store/train", None),
+        (["--held-out", "0.25"], "store/train", "store/train"),
+        (["--split", "test"], "store/test", "store/valid"),
+        (["--split", "valid"], "store/valid", "store/valid"),
+    ],
+)
+def test_train_takes_the_splits_of_a_store(
+    options: list[str], trained: str, held_out: str | None, split_store: str
+) -> None:
+    """It trains on "train" and measures on "valid", unless others are named."""
+    words = ["train", split_store, *SMALL, "--max-tokens", "all", "--run", "run", "--quiet"]
+    assert main([*words, *options]) == 0
+    settings = settings_of("run")
+    assert (trained, held_out) == (settings["corpus"], settings["held_out"])
+    if trained != held_out:
+        assert tl.load(trained).hash == settings["corpus_hash"]
+        assert held_out is None or tl.load(held_out).hash == settings["held_out_hash"]
+    assert main(["train", "--resume", "run", "--epochs", "4", "--quiet"]) == 0
+
+
+def test_max_tokens_shortens_the_training_split_only(
+    split_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is measured on is all of its split, and the command says both."""
+    words = ["train", f"{split_store}/train", *SMALL, "--max-tokens", "300", "--run", "run"]
+    assert main([*words, "--quiet"]) == 0
+    settings = settings_of("run")
+    num_valid = len(tl.load("store/valid"))
+    assert (300, num_valid) == (settings["num_tokens"], settings["num_held_out_tokens"])
+    said = capsys.readouterr().err
+    assert f"held out: store/valid, {num_valid} tokens" in said
+    assert "300 of 1,323 tokens; --max-tokens all for the rest" in said
+
+
+def test_evaluate_says_what_was_trained_on(
+    split_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr for people, and as a number for programs."""
+    words = ["train", split_store, *SMALL, "--max-tokens", "all", "--run", "run", "--quiet"]
+    assert main(words) == 0
+    num_trained = len(tl.load("store/train"))
+    seen = {}
+    for name in ("store", "store/train", "store/valid", "book.txt"):
+        capsys.readouterr()
+        assert main(["evaluate", "run", name, "--json", "--quiet"]) == 0
+        shown = capsys.readouterr()
+        seen[name] = json.loads(shown.out)["num_trained_tokens"]
+        assert bool(seen[name]) == ("the run was trained on" in shown.err)
+    assert list(seen.values()) == [num_trained, num_trained, 0, num_trained]
+    assert main(["evaluate", "run", "store", "--split", "held-out", "--json", "--quiet"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    last = tl.Run.open("run").metrics()[-1].held_out_perplexity
+    assert last == pytest.approx(measured["perplexity"])
+    assert ("store/valid", 0) == (measured["corpus"], measured["num_trained_tokens"])
+
+
+@pytest.mark.parametrize("command", ["plan", "show"])
+def test_commands_take_the_split_that_train_takes(
+    command: str, split_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What they show is what train reads."""
+    shape = ["--batch-size", "4", "--seq-len", "10"]
+    for words, name in (
+        ([split_store], "store/train"),
+        ([f"{split_store}/test"], "store/test"),
+        ([split_store, "--split", "valid"], "store/valid"),
+    ):
+        assert main([command, *words, *shape]) == 0
+        assert capsys.readouterr().out.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "store/vald"], "got 'vald': did you mean valid?"),
+        (["plan", "store", "--split", "tran"], "got 'tran': did you mean train?"),
+        (["train", "store/train", "--split", "valid"], "names a split already"),
+        (["train", "store", "--held-out", "train"], "must not be trained on: 1,323 tokens"),
+        (["train", "store", "--held-out", "tst"], "got 'tst': did you mean test?"),
+        (["train", "store", "--raw"], "leave out --raw: store is a store"),
+        (["show", "store", "--tokenizer", "word"], "leave out --tokenizer: store is a store"),
+        (["train", "book.txt", "--split", "train"], "is a file, which has no split"),
+        (["train", "book.txt", "--held-out", "valid"], "is a file, which has no split"),
+        (["info", "store/valid"], "of which 'valid' may be a split"),
+        (["verify", "store/valid"], "of which 'valid' may be a split"),
+    ],
+)
+def test_splits_that_cannot_be_had(
+    words: list[str], message: str, split_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says why, and nothing is written."""
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert (1, True) == (len(said.splitlines()), message in said)
+    assert sorted(path.name for path in Path().iterdir()) == ["book.txt", split_store]

@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -844,3 +845,61 @@ def test_cache_folder_is_not_made(cache: Path) -> None:
     cache_folder()
 
     assert not cache.exists()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Work beside a store with two splits."""
+    monkeypatch.chdir(tmp_path)
+    corpus = Corpus.from_text("the time machine", tokenizer="word")
+    corpus.save("store", splits={"train": (0, 2), "valid": (2, 3)})
+    return "store"
+
+
+def test_load_a_store(store: str) -> None:
+    """It is what Corpus.open opens; its split is named after a slash."""
+    assert Corpus.open(store).hash == load(store).hash == load(Path(store)).hash
+    assert Corpus.open(store).hash == load(store, tokenizer="word").hash
+    valid = load("store/valid")
+    assert ("store/valid", "machine") == (valid.name, valid.decode(valid.tokens))
+    assert 1 == len(load(store, max_tokens=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("store/vald", {}, r"split must be .*'valid'\), got 'vald': did you mean valid\?"),
+        ("store", {"normalize": False}, "^normalize must be left out for the store 'store'"),
+        ("store", {"min_freq": 2}, "^min_freq must be left out"),
+        ("store", {"reserved_tokens": ["a"]}, "^reserved_tokens must be left out"),
+        ("store", {"encoding": "latin-1"}, "^encoding must be left out"),
+        ("store", {"tokenizer": "byte"}, "^tokenizer must be left out .* made by word, got 'byte'"),
+        ("store", {"max_tokens": 0}, "^max_tokens must be at least 1"),
+    ],
+)
+def test_load_of_a_store_refuses(
+    store: str, name: str, options: dict[str, Any], message: str
+) -> None:
+    """What a store cannot obey is not ignored."""
+    assert store in name
+    with pytest.raises(ArgumentError, match=message):
+        load(name, **options)
+
+
+def test_a_store_and_something_else_of_one_name(store: str) -> None:
+    """Nothing is chosen in silence."""
+    Path(store, "valid").write_text("a text", encoding="utf-8")
+    with pytest.raises(ArgumentError, match="is a file, and also a split of the store"):
+        load("store/valid")
+    Path(store, "notes.txt").write_text("a text", encoding="utf-8")
+    assert "a text" == load("store/notes.txt").decode(load("store/notes.txt").tokens)
+    Path(store).rename("python_docs")
+    with pytest.raises(ArgumentError, match=r"write '\./python_docs' for the store"):
+        load("python_docs")
+    assert 3 == len(load("./python_docs")) == len(load(Path("python_docs")))
+
+
+def test_a_folder_in_a_store_hides_no_split(store: str) -> None:
+    """A folder is no text."""
+    Path(store, "valid").mkdir()
+    assert 1 == len(load("store/valid"))

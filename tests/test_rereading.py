@@ -9,8 +9,9 @@ from torch import nn
 
 import tokenloom as tl
 from tokenloom.replay import reopen_corpora
-from tokenloom.rereading import read_as
+from tokenloom.rereading import count_trained, read_as
 
+LETTERS = "".join("abcde"[number * number // 7 % 5] for number in range(100))
 BOOK = "the time traveller for so it will be convenient to speak of him " * 4
 
 
@@ -106,3 +107,54 @@ def test_a_held_out_text_has_documents_where_the_run_had_them(
     _, again = reopen_corpora(run)
     assert again is not None
     assert had_documents == (again.documents is not None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Return the path of a store of 100 tokens with three splits."""
+    corpus = tl.Corpus.from_text(LETTERS)
+    splits = {"train": (0, 60), "valid": (60, 80), "test": (80, 100)}
+    return str(corpus.save(tmp_path / "store", splits=splits))
+
+
+def test_tokens_that_a_run_was_trained_on_are_counted(store: str, tmp_path: Path) -> None:
+    """In the whole store, in any of its splits, and in a copy of the text."""
+    run = make_run(tmp_path / "run", tl.load(f"{store}/test"), held_out=0)
+    names = ("", "/train", "/test")
+    seen = {name: count_trained(run, read_as(run, store + name)) for name in names}
+    assert seen == {"": 20, "/train": 0, "/test": 20}
+    assert 20 == count_trained(run, read_as(run, store, split="trained"))
+    copy = tmp_path / "copy.txt"
+    copy.write_text(LETTERS[80:] + "abc", encoding="utf-8")
+    assert 20 == count_trained(run, read_as(run, str(copy)))
+    copy.write_text(LETTERS[79:] + "abc", encoding="utf-8")
+    assert 0 == count_trained(run, read_as(run, str(copy)))
+
+
+def test_a_run_of_the_whole_store_was_trained_on_its_splits(store: str, tmp_path: Path) -> None:
+    """Older releases did so without a word."""
+    run = make_run(tmp_path / "run", tl.Corpus.open(store), held_out=0.3)
+    seen = [count_trained(run, read_as(run, store, split=name)) for name in ("train", "valid")]
+    assert [60, 10] == seen
+
+
+def test_the_held_out_split_of_a_store_is_found_again(store: str, tmp_path: Path) -> None:
+    """It need not lie after what was trained on, and the store may have moved."""
+    train, held_out = tl.load(f"{store}/train"), tl.load(f"{store}/test")
+    model = tl.RNNModel(nn.RNN(train.vocab_size, 4), train.vocab_size)
+    loader = tl.Loader(tl.SequentialWindows(train, batch_size=2, seq_len=4))
+    tl.train(model, loader, held_out=held_out, run=tmp_path / "run", device="cpu")
+    run = tl.Run.open(tmp_path / "run")
+    assert [60, 20] == [len(corpus) for corpus in reopen_corpora(run) if corpus is not None]
+    moved = Path(store).rename(tmp_path / "moved")
+    for name in (str(moved), f"{moved}/train", f"{moved}/test"):
+        assert held_out.hash == read_as(run, name, split="held-out").hash
+    with pytest.raises(tl.RunError, match="cannot be read again"):
+        reopen_corpora(run)
+
+
+def test_a_split_is_named_once(store: str, tmp_path: Path) -> None:
+    """Two names could be two splits."""
+    run = make_run(tmp_path / "run", tl.Corpus.open(store))
+    with pytest.raises(tl.ArgumentError, match="names a split already"):
+        read_as(run, f"{store}/train", split="valid")

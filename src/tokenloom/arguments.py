@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tokenloom.corpus import Corpus
-from tokenloom.hub import load
+from tokenloom.errors import ArgumentError
+from tokenloom.hub import TRAIN, find_store, load, name_split
 from tokenloom.printing import say, say_usage
-from tokenloom.store import is_store
+from tokenloom.store import read_store
 from tokenloom.tokenizers import TOKENIZER_NAMES
 from tokenloom.wording import show, suggest
 
@@ -145,6 +146,12 @@ def add_corpus(
     )
     text = command.add_argument_group("text")
     text.add_argument(
+        "--split",
+        metavar="NAME",
+        help="only this split of CORPUS, also written CORPUS/NAME; of a store by default 'train', "
+        "if it has one",
+    )
+    text.add_argument(
         "--tokenizer", choices=TOKENIZER_NAMES, default="char", help="what a token is"
     )
     text.add_argument(
@@ -251,6 +258,14 @@ def parse_count_or_all(text: str) -> int | None:
     return None if text == "all" else parse_count(text)
 
 
+def parse_held_out(text: str) -> float | str:
+    """Return a fraction of the text, or the name of a split."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def parse_counts(text: str) -> list[int]:
     """Return numbers of things, separated by commas."""
     return [parse_count(number) for number in text.split(",")]
@@ -270,16 +285,58 @@ def parse_indices(text: str) -> list[int]:
     raise argparse.ArgumentTypeError(msg)
 
 
-def load_corpus(arguments: argparse.Namespace) -> "Corpus":
-    """Return the corpus that was named."""
-    if is_store(arguments.corpus):
-        return Corpus.open(arguments.corpus)
+def load_corpus(arguments: argparse.Namespace) -> Corpus:
+    """Return the corpus that was named; of a store with a split "train" that split.
+
+    Raises
+    ------
+    ArgumentError
+        There is no corpus of that name, or it has no such split.
+    """
+    store, split = find_store(arguments.corpus), arguments.split
+    if store is not None:
+        if split is not None and store.split is not None:
+            msg = f"{arguments.corpus} names a split already: leave out --split"
+            raise ArgumentError(msg)
+        _refuse_options_of_text(arguments)
+        splits = read_store(store.path).manifest.splits
+        split = split or store.split or (TRAIN if TRAIN in splits else None)
+        return load(str(store._replace(split=split)))
     return load(
-        arguments.corpus,
+        name_split(arguments.corpus, split),
         tokenizer=arguments.tokenizer,
         normalize=not arguments.raw,
         encoding=arguments.encoding,
     )
+
+
+def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Corpus:
+    """Return another split of the corpus that was named, with the same ids.
+
+    Raises
+    ------
+    ArgumentError
+        It has no such split.
+    """
+    store = find_store(arguments.corpus)
+    if store is not None:
+        return load(str(store._replace(split=split)))
+    is_bytes = arguments.tokenizer == "byte"
+    return load(
+        name_split(arguments.corpus, split),
+        tokenizer="byte" if is_bytes or corpus.tokenizer is None else corpus.tokenizer,
+        encoding=arguments.encoding,
+    )
+
+
+def _refuse_options_of_text(arguments: argparse.Namespace) -> None:
+    for name in ("tokenizer", "raw", "encoding"):
+        if name in arguments.given:
+            msg = (
+                f"leave out --{name}: {arguments.corpus} is a store, whose text has become "
+                "tokens already"
+            )
+            raise ArgumentError(msg)
 
 
 def make_windows(

@@ -96,7 +96,7 @@ class Corpus(Passage):
             name=name,
         )
         corpus = Corpus(tokens, tokenizer=made, vocab_size=made.vocab_size, name=name)
-        return _cut(corpus, max_tokens)
+        return corpus.first(max_tokens)
 
     @staticmethod
     def from_documents(
@@ -150,7 +150,7 @@ class Corpus(Passage):
         size = made.vocab_size
         documents = Documents(offsets)
         corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
-        return _cut(corpus, max_tokens)
+        return corpus.first(max_tokens)
 
     @staticmethod
     def from_tokens(
@@ -346,13 +346,3 @@ class Corpus(Passage):
         if self.tokenizer is None:
             return " ".join(map(str, numbers))
         return self.tokenizer.decode(numbers)
-
-
-def _cut(corpus: Corpus, max_tokens: int | None) -> Corpus:
-    """Return the first tokens of a corpus, or all of them where no number is given."""
-    if max_tokens is None:
-        return corpus
-    if max_tokens < 1:
-        msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
-        raise ArgumentError(msg)
-    return corpus.section(0, max_tokens)

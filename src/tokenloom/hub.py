@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tokenloom.archives import unpack
 from tokenloom.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
@@ -14,12 +14,16 @@ from tokenloom.download import fetch_file
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.replies import hide_password, is_address
 from tokenloom.sources import read_file
+from tokenloom.store import is_store, read_store
 from tokenloom.text import decode
-from tokenloom.tokenizers import Tokenizer
+from tokenloom.tokenizers import Tokenizer, describe_tokenizer
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
 
 Where = Literal["built in", "cached", "to download"]
+
+TRAIN, VALID = "train", "valid"
+"""The splits that are trained on, and measured on meanwhile, where others are not named."""
 
 
 def load(
@@ -38,7 +42,8 @@ def load(
     ----------
     name : str or path
         A name that ``tokenloom datasets`` lists, or ``NAME/SPLIT`` such as
-        "imdb/test", else the path of a text file. A named text is downloaded
+        "imdb/test"; the folder of a store, all of it, or ``STORE/SPLIT``; else
+        the path of a text file. A named text is downloaded
         once, verified and kept. Of a corpus of documents, such as the reviews
         of "imdb", the corpus knows where each begins; a line end stands after
         each but the last.
@@ -60,6 +65,15 @@ def load(
     >>> load("python_docs", max_tokens=3)
     Corpus('python_docs', 3 tokens, vocab_size=28)
     """
+    if (store := find_store(name)) is not None:
+        asked = {
+            "normalize": not normalize,
+            "min_freq": min_freq != 0,
+            "reserved_tokens": bool(tuple(reserved_tokens)),
+            "encoding": encoding != "utf-8",
+        }
+        refused = [option for option, is_asked in asked.items() if is_asked]
+        return _open(store, tokenizer, refused).first(max_tokens)
     entry = find(name)
     if isinstance(entry, Entry) and isinstance(entry.source, Archive):
         return Corpus.from_documents(
@@ -84,6 +98,97 @@ def load(
         max_tokens=max_tokens,
         name=label,
     )
+
+
+class StoreName(NamedTuple):
+    """A store, and the name of one of its splits."""
+
+    path: str
+    split: str | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.split is None else os.path.join(self.path, self.split)  # noqa: PTH118
+
+
+def find_store(name: object) -> StoreName | None:
+    """Return the store, or the split ``STORE/SPLIT``, that a name means, if it means one.
+
+    The split may be unknown to the store.
+
+    Raises
+    ------
+    ArgumentError
+        The name means something else too.
+    StoreError
+        The manifest cannot be used.
+    """
+    if not isinstance(name, str | os.PathLike):
+        return None
+    path = os.fspath(name)
+    found = _find_store(path)
+    if found is None:
+        return None
+    if isinstance(name, str) and find_entry(name) is not None:
+        msg = (
+            f"{name!r} is the name of a corpus, and there is a store of that name too: "
+            f"write {os.path.join(os.curdir, path)!r} for the store, or move the store away"  # noqa: PTH118
+        )
+        raise ArgumentError(msg)
+    return found
+
+
+def name_split(name: str, split: str | None) -> str:
+    """Return the name of a split of a named corpus, and the name itself where there is none.
+
+    Raises
+    ------
+    ArgumentError
+        A file has no splits.
+    """
+    if split is None:
+        return name
+    if find_entry(name) is None and os.path.isfile(name):  # noqa: PTH113
+        msg = f"{name!r} is a file, which has no split {split!r}: leave the split out"
+        raise ArgumentError(msg)
+    return f"{name}/{split}"
+
+
+def _find_store(path: str) -> StoreName | None:
+    if is_store(path):
+        return StoreName(path)
+    folder, split = os.path.split(path)
+    if not folder or not split or not is_store(folder):
+        return None
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if not os.path.isfile(path):  # noqa: PTH113
+        return StoreName(folder, split)
+    if split not in read_store(folder).manifest.splits:
+        return None
+    msg = (
+        f"{path!r} is a file, and also a split of the store {folder!r}: move the file out of the "
+        "store, which holds only its own"
+    )
+    raise ArgumentError(msg)
+
+
+def _open(store: StoreName, tokenizer: str | Tokenizer, asked: list[str]) -> Corpus:
+    if asked:
+        msg = (
+            f"{asked[0]} must be left out for the store {store.path!r}, which holds tokens, no text"
+        )
+        raise ArgumentError(msg)
+    given = None if isinstance(tokenizer, str) else tokenizer
+    corpus = Corpus.open(store.path, split=store.split, tokenizer=given)
+    name = describe_tokenizer(corpus.tokenizer)["name"]
+    # The default asks for nothing.
+    if isinstance(tokenizer, str) and tokenizer not in ("char", name):
+        msg = (
+            f"tokenizer must be left out for the store {store.path!r}, whose tokens are there "
+            f"already, made by {name or 'a tokenizer of your own'}, got {tokenizer!r}"
+        )
+        raise ArgumentError(msg)
+    corpus.name = str(store)
+    return corpus
 
 
 def _read_texts(archive: Archive, folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from tokenloom.arguments import (
     parse_count,
 )
 from tokenloom.printing import print_json, print_line, print_table, say, say_error
+from tokenloom.wording import count
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
@@ -139,12 +140,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tokenloom.devices import choose_device
     from tokenloom.evaluation import evaluate
     from tokenloom.ranks import joined
-    from tokenloom.rereading import read_as
+    from tokenloom.rereading import count_trained, read_as
     from tokenloom.runs import Run
 
     with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
         run = Run.open(arguments.run)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
+        num_trained = count_trained(run, corpus)
+        if num_trained and ranks.is_first:
+            say(
+                f"the run was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
+                f"{corpus.name}: such text it predicts better than text that it has not seen"
+            )
         model = run.load_model(best=arguments.best).to(choose_device(arguments.device))
         began_at = time.perf_counter()
         with ranks.watched():
@@ -164,6 +171,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         "run": str(run.path),
         "corpus": corpus.name,
         "split": arguments.split,
+        "num_trained_tokens": num_trained,
         **_describe(result),
         "batch_size": arguments.batch_size,
         "seq_len": arguments.seq_len,

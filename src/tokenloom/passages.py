@@ -125,6 +125,21 @@ class Passage:
             origin=None if origin is None else origin._replace(start=origin.start + start),
         )
 
+    def first(self, max_tokens: int | None) -> Self:
+        """Return the first tokens as a corpus, or all of them where no number is given.
+
+        Raises
+        ------
+        ArgumentError
+            The number is below 1.
+        """
+        if max_tokens is None:
+            return self
+        if max_tokens < 1:
+            msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
+            raise ArgumentError(msg)
+        return self.section(0, max_tokens)
+
     def split(
         self, fraction: float, *, by: Literal["token", "document"] = "token"
     ) -> tuple[Self, Self]:
@@ -207,6 +222,24 @@ class Passage:
         whole = self.section(0, len(self))
         whole._documents = None  # noqa: SLF001  made here
         return whole
+
+    @property
+    def origin(self) -> Origin | None:
+        """Which tokens of a store these are, or None where they came from elsewhere."""
+        return self._origin
+
+    def num_shared(self, other: "Passage") -> int:
+        """Return how many tokens of the same store two corpora share.
+
+        >>> from tokenloom import Corpus
+        >>> Corpus.from_tokens(range(9)).num_shared(Corpus.from_tokens(range(9)))
+        0
+        """
+        mine, its = self.origin, other.origin
+        if mine is None or its is None or mine.hash != its.hash:
+            return 0
+        stop = min(mine.start + len(self), its.start + len(other))
+        return max(0, stop - max(mine.start, its.start))
 
     @property
     def documents(self) -> Offsets | None:

@@ -11,7 +11,7 @@ from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.inspection import describe_batch
 from tokenloom.plans import order_version
 from tokenloom.records import StepLosses
-from tokenloom.rereading import as_measured, read_as
+from tokenloom.rereading import as_measured, is_apart, read_as
 from tokenloom.runs import Run
 from tokenloom.settings import WINDOW_SETTINGS, check_kinds
 from tokenloom.sharding import Shard
@@ -81,7 +81,7 @@ def reopen_windows(
     settings = run.settings
     _check_settings(run)
     if corpus is None:
-        corpus = _load(run, encoding).section(0, settings["num_tokens"])
+        corpus = _load(run, settings["corpus"], encoding).section(0, settings["num_tokens"])
     _check_corpus(run, corpus)
     kind = RandomWindows if settings["order"] == "random" else SequentialWindows
     return kind(
@@ -98,9 +98,10 @@ def reopen_windows(
 def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus | None]:
     """Return the training text of a run, and the text behind it, which it held out.
 
-    They are loaded by the name or path in the settings, with the run's
+    They are loaded by the names or paths in the settings, with the run's
     tokenizer: as many tokens from the first one on as the run was trained on,
-    then as many as it held out, or None for none.
+    then as many as it held out, or those of the split that it held out; or
+    None for none.
 
     Raises
     ------
@@ -109,11 +110,15 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
     """
     _check_settings(run)
     check_kinds(run, ["num_held_out_tokens"])
-    corpus, stop = _load(run, encoding), run.settings["num_tokens"]
-    num_held_out = run.settings["num_held_out_tokens"]
+    settings = run.settings
+    corpus, stop = _load(run, settings["corpus"], encoding), settings["num_tokens"]
+    num_held_out = settings["num_held_out_tokens"]
     train = corpus.section(0, stop)
     if not num_held_out:
         return train, None
+    if is_apart(run):
+        held_out = _load(run, settings["held_out"], encoding)
+        return train, as_measured(run, held_out.section(0, num_held_out))
     if len(corpus) < stop + num_held_out:
         msg = (
             f"the run {str(run.path)!r} held out {num_held_out:,} tokens, which do not lie behind "
@@ -210,9 +215,9 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
     raise ArgumentError(msg)
 
 
-def _load(run: Run, encoding: str) -> Corpus:
+def _load(run: Run, name: str, encoding: str) -> Corpus:
     try:
-        return read_as(run, run.settings["corpus"], encoding=encoding)
+        return read_as(run, name, encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:
         msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
         raise RunError(msg) from error

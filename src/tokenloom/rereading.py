@@ -1,10 +1,12 @@
 """A text as the model of a run reads it."""
 
+import os
+
 from tokenloom.corpus import Corpus
-from tokenloom.errors import CorpusError
-from tokenloom.hub import load
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.hub import find_store, load, name_split
 from tokenloom.runs import Run
-from tokenloom.store import is_store
+from tokenloom.store import read_store
 from tokenloom.tokenizers import describe_tokenizer
 
 HELD_OUT, TRAINED = "held-out", "trained"
@@ -19,7 +21,8 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
     run : Run
     name : str
         A name in the catalogue or the path of a text file, which is encoded by
-        the run's tokenizer; or a store, which must have been written with it.
+        the run's tokenizer; or a store, or STORE/SPLIT, which must have been
+        written with it.
     split : str, optional
         Only a part: the name of one of the store's or the named corpus's
         splits; else "held-out" or "trained", the tokens that the run measured
@@ -38,17 +41,22 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
         The run's tokenizer came from elsewhere.
     """
     named_split = None if split in (None, HELD_OUT, TRAINED) else split
-    if is_store(name):
-        corpus = Corpus.open(name, split=named_split)
-        _check_tokenizer(run, corpus)
-    else:
-        # Bytes are read as they are, without being decoded.
-        is_bytes = _tokenizer_name(run) == "byte"
+    if split == HELD_OUT and is_apart(run):
+        return _read_held_out(run, name, encoding)
+    store = find_store(name)
+    if store is None:
         corpus = load(
-            name if named_split is None else f"{name}/{named_split}",
-            tokenizer="byte" if is_bytes else run.load_tokenizer(),
+            name_split(name, named_split),
+            # Bytes are read as they are, without being decoded.
+            tokenizer="byte" if _tokenizer_name(run) == "byte" else run.load_tokenizer(),
             encoding=encoding,
         )
+    else:
+        if split is not None and store.split is not None:
+            msg = f"{name} names a split already: leave out split={split!r}"
+            raise ArgumentError(msg)
+        corpus = load(name) if named_split is None else Corpus.open(name, split=named_split)
+        _check_tokenizer(run, corpus)
     return corpus if split == named_split else _cut(run, corpus, split)
 
 
@@ -56,8 +64,9 @@ def _cut(run: Run, corpus: Corpus, split: str | None) -> Corpus:
     """Return the tokens that the run was trained on, or those that it held out."""
     num_trained = run.settings["num_tokens"]
     num_held_out = run.settings.get("num_held_out_tokens", 0)
-    trained = corpus.section(0, num_trained)
-    if len(corpus) < num_trained + num_held_out or trained.hash != run.settings.get("corpus_hash"):
+    start = _find_trained(run, corpus)
+    needed = num_trained + (num_held_out if split == HELD_OUT else 0)
+    if start is None or len(corpus) < start + needed:
         msg = (
             f"the first {num_trained:,} tokens of {corpus.name} must be those that the run "
             f"{str(run.path)!r} was trained on, but they are others: name its corpus, or "
@@ -65,11 +74,73 @@ def _cut(run: Run, corpus: Corpus, split: str | None) -> Corpus:
         )
         raise CorpusError(msg)
     if split == TRAINED:
-        return trained
+        return corpus.section(start, start + num_trained)
     if num_held_out < 2:
         msg = f"the run {str(run.path)!r} held out no text: name another split"
         raise CorpusError(msg)
-    return as_measured(run, corpus.section(num_trained, num_trained + num_held_out))
+    stop = start + num_trained
+    return as_measured(run, corpus.section(stop, stop + num_held_out))
+
+
+def _find_trained(run: Run, corpus: Corpus) -> int | None:
+    """Return where in a corpus the tokens begin that a run was trained on, or None.
+
+    That is its first token, or the first one of a split where it is a store.
+    """
+    num_tokens, expected = run.settings.get("num_tokens"), run.settings.get("corpus_hash")
+    if type(num_tokens) is not int or num_tokens < 1:
+        return None
+    starts = {0}
+    if corpus.origin is not None:
+        first, splits = corpus.origin.start, read_store(corpus.origin.path).manifest.splits
+        starts |= {start - first for start, _ in splits.values()}
+    for start in sorted(starts):
+        if 0 <= start <= len(corpus) - num_tokens:
+            trained = corpus.section(start, start + num_tokens)
+            if trained.hash == expected:
+                return start
+    return None
+
+
+def count_trained(run: Run, corpus: Corpus) -> int:
+    """Return how many tokens of a corpus the run was trained on, as far as can be known.
+
+    Known is it of the text, or of a copy of it, from which the run took its
+    first tokens; and of any part of the store from which it did.
+    """
+    first, whole = 0, corpus
+    if corpus.origin is not None:
+        first, whole = corpus.origin.start, Corpus.open(corpus.origin.path)
+    start = _find_trained(run, whole)
+    if start is None:
+        return 0
+    stop = min(first + len(corpus), start + run.settings["num_tokens"])
+    return int(max(0, stop - max(first, start)))
+
+
+def is_apart(run: Run) -> bool:
+    """Return whether a run held out a text of another name than that it was trained on."""
+    name = run.settings.get("held_out")
+    return isinstance(name, str) and name != run.settings.get("corpus")
+
+
+def _read_held_out(run: Run, name: str, encoding: str) -> Corpus:
+    """Return what a run held out: the split of a corpus, of which any part is named."""
+    store, held_out = find_store(name), run.settings["held_out"]
+    split = os.path.basename(held_out)  # noqa: PTH119  of a name that may be no path
+    if store is not None and store.split != split:
+        name = str(store._replace(split=split))
+    elif store is None and name != held_out:
+        name = held_out if held_out.partition("/")[0] == name.partition("/")[0] else name
+    corpus = read_as(run, name, encoding=encoding)
+    found = as_measured(run, corpus.first(run.settings["num_held_out_tokens"] or None))
+    if found.hash != run.settings.get("held_out_hash"):
+        msg = (
+            f"the run {str(run.path)!r} held out {held_out}, but {name} is another text: "
+            "name the one that it held out, and leave the split out"
+        )
+        raise CorpusError(msg)
+    return found
 
 
 def as_measured(run: Run, held_out: Corpus) -> Corpus:

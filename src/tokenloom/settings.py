@@ -19,7 +19,7 @@ from tokenloom.runs import Run
 SETTINGS_VERSION = 3
 
 # What may change on the way: how much further to go, where the text lies, which release goes on.
-_FREE = ("version", "corpus", "num_epochs", "num_threads", "run_options", "launch")
+_FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options", "launch")
 
 # What those are of which a run is opened again.
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -109,6 +109,7 @@ def describe_training(
         "corpus_hash": corpus.hash,
         "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
         "num_held_out_tokens": 0 if held_out is None else len(held_out),
+        "held_out": None if held_out is None else held_out.name,
         "held_out_hash": None if held_out is None else held_out.hash,
         "documents_hash": _hash(loader.windows.documents),
         "held_out_documents_hash": None if held_out is None else _hash(held_out.boundaries),

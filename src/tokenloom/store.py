@@ -30,7 +30,7 @@ from tokenloom.maps import FileRange, Tokens, open_range, open_ranges
 from tokenloom.npy import HEADER_BYTES, Piece, npy_header, write_npy
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab, read_vocab
-from tokenloom.wording import describe_missing
+from tokenloom.wording import describe_missing, suggest
 
 MANIFEST = "manifest.json"
 VOCAB = "vocab.json"
@@ -220,7 +220,9 @@ class Store:
         splits = self.manifest.splits
         if split not in splits:
             known = ", ".join(map(repr, splits)) or "none"
-            msg = f"split must be one of the store's ({known}), got {split!r}"
+            msg = (
+                f"split must be one of the store's ({known}), got {split!r}{suggest(split, splits)}"
+            )
             raise ArgumentError(msg)
         return splits[split]
 
@@ -340,9 +342,12 @@ def _read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError) as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         why = describe_missing(folder) if is_missing else str(error)
+        cure = "name another, or make the store to its end"
+        if is_store(folder.parent):
+            cure = f"the store is {folder.parent}, of which {folder.name!r} may be a split"
         msg = (
             f"{folder} must be the folder of a store, with {MANIFEST} in it, which is written "
-            f"last: {why}; name another, or make the store to its end"
+            f"last: {why}; {cure}"
         )
         raise StoreError(msg) from error
     if not is_regular:

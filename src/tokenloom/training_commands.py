@@ -16,6 +16,7 @@ from tokenloom.arguments import (
     add_timeout,
     parse_count,
     parse_count_or_all,
+    parse_held_out,
 )
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
@@ -70,10 +71,11 @@ def _add_train(commands: Any) -> None:
     )
     text.add_argument(
         "--held-out",
-        type=float,
+        type=parse_held_out,
         default=0.1,
-        metavar="FRACTION",
-        help="measure on so much text behind the training text, 0 for none",
+        metavar="FRACTION|SPLIT",
+        help="measure on so much text after the training text, 0 for none; or on this split of "
+        "CORPUS, by default on 'valid' if a store has it",
     )
     _add_model(command)
     _add_training(command)
@@ -246,13 +248,18 @@ def _tell(arguments: argparse.Namespace, job: "Job") -> str:
     """Return what is about to be trained on."""
     num_tokens, num_whole = job.loader.plan.num_tokens, len(job.corpus)
     how_much = count(num_tokens, "token")
+    held_out = job.recipe["held_out"]
+    # A split of its own takes nothing from the text that is trained on.
+    is_other = held_out is not None and held_out.name != job.corpus.name
     if arguments.resume is None and num_tokens == arguments.max_tokens:
-        is_cut = num_tokens < round(num_whole * (1 - arguments.held_out))
+        fraction = 0.0 if is_other else arguments.held_out
+        is_cut = num_tokens < round(num_whole * (1 - fraction))
         rest = f"{num_tokens:,} of {count(num_whole, 'token')}; --max-tokens all for the rest"
         how_much = rest if is_cut else how_much
+    measured = f"; held out: {held_out.name}, {count(len(held_out), 'token')}" if is_other else ""
     return (
-        f"training on {job.corpus.name}: {how_much}; {count(len(job.loader), 'batch', 'batches')}; "
-        f"results go to {job.run}"
+        f"training on {job.corpus.name}: {how_much}{measured}; "
+        f"{count(len(job.loader), 'batch', 'batches')}; results go to {job.run}"
     )
 
 

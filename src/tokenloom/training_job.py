@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from tokenloom.arguments import load_corpus, make_windows
+from tokenloom.arguments import load_corpus, load_split, make_windows
 from tokenloom.checkpoint import build_model
 from tokenloom.corpus import Corpus
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, RunError
+from tokenloom.hub import VALID, find_store
 from tokenloom.integers import as_integer
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
@@ -24,7 +25,9 @@ from tokenloom.runs import Run, is_run
 from tokenloom.seeds import torch_seed
 from tokenloom.settings import check_kinds, check_version
 from tokenloom.sharding import Shard
+from tokenloom.store import read_store
 from tokenloom.windows import Windows
+from tokenloom.wording import count
 
 _LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
 
@@ -80,7 +83,7 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
     if arguments.resume is not None:
         return _go_on(arguments, Run.open(arguments.resume), shard)
     corpus = load_corpus(arguments)
-    train, held_out = corpus.hold_out(arguments.held_out, max_tokens=arguments.max_tokens)
+    train, held_out = _hold_out(arguments, corpus)
     resets = False if arguments.across_documents else None
     windows = make_windows(arguments, train, shard=shard, resets=resets)
     folder = ranks.share(arguments.run or str(_new_folder(corpus.name)))
@@ -99,6 +102,28 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
         },
         run=Path(folder),
     )
+
+
+def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
+    """Return the tokens to train on, and those to measure on."""
+    wanted = arguments.held_out
+    store = find_store(arguments.corpus)
+    if store is not None and "held_out" not in arguments.given:
+        splits = read_store(store.path).manifest.splits
+        # What is trained on may be this very split, or all of the store.
+        is_apart = VALID in splits and not corpus.num_shared(load_split(arguments, corpus, VALID))
+        wanted = VALID if is_apart else wanted
+    if not isinstance(wanted, str):
+        return corpus.hold_out(wanted, max_tokens=arguments.max_tokens)
+    held_out = load_split(arguments, corpus, wanted)
+    train = corpus.first(arguments.max_tokens)
+    if num_shared := train.num_shared(held_out):
+        msg = (
+            f"the held-out text must not be trained on: {count(num_shared, 'token')} of "
+            f"{held_out.name} lie in {corpus.name} too: name another split with --held-out"
+        )
+        raise ArgumentError(msg)
+    return train, held_out
 
 
 def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
@@ -200,7 +225,12 @@ def _new_folder(corpus_name: str) -> Path:
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
         msg = "torchrun --max-restarts needs --run: a restart goes on in the folder of that name"
         raise ArgumentError(msg)
-    stem = Path(corpus_name).stem if Path(corpus_name).exists() else corpus_name.replace("/", "-")
+    path = Path(corpus_name)
+    if path.exists():
+        stem = path.stem
+    else:
+        store = find_store(path)
+        stem = f"{Path(store.path).stem}-{store.split}" if store else corpus_name.replace("/", "-")
     name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))
     return next(path for path in candidates if not path.exists())
