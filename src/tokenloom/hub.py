@@ -16,7 +16,7 @@ from tokenloom.replies import hide_password, is_address
 from tokenloom.sources import read_file
 from tokenloom.store import is_store, read_store
 from tokenloom.text import decode
-from tokenloom.tokenizers import Tokenizer, describe_tokenizer
+from tokenloom.tokenizers import Tokenizer, describe_tokenizer, tokenizer_for
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
 
@@ -171,13 +171,14 @@ def _find_store(path: str) -> StoreName | None:
     raise ArgumentError(msg)
 
 
-def _open(store: StoreName, tokenizer: str | Tokenizer, asked: list[str]) -> Corpus:
+def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]) -> Corpus:
     if asked:
         msg = (
             f"{asked[0]} must be left out for the store {store.path!r}, which holds tokens, no text"
         )
         raise ArgumentError(msg)
-    given = None if isinstance(tokenizer, str) else tokenizer
+    given = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
+    given = None if isinstance(given, str) else given
     corpus = Corpus.open(store.path, split=store.split, tokenizer=given)
     name = describe_tokenizer(corpus.tokenizer)["name"]
     # The default asks for nothing.

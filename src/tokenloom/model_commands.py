@@ -19,6 +19,7 @@ from tokenloom.wording import count
 
 if TYPE_CHECKING:
     # These import torch, which takes seconds: imported where they are used.
+    from tokenloom.corpus import Corpus
     from tokenloom.evaluation import Evaluation
     from tokenloom.generation import GeneratedToken
 
@@ -148,10 +149,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
         num_trained = count_trained(run, corpus)
         if num_trained and ranks.is_first:
-            say(
-                f"the run was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
-                f"{corpus.name}: such text it predicts better than text that it has not seen"
-            )
+            _warn_of_trained(num_trained, corpus)
         model = run.load_model(best=arguments.best).to(choose_device(arguments.device))
         began_at = time.perf_counter()
         with ranks.watched():
@@ -179,6 +177,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         "device": str(model.linear.weight.device),
     }
     (print_json if arguments.json else _print_facts)(facts)
+
+
+def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
+    say(
+        f"the run was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
+        f"{corpus.name}: such text it predicts better than text that it has not seen"
+    )
 
 
 def _generate(arguments: argparse.Namespace) -> None:

@@ -61,22 +61,7 @@ def _add_train(commands: Any) -> None:
     )
     add_corpus(command, default="python_docs")
     add_batches(command)
-    text = command.add_argument_group("how much of the text")
-    text.add_argument(
-        "--max-tokens",
-        type=parse_count_or_all,
-        default=10_000,
-        metavar="N",
-        help="train on the first N tokens, or on 'all'",
-    )
-    text.add_argument(
-        "--held-out",
-        type=parse_held_out,
-        default=0.1,
-        metavar="FRACTION|SPLIT",
-        help="measure on so much text after the training text, 0 for none; or on this split of "
-        "CORPUS, by default on 'valid' if a store has it",
-    )
+    _add_amount(command)
     _add_model(command)
     _add_training(command)
     _add_checkpoints(command)
@@ -97,6 +82,25 @@ def _add_train(commands: Any) -> None:
     output.add_argument("--prompt", help="what generated text goes on from, also at the end")
     add_json(output)
     add_quiet(output)
+
+
+def _add_amount(command: argparse.ArgumentParser) -> None:
+    text = command.add_argument_group("how much of the text")
+    text.add_argument(
+        "--max-tokens",
+        type=parse_count_or_all,
+        default=10_000,
+        metavar="N",
+        help="train on the first N tokens, or on 'all'",
+    )
+    text.add_argument(
+        "--held-out",
+        type=parse_held_out,
+        default=0.1,
+        metavar="FRACTION|SPLIT",
+        help="measure on so much text after the training text, 0 for none; or on this split of "
+        "CORPUS, by default on 'valid' if a store has it",
+    )
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
