@@ -1,6 +1,7 @@
 """Documents: their bounds in ranges of tokens, and where a cut may fall."""
 
 import pickle
+import tempfile
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,57 @@ def test_all_offsets_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents_room, "_PIECE", 2)
     assert whole == _documents([1, 2, 3, 4, 5]).hash()
     assert whole != _documents([1, 2, 3, 5, 4]).hash()
+
+
+@pytest.mark.parametrize("num_documents", [1, 2, 30, 31, 2_000])
+@given(st.data())
+def test_the_proof_of_many_offsets_finds_what_numpy_finds(
+    num_documents: int, data: st.DataObject
+) -> None:
+    """In a file, in cells of a few offsets each, also for empty documents and any section."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents_room, "_CELL", 3)
+        patch.setattr(documents_room, "_NUM_CELLS", 40)
+        lengths = data.draw(
+            st.lists(st.integers(0, 3), min_size=num_documents, max_size=num_documents)
+        )
+        offsets = np.cumsum([0, *lengths])
+        np.save(f"{folder}/documents.npy", offsets)
+        mapped: Any = np.load(f"{folder}/documents.npy", mmap_mode="r")
+        in_file, in_memory = Documents(mapped), Documents(offsets)
+        end = int(offsets[-1])
+        starts = np.array(data.draw(st.lists(st.integers(0, end), min_size=1, max_size=9)))
+        widths = np.minimum(end - starts, 5)
+        found = [
+            documents.starts_within(starts, widths, width=5).tolist()
+            for documents in (in_file, in_memory)
+        ]
+        assert found[0] == found[1]
+        start, stop = sorted(data.draw(st.tuples(st.integers(0, end), st.integers(0, end))))
+        parts = [documents.section(start, stop) for documents in (in_file, in_memory)]
+        assert parts[0].offsets().tolist() == parts[1].offsets().tolist()
+        assert parts[0].boundary(1) == parts[1].boundary(1)
+
+
+@pytest.mark.parametrize("stop", [0, 5, 37])
+@pytest.mark.parametrize("value", [-1, 0, 7, 10**9])
+def test_damaged_offsets_never_lead_a_search_away(
+    value: int, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is damaged, a search finds what it would have found, or refuses."""
+    monkeypatch.setattr(documents_room, "_CELL", 4)
+    offsets = np.arange(0, 1_010, 10)
+    damaged = offsets.copy()
+    damaged[40 : 41 + stop] = value
+    np.save(tmp_path / "documents.npy", damaged)
+    mapped: Any = np.load(tmp_path / "documents.npy", mmap_mode="r")
+    num_refused = 0
+    for start in range(990):
+        expected = Documents(offsets).starts_within(np.array([start]), np.array([9]), width=9)
+        try:
+            found = Documents(mapped).starts_within(np.array([start]), np.array([9]), width=9)
+        except StoreError:
+            num_refused += 1
+        else:
+            assert expected.tolist() == found.tolist()
+    assert num_refused

@@ -1,9 +1,11 @@
 """Ids in memory, in a file, in several: their windows, their way to workers."""
 
+import os
 import pickle
 import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ from tokenloom.maps import (
     Tokens,
     advise,
     check_reads,
+    confirm,
     gather,
+    open_range,
     open_ranges,
     pack,
     read_whole,
@@ -312,10 +316,12 @@ def test_a_section_in_one_file_is_a_memory_map(tmp_path: Path) -> None:
 
 def test_files_are_mapped_when_they_are_read(tmp_path: Path) -> None:
     """Joined files are not opened before, and travel without being opened."""
-    tokens = join(tmp_path, list(range(9)), [4, 5])
+    packed = pickle.dumps(pack(join(tmp_path, list(range(9)), [4, 5])))
     (tmp_path / "0.bin").unlink()
+    make, arguments = pickle.loads(packed)  # noqa: S301  our own bytes
+    tokens = make(*arguments)
 
-    assert [5, 6] == _copy_over(tokens)[5:7].tolist()
+    assert [5, 6] == tokens[5:7].tolist()
     with pytest.raises(StoreError, match=r"0.bin must have 4 values of uint16 from byte 4 on, but"):
         tokens[3:5]
 
@@ -325,6 +331,7 @@ def test_a_file_that_was_cut_is_an_error(tmp_path: Path) -> None:
     tokens = join(tmp_path, list(range(9)), [4, 5])
     (tmp_path / "1.bin").write_bytes(b"head12345678")
 
+    tokens.next_look = np.inf
     with pytest.raises(StoreError, match=r"1.bin must have 5 values of uint16 from byte 4 on, but"):
         gather(tokens, np.array([5]), width=2)
 
@@ -395,4 +402,132 @@ def test_no_id_of_a_memory_map_is_negative(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=f"got {value}: "):
             gather(tokens, np.array([0]), width=3)
     plain = np.load(tmp_path / "x.npy", mmap_mode="r").view("<u2")
-    assert check_reads(plain, num_ids=None) is plain
+    assert [1, 0] == gather(check_reads(plain, num_ids=None), np.array([0]), width=2)[0].tolist()
+
+
+def replace(path: Path) -> None:
+    """Put another file of the same size, and of the same time, in the place of one."""
+    status, other = path.stat(), path.with_name("other")
+    other.write_bytes(bytes(status.st_size))
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+
+
+def cut(path: Path) -> None:
+    """Take the last bytes off a file, and leave its times as they were."""
+    status = path.stat()
+    os.truncate(path, status.st_size - 6)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def write_to(path: Path) -> None:
+    """Write to a file in its place."""
+    with path.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"else")
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+
+
+CHANGES: dict[str, Any] = {
+    "file number was": replace,
+    "number of bytes was": cut,
+    "time of the last change was": write_to,
+    "No such file": Path.unlink,
+}
+changes = pytest.mark.parametrize(("message", "change"), CHANGES.items(), ids=CHANGES)
+
+
+def make_tokens(folder: Path, kind: str) -> tuple[Tokens, Path]:
+    """Return tokens of one file, of a caller's map or of two files, and the last file."""
+    if kind == "joined":
+        return join(folder, list(range(9)), [4, 5]), folder / "1.bin"
+    mapped = _mapped(folder, num_tokens=9)
+    if kind == "adopted":
+        return check_reads(mapped, num_ids=None), folder / "tokens.npy"
+    return _copy_over(mapped), folder / "tokens.npy"
+
+
+@changes
+@pytest.mark.parametrize("kind", ["one", "adopted", "joined"])
+def test_a_file_that_was_changed_is_not_read(
+    kind: str, message: str, change: Any, tmp_path: Path
+) -> None:
+    """In this process, and in any that gets the tokens before or after it."""
+    tokens, path = make_tokens(tmp_path, kind)
+    packed = pickle.dumps(pack(tokens))
+    make, arguments = pickle.loads(packed)  # noqa: S301  our own bytes
+    elsewhere = make(*arguments)
+    for each in (tokens, elsewhere):
+        confirm(each)
+        gather(each, np.array([5]), width=2)
+    change(path)
+    for each in (tokens, elsewhere):
+        for read in (confirm, read_whole, pack):
+            with pytest.raises(StoreError, match=message):
+                read(each)
+        cast("Any", each).next_look = 0.0
+        with pytest.raises(StoreError, match=message):
+            gather(each, np.array([5]), width=2)
+    late, arguments = pickle.loads(packed)  # noqa: S301  our own bytes
+    with pytest.raises(StoreError, match=path.name):
+        gather(late(*arguments), np.array([5]), width=2)
+
+
+def test_the_look_at_a_file_is_taken_now_and_then(tmp_path: Path) -> None:
+    """A batch takes about as long as a look; after a second the next one is due."""
+    tokens, path = make_tokens(tmp_path, "one")
+    before = time.monotonic()
+    gather(tokens, np.array([5]), width=2)
+    assert before < cast("Any", tokens).next_look
+    cast("Any", tokens).next_look = np.inf
+    write_to(path)
+    gather(tokens, np.array([5]), width=2)
+    cast("Any", tokens).next_look = before
+    with pytest.raises(StoreError, match="time of the last change was"):
+        gather(tokens, np.array([5]), width=2)
+
+
+def test_a_copy_and_a_file_that_moved_are_opened_anew(tmp_path: Path) -> None:
+    """What counts is the file that was opened, not what another one was."""
+    tokens, path = make_tokens(tmp_path, "one")
+    moved = path.with_name("moved.npy")
+    path.rename(moved)
+    again: Ids = np.load(moved, mmap_mode="r")
+    assert tokens.tolist() == check_reads(again, num_ids=None).tolist()
+    confirm(check_reads(again, num_ids=None))
+
+
+def test_a_map_that_its_owner_writes_to(tmp_path: Path) -> None:
+    """What the caller changes is the caller's."""
+    path = tmp_path / "tokens.bin"
+    written: Any = np.memmap(path, np.uint16, mode="w+", shape=(9,))
+    tokens = check_reads(written, num_ids=None)
+    written[:] = 7
+    written.flush()
+    os.utime(path, ns=(1, 1))
+    confirm(tokens)
+    replace(path)
+    with pytest.raises(StoreError, match="file number was"):
+        confirm(tokens)
+
+
+def test_a_file_without_a_name_is_not_looked_for(tmp_path: Path) -> None:
+    """A map outlives its file's name, as temporary files have it."""
+    mapped = _mapped(tmp_path, num_tokens=9)
+    (tmp_path / "tokens.npy").unlink()
+    tokens = check_reads(mapped, num_ids=None)
+    confirm(tokens)
+    assert [[5, 6]] == gather(tokens, np.array([5]), width=2).tolist()
+
+
+def test_another_machine_may_number_its_devices_otherwise(tmp_path: Path) -> None:
+    """So a plain pickle leaves the number out; a process of this machine gets it."""
+    _, (part,) = pack(make_tokens(tmp_path, "one")[0])
+    assert (None, True) == (part.identity.device, part.identity.inode > 0)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody writes to it."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="must be a regular file, is a named pipe"):
+        open_range(FileRange(str(tmp_path / "pipe"), "<u2", 0, 4))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tokenloom.arrays import Ids
 from tokenloom.batch import Batch
 from tokenloom.documents import Documents
-from tokenloom.maps import Tokens, advise, gather
+from tokenloom.maps import Tokens, advise, confirm, gather
 from tokenloom.plans import IntArray, Plan
 from tokenloom.resets import BlockResets
 from tokenloom.tensors import Tensors, widen
@@ -108,6 +108,12 @@ def read_block(
         Of the corpus, where the batches are to know where documents start.
     starts : int64 array, shape (num_batches, num_rows), optional
         What ``plan.starts`` returned, where that is known already.
+
+    Raises
+    ------
+    StoreError
+        A file of the corpus was changed or replaced since it was opened: that
+        is looked at about once a second, and at the end of each epoch.
     """
     if starts is None:
         starts = plan.starts(rows, columns)
@@ -116,6 +122,9 @@ def read_block(
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
     ids = gather(tokens, starts, width=plan.seq_len + 1)
+    if rows[-1] + rows.step >= plan.num_batches:
+        # The last that is read of this epoch: what changed in the meantime is told by now.
+        confirm(tokens)
     resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
     return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows, resets=resets)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from tokenloom.arrays import as_ids, is_memory_map
@@ -330,10 +329,7 @@ class Corpus(Passage):
             found = trace(self._origin.path, self._origin.start + token)
             if found is not None:
                 return found
-        if self.documents is None:
-            return None
-        document = int(np.searchsorted(self.documents, token, side="right")) - 1
-        return Trace(None, document, None)
+        return None if self.boundaries is None else Trace(None, self.boundaries.number(token), None)
 
     def decode(self, ids: Any) -> str:
         """Return the text of ids, or the ids themselves where nothing decodes them.

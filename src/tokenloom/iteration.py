@@ -64,6 +64,9 @@ class WindowsIterator(Iterator[Batch]):
         self._batches = self._read()
 
     def _read(self) -> Iterator[Batch]:
+        # Not before the first batch is asked for: PyTorch passes on what a worker raises there,
+        # and not what it raises as a persistent worker begins another iteration.
+        self._windows.corpus.check_files()
         num_workers = 1 if self._worker is None else self._worker[1]
         rows = range(self._next_batch, self._plan.num_batches, num_workers)
         tokens, columns = self._windows.corpus.tokens, self._windows.columns

@@ -142,8 +142,12 @@ class Loader:
         UsageError
             This process's part of each batch changed since it was detected; or,
             from ``next()``, the iterator was replaced by a newer one.
+        StoreError
+            A file of the corpus was changed or replaced since it was opened;
+            also from ``next()``.
         """
         self.windows.confirm_shard()
+        self.windows.corpus.check_files()
         if not self._is_loaded:
             self._next_batch = 0
         self._is_loaded = False

@@ -3,8 +3,11 @@
 import itertools
 import mmap
 import operator
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast, overload
+from multiprocessing.context import get_spawning_popen
+from typing import Any, NamedTuple, Self, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +15,76 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tokenloom.arrays import Ids, is_memory_map, limit_ids
 from tokenloom.errors import StoreError
+from tokenloom.regular import open_regular
 
 # Each map holds a file open, of which a process may have 1,024 on many systems.
 _MAX_OPEN = 256
 _CHUNK = 1 << 20
+# A look at a file costs as much as a small batch.
+_PAUSE_SECONDS = 1.0
+
+
+class FileIdentity(NamedTuple):
+    """What tells a file from another one of its name, and from itself once it was changed.
+
+    Attributes
+    ----------
+    device : int or None
+        Number of the file system; None where another machine may number it
+        otherwise.
+    inode : int
+        Number of the file there.
+    num_bytes : int
+    modified_ns : int or None
+        When it was last written to, in nanoseconds since 1970; None where the
+        caller's own map writes to it.
+    """
+
+    device: int | None
+    inode: int
+    num_bytes: int
+    modified_ns: int | None
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the identity of a file of which the system says this."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def check(self, filename: str, status: os.stat_result) -> None:
+        """Check that the file of a name is this one, and was not changed.
+
+        Raises
+        ------
+        StoreError
+            It is another one, or was; what differs is named.
+        """
+        differing = [
+            f"{name} was {show(before)}, is {show(after)}"
+            for (name, show), before, after in zip(
+                _SHOWN, self, FileIdentity.of(status), strict=True
+            )
+            if before is not None and before != after
+        ]
+        if differing:
+            msg = (
+                f"{filename} must stay as it was when it was opened, but it was changed or "
+                f"replaced since ({'; '.join(differing)}): open the corpus again, and leave its "
+                "files alone while they are in use"
+            )
+            raise StoreError(msg)
+
+
+# What a message calls each part of an identity, and how it shows a value.
+_SHOWN: tuple[tuple[str, Callable[[int], object]], ...] = (
+    ("file system", str),
+    ("file number", str),
+    ("number of bytes", "{:,}".format),
+    ("time of the last change", lambda ns: np.datetime64(ns, "ns")),
+)
 
 
 class FileRange(NamedTuple):
-    """Integers that lie in a file one behind the other.
+    """Integers that lie in a file one after the other.
 
     Attributes
     ----------
@@ -33,6 +98,8 @@ class FileRange(NamedTuple):
         How many there are.
     num_ids : int or None
         They must be below it; None says nothing, or that the dtype sees to it.
+    identity : FileIdentity or None
+        Of the file that was opened; None before it is.
     """
 
     filename: str
@@ -40,16 +107,53 @@ class FileRange(NamedTuple):
     offset: int
     length: int
     num_ids: int | None = None
+    identity: FileIdentity | None = None
+
+    def identified(self) -> "FileRange":
+        """Return the range with the identity of its file, which it keeps if it has one.
+
+        Raises
+        ------
+        StoreError
+            The file is gone.
+        """
+        if self.identity is not None:
+            return self
+        return self._replace(identity=FileIdentity.of(_look_at(self.filename)))
+
+    def confirm(self) -> None:
+        """Check that the file is still the one that was opened.
+
+        Raises
+        ------
+        StoreError
+            It is gone, or another one, or was changed.
+        """
+        if self.identity is not None:
+            self.identity.check(self.filename, _look_at(self.filename))
 
 
 class IdMap(np.memmap[Any, Any]):
-    """A memory map whose windows must have ids below ``num_ids``, where there is one."""
+    """A memory map that knows of which file it is and what ids may be in it.
+
+    Attributes
+    ----------
+    num_ids : int or None
+        The ids of its windows must be below it.
+    identity : FileIdentity or None
+        Of the file, where it has a name.
+    next_look : float
+        When it is to be looked at again, by the monotonic clock.
+    """
 
     num_ids: int | None = None
+    identity: FileIdentity | None = None
+    next_look: float = 0.0
 
     def __array_finalize__(self, obj: Any) -> None:
         super().__array_finalize__(obj)
         self.num_ids = getattr(obj, "num_ids", None)
+        self.identity = getattr(obj, "identity", None)
 
 
 class JoinedIds:
@@ -61,18 +165,24 @@ class JoinedIds:
     ----------
     parts : sequence of FileRange
         At least one, of one dtype, none of them empty.
+
+    Raises
+    ------
+    StoreError
+        A file is gone.
     """
 
     ndim = 1
 
     def __init__(self, parts: Sequence[FileRange]) -> None:
-        self.parts = tuple(parts)
+        self.parts = tuple(part.identified() for part in parts)
         self.dtype: np.dtype[Any] = np.dtype(self.parts[0].dtype)
         self.itemsize = self.dtype.itemsize
         self._stops = np.cumsum([part.length for part in self.parts], dtype=np.int64)
         self.num_ids = self.parts[0].num_ids
         self._maps: dict[int, tuple[Ids, Ids]] = {}
         self._is_random = False
+        self.next_look = 0.0
 
     def __len__(self) -> int:
         return int(self._stops[-1])
@@ -141,6 +251,7 @@ class JoinedIds:
 
     def gather(self, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
         """Return a copy of the windows that start at ``starts``."""
+        confirm_now_and_then(self)
         flat = starts.ravel()
         windows = np.empty((len(flat), width), self.dtype)
         part_of = np.searchsorted(self._stops, flat, side="right")
@@ -193,32 +304,77 @@ def open_range(part: FileRange) -> Ids:
     Raises
     ------
     StoreError
-        The file is gone, or shorter than that.
+        The file is gone, is no regular file, is shorter than that, or is
+        another one than the range was made of.
     """
-    filename, dtype, offset, length, num_ids = part
+    filename, dtype, offset, length, num_ids, identity = part
     try:
-        opened = IdMap(filename, dtype=dtype, mode="r", offset=offset, shape=(length,))
+        with open_regular(filename) as file:
+            status = os.fstat(file.fileno())
+            opened = IdMap(file, dtype=dtype, mode="r", offset=offset, shape=(length,))
     except (OSError, ValueError) as error:
         msg = (
             f"{filename} must have {length:,} values of {np.dtype(dtype)} from byte {offset:,} "
             f"on, but cannot be read: {error}"
         )
         raise StoreError(msg) from error
+    if identity is not None:
+        identity.check(filename, status)
+    opened.filename = filename
     opened.num_ids = num_ids
+    opened.identity = FileIdentity.of(status) if identity is None else identity
     return opened
 
 
 def check_reads(tokens: Ids, *, num_ids: int | None) -> Ids:
-    """Return a memory map whose windows must have ids in [0, num_ids).
+    """Return a caller's memory map as one that is checked where it is read.
 
-    Without ``num_ids`` no id may be negative, or need more than an int64.
+    Its windows must have ids in [0, num_ids). Without ``num_ids`` no id may be
+    negative, or need more than an int64. The file of its name must stay the
+    same; only where the map can be written to may its content change.
     """
-    limit = limit_ids(tokens.dtype, num_ids)
-    if limit is None:
-        return tokens
     checked = tokens.view(IdMap)
-    checked.num_ids = limit
+    checked.num_ids = limit_ids(tokens.dtype, num_ids)
+    checked.identity = _identify(checked)
     return checked
+
+
+def confirm(tokens: Tokens) -> None:
+    """Check that the files which ids lie in are still those that were opened.
+
+    Some microseconds for each file. Does nothing for an array in memory.
+
+    Raises
+    ------
+    StoreError
+        One of them is gone, or another one, or was changed.
+    """
+    if not isinstance(tokens, IdMap | JoinedIds):
+        return
+    # Where this fails, whoever reads on fails too.
+    tokens.next_look = 0.0
+    if isinstance(tokens, JoinedIds):
+        for part in tokens.parts:
+            part.confirm()
+    elif tokens.identity is not None:
+        filename = str(tokens.filename)
+        tokens.identity.check(filename, _look_at(filename))
+
+
+def confirm_now_and_then(tokens: Tokens) -> None:
+    """Do what `confirm` does where it was not done for a second, or for long, if it takes long.
+
+    Raises
+    ------
+    StoreError
+        As in `confirm`.
+    """
+    if not isinstance(tokens, IdMap | JoinedIds):
+        return
+    now = time.monotonic()
+    if now >= tokens.next_look:
+        confirm(tokens)
+        tokens.next_look = now + max(_PAUSE_SECONDS, 50 * (time.monotonic() - now))
 
 
 def open_ranges(parts: Sequence[FileRange]) -> Tokens:
@@ -279,14 +435,15 @@ def gather(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
     Raises
     ------
     StoreError
-        A file of a store is gone, or holds ids that are not below its
-        vocabulary size.
+        A file is gone, was changed or replaced since it was opened, or holds
+        ids that are not below its vocabulary size.
 
     >>> gather(np.arange(9, dtype=np.uint8), np.array([0, 4]), width=3).tolist()
     [[0, 1, 2], [4, 5, 6]]
     """
     if isinstance(tokens, JoinedIds):
         return tokens.gather(starts, width=width)
+    confirm_now_and_then(tokens)
     plain = np.asarray(tokens)
     last_start = len(plain) - width
     if last_start >= 0 and (starts.size == 0 or int(starts.max()) <= last_start):
@@ -307,20 +464,29 @@ def read_whole(tokens: Tokens) -> Ids:
     StoreError
         As in `gather`.
     """
+    confirm(tokens)
     whole = np.asarray(tokens)
     if isinstance(tokens, np.ndarray):
         _check_read(whole, tokens)
+    confirm(tokens)
     return whole
 
 
 def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
     """Return a function and arguments that make ``tokens`` again elsewhere.
 
-    A memory map is packed as the name and range of its file, so that a worker
-    process opens the file for itself; any other array is packed as it is.
+    A memory map is packed as the name, the identity and the range of its file,
+    so that a worker process opens the file for itself; any other array is
+    packed as it is.
+
+    Raises
+    ------
+    StoreError
+        The file is gone, or was changed or replaced since it was opened.
     """
+    confirm(tokens)
     if isinstance(tokens, JoinedIds):
-        return JoinedIds, (tokens.parts,)
+        return JoinedIds, (tuple(map(_for_elsewhere, tokens.parts)),)
     if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
         return np.asarray, (np.asarray(tokens),)
     if not tokens.flags.c_contiguous or tokens.mode == "c":
@@ -334,8 +500,36 @@ def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
     there = root.__array_interface__["data"][0]
     offset = root.offset + here - there
     num_ids = getattr(tokens, "num_ids", None)
-    filename = str(root.filename)
-    return open_range, (FileRange(filename, tokens.dtype.str, offset, len(tokens), num_ids),)
+    identity = tokens.identity if isinstance(tokens, IdMap) else _identify(tokens)
+    part = FileRange(str(root.filename), tokens.dtype.str, offset, len(tokens), num_ids, identity)
+    return open_range, (_for_elsewhere(part),)
+
+
+def _for_elsewhere(part: FileRange) -> FileRange:
+    """Return a range for another process; for one of another machine without the device."""
+    if part.identity is None or get_spawning_popen() is not None:
+        return part
+    return part._replace(identity=part.identity._replace(device=None))
+
+
+def _identify(tokens: "np.memmap[Any, Any]") -> FileIdentity | None:
+    """Return the identity of the file of a caller's map, or None where its name is gone."""
+    try:
+        identity = FileIdentity.of(os.stat(str(tokens.filename)))  # noqa: PTH116  quicker
+    except OSError:
+        return None
+    return identity if tokens.mode in ("r", "c") else identity._replace(modified_ns=None)
+
+
+def _look_at(filename: str) -> os.stat_result:
+    try:
+        return os.stat(filename)  # noqa: PTH116  quicker, and called for each block
+    except OSError as error:
+        msg = (
+            f"{filename} must stay where it is while it is in use, got: "
+            f"{error.strerror or error}: put it back, and open the corpus again"
+        )
+        raise StoreError(msg) from error
 
 
 def _root(tokens: Ids) -> "np.memmap[Any, Any]":

@@ -8,7 +8,7 @@ import numpy as np
 from tokenloom.documents import Documents, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
-from tokenloom.maps import Tokens, advise, pack, section
+from tokenloom.maps import Tokens, advise, confirm, pack, section
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
 
@@ -88,8 +88,23 @@ class Passage:
             whole, num_tokens, start, _ = self._origin
             is_whole = len(self) == num_tokens
             return whole if is_whole else hash_json([whole, start, len(self)])
+        confirm(self.tokens)
         advise(self.tokens, is_random=True)
         return hash_tokens(self.tokens)
+
+    def check_files(self) -> None:
+        """Check that the files which the corpus lies in are as they were when it was opened.
+
+        Each iteration begins and each epoch ends with it, and pickling too.
+
+        Raises
+        ------
+        StoreError
+            One is gone, or was changed or replaced since; what differs is named.
+        """
+        confirm(self.tokens)
+        if self._documents is not None:
+            self._documents.check_file()
 
     def __len__(self) -> int:
         return len(self.tokens)

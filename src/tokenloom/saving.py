@@ -11,7 +11,7 @@ from tokenloom.documents import Offsets
 from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.files import filling
 from tokenloom.manifest import Manifest, ShardFile
-from tokenloom.maps import Tokens, advise
+from tokenloom.maps import Tokens, advise, confirm
 from tokenloom.store import write_documents, write_manifest, write_shard, write_tokenizer
 from tokenloom.tokenizers import Tokenizer
 
@@ -88,3 +88,5 @@ def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids
     end = len(tokens) if stop is None else stop
     for at in range(start, end, _PIECE_TOKENS):
         yield np.asarray(tokens[at : min(at + _PIECE_TOKENS, end)])
+        # By now it was written: what a file that was cut holds no more would be zeros.
+        confirm(tokens)

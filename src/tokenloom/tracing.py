@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom.documents import Documents
 from tokenloom.encoding import Numbering, encode_task, find_texts, rule_for
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.maps import FileRange, open_range
@@ -80,7 +81,7 @@ def trace(path: str | os.PathLike[str], token: int) -> Trace | None:
     offsets = store.documents()
     if offsets is None or "preparation" not in manifest.facts:
         return None
-    document = int(np.searchsorted(offsets, token, side="right")) - 1
+    document = Documents(offsets).number(token)
     stops = np.cumsum([source.num_documents for source in manifest.sources])
     source = int(np.searchsorted(stops, document, side="right"))
     return Trace(manifest.sources[source].name, document, _find_character(store, token, source))
