@@ -95,7 +95,7 @@ class CommandParser(argparse.ArgumentParser):
             return
         words = [str(choice) for choice in action.choices]
         raise argparse.ArgumentError(
-            action, f"must be one of {', '.join(words)}, got {value!r}{suggest(value, words)}"
+            action, f"must be one of {', '.join(words)}, got {show(value)}{suggest(value, words)}"
         )
 
     def _explain_unknown(self, rest: list[str]) -> str:
@@ -249,7 +249,7 @@ def parse_count(text: str) -> int:
     """Return a number of things, at least 1."""
     if text.isdecimal() and 0 < int(text) < 1 << 31:
         return int(text)
-    msg = f"must be an integer of at least 1 and below 2**31, got {text!r}"
+    msg = f"must be an integer of at least 1 and below 2**31, got {show(text)}"
     raise argparse.ArgumentTypeError(msg)
 
 
@@ -281,7 +281,7 @@ def parse_indices(text: str) -> list[int]:
     numbers = text.split(",")
     if all(number.isdecimal() for number in numbers):
         return [int(number) for number in numbers]
-    msg = f"must be integers separated by commas, like 0,5, got {text!r}"
+    msg = f"must be integers separated by commas, like 0,5, got {show(text)}"
     raise argparse.ArgumentTypeError(msg)
 
 

@@ -15,6 +15,7 @@ from tokenloom.hashing import parse_digest
 from tokenloom.replies import is_address
 from tokenloom.reviews import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 from tokenloom.sources import read_python_docs
+from tokenloom.wording import show
 
 # Other packages name their entries under this group of entry points.
 ENTRY_POINT_GROUP = "tokenloom.corpora"
@@ -70,7 +71,7 @@ class RemoteFile:
         if not is_plain or len(self.filename.encode()) > _MAX_FILENAME_BYTES:
             msg = (
                 f"filename must be a plain name of a file, of at most {_MAX_FILENAME_BYTES} "
-                f"bytes, got {self.filename!r}"
+                f"bytes, got {show(self.filename)}"
             )
             raise ArgumentError(msg)
         if not self.urls:
@@ -78,11 +79,12 @@ class RemoteFile:
             raise ArgumentError(msg)
         for url in self.urls:
             if not is_address(url):
-                msg = f"an address must begin with https:// or http:// and a host, got {url!r}"
+                msg = f"an address must begin with https:// or http:// and a host, got {show(url)}"
                 raise ArgumentError(msg)
         parse_digest(self.digest)
         if not re.fullmatch(r"None|[1-9][0-9]*", repr(self.num_bytes)):
-            msg = f"num_bytes of {self.filename!r} must be None or above 0, got {self.num_bytes!r}"
+            got = show(self.num_bytes)
+            msg = f"num_bytes of {self.filename!r} must be None or above 0, got {got}"
             raise ArgumentError(msg)
 
 
@@ -118,7 +120,7 @@ class Archive:
         if not self.splits or not all(re.fullmatch(_NAME, split) for split in self.splits):
             msg = (
                 f"splits of {self.file.filename!r} must be at least one name of letters, digits, "
-                f"'_', '-' and '.', got {self.splits!r}"
+                f"'_', '-' and '.', got {show(self.splits)}"
             )
             raise ArgumentError(msg)
 
@@ -152,7 +154,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(rf"{_NAME}(/{_NAME})?", self.name):
-            msg = f"name must be letters, digits, '_', '-' and '.', got {self.name!r}"
+            msg = f"name must be letters, digits, '_', '-' and '.', got {show(self.name)}"
             raise ArgumentError(msg)
         if not isinstance(self.source, BuiltIn | RemoteFile | Archive):
             msg = (

@@ -11,6 +11,7 @@ from torch import nn
 
 from tokenloom.errors import RunError
 from tokenloom.model import RNNModel
+from tokenloom.wording import show
 
 _FORMAT = "tokenloom-checkpoint"
 _FORMAT_VERSION = 2
@@ -55,7 +56,7 @@ def build_model(description: dict[str, Any]) -> RNNModel:
         vocab_size, dtype = options.pop("vocab_size"), options.pop("dtype")
         return RNNModel(kind(**options), vocab_size).to(getattr(torch, dtype))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        msg = f"the description of the model cannot be used, got {description!r}: {error}"
+        msg = f"the description of the model cannot be used, got {show(description)}: {error}"
         raise RunError(msg) from error
 
 

@@ -18,6 +18,7 @@ from tokenloom.normalize import clean_words
 from tokenloom.sources import read_file
 from tokenloom.text import decode
 from tokenloom.vocab import UNKNOWN_ID, number_tokens, sort_counts
+from tokenloom.wording import show
 
 DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
 """Where the textbook keeps its data."""
@@ -61,12 +62,14 @@ def download(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:
         name = _ALIASES[name]
     if name not in DATA_HUB:
         known = ", ".join(sorted(DATA_HUB))
-        msg = f"name must be in DATA_HUB, which has {known}, got {name!r}: add (url, sha1) to it"
+        msg = (
+            f"name must be in DATA_HUB, which has {known}, got {show(name)}: add (url, sha1) to it"
+        )
         raise ArgumentError(msg)
     url, sha1 = DATA_HUB[name]
     filename = url.rsplit("/", 1)[-1]
     if not filename:
-        msg = f"the url of {name!r} in DATA_HUB must end in the name of a file, got {url!r}"
+        msg = f"the url of {name!r} in DATA_HUB must end in the name of a file, got {show(url)}"
         raise ArgumentError(msg)
     digest = ":".join(parse_digest(f"sha1:{sha1}"))
     path = _choose_folder(filename, digest) if cache_dir is None else Path(cache_dir)
@@ -139,7 +142,7 @@ def tokenize(
         case "char":
             return [list(line) for line in lines]
         case _:
-            msg = f"token must be 'word' or 'char', got {token!r}"
+            msg = f"token must be 'word' or 'char', got {show(token)}"
             raise ArgumentError(msg)
 
 

@@ -14,6 +14,7 @@ from tokenloom.d2l_figures import Animator
 from tokenloom.errors import ArgumentError
 from tokenloom.evaluation import perplexity
 from tokenloom.model import State, detach
+from tokenloom.wording import show
 
 _MAX_GRAD_NORM = 1.0
 _EPOCHS_PER_REPORT = 10
@@ -100,7 +101,7 @@ def predict_ch8(prefix: str, num_preds: int, net: Net, vocab: Any, device: Devic
         ``prefix`` is empty.
     """
     if not len(prefix):
-        msg = f"prefix must hold at least one token, got {prefix!r}"
+        msg = f"prefix must hold at least one token, got {show(prefix)}"
         raise ArgumentError(msg)
     ids = [vocab[token] for token in prefix]
     with _evaluating(net), torch.no_grad():

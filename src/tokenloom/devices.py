@@ -3,6 +3,7 @@
 import torch
 
 from tokenloom.errors import ArgumentError
+from tokenloom.wording import show
 
 
 def choose_device(device: torch.device | str | int | None = None) -> torch.device:
@@ -23,6 +24,6 @@ def choose_device(device: torch.device | str | int | None = None) -> torch.devic
     # CUDA builds raise AssertionError for a device that the build lacks.
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        msg = f"device must be one that PyTorch can use here, got {device!r}: {reason}"
+        msg = f"device must be one that PyTorch can use here, got {show(device)}: {reason}"
         raise ArgumentError(msg) from error
     return chosen

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from tokenloom.errors import ArgumentError, WorkerError
 from tokenloom.orphans import end_with_parent, leave_ctrl_c_to_parent
+from tokenloom.wording import show
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -129,7 +130,7 @@ def open_pool(
         return contextlib.nullcontext(executor)
     if num_processes > 1 and not can_be_sent(sends):
         msg = (
-            f"tokenizer must be one that can be pickled for workers, got {sends!r}: "
+            f"tokenizer must be one that can be pickled for workers, got {show(sends)}: "
             "pass num_workers=1, or an executor of threads"
         )
         raise ArgumentError(msg)

@@ -38,6 +38,7 @@ from tokenloom.tokenizers import (
     describe_tokenizer,
 )
 from tokenloom.vocab import Vocab
+from tokenloom.wording import show
 
 _DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 # Magic and version -> type of the tokens, which follow a header of 256 int32.
@@ -104,7 +105,7 @@ def open_foreign(
     if vocab_size is not None:
         vocab_size = as_integer("vocab_size", vocab_size, start=1)
     if dtype is not None and not (isinstance(dtype, str) and dtype in _DTYPES):
-        msg = f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}"
+        msg = f"dtype must be one of {', '.join(_DTYPES)}, got {show(dtype)}"
         raise ArgumentError(msg)
     try:
         return _open(as_path(path).absolute(), dtype, vocab_size)
@@ -551,7 +552,7 @@ def _make_tokenizer(tokens: list[str], description: object) -> Tokenizer:
 def _check_dtype(path: Path, given: str | None, actual: str) -> None:
     name = np.dtype(actual).name
     if given not in (None, name):
-        msg = f"dtype must be {name}, which {path} says itself, or be left out, got {given!r}"
+        msg = f"dtype must be {name}, which {path} says itself, or be left out, got {show(given)}"
         raise ArgumentError(msg)
 
 

@@ -89,7 +89,7 @@ def gather(
 def _find(source: Any, documents: DocumentsAre) -> Iterator[Found]:
     if not isinstance(source, str | os.PathLike):
         if not isinstance(source, Iterable) or isinstance(source, bytes):
-            msg = f"a source must be a name, a path or an iterable of texts, got {source!r}"
+            msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
             raise ArgumentError(msg)
         yield Found("iterable", "string", content=functools.partial(_write_texts, source))
         return
@@ -127,7 +127,7 @@ def _find_files(name: str) -> list[Path]:
         return [Path(name)]
     elif os.path.exists(name):  # noqa: PTH110
         msg = (
-            f"a source must be a regular file, got {name!r}, which is read once only: pipe it "
+            f"a source must be a regular file, got {show(name)}, which is read once only: pipe it "
             "to stdin, and name '-'"
         )
         raise ArgumentError(msg)

@@ -17,6 +17,7 @@ from tokenloom.stepping import Stepper
 from tokenloom.text import find_surrogate
 from tokenloom.tokenizers import Tokenizer, find_unknown, tokenizer_for
 from tokenloom.vocab import Vocab
+from tokenloom.wording import show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +275,7 @@ def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
     encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
     ids: list[int] = as_ids(encode(prompt), num_ids=vocab_size).tolist()
     if not ids:
-        msg = f"prompt must hold at least one token, got {prompt!r}"
+        msg = f"prompt must hold at least one token, got {show(prompt)}"
         raise ArgumentError(msg)
     unknown = find_unknown(tokenizer, prompt)
     if unknown:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.errors import ArgumentError
+from tokenloom.wording import show
 
 _NUM_BLOCKS = 1024
 _BLOCK_BYTES = 4096
@@ -62,7 +63,7 @@ def parse_digest(digest: str) -> tuple[str, str]:
     num_digits = _NUM_DIGITS.get(algorithm)
     if num_digits is None or not re.fullmatch(rf"[0-9a-fA-F]{{{num_digits}}}", digits):
         forms = ", ".join(f"'{name}:' and {count}" for name, count in _NUM_DIGITS.items())
-        msg = f"a digest must be {forms} hexadecimal digits, got {digest!r}"
+        msg = f"a digest must be {forms} hexadecimal digits, got {show(digest)}"
         raise ArgumentError(msg)
     return algorithm, digits.lower()
 

@@ -379,7 +379,7 @@ def cache_folder() -> Path:
     except RuntimeError as error:
         msg = (
             "TOKENLOOM_CACHE must be a folder, without '~' where there is no home of that name, "
-            f"got {chosen!r}"
+            f"got {show(chosen)}"
         )
         raise ArgumentError(msg) from error
     match sys.platform:
@@ -406,7 +406,7 @@ def addresses(filename: str, urls: tuple[str, ...]) -> tuple[str, ...]:
     if not is_address(mirror) or "?" in mirror or "#" in mirror:
         msg = (
             "TOKENLOOM_MIRROR must be an http or https address with a host, and without '?' and "
-            f"'#', got {hide_password(mirror)!r}"
+            f"'#', got {show(hide_password(mirror))}"
         )
         raise ArgumentError(msg)
     return (f"{mirror.rstrip('/')}/{filename}",)

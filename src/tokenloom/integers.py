@@ -4,6 +4,7 @@ import operator
 from typing import SupportsIndex
 
 from tokenloom.errors import ArgumentError
+from tokenloom.wording import show
 
 
 def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | None = None) -> int:
@@ -21,9 +22,9 @@ def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | N
     try:
         integer = operator.index(value)
     except TypeError:
-        msg = f"{name} must be an integer {bounds}, got {value!r}"
+        msg = f"{name} must be an integer {bounds}, got {show(value)}"
         raise ArgumentError(msg) from None
     if integer < start or (stop is not None and integer >= stop):
-        msg = f"{name} must be an integer {bounds}, got {integer}"
+        msg = f"{name} must be an integer {bounds}, got {show(integer)}"
         raise ArgumentError(msg)
     return integer

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tokenloom.errors import ArgumentError
 from tokenloom.files import replacing
+from tokenloom.wording import show
 
 # So many bytes stand before the values.
 HEADER_BYTES = 128
@@ -86,7 +87,7 @@ def read_npy_header(file: BinaryIO) -> NpyHeader:
     match = _HEADER.fullmatch(text.decode("latin-1")) if len(text) == num_text else None
     found = {k[:5]: v for k, v in match.groupdict().items() if v is not None} if match else {}
     if len(found) < 3:
-        msg = f"its header must have descr, fortran_order and shape, got {text[:100]!r}"
+        msg = f"its header must have descr, fortran_order and shape, got {show(text[:100])}"
         raise ValueError(msg)
     lengths = [part.strip() for part in found["shape"].removesuffix(",").split(",")]
     if lengths == [""]:

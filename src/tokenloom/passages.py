@@ -11,6 +11,7 @@ from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom.maps import Tokens, advise, confirm, pack, section
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
+from tokenloom.wording import show
 
 
 class Origin(NamedTuple):
@@ -182,7 +183,7 @@ class Passage:
         (8, [8, 9])
         """
         if by not in ("token", "document"):
-            msg = f"by must be 'token' or 'document', got {by!r}"
+            msg = f"by must be 'token' or 'document', got {show(by)}"
             raise ArgumentError(msg)
         # 0.29 * 100 is a little less than 29.
         stop = int(len(self) * fraction + 1e-9) if 0 < fraction < 1 else 0

@@ -18,6 +18,7 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.integers import as_integer
 from tokenloom.permutation import MAX_SIZE, NUM_KEYS, permute
 from tokenloom.seeds import mix_epoch
+from tokenloom.wording import show
 
 ORDER_VERSION = 1
 # Of epochs of which the seed or the number needs more than 32 bits: until this
@@ -294,12 +295,12 @@ def _epoch_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         expected = " or ".join(map(repr, choices))
-        msg = f"{name} must be {expected}, got {value!r}"
+        msg = f"{name} must be {expected}, got {show(value)}"
         raise ArgumentError(msg)
 
 
 def _check_range(name: str, values: range, size: int) -> None:
     inside = not values or (0 <= values[0] <= values[-1] < size)
     if not inside or values.step < 1:
-        msg = f"{name} must go up within [0, {size}), got {values!r}"
+        msg = f"{name} must go up within [0, {size}), got {show(values)}"
         raise ArgumentError(msg)

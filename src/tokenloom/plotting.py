@@ -14,6 +14,7 @@ from tokenloom.files import replacing
 from tokenloom.measuring import Measurement, recommend
 from tokenloom.plans import IntArray, Plan
 from tokenloom.records import EpochMetrics
+from tokenloom.wording import show
 
 if TYPE_CHECKING:
     # An optional dependency: named in annotations, imported where it draws.
@@ -281,7 +282,7 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
     """
     known = import_matplotlib("backend_bases").FigureCanvasBase.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in known:
-        msg = f"a picture's name must end in .png, .svg or .pdf, got {os.fspath(path)!r}"
+        msg = f"a picture's name must end in .png, .svg or .pdf, got {show(os.fspath(path))}"
         raise ArgumentError(msg)
     return Path(path)
 

@@ -11,6 +11,7 @@ from typing import Any, SupportsIndex
 
 from tokenloom.errors import StateMismatchError
 from tokenloom.plans import MAX_EPOCH, Plan, order_version
+from tokenloom.wording import show
 
 STATE_VERSION = 1
 
@@ -126,7 +127,7 @@ def restore(
         if type(saved[name]) is not int or not 0 <= saved[name] < stop:
             msg = (
                 f"cannot resume: {name} of the saved position must be an integer in "
-                f"[0, {stop}), got {saved[name]!r}: the state was changed or damaged"
+                f"[0, {stop}), got {show(saved[name])}: the state was changed or damaged"
             )
             raise StateMismatchError(msg)
     return saved["epoch"], saved["next_batch"]
@@ -141,7 +142,7 @@ def _other_kind(*, saver: str, loader: str) -> StateMismatchError:
 
 def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(state, Mapping):
-        msg = f"a saved position must be a dict, got {state!r}"
+        msg = f"a saved position must be a dict, got {show(state)}"
         raise StateMismatchError(msg)
     # Ours are looked up one by one: a StreamState answers for torchdata's keys.
     if not isinstance(state, StreamState) and any(key in state for key in _TORCHDATA_KEYS):

@@ -150,7 +150,7 @@ def _parse_split(text: str) -> tuple[str, float]:
     with contextlib.suppress(ValueError):
         if name:
             return name, float(fraction)
-    msg = f"must be a name and a fraction, like valid=0.1, got {text!r}"
+    msg = f"must be a name and a fraction, like valid=0.1, got {show(text)}"
     raise argparse.ArgumentTypeError(msg)
 
 

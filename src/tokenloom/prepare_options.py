@@ -25,6 +25,7 @@ from tokenloom.tokenizers import (
     tokenizer_for,
 )
 from tokenloom.vocab import Vocab
+from tokenloom.wording import show
 
 SplitBy = Literal["document", "block"]
 # What the rest of the corpus is called, before the splits that are named.
@@ -196,7 +197,7 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
     }
     for name, is_asked in asked.items():
         if is_asked:
-            msg = f"{name} must be left out where the tokenizer is given, got {tokenizer!r}"
+            msg = f"{name} must be left out where the tokenizer is given, got {show(tokenizer)}"
             raise ArgumentError(msg)
     find_end_id(options.end_of_document, made)
     return Method(None, made, rule_for(made), reads_bytes=isinstance(made, ByteTokenizer))
@@ -222,7 +223,7 @@ def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
         return vocab[token]
     msg = (
         f"end_of_document must be an id in [0, {tokenizer.vocab_size}), or a token of the "
-        f"tokenizer's vocabulary, got {token!r}"
+        f"tokenizer's vocabulary, got {show(token)}"
     )
     raise ArgumentError(msg)
 
@@ -257,7 +258,8 @@ def reserve(options: PrepareOptions) -> list[str]:
 def _check_counted(options: PrepareOptions) -> None:
     end = options.end_of_document
     if end is not None and not isinstance(end, str):
-        msg = f"end_of_document must be a token such as '<eod>', since ids are counted, got {end!r}"
+        expected = "a token such as '<eod>', since ids are counted"
+        msg = f"end_of_document must be {expected}, got {show(end)}"
         raise ArgumentError(msg)
     # It tells of what cannot be reserved.
     Vocab([], reserved_tokens=reserve(options))
@@ -287,7 +289,7 @@ def _make(tokenizer: object) -> Tokenizer:
         expected = ", ".join(map(repr, TOKENIZER_NAMES))
         msg = (
             f"tokenizer must be {expected}, a Vocab, or an object with vocab_size, "
-            f"encode(text) and decode(ids), got {tokenizer!r}"
+            f"encode(text) and decode(ids), got {show(tokenizer)}"
         )
         raise ArgumentError(msg)
     return cast("Tokenizer", tokenizer)
@@ -295,13 +297,13 @@ def _make(tokenizer: object) -> Tokenizer:
 
 def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in words:
-        msg = f"{name} must be {', '.join(map(repr, words))}, got {value!r}"
+        msg = f"{name} must be {', '.join(map(repr, words))}, got {show(value)}"
         raise ArgumentError(msg)
 
 
 def _string(name: str, value: object) -> str:
     if not isinstance(value, str):
-        msg = f"{name} must be a str, got {value!r}"
+        msg = f"{name} must be a str, got {show(value)}"
         raise ArgumentError(msg)
     return str(value)
 
@@ -310,21 +312,21 @@ def _strings(name: str, values: object) -> tuple[str, ...]:
     is_some = isinstance(values, Iterable) and not isinstance(values, str | set | frozenset)
     each = tuple(cast("Iterable[object]", values)) if is_some else (None,)
     if not all(isinstance(value, str) for value in each):
-        msg = f"{name} must be a sequence of str, got {values!r}"
+        msg = f"{name} must be a sequence of str, got {show(values)}"
         raise ArgumentError(msg)
     return tuple(map(str, each))
 
 
 def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
-        msg = f"{name} must be True or False, got {value!r}"
+        msg = f"{name} must be True or False, got {show(value)}"
         raise ArgumentError(msg)
     return bool(value)
 
 
 def _integer(name: str, value: Any, *, start: int = 0, stop: int | None = None) -> int:
     if isinstance(value, bool):
-        msg = f"{name} must be an integer, got {value!r}"
+        msg = f"{name} must be an integer, got {show(value)}"
         raise ArgumentError(msg)
     return as_integer(name, value, start=start, stop=stop)
 
@@ -337,7 +339,7 @@ def _fractions(splits: object) -> dict[str, float]:
     if not all(
         isinstance(name, str) and name and isinstance(fraction, Real) for name, fraction in parts
     ):
-        msg = f"splits must be a mapping of names to fractions, got {splits!r}"
+        msg = f"splits must be a mapping of names to fractions, got {show(splits)}"
         raise ArgumentError(msg)
     plain = {str(name): float(fraction) for name, fraction in parts}
     if not all(0 < fraction < 1 for fraction in plain.values()) or sum(plain.values()) >= 1:

@@ -12,6 +12,7 @@ from torch import nn
 
 from tokenloom.errors import ArgumentError
 from tokenloom.integers import as_integer
+from tokenloom.wording import show
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
 
@@ -172,7 +173,7 @@ class Recipe:
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
             if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-                msg = f"{name} must be a number in (0, inf), got {value!r}"
+                msg = f"{name} must be a number in (0, inf), got {show(value)}"
                 raise ArgumentError(msg)
             object.__setattr__(self, name, float(value))
         object.__setattr__(self, "seed", as_integer("seed", self.seed, stop=1 << 64))
@@ -220,7 +221,7 @@ class RunOptions:
         seconds = self.checkpoint_seconds
         # Written so that NaN is refused too.
         if seconds is not None and not seconds >= 0:
-            msg = f"checkpoint_seconds must be at least 0, got {seconds!r}"
+            msg = f"checkpoint_seconds must be at least 0, got {show(seconds)}"
             raise ArgumentError(msg)
 
     def describe(self) -> dict[str, Any]:
@@ -231,7 +232,7 @@ class RunOptions:
 def _check_word(name: str, value: object, words: Iterable[str], *, or_else: bool = False) -> None:
     if or_else or (isinstance(value, str) and value in words):
         return
-    msg = f"{name} must be one of {', '.join(words)}, got {value!r}"
+    msg = f"{name} must be one of {', '.join(words)}, got {show(value)}"
     raise ArgumentError(msg)
 
 

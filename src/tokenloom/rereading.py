@@ -8,6 +8,7 @@ from tokenloom.hub import find_store, load, name_split
 from tokenloom.runs import Run
 from tokenloom.store import read_store
 from tokenloom.tokenizers import describe_tokenizer
+from tokenloom.wording import show
 
 HELD_OUT, TRAINED = "held-out", "trained"
 """The splits that every run knows of the corpus that it was trained on."""
@@ -158,7 +159,7 @@ def _check_tokenizer(run: Run, corpus: Corpus) -> None:
         return
     what = "its very vocabulary" if expected == got else repr(expected)
     msg = (
-        f"{corpus.name} must have been written with the run's tokenizer, {what}, got {got!r} "
+        f"{corpus.name} must have been written with the run's tokenizer, {what}, got {show(got)} "
         f"with {corpus.vocab_size:,} ids, which mean other tokens: give the text itself"
     )
     raise CorpusError(msg)

@@ -275,7 +275,7 @@ class Run:
             raise RunError(str(error)) from error
         if tokenizer is None:
             msg = (
-                f"the run's tokenizer must be char, word or byte, got {description!r}: "
+                f"the run's tokenizer must be char, word or byte, got {show(description)}: "
                 "load the model with Run.open(...).load_model() and call "
                 "tokenloom.generate with your tokenizer"
             )

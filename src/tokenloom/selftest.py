@@ -22,6 +22,7 @@ from tokenloom.loader import Loader
 from tokenloom.plans import Kind, Tail
 from tokenloom.sharding import Shard
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
+from tokenloom.wording import show
 from tokenloom.workers import WorkerOptions
 
 _KINDS: tuple[Kind, ...] = ("random", "sequential")
@@ -60,10 +61,10 @@ class Settings:
         known = multiprocessing.get_all_start_methods()
         unknown = [method for method in self.start_methods if method not in known]
         if unknown or not self.start_methods:
-            msg = f"start methods must be of {', '.join(known)}, got {self.start_methods!r}"
+            msg = f"start methods must be of {', '.join(known)}, got {show(self.start_methods)}"
             raise ArgumentError(msg)
         if not self.num_workers or min(self.num_workers) < 1:
-            msg = f"numbers of workers must be of at least 1, got {self.num_workers!r}"
+            msg = f"numbers of workers must be of at least 1, got {show(self.num_workers)}"
             raise ArgumentError(msg)
         for kind, tail in itertools.product(_KINDS, _TAILS):
             self.windows(kind, tail=tail)

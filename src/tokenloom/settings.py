@@ -15,6 +15,7 @@ from tokenloom.plans import order_version
 from tokenloom.ranks import Ranks, launch_id
 from tokenloom.recipe import Recipe, RunOptions
 from tokenloom.runs import Run
+from tokenloom.wording import show
 
 SETTINGS_VERSION = 3
 
@@ -53,7 +54,7 @@ def check_version(run: Run) -> None:
     if version == SETTINGS_VERSION:
         return
     reason = (
-        f"this release reads settings of version {SETTINGS_VERSION}, got {version!r}: "
+        f"this release reads settings of version {SETTINGS_VERSION}, got {show(version)}: "
         "use the release that made it"
     )
     if version is None or (isinstance(version, int) and version < SETTINGS_VERSION):
@@ -74,7 +75,7 @@ def check_kinds(run: Run, names: Iterable[str] = tuple(_KINDS)) -> None:
         kind, words = _KINDS[name]
         value = run.settings.get(name)
         if name not in run.settings or not isinstance(value, kind):
-            got = f"got {value!r}" if name in run.settings else "there is none"
+            got = f"got {show(value)}" if name in run.settings else "there is none"
             msg = f"the settings of {str(run.path)!r} are damaged: {name} must be {words}, {got}"
             raise RunError(msg)
 

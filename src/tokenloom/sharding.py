@@ -9,6 +9,7 @@ import torch.distributed
 from torch.distributed.device_mesh import DeviceMesh
 
 from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.wording import show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Shard:
             try:
                 object.__setattr__(self, name, operator.index(getattr(self, name)))
             except TypeError:
-                msg = f"{name} must be an integer, got {getattr(self, name)!r}"
+                msg = f"{name} must be an integer, got {show(getattr(self, name))}"
                 raise ArgumentError(msg) from None
         if self.world_size < 1:
             msg = f"world_size must be at least 1, got {self.world_size}"

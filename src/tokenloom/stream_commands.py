@@ -19,6 +19,7 @@ from tokenloom.arguments import (
 from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
 from tokenloom.printing import print_json, print_line, print_table
+from tokenloom.wording import show
 
 _PLAN_EXAMPLES = """\
 examples:
@@ -193,7 +194,7 @@ def _show(arguments: argparse.Namespace) -> None:
     if wants_run and not is_run(arguments.corpus):
         msg = (
             "--step and --spikes need the folder of a run, which 'tokenloom train' made, "
-            f"got {arguments.corpus!r}"
+            f"got {show(arguments.corpus)}"
         )
         raise ArgumentError(msg)
     if wants_run:

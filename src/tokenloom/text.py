@@ -11,7 +11,7 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.normalize import Lost, count_lost
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, tokenize
 from tokenloom.vocab import Vocab, keep_tokens
-from tokenloom.wording import count
+from tokenloom.wording import count, show
 
 _logger = logging.getLogger(__name__)
 _CURES = {
@@ -151,5 +151,5 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
         )
         raise CorpusError(msg) from error
     except (LookupError, ValueError) as error:
-        msg = f"encoding must be one that Python knows, got {encoding!r}"
+        msg = f"encoding must be one that Python knows, got {show(encoding)}"
         raise ArgumentError(msg) from error

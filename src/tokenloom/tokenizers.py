@@ -12,6 +12,7 @@ from tokenloom.counting import count_characters, look_up, number_words
 from tokenloom.errors import ArgumentError
 from tokenloom.normalize import clean_characters, clean_prompt, clean_words, split_words
 from tokenloom.vocab import Vocab
+from tokenloom.wording import show
 
 MakeVocab = Callable[[dict[str, int]], Vocab]
 
@@ -222,7 +223,7 @@ def tokenize(
         expected = ", ".join(map(repr, TOKENIZER_NAMES))
         msg = (
             f"tokenizer must be {expected}, a Vocab, or an object with vocab_size, "
-            f"encode(text) and decode(ids), got {tokenizer!r}"
+            f"encode(text) and decode(ids), got {show(tokenizer)}"
         )
         raise ArgumentError(msg)
     ids = as_ids(tokenizer.encode(text), num_ids=tokenizer.vocab_size)

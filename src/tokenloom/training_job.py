@@ -27,7 +27,7 @@ from tokenloom.settings import check_kinds, check_version
 from tokenloom.sharding import Shard
 from tokenloom.store import read_store
 from tokenloom.windows import Windows
-from tokenloom.wording import count
+from tokenloom.wording import count, show
 
 _LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
 
@@ -200,7 +200,7 @@ def _saved_options(run: Run) -> RunOptions:
     try:
         return RunOptions(**saved)
     except TypeError as error:
-        msg = f"the settings of {str(run.path)!r} are damaged: run_options cannot be {saved!r}"
+        msg = f"the settings of {str(run.path)!r} are damaged: run_options cannot be {show(saved)}"
         raise RunError(msg) from error
 
 

@@ -19,6 +19,7 @@ from tokenloom.files import write_text
 from tokenloom.hashing import hash_json
 from tokenloom.integers import as_integer
 from tokenloom.regular import read_bounded
+from tokenloom.wording import show
 
 Kind = Literal["char", "word"]
 
@@ -94,13 +95,13 @@ class Vocab:
         counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
         wrong = [token for token in (unknown_token, *counts) if not isinstance(token, str)]
         if wrong:
-            msg = f"a token must be a str, got {wrong[0]!r}"
+            msg = f"a token must be a str, got {show(wrong[0])}"
             raise ArgumentError(msg)
         special = [unknown_token, *_flatten(reserved_tokens)]
         if len(set(special)) < len(special):
             msg = (
                 "reserved_tokens must differ from each other and from the unknown "
-                f"token {unknown_token!r}, got {special[1:]!r}"
+                f"token {unknown_token!r}, got {show(special[1:])}"
             )
             raise ArgumentError(msg)
         self._ids = number_tokens(counts, special=special, min_freq=min_freq)
@@ -193,7 +194,7 @@ class Vocab:
             return self._ids.get(tokens, UNKNOWN_ID)
         if isinstance(tokens, Iterable):
             return [self[token] for token in tokens]
-        msg = f"tokens must be a str or nested lists of str, got {tokens!r}"
+        msg = f"tokens must be a str or nested lists of str, got {show(tokens)}"
         raise ArgumentError(msg)
 
     def to_ids(self, tokens: Collection[str]) -> Ids:
@@ -238,7 +239,7 @@ class Vocab:
         try:
             position = operator.index(values)
         except TypeError:
-            msg = f"an id must be an integer, got {values!r}"
+            msg = f"an id must be an integer, got {show(values)}"
             raise ArgumentError(msg) from None
         if not 0 <= position < len(self):
             msg = f"an id must be in [0, {len(self)}), got {position}"
@@ -367,7 +368,7 @@ def _wrong_file(path: str | os.PathLike[str]) -> str:
 
 def _flatten(tokens: Iterable[Any]) -> Iterator[str]:
     if isinstance(tokens, str) or not isinstance(tokens, Iterable):
-        msg = f"expected an iterable of str tokens (or of such iterables), got {tokens!r}"
+        msg = f"expected an iterable of str tokens (or of such iterables), got {show(tokens)}"
         raise ArgumentError(msg)
     for token in tokens:
         if isinstance(token, str):

@@ -17,6 +17,7 @@ from tokenloom.plans import Kind, Plan, Tail
 from tokenloom.sharding import Shard, check_same_part
 from tokenloom.sharedmemory import SharedInteger
 from tokenloom.vocab import Vocab
+from tokenloom.wording import show
 
 _BY_A_NEW_PROCESS = -1
 
@@ -67,9 +68,8 @@ class _Windows(IterableDataset[Batch]):
             tail=tail,
         )
         if not isinstance(shard, Shard | None):
-            msg = (
-                f"shard must be a Shard or None, got {shard!r}: use Shard(rank=..., world_size=...)"
-            )
+            cure = "use Shard(rank=..., world_size=...)"
+            msg = f"shard must be a Shard or None, got {show(shard)}: {cure}"
             raise ArgumentError(msg)
         self._shard = shard
         # What was detected: it must not change under the windows.

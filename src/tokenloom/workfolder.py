@@ -24,6 +24,7 @@ from tokenloom.errors import StoreError, TokenloomError, WorkerError
 from tokenloom.files import lock, make_private, remove_leftovers, require_own, write_text
 from tokenloom.hashing import hash_json
 from tokenloom.regular import open_regular, read_bounded
+from tokenloom.wording import show
 
 _SETTINGS = "settings.json"
 # There while the last run ended with an error, so that other settings may begin anew.
@@ -420,7 +421,7 @@ def _read_exactly(file: BinaryIO, size: int) -> bytes:
     """Return so many bytes of a file that has them."""
     left = os.fstat(file.fileno()).st_size - file.tell()
     if type(size) is not int or not 0 <= size <= left:
-        msg = f"a size must be in [0, {left}], got {size!r}"
+        msg = f"a size must be in [0, {left}], got {show(size)}"
         raise ValueError(msg)
     return file.read(size)
 
