@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import tempfile
 import threading
 import time
@@ -40,6 +41,15 @@ class Census(NamedTuple):
             if (more := getattr(self, name) - getattr(before, name))
         }
         return {**counts, **sets}
+
+
+def left_since(before: Census) -> dict[str, object]:
+    """Return what is more than it was, once this process has come to rest.
+
+    A thread or a process that has ended is listed by the system a moment longer.
+    """
+    wait_for(lambda: not take_census().beyond(before))
+    return take_census().beyond(before)
 
 
 def take_census() -> Census:
@@ -82,7 +92,7 @@ def children_of(pid: int) -> list[int]:
 
 def _is_ours(path: Path) -> bool:
     # Other processes of the machine have files there too.
-    return str(os.getpid()) in path.name or path.name.startswith("pymp-")
+    return str(os.getpid()) in re.split(r"\D+", path.name)
 
 
 def loader_threads() -> list[str]:

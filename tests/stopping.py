@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import tokenloom as tl
-from tests.census import loader_threads
+from tests.census import loader_threads, wait_for
 
 # About as long as an iteration takes to start and to read some blocks, in seconds.
 MAX_SECONDS = 0.004
@@ -159,9 +159,7 @@ class Program:
 def count(path: Path) -> dict[str, int]:
     """Return what this process holds of what loaders use, when it has come to rest."""
     gc.collect()
-    deadline = time.monotonic() + 30
-    while loader_threads() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: not loader_threads())
     tasks, files, maps = Path("/proc/self/task"), Path("/proc/self/fd"), Path("/proc/self/maps")
     return {
         "threads": threading.active_count(),
@@ -183,6 +181,8 @@ def main() -> None:
     began_at = time.monotonic()
     counts = program.run(int(sys.argv[1]))
     program.error = None
+    # What has ended is listed by the system a moment longer.
+    wait_for(lambda: all(number <= before[name] for name, number in count(path).items()))
     said = {
         "before": before,
         "after": count(path),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.census import needs_proc, take_census
+from tests.census import left_since, needs_proc, take_census
 from tokenloom.sharedmemory import SharedInteger, share_zeros
 
 
@@ -86,7 +86,7 @@ def test_many_take_few_files_and_leave_nothing() -> None:
     assert take_census().num_files - before.num_files <= 4
     assert list(range(20_000)) == [cell.value for cell in cells]
     del cells
-    assert {} == take_census().beyond(before)
+    assert {} == left_since(before)
 
 
 def test_a_fork_makes_its_own() -> None:

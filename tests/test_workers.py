@@ -87,7 +87,10 @@ def test_blocks_are_read_in_so_many_threads(
         return blocks.read_block(*arguments, **more)
 
     monkeypatch.setattr(workers, "read_block", read)
-    next(iter(make_loader(num_workers, block_size=1)))
+    batches = iter(make_loader(num_workers, block_size=1))
+    next(batches)
+    # Those that wait for one more would do so for long.
+    barrier.abort()
     assert {f"tokenloom-loader-{number}" for number in range(num_workers)} == names
 
 
