@@ -1,5 +1,6 @@
 """The batches of one epoch that a process, or a worker of a DataLoader, reads."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, Self
 
@@ -67,6 +68,8 @@ class WindowsIterator(Iterator[Batch]):
         # Not before the first batch is asked for: PyTorch passes on what a worker raises there,
         # and not what it raises as a persistent worker begins another iteration.
         self._windows.corpus.check_files()
+        if self._worker is not None:
+            check_in_order(self._plan)
         num_workers = 1 if self._worker is None else self._worker[1]
         rows = range(self._next_batch, self._plan.num_batches, num_workers)
         tokens, columns = self._windows.corpus.tokens, self._windows.columns
@@ -117,6 +120,33 @@ class WindowsIterator(Iterator[Batch]):
             worker=self._worker or (0, 1),
         )
         self._go_to(epoch, next_batch)
+
+
+def check_in_order(plan: Plan) -> None:
+    """Check that the DataLoader which starts a worker here keeps the order, if it matters.
+
+    PyTorch tells its dataset nothing of that. But the call that starts a
+    worker, or pickles the windows for one, stands below this one, and so does
+    the iterator that makes it; in a worker that was forked it still does.
+
+    Raises
+    ------
+    UsageError
+        ``in_order=False``, and the hidden state is carried from batch to batch.
+    """
+    frame = inspect.currentframe() if plan.carries_state else None
+    while frame is not None:
+        starter = frame.f_locals.get("self")
+        if "_num_workers" in getattr(starter, "__dict__", {}) and starter is not None:
+            if not getattr(starter, "_in_order", True):
+                msg = (
+                    "in_order=False of a DataLoader yields batches in any order, but sequential "
+                    "windows carry a state from each batch to the next: leave it out, or use "
+                    "RandomWindows"
+                )
+                raise UsageError(msg)
+            return
+        frame = frame.f_back
 
 
 def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:

@@ -11,7 +11,7 @@ from tokenloom.batch import Batch
 from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.iteration import WindowsIterator, epoch_was_changed
+from tokenloom.iteration import WindowsIterator, check_in_order, epoch_was_changed
 from tokenloom.orphans import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom.plans import Kind, Plan, Tail
 from tokenloom.sharding import Shard, check_same_part
@@ -197,6 +197,7 @@ class _Windows(IterableDataset[Batch]):
         self.confirm_shard()
         state = self.__dict__.copy()
         if get_spawning_popen() is not None:
+            check_in_order(self._first_plan)
             return {**state, "_received_in": _BY_A_NEW_PROCESS}
         # Any other process detects its own, and refuses if that is another.
         return state if self._detected is None else {**state, "_shard": None}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
 
@@ -169,3 +170,40 @@ def test_workers_may_change_between_two_halves_of_a_training() -> None:
         lambda: tl.Loader(windows, num_workers=2),
     ]
     assert [WHOLE] * 3 == [read(make()) for make in halves]
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_random_windows_come_in_any_order(persistent: bool) -> None:
+    """Each batch of each epoch once, with its number."""
+    windows = make_windows()
+    loader: Any = DataLoader(
+        windows, batch_size=None, num_workers=3, in_order=False, persistent_workers=persistent
+    )
+    for epoch in (0, 2):
+        windows.set_epoch(epoch)
+        assert read(windows) == sorted(read(loader))
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize("make", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize(
+    "start_method",
+    ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("forkserver", "spawn"))],
+)
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_carried_state_needs_the_order(start_method: str, persistent: bool, make: Any) -> None:
+    """Batches that come in another order are no continuations of each other."""
+    windows = tl.SequentialWindows(CORPUS, batch_size=4, seq_len=5)
+    options = {
+        "batch_size": None,
+        "num_workers": 2,
+        "persistent_workers": persistent,
+        "multiprocessing_context": start_method,
+    }
+    loader = make(windows, in_order=False, **options)
+    for _ in range(2):
+        with pytest.raises(tl.UsageError, match=r"in_order=False of a DataLoader yields batches"):
+            list(loader)
+    assert read(windows) == read(make(windows, **options))
+    # Without workers there is no other order.
+    assert read(windows) == read(make(windows, batch_size=None, in_order=False))
