@@ -45,7 +45,7 @@ def test_a_store_is_described(tmp_path: Path) -> None:
         "num_documents": 3,
         "characters_per_token": None,
         "unknown_rate": None,
-        "tokenizer": {"name": "word", "normalize": False},
+        "tokenizer": {"name": "word", "normalize": True},
         "dtype": "uint8",
         "num_shards": 3,
         "num_bytes": sum(path.stat().st_size for path in folder.iterdir()),

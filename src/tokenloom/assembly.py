@@ -13,7 +13,7 @@ from tokenloom.documents import Documents
 from tokenloom.encoding import read_ids
 from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_file, hash_json
-from tokenloom.manifest import Manifest, ShardFile, Source, StoreFile, shard_name
+from tokenloom.manifest import PLACES, Manifest, ShardFile, Source, StoreFile, shard_name
 from tokenloom.normalize import Lost
 from tokenloom.npy import write_npy
 from tokenloom.prepare_options import REST, PrepareOptions
@@ -27,7 +27,6 @@ from tokenloom.store import (
     write_tokenizer,
 )
 from tokenloom.tokenizers import Tokenizer
-from tokenloom.tracing import PLACES
 from tokenloom.workfolder import Part, WorkFolder
 
 IDS = "tokens"
@@ -83,7 +82,7 @@ class Tally:
         """Add the next task."""
         facts = part.facts
         self.hash = hash_json([self.hash, facts])
-        source, offset, state, is_inside, _ = facts["start"]
+        source, offset, state, is_inside, *_ = facts["start"]
         self.places.append([source, offset, state, int(is_inside), self._open_characters])
         self.starts.append(self.num_tokens + facts["num_tokens"])
         for number, num_documents in facts["documents"]:

@@ -13,9 +13,6 @@ from tokenloom.manifest import Manifest, Source
 from tokenloom.store import MANIFEST, is_store, open_store
 from tokenloom.workfolder import compare
 
-# What follows from the others, once the sources were read.
-_FOUND_LATER = ("forms", "end_id")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
@@ -79,19 +76,20 @@ def summarize(
     seconds: float,
 ) -> Prepared:
     """Return what a manifest says of a preparation."""
-    facts = manifest.facts
+    preparation = manifest.preparation
+    assert preparation is not None  # noqa: S101  the caller has seen it
     return Prepared(
         path=Path(path),
         is_new=is_new,
         num_documents=manifest.num_documents or 0,
         num_tokens=manifest.num_tokens,
         vocab_size=manifest.vocab_size,
-        num_characters=facts["num_characters"],
-        num_unknown=facts["num_unknown"],
-        num_dropped=facts.get("num_dropped"),
+        num_characters=preparation.num_characters,
+        num_unknown=preparation.num_unknown,
+        num_dropped=preparation.num_dropped,
         num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
         num_bytes_read=num_bytes_read,
-        problems=facts["problems"],
+        problems=preparation.problems,
         seconds=seconds,
     )
 
@@ -134,12 +132,12 @@ def check_finished(target: Path, found: list[Found], settings: Mapping[str, Any]
         The store is another one; each difference is named.
     """
     manifest = open_store(target).manifest
-    before = manifest.facts.get("preparation")
-    if not isinstance(before, dict):
+    preparation = manifest.preparation
+    if preparation is None:
         differences = ["it was not prepared, but saved"]
     else:
-        made = {name: value for name, value in before.items() if name not in _FOUND_LATER}
-        differences = [*compare(made, settings), *_compare_sources(target, manifest, found)]
+        different = compare(preparation.settings, settings)
+        differences = [*different, *_compare_sources(target, manifest, found)]
     if differences:
         msg = (
             f"{target} is a store already, and another one: {'; '.join(differences)}; name "

@@ -34,7 +34,7 @@ def describe_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     store = open_store(path)
     manifest = store.manifest
     num_characters: Any = manifest.facts.get("num_characters")
-    is_known = type(num_characters) is int
+    is_known = type(num_characters) is int and 0 <= num_characters < 1 << 63
     num_unknown: Any = manifest.facts.get("num_unknown")
     return {
         "path": os.fspath(path),
@@ -42,7 +42,9 @@ def describe_store(path: str | os.PathLike[str]) -> dict[str, Any]:
         "vocab_size": manifest.vocab_size,
         "num_documents": manifest.num_documents,
         "characters_per_token": num_characters / manifest.num_tokens if is_known else None,
-        "unknown_rate": num_unknown / manifest.num_tokens if type(num_unknown) is int else None,
+        "unknown_rate": num_unknown / manifest.num_tokens
+        if type(num_unknown) is int and 0 <= num_unknown < 1 << 63
+        else None,
         "tokenizer": manifest.tokenizer,
         "dtype": manifest.dtype,
         "num_shards": len(manifest.shards),

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, cast
+from typing import Any, Literal, NoReturn, cast
 
 from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_json
@@ -14,11 +14,17 @@ FORMAT = "tokenloom-store"
 VERSION = 1
 DTYPES = ("uint8", "uint16", "uint32", "uint64")
 DOCUMENTS = "documents.npy"
+PLACES = "places.npy"
+# Six integers for each task of a preparation, which docs/reference/preparation.md explains.
+NUM_PLACE_FIELDS = 6
 
 _MAX_COUNT = 2**63
 _HEX = re.compile(r"[0-9a-f]{64}")
 # A name of a file that lies in the folder itself, on any system.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+
+# Of a preparation's settings: what follows from the others, once the sources were read.
+_FOUND_LATER = ("forms", "end_id")
 
 _TAKEN = ("manifest.json", "tokens-")
 
@@ -167,6 +173,32 @@ class Manifest:
         return (self.file(DOCUMENTS).num_bytes - HEADER_BYTES) // 8 - 1
 
     @property
+    def preparation(self) -> "Preparation | None":
+        """What is known of the preparation that made the store, where one did.
+
+        Raises
+        ------
+        StoreError
+            It is not what a preparation writes.
+        """
+        told = self.facts.get("preparation")
+        if told is None:
+            return None
+        if not isinstance(told, Mapping):
+            _refuse("an object as preparation", told)
+        values = {name: told.get(name) for name in ("field", "on_error", "task_bytes", "end_id")}
+        counts = ("num_characters", "num_unknown", "num_dropped", "problems")
+        preparation = Preparation(
+            **values,
+            **{name: self.facts.get(name) for name in counts},
+            forms=told.get("forms"),
+            settings={name: told[name] for name in told if name not in _FOUND_LATER},
+        )
+        if len(preparation.forms) != len(self.sources):
+            _refuse("a form for each source", preparation.forms)
+        return preparation
+
+    @property
     def hash(self) -> str:
         """``"sha256:..."`` of the type of the tokens and of each shard's hash."""
         shards = [[shard.num_tokens, shard.sha256] for shard in self.shards]
@@ -184,6 +216,54 @@ class Manifest:
             if file.name == name:
                 return file
         return _refuse(f"a file {name!r}", [file.name for file in self.files])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparation:
+    """How a store was prepared, and what was counted.
+
+    Attributes
+    ----------
+    field, on_error, task_bytes
+        See `tokenloom.PrepareOptions`.
+    end_id : int or None
+        What stands behind each document.
+    forms : list of str
+        What a document of each source is.
+    settings : mapping
+        The tokenizer and all options.
+    num_characters, num_unknown, num_dropped, problems
+        See `tokenloom.Prepared`.
+    """
+
+    field: str
+    on_error: Literal["stop", "skip", "replace"]
+    task_bytes: int
+    end_id: int | None
+    forms: list[Literal["file", "paragraph", "record", "string"]]
+    settings: Mapping[str, Any]
+    num_characters: int
+    num_unknown: int | None
+    num_dropped: int | None
+    problems: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.field, str):
+            _refuse("a str as field", self.field)
+        if self.on_error not in ("stop", "skip", "replace"):
+            _refuse("'stop', 'skip' or 'replace' as on_error", self.on_error)
+        forms = ("file", "paragraph", "record", "string")
+        if not isinstance(self.forms, list) or any(form not in forms for form in self.forms):
+            _refuse(f"a list of {', '.join(forms)} as forms", self.forms)
+        _check_count("task_bytes", self.task_bytes, least=1, stop=1 << 31)
+        _check_count("num_characters", self.num_characters)
+        for name in ("end_id", "num_unknown", "num_dropped"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        if not isinstance(self.problems, Mapping):
+            _refuse("an object of problems", self.problems)
+        for what, number in self.problems.items():
+            _check_count(f"the number of {what!r}", number)
 
 
 def shard_name(index: int) -> str:
@@ -301,17 +381,24 @@ def _check_files(manifest: Manifest) -> None:
     names = [file.name for file in manifest.files]
     if len(set(names)) < len(names):
         _refuse("each file once", names)
+    for file in manifest.files:
+        rows, rest = divmod(file.num_bytes - HEADER_BYTES, 8 * NUM_PLACE_FIELDS)
+        if file.name == PLACES and (rest or rows < 1):
+            _refuse(f"a header and six int64 per task in {PLACES}", f"{file.num_bytes} bytes")
     num_documents = manifest.num_documents
     if num_documents is None:
         return
     num_bytes = manifest.file(DOCUMENTS).num_bytes
     if num_documents < 1 or num_bytes != HEADER_BYTES + 8 * (num_documents + 1):
         _refuse(f"a header and at least two int64 offsets in {DOCUMENTS}", f"{num_bytes} bytes")
+    of_sources = sum(source.num_documents for source in manifest.sources)
+    if manifest.sources and of_sources != num_documents:
+        _refuse(f"{num_documents} documents in all sources", of_sources)
 
 
-def _check_count(what: str, value: Any, *, least: int = 0) -> None:
-    if type(value) is not int or not least <= value < _MAX_COUNT:
-        _refuse(f"an integer in [{least}, 2**63) as {what}", value)
+def _check_count(what: str, value: Any, *, least: int = 0, stop: int = _MAX_COUNT) -> None:
+    if type(value) is not int or not least <= value < stop:
+        _refuse(f"an integer in [{least}, 2**{stop.bit_length() - 1}) as {what}", value)
 
 
 def _check_sha256(value: Any) -> None:

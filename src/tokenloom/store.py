@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from tokenloom.files import require_path, write_text
 from tokenloom.hashing import hash_file
 from tokenloom.manifest import (
     DOCUMENTS,
+    PLACES,
     Manifest,
     ShardFile,
     StoreFile,
@@ -28,12 +29,15 @@ from tokenloom.manifest import (
 )
 from tokenloom.maps import FileRange, Tokens, open_range, open_ranges
 from tokenloom.npy import HEADER_BYTES, Piece, npy_header, write_npy
+from tokenloom.regular import read_bounded
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab, read_vocab
 from tokenloom.wording import describe_missing, suggest
 
 MANIFEST = "manifest.json"
 VOCAB = "vocab.json"
+# It names each source; so many bytes are millions of sources.
+_MAX_MANIFEST_BYTES = 1 << 31
 CURE = "make the store again, or copy it again from where it is whole"
 
 OFFSETS = np.dtype("<i8")
@@ -191,8 +195,8 @@ class Store:
             )
         for file in self.manifest.files:
             header = b""
-            if file.name == DOCUMENTS:
-                header = npy_header(OFFSETS, cast("int", self.manifest.num_documents) + 1)
+            if file.name in (DOCUMENTS, PLACES):
+                header = npy_header(OFFSETS, (file.num_bytes - HEADER_BYTES) // OFFSETS.itemsize)
             yield StoredFile(self.path / file.name, file.num_bytes, header, file.sha256)
 
     def tokens(self) -> Tokens:
@@ -258,6 +262,11 @@ class Store:
             tokenizer = restore_tokenizer(self.manifest.tokenizer, load_vocab=self._load_vocab)
         except CorpusError as error:
             raise StoreError(str(error)) from error
+        except StoreError:
+            raise
+        except OSError as error:
+            msg = f"{self.path / VOCAB} {error.strerror or error}: {CURE}"
+            raise StoreError(msg) from error
         size = self.manifest.vocab_size
         if tokenizer is not None and tokenizer.vocab_size != size:
             msg = (
@@ -338,7 +347,11 @@ def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         is_regular = stat.S_ISREG(path.lstat().st_mode)
-        content = path.read_bytes() if is_regular else b""
+        content = (
+            read_bounded(path, max_bytes=_MAX_MANIFEST_BYTES, follow_links=False)
+            if is_regular
+            else b""
+        )
     except (OSError, ValueError) as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         why = describe_missing(folder) if is_missing else str(error)

@@ -6,26 +6,25 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenloom.documents import Documents
 from tokenloom.encoding import Numbering, encode_task, find_texts, rule_for
-from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.manifest import NUM_PLACE_FIELDS, PLACES, Preparation
 from tokenloom.maps import FileRange, open_range
 from tokenloom.normalize import clean_characters
 from tokenloom.npy import HEADER_BYTES
 from tokenloom.numbering import PREFIXES, number
-from tokenloom.store import OFFSETS, Store, open_store
+from tokenloom.store import CURE, OFFSETS, Store, open_store
 from tokenloom.stretches import Reading, Stretch
 from tokenloom.tasks import Place, SourceFile, Task, cut_tasks
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.verification import find_wrong_place
 
-PLACES = "places.npy"
-# Six integers for each task, which docs/reference/preparation.md explains.
-_NUM_FIELDS = 6
 _LETTERS = re.compile("[A-Za-z]+")
 _WORD = re.compile(r"\S+")
 
@@ -79,35 +78,36 @@ def trace(path: str | os.PathLike[str], token: int) -> Trace | None:
         msg = f"a token must be in [0, {manifest.num_tokens}), got {token}"
         raise ArgumentError(msg)
     offsets = store.documents()
-    if offsets is None or "preparation" not in manifest.facts:
+    preparation = manifest.preparation
+    if offsets is None or preparation is None:
         return None
     document = Documents(offsets).number(token)
     stops = np.cumsum([source.num_documents for source in manifest.sources])
     source = int(np.searchsorted(stops, document, side="right"))
-    return Trace(manifest.sources[source].name, document, _find_character(store, token, source))
+    character = _find_character(store, preparation, token, source)
+    return Trace(manifest.sources[source].name, document, character)
 
 
-def _find_character(store: Store, token: int, source: int) -> int | None:
+def _find_character(store: Store, preparation: Preparation, token: int, source: int) -> int | None:
     """Return which character of its document a token begins with."""
     tokenizer = store.tokenizer()
     if tokenizer is None:
         return None
-    preparation: Any = store.manifest.facts["preparation"]
     places = _places(store)
     index = int(np.searchsorted(places[:, 0], token, side="right")) - 1
     first, *place, character = places[index].tolist()
     reads_bytes = isinstance(tokenizer, ByteTokenizer)
-    reading = Reading(preparation["field"], preparation["on_error"], reads_bytes)
-    numbering = Numbering(tokenizer, preparation["end_id"])
+    reading = Reading(preparation.field, preparation.on_error, reads_bytes)
+    numbering = Numbering(tokenizer, preparation.end_id)
     try:
-        task = _read_task(store, Place(*place), source)
+        task = _read_task(store, preparation, tokenizer, Place(*place), source)
         result = encode_task(task, reading, numbering)
     except CorpusError:
         return None
     ids = np.frombuffer(result.blobs[0], store.dtype)
-    if not np.array_equal(ids, store.tokens()[first : first + len(ids)]):
-        return None
     at = token - first
+    if at >= len(ids) or not np.array_equal(ids, store.tokens()[first : first + len(ids)]):
+        return None
     if numbering.end_id is not None:
         last_tokens = np.frombuffer(result.blobs[1], OFFSETS) - 1
         if at in last_tokens:
@@ -120,11 +120,16 @@ def _places(store: Store) -> npt.NDArray[np.int64]:
     num_bytes = store.manifest.file(PLACES).num_bytes
     length = (num_bytes - HEADER_BYTES) // OFFSETS.itemsize
     path = str(store.path / PLACES)
-    values = open_range(FileRange(path, OFFSETS.str, HEADER_BYTES, length))
-    return np.asarray(values).view(np.int64).reshape(-1, _NUM_FIELDS)
+    values = np.asarray(open_range(FileRange(path, OFFSETS.str, HEADER_BYTES, length)))
+    if wrong := find_wrong_place(store, values.tobytes()):
+        msg = f"{path} must hold {wrong}: {CURE}"
+        raise StoreError(msg)
+    return values.view(np.int64).reshape(-1, NUM_PLACE_FIELDS)
 
 
-def _read_task(store: Store, start: Place, last: int) -> Task:
+def _read_task(
+    store: Store, preparation: Preparation, tokenizer: Tokenizer, start: Place, last: int
+) -> Task:
     """Return a task again, up to the end of a source.
 
     Raises
@@ -132,11 +137,8 @@ def _read_task(store: Store, start: Place, last: int) -> Task:
     CorpusError
         A source is gone, or has another size.
     """
-    preparation: Any = store.manifest.facts["preparation"]
-    tokenizer = store.tokenizer()
-    assert tokenizer is not None  # noqa: S101  the caller has seen it
     sources = []
-    for entry, form in zip(store.manifest.sources, preparation["forms"], strict=True):
+    for entry, form in zip(store.manifest.sources, preparation.forms, strict=True):
         path = Path(entry.name)
         sources.append(SourceFile(name=entry.name, path=path, form=form))
     sources = sources[: last + 1]
@@ -144,8 +146,13 @@ def _read_task(store: Store, start: Place, last: int) -> Task:
         if not one.path.is_file() or one.path.stat().st_size != entry.num_bytes:
             msg = f"{one.name} is not as it was"
             raise CorpusError(msg)
-    size = preparation["task_bytes"]
-    return next(cut_tasks(sources, rule=rule_for(tokenizer), task_bytes=size, start=start))
+    size = preparation.task_bytes
+    tasks = cut_tasks(sources, rule=rule_for(tokenizer), task_bytes=size, start=start)
+    task = next(tasks, None)
+    if task is None:
+        msg = f"no task begins at {start}"
+        raise CorpusError(msg)
+    return task
 
 
 def _walk(stretches: list[Stretch], tokenizer: Tokenizer, at: int, before: int) -> int | None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tokenloom.errors import StoreError
-from tokenloom.manifest import DOCUMENTS
+from tokenloom.manifest import DOCUMENTS, NUM_PLACE_FIELDS, PLACES
 from tokenloom.npy import HEADER_BYTES
 from tokenloom.store import CURE, OFFSETS, Store, StoredFile, find_problem, read_store
 
@@ -24,7 +24,9 @@ def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) 
     """Read every byte of a store, and return what is wrong with which file.
 
     Checks the SHA-256 of each file, that ids are below the vocabulary size,
-    that documents follow each other, and that the vocabulary can be read.
+    that documents follow each other, that the places of a preparation's tasks
+    do, that what it says of itself is consistent, and that the vocabulary can be
+    read.
 
     Parameters
     ----------
@@ -59,6 +61,7 @@ def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) 
     if not problems:
         try:
             store.tokenizer()
+            store.manifest.preparation  # noqa: B018  it is checked
         except StoreError as error:
             problems.append(str(error))
     return problems
@@ -99,6 +102,8 @@ def _compare(file: StoredFile, check: _Check, advance: Callable[[int], Any]) -> 
 def _check_of(store: Store, file: StoredFile) -> _Check:
     if file.path.name == DOCUMENTS:
         return _OffsetsCheck(store.manifest.num_tokens, file.num_bytes - HEADER_BYTES)
+    if file.path.name == PLACES:
+        return _PlacesCheck(store, file.num_bytes - HEADER_BYTES)
     if not file.header:
         return lambda _: None
 
@@ -127,3 +132,52 @@ class _OffsetsCheck:
         if falls or starts_wrong or (not self._left and self._last != self._num_tokens):
             return f"offsets that never fall, from 0 to {self._num_tokens}"
         return None
+
+
+class _PlacesCheck:
+    """Places of tasks follow each other, from the first token and the first source on."""
+
+    def __init__(self, store: Store, num_bytes: int) -> None:
+        self._store, self._left = store, num_bytes
+        self._held = b""
+
+    def __call__(self, piece: bytes) -> str | None:
+        # One row for some megabytes of text.
+        self._held += piece
+        self._left -= len(piece)
+        return None if self._left else find_wrong_place(self._store, self._held)
+
+
+def find_wrong_place(store: Store, content: bytes) -> str | None:
+    """Return what is wrong with the places of a preparation's tasks, or None.
+
+    Parameters
+    ----------
+    store : Store
+    content : bytes
+        What stands in the file behind its header.
+    """
+    places = np.frombuffer(content, OFFSETS).reshape(-1, NUM_PLACE_FIELDS)
+    start, source, offset, state, is_inside, characters = places.T
+    # No differences, which may be too large for their type.
+    is_same_source = source[1:] == source[:-1]
+    follows = (
+        (start[1:] >= start[:-1])
+        & (source[1:] >= source[:-1])
+        & ((offset[1:] >= offset[:-1]) | ~is_same_source)
+    )
+    is_right = (
+        (start >= 0)
+        & (start <= store.manifest.num_tokens)
+        & (source >= 0)
+        & (source < len(store.manifest.sources))
+        & (offset >= 0)
+        & (state >= 0)
+        & (state < 3)
+        & (is_inside >= 0)
+        & (is_inside < 2)
+        & (characters >= 0)
+    )
+    if follows.all() and is_right.all() and start[0] == 0 and source[0] == 0:
+        return None
+    return "places of tasks that follow each other within the sources and tokens"
