@@ -116,6 +116,8 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Ctrl-C is the main process's business.
+            start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(checkout / "src")},
         )
 
@@ -154,6 +156,7 @@ def make_jobs(arguments: argparse.Namespace, path: Path) -> Iterator[dict[str, A
 def run(arguments: argparse.Namespace, path: Path) -> dict[tuple[Any, ...], list[dict[str, float]]]:
     """Return the samples of each case and system."""
     with contextlib.ExitStack() as stack:
+        jobs = list(make_jobs(arguments, path))
         servers = {"Loader": Server(_HERE)}
         servers["DataLoader"] = servers["Loader"]
         if arguments.against is not None:
@@ -161,8 +164,9 @@ def run(arguments: argparse.Namespace, path: Path) -> dict[tuple[Any, ...], list
         for server in set(servers.values()):
             stack.callback(server.close)
         samples: dict[tuple[Any, ...], list[dict[str, float]]] = {}
-        for _ in range(arguments.repetitions):
-            for job in make_jobs(arguments, path):
+        # Ctrl-C ends the run with what was measured so far.
+        with contextlib.suppress(KeyboardInterrupt):
+            for _, job in itertools.product(range(arguments.repetitions), jobs):
                 for system in arguments.systems or servers:
                     case = job["shape"], job["step"], job["workers"], system
                     found = servers[system].do({**job, "system": system})
@@ -177,7 +181,7 @@ def report(samples: dict[tuple[Any, ...], list[dict[str, float]]]) -> None:
     for case, found in samples.items():
         medians = [statistics.median(one[key] for one in found) for key in found[0]]
         ours = samples[*case[:3], "Loader"]
-        ratio = statistics.median(a["wait"] / b["wait"] for a, b in zip(found, ours, strict=True))
+        ratio = statistics.median(a["wait"] / b["wait"] for a, b in zip(found, ours, strict=False))
         shape, step, workers, system = case
         print(f"{shape:8} {step:7} {workers:7} {system:11} ", end="")
         print("".join(f"{value:9.0f} " for value in medians) + f"{ratio:9.2f}")

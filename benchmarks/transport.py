@@ -1,4 +1,4 @@
-"""Time ways to bring batches from worker processes to the main process.
+"""Time ways to read batches in workers, which are threads or processes.
 
 python benchmarks/transport.py [--workers N] [--tokens N] [--repetitions N]
 

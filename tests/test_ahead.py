@@ -1,5 +1,6 @@
 """Jobs that threads do ahead. Random stops and Ctrl-C are in integration/test_nothing_left.py."""
 
+import functools
 import gc
 import itertools
 import os
@@ -36,6 +37,11 @@ def mine() -> list[str]:
     return sorted(t.name for t in threading.enumerate() if t.name.startswith("tokenloom-test"))
 
 
+def has_begun(begun: list[int], last: int) -> bool:
+    """Return whether a job is the last that has begun."""
+    return max(begun) == last
+
+
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 @pytest.mark.parametrize("num_ahead", [1, 2, 9])
 @pytest.mark.parametrize("num_jobs", [0, 1, 7, 100])
@@ -59,7 +65,7 @@ def test_only_so_many_jobs_are_done_ahead() -> None:
     results = start(begun.append, num_ahead=3)
     for number in range(4):
         next(results)
-        assert wait_for(lambda number=number: max(begun) == number + 2)
+        assert wait_for(functools.partial(has_begun, begun, number + 2))
     time.sleep(0.01)
     assert list(range(6)) == sorted(begun)
     results.close()

@@ -216,10 +216,11 @@ def make_checks(settings: Settings) -> list[Check]:
     sampled = [_check_tokens(settings, *pair) for pair in kinds_and_tails]
     counted = [_check_counts(settings, *pair) for pair in kinds_and_tails]
     ways = choose_ways(settings)
+    all_ways: list[Way | ProcessWay] = [*ways, *choose_process_ways(settings)]
     whole = [settings.windows(kind) for kind in _KINDS]
     return [
         *sampled,
-        *(_check_workers(settings, way) for way in (*ways, *choose_process_ways(settings))),
+        *(_check_workers(settings, way) for way in all_ways),
         *(_check_devices(settings, *pair) for pair in kinds_and_tails),
         *_check_ranks(settings),
         *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(ways)),

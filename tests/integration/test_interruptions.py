@@ -1,4 +1,4 @@
-"""Preparations that are stopped, in processes of their own, and go on."""
+"""Preparations and trainings that are stopped, in processes of their own, and go on."""
 
 import json
 import multiprocessing
@@ -170,3 +170,35 @@ def test_a_worker_that_dies(tmp_path: Path) -> None:
     options = PrepareOptions(task_bytes=8)
     with pytest.raises(tl.WorkerError, match=r"a worker process died.*run the same again"):
         prepare(texts, tmp_path / "s", tokenizer=Dying(), options=options, num_workers=2)
+
+
+TRAINS = """
+import signal, sys, torch, tokenloom as tl
+signal.signal(signal.SIGINT, signal.default_int_handler)
+corpus = tl.Corpus.from_text("the time machine by h g wells " * 3000)
+windows = tl.RandomWindows(corpus, batch_size=4, seq_len=8)
+loader = tl.Loader(windows, num_workers=2, num_epochs=None)
+model = tl.RNNModel(torch.nn.GRU(len(corpus.vocab), 8), len(corpus.vocab))
+model.rnn.register_forward_hook(lambda *_: print("step", flush=True))
+options = tl.TrainingOptions(batches_per_update=64)
+tl.train(model, loader, run=sys.argv[1], options=options, device="cpu", progress=False)
+"""
+
+
+def test_ctrl_c_for_all_processes_loses_no_update(tmp_path: Path) -> None:
+    """A terminal sends it to every process: the update is finished, and its checkpoint saved."""
+    command = [sys.executable, "-c", TRAINS, str(tmp_path / "run")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as it:
+        assert it.stdout is not None
+        for _ in range(70):
+            assert it.stdout.readline() == "step\n"
+        os.killpg(it.pid, signal.SIGINT)
+        said, messages = it.communicate(timeout=60)
+    num_steps = 70 + said.count("step")
+    assert "KeyboardInterrupt" in messages.splitlines()[-1]
+    assert 0 == num_steps % 64
+    names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert any(name.startswith(f"step-{num_steps:09}-") for name in names), (num_steps, names)
