@@ -42,8 +42,9 @@ OPTIONS = {
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",
     "prepare": (
-        "sources -o --documents --field --on-error --on-reserved --split --split-by --tokenizer "
-        "--raw --min-freq --reserved-tokens --end-of-document --workers --offline --json --quiet"
+        "sources -o --documents --field --encoding --on-error --on-reserved --split --split-by "
+        "--tokenizer --raw --min-freq --reserved-tokens --end-of-document --workers --offline "
+        "--json --quiet"
     ),
     "verify": "store --json --quiet",
     "info": "store --top --json --plot",

@@ -1,5 +1,6 @@
 """Names, patterns, folders, streams and iterables."""
 
+import gzip
 import io
 import os
 import sys
@@ -12,7 +13,14 @@ import pytest
 import tokenloom as tl
 from tests.stores import make_store
 from tokenloom import catalogue, gathering
-from tokenloom.gathering import Found, describe, gather, hash_content, open_sources
+from tokenloom.gathering import (
+    Found,
+    check_kinds,
+    describe,
+    gather,
+    hash_content,
+    open_sources,
+)
 from tokenloom.tasks import SourceFile
 from tokenloom.workfolder import WorkFolder
 
@@ -208,3 +216,77 @@ def test_what_is_described(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(tl.CorpusError, match="No such file"):
         describe([found])
+
+
+RECORDS = b'{"text": "a"}\n{"text": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "form"),
+    [
+        ("c4.json", RECORDS, "record"),
+        ("c4.json.gz", gzip.compress(RECORDS), "record"),
+        ("c4.json", b'{"text": "' + b"long " * 9_999 + b'"}\n', "record"),
+        ("c4.JSON", "\ufeff".encode() + RECORDS, "record"),
+        ("a.json", b'{\n  "text": "a"\n}\n', "file"),
+        ("a.json", b"[1, 2]", "file"),
+        ("a.txt", RECORDS, "file"),
+    ],
+)
+def test_json_lines_by_their_content(tmp_path: Path, name: str, content: bytes, form: str) -> None:
+    """Files of objects are often named like single documents."""
+    (tmp_path / name).write_bytes(content)
+    (found,) = gather(tmp_path / name, documents="file")
+    assert form == found.form
+    if form == "record":
+        check_kinds([found])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", b'{\n  "text": "a"\n}\n', "one JSON document, not an object on each line"),
+        ("a.json.gz", gzip.compress(b"[1,\n2]"), "one JSON document"),
+        ("a.csv", b"a,b\n1,2\n", r"a table \(.csv\)"),
+        ("a.tsv.gz", gzip.compress(b"a\tb\n"), r"a table \(.tsv\)"),
+        ("a.txt", RECORDS, "a JSON object on each line: .*--documents record"),
+        ("part-0", b'{"text": "' + b"long " * 9_999, "a JSON object on each line"),
+        ("a.txt", "To be".encode("utf-16"), "text in UTF-16: .*--encoding utf-16"),
+        ("a.txt", b"PAR1\x15\x04", "a Parquet file"),
+        ("a.jsonl", b"PAR1\x15\x04", "a Parquet file"),
+        ("a.gz", gzip.compress(bytes(257) + b"ustar"), "a tar archive"),
+    ],
+)
+def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """They are refused by name, with the cure, whatever becomes of errors in documents."""
+    (tmp_path / name).write_bytes(content)
+    found = gather(tmp_path / name, documents="file")
+    with pytest.raises(tl.CorpusError, match=message):
+        check_kinds(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"abc"), "^- must be text in utf-8, but it is compressed by gzip"),
+        (RECORDS, "^- must be a text, but it has a JSON object on each line"),
+    ],
+)
+def test_stdin_that_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
+) -> None:
+    """It is looked at when it comes."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    with pytest.raises(tl.CorpusError, match=message):
+        keep(tmp_path, "-")
+
+
+def test_a_folder_named_like_a_text(folder: Path) -> None:
+    """Which of both is meant must be said."""
+    (folder / "python_docs").mkdir()
+    (folder / "python_docs" / "mine.txt").write_text("mine")
+    with pytest.raises(tl.ArgumentError, match=r"'./python_docs' for the folder, or 'dataset:py"):
+        names("python_docs")
+    assert [("python_docs", "paragraph")] == names("dataset:python_docs")
+    for path in ("./python_docs", Path("python_docs"), "python_docs/*"):
+        assert [("python_docs/mine.txt", "paragraph")] == names(path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gzip
 import hashlib
 import io
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tokenloom as tl
 from tests.server import Answer, FileServer, refusing, serving
 from tokenloom import (
     Archive,
@@ -454,12 +456,38 @@ def test_find_a_file(tmp_path: Path, make: type[str] | type[Path]) -> None:
     assert path == find(make(path))
 
 
-def test_find_prefers_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that happens to have the name of an entry does not hide it."""
+@pytest.mark.parametrize("name", ["time_machine", "imdb", "imdb/test"])
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_a_name_that_is_also_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    """Nobody can know which one is meant, so both spellings are named."""
     monkeypatch.chdir(tmp_path)
-    Path("time_machine").write_bytes(b"text")
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    match kind:
+        case "file":
+            path.write_bytes(b"text")
+        case "folder":
+            path.mkdir()
+        case "link":
+            path.symlink_to("nowhere")
+    with pytest.raises(
+        tl.ArgumentError, match=rf"is both .* write './{name}' for the .*, or 'dataset:{name}'"
+    ):
+        find(name)
+    found = find(f"dataset:{name}")
+    assert isinstance(found, tl.Entry)
+    assert name == found.name
+    if kind == "file":
+        assert Path(name) == find(f"./{name}") == find(Path(name))
+        assert f"./{name}" == tl.load(f"./{name}").name
 
-    assert CATALOGUE["time_machine"] is find("time_machine")
+
+def test_a_dataset_of_no_such_name() -> None:
+    """The prefix is only for names of the catalogue."""
+    with pytest.raises(tl.ArgumentError, match="'dataset:none' must be one of imdb, imdb/train"):
+        find("dataset:none")
 
 
 def test_find_a_path_that_looks_like_an_entry(
@@ -903,3 +931,44 @@ def test_a_folder_in_a_store_hides_no_split(store: str) -> None:
     """A folder is no text."""
     Path(store, "valid").mkdir()
     assert 1 == len(load("store/valid"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", gzip.compress(b"abc"), "compressed by gzip: decompress it first, or give its n"),
+        ("a.txt.gz", gzip.compress(gzip.compress(b"abc")), "compressed by gzip"),
+        ("a.txt", b"PK\3\4" + bytes(99), "a zip archive"),
+        ("a.tar.gz", gzip.compress(bytes(257) + b"ustar\00000" + bytes(500)), "a tar archive"),
+        ("a.txt", "abc".encode("utf-16"), "text in UTF-16: name its encoding: --encoding utf-16"),
+        ("a.jsonl", b'{"text": "a"}\n', "JSON Lines: 'tokenloom prepare' makes a store of it"),
+        (
+            "a.json.gz",
+            gzip.compress(b'{"text": "a"}\n{"text": "b"}\n'),
+            "JSON Lines: 'tokenloom pr",
+        ),
+        ("a", b'{"text": "a"}\n{"text": "b"}\n', "JSON Lines: 'tokenloom prepare --documents rec"),
+        ("a.json", b'{\n"text": "a"}\n', "one JSON document"),
+        ("a.csv", b"a,b\n1,2\n", r"a table \(.csv\)"),
+    ],
+)
+@pytest.mark.parametrize("tokenizer", ["char", "byte"])
+def test_files_that_are_no_text(
+    tmp_path: Path, name: str, content: bytes, message: str, tokenizer: str
+) -> None:
+    """Each is called what it is, with the cure, and becomes no tokens."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(tl.CorpusError, match=rf"{name} must be .*text.*but it is {message}"):
+        tl.load(tmp_path / name, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "latin-1"])
+def test_texts_are_decompressed_and_decoded(tmp_path: Path, encoding: str) -> None:
+    """As prepare reads them; bytes are those of UTF-8."""
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress("caf\xe9".encode(encoding)))
+    corpus = tl.load(path, normalize=False, encoding=encoding)
+    assert "caf\xe9" == corpus.decode(corpus.tokens)
+    assert "caf\xe9".encode() == tl.load(path, tokenizer="byte", encoding=encoding).tokens.tobytes()
+    (document,) = tl.read_documents(path, encoding=encoding)
+    assert "caf\xe9" == document.text

@@ -174,7 +174,10 @@ def test_a_named_corpus_is_not_hidden_by_a_run(
     """Where a run's folder is called like it, the steps are the run's and the batches its own."""
     run.rename(run.with_name("python_docs"))
     monkeypatch.chdir(run.parent)
-    assert "python_docs: sequential order" in printed(["show", "python_docs", *SHAPE], capsys)[0]
+    assert main(["show", "python_docs", *SHAPE]) == 1
+    assert "'./python_docs' for the folder, or 'dataset:python_docs'" in capsys.readouterr().err
+    shown = printed(["show", "dataset:python_docs", *SHAPE], capsys)
+    assert "python_docs: sequential order" in shown[0]
     assert printed(["show", "python_docs", "--step", "1"], capsys)[0].startswith("step 1: loss ")
 
 

@@ -78,7 +78,9 @@ def test_tasks_go_on_from_any_place(
             first=number + 1,
             hashes=hashes,
         )
-        assert cut[number + 1 :] == list(rest)
+        # Other bytes may have been read ahead.
+        expected, again = ([one._replace(position=0) for one in x] for x in (cut, rest))
+        assert expected[number + 1 :] == again
 
 
 def test_tasks_are_of_about_one_size(tmp_path: Path) -> None:

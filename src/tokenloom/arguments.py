@@ -293,6 +293,10 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
     ArgumentError
         There is no corpus of that name, or it has no such split.
     """
+    if "corpus" not in getattr(arguments, "given", {"corpus"}):
+        # A folder may have this name, which nobody typed.
+        named = {"corpus": f"dataset:{arguments.corpus}"}
+        arguments = argparse.Namespace(**{**vars(arguments), **named})
     store, split = find_store(arguments.corpus), arguments.split
     if store is not None:
         if split is not None and store.split is not None:

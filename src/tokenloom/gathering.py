@@ -10,14 +10,23 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from tokenloom.catalogue import Archive, BuiltIn, Entry, find_entry, list_entries
+from tokenloom.catalogue import Archive, BuiltIn, Entry, list_entries
 from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import replacing
 from tokenloom.hashing import hash_file
-from tokenloom.hub import fetch, read
+from tokenloom.hub import fetch, find_named, read
+from tokenloom.kinds import HEAD_BYTES, holds_records, recognise_structure
+from tokenloom.sources import RECORDS
 from tokenloom.store import is_store
-from tokenloom.streams import bare_suffix, read_status
+from tokenloom.streams import (
+    Stream,
+    Undecodable,
+    bare_suffix,
+    check_text,
+    read_status,
+    refuse_other_kinds,
+)
 from tokenloom.tasks import Form, SourceFile
 from tokenloom.wording import describe_missing, show
 from tokenloom.workfolder import Part, WorkFolder
@@ -26,7 +35,6 @@ SourceName: TypeAlias = str | os.PathLike[str]
 Texts: TypeAlias = Iterable[str | Document]
 DocumentsAre = Literal["file", "paragraph", "record"]
 
-_RECORDS = (".jsonl", ".ndjson")
 _READ_BYTES = 1 << 20
 _STDIN = "-"
 _NOTHING = hashlib.sha256().hexdigest()
@@ -43,16 +51,22 @@ class Found(NamedTuple):
         Where it lies; None of what must be kept to be read again.
     content : callable or None
         Yields the bytes of what must be kept.
+    encoding : str
+        Of its text.
     """
 
     name: str
     form: Form
     path: Path | None = None
     content: Callable[[], Iterator[bytes]] | None = None
+    encoding: str = "utf-8"
 
 
 def gather(
-    sources: SourceName | Texts | list[Any] | tuple[Any, ...], *, documents: DocumentsAre
+    sources: SourceName | Texts | list[Any] | tuple[Any, ...],
+    *,
+    documents: DocumentsAre,
+    encoding: str = "utf-8",
 ) -> list[Found]:
     """Return the sources in their order; files of a folder or pattern are sorted.
 
@@ -66,7 +80,10 @@ def gather(
         iterable yields the texts of documents.
     documents : "file", "paragraph" or "record"
         What a document of a text is. Files that end with .jsonl or .ndjson,
-        before the end of a compressed file, always hold records.
+        before the end of a compressed file, always hold records, and so do
+        those that end with .json and have an object on each line.
+    encoding : str
+        Of files and stdin; see `tokenloom.streams.find_encoding`.
 
     Raises
     ------
@@ -76,7 +93,7 @@ def gather(
         A named text could not be fetched.
     """
     each = sources if isinstance(sources, list | tuple) else [sources]
-    found = [one for source in each for one in _find(source, documents)]
+    found = [one for source in each for one in _find(source, documents, encoding)]
     if not found:
         msg = "sources must be at least one file, folder, name or iterable, got none"
         raise ArgumentError(msg)
@@ -86,7 +103,7 @@ def gather(
     return found
 
 
-def _find(source: Any, documents: DocumentsAre) -> Iterator[Found]:
+def _find(source: Any, documents: DocumentsAre, encoding: str) -> Iterator[Found]:
     if not isinstance(source, str | os.PathLike):
         if not isinstance(source, Iterable) or isinstance(source, bytes):
             msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
@@ -95,16 +112,62 @@ def _find(source: Any, documents: DocumentsAre) -> Iterator[Found]:
         return
     name = os.fspath(source)
     if name == _STDIN:
-        yield Found(_STDIN, documents, content=_read_stdin)
-    elif isinstance(source, str) and (entry := find_entry(source)):
+        read_stdin = functools.partial(_read_stdin, documents, encoding)
+        yield Found(_STDIN, documents, content=read_stdin, encoding=encoding)
+    elif entry := find_named(source):
         yield _find_entry(entry, documents)
     elif is_store(name):
         msg = f"{name!r} is a store already: its sources are what can be prepared"
         raise ArgumentError(msg)
     else:
         for path in _find_files(name):
-            is_records = bare_suffix(path.name) in _RECORDS
-            yield Found(path.as_posix(), "record" if is_records else documents, path)
+            form = _find_form(path, documents, encoding)
+            yield Found(path.as_posix(), form, path, encoding=encoding)
+
+
+def _find_form(path: Path, documents: DocumentsAre, encoding: str) -> Form:
+    suffix = bare_suffix(path.name)
+    if suffix in RECORDS:
+        return "record"
+    # C4 and others name files of objects, one on each line, like single documents.
+    if suffix == ".json":
+        name = path.as_posix()
+        with Stream(path, name=name, encoding=encoding, undecodable="replace") as stream:
+            text = stream.read(_READ_BYTES).decode("utf-8", "replace")
+            if holds_records(text, fewest=1):
+                return "record"
+    return documents
+
+
+def check_kinds(found: list[Found]) -> None:
+    """Refuse files that are no texts, before anything is made of them.
+
+    Raises
+    ------
+    CorpusError
+        A file cannot be read, or is something else; the message says what, and
+        the cure.
+    """
+    for one in found:
+        if one.path is not None:
+            head = check_text(one.path, name=one.name, encoding=one.encoding)
+            _check_structure(head, one.name, one.form, one.encoding)
+
+
+def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
+    if form == "record":
+        return
+    text = head.decode(encoding, "replace")
+    kind = recognise_structure(text, suffix=bare_suffix(name))
+    if kind is None and form == "file" and holds_records(text):
+        msg = (
+            f"{name} must be a text, but it has a JSON object on each line: choose "
+            "documents='record' (--documents record) to read each as a document"
+        )
+        raise CorpusError(msg)
+    if kind is not None:
+        msg = f"{name} must be a text, but it is {kind.name}: {kind.cure}"
+        raise CorpusError(msg)
 
 
 def _find_entry(entry: Entry, documents: DocumentsAre) -> Found:
@@ -159,11 +222,16 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _read_stdin() -> Iterator[bytes]:
+def _read_stdin(documents: DocumentsAre, encoding: str) -> Iterator[bytes]:
     if sys.stdin is None:
         msg = "the source '-' must be an open stdin, got a closed one: pipe a text to it"
         raise ArgumentError(msg)
+    is_first = True
     while piece := sys.stdin.buffer.read(_READ_BYTES):
+        if is_first:
+            refuse_other_kinds(piece[:HEAD_BYTES], name=_STDIN, encoding=encoding)
+            _check_structure(piece[:HEAD_BYTES], _STDIN, documents, encoding)
+            is_first = False
         yield piece
 
 
@@ -199,8 +267,17 @@ def _describe_file(found: Found) -> dict[str, int]:
     return {"num_bytes": num_bytes, "changed_ns": changed_ns}
 
 
-def open_sources(found: list[Found], work: WorkFolder) -> list[SourceFile]:
+def open_sources(
+    found: list[Found], work: WorkFolder, *, undecodable: Undecodable = "stop"
+) -> list[SourceFile]:
     """Return the files to read, after what can be read once was kept in the work folder.
+
+    Parameters
+    ----------
+    found : list of Found
+    work : WorkFolder
+    undecodable : "stop", "replace" or "mark"
+        See `tokenloom.streams.Stream`.
 
     Raises
     ------
@@ -209,7 +286,7 @@ def open_sources(found: list[Found], work: WorkFolder) -> list[SourceFile]:
     OSError
         The work folder cannot be written to.
     """
-    return [_open(one, index, work) for index, one in enumerate(found)]
+    return [_open(one, index, work, undecodable) for index, one in enumerate(found)]
 
 
 def hash_content(found: Found) -> str:
@@ -220,7 +297,7 @@ def hash_content(found: Found) -> str:
     return digest.hexdigest()
 
 
-def _open(found: Found, index: int, work: WorkFolder) -> SourceFile:
+def _open(found: Found, index: int, work: WorkFolder, undecodable: Undecodable) -> SourceFile:
     path = found.path
     if found.content is not None:
         path = work.path / f"source-{index:07}"
@@ -228,7 +305,13 @@ def _open(found: Found, index: int, work: WorkFolder) -> SourceFile:
     assert path is not None  # noqa: S101  one of the two is given
     num_bytes, changed_ns = stat(path)
     return SourceFile(
-        name=found.name, path=path, form=found.form, num_bytes=num_bytes, changed_ns=changed_ns
+        name=found.name,
+        path=path,
+        form=found.form,
+        num_bytes=num_bytes,
+        changed_ns=changed_ns,
+        encoding=found.encoding,
+        undecodable=undecodable,
     )
 
 

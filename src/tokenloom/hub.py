@@ -13,12 +13,16 @@ from tokenloom.documents import Document
 from tokenloom.download import fetch_file
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.replies import hide_password, is_address
-from tokenloom.sources import read_file
+from tokenloom.sources import read_file, read_text_file
 from tokenloom.store import is_store, read_store
+from tokenloom.streams import find_encoding
 from tokenloom.text import decode
 from tokenloom.tokenizers import Tokenizer, describe_tokenizer, tokenizer_for
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
+
+# Before the name of an entry, where a file or a folder has the same name.
+_DATASET = "dataset:"
 
 Where = Literal["built in", "cached", "to download"]
 
@@ -43,7 +47,9 @@ def load(
     name : str or path
         A name that ``tokenloom datasets`` lists, or ``NAME/SPLIT`` such as
         "imdb/test"; the folder of a store, all of it, or ``STORE/SPLIT``; else
-        the path of a text file. A named text is downloaded
+        the path of a text file, which is decompressed where its name ends with
+        .gz, .bz2, .xz or .zst. Where there is also a file or folder of a name
+        of the list, write ``dataset:NAME`` or ``./NAME``. A named text is downloaded
         once, verified and kept. Of a corpus of documents, such as the reviews
         of "imdb", the corpus knows where each begins; a line end stands after
         each but the last.
@@ -74,7 +80,7 @@ def load(
         }
         refused = [option for option, is_asked in asked.items() if is_asked]
         return _open(store, tokenizer, refused).first(max_tokens)
-    entry = find(name)
+    entry, encoding = find(name), find_encoding(encoding)
     if isinstance(entry, Entry) and isinstance(entry.source, Archive):
         return Corpus.from_documents(
             _read_texts(entry.source, fetch(entry)),
@@ -86,11 +92,15 @@ def load(
             name=entry.name,
         )
     if isinstance(entry, Path):
-        content, label = read_file(entry), str(entry)
+        label = _label(entry)
+        content = read_text_file(entry, encoding=encoding)
     else:
-        content, label = read(entry), entry.name
+        # Texts with a name are in UTF-8.
+        label, encoding = entry.name, "utf-8"
+        content = read(entry)
+    is_bytes = isinstance(tokenizer, str) and tokenizer == "byte" and encoding == "utf-8"
     return Corpus.from_text(
-        content if tokenizer == "byte" else decode(content, name=label, encoding=encoding),
+        content if is_bytes else decode(content, name=label, encoding=encoding),
         tokenizer=tokenizer,
         normalize=normalize,
         min_freq=min_freq,
@@ -128,12 +138,9 @@ def find_store(name: object) -> StoreName | None:
     found = _find_store(path)
     if found is None:
         return None
-    if isinstance(name, str) and find_entry(name) is not None:
-        msg = (
-            f"{name!r} is the name of a corpus, and there is a store of that name too: "
-            f"write {os.path.join(os.curdir, path)!r} for the store, or move the store away"  # noqa: PTH118
-        )
-        raise ArgumentError(msg)
+    # A split of a store is no path, and may have the name of a split of a text.
+    if find_named(name) is not None:
+        raise _ambiguous(path, "store")
     return found
 
 
@@ -192,6 +199,11 @@ def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]
     return corpus
 
 
+def _label(path: Path) -> str:
+    """Return what a text file is called; a path that looks like a named text stays a path."""
+    return f"./{path}" if find_entry(str(path)) else str(path)
+
+
 def _read_texts(archive: Archive, folder: Path) -> list[str]:
     """Return the documents of an archive, each but the last with a line end after it."""
     texts = [document.text for document in archive.read(folder, archive.splits[0])]
@@ -230,8 +242,49 @@ def read_documents(name: str | os.PathLike[str], *, encoding: str = "utf-8") -> 
     if isinstance(entry, Entry) and isinstance(entry.source, Archive):
         yield from entry.source.read(fetch(entry), entry.source.splits[0])
         return
-    content = read_file(entry) if isinstance(entry, Path) else read(entry)
+    encoding = find_encoding(encoding) if isinstance(entry, Path) else "utf-8"
+    content = read_text_file(entry, encoding=encoding) if isinstance(entry, Path) else read(entry)
     yield Document(text=decode(content, name=os.fspath(name), encoding=encoding))
+
+
+def find_named(name: object) -> Entry | None:
+    """Return the entry of the catalogue that a name means, or None where it means a path.
+
+    ``dataset:NAME`` always means an entry, and a `pathlib.Path`, or a str that
+    begins with ``./``, always a path.
+
+    Raises
+    ------
+    ArgumentError
+        There are both an entry and a file or folder of that name, or no entry
+        of a name after ``dataset:``.
+
+    >>> find_named("dataset:python_docs").name, find_named("./python_docs")
+    ('python_docs', None)
+    """
+    if not isinstance(name, str):
+        return None
+    if name.startswith(_DATASET) and not os.path.lexists(name):
+        named = name.removeprefix(_DATASET)
+        if entry := find_entry(named):
+            return entry
+        known = [known for entry in list_entries() for known in _names(entry)]
+        msg = f"{name!r} must be one of {', '.join(known)} after {_DATASET!r}, which it is not"
+        raise ArgumentError(msg)
+    entry = find_entry(name)
+    if entry is not None and os.path.lexists(name):
+        raise _ambiguous(name, "folder" if os.path.isdir(name) else "file")  # noqa: PTH112
+    return entry
+
+
+def _ambiguous(name: str, what: str) -> ArgumentError:
+    what = "store" if is_store(name) else what
+    msg = (
+        f"{name!r} is both a text of 'tokenloom datasets' and a {what} here: write "
+        f"{os.path.join(os.curdir, name)!r} for the {what}, "  # noqa: PTH118  Path drops the dot
+        f"or '{_DATASET}{name}' for the text that has this name"
+    )
+    return ArgumentError(msg)
 
 
 def find(name: str | os.PathLike[str]) -> Entry | Path:
@@ -240,9 +293,9 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     Raises
     ------
     ArgumentError
-        It is neither.
+        It is neither; or it is both, see `find_named`.
     """
-    if isinstance(name, str) and (entry := find_entry(name)):
+    if entry := find_named(name):
         return entry
     # To Path an empty name is the current folder. See `fetch_file` for os.path.
     if isinstance(name, str | os.PathLike) and os.path.isfile(name):  # noqa: PTH113

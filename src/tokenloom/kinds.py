@@ -1,6 +1,7 @@
 """What a file is, as its first bytes show."""
 
 import codecs
+import json
 import re
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ _TEXT_OF = "save its text as a text file, and name that"
 _TOKENS = "it holds numbers: tokenloom.open_foreign opens token files of other projects"
 _NO_TEXT = "name a text file"
 _ENCODING = "name its encoding: --encoding {0} (in Python encoding={0!r})"
+
+
+# The beginning of an object, on a line that is longer than what was read.
+_OBJECT = re.compile(r"""\{\s*"(?:[^"\\\n]|\\.)*"\s*:\s*["\d\[{tfn-]""")
+_TABLE = "write the texts in it as JSON Lines (.jsonl), or give it the end .txt to read it as it is"
 
 
 class Kind(NamedTuple):
@@ -146,6 +152,53 @@ def recognise_container(head: bytes) -> Kind | None:
         if pattern.match(head):
             return Kind(name, cure)
     return Kind("a tar archive", _UNPACK) if _is_old_tar(head) else None
+
+
+def holds_records(text: str, *, fewest: int = 2) -> bool:
+    r"""Return whether a text, of which this is the beginning, has a JSON object on each line.
+
+    Parameters
+    ----------
+    text : str
+    fewest : int
+        1 or 2: so many lines must have one. One alone is a JSON document, too.
+
+    >>> holds_records('{"a": 1}\n{"a": 2}\n'), holds_records('{\n  "a": 1\n}')
+    (True, False)
+    """
+    *lines, rest = text.lstrip("\ufeff \t\r\n").split("\n")
+    objects = [line for line in lines[:2] if line.strip()]
+    if not objects:
+        return bool(_OBJECT.match(rest))
+    num_objects = len(objects) + bool(len(objects) == 1 and _OBJECT.match(rest))
+    return all(map(_is_object, objects)) and num_objects >= fewest
+
+
+def recognise_structure(text: str, *, suffix: str) -> Kind | None:
+    r"""Return what a text is that is no prose by its name, or None.
+
+    Parameters
+    ----------
+    text : str
+        Its beginning.
+    suffix : str
+        The end of its name before that of a compression, in small letters.
+
+    >>> recognise_structure("a,b\n", suffix=".csv").name
+    'a table (.csv)'
+    """
+    if suffix in (".csv", ".tsv"):
+        return Kind(f"a table ({suffix})", _TABLE)
+    if suffix == ".json" and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
+        return Kind("one JSON document, not an object on each line", _TABLE)
+    return None
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_old_tar(head: bytes) -> bool:

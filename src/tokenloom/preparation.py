@@ -20,7 +20,7 @@ from tokenloom.errors import CorpusError, StoreError
 from tokenloom.executing import count_cores, open_pool, run_in_order
 from tokenloom.files import as_path
 from tokenloom.finished import Prepared, find_finished, summarize
-from tokenloom.gathering import SourceName, Texts, describe, gather, open_sources
+from tokenloom.gathering import SourceName, Texts, check_kinds, describe, gather, open_sources
 from tokenloom.integers import as_integer
 from tokenloom.interrupts import Stopped
 from tokenloom.manifest import Manifest, Source
@@ -34,7 +34,15 @@ from tokenloom.prepare_options import (
     reserve,
 )
 from tokenloom.stretches import Reading
-from tokenloom.tasks import Place, Proven, SourceFile, Task, cut_tasks, prove_parts
+from tokenloom.tasks import (
+    Place,
+    Proven,
+    SourceFile,
+    Task,
+    choose_undecodable,
+    cut_tasks,
+    prove_parts,
+)
 from tokenloom.text import report_lost, why_empty
 from tokenloom.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.vocab import UNKNOWN_ID, Vocab
@@ -111,11 +119,13 @@ def prepare(
     # Without workers this process is one.
     cores = max(asked, 1)
     target = as_path(path).absolute()
-    found = gather(sources, documents=options.documents)
+    found = gather(sources, documents=options.documents, encoding=options.encoding)
     settings = {"tokenizer": method.describe(), **options.describe()}
     if manifest := find_finished(target, found, settings):
         remove_rest(target)
         return _summarize(path, manifest, began_at)
+    check_kinds(found)
+    undecodable = choose_undecodable(options.on_error, reads_bytes=method.reads_bytes)
     with _telling(target), open_work_folder(target) as work:
         # Another process may have made it before this one had the folder.
         if manifest := find_finished(target, found, settings):
@@ -125,7 +135,7 @@ def prepare(
         parts_depend_on = {k: v for k, v in settings.items() if not k.startswith("split")}
         work.claim({**parts_depend_on, "sources": describe(found)})
         with work.marking_failure():
-            sources_here = open_sources(found, work)
+            sources_here = open_sources(found, work, undecodable=undecodable)
             work.forget_failure()
             run = _Run(work, sources_here, method, options, progress=progress)
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))

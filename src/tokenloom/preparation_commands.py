@@ -83,6 +83,11 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         "--field", default="text", metavar="NAME", help="of a record: where its text is"
     )
     group.add_argument(
+        "--encoding",
+        default="utf-8",
+        help="of files and stdin, such as utf-16; texts with a name are in UTF-8",
+    )
+    group.add_argument(
         "--on-error",
         choices=get_args(OnError),
         default="stop",
@@ -179,6 +184,7 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
     return PrepareOptions(
         documents=arguments.documents,
         field=arguments.field,
+        encoding=arguments.encoding,
         on_error=arguments.on_error,
         on_reserved=arguments.on_reserved,
         normalize=not arguments.raw,

@@ -16,6 +16,7 @@ from tokenloom.hashing import hash_json
 from tokenloom.integers import as_integer
 from tokenloom.numbering import Kind
 from tokenloom.saving import SHARD_TOKENS
+from tokenloom.streams import find_encoding
 from tokenloom.stretches import OnError, OnReserved
 from tokenloom.tokenizers import (
     TOKENIZER_NAMES,
@@ -47,6 +48,10 @@ class PrepareOptions:
         hold records.
     field : str
         The field of a record that holds the text.
+    encoding : str
+        How files and stdin are encoded. A text in another encoding than UTF-8
+        is read as if it had been written in UTF-8: offsets in it, of records
+        and in messages about them, are those of the UTF-8 bytes.
     on_error : "stop", "skip" or "replace"
         What becomes of a document that cannot be read or is empty. "skip"
         leaves it out, or, of a document that is cut into several tasks, what
@@ -85,6 +90,7 @@ class PrepareOptions:
 
     documents: DocumentsAre = "file"
     field: str = "text"
+    encoding: str = "utf-8"
     on_error: OnError = "stop"
     on_reserved: OnReserved = "count"
     normalize: bool = True
@@ -106,6 +112,7 @@ class PrepareOptions:
             end = _integer("end_of_document", end)
         plain = {
             "field": _string("field", self.field),
+            "encoding": find_encoding(_string("encoding", self.encoding)),
             "normalize": _boolean("normalize", self.normalize),
             "min_freq": _integer("min_freq", self.min_freq),
             "reserved_tokens": _strings("reserved_tokens", self.reserved_tokens),
@@ -134,6 +141,8 @@ class PrepareOptions:
             "split_by": self.split_by,
             "task_bytes": self.task_bytes,
             "shard_tokens": self.shard_tokens,
+            # Stores of before there was a choice say nothing of it.
+            **({} if self.encoding == "utf-8" else {"encoding": self.encoding}),
         }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tokenloom.catalogue import find_entry
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.inspection import describe_batch
@@ -217,7 +218,9 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
 
 def _load(run: Run, name: str, encoding: str) -> Corpus:
     try:
-        return read_as(run, name, encoding=encoding)
+        # A path of that name stands there as one.
+        is_named = isinstance(name, str) and find_entry(name) is not None
+        return read_as(run, f"dataset:{name}" if is_named else name, encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:
         msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
         raise RunError(msg) from error

@@ -7,6 +7,12 @@ from pathlib import Path
 # Packages that bring corpora import it from here.
 from tokenloom.documents import Document as Document  # noqa: PLC0414
 from tokenloom.errors import CorpusError
+from tokenloom.kinds import Kind, holds_records, recognise_structure
+from tokenloom.streams import Stream, bare_suffix, check_text
+
+# Ends of names of files with a JSON object on each line.
+RECORDS = (".jsonl", ".ndjson")
+_READ_BYTES = 1 << 22
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -22,6 +28,33 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         msg = f"cannot read {os.fspath(path)!r}: {error.strerror or error}"
         raise CorpusError(msg) from error
+
+
+def read_text_file(path: Path, *, encoding: str = "utf-8") -> bytes:
+    """Return the bytes of a text file, decompressed where its name asks for that.
+
+    Raises
+    ------
+    CorpusError
+        It cannot be read, or it is no text; the message says what it is, and
+        the cure.
+    UsageError
+        Nothing is installed that decompresses it.
+    """
+    name = str(path)
+    head = check_text(path, name=name, encoding=encoding)
+    text, suffix = head.decode(encoding, "replace"), bare_suffix(path.name)
+    if suffix in RECORDS or holds_records(text, fewest=1 if suffix == ".json" else 2):
+        kind: Kind | None = Kind("JSON Lines", "'tokenloom prepare' makes a store of it")
+        if suffix not in (*RECORDS, ".json"):
+            kind = Kind("JSON Lines", "'tokenloom prepare --documents record' makes a store of it")
+    else:
+        kind = recognise_structure(text, suffix=suffix)
+    if kind is not None:
+        msg = f"{name} must be a plain text, but it is {kind.name}: {kind.cure}"
+        raise CorpusError(msg)
+    with Stream(path, name=name) as stream:
+        return b"".join(iter(lambda: stream.read(_READ_BYTES), b""))
 
 
 def read_python_docs() -> bytes:

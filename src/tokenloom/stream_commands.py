@@ -16,8 +16,8 @@ from tokenloom.arguments import (
     parse_count,
     parse_indices,
 )
-from tokenloom.catalogue import find_entry
 from tokenloom.errors import ArgumentError
+from tokenloom.hub import find_named
 from tokenloom.printing import print_json, print_line, print_table
 from tokenloom.wording import show
 
@@ -201,7 +201,7 @@ def _show(arguments: argparse.Namespace) -> None:
         _show_run(arguments)
         return
     # A folder may happen to be called like a named corpus.
-    if is_run(arguments.corpus) and find_entry(arguments.corpus) is None:
+    if find_named(arguments.corpus) is None and is_run(arguments.corpus):
         msg = f"of the run {arguments.corpus!r} say which text: --step N or --spikes"
         raise ArgumentError(msg)
     windows = make_windows(arguments, load_corpus(arguments))

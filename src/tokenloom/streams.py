@@ -1,8 +1,8 @@
-"""Files as streams of bytes, whatever they are compressed with."""
+"""Files as streams of bytes, whatever they are compressed with and however encoded."""
 
 import bz2
+import codecs
 import contextlib
-import gzip
 import hashlib
 import importlib
 import io
@@ -11,66 +11,380 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self, cast
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Self, cast
 
-from tokenloom.errors import CorpusError, UsageError
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom.kinds import HEAD_BYTES, Kind, recognise, recognise_container
+from tokenloom.regular import open_regular
+
+# What becomes of bytes that are not in the encoding: an error; U+FFFD; or a byte
+# that no UTF-8 has, so that whoever reads the document finds it.
+Undecodable = Literal["stop", "replace", "mark"]
 
 _SKIP_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
 _BUFFER_BYTES = 1 << 18
-# What these become is held in memory.
-_ZSTD_BYTES = 1 << 14
+# What so many bytes become is held in memory.
+_ZSTD_BYTES = 1 << 12
+_MARK_ERRORS = "tokenloom-mark"
+_ESCAPE = "\udcff"
+_NO_UTF8 = b"\xff"
 
 
 class _Readable(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
 
-def _open_zstd(file: BinaryIO) -> _Readable:
+class _Decoder(Protocol):
+    """What `bz2` and `lzma` have for one compressed stream."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+
+class _GzipMember:
+    """One member of a gzip file."""
+
+    def __init__(self) -> None:
+        # With the header and the checksum of gzip.
+        self._inner = zlib.decompressobj(wbits=31)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
+        piece = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.needs_input = len(piece) < max_length
+        return piece
+
+
+def _import_zstandard() -> Any:
     try:
-        # An optional dependency, imported where it is needed.
-        zstandard: Any = importlib.import_module("zstandard")
+        # Optional: the extra ``zstd``.
+        return importlib.import_module("zstandard")
     except ImportError as error:
         msg = (
             "a .zst file needs the package zstandard, which is not installed: "
             "python -m pip install zstandard, or decompress the file first"
         )
         raise UsageError(msg) from error
-    return _ZstdFile(file, zstandard.ZstdDecompressor().decompressobj)
 
 
-class _ZstdFile:
-    """Reads one frame after the other, and tells of one that was cut.
+class _ZstdFrame:
+    """One frame of a zstd file."""
 
-    The package's own reader takes the end of a file for the end of a frame.
-    """
-
-    def __init__(self, file: BinaryIO, begin: Callable[[], Any]) -> None:
-        self._file, self._begin = file, begin
-        self._frame: Any = None
+    def __init__(self) -> None:
+        self._inner: Any = _import_zstandard().ZstdDecompressor().decompressobj()
         self._held = b""
+        self.unused_data = b""
 
-    def read(self, size: int = -1, /) -> bytes:
-        while not self._held:
-            rest = self._frame.unused_data if self._frame is not None and self._frame.eof else b""
-            content = rest or self._file.read(_ZSTD_BYTES)
-            if not content:
-                if self._frame is not None and not self._frame.eof:
-                    msg = "the file ends before its last frame does"
-                    raise EOFError(msg)
-                return b""
-            if self._frame is None or self._frame.eof:
-                self._frame = self._begin()
-            self._held = self._frame.decompress(content)
-        piece, self._held = self._held[:size], self._held[size:]
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._held
+
+    def decompress(self, data: bytes, _: int = 0, /) -> bytes:
+        data = self._held + data
+        part, self._held = data[:_ZSTD_BYTES], data[_ZSTD_BYTES:]
+        piece: bytes = self._inner.decompress(part)
+        if self.eof:
+            self.unused_data, self._held = self._inner.unused_data + self._held, b""
         return piece
 
 
-_OPENERS: dict[str, Callable[[BinaryIO], _Readable]] = {
-    ".gz": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zst": _open_zstd,
+class _Compression(NamedTuple):
+    """How files of a kind are decompressed.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    magic : tuple of bytes
+        A stream begins with one of them.
+    begin : callable
+        Returns what decompresses one stream.
+    padding : int
+        Zeros may follow a stream, a multiple of so many; 0 allows none.
+    """
+
+    name: str
+    magic: tuple[bytes, ...]
+    begin: Callable[[], _Decoder]
+    padding: int = 0
+
+
+_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE = tuple(bytes((first,)) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+_COMPRESSIONS: dict[str, _Compression] = {
+    # Tapes and some programs fill the last block with zeros.
+    ".gz": _Compression("gzip", (b"\x1f\x8b",), _GzipMember, padding=1),
+    ".bz2": _Compression("bzip2", (b"BZh",), bz2.BZ2Decompressor),
+    # Stream padding comes in four bytes.
+    ".xz": _Compression(
+        "xz", (b"\xfd7zXZ\0",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=4
+    ),
+    ".zst": _Compression("zstd", (_ZSTD_FRAME, *_SKIPPABLE), _ZstdFrame),
 }
+# What the older program of that name wrote; there is one stream, and no checksum.
+_LZMA_ALONE = _Compression("lzma", (b"",), lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))
+
+
+class _Decompressed:
+    """Reads one compressed stream after the other, and refuses whatever else is in the file.
+
+    The packages' own readers take damaged bytes after a stream, or the end of
+    the file, for the end of the text.
+    """
+
+    def __init__(self, file: _Readable, compression: _Compression) -> None:
+        self._file, self._compression = file, compression
+        self._decoder: _Decoder | None = None
+        self._held, self._rest = b"", b""
+        # Bytes of the file up to the end of the rest; where the last stream ended.
+        self._num_read, self._ended_at = 0, 0
+        self._is_first = True
+
+    def read(self, size: int = -1, /) -> bytes:
+        while not self._held:
+            if self._decoder is None and not self._begin():
+                return b""
+            decoder = self._decoder
+            assert decoder is not None  # noqa: S101  begun above
+            data = b""
+            if decoder.needs_input:
+                data = self._take() or self._refuse_end()
+            self._held = decoder.decompress(data, _SKIP_BYTES)
+            if decoder.eof:
+                self._rest = decoder.unused_data
+                self._ended_at = self._num_read - len(self._rest)
+                self._decoder, self._is_first = None, False
+        piece, self._held = self._held[:size], self._held[size:]
+        return piece
+
+    def _take(self) -> bytes:
+        if self._rest:
+            taken, self._rest = self._rest, b""
+            return taken
+        taken = self._file.read(_READ_BYTES)
+        self._num_read += len(taken)
+        return taken
+
+    def _refuse_end(self) -> NoReturn:
+        msg = "the file ends before its last stream does: it was cut"
+        raise EOFError(msg)
+
+    def _hold(self, size: int) -> None:
+        """Read on, so that the rest has so many bytes, if the file has."""
+        while len(self._rest) < size and (more := self._file.read(_READ_BYTES)):
+            self._rest += more
+            self._num_read += len(more)
+
+    def _begin(self) -> bool:
+        """Begin the next stream, and return whether there is one."""
+        if not self._is_first:
+            self._pass_padding()
+        self._hold(16)
+        while self._rest.startswith(_SKIPPABLE) and self._compression.name == "zstd":
+            self._pass_skippable()
+            self._hold(16)
+        if not self._rest:
+            if self._num_read == 0:
+                msg = f"it is empty, without any {self._compression.name} stream"
+                raise EOFError(msg)
+            return False
+        if not self._rest.startswith(self._compression.magic):
+            self._change_or_refuse()
+        self._decoder = self._compression.begin()
+        return True
+
+    def _change_or_refuse(self) -> None:
+        kind = recognise(self._rest)
+        if self._is_first and self._compression.name == "xz":
+            self._hold(HEAD_BYTES)
+            if kind is not None and kind.name == "compressed by lzma":
+                self._compression = _LZMA_ALONE
+                return
+        what = f"it is {kind.name}" if kind else f"it is not compressed by {self._compression.name}"
+        if not self._is_first:
+            what = (
+                f"what follows the stream that ends at byte {self._ended_at:,} is no stream of "
+                f"{self._compression.name}: the file is damaged, or something was appended to it"
+            )
+        raise ValueError(what)
+
+    def _pass_padding(self) -> None:
+        num_zeros = 0
+        self._hold(1)
+        while self._compression.padding and self._rest.startswith(b"\0"):
+            stripped = self._rest.lstrip(b"\0")
+            num_zeros += len(self._rest) - len(stripped)
+            self._rest = stripped
+            self._hold(1)
+        if self._compression.padding and num_zeros % self._compression.padding:
+            msg = (
+                f"{num_zeros:,} zeros follow the stream that ends at byte {self._ended_at:,}, "
+                f"padding has a multiple of {self._compression.padding}: the file is damaged"
+            )
+            raise ValueError(msg)
+        if self._compression is _LZMA_ALONE and self._rest:
+            self._change_or_refuse()
+
+    def _pass_skippable(self) -> None:
+        """Pass over a frame of zstd that holds no text."""
+        size = 8 + int.from_bytes(self._rest[4:8], "little")
+        while size:
+            taken = self._take() or self._refuse_end()
+            self._rest, size = taken[size:], max(size - len(taken), 0)
+        self._ended_at, self._is_first = self._num_read - len(self._rest), False
+
+
+class _Transcoded:
+    """Reads a text in another encoding as UTF-8, without a byte order mark."""
+
+    def __init__(self, file: _Readable, encoding: str, undecodable: Undecodable) -> None:
+        self._file, self._encoding = file, encoding
+        self._errors = {"stop": "strict", "replace": "replace", "mark": _MARK_ERRORS}[undecodable]
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._held = b""
+        self._num_read = 0
+        self._is_first, self._is_over = True, False
+
+    def read(self, size: int = -1, /) -> bytes:
+        while not self._held and not self._is_over:
+            data = self._file.read(_READ_BYTES)
+            if self._decoder is None:
+                name = self._encoding
+                if name in ("utf-16", "utf-32") and not data.startswith(_BYTE_ORDER_MARKS):
+                    name += "-le"
+                self._decoder = codecs.getincrementaldecoder(name)(self._errors)
+            self._num_read += len(data)
+            self._is_over = not data
+            text = self._decode(self._decoder, data)
+            if text and self._is_first:
+                text, self._is_first = text.removeprefix("\ufeff"), False
+            self._held = text.encode("utf-8", _MARK_ERRORS)
+        piece, self._held = self._held[:size], self._held[size:]
+        return piece
+
+    def _decode(self, decoder: codecs.IncrementalDecoder, data: bytes) -> str:
+        try:
+            return decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            # It was given what was left of the bytes before, too.
+            offset = self._num_read - len(error.object) + error.start
+            msg = (
+                f"byte 0x{error.object[error.start]:02x} at offset {offset:,} is not text in "
+                f"{self._encoding}, {error.reason}: name its encoding (--encoding), or choose "
+                "on_error='skip' or 'replace' (--on-error)"
+            )
+            raise ValueError(msg) from error
+
+
+_BYTE_ORDER_MARKS = (
+    codecs.BOM_UTF16_LE,
+    codecs.BOM_UTF16_BE,
+    codecs.BOM_UTF32_LE,
+    codecs.BOM_UTF32_BE,
+)
+
+
+def _mark(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Put what can be found again for what cannot be decoded."""
+    if isinstance(error, UnicodeDecodeError):
+        return _ESCAPE, error.end
+    if isinstance(error, UnicodeEncodeError):
+        return _NO_UTF8 * (error.end - error.start), error.end
+    raise error
+
+
+codecs.register_error(_MARK_ERRORS, _mark)
+
+
+def find_encoding(encoding: str) -> str:
+    """Return Python's own name of an encoding of text.
+
+    Raises
+    ------
+    ArgumentError
+        Python knows no such encoding, or it is none of texts.
+
+    >>> find_encoding("UTF8"), find_encoding("latin_1")
+    ('utf-8', 'iso8859-1')
+    """
+    try:
+        found = codecs.lookup(encoding)
+        codecs.getincrementaldecoder(encoding)
+        # Codecs that are none of texts refuse it.
+        "a".encode(encoding)
+    except (LookupError, TypeError, ValueError):
+        msg = f"encoding must be one of texts that Python knows, such as 'utf-16', got {encoding!r}"
+        raise ArgumentError(msg) from None
+    return found.name
+
+
+def check_text(path: Path, *, name: str, encoding: str = "utf-8") -> bytes:
+    """Return the first bytes of a text file, decompressed, after a look at what it is.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        What messages call it.
+    encoding : str
+        See `find_encoding`.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read, or it is no text in this encoding; the message
+        says what it is, and the cure.
+    UsageError
+        Nothing is installed that decompresses it.
+    """
+    with Stream(path, name=name) as stream:
+        head = stream.read(HEAD_BYTES)
+    refuse_other_kinds(head, name=name, encoding=encoding)
+    return head
+
+
+def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> None:
+    """Refuse what its first bytes show to be no text in an encoding.
+
+    Raises
+    ------
+    CorpusError
+        It is something else; the message says what, and the cure.
+
+    >>> refuse_other_kinds(b"to be, or not to be", name="a.txt")
+    """
+    kind = recognise_container(head) if encoding == "utf-8" else None
+    if kind is None:
+        kind = recognise(head)
+    if kind is not None and kind.encoding is not None and encoding.startswith(kind.encoding[:6]):
+        return
+    if kind is None and _is_narrow(head) and encoding.startswith(("utf-16", "utf-32")):
+        kind = Kind("text whose characters have one byte each", "leave --encoding out (encoding=)")
+    if kind is not None:
+        msg = f"{name} must be text in {encoding}, but it is {kind.name}: {kind.cure}"
+        raise CorpusError(msg)
+
+
+def _is_narrow(head: bytes) -> bool:
+    return len(head) >= 16 and not head.translate(None, bytes(range(32, 127)) + b"\t\n\f\r")
 
 
 def bare_suffix(name: str) -> str:
@@ -80,7 +394,7 @@ def bare_suffix(name: str) -> str:
     ('.jsonl', '.txt')
     """
     path = Path(name)
-    if path.suffix.lower() in _OPENERS:
+    if path.suffix.lower() in _COMPRESSIONS:
         path = path.with_suffix("")
     return path.suffix.lower()
 
@@ -95,9 +409,15 @@ class Stream:
     name : str
         What messages call it.
     offset : int
-        So many bytes, after decompression, are left out.
+        So many of the bytes that come are left out.
     hashes : bool
         Whether to compute the SHA-256 of the file's bytes, before decompression.
+    encoding : str
+        See `find_encoding`. Of a text in another one than UTF-8 the bytes are
+        those of the same text in UTF-8.
+    undecodable : "stop", "replace" or "mark"
+        What becomes of bytes that are not in another encoding than UTF-8: an
+        error, U+FFFD, or a byte that is no UTF-8.
 
     Raises
     ------
@@ -107,20 +427,35 @@ class Stream:
         Nothing is installed that decompresses it.
     """
 
-    def __init__(self, path: Path, *, name: str, offset: int = 0, hashes: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        offset: int = 0,
+        hashes: bool = False,
+        encoding: str = "utf-8",
+        undecodable: Undecodable = "stop",
+    ) -> None:
         self._name = name
         with self._translating():
             self._raw = _Counted(path, hashes=hashes)
-        opener = _OPENERS.get(path.suffix.lower())
+        compression = _COMPRESSIONS.get(path.suffix.lower())
         try:
-            if opener is None and not hashes:
+            self._file: _Readable = self._raw
+            if compression is not None or hashes:
+                self._file = cast("_Readable", io.BufferedReader(self._raw, _BUFFER_BYTES))
+            if compression is not None:
+                if compression.begin is _ZstdFrame:
+                    # Before anything is read: without the package nothing can be.
+                    _import_zstandard()
+                self._file = _Decompressed(self._file, compression)
+            if encoding != "utf-8":
+                self._file = _Transcoded(self._file, encoding, undecodable)
+            if self._file is self._raw and not hashes:
                 with self._translating():
                     self._raw.seek(offset)
-                self._file: _Readable = self._raw
                 return
-            with self._translating():
-                buffered = cast("BinaryIO", io.BufferedReader(self._raw, _BUFFER_BYTES))
-                self._file = buffered if opener is None else opener(buffered)
             while offset and (skipped := self.read(min(offset, _SKIP_BYTES))):
                 offset -= len(skipped)
         except BaseException:
@@ -185,7 +520,7 @@ class _Counted(io.RawIOBase):
     """A file's bytes, counted, and hashed where that is asked for."""
 
     def __init__(self, path: Path, *, hashes: bool) -> None:
-        self._file = path.open("rb", buffering=0)
+        self._file = open_regular(path).detach()
         self._digest = hashlib.sha256() if hashes else None
         self.position = 0
 

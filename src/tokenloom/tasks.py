@@ -22,7 +22,7 @@ from tokenloom.cuts import (
     state_after,
 )
 from tokenloom.errors import CorpusError
-from tokenloom.streams import Stream
+from tokenloom.streams import Stream, Undecodable
 
 # What a document is: the file, what stands between blank lines, a JSON object
 # on a line, or a JSON string on a line.
@@ -47,6 +47,10 @@ class SourceFile:
     num_bytes, changed_ns : int
         Its size, and when it was last changed; reading it ends with an error
         if these are others then. -1: nobody looks.
+    encoding : str
+        Of its text; all offsets are those of the same text in UTF-8.
+    undecodable : "stop", "replace" or "mark"
+        See `tokenloom.streams.Stream`.
     """
 
     name: str
@@ -54,6 +58,19 @@ class SourceFile:
     form: Form
     num_bytes: int = -1
     changed_ns: int = -1
+    encoding: str = "utf-8"
+    undecodable: Undecodable = "stop"
+
+    def open(self, *, offset: int = 0, hashes: bool = False) -> Stream:
+        """Return its bytes from a place on."""
+        return Stream(
+            self.path,
+            name=self.name,
+            offset=offset,
+            hashes=hashes,
+            encoding=self.encoding,
+            undecodable=self.undecodable,
+        )
 
 
 class Place(NamedTuple):
@@ -64,7 +81,7 @@ class Place(NamedTuple):
     source : int
         Which source, from 0.
     offset : int
-        Bytes of it, after decompression, that come before.
+        Bytes of it, after decompression and as UTF-8, that come before.
     state : int
         See `tokenloom.cuts.state_after`.
     is_inside : bool
@@ -144,6 +161,20 @@ class Task(NamedTuple):
     digests: dict[int, str]
 
 
+def choose_undecodable(on_error: str, *, reads_bytes: bool) -> Undecodable:
+    """Return what becomes of bytes that are not in the encoding of a source.
+
+    A document with a byte that is no UTF-8 is found when it is decoded, so that
+    it is left out or counted like any other; bytes as tokens are not decoded.
+
+    >>> choose_undecodable("skip", reads_bytes=False)
+    'mark'
+    """
+    if on_error == "stop":
+        return "stop"
+    return "replace" if reads_bytes else "mark"
+
+
 def cut_tasks(
     sources: Sequence[SourceFile],
     *,
@@ -190,9 +221,7 @@ def cut_tasks(
         source = sources[index]
         offset = start.offset if index == start.source else 0
         place = start if index == start.source else Place(index)
-        with opened or Stream(
-            source.path, name=source.name, offset=offset, hashes=hashes
-        ) as stream:
+        with opened or source.open(offset=offset, hashes=hashes) as stream:
             opened = None
             _check_unchanged(source, stream)
             for piece, stop in _cut_source(source, stream, place, rule, task_bytes):
@@ -260,7 +289,7 @@ def prove_parts(
         left += [(number, Range(*one)) for one in facts["ranges"]]
         for index, sha256 in facts["digests"].items():
             source = sources[int(index)]
-            with Stream(source.path, name=source.name, hashes=True) as stream:
+            with source.open(hashes=True) as stream:
                 if stream.finish() != sha256:
                     return Proven(next(one for one, (of, *_) in left if of == int(index)))
                 tell(stream.position)
@@ -278,7 +307,7 @@ def _prove_ranges(
     tell: Callable[[int], object],
 ) -> Proven:
     """Compare ranges of one source, each with the number of its part."""
-    stream, offset, told = Stream(source.path, name=source.name, hashes=True), 0, 0
+    stream, offset, told = source.open(hashes=True), 0, 0
     try:
         for number, piece in ranges:
             # A byte order mark at the beginning is in no range.

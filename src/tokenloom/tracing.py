@@ -20,8 +20,9 @@ from tokenloom.normalize import clean_characters
 from tokenloom.npy import HEADER_BYTES
 from tokenloom.numbering import PREFIXES, number
 from tokenloom.store import CURE, OFFSETS, Store, open_store
+from tokenloom.streams import find_encoding
 from tokenloom.stretches import Reading, Stretch
-from tokenloom.tasks import Place, SourceFile, Task, cut_tasks
+from tokenloom.tasks import Place, SourceFile, Task, choose_undecodable, cut_tasks
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.verification import find_wrong_place
 
@@ -138,9 +139,20 @@ def _read_task(
         A source is gone, or has another size.
     """
     sources = []
+    reads_bytes = isinstance(tokenizer, ByteTokenizer)
+    encoding = find_encoding(str(preparation.settings.get("encoding", "utf-8")))
     for entry, form in zip(store.manifest.sources, preparation.forms, strict=True):
         path = Path(entry.name)
-        sources.append(SourceFile(name=entry.name, path=path, form=form))
+        # What could not be decoded was dealt with: the same again.
+        sources.append(
+            SourceFile(
+                name=entry.name,
+                path=path,
+                form=form,
+                encoding=encoding,
+                undecodable=choose_undecodable(preparation.on_error, reads_bytes=reads_bytes),
+            )
+        )
     sources = sources[: last + 1]
     for one, entry in list(zip(sources, store.manifest.sources, strict=False))[start.source :]:
         if not one.path.is_file() or one.path.stat().st_size != entry.num_bytes:
