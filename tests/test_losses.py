@@ -133,3 +133,74 @@ def test_a_model_of_another_make_is_called() -> None:
     certain = Certain(nn.RNN(7, 5), 7)
     batch = tl.Batch(np.array([[1, 2, 3], [4, 5, 6]]), epoch=0, index=0)
     assert summed_loss(certain, batch, None)[0].item() == pytest.approx(0)
+
+
+def make_narrow(dtype: torch.dtype) -> tuple[tl.RNNModel, tl.RNNModel, tl.Batch]:
+    """Return a model of 3,000 types, the same in float32, and a batch of 2,048 targets."""
+    torch.manual_seed(0)
+    narrow, wide = (tl.RNNModel(nn.GRU(3000, 16), 3000) for _ in range(2))
+    narrow = narrow.to(dtype)
+    wide.load_state_dict(narrow.state_dict())
+    ids = np.random.default_rng(0).integers(0, 3000, (16, 129))
+    return narrow, wide, tl.Batch(ids, epoch=0, index=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("limit", [1, 1 << 24], ids=["chunks", "whole"])
+def test_losses_of_a_narrow_model_are_float32(
+    dtype: torch.dtype, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sum and parts differ from those of the same weights in float32 in the fourth digit only."""
+    monkeypatch.setattr(losses, "_CHUNK", 3000 * 100)
+    monkeypatch.setattr(model, "_LARGE", limit)
+    narrow, wide, batch = make_narrow(dtype)
+    with torch.no_grad():
+        total, _ = summed_loss(narrow, batch, None)
+        each, _ = token_losses(narrow, batch, None)
+        expected, _ = token_losses(wide, batch, None)
+    assert torch.float32 == total.dtype == each.dtype
+    # The logits themselves are rounded to three digits, each in its own way.
+    torch.testing.assert_close(expected.mean(), each.mean(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(each.sum(), total, rtol=1e-5, atol=0)
+
+
+def test_gradients_of_a_narrow_model_are_as_exact_as_pytorchs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many small chunks lose nothing that one product in bfloat16 keeps."""
+    monkeypatch.setattr(losses, "_CHUNK", 3000 * 16)
+    torch.manual_seed(0)
+    linear = nn.Linear(16, 3000).bfloat16()
+    exact = nn.Linear(16, 3000).double()
+    exact.load_state_dict({name: value.double() for name, value in linear.state_dict().items()})
+    outputs, targets = torch.randn(2048, 16).bfloat16(), torch.randint(3000, (2048,))
+
+    def gradients_of(ours: bool, layer: nn.Linear) -> list[torch.Tensor]:
+        rows = outputs.to(layer.weight.dtype).requires_grad_()
+        if ours:
+            loss = summed_linear_loss(rows, layer, targets)
+        else:
+            logits = layer(rows)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            loss = functional.cross_entropy(logits, targets, reduction="sum")
+        found = torch.autograd.grad(loss / len(targets), [rows, *layer.parameters()])
+        return [gradient.double() for gradient in found]
+
+    right = gradients_of(False, exact)  # noqa: FBT003
+    errors = [
+        [float((got - true).norm() / true.norm()) for got, true in zip(found, right, strict=True)]
+        for found in (gradients_of(True, linear), gradients_of(False, linear))  # noqa: FBT003
+    ]
+    for ours, theirs in zip(*errors, strict=True):
+        assert ours < 1.5 * theirs
+
+
+def test_gradients_beyond_float16_are_scaled_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum above 65,504 is finite once it is divided by the number of targets."""
+    monkeypatch.setattr(losses, "_CHUNK", 7 * 512)
+    linear = nn.Linear(4, 7).half()
+    outputs = torch.full((4096, 4), 60.0, dtype=torch.float16)
+    targets = torch.zeros(4096, dtype=torch.int64)
+    loss = summed_linear_loss(outputs, linear, targets) / len(targets)
+    gradient, _ = torch.autograd.grad(loss, list(linear.parameters()))
+    assert bool(gradient.isfinite().all())

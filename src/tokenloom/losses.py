@@ -20,7 +20,8 @@ def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[tor
 
     The hidden state begins at zero where the batch knows that documents start,
     but not in a model with two directions, which has no such place. Of a large
-    vocabulary the logits are never there all at once.
+    vocabulary the logits are never there all at once. Losses and gradients are
+    added up in float32 at least, whatever the model's dtype.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
 
     Returns
     -------
-    losses : float tensor, shape (seq_len * num_rows,)
+    losses : float32 or float64 tensor, shape (seq_len * num_rows,)
         Time first; 0 where there is nothing to learn.
     state : State
     """
@@ -73,7 +74,8 @@ def summed_linear_loss(
     """Return the summed cross-entropies of a linear layer's logits, of which few are kept.
 
     The value and the gradients are those of ``cross_entropy(linear(outputs),
-    targets, reduction="sum")``. The logits are computed some rows at a time,
+    targets, reduction="sum")``, where the logits of a model in bfloat16 or
+    float16 become float32 first; so does the value. The logits are computed some rows at a time,
     turned into gradients at once and dropped, so no array of the size of all of
     them is made. The gradients cannot be differentiated again.
 
@@ -105,19 +107,20 @@ class _SummedLinearLoss(torch.autograd.Function):
         bias: torch.Tensor | None,
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        is_learned = (targets != IGNORED_TARGET).to(weight.dtype)[:, None]
+        wide = _sum_dtype(weight)
+        is_learned = (targets != IGNORED_TARGET).to(wide)[:, None]
         places = targets.clamp(min=0)[:, None]
         needs = context.needs_input_grad
         gradients = [
-            torch.zeros_like(tensor) if is_needed and tensor is not None else None
+            torch.zeros_like(tensor, dtype=wide) if is_needed and tensor is not None else None
             for tensor, is_needed in zip((outputs, weight, bias), needs, strict=False)
         ]
-        loss = outputs.new_zeros(())
+        loss = outputs.new_zeros((), dtype=wide)
         # Mixed precision would cast some of these operations and not others.
         with torch.autocast(outputs.device.type, enabled=False):
             for rows in _chunks(len(targets), len(weight)):
                 logits = functional.linear(outputs[rows], weight, bias)
-                log_chances = logits.log_softmax(dim=1)
+                log_chances = logits.log_softmax(dim=1, dtype=wide)
                 del logits
                 loss -= (log_chances.gather(1, places[rows]) * is_learned[rows]).sum()
                 if any(needs):
@@ -127,12 +130,17 @@ class _SummedLinearLoss(torch.autograd.Function):
                     wrong *= is_learned[rows]
                     _add_gradients(gradients, wrong, outputs[rows], weight, rows)
         context.save_for_backward(*gradients)
+        context.dtype = weight.dtype
         return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        saved = (None if part is None else part * gradient for part in context.saved_tensors)
+        # Scaled before they are rounded: their sums may be too large for float16.
+        saved = (
+            None if part is None else (part * gradient).to(context.dtype)
+            for part in context.saved_tensors
+        )
         return *saved, None
 
 
@@ -143,14 +151,27 @@ def _add_gradients(
     weight: torch.Tensor,
     rows: slice,
 ) -> None:
-    """Add what some rows give to the gradients of outputs, weight and bias."""
+    """Add what some rows give to the gradients of outputs, weight and bias.
+
+    The gradients, and ``wrong``, are at least float32. The products are those
+    of the model's own dtype, as PyTorch's are; their sum over the chunks is not
+    rounded to it.
+    """
     of_outputs, of_weight, of_bias = gradients
-    if of_outputs is not None:
-        torch.mm(wrong, weight, out=of_outputs[rows])
-    if of_weight is not None:
-        of_weight.addmm_(wrong.T, outputs)
     if of_bias is not None:
         of_bias += wrong.sum(dim=0)
+    wrong = wrong.to(weight.dtype)
+    if of_outputs is not None:
+        of_outputs[rows] = torch.mm(wrong, weight)
+    if of_weight is not None and of_weight.dtype == weight.dtype:
+        of_weight.addmm_(wrong.T, outputs)
+    elif of_weight is not None:
+        of_weight += torch.mm(wrong.T, outputs)
+
+
+def _sum_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """Return the dtype of sums: that of a tensor, but at least float32."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _is_chunked(model: RNNModel, batch: Batch) -> bool:
@@ -166,8 +187,9 @@ def _chunks(num_rows: int, vocab_size: int) -> Iterator[slice]:
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, reduction: str) -> torch.Tensor:
+    # In bfloat16 a sum of thousands of losses would keep three digits.
     return functional.cross_entropy(
-        logits, targets, ignore_index=IGNORED_TARGET, reduction=reduction
+        logits.to(_sum_dtype(logits)), targets, ignore_index=IGNORED_TARGET, reduction=reduction
     )
 
 
