@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenloom import partials
+from tokenloom import files, partials
 from tokenloom.partials import PartialFile, partial_folder
 
 ORPHAN = ".text.txt.0123456789abcdef.download"
@@ -234,7 +234,7 @@ def test_orphan_that_another_process_takes_first(
 ) -> None:
     """Between seeing an orphan and locking it, it may be gone: then a new file is made."""
     orphan = _orphan(target, b"text")
-    lock = partials.lock
+    lock = files.lock
 
     def lock_late(descriptor: int) -> None:
         if orphan.exists():
@@ -254,7 +254,7 @@ def test_new_file_that_another_process_takes_first(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between making a file and locking it, it may be taken for an orphan: then make another."""
-    lock = partials.lock
+    lock = files.lock
     taken: list[Path] = []
 
     def lock_late(descriptor: int) -> None:

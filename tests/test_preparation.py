@@ -524,7 +524,7 @@ def test_white_space_is_empty_however_large_tasks_are(
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
     sources = [tmp_path / "a.txt", tmp_path / "b.txt"]
     how: dict[str, Any] = {"documents": documents, "task_bytes": task_bytes}
-    raw = {} if tokenizer == "byte" else {"normalize": False}
+    raw: dict[str, Any] = {} if tokenizer == "byte" else {"normalize": False}
     with pytest.raises(tl.CorpusError, match=r"a.txt has an empty document at byte 0: in line 1"):
         prepare(sources, tmp_path / "s", tokenizer=tokenizer, options=PrepareOptions(**how, **raw))
     for on_error, num_documents in (("skip", 1), ("replace", 2)):
@@ -590,7 +590,7 @@ def test_half_a_pair_is_no_text(tmp_path: Path, tokenizer: Any) -> None:
     with pytest.raises(tl.CorpusError, match="iterable has undecodable text in document 1: "):
         prepare(iter(["a", "\ud83d"]), tmp_path / "i", options=PrepareOptions(**raw), **how)
     for on_error, found in (("skip", "good"), ("replace", "goodb\ufffdb")):
-        options = PrepareOptions(on_error=on_error, **raw)
+        options = PrepareOptions(on_error=on_error, **raw)  # type: ignore[arg-type]  # a word
         made = prepare(path, tmp_path / on_error, options=options, **how)
         assert {"undecodable text": 1} == made.problems
         given = tokenizer if isinstance(tokenizer, Shifted) else None
@@ -645,7 +645,9 @@ def test_reserved_tokens_in_a_text_are_counted(
     made = prepare(path, tmp_path / "store", options=PrepareOptions(**how), **again)
     assert {f"the reserved {name}": times} == made.problems
     stop = PrepareOptions(**how, on_reserved="stop")
-    expected = rf"a.txt has the reserved {re.escape(name)} at byte 4: in line 2, .*--on-reserved"
+    expected = (
+        rf"a.txt has the reserved {re.escape(name)} at byte 4: in line 2, .*on_reserved='count'"
+    )
     with pytest.raises(tl.CorpusError, match=expected):
         prepare(path, tmp_path / "other", options=stop, **again)
     path.write_text("a\na")

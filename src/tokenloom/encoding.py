@@ -6,7 +6,6 @@ tasks are done, each numbers its own tokens as they come and tells which they
 are, and the ids of all follow from that.
 """
 
-import hashlib
 import json
 from collections import Counter
 from typing import Any, Literal, NamedTuple
@@ -20,7 +19,7 @@ from tokenloom.errors import CorpusError
 from tokenloom.normalize import Lost, count_lost
 from tokenloom.numbering import Kind, encode_with, learn, number
 from tokenloom.stretches import REFUSED, BadInput, Reading, Stretch, find_stretches
-from tokenloom.tasks import Range, Slice, Task
+from tokenloom.tasks import Slice, Task
 from tokenloom.text import count_lost_by
 from tokenloom.tokenizers import (
     ByteTokenizer,
@@ -140,7 +139,6 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
         "lost": list(_count_lost(stretches, how)),
         "problems": dict(+problems),
         "documents": found.documents,
-        "ranges": [_range(piece) for piece in task.slices],
         "has_end": bool(is_end.any()),
         "open_characters": sum(len(stretch.text) for stretch in stretches[last_end:]),
     }
@@ -148,11 +146,6 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
     if made.counts is not None:
         blobs.append(json.dumps(made.counts).encode("ascii"))
     return Result(facts, blobs)
-
-
-def _range(piece: Slice) -> Range:
-    sha256 = hashlib.sha256(piece.content).hexdigest()
-    return Range(piece.place.source, piece.place.offset, len(piece.content), sha256)
 
 
 def read_counts(blobs: list[bytes]) -> dict[str, int]:
@@ -322,7 +315,7 @@ def _stop_at(token: str | int, found: "_Found", index: int, reading: Reading) ->
         text = stretch.text.encode() if isinstance(stretch.text, str) else stretch.text
         offset += max(text.find(token.encode() if isinstance(token, str) else bytes([token])), 0)
     why = "text there would be read as what the token stands for"
-    cure = "mend it, choose another token, or on_reserved='count' (--on-reserved)"
+    cure = "mend it, choose another token, or on_reserved='count'"
     raise CorpusError(BadInput(_name(token), why, offset=offset, cure=cure).tell(piece))
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_json
@@ -186,14 +186,12 @@ class Manifest:
             return None
         if not isinstance(told, Mapping):
             _refuse("an object as preparation", told)
-        values = {name: told.get(name) for name in ("field", "on_error", "task_bytes", "end_id")}
+        names = ("field", "on_error", "task_bytes", "end_id", "forms")
+        values: dict[str, Any] = {name: told.get(name) for name in names}
         counts = ("num_characters", "num_unknown", "num_dropped", "problems")
-        preparation = Preparation(
-            **values,
-            **{name: self.facts.get(name) for name in counts},
-            forms=told.get("forms"),
-            settings={name: told[name] for name in told if name not in _FOUND_LATER},
-        )
+        values.update((name, self.facts.get(name)) for name in counts)
+        settings = {name: told[name] for name in told if name not in _FOUND_LATER}
+        preparation = Preparation(**values, settings=settings)
         if len(preparation.forms) != len(self.sources):
             _refuse("a form for each source", preparation.forms)
         return preparation
@@ -236,11 +234,11 @@ class Preparation:
         See `tokenloom.Prepared`.
     """
 
-    field: str
-    on_error: Literal["stop", "skip", "replace"]
+    field: Any
+    on_error: Any
     task_bytes: int
     end_id: int | None
-    forms: list[Literal["file", "paragraph", "record", "string"]]
+    forms: Any
     settings: Mapping[str, Any]
     num_characters: int
     num_unknown: int | None

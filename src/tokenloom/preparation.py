@@ -36,7 +36,6 @@ from tokenloom.prepare_options import (
 from tokenloom.stretches import Reading
 from tokenloom.tasks import (
     Place,
-    Proven,
     SourceFile,
     Task,
     choose_undecodable,
@@ -232,33 +231,28 @@ class _Run:
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
         """Yield the parts in order: those that are kept, then new ones."""
         index, start, position = 0, Place(), 0
-        proven = self._prove()
-        with proven.stream or contextlib.nullcontext():
-            for part in itertools.islice(self.work.read_all(IDS), proven.num_parts):
-                index, start = index + 1, Place(*part.facts["stop"])
-                position = part.facts["position"]
-                bar.update(position - bar.n)
-                yield part
-            self.num_bytes_kept = position
-            self.work.remove(IDS, start=index)
-            tasks = cut_tasks(
-                self.sources,
-                rule=self.method.rule,
-                task_bytes=self.options.task_bytes,
-                start=start,
-                first=index,
-                hashes=True,
-                # Of a part that was proven the ids may be damaged all the same.
-                opened=proven.stream if index == proven.num_parts else None,
-            )
-            results = run_in_order(self._encode(), tasks, executor=executor, num_ahead=num_ahead)
-            with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
-                yield from self._keep(results, bar)
+        for part in itertools.islice(self.work.read_all(IDS), self._prove()):
+            index, start, position = index + 1, Place(*part.facts["stop"]), part.facts["position"]
+            bar.update(position - bar.n)
+            yield part
+        self.num_bytes_kept = position
+        self.work.remove(IDS, start=index)
+        tasks = cut_tasks(
+            self.sources,
+            rule=self.method.rule,
+            task_bytes=self.options.task_bytes,
+            start=start,
+            first=index,
+            hashes=True,
+        )
+        results = run_in_order(self._encode(), tasks, executor=executor, num_ahead=num_ahead)
+        with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
+            yield from self._keep(results, bar)
 
-    def _prove(self) -> Proven:
+    def _prove(self) -> int:
         """Return how many parts of an interrupted run were made of what the sources hold."""
         if not self.work.has_parts():
-            return Proven(0)
+            return 0
         with self._bar("compare", self.num_bytes, "B") as bar:
             return prove_parts(self.sources, self.work.read_facts(IDS), tell=bar.update)
 
@@ -271,6 +265,7 @@ class _Run:
                 "stop": task.stop,
                 "position": task.position,
                 "digests": {str(source): digest for source, digest in task.digests.items()},
+                "prefix": task.prefix,
             }
             part = Part(facts, result.blobs)
             self.work.write(IDS, task.number, part)

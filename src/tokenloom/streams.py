@@ -489,6 +489,10 @@ class Stream:
                 pass
         return self._raw.hexdigest()
 
+    def hexdigest(self) -> str | None:
+        """Return the SHA-256 of what was read of the file so far, if it was to be computed."""
+        return self._raw.hexdigest()
+
     def status(self) -> tuple[int, int]:
         """Return size in bytes and time of the last change, in ns."""
         return read_status(self._raw.fileno())

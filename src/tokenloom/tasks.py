@@ -22,6 +22,7 @@ from tokenloom.cuts import (
     state_after,
 )
 from tokenloom.errors import CorpusError
+from tokenloom.regular import open_regular
 from tokenloom.streams import Stream, Undecodable
 
 # What a document is: the file, what stands between blank lines, a JSON object
@@ -30,6 +31,7 @@ Form = Literal["file", "paragraph", "record", "string"]
 
 # Of very small sources a task holds no more than so many.
 _MAX_SLICES = 10_000
+_READ_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -120,24 +122,6 @@ class Slice(NamedTuple):
     goes_on: bool
 
 
-class Range(NamedTuple):
-    """The bytes of a slice, told by their hash.
-
-    Attributes
-    ----------
-    source, offset : int
-        Where it begins; see `Place`.
-    num_bytes : int
-    sha256 : str
-        Of its bytes, 64 hexadecimal digits.
-    """
-
-    source: int
-    offset: int
-    num_bytes: int
-    sha256: str
-
-
 class Task(NamedTuple):
     """What one call does.
 
@@ -152,6 +136,9 @@ class Task(NamedTuple):
         Bytes, before decompression, that were read of all sources so far.
     digests : dict of int to str
         SHA-256 of each source that ends in it, where they are computed.
+    prefix : (int, int, str) or None
+        Of the source that does not end in it: which one it is, how many bytes
+        of it were read so far, before decompression, and their SHA-256.
     """
 
     number: int
@@ -159,6 +146,7 @@ class Task(NamedTuple):
     stop: Place
     position: int
     digests: dict[int, str]
+    prefix: tuple[int, int, str] | None = None
 
 
 def choose_undecodable(on_error: str, *, reads_bytes: bool) -> Undecodable:
@@ -183,7 +171,6 @@ def cut_tasks(
     start: Place = Place(),  # noqa: B008  it is frozen
     first: int = 0,
     hashes: bool = False,
-    opened: Stream | None = None,
 ) -> Iterator[Task]:
     """Yield the tasks of some sources, from a place on.
 
@@ -205,8 +192,6 @@ def cut_tasks(
         Which one that is.
     hashes : bool
         Whether to compute the hash of each source.
-    opened : Stream, optional
-        The first source, where ``start`` is the next byte.
 
     Raises
     ------
@@ -221,8 +206,7 @@ def cut_tasks(
         source = sources[index]
         offset = start.offset if index == start.source else 0
         place = start if index == start.source else Place(index)
-        with opened or source.open(offset=offset, hashes=hashes) as stream:
-            opened = None
+        with source.open(offset=offset, hashes=hashes) as stream:
             _check_unchanged(source, stream)
             for piece, stop in _cut_source(source, stream, place, rule, task_bytes):
                 slices.append(piece)
@@ -231,7 +215,9 @@ def cut_tasks(
                     digests[index] = digest
                 if num_bytes >= task_bytes / 2 or len(slices) == _MAX_SLICES:
                     position = read_before + stream.position
-                    yield Task(number, tuple(slices), stop, position, digests)
+                    so_far = None if stop.source > index else stream.hexdigest()
+                    prefix = None if so_far is None else (index, stream.position, so_far)
+                    yield Task(number, tuple(slices), stop, position, digests, prefix)
                     slices, digests, num_bytes, number = [], {}, 0, number + 1
             _check_unchanged(source, stream)
             read_before += stream.position
@@ -239,89 +225,72 @@ def cut_tasks(
         yield Task(number, tuple(slices), Place(len(sources)), read_before, digests)
 
 
-class Proven(NamedTuple):
-    """How many of the first parts were made of what the sources hold now.
-
-    Attributes
-    ----------
-    num_parts : int
-    stream : Stream or None
-        Where the last of them ends within a source: that source, of which the
-        next byte is the one that comes after the part.
-    """
-
-    num_parts: int
-    stream: Stream | None = None
-
-
 def prove_parts(
     sources: Sequence[SourceFile],
     parts: Iterable[Mapping[str, Any]],
     *,
     tell: Callable[[int], object],
-) -> Proven:
-    """Compare the bytes that parts were made of with those that the sources hold now.
+) -> int:
+    """Return how many of the first parts were made of the bytes that the sources hold now.
 
-    A source that was read to its end is compared as a whole, before
-    decompression; the one that was not, range by range.
+    Bytes are compared before decompression: of a source that was read to its
+    end the whole hash, of the one that was not what was read up to each part.
 
     Parameters
     ----------
     sources : sequence of SourceFile
     parts : iterable of mapping
-        What each part says of itself, in their order: among it its ``start``
-        and ``stop``, the ``ranges`` that it was made of and the ``digests`` of
-        the sources that end in it.
+        What each part says of itself, in their order: ``start``, ``stop``,
+        ``digests`` and ``prefix`` of its task, and the ``documents`` of sources.
     tell : callable
-        Is told how many bytes, before decompression, were compared.
+        Is told how many bytes were compared.
 
     Raises
     ------
     CorpusError
         A source cannot be read.
     """
-    left: list[tuple[int, Range]] = []
+    first_parts: dict[int, int] = {}
+    prefixes: list[tuple[int, int, str]] = []
     num_parts, stop = 0, list(Place())
     for number, facts in enumerate(parts):
         # What was kept before the sources were others may be cut in other places.
         if facts["start"] not in (stop, list(Place(stop[0], len(_BYTE_ORDER_MARK)))):
             break
-        left += [(number, Range(*one)) for one in facts["ranges"]]
-        for index, sha256 in facts["digests"].items():
-            source = sources[int(index)]
-            with source.open(hashes=True) as stream:
-                if stream.finish() != sha256:
-                    return Proven(next(one for one, (of, *_) in left if of == int(index)))
-                tell(stream.position)
-        left = [(one, piece) for one, piece in left if str(piece.source) not in facts["digests"]]
+        for source, _ in facts["documents"]:
+            first_parts.setdefault(source, number)
+        for source, sha256 in facts["digests"].items():
+            num_bytes = sources[int(source)].num_bytes
+            if not _count_equal(sources[int(source)], [(num_bytes, sha256)], tell):
+                return first_parts[int(source)]
+            prefixes = []
+        if facts["prefix"] is not None:
+            prefixes.append((number, *facts["prefix"][1:]))
         num_parts, stop = number + 1, facts["stop"]
-    if not left:
-        return Proven(num_parts)
-    return _prove_ranges(sources[left[0][1].source], left, num_parts, tell)
+    if not prefixes:
+        return num_parts
+    count = _count_equal(sources[stop[0]], [prefix[1:] for prefix in prefixes], tell)
+    return num_parts if count == len(prefixes) else prefixes[count][0]
 
 
-def _prove_ranges(
-    source: SourceFile,
-    ranges: list[tuple[int, Range]],
-    num_parts: int,
-    tell: Callable[[int], object],
-) -> Proven:
-    """Compare ranges of one source, each with the number of its part."""
-    stream, offset, told = source.open(hashes=True), 0, 0
+def _count_equal(
+    source: SourceFile, prefixes: Sequence[tuple[int, str]], tell: Callable[[int], object]
+) -> int:
+    """Return how many of the first prefixes, each a length and a hash, a source has."""
+    digest, position = hashlib.sha256(), 0
     try:
-        for number, piece in ranges:
-            # A byte order mark at the beginning is in no range.
-            stream.read(piece.offset - offset)
-            offset = piece.offset + piece.num_bytes
-            if hashlib.sha256(stream.read(piece.num_bytes)).hexdigest() != piece.sha256:
-                stream.close()
-                return Proven(number)
-            tell(stream.position - told)
-            told = stream.position
-    except BaseException:
-        stream.close()
-        raise
-    return Proven(num_parts, stream)
+        with open_regular(source.path) as file:
+            for count, (stop, sha256) in enumerate(prefixes):
+                while piece := file.read(min(stop - position, _READ_BYTES)):
+                    digest.update(piece)
+                    position += len(piece)
+                    tell(len(piece))
+                if position != stop or digest.hexdigest() != sha256:
+                    return count
+    except OSError as error:
+        msg = f"cannot read {source.name!r}: {error.strerror or error}"
+        raise CorpusError(msg) from error
+    return len(prefixes)
 
 
 def _cut_source(
