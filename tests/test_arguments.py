@@ -9,7 +9,7 @@ from tokenloom.cli import make_parser
 
 OPTIONS = {
     "train": (
-        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
         "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
         "--precision --workers --device --resident --threads --timeout --resume --checkpoint-steps "
@@ -24,19 +24,19 @@ OPTIONS = {
         "--across-documents --workers --device --timeout --json --quiet"
     ),
     "plan": (
-        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --epoch --ranks --workers --json --plot"
     ),
     "show": (
-        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --epoch --batch --rows --step --spikes --top --json"
     ),
     "bench": (
-        "corpus --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
         "--tail --workers --seconds --json --quiet --plot"
     ),
     "selftest": (
-        "corpus --tokenizer --raw --encoding --offline --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --batch-size --seq-len --seed "
         "--workers --start-methods --json --quiet"
     ),
     "datasets": "--json",

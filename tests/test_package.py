@@ -104,6 +104,7 @@ ROOMS = (
     "manifest",
     "npy",
     "text",
+    "identity",
     "tokenizers",
     "counting",
     "vocab",

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Document, Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.identity import Identity
 from tokenloom.integers import as_integer
 from tokenloom.maps import check_reads
 from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
 from tokenloom.saving import SHARD_TOKENS, save_store
-from tokenloom.store import open_store
+from tokenloom.store import Store, open_store
 from tokenloom.text import encode, report_lost, why_empty
 from tokenloom.tokenizers import Tokenizer, tokenizer_for
 from tokenloom.tracing import Trace, trace
@@ -234,20 +235,23 @@ class Corpus(Passage):
         split : str, optional
             Only the tokens that the store keeps under this name.
         tokenizer : Tokenizer, optional
-            What made the ids, where that came from elsewhere.
+            What made the ids, where that came from elsewhere. It is compared with
+            what the store knows of it.
         verify : bool
             Whether to read every byte and compare its hash.
 
         Raises
         ------
         ArgumentError
-            There is no such split, or the tokenizer has another size.
+            There is no such split, or another tokenizer made the ids.
         StoreError
             There is no store, or one of its files is missing or damaged.
         """
         if verify:
             check_store(path)
         store = open_store(path)
+        if tokenizer is not None:
+            _check_tokenizer(store, tokenizer)
         manifest, offsets = store.manifest, store.documents()
         corpus = Corpus(
             store.tokens(),
@@ -256,10 +260,8 @@ class Corpus(Passage):
             name=os.fspath(path),
             documents=None if offsets is None else Documents(offsets),
             origin=Origin(manifest.hash, manifest.num_tokens, path=str(store.path)),
+            made_by=store.describe_identity(),
         )
-        if tokenizer is not None and tokenizer.vocab_size != corpus.vocab_size:
-            msg = f"vocab_size must be the store's {corpus.vocab_size}, got {tokenizer.vocab_size}"
-            raise ArgumentError(msg)
         return corpus if split is None else corpus.section(*store.bounds(split))
 
     def save(
@@ -297,6 +299,7 @@ class Corpus(Passage):
             tokens=self.tokens,
             vocab_size=self._vocab_size,
             tokenizer=self.tokenizer,
+            made_by=self.describe_identity(),
             offsets=self.documents,
             splits=splits or {},
             shard_tokens=shard_tokens,
@@ -342,3 +345,18 @@ class Corpus(Passage):
         if self.tokenizer is None:
             return " ".join(map(str, numbers))
         return self.tokenizer.decode(numbers)
+
+
+def _check_tokenizer(store: Store, tokenizer: Tokenizer) -> None:
+    """Refuse a tokenizer that is known not to have made the ids of a store."""
+    size = store.manifest.vocab_size
+    if tokenizer.vocab_size != size:
+        msg = f"vocab_size must be the store's {size}, got {tokenizer.vocab_size}"
+        raise ArgumentError(msg)
+    made_by, given = store.identity(), Identity.of(tokenizer)
+    if given.differs(made_by):
+        msg = (
+            f"tokenizer must be the one that made the ids of the store {str(store.path)!r} "
+            f"({made_by}), got another ({given}): give that one, or leave tokenizer out"
+        )
+        raise ArgumentError(msg)

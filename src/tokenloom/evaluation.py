@@ -123,7 +123,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         is larger than the model's or unknown, or the number of parts does not
         divide the lanes.
     """
-    check_vocab_size(model, corpus)
+    check_ids(model, corpus)
     is_group = shard is None and torch.distributed.is_available()
     is_group = is_group and torch.distributed.is_initialized()
     part = shard or (_divide(batch_size, Shard.detect()) if is_group else Shard())
@@ -155,13 +155,14 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     )
 
 
-def check_vocab_size(model: RNNModel, corpus: Corpus) -> None:
-    """Refuse a corpus with ids that the model does not know.
+def check_ids(model: RNNModel, corpus: Corpus) -> None:
+    """Refuse a corpus whose ids the model does not know, or knows as other tokens.
 
     Raises
     ------
     ArgumentError
-        The corpus's vocabulary is larger than the model's.
+        The corpus's vocabulary is larger than the model's, or is known to be
+        another one.
     CorpusError
         The corpus's vocabulary size is not known.
     """
@@ -169,6 +170,21 @@ def check_vocab_size(model: RNNModel, corpus: Corpus) -> None:
         msg = (
             f"model.vocab_size must be at least the corpus's {corpus.vocab_size}, "
             f"got {model.vocab_size}"
+        )
+        raise ArgumentError(msg)
+    made_by = corpus.identity
+    if made_by is None:
+        return
+    if model.vocab_size != corpus.vocab_size:
+        msg = (
+            f"model.vocab_size must be {corpus.vocab_size}, as {corpus.name} is of the tokenizer "
+            f"{made_by}, got {model.vocab_size}: such ids mean other tokens"
+        )
+        raise ArgumentError(msg)
+    if made_by.differs(model.trained_with):
+        msg = (
+            f"the ids of {corpus.name} must be of the tokenizer that the model was trained with "
+            f"({model.trained_with}), got another ({made_by}): encode the text with that one"
         )
         raise ArgumentError(msg)
 

@@ -1,5 +1,6 @@
 """Text out of a model."""
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ import torch
 
 from tokenloom.arrays import as_ids
 from tokenloom.errors import ArgumentError
+from tokenloom.identity import Identity
 from tokenloom.integers import as_integer
 from tokenloom.model import RNNModel
 from tokenloom.seeds import torch_seed
@@ -131,7 +133,7 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     samplers = _make_samplers(
         len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
-    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
+    tokenizer = _take_tokenizer(model, vocab)
     read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
     texts = []
     steps = list(_draw(model, read, samplers, num_tokens=_check_length(num_tokens)))
@@ -171,7 +173,7 @@ def stream(  # noqa: PLR0913  as above
         len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     num_tokens = _check_length(num_tokens)
-    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
+    tokenizer = _take_tokenizer(model, vocab)
     read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
     texts = [_Text(tokenizer, ids) for ids in read]
     found: list[list[float]] | None = [] if log_probs else None
@@ -265,6 +267,23 @@ def _draw(
         yield chosen.tolist()
         if number + 1 < num_tokens:
             stepper.step(chosen)
+
+
+def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> Tokenizer:
+    """Return what reads and writes the model's ids, after comparing it with what made them."""
+    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
+    given, trained_with = Identity.of(tokenizer), model.trained_with
+    if isinstance(vocab, Vocab) and trained_with is not None:
+        # A vocabulary need not know which kind of tokenizer it is of.
+        given = dataclasses.replace(given, name=trained_with.name)
+    if tokenizer.vocab_size != model.vocab_size or given.differs(trained_with):
+        expected = trained_with or f"one of {model.vocab_size:,} ids"
+        msg = (
+            f"the tokenizer must be the one that the model was trained with ({expected}), got "
+            f"another ({given}): take that of its corpus, or Run.open(...).load_tokenizer()"
+        )
+        raise ArgumentError(msg)
+    return tokenizer
 
 
 def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from tokenloom.errors import ArgumentError
+from tokenloom.identity import Identity
 
 State = torch.Tensor | tuple[torch.Tensor, ...]
 """A hidden state: a tensor, for an LSTM a pair (hidden, cell).
@@ -43,6 +44,12 @@ class RNNModel(nn.Module):
     vocab_size : int
         Number of different token ids.
 
+    Attributes
+    ----------
+    trained_with : Identity or None
+        Which tokenizer made the ids that the model was trained on, where that is
+        known: `tokenloom.train` and `tokenloom.Run.load_model` say it.
+
     Raises
     ------
     ArgumentError
@@ -61,6 +68,8 @@ class RNNModel(nn.Module):
     ((10, 28), (1, 2, 16))
     """
 
+    trained_with: Identity | None
+
     def __init__(self, rnn_layer: nn.RNNBase, vocab_size: int) -> None:
         super().__init__()
         if not isinstance(rnn_layer, nn.RNN | nn.GRU | nn.LSTM):
@@ -75,6 +84,7 @@ class RNNModel(nn.Module):
         if vocab_size < 1:
             msg = f"vocab_size must be at least 1, got {vocab_size}"
             raise ArgumentError(msg)
+        self.trained_with = None
         self.rnn = rnn_layer
         self.vocab_size = vocab_size
         self.num_hiddens = rnn_layer.hidden_size

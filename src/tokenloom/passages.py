@@ -1,6 +1,7 @@
 """Tokens with their documents and their proof, which can be cut."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from tokenloom.documents import Documents, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
+from tokenloom.identity import Identity, describe_identity
 from tokenloom.maps import Tokens, advise, confirm, pack, section
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
@@ -47,6 +49,7 @@ class Passage:
         name: str,
         documents: Documents | None = None,
         origin: Origin | None = None,
+        made_by: Mapping[str, Any] | None = None,
     ) -> None:
         self.tokens = tokens
         self.tokenizer = tokenizer
@@ -54,6 +57,8 @@ class Passage:
         self._vocab_size = vocab_size
         self._documents = documents
         self._origin = origin
+        # What is known of a tokenizer that is not at hand.
+        self._made_by = made_by
 
     @property
     def vocab(self) -> Vocab | None:
@@ -139,6 +144,7 @@ class Passage:
             name=self.name,
             documents=None if documents is None else documents.section(start, stop),
             origin=None if origin is None else origin._replace(start=origin.start + start),
+            made_by=self._made_by,
         )
 
     def first(self, max_tokens: int | None) -> Self:
@@ -238,6 +244,19 @@ class Passage:
         whole = self.section(0, len(self))
         whole._documents = None  # noqa: SLF001  made here
         return whole
+
+    @functools.cached_property
+    def identity(self) -> Identity | None:
+        """Which tokenizer made the ids, or None where that is not known."""
+        if self.tokenizer is not None:
+            return Identity.of(self.tokenizer)
+        return Identity.read(self.describe_identity(), vocab_size=self._vocab_size)
+
+    def describe_identity(self) -> dict[str, Any]:
+        """Return what makes the tokenizer again, or tells one of another package apart."""
+        if self.tokenizer is None and self._made_by is not None:
+            return dict(self._made_by)
+        return describe_identity(self.tokenizer)
 
     @property
     def origin(self) -> Origin | None:

@@ -12,7 +12,7 @@ from tokenloom.cuts import Rule
 from tokenloom.encoding import rule_for
 from tokenloom.errors import ArgumentError
 from tokenloom.gathering import DocumentsAre
-from tokenloom.hashing import hash_json
+from tokenloom.identity import probe
 from tokenloom.integers import as_integer
 from tokenloom.numbering import Kind
 from tokenloom.saving import SHARD_TOKENS
@@ -32,8 +32,6 @@ SplitBy = Literal["document", "block"]
 # What the rest of the corpus is called, before the splits that are named.
 REST = "train"
 TASK_BYTES = 1 << 22
-# What tokenizers of other packages are told apart by.
-_PROBE = "".join(map(chr, range(32, 127))) + " The quick brown fox's 12,345\n\té ß Ж 時間 🙂"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +174,7 @@ class Method(NamedTuple):
         description = {**describe_tokenizer(self.tokenizer), "vocab_size": size, "vocab": proof}
         if description["name"] is None:
             # Two of one type may have learned different tokens.
-            description["probe"] = hash_json(_probe(self.tokenizer))
+            description["probe"] = probe(self.tokenizer)
         return description
 
 
@@ -272,20 +270,6 @@ def _check_counted(options: PrepareOptions) -> None:
         raise ArgumentError(msg)
     # It tells of what cannot be reserved.
     Vocab([], reserved_tokens=reserve(options))
-
-
-def _probe(tokenizer: Tokenizer) -> list[list[int]]:
-    whole = _try(tokenizer, _PROBE)
-    # What knows few characters is known by those.
-    return [whole] if whole else [_try(tokenizer, character) for character in _PROBE]
-
-
-def _try(tokenizer: Tokenizer, text: str) -> list[int]:
-    try:
-        return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
-    # What refuses a text says so by an error of any kind.
-    except Exception:  # noqa: BLE001
-        return []
 
 
 def _make(tokenizer: object) -> Tokenizer:

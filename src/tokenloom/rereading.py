@@ -5,9 +5,9 @@ import os
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub import find_store, load, name_split
+from tokenloom.identity import Identity
 from tokenloom.runs import Run
 from tokenloom.store import read_store
-from tokenloom.tokenizers import describe_tokenizer
 from tokenloom.wording import show
 
 HELD_OUT, TRAINED = "held-out", "trained"
@@ -154,13 +154,25 @@ def as_measured(run: Run, held_out: Corpus) -> Corpus:
 
 
 def _check_tokenizer(run: Run, corpus: Corpus) -> None:
-    expected, got = _tokenizer_name(run), describe_tokenizer(corpus.tokenizer)["name"]
-    if expected == got and (corpus.vocab is None or run.load_tokenizer() == corpus.tokenizer):
+    expected = run.identity(corpus.vocab_size)
+    name = _tokenizer_name(run)
+    if name is not None:
+        tokenizer = run.load_tokenizer()
+        if tokenizer == corpus.tokenizer:
+            return
+        expected = Identity.of(tokenizer)
+    made_by = corpus.identity
+    is_known = made_by is not None and expected is not None
+    if not is_known and name is None:
         return
-    what = "its very vocabulary" if expected == got else repr(expected)
+    if made_by is not None and name in (None, made_by.name) and not made_by.differs(expected):
+        return
+    got = None if made_by is None else made_by.name
+    what = "its very vocabulary" if name == got else repr(name)
     msg = (
         f"{corpus.name} must have been written with the run's tokenizer, {what}, got {show(got)} "
-        f"with {corpus.vocab_size:,} ids, which mean other tokens: give the text itself"
+        f"with {corpus.vocab_size:,} ids, which mean other tokens: give the text itself (the run's "
+        f"tokenizer is {expected}, that of the store is {made_by or 'unknown'})"
     )
     raise CorpusError(msg)
 

@@ -13,9 +13,10 @@ from tokenloom.checkpoint import Checkpoint, unpack
 from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.files import as_path, remove_partial, write_text
+from tokenloom.identity import Identity
 from tokenloom.model import RNNModel
 from tokenloom.records import EpochMetrics, StepLosses
-from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
+from tokenloom.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
 
@@ -77,7 +78,7 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _claim(folder, again=again)
-            settings = {**settings, "tokenizer": describe_tokenizer(corpus.tokenizer)}
+            settings = {**settings, "tokenizer": corpus.describe_identity()}
             if corpus.vocab is not None:
                 corpus.vocab.save(folder / _VOCAB)
             write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
@@ -229,7 +230,15 @@ class Run:
             kind = "best checkpoint" if best else "checkpoint"
             msg = f"expected a {kind} in {str(self.path)!r}, found none: train first"
             raise RunError(msg)
-        return checkpoint.build()
+        model = checkpoint.build()
+        model.trained_with = self.identity(model.vocab_size)
+        return model
+
+    def identity(self, vocab_size: int | None = None) -> Identity | None:
+        """Return which tokenizer the model was trained with, as far as the settings say it."""
+        settings = self.settings
+        vocab = settings.get("vocab_hash")
+        return Identity.read(settings.get("tokenizer"), vocab_size=vocab_size, vocab=vocab)
 
     def rewind(self, *, step: int, settings: dict[str, Any]) -> list[EpochMetrics]:
         """Forget all that was written after a step, and return the epochs up to it.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,13 @@ SHARD_TOKENS = 1 << 28
 _PIECE_TOKENS = 1 << 20
 
 
-def save_store(
+def save_store(  # noqa: PLR0913  each is a part of a store
     path: str | os.PathLike[str],
     *,
     tokens: Tokens,
     vocab_size: int | None,
     tokenizer: Tokenizer | None,
+    made_by: Mapping[str, Any],
     offsets: Offsets | None,
     splits: Mapping[str, tuple[int, int]],
     shard_tokens: int,
@@ -46,6 +48,9 @@ def save_store(
     try:
         with filling(path) as folder:
             description, files = write_tokenizer(folder, tokenizer)
+            if description is None and made_by.get("type") != "NoneType":
+                # The tokenizer is not at hand; what is known of it goes on with the ids.
+                description = dict(made_by) or None
             if offsets is not None:
                 files += (write_documents(folder, [offsets], num_documents=len(offsets) - 1),)
             manifest = Manifest(

@@ -22,6 +22,9 @@ SETTINGS_VERSION = 3
 # What may change on the way: how much further to go, where the text lies, which release goes on.
 _FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options", "launch")
 
+# What tells tokenizers of other packages apart; the name of their class does not.
+_PROOFS = ("tokenizer.probe", "tokenizer.decoded")
+
 # What those are of which a run is opened again.
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("corpus", "order", "tail"), (str, "a string")),
@@ -109,6 +112,7 @@ def describe_training(
         "num_tokens": plan.num_tokens,
         "corpus_hash": corpus.hash,
         "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
+        "tokenizer": corpus.describe_identity(),
         "num_held_out_tokens": 0 if held_out is None else len(held_out),
         "held_out": None if held_out is None else held_out.name,
         "held_out_hash": None if held_out is None else held_out.hash,
@@ -145,7 +149,10 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
     different = [
         name
         for name, value in flat_now.items()
-        if name.partition(".")[0] not in _FREE and flat_saved.get(name) != value
+        if name.partition(".")[0] not in _FREE
+        and flat_saved.get(name) != value
+        # Older releases did not write it down, and a tokenizer need not be at hand.
+        and not (name in _PROOFS and (name not in flat_saved or value is None))
     ]
     if _is_shorter(saved.get("num_epochs"), now["num_epochs"]) or (
         # A schedule is laid out over the whole training.

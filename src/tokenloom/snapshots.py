@@ -200,6 +200,7 @@ class Snapshots:
         StateMismatchError
             The position is of another plan.
         """
+        self._model.trained_with = self._loader.windows.corpus.identity or self._model.trained_with
         if opened.checkpoint is None:
             self.save(None)
             return None

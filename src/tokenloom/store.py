@@ -5,7 +5,7 @@ Every file is written whole or not at all, and ``manifest.json`` last.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from tokenloom.arrays import Ids, check_range
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.files import require_path, write_text
 from tokenloom.hashing import hash_file
+from tokenloom.identity import Identity, describe_identity
 from tokenloom.manifest import (
     DOCUMENTS,
     PLACES,
@@ -30,7 +31,7 @@ from tokenloom.manifest import (
 from tokenloom.maps import FileRange, Tokens, open_range, open_ranges
 from tokenloom.npy import HEADER_BYTES, Piece, npy_header, write_npy
 from tokenloom.regular import read_bounded
-from tokenloom.tokenizers import Tokenizer, describe_tokenizer, restore_tokenizer
+from tokenloom.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab, read_vocab
 from tokenloom.wording import describe_missing, suggest
 
@@ -115,7 +116,8 @@ def write_tokenizer(
 ) -> tuple[dict[str, Any] | None, tuple[StoreFile, ...]]:
     """Write a tokenizer's vocabulary, and return its description and the files.
 
-    A tokenizer that came from elsewhere leaves the name of its type only.
+    A tokenizer that came from elsewhere leaves the name of its type, and what
+    tells it from others.
 
     Raises
     ------
@@ -130,7 +132,7 @@ def write_tokenizer(
         # The manifest says how texts become its tokens.
         vocab.of_kind(None).save(folder / VOCAB)
         files = (enter_file(folder, VOCAB),)
-    return describe_tokenizer(tokenizer), files
+    return describe_identity(tokenizer), files
 
 
 def enter_file(folder: Path, name: str) -> StoreFile:
@@ -275,6 +277,28 @@ class Store:
             )
             raise StoreError(msg)
         return tokenizer
+
+    def describe_identity(self) -> dict[str, Any]:
+        """Return what the manifest says of a tokenizer that came from elsewhere."""
+        description = dict(self.manifest.tokenizer or {})
+        preparation = self.manifest.facts.get("preparation")
+        prepared = preparation.get("tokenizer") if isinstance(preparation, Mapping) else None
+        # Where earlier releases left it.
+        old = prepared.get("probe") if isinstance(prepared, Mapping) else None
+        return {"probe": old, **description} if old is not None else description
+
+    def identity(self) -> Identity | None:
+        """Return which tokenizer made the ids, or None where that is not known.
+
+        Raises
+        ------
+        StoreError
+            The vocabulary is damaged.
+        """
+        tokenizer = self.tokenizer()
+        if tokenizer is not None:
+            return Identity.of(tokenizer)
+        return Identity.read(self.describe_identity(), vocab_size=self.manifest.vocab_size)
 
     def _load_vocab(self) -> Vocab:
         path, expected = self.path / VOCAB, self.manifest.file(VOCAB).sha256

@@ -44,7 +44,7 @@ examples:
 """
 
 # A run has its own; the batch's place follows from the step.
-_OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", "tokenizer", "raw")
+_OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", "split", "tokenizer", "raw")
 _OF_PLACE = ("epoch", "batch")
 
 

@@ -11,7 +11,7 @@ from tokenloom.corpus import Corpus
 from tokenloom.devices import choose_device
 from tokenloom.epochs import Epochs
 from tokenloom.errors import ArgumentError
-from tokenloom.evaluation import check_vocab_size
+from tokenloom.evaluation import check_ids
 from tokenloom.interrupts import Interrupt
 from tokenloom.loader import Loader
 from tokenloom.losses import summed_loss
@@ -188,9 +188,7 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Rec
         if not isinstance(value, kind):
             msg = f"{name} cannot be of the type {type(value).__name__}: {cure}"
             raise ArgumentError(msg)
-    for corpus in (loader.windows.corpus, held_out):
-        if corpus is not None:
-            check_vocab_size(model, corpus)
+    _check_ids(model, loader.windows.corpus, held_out)
     if held_out is not None and len(held_out) < 2:
         msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
         raise ArgumentError(msg)
@@ -202,3 +200,17 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Rec
             "and the text that it generates is poor",
             stacklevel=3,
         )
+
+
+def _check_ids(model: RNNModel, corpus: Corpus, held_out: Corpus | None) -> None:
+    """Check that the ids of both texts mean what the model takes them for."""
+    check_ids(model, corpus)
+    if held_out is None:
+        return
+    check_ids(model, held_out)
+    if held_out.identity is not None and held_out.identity.differs(corpus.identity):
+        msg = (
+            f"the ids of the held-out text must be of the tokenizer of the training text "
+            f"({corpus.identity}), got another ({held_out.identity}): encode it with that one"
+        )
+        raise ArgumentError(msg)
