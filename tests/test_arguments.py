@@ -9,7 +9,8 @@ from tokenloom.cli import make_parser
 
 OPTIONS = {
     "train": (
-        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
         "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
         "--precision --workers --device --resident --threads --timeout --resume --checkpoint-steps "
@@ -24,15 +25,18 @@ OPTIONS = {
         "--across-documents --workers --device --timeout --json --quiet"
     ),
     "plan": (
-        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
         "--tail --epoch --ranks --workers --json --plot"
     ),
     "show": (
-        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
         "--tail --epoch --batch --rows --step --spikes --top --json"
     ),
     "bench": (
-        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len --seed "
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
         "--tail --workers --seconds --json --quiet --plot"
     ),
     "selftest": (
