@@ -32,7 +32,7 @@ LOOSE_PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.m
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
-LANGUAGES = {"bash", "python", "text"}
+LANGUAGES = {"bash", "python", "text", "yaml"}
 DIRECTIVES = {"eval-rst", "glossary", "include", "literalinclude", "toctree"}
 SKIP = re.compile(r'<!--- skip: next "[^"]{12,}" --->')
 
