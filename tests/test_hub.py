@@ -940,7 +940,7 @@ def test_a_folder_in_a_store_hides_no_split(store: str) -> None:
         ("a.txt.gz", gzip.compress(gzip.compress(b"abc")), "compressed by gzip"),
         ("a.txt", b"PK\3\4" + bytes(99), "a zip archive"),
         ("a.tar.gz", gzip.compress(bytes(257) + b"ustar\00000" + bytes(500)), "a tar archive"),
-        ("a.txt", "abc".encode("utf-16"), "text in UTF-16: name its encoding: --encoding utf-16"),
+        ("a.txt", "abc".encode("utf-16"), "text in UTF-16: name it: encoding='utf-16'"),
         ("a.jsonl", b'{"text": "a"}\n', "JSON Lines: 'tokenloom prepare' makes a store of it"),
         (
             "a.json.gz",

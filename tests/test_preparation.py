@@ -654,3 +654,102 @@ def test_reserved_tokens_in_a_text_are_counted(
     assert {} == prepare(path, tmp_path / "other", options=stop, **again).problems
     with pytest.raises(tl.StoreError, match="on_reserved was 'stop', now None"):
         prepare(path, tmp_path / "other", options=PrepareOptions(**how), **again)
+
+
+ACCENTS = "Être, ou ne pas être\n\nTelle est la question: \u6642\u9593\n" * 15
+
+
+def in_encoding(folder: Path, encoding: str) -> Path:
+    """Write a folder of a text and of records in an encoding."""
+    folder.mkdir()
+    (folder / "a.txt.gz").write_bytes(gzip.compress(ACCENTS.encode(encoding)))
+    records = "".join(json.dumps({"text": "é"}, ensure_ascii=False) + "\n" for _ in range(9))
+    (folder / "b.jsonl").write_bytes(records.encode(encoding))
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "gb18030", "utf-8-sig"])
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte", Shifted(1)])
+def test_other_encodings_make_the_same_tokens(
+    tmp_path: Path, encoding: str, tokenizer: Any
+) -> None:
+    """They are those of the same text in UTF-8, and each is traced to its character."""
+    stores = []
+    for name in ("utf-8", encoding):
+        options = PrepareOptions(
+            encoding=name, normalize=tokenizer not in ("char", "word"), task_bytes=100
+        )
+        folder = in_encoding(tmp_path / f"in-{name}", name)
+        prepare(folder, tmp_path / name, tokenizer=tokenizer, options=options, num_workers=1)
+        own = tokenizer if isinstance(tokenizer, Shifted) else None
+        stores.append(tl.Corpus.open(tmp_path / name, tokenizer=own))
+    expected, got = stores
+    assert expected.tokens[:].tolist() == got.tokens[:].tolist()
+    assert expected.documents is not None
+    assert got.documents is not None
+    assert expected.documents.tolist() == got.documents.tolist()
+    assert not isinstance(tokenizer, str) or expected.vocab == got.vocab
+    for token in range(0, len(got), 17):
+        places = (corpus.trace(token) for corpus in (expected, got))
+        assert len({(place.document, place.character) for place in places if place}) == 1
+
+
+def test_an_encoding_is_kept_and_compared(tmp_path: Path) -> None:
+    """A store of UTF-8 says nothing of it, as those of before there was a choice."""
+    folder = in_encoding(tmp_path / "in", "utf-16")
+    options = PrepareOptions(encoding="UTF_16", task_bytes=100)
+    assert interrupt(folder, tmp_path / "store", options=options) < do_all(
+        folder, tmp_path / "other", options=options
+    )
+    assert do_all(folder, tmp_path / "store", options=options) > 0
+    assert contents(tmp_path / "store") == contents(tmp_path / "other")
+    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text("utf-8"))
+    assert "utf-16" == manifest["facts"]["preparation"]["encoding"]
+    assert "encoding" not in PrepareOptions().describe()
+    with pytest.raises(tl.StoreError, match="encoding was 'utf-16', now 'utf-16-le'"):
+        prepare(
+            folder, tmp_path / "store", options=PrepareOptions(encoding="utf-16-le", task_bytes=100)
+        )
+
+
+@pytest.mark.parametrize(
+    ("on_error", "tokenizer", "expected"),
+    [
+        ("skip", "char", ["good", "fine"]),
+        ("replace", "char", ["good", "a\ufffdb", "fine"]),
+        ("replace", "byte", ["good", "a\ufffdb", "fine"]),
+    ],
+)
+def test_bytes_that_are_not_in_an_encoding(
+    tmp_path: Path, on_error: Any, tokenizer: str, expected: list[str]
+) -> None:
+    """Documents with such bytes are found, as in UTF-8."""
+    content = "good\n\na#b\n\nfine".encode("utf-16").replace(b"#\0", b"\x00\xd8")
+    (tmp_path / "a.txt").write_bytes(content)
+    options = PrepareOptions(
+        documents="paragraph", encoding="utf-16", on_error=on_error, normalize=tokenizer == "byte"
+    )
+    made = prepare(tmp_path / "a.txt", tmp_path / "store", tokenizer=tokenizer, options=options)
+    corpus = tl.Corpus.open(tmp_path / "store")
+    texts = [corpus.decode(corpus.document(i).tokens) for i in range(corpus.num_documents)]
+    assert expected == texts
+    assert tokenizer == "byte" or {"undecodable bytes": 1} == dict(made.problems)
+    with pytest.raises(tl.CorpusError, match="byte 0x00 at offset 16 is not text in utf-16"):
+        prepare(tmp_path / "a.txt", tmp_path / "x", options=PrepareOptions(encoding="utf-16"))
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte"])
+def test_what_is_no_text_is_refused_at_once(tmp_path: Path, tokenizer: str) -> None:
+    """Nothing is left of the try, whatever becomes of bad documents."""
+    (tmp_path / "a.txt").write_bytes("To be".encode("utf-16"))
+    for on_error in ("stop", "skip", "replace"):
+        with pytest.raises(tl.CorpusError, match="it is text in UTF-16: name it: encoding='utf-16"):
+            prepare(
+                tmp_path / "a.txt",
+                tmp_path / "store",
+                tokenizer=tokenizer,
+                options=PrepareOptions(on_error=on_error),
+            )
+    assert ["a.txt"] == [path.name for path in tmp_path.iterdir()]
+    options = PrepareOptions(encoding="utf-16")
+    prepare(tmp_path / "a.txt", tmp_path / "store", tokenizer=tokenizer, options=options)

@@ -162,7 +162,7 @@ def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
     if kind is None and form == "file" and holds_records(text):
         msg = (
             f"{name} must be a text, but it has a JSON object on each line: choose "
-            "documents='record' (--documents record) to read each as a document"
+            "documents='record' to read each as a document"
         )
         raise CorpusError(msg)
     if kind is not None:

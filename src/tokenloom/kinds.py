@@ -16,7 +16,7 @@ _EXPORT = "write the texts in it as JSON Lines (.jsonl), one object per line, an
 _TEXT_OF = "save its text as a text file, and name that"
 _TOKENS = "it holds numbers: tokenloom.open_foreign opens token files of other projects"
 _NO_TEXT = "name a text file"
-_ENCODING = "name its encoding: --encoding {0} (in Python encoding={0!r})"
+_ENCODING = "name it: encoding={!r}"
 
 
 # The beginning of an object, on a line that is longer than what was read.

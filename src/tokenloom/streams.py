@@ -288,8 +288,8 @@ class _Transcoded:
             offset = self._num_read - len(error.object) + error.start
             msg = (
                 f"byte 0x{error.object[error.start]:02x} at offset {offset:,} is not text in "
-                f"{self._encoding}, {error.reason}: name its encoding (--encoding), or choose "
-                "on_error='skip' or 'replace' (--on-error)"
+                f"{self._encoding}, {error.reason}: name another encoding, or choose "
+                "on_error='skip' or 'replace'"
             )
             raise ValueError(msg) from error
 
@@ -376,15 +376,26 @@ def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> No
         kind = recognise(head)
     if kind is not None and kind.encoding is not None and encoding.startswith(kind.encoding[:6]):
         return
-    if kind is None and _is_narrow(head) and encoding.startswith(("utf-16", "utf-32")):
-        kind = Kind("text whose characters have one byte each", "leave --encoding out (encoding=)")
+    if kind is None and encoding.startswith(("utf-16", "utf-32")) and _is_utf_8(head):
+        kind = Kind("text in UTF-8", "leave encoding out")
     if kind is not None:
-        msg = f"{name} must be text in {encoding}, but it is {kind.name}: {kind.cure}"
+        # What is piped has no name that could be changed.
+        is_piped = name == "-" and kind.name.startswith("compressed")
+        cure = "decompress it first" if is_piped else kind.cure
+        msg = f"{name} must be text in {encoding}, but it is {kind.name}: {cure}"
         raise CorpusError(msg)
 
 
-def _is_narrow(head: bytes) -> bool:
-    return len(head) >= 16 and not head.translate(None, bytes(range(32, 127)) + b"\t\n\f\r")
+def _is_utf_8(head: bytes) -> bool:
+    """Return whether a text, of which this is the beginning, cannot be in UTF-16 or UTF-32.
+
+    Of a text in those, hardly any few characters are all of them UTF-8.
+    """
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return len(head) >= 16 and b"\0" not in head
 
 
 def bare_suffix(name: str) -> str:

@@ -187,7 +187,8 @@ def _decode(found: _Found) -> str:
     except UnicodeDecodeError as error:
         raise BadInput(
             UNDECODABLE,
-            f"byte 0x{found.content[error.start]:02x} is no UTF-8, {error.reason}",
+            f"byte 0x{found.content[error.start]:02x} is no UTF-8, {error.reason}; "
+            "if the text is in another encoding, name that, such as encoding='latin-1'",
             offset=found.offset + error.start,
             instead=found.content.decode("utf-8", "replace"),
         ) from error
