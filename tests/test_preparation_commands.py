@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,3 +160,24 @@ def test_show_tells_where_rows_begin(book: str, capsys: pytest.CaptureFixture[st
         assert first in (LINES[row["character"]].lower(), " ")
     assert main(["show", "store", *shape]) == 0
     assert ", book.txt, document 0, character " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_is_no_vocabulary(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not waited for, and the option is named."""
+    os.mkfifo("vocab.json")
+    assert 1 == main(["prepare", book, "-o", "store", "--tokenizer", "vocab.json"])
+    assert "--tokenizer must be a vocab.json that can be read" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("book")
+def test_reserved_tokens_may_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    """By default they are counted."""
+    Path("text.txt").write_text("to be <eod> or", encoding="utf-8")
+    how = ["text.txt", "--tokenizer", "word", "--raw", "--end-of-document", "<eod>"]
+    assert 0 == main(["prepare", *how, "-o", "counted"])
+    assert "places with the reserved token '<eod>'  1" in capsys.readouterr().out
+    assert 1 == main(["prepare", *how, "-o", "stopped", "--on-reserved", "stop"])
+    shown = capsys.readouterr().err
+    assert "text.txt has the reserved token '<eod>' at byte 6: in line 1" in shown
+    assert "--on-reserved count" in shown

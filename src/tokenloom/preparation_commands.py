@@ -216,12 +216,22 @@ def _find_tokenizer(name: str) -> object:
             raise ArgumentError(msg)
         return tokenizer
     if name.endswith(".json"):
-        return Vocab.load(name)
+        return _load_vocab(name)
     msg = (
         f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store or a vocab.json, "
         f"got {show(name)}, which is none: {describe_missing(name, TOKENIZER_NAMES)}"
     )
     raise ArgumentError(msg)
+
+
+def _load_vocab(name: str) -> Vocab:
+    try:
+        return Vocab.load(name)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        msg = f"--tokenizer must be a vocab.json that can be read, {name!r} {error.strerror}"
+        raise ArgumentError(msg) from error
 
 
 def _describe(made: Prepared) -> dict[str, Any]:
