@@ -161,6 +161,17 @@ def test_threads_end_where_a_stop_was_interrupted() -> None:
     assert wait_for(lambda: not mine())
 
 
+def test_threads_can_be_waited_for_again() -> None:
+    """As at the end of a program, which stops what may be stopped already."""
+    threads = ahead._Threads(double, 2, "tokenloom-test")
+    began_at = time.monotonic()
+    for _ in range(3):
+        threads.tell_to_stop()
+        threads.wait(began_at + 120)
+    assert time.monotonic() - began_at < 120
+    assert [] == mine()
+
+
 def test_an_owner_may_go_before_its_threads_start() -> None:
     """They end without an error, which would be reported as one that nobody could catch."""
     for _ in range(50):

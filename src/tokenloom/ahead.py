@@ -120,6 +120,8 @@ class _Threads:
                 # A collection of garbage may call this in one of the threads.
                 if thread.ident != threading.get_ident():
                     thread.join(max(0, deadline - time.monotonic()))
+            # All were started. Whoever waits again, such as at the end of the program, is told so.
+            self._started.put(None)
 
     def stop(self) -> None:
         """Let the threads end, and wait for them if that does not take long."""
