@@ -384,11 +384,12 @@ def test_ids_of_a_memory_map_are_checked_where_they_are_read(
     cut = tokens[part]
     assert [int(cut[0])] == gather(cut, np.array([0]), width=1)[:, 0].tolist()
     place = np.array([len(cut) // 2])
-    for read in (
+    reads: list[Any] = [
         lambda: gather(cut, place, width=2),
         lambda: read_whole(cut),
         lambda: gather(_copy_over(cut), place, width=2),
-    ):
+    ]
+    for read in reads:
         with pytest.raises(StoreError, match=r"tokens.npy must hold ids in \[0, 14464\), got"):
             read()
 

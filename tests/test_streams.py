@@ -16,6 +16,7 @@ import zstandard
 import tokenloom as tl
 from tokenloom.streams import (
     Stream,
+    Undecodable,
     bare_suffix,
     check_text,
     find_encoding,
@@ -196,7 +197,8 @@ def test_bytes_that_are_not_in_the_encoding(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(tl.CorpusError, match="byte 0x00 at offset 200,000 is not text in utf-16"):
         Stream(path, name="a", encoding="utf-16").read(1 << 30)
-    for undecodable, expected in (("mark", b"\xff"), ("replace", "\ufffd".encode())):
+    ways: dict[Undecodable, bytes] = {"mark": b"\xff", "replace": "\ufffd".encode()}
+    for undecodable, expected in ways.items():
         read = Stream(path, name="a", encoding="utf-16", undecodable=undecodable).read(1 << 30)
         assert 1 == read.count(expected)
     path.write_bytes(TEXT.encode("utf-16")[:-1])

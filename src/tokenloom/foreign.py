@@ -104,11 +104,12 @@ def open_foreign(
         raise ArgumentError(msg)
     if vocab_size is not None:
         vocab_size = as_integer("vocab_size", vocab_size, start=1)
-    if dtype is not None and not (isinstance(dtype, str) and dtype in _DTYPES):
+    if dtype is not None and str(dtype) not in _DTYPES:
         msg = f"dtype must be one of {', '.join(_DTYPES)}, got {show(dtype)}"
         raise ArgumentError(msg)
     try:
-        return _open(as_path(path).absolute(), dtype, vocab_size)
+        named = None if dtype is None else str(dtype)
+        return _open(as_path(path).absolute(), named, vocab_size)
     except (OSError, EOFError) as error:
         msg = f"cannot read {os.fspath(path)!r}: {getattr(error, 'strerror', None) or error}"
         raise CorpusError(msg) from error

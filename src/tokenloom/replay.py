@@ -219,7 +219,7 @@ def _find(records: Sequence[StepLosses], step: int) -> Step:
 def _load(run: Run, name: str, encoding: str) -> Corpus:
     try:
         # A path of that name stands there as one.
-        is_named = isinstance(name, str) and find_entry(name) is not None
+        is_named = find_entry(name) is not None
         return read_as(run, f"dataset:{name}" if is_named else name, encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:
         msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"

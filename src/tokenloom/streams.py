@@ -535,7 +535,7 @@ class _Counted(io.RawIOBase):
     """A file's bytes, counted, and hashed where that is asked for."""
 
     def __init__(self, path: Path, *, hashes: bool) -> None:
-        self._file = open_regular(path).detach()
+        self._file = cast("io.FileIO", cast("Any", open_regular(path)).detach())
         self._digest = hashlib.sha256() if hashes else None
         self.position = 0
 
