@@ -75,7 +75,7 @@ class FileIdentity(NamedTuple):
 
 
 # What a message calls each part of an identity, and how it shows a value.
-_SHOWN: tuple[tuple[str, Callable[[int], object]], ...] = (
+_SHOWN: tuple[tuple[str, Callable[[Any], object]], ...] = (
     ("file system", str),
     ("file number", str),
     ("number of bytes", "{:,}".format),
