@@ -499,6 +499,56 @@ def test_a_misspelt_name_brings_the_one_that_was_meant(
     assert cure in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["train", "store", "--tokenizer", "char"], "--tokenizer"),
+        (["show", "store", "--raw"], "--raw"),
+        (["plan", "store", "--raw", "--encoding", "latin-1"], "--raw and --encoding"),
+        (["bench", "store", "--encoding", "utf-8"], "--encoding"),
+        (["selftest", "store", "--tokenizer", "word"], "--tokenizer"),
+        (["evaluate", "run", "store", "--encoding", "latin-1"], "--encoding"),
+        (["show", "book.txt", "--tokenizer", "byte", "--raw"], "--raw"),
+        (["train", "book.txt", "--tokenizer", "byte", "--encoding", "utf-8"], "--encoding"),
+        (["plan", "python_docs", "--encoding", "latin-1"], "--encoding"),
+        (["show", "book.txt", "--top", "3"], "--top"),
+        (["show", "run", "--step", "1", "--top", "3"], "--top"),
+        (["show", "run", "--step", "1", "--batch-size", "32"], "--batch-size"),
+        (["show", "run", "--spikes", "--epoch", "0", "--raw"], "--raw and --epoch"),
+        (["generate", "run", "--prompt", "time", "--top-k", "3"], "--top-k"),
+        (["generate", "run", "--prompt", "time", "--seed", "3"], "--seed"),
+        (["prepare", "book.txt", "-o", "new", "--split-by", "block"], "--split-by"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(
+    arguments: list[str],
+    options: str,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where it asks for what is done anyway: whoever typed it expects that it acts."""
+    assert run.name == "run"
+    monkeypatch.chdir(tmp_path)
+    make_store(tmp_path / "store")
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tokenloom: error: leave out {options}: ")
+
+
+def test_a_field_needs_records(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message is in the words of the shell."""
+    assert main(["prepare", book, "-o", str(tmp_path / "new"), "--field", "body"]) == 1
+    expected = (
+        "tokenloom: error: leave out --field: no source holds JSON records; "
+        "--documents record takes each line for one\n"
+    )
+    assert expected == capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("poem")
 def test_fetch_of_a_name_that_nobody_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

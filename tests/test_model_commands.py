@@ -37,7 +37,8 @@ def test_evaluate_tells_errors_in_a_line(
 ) -> None:
     """A split that is none ends without a traceback."""
     assert main(["evaluate", str(run), book, "--split", "nowhere"]) == 1
-    assert capsys.readouterr().err.startswith("tokenloom: error: a corpus must be one of ")
+    error = f"tokenloom: error: {book!r} is a file, which has no split 'nowhere': "
+    assert capsys.readouterr().err.startswith(error)
 
 
 def test_generate_prints_as_it_comes(

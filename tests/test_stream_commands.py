@@ -71,8 +71,8 @@ def test_plan_draws_both_orders(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ranks", "3"], "world_size must divide batch_size=4, got 3: use one of 1, 2, 4"),
-        (["--workers", "-1"], "num_workers must be at least 0, got -1"),
+        (["--ranks", "3"], "--ranks must divide --batch-size 4, got 3: use one of 1, 2, 4"),
+        (["--workers", "-1"], "--workers must be at least 0, got -1"),
         (["--epoch", "-1"], "epoch must be an integer in [0, "),
     ],
 )
@@ -135,7 +135,7 @@ def test_show_finds_the_spikes_of_a_run(run: Path, capsys: pytest.CaptureFixture
         f"step {third['step'] + 2}: loss 90.000",
         f"step {second['step'] + 1}: loss 40.000",
     ] == [line.split(",")[0] for line in shown]
-    assert shown[0].endswith("and 1 steps after it")
+    assert shown[0].endswith("and 1 step after it")
     found = facts(["show", str(run), "--spikes", "--top", "1"], capsys)
     assert (2, 1) == (found["num_spikes"], len(found["spikes"]))
     assert {"first_step", "stop_step", "usual_loss", "deviations", "rows"} <= set(
@@ -147,8 +147,8 @@ def test_show_finds_the_spikes_of_a_run(run: Path, capsys: pytest.CaptureFixture
     ("options", "message"),
     [
         ([], "say which text: --step N or --spikes"),
-        (["--step", "1", "--epoch", "1"], "has its own batches: leave out --epoch, or"),
-        (["--spikes", "--batch-size", "5"], "leave out --batch-size, or name a corpus"),
+        (["--step", "1", "--epoch", "1"], "leave out --epoch: a run has its own text and batches"),
+        (["--spikes", "--batch-size", "5"], "leave out --batch-size: a run has its own"),
         (["--step", "0"], "step must be in [1, "),
         (["--step", "1", "--rows", "4"], "rows must be in [0, 4), got 4"),
     ],

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tokenloom.catalogue import RemoteFile
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
-from tokenloom.hub import TRAIN, find_store, load, name_split
+from tokenloom.hub import TRAIN, find_named, find_store, load, name_split
 from tokenloom.printing import say, say_usage
 from tokenloom.store import read_store
 from tokenloom.tokenizers import TOKENIZER_NAMES
@@ -297,12 +298,12 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
         # A folder may have this name, which nobody typed.
         named = {"corpus": f"dataset:{arguments.corpus}"}
         arguments = argparse.Namespace(**{**vars(arguments), **named})
+    refuse_options_of_text(arguments)
     store, split = find_store(arguments.corpus), arguments.split
     if store is not None:
         if split is not None and store.split is not None:
             msg = f"{arguments.corpus} names a split already: leave out --split"
             raise ArgumentError(msg)
-        _refuse_options_of_text(arguments)
         splits = read_store(store.path).manifest.splits
         split = split or store.split or (TRAIN if TRAIN in splits else None)
         return load(str(store._replace(split=split)))
@@ -333,14 +334,38 @@ def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Cor
     )
 
 
-def _refuse_options_of_text(arguments: argparse.Namespace) -> None:
-    for name in ("tokenizer", "raw", "encoding"):
-        if name in arguments.given:
-            msg = (
-                f"leave out --{name}: {arguments.corpus} is a store, whose text has become "
-                "tokens already"
-            )
-            raise ArgumentError(msg)
+def refuse_options_of_text(arguments: argparse.Namespace) -> None:
+    """Refuse options that change nothing of the corpus that was named.
+
+    Raises
+    ------
+    ArgumentError
+        One of them was typed.
+    """
+    name = arguments.corpus
+    if find_store(name) is not None:
+        why = f"{name} is a store, whose text has become tokens already"
+        refuse_options(arguments, ("tokenizer", "raw", "encoding"), why)
+    if getattr(arguments, "tokenizer", None) == "byte":
+        why = "--tokenizer byte takes the bytes of a text as they are"
+        refuse_options(arguments, ("raw", "encoding"), why)
+    entry = find_named(name)
+    if entry is not None and not isinstance(entry.source, RemoteFile):
+        refuse_options(arguments, ("encoding",), f"the encoding of {name} is known")
+
+
+def refuse_options(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Refuse options that would be ignored.
+
+    Raises
+    ------
+    ArgumentError
+        One of them was typed.
+    """
+    typed = [arguments.options.get(name, name) for name in names if name in arguments.given]
+    if typed:
+        msg = f"leave out {' and '.join(typed)}: {why}"
+        raise ArgumentError(msg)
 
 
 def make_windows(

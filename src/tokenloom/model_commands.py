@@ -13,6 +13,8 @@ from tokenloom.arguments import (
     add_quiet,
     add_timeout,
     parse_count,
+    refuse_options,
+    refuse_options_of_text,
 )
 from tokenloom.printing import print_json, print_line, print_table, say, say_error
 from tokenloom.wording import count
@@ -146,6 +148,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
         run = Run.open(arguments.run)
+        refuse_options_of_text(arguments)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
         num_trained = count_trained(run, corpus)
         if num_trained and ranks.is_first:
@@ -193,8 +196,9 @@ def _generate(arguments: argparse.Namespace) -> None:
 
     run = Run.open(arguments.run)
     prompts = arguments.prompt
-    if arguments.temperature == 0 and (arguments.top_k or arguments.top_p):
-        say("--top-k and --top-p change nothing at temperature 0: add --temperature 1")
+    if arguments.temperature == 0:
+        why = "at temperature 0 nothing is drawn; add --temperature 1"
+        refuse_options(arguments, ("top_k", "top_p", "seed"), why)
     # One text is shown while it comes; several would mix.
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]

@@ -13,10 +13,11 @@ from tokenloom.arguments import (
     add_quiet,
     parse_count,
     parse_words,
+    refuse_options,
 )
 from tokenloom.errors import ArgumentError
 from tokenloom.finished import Prepared
-from tokenloom.gathering import DocumentsAre
+from tokenloom.gathering import DocumentsAre, gather
 from tokenloom.preparation import prepare
 from tokenloom.prepare_options import PrepareOptions, SplitBy
 from tokenloom.printing import print_json, print_table, say
@@ -160,6 +161,13 @@ def _parse_split(text: str) -> tuple[str, float]:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
+    if not arguments.split:
+        refuse_options(arguments, ("split_by",), "it says where splits begin; add --split")
+    if "field" in arguments.given:
+        found = gather(arguments.sources, documents=arguments.documents)
+        if not any(one.form == "record" for one in found):
+            why = "no source holds JSON records; --documents record takes each line for one"
+            refuse_options(arguments, ("field",), why)
     made = prepare(
         arguments.sources,
         arguments.output,

@@ -15,11 +15,12 @@ from tokenloom.arguments import (
     make_windows,
     parse_count,
     parse_indices,
+    refuse_options,
 )
 from tokenloom.errors import ArgumentError
 from tokenloom.hub import find_named
 from tokenloom.printing import print_json, print_line, print_table
-from tokenloom.wording import show
+from tokenloom.wording import count, show
 
 _PLAN_EXAMPLES = """\
 examples:
@@ -94,8 +95,6 @@ def _add_show(commands: Any) -> None:
         "--top", type=parse_count, default=3, metavar="N", help="so many spikes at most"
     )
     add_json(command.add_argument_group("output"))
-    names = (*_OF_CORPUS, *_OF_PLACE)
-    command.set_defaults(defaults={name: command.get_default(name) for name in names})
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -204,6 +203,7 @@ def _show(arguments: argparse.Namespace) -> None:
     if find_named(arguments.corpus) is None and is_run(arguments.corpus):
         msg = f"of the run {arguments.corpus!r} say which text: --step N or --spikes"
         raise ArgumentError(msg)
+    refuse_options(arguments, ("top",), "it says how many spikes of a run, and --spikes is missing")
     windows = make_windows(arguments, load_corpus(arguments))
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or windows.columns[:4]
@@ -235,7 +235,8 @@ def _show_run(arguments: argparse.Namespace) -> None:
         return
     if arguments.spikes:
         print_line(
-            f"{description['num_spikes']:,} spikes in {description['num_steps']:,} steps: losses "
+            f"{count(description['num_spikes'], 'spike')} in "
+            f"{count(description['num_steps'], 'step')}: losses "
             f"more than {description['method']['num_deviations']:g} deviations above the median "
             f"of the {description['method']['num_before']} before"
         )
@@ -251,14 +252,11 @@ def _tell_step(step: dict[str, Any]) -> str:
         return line
     num_more = step["stop_step"] - step["first_step"] - 1
     usual = f", usual {step['usual_loss']:.3f}, {step['deviations']:.1f} deviations"
-    return f"\n{line}{usual}" + f", and {num_more} steps after it" * bool(num_more)
+    return f"\n{line}{usual}" + f", and {count(num_more, 'step')} after it" * bool(num_more)
 
 
 def _check_options_of_run(arguments: argparse.Namespace) -> None:
-    changed = [
-        name for name, default in arguments.defaults.items() if getattr(arguments, name) != default
-    ]
-    if changed:
-        option = changed[0].replace("_", "-")
-        msg = f"a run has its own batches: leave out --{option}, or name a corpus"
-        raise ArgumentError(msg)
+    why = "a run has its own text and batches; to see others, name a corpus"
+    refuse_options(arguments, (*_OF_CORPUS, *_OF_PLACE), why)
+    if not arguments.spikes:
+        refuse_options(arguments, ("top",), "it says how many spikes, and --spikes is missing")
