@@ -1,12 +1,15 @@
 """The words of messages."""
 
+import re
 from collections import UserDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import tokenloom as tl
 from tokenloom.wording import count, escape, show, suggest_path
 
 
@@ -68,3 +71,18 @@ def test_nouns_agree_with_their_number() -> None:
         count(1, "epoch"),
         count(2, "batch", "batches"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: tl.RandomWindows(None, batch=3), "Windows.__init__"),  # type: ignore[call-arg]
+        (tl.SequentialWindows, "Windows.__init__"),
+        (lambda: tl.Corpus.from_tokens([1]).section(), "Corpus.section"),  # type: ignore[call-arg]
+        (lambda: tl.Corpus(1), "Corpus.__init__"),  # type: ignore[call-arg,arg-type]
+    ],
+)
+def test_errors_name_classes_that_people_know(call: Callable[[], object], name: str) -> None:
+    """Also those of Python itself, where an argument is missing or unknown."""
+    with pytest.raises(TypeError, match=rf"^{re.escape(name)}\(\) "):
+        call()

@@ -7,6 +7,7 @@ from typing import Any
 from tokenloom.blocks import read_block
 from tokenloom.errors import ArgumentError
 from tokenloom.windows import Windows
+from tokenloom.wording import count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ def tell_batch(batch: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{batch['corpus']}: {batch['order']} order, epoch {batch['epoch']}, batch "
         f"{batch['batch']} of {batch['num_batches']:,}, "
-        f"{batch['num_rows']} rows x {batch['seq_len']} tokens"
+        f"{count(batch['num_rows'], 'row')} x {count(batch['seq_len'], 'token')}"
     )
     for row in batch["rows"]:
         where = [f"row {row['row']}: tokens [{row['start']:,}, {row['stop']:,})"]

@@ -21,6 +21,7 @@ from tokenloom.arguments import (
     parse_words,
 )
 from tokenloom.printing import print_json, print_line, print_table
+from tokenloom.wording import count
 
 if TYPE_CHECKING:
     # It imports torch, which takes seconds: imported where it is used.
@@ -142,7 +143,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
         return 1 if broken else 0
     print_table(list(selftest.tabulate(outcomes)))
     if not broken:
-        print_line(f"every law holds in {len(outcomes)} checks")
+        print_line(f"every law holds in {count(len(outcomes), 'check')}")
         return 0
     print_line("\nreport, to paste into an issue:")
     for line in selftest.describe_machine(settings):
@@ -170,7 +171,8 @@ def _bench(arguments: argparse.Namespace) -> None:
         disable=arguments.quiet or None,
     ) as bar:
         for sample in bar:
-            bar.set_description(f"{sample.setting.reader}, {sample.setting.num_workers} workers")
+            workers = count(sample.setting.num_workers, "worker")
+            bar.set_description(f"{sample.setting.reader}, {workers}")
             samples.append(sample)
     measurements = measuring.summarize(samples)
     best = measuring.recommend(measurements)

@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tokenloom.arrays import Ids, is_memory_map, limit_ids
 from tokenloom.errors import StoreError
 from tokenloom.regular import open_regular
+from tokenloom.wording import count
 
 # Each map holds a file open, of which a process may have 1,024 on many systems.
 _MAX_OPEN = 256
@@ -188,7 +189,7 @@ class JoinedIds:
         return int(self._stops[-1])
 
     def __repr__(self) -> str:
-        return f"JoinedIds({len(self):,} of {self.dtype} in {len(self.parts):,} files)"
+        return f"JoinedIds({len(self):,} of {self.dtype} in {count(len(self.parts), 'file')})"
 
     @property
     def shape(self) -> tuple[int]:

@@ -250,9 +250,9 @@ def _describe(result: "Evaluation") -> dict[str, Any]:
 
 def _print_facts(facts: dict[str, Any]) -> None:
     split = "" if facts["split"] is None else f", split {facts['split']}"
-    print_line(
-        f"{facts['corpus']}{split}: {facts['num_tokens']:,} tokens were predicted, once each"
-    )
+    verb = "was" if facts["num_tokens"] == 1 else "were"
+    tokens = count(facts["num_tokens"], "token")
+    print_line(f"{facts['corpus']}{split}: {tokens} {verb} predicted, once each")
     print_line(f"perplexity {facts['perplexity']:.4f}")
     rows = [("", "NATS", "BITS")]
     for unit in ("token", "character"):

@@ -13,7 +13,7 @@ from tokenloom.identity import Identity, describe_identity
 from tokenloom.maps import Tokens, advise, confirm, pack, section
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
-from tokenloom.wording import show
+from tokenloom.wording import count, name_methods, show
 
 
 class Origin(NamedTuple):
@@ -117,7 +117,7 @@ class Passage:
 
     def __repr__(self) -> str:
         vocab_size = "?" if self._vocab_size is None else f"{self._vocab_size:,}"
-        return f"Corpus({self.name!r}, {len(self):,} tokens, vocab_size={vocab_size})"
+        return f"Corpus({self.name!r}, {count(len(self), 'token')}, vocab_size={vocab_size})"
 
     def section(self, start: int, stop: int) -> Self:
         """Return the tokens [start, stop) as a corpus, without a copy.
@@ -131,7 +131,7 @@ class Passage:
         """
         if not 0 <= start < min(stop, len(self)):
             msg = (
-                f"a section must have 0 <= start < stop and start < {len(self):,} tokens, "
+                f"a section must have 0 <= start < stop and start < {count(len(self), 'token')}, "
                 f"got start={start} and stop={stop}"
             )
             raise ArgumentError(msg)
@@ -197,7 +197,8 @@ class Passage:
             stop = self._known_documents().boundary(stop)
         if not 0 < stop < len(self):
             msg = (
-                f"fraction must leave tokens on both sides of {len(self):,} tokens, got {fraction}"
+                f"fraction must leave tokens on both sides of {count(len(self), 'token')}, "
+                f"got {fraction}"
             )
             raise ArgumentError(msg)
         return self.section(0, stop), self.section(stop, len(self))
@@ -333,3 +334,7 @@ class Passage:
     def __setstate__(self, state: dict[str, Any]) -> None:
         make_tokens, arguments = state["tokens"]
         self.__dict__.update(state, tokens=make_tokens(*arguments))
+
+
+# Nobody can import a Passage from tokenloom.
+name_methods(Passage, "Corpus")

@@ -18,6 +18,7 @@ from tokenloom.settings import WINDOW_SETTINGS, check_kinds
 from tokenloom.sharding import Shard
 from tokenloom.spikes import NUM_BEFORE, NUM_DEVIATIONS, find_spikes
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
+from tokenloom.wording import count
 
 # What the settings hold since version 2.
 _NEEDED = ("corpus_hash", "order_version", "rank", "world_size")
@@ -122,8 +123,9 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
         return train, as_measured(run, held_out.section(0, num_held_out))
     if len(corpus) < stop + num_held_out:
         msg = (
-            f"the run {str(run.path)!r} held out {num_held_out:,} tokens, which do not lie behind "
-            f"the first {stop:,} of {corpus.name}: resume it in the program that began it"
+            f"the run {str(run.path)!r} held out {count(num_held_out, 'token')} after the first "
+            f"{stop:,} of {corpus.name}, which has {len(corpus):,}: resume it in the program that "
+            "began it"
         )
         raise RunError(msg)
     held_out = corpus.section(stop, stop + num_held_out)

@@ -124,10 +124,12 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _print_plan(plan: dict[str, Any]) -> None:
     print_line(
         f"{plan['corpus']}: {plan['order']} order, seed {plan['seed']}, epoch {plan['epoch']}, "
-        f"{plan['batch_size']} rows x {plan['seq_len']} tokens, tail {plan['tail']}\n"
+        f"{count(plan['batch_size'], 'row')} x {count(plan['seq_len'], 'token')}, "
+        f"tail {plan['tail']}\n"
     )
     print_table(list(_accounting(plan)))
-    print_line(f"\nRANKS: each reads all {plan['num_batches']:,} batches, of each these rows")
+    batches = count(plan["num_batches"], "batch", "batches")
+    print_line(f"\nRANKS: each reads these rows of {batches}")
     print_table(
         [
             ("rank", "rows"),

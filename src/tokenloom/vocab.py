@@ -19,7 +19,7 @@ from tokenloom.files import write_text
 from tokenloom.hashing import hash_json
 from tokenloom.integers import as_integer
 from tokenloom.regular import read_bounded
-from tokenloom.wording import show
+from tokenloom.wording import count, show
 
 Kind = Literal["char", "word"]
 
@@ -182,7 +182,7 @@ class Vocab:
         return hash(self._tokens)
 
     def __repr__(self) -> str:
-        return f"Vocab({len(self)} tokens, {self.hash[:15]}...)"
+        return f"Vocab({count(len(self), 'token')}, {self.hash[:15]}...)"
 
     @overload
     def __getitem__(self, tokens: str) -> int: ...

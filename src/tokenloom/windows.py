@@ -17,7 +17,7 @@ from tokenloom.plans import Kind, Plan, Tail
 from tokenloom.sharding import Shard, check_same_part
 from tokenloom.sharedmemory import SharedInteger
 from tokenloom.vocab import Vocab
-from tokenloom.wording import show
+from tokenloom.wording import count, name_methods, show
 
 _BY_A_NEW_PROCESS = -1
 
@@ -189,7 +189,7 @@ class _Windows(IterableDataset[Batch]):
         return (
             f"{type(self).__name__}({self._corpus!r}, batch_size={plan.batch_size}, "
             f"seq_len={plan.seq_len}, seed={plan.seed}, tail={plan.tail!r}, "
-            f"epoch={self.epoch}): {plan.num_batches:,} batches"
+            f"epoch={self.epoch}): {count(plan.num_batches, 'batch', 'batches')}"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -213,6 +213,9 @@ class _Windows(IterableDataset[Batch]):
         # The corpus does not change, so the copy shares it.
         copied.__setstate__({**self.__dict__, "_epoch": SharedInteger(self.epoch)})
         return copied
+
+
+name_methods(_Windows, "Windows")
 
 
 @final

@@ -4,6 +4,7 @@ import difflib
 import itertools
 import os
 import reprlib
+import types
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -109,6 +110,13 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     ('1 epoch', '1,200 batches')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def name_methods(base: type, name: str) -> None:
+    """Let Python's own errors call a private base by the name of the class that people know."""
+    for function in vars(base).values():
+        if isinstance(function, types.FunctionType):
+            function.__qualname__ = f"{name}.{function.__name__}"
 
 
 def escape(text: str) -> str:
