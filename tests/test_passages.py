@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -382,3 +383,20 @@ def test_the_hash_of_a_large_store_is_its_manifests(
     hashes.append(corpus.section(1, 7).hash)
     assert 4 == len({corpus.hash, *hashes})
     assert "read" == corpus.section(2, 5).hash
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda corpus: corpus.section(None, 3), "start must be an integer, got None"),
+        (lambda corpus: corpus.section(0, "3"), "stop must be an integer, got '3'"),
+        (lambda corpus: corpus.split([0.5]), r"fraction must be a number, got \[0.5\]"),
+        (lambda corpus: corpus.hold_out(0.1, max_tokens=1.5), "max_tokens must be an integer"),
+        (lambda corpus: corpus.document("a"), "index must be an integer, got 'a'"),
+        (lambda corpus: corpus.trace(1.5), "token must be an integer, got 1.5"),
+    ],
+)
+def test_wrong_types_are_named(call: Callable[[Any], object], message: str) -> None:
+    """No comparison or slice fails instead."""
+    with pytest.raises(ArgumentError, match=message):
+        call(Corpus.from_tokens([1, 2, 3], documents=[0, 3]))

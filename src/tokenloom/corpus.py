@@ -12,7 +12,7 @@ from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Document, Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.identity import Identity
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, require_integers
 from tokenloom.maps import check_reads
 from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
@@ -325,6 +325,7 @@ class Corpus(Passage):
         >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).trace(2).document
         1
         """
+        require_integers(token=token)
         if not 0 <= token < len(self):
             msg = f"a token must be in [0, {len(self)}), got {token}"
             raise ArgumentError(msg)

@@ -1,6 +1,7 @@
 """Integers that arguments must be."""
 
 import operator
+from numbers import Real
 from typing import SupportsIndex
 
 from tokenloom.errors import ArgumentError
@@ -28,3 +29,32 @@ def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | N
         msg = f"{name} must be an integer {bounds}, got {show(integer)}"
         raise ArgumentError(msg)
     return integer
+
+
+def require_integers(**values: object) -> None:
+    """Refuse arguments that are no integers, by their names.
+
+    Raises
+    ------
+    ArgumentError
+        One of them is none.
+    """
+    for name, value in values.items():
+        try:
+            operator.index(value)  # type: ignore[arg-type]  # that is the question
+        except TypeError:
+            msg = f"{name} must be an integer, got {show(value)}"
+            raise ArgumentError(msg) from None
+
+
+def require_number(name: str, value: object) -> None:
+    """Refuse an argument that is no real number.
+
+    Raises
+    ------
+    ArgumentError
+        It is none.
+    """
+    if not isinstance(value, Real):
+        msg = f"{name} must be a number, got {show(value)}"
+        raise ArgumentError(msg)

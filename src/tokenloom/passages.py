@@ -10,6 +10,7 @@ from tokenloom.documents import Documents, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom.identity import Identity, describe_identity
+from tokenloom.integers import require_integers, require_number
 from tokenloom.maps import Tokens, advise, confirm, pack, section
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
@@ -129,6 +130,7 @@ class Passage:
         ArgumentError
             The section would hold no token.
         """
+        require_integers(start=start, stop=stop)
         if not 0 <= start < min(stop, len(self)):
             msg = (
                 f"a section must have 0 <= start < stop and start < {count(len(self), 'token')}, "
@@ -191,6 +193,7 @@ class Passage:
         if by not in ("token", "document"):
             msg = f"by must be 'token' or 'document', got {show(by)}"
             raise ArgumentError(msg)
+        require_number("fraction", fraction)
         # 0.29 * 100 is a little less than 29.
         stop = int(len(self) * fraction + 1e-9) if 0 < fraction < 1 else 0
         if by == "document" and 0 < fraction < 1:
@@ -230,6 +233,9 @@ class Passage:
         >>> [len(part) for part in corpus.hold_out(0.1, max_tokens=45)]
         [45, 5]
         """
+        require_number("fraction", fraction)
+        if max_tokens is not None:
+            require_integers(max_tokens=max_tokens)
         if not 0 <= fraction < 1:
             msg = f"the held-out fraction must be in [0, 1), got {fraction}"
             raise ArgumentError(msg)
@@ -312,6 +318,7 @@ class Passage:
         >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).document(1).tokens.tolist()
         [6, 7]
         """
+        require_integers(index=index)
         start, stop = self._known_documents().bounds(index)
         if start == stop:
             msg = f"a document must hold a token to be a corpus, document {index} has no tokens"

@@ -150,6 +150,6 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
             'encoding, or read it as bytes with tokenizer="byte"'
         )
         raise CorpusError(msg) from error
-    except (LookupError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         msg = f"encoding must be one that Python knows, got {show(encoding)}"
         raise ArgumentError(msg) from error
