@@ -1,7 +1,7 @@
 """Files of a corpus that change on the disk while loaders read them, through every door."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,8 @@ SLOW = {
 @pytest.fixture(
     params=[*LOADERS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
 )
-def make_loader(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Yield what makes a loader of windows."""
+def make_loader(request: pytest.FixtureRequest) -> Any:
+    """Return what makes a loader of windows."""
     return {**LOADERS, **SLOW}[request.param]
 
 
