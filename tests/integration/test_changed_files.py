@@ -1,7 +1,6 @@
 """Files of a corpus that change on the disk while loaders read them, through every door."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +119,7 @@ def test_damaged_offsets_are_found_where_they_are_read(
     corpus = tl.Corpus.open(store)
     windows = tl.SequentialWindows(corpus, batch_size=4, seq_len=5)
     model = tl.RNNModel(torch.nn.RNN(NUM_TOKENS, 8), NUM_TOKENS)
-    doors: dict[str, Callable[[], object]] = {
+    doors: dict[str, Any] = {
         "show": lambda: [batch.resets for batch in windows],
         "trace": lambda: corpus.trace(1_500),
         "document": lambda: corpus.document(20),
