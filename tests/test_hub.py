@@ -972,3 +972,10 @@ def test_texts_are_decompressed_and_decoded(tmp_path: Path, encoding: str) -> No
     assert "caf\xe9".encode() == bytes(tl.load(path, tokenizer="byte", encoding=encoding).tokens[:])
     (document,) = tl.read_documents(path, encoding=encoding)
     assert "caf\xe9" == document.text
+
+
+@pytest.mark.parametrize("name", [None, 3, ["a.txt"]])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    """What was expected is said, and what came."""
+    with pytest.raises(ArgumentError, match="a corpus must be named by a str or a path, got "):
+        load(name)

@@ -297,12 +297,12 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     """
     if entry := find_named(name):
         return entry
-    # To Path an empty name is the current folder. See `fetch_file` for os.path.
-    if isinstance(name, str | os.PathLike) and os.path.isfile(name):  # noqa: PTH113
-        return Path(name)
     if not isinstance(name, str | os.PathLike):
         msg = f"a corpus must be named by a str or a path, got {show(name)}"
         raise ArgumentError(msg)
+    # To Path an empty name is the current folder. See `fetch_file` for os.path.
+    if os.path.isfile(name):  # noqa: PTH113
+        return Path(name)
     known = [known for entry in list_entries() for known in _names(entry)]
     msg = (
         f"a corpus must be one of {', '.join(known)} or the path of a text file or a store, "

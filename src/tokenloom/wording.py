@@ -37,7 +37,7 @@ class _Short(reprlib.Repr):
     def repr_instance(self, value: object, level: int) -> str:
         if isinstance(value, type):
             return f"the class {value.__name__}"
-        text = super().repr_instance(value, level)  # type: ignore[arg-type]  # any object has one
+        text = super().repr_instance(value, level)
         is_long = len(text) >= _MAX_CHARACTERS or "\n" in text
         return f"an object of type {type(value).__name__}" if is_long else text
 
