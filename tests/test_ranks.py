@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tests.trainings import make_loader, make_model
+from tests.trainings import TRAIN, make_loader, make_model
 from tokenloom.ranks import Ranks, joined
 
 
@@ -59,3 +59,13 @@ def test_a_lost_rank_is_told_in_words(lost: str) -> None:
         raise RuntimeError("shapes")  # noqa: EM101  what PyTorch might say
     with pytest.raises(RuntimeError, match=lost[:9]), Ranks().watched():
         raise RuntimeError(lost)
+
+
+def test_a_process_that_knows_no_other_cannot_be_compared() -> None:
+    """Alone there is nothing to compare; a part of a batch has others."""
+    make_loader().confirm_ranks(model=make_model(), facts={"lr": 0.1})
+    make_loader().windows.confirm_ranks(model=make_model(), facts={"lr": 0.1})
+    windows = tl.RandomWindows(TRAIN, batch_size=4, shard=tl.Shard(rank=1, world_size=2))
+    for part in (windows, tl.Loader(windows)):
+        with pytest.raises(tl.UsageError, match=r"part 1 of 2 .* call torch\.distributed"):
+            part.confirm_ranks()

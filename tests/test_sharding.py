@@ -4,6 +4,7 @@ import pytest
 import torch.distributed as dist
 
 import tokenloom as tl
+from tokenloom.sharding import read_number
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +72,38 @@ def test_a_group_comes_first(
         assert tl.Shard(rank=0, world_size=1) == tl.Shard.detect(group=dist.group.WORLD)
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ("rank", "world_size"),
+    [
+        ("", "2"),
+        ("0", ""),
+        ("", ""),
+        ("two", "4"),
+        ("-1", "2"),
+        ("4", "4"),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_variables_that_are_no_pair_are_refused(
+    rank: str, world_size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names both of them, and who sets them."""
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", world_size)
+    with pytest.raises(tl.ArgumentError, match="RANK and WORLD_SIZE, which torchrun sets, must"):
+        tl.Shard.detect()
+
+
+def test_other_variables_of_torchrun_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is wrong is named."""
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "")
+    with pytest.raises(tl.ArgumentError, match="TORCHELASTIC_RESTART_COUNT, which torchrun sets"):
+        read_number("TORCHELASTIC_RESTART_COUNT", default=0)
+
+
+def test_a_large_batch_is_refused_at_once() -> None:
+    """As many divisors are named as there may be processes."""
+    with pytest.raises(tl.ArgumentError, match=r"use one of 1, 2, 4, .*, 4096 processes"):
+        tl.Shard(rank=0, world_size=3).columns(1 << 62)

@@ -1,5 +1,6 @@
 """A checkpoint: a model with its weights, and where its training stands."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -40,6 +41,18 @@ def describe_model(model: RNNModel) -> dict[str, Any]:
     if isinstance(rnn, nn.LSTM):
         description["proj_size"] = rnn.proj_size
     return description
+
+
+def describe_weights(model: nn.Module) -> dict[str, str]:
+    """Return type and shape of each of a model's tensors, and a hash of all their values."""
+    digest, shapes = hashlib.sha256(), {}
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            shapes[f"model.{name}"] = f"{value.dtype} {tuple(value.shape)}".removeprefix("torch.")
+            # As bytes, since NumPy does not know every type.
+            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest.update(content.data)
+    return {**shapes, "model.weights": f"sha256:{digest.hexdigest()}"}
 
 
 def build_model(description: dict[str, Any]) -> RNNModel:

@@ -11,7 +11,7 @@ import torch
 from tokenloom.batch import Batch
 from tokenloom.corpus import Corpus
 from tokenloom.errors import UsageError
-from tokenloom.evaluation import evaluate, perplexity
+from tokenloom.evaluation import evaluate_confirmed, perplexity
 from tokenloom.model import RNNModel
 from tokenloom.plotting import plot_perplexity, save_figure
 from tokenloom.ranks import Ranks
@@ -149,7 +149,9 @@ class Epochs:
         if self._held_out is None:
             return None
         # The first rank's, should machines differ in the last digit.
-        evaluation = evaluate(self._model, self._held_out, resets=self._resets, progress=False)
+        evaluation = evaluate_confirmed(
+            self._model, self._held_out, resets=self._resets, progress=False
+        )
         return float(self._ranks.share(evaluation.perplexity))
 
     def state_dict(self) -> dict[str, Any]:

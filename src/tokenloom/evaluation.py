@@ -2,17 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed
 from tqdm import tqdm
 
+from tokenloom.checkpoint import describe_weights
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.inventory import count_text_characters
 from tokenloom.loader import Loader
 from tokenloom.losses import token_losses
 from tokenloom.model import RNNModel, State
+from tokenloom.ranks import Ranks
 from tokenloom.sharding import Shard
 from tokenloom.windows import SequentialWindows
 
@@ -122,10 +125,39 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         A size is below 1, the corpus is shorter than two tokens, its vocabulary
         is larger than the model's or unknown, or the number of parts does not
         divide the lanes.
+    UsageError
+        The ranks have other models, texts or sizes; each difference is named.
     """
-    check_ids(model, corpus)
-    is_group = shard is None and torch.distributed.is_available()
-    is_group = is_group and torch.distributed.is_initialized()
+    if shard is not None:
+        check_ids(model, corpus)
+    else:
+        shape = {"batch_size": batch_size, "seq_len": seq_len, "resets": resets}
+        _confirm_ranks(model, corpus, shape=shape)
+    return evaluate_confirmed(
+        model,
+        corpus,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        num_workers=num_workers,
+        shard=shard,
+        resets=resets,
+        progress=progress,
+    )
+
+
+def evaluate_confirmed(  # noqa: PLR0913  the same as of `evaluate`
+    model: RNNModel,
+    corpus: Corpus,
+    *,
+    batch_size: int = 32,
+    seq_len: int = 35,
+    num_workers: int = 0,
+    shard: Shard | None = None,
+    resets: bool = True,
+    progress: bool | None = None,
+) -> Evaluation:
+    """Return what `evaluate` returns, without comparing the ranks first."""
+    is_group = shard is None and _has_group()
     part = shard or (_divide(batch_size, Shard.detect()) if is_group else Shard())
     windows = SequentialWindows(
         corpus,
@@ -153,6 +185,29 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         nats_per_token=nats / num_tokens if num_tokens else 0.0,
         num_characters=count_text_characters(predicted, progress=False) if is_whole else None,
     )
+
+
+def _has_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _confirm_ranks(model: RNNModel, corpus: Corpus, *, shape: dict[str, Any]) -> None:
+    """Check on every rank that all of them are about to evaluate the same."""
+    ranks = Ranks.detect() if _has_group() else Ranks()
+    facts: dict[str, Any] = {}
+    with ranks.together():
+        check_ids(model, corpus)
+        if ranks.world_size > 1:
+            vocab, documents = corpus.vocab, corpus.boundaries if shape["resets"] else None
+            facts = {
+                **shape,
+                "corpus": corpus.whole_hash,
+                "num_tokens": len(corpus),
+                "vocab": None if vocab is None else vocab.hash,
+                "documents": None if documents is None else documents.hash(),
+                **describe_weights(model),
+            }
+    ranks.confirm(facts)
 
 
 def check_ids(model: RNNModel, corpus: Corpus) -> None:

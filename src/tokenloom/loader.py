@@ -7,15 +7,18 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Never, NoReturn
 
 import torch
+import torch.distributed
 
 from tokenloom import positions
 from tokenloom.batch import Batch
 from tokenloom.blocks import Block
+from tokenloom.checkpoint import describe_weights
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
 from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
+from tokenloom.ranks import Ranks
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
 from tokenloom.workers import Stretch, WorkerOptions, plan_parts, read_stretch
 
@@ -168,6 +171,49 @@ class Loader:
             "'for batch in loader', or DataLoader(loader.windows, batch_size=None)"
         )
         raise UsageError(msg)
+
+    def confirm_ranks(
+        self,
+        *,
+        model: torch.nn.Module | None = None,
+        facts: Mapping[str, Any] | None = None,
+        group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
+        """Check that all ranks are about to train on the same stream, each on its part.
+
+        A stale copy of the text on one machine, or another seed, would be
+        trained on in silence. All ranks call this once, at the same place,
+        before the first batch. Plan, position, vocabulary, documents and a hash of
+        the corpus are compared, and whether the parts make whole batches. Of a
+        long memory map the hash is a sample, and of a store it is its
+        manifest's.
+
+        Parameters
+        ----------
+        model : torch.nn.Module, optional
+            Whose shapes and weights are compared too.
+        facts : mapping of str to JSON-able, optional
+            What else must be the same, such as the learning rate.
+        group : torch.distributed.ProcessGroup, optional
+            The ranks that are compared; by default all of them.
+
+        Raises
+        ------
+        ArgumentError
+            A fact is not JSON-able, or this process is not in the group.
+        UsageError
+            Ranks differ: each field is named with its values and their ranks,
+            on every rank. Or there are several processes, and no group yet.
+        WorkerError
+            Another rank failed before it could be compared.
+        """
+        mine = {"next_batch": self._next_batch, "num_epochs": self.num_epochs}
+        windows, ranks = self.windows, Ranks.detect(group)
+        with ranks.together():
+            ranks.check_group(windows.shard)
+            told = {**windows.describe_stream(), "epoch": self._epoch, **mine, **(facts or {})}
+            told |= {} if model is None else describe_weights(model)
+        ranks.confirm(told, shard=windows.shard)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last batch that the consumer received.

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
+from tokenloom.arrays import is_memory_map
 from tokenloom.documents import Documents, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
@@ -83,6 +84,18 @@ class Passage:
             )
             raise CorpusError(msg)
         return self._vocab_size
+
+    @functools.cached_property
+    def whole_hash(self) -> str:
+        """``"sha256:..."`` of all tokens in memory; `hash` for those that are not.
+
+        So it sees what `hash` does not see in a long array. It takes about a
+        second per gigabyte, when it is first asked for.
+        """
+        is_in_memory = isinstance(self.tokens, np.ndarray) and not is_memory_map(self.tokens)
+        if not is_in_memory or self.tokens.nbytes <= WHOLE_BYTES:
+            return self.hash
+        return hash_tokens(self.tokens, is_whole=True)
 
     @functools.cached_property
     def hash(self) -> str:

@@ -2,10 +2,11 @@
 
 import contextlib
 import datetime as dt
+import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,9 +14,10 @@ import torch
 from torch import distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
-from tokenloom.errors import TokenloomError, UsageError, WorkerError
+from tokenloom.errors import ArgumentError, TokenloomError, UsageError, WorkerError
 from tokenloom.seeds import mix_rank, torch_seed
-from tokenloom.sharding import Shard
+from tokenloom.sharding import Shard, read_number
+from tokenloom.wording import show
 
 # How gloo and NCCL tell that another process does not answer. PyTorch raises
 # plain RuntimeErrors for some of it.
@@ -25,6 +27,8 @@ _LOST = re.compile(
 )
 # How long a rank waits at its end for the message of another one.
 _TELLING = dt.timedelta(seconds=10)
+# Of what differs, and of its values, a message names so many.
+_MAX_NAMED = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,22 +41,28 @@ class Ranks:
         Which one, in [0, world_size).
     world_size : int
         How many there are.
+    group : torch.distributed.ProcessGroup, optional
+        What they are the members of; PyTorch's default group, if there is one.
     """
 
     rank: int = 0
     world_size: int = 1
+    group: distributed.ProcessGroup | None = None
 
     @classmethod
-    def detect(cls) -> Self:
-        """Return this process's place in PyTorch's default group; alone without one.
+    def detect(cls, group: distributed.ProcessGroup | None = None) -> Self:
+        """Return this process's place in a group, by default PyTorch's; alone without one.
 
         Raises
         ------
+        ArgumentError
+            This process is no member of the group.
         UsageError
             torchrun started several processes, and there is no group yet.
         """
-        if distributed.is_available() and distributed.is_initialized():
-            return cls(rank=distributed.get_rank(), world_size=distributed.get_world_size())
+        if group is not None or (distributed.is_available() and distributed.is_initialized()):
+            shard = Shard.detect(group=group)
+            return cls(rank=shard.rank, world_size=shard.world_size, group=group)
         if is_launched():
             msg = (
                 "torchrun started several processes, which are in no group: call "
@@ -82,6 +92,22 @@ class Ranks:
             )
             raise UsageError(msg)
 
+    def check_group(self, shard: Shard) -> None:
+        """Check that there is a group in which ranks can be compared.
+
+        Raises
+        ------
+        UsageError
+            This process reads a part of each batch, and knows no other process.
+        """
+        if self.world_size == 1 and self.group is None and shard.world_size > 1:
+            msg = (
+                f"this process reads part {shard.rank} of {shard.world_size} of each batch, and "
+                "is in no group with those that read the others: call "
+                "torch.distributed.init_process_group() first"
+            )
+            raise UsageError(msg)
+
     def mix_seed(self, seed: int, step: int = 0) -> int:
         """Return a seed of PyTorch's generators that differs on each rank and after each step."""
         if self.is_first and not step:
@@ -107,8 +133,83 @@ class Ranks:
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
-        distributed.all_gather_object(values, value)
+        distributed.all_gather_object(values, value, group=self.group)
         return values
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Raise on every rank what any of them refuses in the block.
+
+        All ranks run it, at the same place. Each raises its own error; those
+        that have none raise that of the first rank that has one.
+
+        Raises
+        ------
+        WorkerError
+            Another rank failed with what is no error of tokenloom.
+        """
+        try:
+            yield
+        # Whatever it is, the others wait to hear of it.
+        except Exception as error:
+            if self.world_size == 1:
+                raise
+            # Where another one is gone, this error stands all the same.
+            with contextlib.suppress(RuntimeError):
+                self.gather(self._told(error))
+            raise
+        if self.world_size > 1:
+            with self.watched():
+                told = self.gather(None)
+            refused = next((error for error in told if error is not None), None)
+            if refused is not None:
+                raise refused
+
+    def _told(self, error: Exception) -> TokenloomError:
+        """Return what the other ranks raise of an error."""
+        if isinstance(error, TokenloomError):
+            return type(error)(str(error))
+        kind = type(error).__name__
+        return WorkerError(f"rank {self.rank} of {self.world_size} failed with {kind}: {error}")
+
+    def confirm(self, facts: Mapping[str, Any], *, shard: Shard | None = None) -> None:
+        """Check that all ranks say the same, and that together they read whole batches.
+
+        All ranks call it, at the same place, and all of them raise the same.
+
+        Parameters
+        ----------
+        facts : mapping of str to JSON-able
+        shard : Shard, optional
+            The part of each batch that this rank reads.
+
+        Raises
+        ------
+        ArgumentError
+            A value is not JSON-able.
+        UsageError
+            Ranks differ; each field is named with its values and their ranks.
+        """
+        parts = {} if shard is None else {"shard.world_size": shard.world_size}
+        with self.together():
+            mine = {name: _as_text(name, value) for name, value in {**facts, **parts}.items()}
+        if self.world_size == 1:
+            return
+        with self.watched():
+            told: list[tuple[dict[str, str], Shard | None]] = self.gather((mine, shard))
+        lines = [
+            *_differences([each for each, _ in told]),
+            *_untidy_parts([part for _, part in told if part is not None]),
+        ]
+        if not lines:
+            return
+        more = [f"  and {len(lines) - _MAX_NAMED} more"] if len(lines) > _MAX_NAMED else []
+        cure = (
+            "Start all of them with the same arguments, the same release of tokenloom and the "
+            "same copy of the text."
+        )
+        head = f"the {self.world_size} ranks must work on the same, and differ:"
+        raise UsageError("\n".join([head, *lines[:_MAX_NAMED], *more, cure]))
 
     def share(self, value: Any) -> Any:
         """Return the first rank's value, which pickles; that of the others is ignored."""
@@ -146,8 +247,14 @@ class Ranks:
 
 
 def is_launched() -> bool:
-    """Return whether torchrun started this process and others beside it."""
-    return distributed.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Return whether torchrun started this process and others beside it.
+
+    Raises
+    ------
+    ArgumentError
+        The variable WORLD_SIZE is no integer.
+    """
+    return distributed.is_torchelastic_launched() and read_number("WORLD_SIZE", default=1) > 1
 
 
 def is_restarted() -> bool:
@@ -187,9 +294,10 @@ def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iter
         return
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(read_number("LOCAL_RANK") % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    ranks = Ranks(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+    shard = Shard.detect()
+    ranks = Ranks(rank=shard.rank, world_size=shard.world_size)
     timeout = dt.timedelta(seconds=timeout_seconds)
     with ranks.watched():
         store, rank, world_size = next(rendezvous("env://", timeout=timeout))
@@ -229,7 +337,64 @@ def _tell_once(error: Exception, *, store: Any, tell: Callable[[Exception], None
 
 
 def _num_restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return read_number("TORCHELASTIC_RESTART_COUNT", default=0)
+
+
+def _as_text(name: str, value: Any) -> str:
+    try:
+        return json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"facts must be JSON-able, so that ranks can compare them, got {name}={show(value)}"
+        raise ArgumentError(msg) from error
+
+
+def _differences(told: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """Yield a line for each field that is not the same on all ranks."""
+    for name in dict.fromkeys(name for each in told for name in each):
+        ranks_of: dict[str | None, list[int]] = {}
+        for rank, each in enumerate(told):
+            ranks_of.setdefault(each.get(name), []).append(rank)
+        if len(ranks_of) > 1:
+            values = [
+                f"{'nothing' if text is None else show(json.loads(text))} on {_name(ranks)}"
+                for text, ranks in [*ranks_of.items()][:_MAX_NAMED]
+            ]
+            yield f"  {name}: {', '.join(values)}"
+
+
+def _untidy_parts(parts: Sequence[Shard]) -> Iterator[str]:
+    """Yield a line where the ranks do not read each part of a batch equally often.
+
+    >>> list(_untidy_parts([Shard(rank=0, world_size=2), Shard(rank=0, world_size=2)]))
+    ['  part of each batch: 2 of 2 ranks read part 0 of 2, no rank part 1 of 2']
+    """
+    size = parts[0].world_size if parts else 1
+    # Another size is named by itself; a group of fewer ranks than parts is not all of them.
+    if any(part.world_size != size for part in parts) or len(parts) < size:
+        return
+    counts = [sum(part.rank == rank for part in parts) for rank in range(size)]
+    if len(set(counts)) > 1:
+        most, least = counts.index(max(counts)), counts.index(min(counts))
+        rest = f"{counts[least]} rank part" if counts[least] else "no rank part"
+        yield (
+            f"  part of each batch: {counts[most]} of {len(parts)} ranks read part {most} of "
+            f"{size}, {rest} {least} of {size}"
+        )
+
+
+def _name(ranks: Sequence[int]) -> str:
+    """Return how a message calls some ranks.
+
+    >>> _name([3]), _name([0, 2]), _name([1, 2, 3])
+    ('rank 3', 'ranks 0 and 2', 'ranks 1 to 3')
+    """
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    if len(ranks) > 2 and ranks[-1] - ranks[0] == len(ranks) - 1:
+        return f"ranks {ranks[0]} to {ranks[-1]}"
+    shown = [str(rank) for rank in ranks[:_MAX_NAMED]]
+    last = "others" if len(ranks) > _MAX_NAMED else shown.pop()
+    return f"ranks {', '.join(shown)} and {last}"
 
 
 def _device() -> torch.device:

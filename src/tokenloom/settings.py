@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from tokenloom.checkpoint import describe_model
+from tokenloom.checkpoint import describe_model, describe_weights
 from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents
 from tokenloom.errors import RunError, StateMismatchError
@@ -24,6 +24,8 @@ _FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_opti
 
 # What tells tokenizers of other packages apart; the name of their class does not.
 _PROOFS = ("tokenizer.probe", "tokenizer.decoded")
+# What may differ between ranks: where the text lies, and how many cores there are.
+_LOCAL = ("corpus", "held_out", "num_threads", "launch")
 
 # What those are of which a run is opened again.
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -135,6 +137,49 @@ def describe_training(
         "launch": launch_id(),
         "model": describe_model(model),
     }
+
+
+def confirm_ranks(
+    ranks: Ranks,
+    settings: dict[str, Any],
+    model: RNNModel,
+    loader: Loader,
+    *,
+    held_out: Corpus | None,
+) -> None:
+    """Check that all ranks are about to train on the same.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    settings : dict
+        What `describe_training` returned, and what else must be the same.
+    model : RNNModel
+    loader : Loader
+    held_out : Corpus, optional
+
+    Raises
+    ------
+    UsageError
+        A rank reads another part of the batch than its own; or ranks differ, and
+        each field is named with its values and their ranks.
+    """
+    if ranks.world_size == 1:
+        return
+    with ranks.together():
+        ranks.check_shard(loader.windows.shard)
+        alike = {name: value for name, value in settings.items() if name not in _LOCAL}
+        whole = {
+            "corpus_hash": loader.windows.corpus.whole_hash,
+            "held_out_hash": None if held_out is None else held_out.whole_hash,
+        }
+        position = loader.state_dict()
+        told = {
+            **_flatten({**alike, **whole}),
+            **{name: position[name] for name in ("epoch", "next_batch")},
+            **describe_weights(model),
+        }
+    ranks.confirm(told)
 
 
 def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:

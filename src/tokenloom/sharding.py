@@ -59,7 +59,9 @@ class Shard:
         """
         num_columns, rest = divmod(batch_size, self.world_size)
         if rest:
-            divisors = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+            # More than a launch has, and quickly found.
+            numbers = range(1, min(batch_size, max(4096, 2 * self.world_size)) + 1)
+            divisors = [n for n in numbers if batch_size % n == 0]
             msg = (
                 f"world_size must divide batch_size={batch_size}, got {self.world_size}: "
                 f"use one of {', '.join(map(str, divisors))} processes, or another batch_size"
@@ -114,13 +116,46 @@ class Shard:
         rank, world_size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
         if rank is None and world_size is None:
             return cls()
-        if rank is None or world_size is None or not (rank + world_size).isdecimal():
+        numbers = _parse_number(rank), _parse_number(world_size)
+        if numbers[0] is None or numbers[1] is None or numbers[0] >= numbers[1]:
             msg = (
-                "the variables RANK and WORLD_SIZE must both be integers, or both be "
-                f"unset, got RANK={rank!r} and WORLD_SIZE={world_size!r}"
+                "the variables RANK and WORLD_SIZE, which torchrun sets, must be integers with "
+                f"RANK below WORLD_SIZE, or both be unset, got RANK={show(rank)} and "
+                f"WORLD_SIZE={show(world_size)}"
             )
             raise ArgumentError(msg)
-        return cls(rank=int(rank), world_size=int(world_size))
+        return cls(rank=numbers[0], world_size=numbers[1])
+
+
+def read_number(name: str, *, default: int | None = None) -> int:
+    """Return a variable of the environment that torchrun sets, an integer of at least 0.
+
+    Parameters
+    ----------
+    name : str
+    default : int, optional
+        Where it is unset; by default it must be set.
+
+    Raises
+    ------
+    ArgumentError
+        It is no such integer.
+    """
+    text = os.environ.get(name)
+    number = default if text is None else _parse_number(text)
+    if number is None:
+        msg = (
+            f"the variable {name}, which torchrun sets, must be an integer of at least 0, "
+            f"got {show(text)}"
+        )
+        raise ArgumentError(msg)
+    return number
+
+
+def _parse_number(text: str | None) -> int | None:
+    # Not more digits than any number of processes has.
+    is_number = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
+    return int(text) if text is not None and is_number else None
 
 
 def check_same_part(detected: Shard, now: Shard) -> None:

@@ -20,7 +20,7 @@ from tokenloom.ranks import Ranks
 from tokenloom.recipe import Recipe, RunOptions, TrainingOptions
 from tokenloom.records import EpochMetrics
 from tokenloom.reports import Report
-from tokenloom.settings import describe_training
+from tokenloom.settings import confirm_ranks, describe_training
 from tokenloom.snapshots import Snapshots, open_run
 from tokenloom.updates import Updates
 
@@ -106,22 +106,24 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         With a run: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU came, which
         nobody else handles, and the same was done. Its code is 128 + number.
     UsageError
-        The loader reads another part of the batch than this process's.
+        The loader reads another part of the batch than this process's, or the
+        ranks are not about to train on the same; each difference is named.
     WorkerError
         Another rank died or does not answer.
     """
-    recipe = Recipe(
-        lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options or TrainingOptions()
-    )
-    run_options = run_options or RunOptions()
-    _check(model, loader, held_out, recipe)
-    place = choose_device(loader.device if device is None else device)
     ranks = Ranks.detect()
-    ranks.check_shard(loader.windows.shard)
-    report = Report(model, loader, options=run_options, progress=progress, ranks=ranks)
-    settings = describe_training(
-        *(model, loader), held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
-    )
+    with ranks.together():
+        options = options or TrainingOptions()
+        recipe = Recipe(lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options)
+        run_options = run_options or RunOptions()
+        _check(model, loader, held_out, recipe)
+        place = choose_device(loader.device if device is None else device)
+        report = Report(model, loader, options=run_options, progress=progress, ranks=ranks)
+        settings = describe_training(
+            *(model, loader), held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
+        )
+        facts = {**settings, "run": run is not None, "resume": resume, "device": place.type}
+    confirm_ranks(ranks, facts, model, loader, held_out=held_out)
     torch.manual_seed(ranks.mix_seed(seed))
     opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
     interrupt = Interrupt(saves=run is not None, num_ranks=ranks.world_size)
@@ -130,8 +132,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         updates = Updates(learner, loader, recipe=recipe, ranks=ranks, interrupt=interrupt)
         resets = loader.windows.documents is not None
         epochs = Epochs(model, held_out, resets=resets, ranks=ranks, run=opened.run)
-        parts = (model, loader, updates, epochs)
-        saving = None if run is None else run_options
+        parts, saving = (model, loader, updates, epochs), None if run is None else run_options
         snapshots = Snapshots(*parts, ranks=ranks, run=opened.run, options=saving)
         state = snapshots.begin(opened, seed=seed)
         with report:

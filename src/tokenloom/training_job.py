@@ -1,7 +1,6 @@
 """A training as the command line tells it: a new one, or one to go on with."""
 
 import argparse
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from tokenloom.replay import reopen_corpora, reopen_windows
 from tokenloom.runs import Run, is_run
 from tokenloom.seeds import torch_seed
 from tokenloom.settings import check_kinds, check_version
-from tokenloom.sharding import Shard
+from tokenloom.sharding import Shard, read_number
 from tokenloom.store import read_store
 from tokenloom.windows import Windows
 from tokenloom.wording import count, show
@@ -222,7 +221,7 @@ def _is_foreign(folder: str) -> bool:
 
 def _new_folder(corpus_name: str) -> Path:
     """Return a folder that does not exist yet."""
-    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+    if read_number("TORCHELASTIC_MAX_RESTARTS", default=0) > 0:
         msg = "torchrun --max-restarts needs --run: a restart goes on in the folder of that name"
         raise ArgumentError(msg)
     path = Path(corpus_name)

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Self, final
 
+import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from tokenloom.batch import Batch
+from tokenloom.checkpoint import describe_weights
 from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.iteration import WindowsIterator, check_in_order, epoch_was_changed
 from tokenloom.orphans import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom.plans import Kind, Plan, Tail
+from tokenloom.positions import describe
+from tokenloom.ranks import Ranks
 from tokenloom.sharding import Shard, check_same_part
 from tokenloom.sharedmemory import SharedInteger
 from tokenloom.vocab import Vocab
@@ -153,6 +157,35 @@ class _Windows(IterableDataset[Batch]):
         is_worker = self._received_in == os.getpid() and get_worker_info() is not None
         if not is_worker and (self._received_in is None or now != Shard()):
             check_same_part(carried, now)
+
+    def describe_stream(self) -> dict[str, Any]:
+        """Return all that decides what the batches of every rank hold, JSON-able.
+
+        Its hash of the corpus is `Corpus.whole_hash`.
+        """
+        plan, corpus, documents = self.plan, self._corpus, self.documents
+        return {
+            **describe(plan, corpus_hash=corpus.whole_hash, next_batch=0),
+            "tail": plan.tail,
+            "vocab": None if corpus.vocab is None else corpus.vocab.hash,
+            "documents": None if documents is None else documents.hash(),
+            "resets": documents is not None,
+        }
+
+    def confirm_ranks(
+        self,
+        *,
+        model: torch.nn.Module | None = None,
+        facts: Mapping[str, Any] | None = None,
+        group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
+        """Check that all ranks read the same stream, each its part; see `Loader.confirm_ranks`."""
+        ranks = Ranks.detect(group)
+        with ranks.together():
+            ranks.check_group(self.shard)
+            told = {**self.describe_stream(), **(facts or {})}
+            told |= {} if model is None else describe_weights(model)
+        ranks.confirm(told, shard=self.shard)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iterators read, also in workers.

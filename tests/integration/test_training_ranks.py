@@ -16,7 +16,7 @@ import torch
 import tokenloom as tl
 from tests.census import children_of, needs_proc
 from tests.integration.ranks import free_port
-from tests.integration.training_ranks import CASES, SPLIT, STOP, train
+from tests.integration.training_ranks import CASES, DIFFERENT, SPLIT, STOP, train
 from tokenloom.cli import main
 
 SCRIPT = Path(__file__).with_name("training_ranks.py")
@@ -132,6 +132,22 @@ def test_every_rank_raises_what_the_first_refuses(tmp_path: Path) -> None:
     first, second = ((tmp_path / f"{rank}.txt").read_text(encoding="utf-8") for rank in range(2))
     assert first == second
     assert first.startswith("RunError: the run's folder must be new or empty")
+
+
+def test_ranks_that_differ_are_refused(tmp_path: Path) -> None:
+    """Both of them name what differs, with both values, before anything is written."""
+    command = [*TORCHRUN, "--nproc-per-node=2", str(SCRIPT), str(tmp_path), "differ"]
+    result = subprocess.run(
+        command, env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert list(DIFFERENT) == list(first)
+    assert first == second
+    assert {} == {
+        name: first[name] for name, (_, part) in DIFFERENT.items() if part not in first[name]
+    }
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("how", ["die", "stall"])

@@ -4,6 +4,7 @@ Usage: training_ranks.py FOLDER HOW [RANK PORT]; HOW is one of the functions bel
 """
 
 import datetime as dt
+import json
 import os
 import signal
 import sys
@@ -15,8 +16,10 @@ import torch
 import torch.distributed as dist
 
 import tokenloom as tl
-from tests.trainings import HELD_OUT, StoppedError, make_loader, make_model, stop_in_step
+from tests.trainings import HELD_OUT, TRAIN, StoppedError, make_loader, make_model, stop_in_step
 
+# What is called on both ranks, instead of `tokenloom.train`.
+OWN = ("evaluate", "confirm")
 # Padded rows make the numbers of targets differ between ranks.
 CASES: dict[str, dict[str, Any]] = {
     "padded": {"order": "random", "layer": "rnn", "tail": "pad"},
@@ -27,6 +30,49 @@ CASES: dict[str, dict[str, Any]] = {
         "tail": "pad",
         "options": tl.TrainingOptions(batches_per_update=3),
     },
+}
+# What is another on the second rank, and a part of what both say then.
+ADAMW = tl.TrainingOptions(optimizer="adamw")
+OTHER = tl.Corpus.from_tokens([*TRAIN.tokens[:-1], (TRAIN.tokens[-1] + 1) % 5], vocab=TRAIN.vocab)
+MARKED = tl.Corpus.from_tokens(TRAIN.tokens, vocab=TRAIN.vocab, documents=[0, 30, len(TRAIN)])
+DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
+    "token": ({"corpus": OTHER}, "corpus_hash: 'sha256:"),
+    "documents": ({"corpus": MARKED}, "documents_hash: None on rank 0, 'sha256:"),
+    "held out": ({"held_out": OTHER}, "held_out_hash: 'sha256:"),
+    "no held out": ({"held_out": None}, "num_held_out_tokens: 103 on rank 0, 0 on rank 1"),
+    "order": ({"kind": tl.RandomWindows}, "order: 'sequential' on rank 0, 'random' on rank 1"),
+    "batch size": ({"shape": {"batch_size": 8}}, "batch_size: 4 on rank 0, 8 on rank 1"),
+    "seq_len": ({"shape": {"seq_len": 5}}, "seq_len: 10 on rank 0, 5 on rank 1"),
+    "tail": ({"shape": {"tail": "pad"}}, "tail: 'drop' on rank 0, 'pad' on rank 1"),
+    "order seed": ({"shape": {"seed": 9}}, "order_seed: 0 on rank 0, 9 on rank 1"),
+    "position": ({"next_batch": 2}, "next_batch: 0 on rank 0, 2 on rank 1"),
+    "epochs": ({"num_epochs": 4}, "num_epochs: 3 on rank 0, 4 on rank 1"),
+    "lr": ({"lr": 0.5}, "lr: 1.0 on rank 0, 0.5 on rank 1"),
+    "clipping": ({"max_grad_norm": 2}, "max_grad_norm: 1.0 on rank 0, 2.0 on rank 1"),
+    "seed": ({"seed": 3}, "seed: 0 on rank 0, 3 on rank 1"),
+    "optimiser": ({"options": ADAMW}, "optimizer: 'sgd' on rank 0, 'adamw' on rank 1"),
+    "saving": ({"run_options": tl.RunOptions(keep=5)}, "run_options.keep: 2 on rank 0, 5 on"),
+    "layer": ({"model": {"layer": "lstm"}}, "model.rnn: 'RNN' on rank 0, 'LSTM' on rank 1"),
+    "layers": ({"model": {"num_layers": 2}}, "model.num_layers: 1 on rank 0, 2 on rank 1"),
+    "weights": ({"bias": 0.5}, "model.weights: 'sha256:"),
+    "run": ({"run": None}, "run: True on rank 0, False on rank 1"),
+    "resume": ({"resume": True}, "resume: False on rank 0, True on rank 1"),
+    "refused": ({"lr": -1}, "lr must be a number in (0, inf), got -1"),
+    "failed": ({"held_out": "text"}, "held_out cannot be of the type str"),
+    "evaluated text": ({"evaluate": {}, "corpus": OTHER}, "corpus: 'sha256:"),
+    "evaluated sizes": ({"evaluate": {"seq_len": 7}}, "seq_len: 35 on rank 0, 7 on rank 1"),
+    "evaluated model": ({"evaluate": {}, "bias": 0.5}, "model.weights: 'sha256:"),
+    "evaluation refused": (
+        {"evaluate": {}, "corpus": tl.Corpus.from_tokens([0, 99], vocab_size=100)},
+        "model.vocab_size must be at least the corpus's 100",
+    ),
+    "stream": ({"confirm": {}, "shape": {"seed": 9}}, "seed: 0 on rank 0, 9 on rank 1"),
+    "stream's text": ({"confirm": {}, "corpus": OTHER}, "corpus: 'sha256:"),
+    "stream's position": ({"confirm": {}, "next_batch": 1}, "next_batch: 0 on rank 0, 1 on"),
+    "stream's model": ({"confirm": {}, "bias": 0.5}, "model.weights: 'sha256:"),
+    "own facts": ({"confirm": {"facts": {"lr": 2}}}, "lr: nothing on rank 0, 2 on rank 1"),
+    "no JSON": ({"confirm": {"facts": {"lr": {1}}}}, "facts must be JSON-able"),
+    "parts": ({"confirm": {}, "shape": {"shard": tl.Shard(rank=0, world_size=2)}}, "2 of 2 ranks"),
 }
 SPLIT = "carried"
 STOP = 14
@@ -70,6 +116,44 @@ def refuse(folder: Path) -> None:
     except tl.TokenloomError as error:
         told = f"{type(error).__name__}: {error}"
         (folder / f"{dist.get_rank()}.txt").write_text(told, encoding="utf-8")
+
+
+def differ(folder: Path) -> None:
+    """Let one thing at a time be another on the second rank, and tell what each of them saw."""
+    told = {}
+    for name, (changes, _) in DIFFERENT.items():
+        mine = changes if dist.get_rank() == 1 else {each: {} for each in OWN if each in changes}
+        try:
+            _begin(**{"held_out": HELD_OUT, "run": folder / "run", **mine})
+        except tl.TokenloomError as error:
+            told[name] = f"{type(error).__name__}: {error}"
+    (folder / f"{dist.get_rank()}.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def _begin(
+    *,
+    corpus: tl.Corpus = TRAIN,
+    kind: Any = tl.SequentialWindows,
+    shape: Any = None,
+    model: Any = None,
+    num_epochs: int = 3,
+    next_batch: int = 0,
+    bias: float = 0.0,
+    **options: Any,
+) -> None:
+    made = make_model(**(model or {}))
+    with torch.no_grad():
+        made.linear.bias += bias
+    if "evaluate" in options:
+        tl.evaluate(made, corpus, progress=False, **options["evaluate"])
+        return
+    windows = kind(corpus, **{"batch_size": 4, "seq_len": 10, **(shape or {})})
+    loader = tl.Loader(windows, num_epochs=num_epochs)
+    loader.load_state_dict({**loader.state_dict(), "next_batch": next_batch})
+    if "confirm" in options:
+        loader.confirm_ranks(model=made, **options["confirm"])
+    else:
+        tl.train(made, loader, device="cpu", **options)
 
 
 def die(folder: Path) -> None:
