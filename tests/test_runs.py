@@ -43,7 +43,7 @@ def test_settings_come_back(tmp_path: Path) -> None:
 
 
 def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
-    """Each epoch is a line with exactly the five keys."""
+    """Each epoch is a line with the five keys, and a digest of the line before it."""
     run = make_run(tmp_path)
     metrics = [
         tl.EpochMetrics(epoch=0, step=8, perplexity=9.5, tokens_per_second=1000.0),
@@ -54,7 +54,7 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
     for entry in metrics:
         run.record(entry)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    keys = {"epoch", "step", "perplexity", "tokens_per_second", "held_out_perplexity"}
+    keys = {"epoch", "step", "perplexity", "tokens_per_second", "held_out_perplexity", "after"}
     assert [keys, keys] == [set(line) for line in lines]
     assert metrics == tl.Run.open(tmp_path).metrics()
 

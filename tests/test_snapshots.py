@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +29,7 @@ from tests.trainings import (
     weights_of,
 )
 from tokenloom import epochs as epochs_room
+from tokenloom.checkpoint import Checkpoint
 from tokenloom.snapshots import Snapshots
 
 # So an epoch may end, and be written down, after the last checkpoint.
@@ -364,3 +367,110 @@ def test_the_clock_is_asked_wherever_updates_end(world_size: int, expected: list
         epochs.step, updates.is_complete = step, step % 2 == 1
         snapshots.save_if_due(None)
     assert expected == asked[: len(expected)]
+
+
+def begin_two_runs(folder: Path, stop: int = 14) -> tuple[Path, Path]:
+    """Break off two trainings of other first weights, which agree in all settings."""
+    for seed in (0, 1):
+        model = make_model("gru")
+        torch.manual_seed(seed)
+        nn.init.normal_(model.linear.weight)
+        stop_in_step(model, stop)
+        with pytest.raises(StoppedError):
+            tl.train(
+                *(model, make_loader()),
+                run=folder / f"{seed}",
+                run_options=EVERY_FOUR,
+                device="cpu",
+            )
+    return folder / "0", folder / "1"
+
+
+def resume(run: Path) -> None:
+    """Resume one of these trainings."""
+    tl.train(make_model("gru"), make_loader(), run=run, resume=True, device="cpu")
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    """It says which run it is of, and stays where it is."""
+    mine, other = begin_two_runs(tmp_path)
+    for path in (mine / "checkpoints").iterdir():
+        path.unlink()
+    for path in (other / "checkpoints").iterdir():
+        shutil.copy(path, mine / "checkpoints")
+    before = sorted((mine / "checkpoints").iterdir())
+    with pytest.raises(tl.RunError, match=r"belongs to another run: its id is '[0-9a-f]{32}'"):
+        resume(mine)
+    with pytest.raises(tl.RunError, match="belongs to another run"):
+        tl.Run.open(mine).load_model()
+    assert before == sorted((mine / "checkpoints").iterdir())
+
+
+def test_settings_of_another_run_are_refused(tmp_path: Path) -> None:
+    """They hold the id of that run."""
+    mine, other = begin_two_runs(tmp_path)
+    shutil.copy(other / "settings.json", mine)
+    with pytest.raises(tl.RunError, match="belongs to another run"):
+        resume(mine)
+
+
+def test_a_checkpoint_that_was_renamed_is_passed_over(tmp_path: Path) -> None:
+    """An older one under the name of a later step is no later one."""
+    mine, _ = begin_two_runs(tmp_path)
+    newest, older = sorted((mine / "checkpoints").glob("step-*"), reverse=True)[:2]
+    later = older.with_name(older.name.replace(older.name[5:14], "000000099"))
+    older.rename(later)
+    with pytest.warns(UserWarning, match="its name says step 99: it was renamed"):
+        found = tl.Run.open(mine).load_checkpoint()
+    assert found is not None
+    assert int(newest.name[5:14]) == found.step
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "losses.jsonl"])
+@pytest.mark.parametrize("harm", ["last lost", "all lost", "doubled", "another run's"])
+def test_records_that_are_not_those_of_the_checkpoint_are_refused(
+    name: str, harm: str, tmp_path: Path
+) -> None:
+    """A history that is shorter, longer or another one is named, and nothing is changed."""
+    mine, other = begin_two_runs(tmp_path, stop=24)
+    path = mine / name
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert len(lines) == 2
+    if harm == "last lost":
+        path.write_text(lines[0], encoding="utf-8")
+    elif harm == "all lost":
+        path.unlink()
+    elif harm == "doubled":
+        path.write_text("".join([*lines, lines[-1]]), encoding="utf-8")
+    else:
+        shutil.copy(other / name, path)
+    before = path.read_bytes() if path.exists() else None
+    with pytest.raises(tl.RunError, match=rf"{name} (must hold all lines|does not follow)|line 3"):
+        resume(mine)
+    assert before == (path.read_bytes() if path.exists() else None)
+
+
+def test_records_are_on_the_disk_before_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may leave records without their checkpoint, never the other way round."""
+    events: list[str] = []
+    synchronize, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        synchronize(descriptor)
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    def note_replace(self: Path, target: Any) -> Path:
+        events.append(f"named {Path(target).suffix}")
+        return replace(self, target)
+
+    run = tl.Run.create(tmp_path / "run", corpus=CORPUS, settings={})
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    run.record(tl.EpochMetrics(epoch=0, step=9, perplexity=2.0, tokens_per_second=1.0))
+    run.record_losses(tl.StepLosses(step=1, epoch=0, batch=0, losses=[1.0]))
+    run.save(Checkpoint.of(make_model(), epoch=0, step=9))
+    order = [events.index(name) for name in ("metrics.jsonl", "losses.jsonl", "run", "named .pt")]
+    assert sorted(order) == order
+    assert events[-1] == "checkpoints"

@@ -89,6 +89,9 @@ class Checkpoint:
         Batches that the model was trained on.
     training : dict, optional
         What the rest of the training depends on; an older release saved none.
+    owner : dict of str, optional
+        What it belongs to: the id of its run, and the digests of the last
+        lines of its records. An older release saved none.
     """
 
     model: dict[str, Any]
@@ -96,6 +99,7 @@ class Checkpoint:
     epoch: int
     step: int
     training: dict[str, Any] | None = None
+    owner: dict[str, str] | None = None
 
     @classmethod
     def of(
@@ -144,6 +148,7 @@ def pack(checkpoint: Checkpoint) -> bytes:
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
         "training": checkpoint.training,
+        "owner": checkpoint.owner,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -188,6 +193,7 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
             epoch=values["epoch"],
             step=values["step"],
             training=values.get("training"),
+            owner=values.get("owner"),
         )
     except KeyError as error:
         msg = f"the checkpoint {name!r} is damaged: it lacks {error}"

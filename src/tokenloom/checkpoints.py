@@ -11,7 +11,7 @@ from typing import Literal
 
 from tokenloom.checkpoint import Checkpoint, pack, unpack
 from tokenloom.errors import RunError
-from tokenloom.files import remove_partial, replacing
+from tokenloom.files import remove_partial, replacing, synchronize_folder
 
 Mark = Literal["step", "best"]
 
@@ -112,12 +112,20 @@ def _read(file: _File) -> Checkpoint:
             "are not those that were written"
         )
         raise RunError(msg)
-    return unpack(content, name=file.path)
+    checkpoint = unpack(content, name=file.path)
+    if checkpoint.step != file.step:
+        msg = (
+            f"the checkpoint {str(file.path)!r} is of step {checkpoint.step}, and its name says "
+            f"step {file.step}: it was renamed"
+        )
+        raise RunError(msg)
+    return checkpoint
 
 
 def _write(path: Path, content: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+    synchronize_folder(path.parent)
 
 
 def _digest(content: bytes) -> str:

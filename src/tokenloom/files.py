@@ -198,6 +198,17 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def synchronize_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can be asked for it."""
+    # Windows opens no folders, and some network drives synchronise none.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def remove_partial(folder: Path) -> None:
     """Remove the temporary files in a folder, which killed processes left.
 

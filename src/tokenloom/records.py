@@ -1,7 +1,14 @@
-"""What a run writes down of its epochs and its steps, as lines of JSON."""
+"""What a run writes down of its epochs and its steps, as lines of JSON.
 
+Each line holds, as ``after``, a digest of the line before it: so a line that
+was lost, doubled, changed or moved is seen. A checkpoint holds the digest of
+the last line of its time, so that lines lost at the end are seen too.
+"""
+
+import hashlib
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,23 +66,38 @@ class StepLosses:
 
 
 _Record = TypeVar("_Record", EpochMetrics, StepLosses)
+# The key of the digest of the line before.
+_AFTER = "after"
 
 
-def append_metrics(path: Path, metrics: EpochMetrics) -> None:
-    """Append the metrics of an epoch, one line."""
+def append_metrics(path: Path, metrics: EpochMetrics, *, after: str) -> str:
+    """Append the metrics of an epoch, one line.
+
+    Parameters
+    ----------
+    path : path
+    metrics : EpochMetrics
+    after : str
+        Digest of the line before it, empty for the first line.
+
+    Returns
+    -------
+    str
+        Digest of the new line.
+    """
     # JSON has only finite numbers; any other perplexity is written as null.
     values = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in asdict(metrics).items()
     }
-    _append(path, values)
+    return _append(path, values, after)
 
 
-def append_losses(path: Path, losses: StepLosses) -> None:
-    """Append the losses of successive steps, one line."""
+def append_losses(path: Path, losses: StepLosses, *, after: str) -> str:
+    """Append the losses of successive steps, one line, as `append_metrics` does."""
     # Seven digits say all that a float32 knows.
     rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in losses.losses]
-    _append(path, {**asdict(losses), "losses": rounded})
+    return _append(path, {**asdict(losses), "losses": rounded}, after)
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:
@@ -88,7 +110,7 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
     OSError, ValueError
         The file is missing, or damaged in the line that is named.
     """
-    return _read(path, _read_metrics)
+    return [record for record, _ in _read(path, _read_metrics)]
 
 
 def read_losses(path: Path) -> list[StepLosses]:
@@ -99,47 +121,107 @@ def read_losses(path: Path) -> list[StepLosses]:
     OSError, ValueError
         The file is missing, or damaged in the line that is named.
     """
-    return _read(path, _read_losses)
+    return [record for record, _ in _read(path, _read_losses)]
 
 
-def cut_metrics(path: Path, *, step: int) -> list[EpochMetrics]:
-    """Forget the epochs that ended after a step, and return the others."""
-    return _cut(path, read_metrics, lambda metrics: metrics.step <= step)
+def cut_metrics(path: Path, *, step: int, last: str | None = None) -> list[EpochMetrics]:
+    """Forget the epochs that ended after a step, and return the others.
+
+    Parameters
+    ----------
+    path : path
+    step : int
+    last : str, optional
+        What the digest of the last line that stays must be, empty for none.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file is damaged, or lines are missing at its end; it stays as it is.
+    """
+    return _cut(path, _read_metrics, lambda metrics: metrics.step <= step, last)
 
 
-def cut_losses(path: Path, *, step: int) -> list[StepLosses]:
-    """Forget the records of which a step comes after this one, and return the others."""
-    return _cut(path, read_losses, lambda part: part.step + len(part.losses) - 1 <= step)
+def cut_losses(path: Path, *, step: int, last: str | None = None) -> list[StepLosses]:
+    """Forget the records of which a step comes after this one, as `cut_metrics` does."""
+    return _cut(path, _read_losses, lambda part: part.step + len(part.losses) - 1 <= step, last)
 
 
-def _read(path: Path, parse: Callable[[str], _Record]) -> list[_Record]:
-    """Return the records of a file; the line that is damaged is named."""
-    records = []
+def last_digest(path: Path) -> str:
+    """Return the digest of the last whole line of a file, empty where there is none."""
+    lines = _whole_lines(path) if path.exists() else []
+    return _digest(lines[-1]) if lines else ""
+
+
+def synchronize(path: Path) -> None:
+    """Wait until the lines of a file are on the disk, where there is one."""
+    try:
+        # Windows synchronises only what is open for writing.
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+
+
+def _read(path: Path, parse: Callable[[str], _Record]) -> list[tuple[_Record, str]]:
+    """Return the records of a file and their lines; the line that is damaged is named."""
+    pairs: list[tuple[_Record, str]] = []
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
-            records.append(parse(line))
+            record = parse(line)
         except (KeyError, TypeError, ValueError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
             msg = f"line {number} of {path.name} {reason}"
             raise ValueError(msg) from error
-    return records
+        _check_place(path, number, line, pairs[-1][1] if pairs else None)
+        pairs.append((record, line))
+    return pairs
+
+
+def _check_place(path: Path, number: int, line: str, before: str | None) -> None:
+    """Check that a line is the one that was written after the line before it."""
+    after = json.loads(line).get(_AFTER)
+    if after is None:
+        # Older releases wrote no digests; what they wrote comes first.
+        is_right = before is None or _AFTER not in json.loads(before)
+    else:
+        is_right = after == ("" if before is None else _digest(before))
+    if not is_right:
+        place = "is not the first" if before is None else f"does not follow line {number - 1}"
+        msg = (
+            f"line {number} of {path.name} {place}: a line was lost, doubled, changed or moved "
+            "after it was written"
+        )
+        raise ValueError(msg)
 
 
 def _cut(
-    path: Path, read: Callable[[Path], list[_Record]], stays: Callable[[_Record], bool]
+    path: Path, parse: Callable[[str], _Record], stays: Callable[[_Record], bool], last: str | None
 ) -> list[_Record]:
-    if not path.exists():
-        return []
-    # The lines themselves, so that what stays is as it was written.
-    pairs = zip(read(path), _whole_lines(path), strict=True)
+    pairs = _read(path, parse) if path.exists() else []
     kept = [(record, line) for record, line in pairs if stays(record)]
-    write_text(path, "".join(line + "\n" for _, line in kept))
+    found = _digest(kept[-1][1]) if kept else ""
+    if last is not None and last != found:
+        msg = (
+            f"{path.name} must hold all lines up to the checkpoint, {len(kept):,} of them are "
+            "there: lines are missing at its end, or it is another run's"
+        )
+        raise ValueError(msg)
+    if path.exists():
+        # The lines themselves, so that what stays is as it was written.
+        write_text(path, "".join(line + "\n" for _, line in kept))
     return [record for record, _ in kept]
 
 
-def _append(path: Path, values: dict[str, object]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
+def _append(path: Path, values: dict[str, object], after: str) -> str:
+    line = json.dumps({**values, _AFTER: after})
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(line + "\n")
+    return _digest(line)
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode("utf-8")).hexdigest()[:16]
 
 
 def _whole_lines(path: Path) -> list[str]:
@@ -148,6 +230,7 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _read_metrics(line: str) -> EpochMetrics:
     values = json.loads(line)
+    values.pop(_AFTER, None)
     if values["perplexity"] is None:
         values["perplexity"] = math.nan
     return EpochMetrics(**values)
@@ -155,5 +238,6 @@ def _read_metrics(line: str) -> EpochMetrics:
 
 def _read_losses(line: str) -> StepLosses:
     values = json.loads(line)
+    values.pop(_AFTER, None)
     losses = [math.nan if loss is None else float(loss) for loss in values["losses"]]
     return StepLosses(**{**values, "losses": losses})

@@ -1,8 +1,10 @@
 """A run: the folder in which a training leaves everything about itself."""
 
+import dataclasses
 import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from tokenloom import checkpoints, records
 from tokenloom.checkpoint import Checkpoint, unpack
 from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
-from tokenloom.files import as_path, remove_partial, write_text
+from tokenloom.files import as_path, remove_partial, synchronize_folder, write_text
 from tokenloom.identity import Identity
 from tokenloom.model import RNNModel
 from tokenloom.records import EpochMetrics, StepLosses
@@ -20,6 +22,8 @@ from tokenloom.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
 
+# The setting that tells a run from any other.
+_ID = "run_id"
 _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
 _METRICS = "metrics.jsonl"
@@ -46,6 +50,8 @@ class Run:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.settings = settings
+        # Digests of the last lines of the records, once they are known.
+        self._last: dict[str, str] = {}
 
     @classmethod
     def create(
@@ -78,7 +84,11 @@ class Run:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _claim(folder, again=again)
-            settings = {**settings, "tokenizer": corpus.describe_identity()}
+            settings = {
+                **settings,
+                _ID: secrets.token_hex(16),
+                "tokenizer": corpus.describe_identity(),
+            }
             if corpus.vocab is not None:
                 corpus.vocab.save(folder / _VOCAB)
             write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
@@ -122,7 +132,8 @@ class Run:
             The folder is gone, or cannot be written to.
         """
         with self._writing():
-            records.append_metrics(self.path / _METRICS, metrics)
+            path = self.path / _METRICS
+            self._last[_METRICS] = records.append_metrics(path, metrics, after=self._after(path))
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of the epochs so far.
@@ -144,7 +155,8 @@ class Run:
             The folder is gone, or cannot be written to.
         """
         with self._writing():
-            records.append_losses(self.path / _LOSSES, losses)
+            path = self.path / _LOSSES
+            self._last[_LOSSES] = records.append_losses(path, losses, after=self._after(path))
 
     def losses(self) -> list[StepLosses]:
         """Return the losses of all steps so far, in order.
@@ -179,9 +191,20 @@ class Run:
         RunError
             The folder is gone, or cannot be written to.
         """
+        paths = (self.path / _METRICS, self.path / _LOSSES)
         with self._writing():
+            # A power cut must not leave a checkpoint without the records before it.
+            for path in paths:
+                records.synchronize(path)
+            synchronize_folder(self.path)
+            owner = {path.name: self._after(path) for path in paths}
+            if (run_id := self.settings.get(_ID)) is not None:
+                owner[_ID] = run_id
             return checkpoints.write_checkpoint(
-                self.path / _CHECKPOINTS, checkpoint, keep=keep, is_best=is_best
+                self.path / _CHECKPOINTS,
+                dataclasses.replace(checkpoint, owner=owner),
+                keep=keep,
+                is_best=is_best,
             )
 
     @property
@@ -206,6 +229,8 @@ class Run:
             There are checkpoints, and none is whole.
         """
         found = checkpoints.read_checkpoint(self.path / _CHECKPOINTS, "best" if best else "step")
+        if found is not None:
+            self._check_owner(found)
         old = self.path / _CHECKPOINT
         if found is not None or best or not old.is_file():
             return found
@@ -240,28 +265,34 @@ class Run:
         vocab = settings.get("vocab_hash")
         return Identity.read(settings.get("tokenizer"), vocab_size=vocab_size, vocab=vocab)
 
-    def rewind(self, *, step: int, settings: dict[str, Any]) -> list[EpochMetrics]:
-        """Forget all that was written after a step, and return the epochs up to it.
+    def rewind(
+        self, checkpoint: Checkpoint | None, *, settings: dict[str, Any]
+    ) -> list[EpochMetrics]:
+        """Forget all that was written after a checkpoint, and return the epochs up to it.
 
         Parameters
         ----------
-        step : int
-            Of the checkpoint from which the run goes on.
+        checkpoint : Checkpoint or None
+            From which the run is resumed; None for its beginning.
         settings : dict
             What ``settings.json`` says from now on.
 
         Raises
         ------
         RunError
-            The metrics or the losses are damaged, or cannot be written.
+            The metrics or the losses are damaged, are not those of the
+            checkpoint's time, or cannot be written.
         """
+        step = 0 if checkpoint is None else checkpoint.step
+        last = {} if checkpoint is None else checkpoint.owner or {}
         with self._writing(), self._reading("records"):
             remove_partial(self.path)
-            checkpoints.remove_later(self.path / _CHECKPOINTS, step=step)
-            history = records.cut_metrics(self.path / _METRICS, step=step)
+            history = records.cut_metrics(self.path / _METRICS, step=step, last=last.get(_METRICS))
             # Those of an epoch that was broken off are in the checkpoint too.
             finished = history[-1].step if history else 0
-            records.cut_losses(self.path / _LOSSES, step=finished)
+            records.cut_losses(self.path / _LOSSES, step=finished, last=last.get(_LOSSES))
+            self._last = {}
+            checkpoints.remove_later(self.path / _CHECKPOINTS, step=step)
             if settings != self.settings:
                 write_text(self.path / _SETTINGS, json.dumps(settings, indent=2) + "\n")
                 self.settings = settings
@@ -290,6 +321,23 @@ class Run:
             )
             raise RunError(msg)
         return tokenizer
+
+    def _after(self, path: Path) -> str:
+        """Return the digest of the last line of records; only this process writes them."""
+        if path.name not in self._last:
+            self._last[path.name] = records.last_digest(path)
+        return self._last[path.name]
+
+    def _check_owner(self, checkpoint: Checkpoint) -> None:
+        """Check that a checkpoint was saved by this run."""
+        mine, saved = self.settings.get(_ID), (checkpoint.owner or {}).get(_ID)
+        if mine != saved:
+            msg = (
+                f"the checkpoint of step {checkpoint.step} in {str(self.path)!r} belongs to "
+                f"another run: its id is {saved!r}, the id of this run is {mine!r}; remove the "
+                "checkpoints that were copied here, or copy the whole folder of a run"
+            )
+            raise RunError(msg)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

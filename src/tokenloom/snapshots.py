@@ -121,8 +121,7 @@ def _reopen(run: Run, settings: dict[str, Any]) -> tuple[Checkpoint | None, list
             "checkpoints hold the model alone; train anew"
         )
         raise RunError(msg)
-    step = 0 if checkpoint is None else checkpoint.step
-    return checkpoint, run.rewind(step=step, settings={**run.settings, **settings})
+    return checkpoint, run.rewind(checkpoint, settings={**run.settings, **settings})
 
 
 class Snapshots:
