@@ -414,6 +414,14 @@ def test_settings_of_another_run_are_refused(tmp_path: Path) -> None:
         resume(mine)
 
 
+def test_a_vocabulary_of_another_run_is_refused(tmp_path: Path) -> None:
+    """Its ids would be other characters."""
+    mine, _ = begin_two_runs(tmp_path)
+    tl.Vocab(["z", "y", "x"]).save(mine / "vocab.json")
+    with pytest.raises(tl.RunError, match="is not that of the run"):
+        tl.Run.open(mine).load_tokenizer()
+
+
 def test_a_checkpoint_that_was_renamed_is_passed_over(tmp_path: Path) -> None:
     """An older one under the name of a later step is no later one."""
     mine, _ = begin_two_runs(tmp_path)

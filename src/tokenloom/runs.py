@@ -320,6 +320,13 @@ class Run:
                 "tokenloom.generate with your tokenizer"
             )
             raise RunError(msg)
+        vocab, saved = getattr(tokenizer, "vocab", None), self.settings.get("vocab_hash")
+        if isinstance(vocab, Vocab) and saved is not None and vocab.hash != saved:
+            msg = (
+                f"the vocabulary {str(self.path / _VOCAB)!r} is not that of the run: its hash is "
+                f"{vocab.hash!r}, the settings say {show(saved)}; put the run's own file back"
+            )
+            raise RunError(msg)
         return tokenizer
 
     def _after(self, path: Path) -> str:
