@@ -410,7 +410,7 @@ def test_olmos_npy_is_bare(tmp_path: Path) -> None:
 def test_olmos_documents(tmp_path: Path, lines: str, expected: list[int] | None) -> None:
     """Documents without gaps between them are kept."""
     np.array(IDS, "<u2").tofile(tmp_path / "part-0.npy")
-    (tmp_path / "part-0.csv.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "part-0.csv.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
 
     corpus = tl.open_foreign(tmp_path / "part-0.npy")
     assert expected == (None if corpus.documents is None else offsets_of(corpus))
@@ -606,7 +606,7 @@ def test_wider_ids_are_not_taken_for_uint16(
     ("content", "message"),
     [
         (b"to be, or not to be, " * 9, 'a text: .*tokenloom prepare.*dtype="uint8"'),
-        (gzip.compress(bytes(99)), "compressed by gzip: decompress it first"),
+        (gzip.compress(bytes(99), mtime=0), "compressed by gzip: decompress it first"),
         (b"PAR1\x15\x04" + bytes(90), "a Parquet file"),
         (b"PK\x03\x04" + bytes(90), "a zip archive"),
         (MEGATRON_INDEX, "an index of Megatron: name it .idx"),
@@ -662,7 +662,7 @@ def test_small_files_take_little_memory(tmp_path: Path, content: bytes) -> None:
             tl.open_foreign(tmp_path / "x.npy")
         (tmp_path / "meta.pkl").unlink()
         for line in (b"0,1\n", b"\n", b"0,0\n", b"0"):
-            (tmp_path / "x.csv.gz").write_bytes(gzip.compress(line * (1 << 22), 9))
+            (tmp_path / "x.csv.gz").write_bytes(gzip.compress(line * (1 << 22), 9, mtime=0))
             tracemalloc.reset_peak()
             with pytest.raises(
                 tl.CorpusError, match=r"x.csv.gz must have start and end of at most"

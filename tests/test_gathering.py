@@ -225,7 +225,7 @@ RECORDS = b'{"text": "a"}\n{"text": "b"}\n'
     ("name", "content", "form"),
     [
         ("c4.json", RECORDS, "record"),
-        ("c4.json.gz", gzip.compress(RECORDS), "record"),
+        ("c4.json.gz", gzip.compress(RECORDS, mtime=0), "record"),
         ("c4.json", b'{"text": "' + b"long " * 9_999 + b'"}\n', "record"),
         ("c4.JSON", "\ufeff".encode() + RECORDS, "record"),
         ("a.json", b'{\n  "text": "a"\n}\n', "file"),
@@ -246,15 +246,15 @@ def test_json_lines_by_their_content(tmp_path: Path, name: str, content: bytes, 
     ("name", "content", "message"),
     [
         ("a.json", b'{\n  "text": "a"\n}\n', "one JSON document, not an object on each line"),
-        ("a.json.gz", gzip.compress(b"[1,\n2]"), "one JSON document"),
+        ("a.json.gz", gzip.compress(b"[1,\n2]", mtime=0), "one JSON document"),
         ("a.csv", b"a,b\n1,2\n", r"a table \(.csv\)"),
-        ("a.tsv.gz", gzip.compress(b"a\tb\n"), r"a table \(.tsv\)"),
+        ("a.tsv.gz", gzip.compress(b"a\tb\n", mtime=0), r"a table \(.tsv\)"),
         ("a.txt", RECORDS, "a JSON object on each line: .*documents='record'"),
         ("part-0", b'{"text": "' + b"long " * 9_999, "a JSON object on each line"),
         ("a.txt", "To be".encode("utf-16"), "text in UTF-16: .*encoding='utf-16'"),
         ("a.txt", b"PAR1\x15\x04", "a Parquet file"),
         ("a.jsonl", b"PAR1\x15\x04", "a Parquet file"),
-        ("a.gz", gzip.compress(bytes(257) + b"ustar"), "a tar archive"),
+        ("a.gz", gzip.compress(bytes(257) + b"ustar", mtime=0), "a tar archive"),
     ],
 )
 def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -268,7 +268,7 @@ def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, mess
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"abc"), "^- must be text in utf-8, but it is compressed by gzip"),
+        (gzip.compress(b"abc", mtime=0), "^- must be text in utf-8, but it is compressed by gzip"),
         (RECORDS, "^- must be a text, but it has a JSON object on each line"),
     ],
 )
