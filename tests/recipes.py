@@ -31,7 +31,8 @@ def main() -> None:
     """Run a program, record what its model reads, and kill it."""
     stream, kill_at, program, *arguments = sys.argv[1:]
     stream += os.environ.get("RANK", "")
-    read, models, calls = tl.RNNModel.read, [], 0
+    read, calls = tl.RNNModel.read, 0
+    models: list[tl.RNNModel] = []
 
     def recorded(model: Any, inputs: Any, *rest: Any) -> Any:
         nonlocal calls
@@ -43,7 +44,7 @@ def main() -> None:
             file.write(digest([inputs]) + "\n")
         return read(model, inputs, *rest)
 
-    tl.RNNModel.read = recorded  # type: ignore[method-assign]
+    tl.RNNModel.read = recorded  # type: ignore[method-assign,assignment]
     sys.argv = [program, *arguments]
     runpy.run_path(program, run_name="__main__")
     with Path(stream).open("a", encoding="utf-8") as file:

@@ -184,8 +184,8 @@ def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]
             f"{asked[0]} must be left out for the store {store.path!r}, which holds tokens, no text"
         )
         raise ArgumentError(msg)
-    given = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
-    given = None if isinstance(given, str) else given
+    named = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
+    given = None if isinstance(named, str) else named
     corpus = Corpus.open(store.path, split=store.split, tokenizer=given)
     name = describe_tokenizer(corpus.tokenizer)["name"]
     # The default asks for nothing.

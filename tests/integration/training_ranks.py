@@ -143,7 +143,7 @@ def _begin(
 ) -> None:
     made = make_model(**(model or {}))
     with torch.no_grad():
-        made.linear.bias += bias
+        made.linear.bias.add_(bias)
     if "evaluate" in options:
         tl.evaluate(made, corpus, progress=False, **options["evaluate"])
         return
