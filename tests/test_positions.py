@@ -4,7 +4,9 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,3 +130,37 @@ def test_a_worker_refuses_the_state_of_another_number_of_workers() -> None:
     state = {**STATE, "worker": 0, "num_workers": 2}
     with pytest.raises(tl.StateMismatchError, match="num_workers: saved 2, now 3"):
         restore(state, plan=PLAN, corpus_hash="sha256:c0ffee", worker=(0, 3))
+
+
+@pytest.mark.parametrize("name", ["loader", "position"])
+def test_a_whole_checkpoint_is_answered_with_what_to_pass(name: str) -> None:
+    """Wherever in it the position stands."""
+    for whole, keys in (
+        ({"model": {"weight": [0.0]}, name: dict(STATE)}, f"['{name}']"),
+        ({"version": 2, "training": {"updates": {}, name: STATE}}, f"['training']['{name}']"),
+    ):
+        with pytest.raises(tl.StateMismatchError) as caught:
+            restore(whole, plan=PLAN, corpus_hash="sha256:c0ffee")
+        assert str(caught.value).endswith(f"holds one: load_state_dict(checkpoint{keys})")
+
+
+WRONG = [
+    *(None, True, 1.0, -1, 2**70, "1", b"1", [], {}, float("nan"), object()),
+    *(np.arange(3), np.int64(1), np.array([["x"]], object), torch.arange(3), torch.tensor(1)),
+]
+
+
+@pytest.mark.parametrize("name", [*STATE, "tail"])
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{type(value).__name__}")
+def test_a_value_of_another_type_is_refused(name: str, value: Any) -> None:
+    """Arrays too, which answer a comparison with an array."""
+    with pytest.raises(tl.StateMismatchError, match="cannot resume"):
+        restore_changed(**{name: value})
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{type(value).__name__}")
+def test_what_is_no_position_is_refused(value: Any) -> None:
+    """Alone, and as the value of some key."""
+    for state in (value, {"state": value}, {value if value.__hash__ else 3: 1}):
+        with pytest.raises(tl.StateMismatchError, match="position"):
+            restore(state, plan=PLAN, corpus_hash="sha256:c0ffee")

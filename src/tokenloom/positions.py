@@ -21,6 +21,8 @@ _TORCHDATA_KEYS = ("_num_yielded", "_snapshot")
 _POSITION = ("epoch", "next_batch")
 _LOADER, _STATEFUL = "a tokenloom.Loader", "a torchdata StatefulDataLoader"
 _OPTIONAL = {"tail": "drop"}
+# How deep in a checkpoint a position is looked for.
+_MAX_DEPTH = 4
 
 
 class StreamState(dict[str, Any]):
@@ -142,15 +144,20 @@ def _other_kind(*, saver: str, loader: str) -> StateMismatchError:
 
 def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(state, Mapping):
-        msg = f"a saved position must be a dict, got {show(state)}"
+        msg = (
+            f"a saved position must be a dict, got {show(state)}: load what state_dict() of a "
+            "Loader returned"
+        )
         raise StateMismatchError(msg)
+    if not isinstance(state, StreamState) and not _is_position(state):
+        _refuse_whole(state)
     # Ours are looked up one by one: a StreamState answers for torchdata's keys.
     if not isinstance(state, StreamState) and any(key in state for key in _TORCHDATA_KEYS):
         raise _other_kind(saver=_STATEFUL, loader=_LOADER)
-    if state.get("version") != STATE_VERSION:
+    if not _is_same(state.get("version"), STATE_VERSION):
         msg = (
             f"cannot resume: this release reads positions of version {STATE_VERSION}, "
-            f"got version {state.get('version')!r}: resume with the release that saved it"
+            f"got version {show(state.get('version'))}: resume with the release that saved it"
         )
         raise StateMismatchError(msg)
     if ("num_workers" in state) != ("num_workers" in current):
@@ -166,12 +173,50 @@ def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
     return {**_OPTIONAL, **state}
 
 
+def _is_same(saved: object, now: object) -> bool:
+    # Arrays and tensors answer a comparison with another of them.
+    return type(saved) is type(now) and bool(saved == now)
+
+
+def _is_position(value: object) -> bool:
+    return isinstance(value, Mapping) and any(name in value for name in _POSITION)
+
+
+def _refuse_whole(state: Mapping[Any, Any]) -> None:
+    """Refuse a checkpoint that holds a position, and say where in it the position is."""
+    found = _find_position(state, depth=_MAX_DEPTH)
+    if found is not None:
+        keys = "".join(f"[{show(key)}]" for key in found)
+        msg = (
+            "cannot resume: this is no saved position, it is a checkpoint that holds one: "
+            f"load_state_dict(checkpoint{keys})"
+        )
+        raise StateMismatchError(msg)
+
+
+def _find_position(value: Mapping[Any, Any], *, depth: int) -> list[object] | None:
+    """Return the keys that lead to the first position within a mapping, or None."""
+    nested = [(key, each) for key, each in value.items() if isinstance(each, Mapping)]
+    for key, each in nested:
+        if _is_position(each):
+            return [key]
+    for key, each in nested if depth else ():
+        found = _find_position(each, depth=depth - 1)
+        if found is not None:
+            return [key, *found]
+    return None
+
+
 def _check_proof(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     different = [
-        name for name, value in current.items() if name not in _POSITION and saved[name] != value
+        name
+        for name, value in current.items()
+        if name not in _POSITION and not _is_same(saved[name], value)
     ]
     if different:
-        lines = [f"  {name}: saved {saved[name]!r}, now {current[name]!r}" for name in different]
+        lines = [
+            f"  {name}: saved {show(saved[name])}, now {show(current[name])}" for name in different
+        ]
         cure = f"Use the saved {' and '.join(different)}"
         if "order_version" in different:
             cure = "Resume with the release that saved it"

@@ -11,6 +11,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.wording import show
 
+# How far from a number of processes its neighbours are looked for.
+_MAX_STEPS = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
@@ -59,12 +62,13 @@ class Shard:
         """
         num_columns, rest = divmod(batch_size, self.world_size)
         if rest:
-            # More than a launch has, and quickly found.
-            numbers = range(1, min(batch_size, max(4096, 2 * self.world_size)) + 1)
-            divisors = [n for n in numbers if batch_size % n == 0]
+            below = batch_size - rest
+            divisors = _near_divisors(batch_size, self.world_size)
+            sizes = [size for size in (below, below + self.world_size) if size]
             msg = (
                 f"world_size must divide batch_size={batch_size}, got {self.world_size}: "
-                f"use one of {', '.join(map(str, divisors))} processes, or another batch_size"
+                f"use {_join(divisors)} process{'es' * (divisors != [1])}, "
+                f"or batch_size={_join(sizes)}"
             )
             raise ArgumentError(msg)
         return range(self.rank * num_columns, (self.rank + 1) * num_columns)
@@ -156,6 +160,18 @@ def _parse_number(text: str | None) -> int | None:
     # Not more digits than any number of processes has.
     is_number = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
     return int(text) if text is not None and is_number else None
+
+
+def _near_divisors(number: int, near: int) -> list[int]:
+    """Return the divisors of a number next to another one, as far as few steps lead to them."""
+    below = range(min(near, number), max(near - _MAX_STEPS, 0), -1)
+    above = range(near + 1, min(near + _MAX_STEPS, number) + 1)
+    found = (next((n for n in numbers if number % n == 0), None) for numbers in (below, above))
+    return [divisor for divisor in found if divisor is not None] or [1]
+
+
+def _join(numbers: list[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 def check_same_part(detected: Shard, now: Shard) -> None:
