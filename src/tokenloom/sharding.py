@@ -164,7 +164,8 @@ def _parse_number(text: str | None) -> int | None:
 
 def _near_divisors(number: int, near: int) -> list[int]:
     """Return the divisors of a number next to another one, as far as few steps lead to them."""
-    below = range(min(near, number), max(near - _MAX_STEPS, 0), -1)
+    start = min(near, number)
+    below = range(start, max(start - _MAX_STEPS, 0), -1)
     above = range(near + 1, min(near + _MAX_STEPS, number) + 1)
     found = (next((n for n in numbers if number % n == 0), None) for numbers in (below, above))
     return [divisor for divisor in found if divisor is not None] or [1]
