@@ -434,7 +434,7 @@ def test_a_vocabulary_of_short_words_stays_one_of_words(normalize: bool) -> None
 @pytest.mark.parametrize("texts", ["abc", b"abc"])
 def test_one_text_is_no_iterable_of_documents(texts: Any) -> None:
     """Its characters would be documents."""
-    with pytest.raises(ArgumentError, match=r"got one (str|bytes): pass \[text\]"):
+    with pytest.raises(ArgumentError, match=r"got b?'abc': pass \[text\]"):
         Corpus.from_documents(texts)
 
 

@@ -122,13 +122,13 @@ def test_the_model_goes_on_training() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_tokens": -1}, "num_tokens must be at least 0, got -1"),
+        ({"num_tokens": -1}, "num_tokens must be an integer of at least 0, got -1"),
         ({"temperature": -0.5}, r"temperature must be in \[0, inf\), got -0.5"),
         ({"temperature": float("nan")}, r"temperature must be in \[0, inf\), got nan"),
-        ({"top_k": 0}, "top_k must be at least 1, got 0"),
+        ({"top_k": 0}, "top_k must be an integer of at least 1, got 0"),
         ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
         ({"top_p": 1.5}, r"top_p must be in \(0, 1\], got 1.5"),
-        ({"seed": -1}, r"seed must be in \[0, 2\*\*64\), got -1"),
+        ({"seed": -1}, r"seed must be an integer in \[0, 18446744073709551616\), got -1"),
         ({"seed": [1, 2]}, "seed must be one, or one for each of 1 prompts, got 2"),
     ],
 )

@@ -111,7 +111,10 @@ def test_detach_cuts_the_gradient(layer: Any) -> None:
     [
         (lambda: tl.RNNModel(nn.Linear(3, 3), 3), "got Linear"),  # type: ignore[arg-type]  # on purpose
         (lambda: tl.RNNModel(nn.RNN(3, 3, batch_first=True), 3), "batch_first=False"),
-        (lambda: tl.RNNModel(nn.RNN(3, 3), 0), "vocab_size must be at least 1, got 0"),
+        (
+            lambda: tl.RNNModel(nn.RNN(3, 3), 0),
+            "vocab_size must be an integer of at least 1, got 0",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(make: Any, message: str) -> None:

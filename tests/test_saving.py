@@ -180,7 +180,9 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_shards_of_no_tokens_are_refused(tmp_path: Path) -> None:
     """A file holds at least one token."""
-    with pytest.raises(tl.ArgumentError, match=r"^shard_tokens must be at least 1, got 0$"):
+    with pytest.raises(
+        tl.ArgumentError, match=r"^shard_tokens must be an integer of at least 1, got 0$"
+    ):
         make_corpus().save(tmp_path / "store", shard_tokens=0)
 
 

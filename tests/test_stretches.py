@@ -86,7 +86,7 @@ def test_bad_documents_stop(
 ) -> None:
     """The message has the source, the offset in bytes and the cure."""
     del instead
-    with pytest.raises(tl.CorpusError, match=rf"^a.txt has {what} at byte {offset}: .*--on-error"):
+    with pytest.raises(tl.CorpusError, match=rf"^a.txt has {what} at byte {offset}: .*on_error='"):
         find(content, form)
 
 

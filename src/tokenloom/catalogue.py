@@ -12,6 +12,7 @@ from tokenloom.archives import check_kind
 from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError
 from tokenloom.hashing import parse_digest
+from tokenloom.integers import as_strings, require_type
 from tokenloom.replies import is_address
 from tokenloom.reviews import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 from tokenloom.sources import read_python_docs
@@ -66,6 +67,8 @@ class RemoteFile:
     num_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        require_type("filename", self.filename, str, "a str")
+        object.__setattr__(self, "urls", as_strings("urls", self.urls))
         # A name with a folder, or a hidden one, could meet files of others.
         is_plain = re.fullmatch(r"\w[\w.+-]*", self.filename)
         if not is_plain or len(self.filename.encode()) > _MAX_FILENAME_BYTES:
@@ -116,6 +119,8 @@ class Archive:
     required: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        require_type("file", self.file, RemoteFile, "a RemoteFile")
+        object.__setattr__(self, "splits", as_strings("splits", self.splits))
         check_kind(self.file.filename)
         if not self.splits or not all(re.fullmatch(_NAME, split) for split in self.splits):
             msg = (
@@ -153,6 +158,7 @@ class Entry:
     prompt: str = ""
 
     def __post_init__(self) -> None:
+        require_type("name", self.name, str, "a str")
         if not re.fullmatch(rf"{_NAME}(/{_NAME})?", self.name):
             msg = f"name must be letters, digits, '_', '-' and '.', got {show(self.name)}"
             raise ArgumentError(msg)

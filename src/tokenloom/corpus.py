@@ -1,6 +1,7 @@
 """A text as one array of token ids, with what is needed to read it again."""
 
 import functools
+import operator
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,18 +13,18 @@ from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Document, Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.identity import Identity
-from tokenloom.integers import as_integer, require_integers
+from tokenloom.integers import as_integer, require_flags, require_integers, require_type
 from tokenloom.maps import check_reads
 from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
 from tokenloom.saving import SHARD_TOKENS, save_store
 from tokenloom.store import Store, open_store
 from tokenloom.text import encode, report_lost, why_empty
-from tokenloom.tokenizers import Tokenizer, tokenizer_for
+from tokenloom.tokenizers import Tokenizer, require_tokenizer, tokenizer_for
 from tokenloom.tracing import Trace, trace
 from tokenloom.verification import check_store
 from tokenloom.vocab import Vocab, keep_tokens
-from tokenloom.wording import count
+from tokenloom.wording import count, show
 
 
 class Corpus(Passage):
@@ -190,6 +191,7 @@ class Corpus(Passage):
         >>> Corpus.from_tokens([3, 1, 2]).tokens.dtype
         dtype('uint8')
         """
+        require_type("vocab", vocab, Vocab | None, "a Vocab or None")
         if vocab is not None and vocab_size not in (None, len(vocab)):
             msg = f"vocab_size must be len(vocab)={len(vocab)} or be left out, got {vocab_size}"
             raise ArgumentError(msg)
@@ -247,6 +249,9 @@ class Corpus(Passage):
         StoreError
             There is no store, or one of its files is missing or damaged.
         """
+        require_flags(verify=verify)
+        if tokenizer is not None:
+            require_tokenizer(tokenizer)
         if verify:
             check_store(path)
         store = open_store(path)
@@ -301,7 +306,7 @@ class Corpus(Passage):
             tokenizer=self.tokenizer,
             made_by=self.describe_identity(),
             offsets=self.documents,
-            splits=splits or {},
+            splits={} if splits is None else splits,
             shard_tokens=shard_tokens,
         )
 
@@ -341,11 +346,25 @@ class Corpus(Passage):
         Parameters
         ----------
         ids : one-dimensional list, array or tensor of int
+
+        Raises
+        ------
+        ArgumentError
+            They are something else.
         """
-        numbers = [int(id_) for id_ in ids]
+        numbers = _as_numbers(ids)
         if self.tokenizer is None:
             return " ".join(map(str, numbers))
         return self.tokenizer.decode(numbers)
+
+
+def _as_numbers(ids: Any) -> list[int]:
+    values = ids.tolist() if hasattr(ids, "tolist") else ids
+    try:
+        return [operator.index(id_) for id_ in values]
+    except TypeError:
+        msg = f"ids must be a one-dimensional list, array or tensor of integers, got {show(ids)}"
+        raise ArgumentError(msg) from None
 
 
 def _check_tokenizer(store: Store, tokenizer: Tokenizer) -> None:

@@ -22,7 +22,7 @@ def choose_device(device: torch.device | str | int | None = None) -> torch.devic
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     # CUDA builds raise AssertionError for a device that the build lacks.
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         msg = f"device must be one that PyTorch can use here, got {show(device)}: {reason}"
         raise ArgumentError(msg) from error

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from tokenloom.checkpoint import describe_weights
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
+from tokenloom.integers import require_bar, require_flags, require_type
 from tokenloom.inventory import count_text_characters
 from tokenloom.loader import Loader
 from tokenloom.losses import token_losses
@@ -128,6 +129,8 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     UsageError
         The ranks have other models, texts or sizes; each difference is named.
     """
+    require_flags(resets=resets)
+    require_bar(progress)
     if shard is not None:
         check_ids(model, corpus)
     else:
@@ -221,6 +224,8 @@ def check_ids(model: RNNModel, corpus: Corpus) -> None:
     CorpusError
         The corpus's vocabulary size is not known.
     """
+    require_type("model", model, RNNModel, "an RNNModel")
+    require_type("corpus", corpus, Corpus, "a Corpus")
     if model.vocab_size < corpus.vocab_size:
         msg = (
             f"model.vocab_size must be at least the corpus's {corpus.vocab_size}, "

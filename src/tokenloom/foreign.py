@@ -23,7 +23,7 @@ from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import as_path, replacing
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, require_type
 from tokenloom.kinds import HEAD_BYTES, recognise_container
 from tokenloom.maps import FileRange, open_range
 from tokenloom.npy import NPY_MAGIC, read_npy_header
@@ -133,6 +133,7 @@ def write_nanogpt(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     OSError
         A file cannot be written.
     """
+    require_type("corpus", corpus, Corpus, "a Corpus")
     target = as_path(path)
     meta = _make_meta(corpus.tokenizer)
     _check_meta_beside(target, meta)
@@ -201,7 +202,8 @@ def write_megatron(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     OSError
         A file cannot be written.
     """
-    base = Path(path)
+    require_type("corpus", corpus, Corpus, "a Corpus")
+    base = as_path(path)
     offsets = np.array([0, len(corpus)]) if corpus.documents is None else corpus.documents
     lengths = np.diff(offsets)
     if int(lengths.max()) >= 1 << 31:

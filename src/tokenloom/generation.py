@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ import torch
 from tokenloom.arrays import as_ids
 from tokenloom.errors import ArgumentError
 from tokenloom.identity import Identity
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, require_number, require_type
 from tokenloom.model import RNNModel
 from tokenloom.seeds import torch_seed
 from tokenloom.stepping import Stepper
 from tokenloom.text import find_surrogate
-from tokenloom.tokenizers import Tokenizer, find_unknown, tokenizer_for
+from tokenloom.tokenizers import Tokenizer, find_unknown, require_tokenizer, tokenizer_for
 from tokenloom.vocab import Vocab
 from tokenloom.wording import show
 
@@ -129,7 +130,7 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     The choice by ``top_p`` is the nucleus sampling of Holtzman, Buys, Du,
     Forbes and Choi, "The Curious Case of Neural Text Degeneration" (2020).
     """
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    prompts = _take_prompts(prompt)
     samplers = _make_samplers(
         len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
@@ -168,7 +169,7 @@ def stream(  # noqa: PLR0913  as above
     log_probs : bool
         Whether each token comes with its log-probability.
     """
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    prompts = _take_prompts(prompt)
     samplers = _make_samplers(
         len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
@@ -269,8 +270,20 @@ def _draw(
             stepper.step(chosen)
 
 
+def _take_prompts(prompt: str | list[str] | tuple[str, ...]) -> list[str]:
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    is_some = isinstance(prompts, list | tuple)
+    if not is_some or not all(isinstance(text, str) for text in prompts):
+        msg = f"prompt must be a str, or a list or tuple of str, got {show(prompt)}"
+        raise ArgumentError(msg)
+    return list(prompts)
+
+
 def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> Tokenizer:
     """Return what reads and writes the model's ids, after comparing it with what made them."""
+    require_type("model", model, RNNModel, "an RNNModel")
+    if not isinstance(vocab, Vocab):
+        require_tokenizer(vocab, name="vocab", expected="a Vocab or ")
     tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
     given, trained_with = Identity.of(tokenizer), model.trained_with
     if isinstance(vocab, Vocab) and trained_with is not None:
@@ -307,9 +320,6 @@ def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
 
 
 def _check_length(num_tokens: int) -> int:
-    if num_tokens < 0:
-        msg = f"num_tokens must be at least 0, got {num_tokens}"
-        raise ArgumentError(msg)
     return as_integer("num_tokens", num_tokens)
 
 
@@ -322,12 +332,14 @@ def _make_samplers(
     seed: int | Sequence[int],
 ) -> list[_Sampler] | None:
     """Return one per prompt, or None where nothing is drawn."""
-    if not 0 <= temperature < float("inf"):
-        msg = f"temperature must be in [0, inf), got {temperature}"
+    require_number("temperature", temperature)
+    if not 0 <= temperature <= sys.float_info.max:
+        msg = f"temperature must be in [0, inf), got {show(temperature)}"
         raise ArgumentError(msg)
-    if top_k is not None and top_k < 1:
-        msg = f"top_k must be at least 1, got {top_k}"
-        raise ArgumentError(msg)
+    if top_k is not None:
+        as_integer("top_k", top_k, start=1)
+    if top_p is not None:
+        require_number("top_p", top_p)
     if top_p is not None and not 0 < top_p <= 1:
         msg = f"top_p must be in (0, 1], got {top_p}"
         raise ArgumentError(msg)
@@ -336,11 +348,10 @@ def _make_samplers(
         msg = f"seed must be one, or one for each of {num_prompts} prompts, got {len(seeds)}"
         raise ArgumentError(msg)
     for number in (*seeds, 0 if isinstance(seed, Sequence) else seed):
-        if not 0 <= number < 1 << 64:
-            msg = f"seed must be in [0, 2**64), got {number}"
-            raise ArgumentError(msg)
+        as_integer("seed", number, stop=1 << 64)
     if temperature == 0:
         return None
     return [
-        _Sampler(temperature=temperature, top_k=top_k, top_p=top_p, seed=number) for number in seeds
+        _Sampler(temperature=float(temperature), top_k=top_k, top_p=top_p, seed=number)
+        for number in seeds
     ]

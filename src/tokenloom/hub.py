@@ -12,6 +12,7 @@ from tokenloom.corpus import Corpus
 from tokenloom.documents import Document
 from tokenloom.download import fetch_file
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.integers import as_strings, require_flags
 from tokenloom.replies import hide_password, is_address
 from tokenloom.sources import read_file, read_text_file
 from tokenloom.store import is_store, read_store
@@ -72,10 +73,11 @@ def load(
     Corpus('python_docs', 3 tokens, vocab_size=28)
     """
     if (store := find_store(name)) is not None:
+        require_flags(normalize=normalize)
         asked = {
             "normalize": not normalize,
             "min_freq": min_freq != 0,
-            "reserved_tokens": bool(tuple(reserved_tokens)),
+            "reserved_tokens": bool(as_strings("reserved_tokens", reserved_tokens)),
             "encoding": encoding != "utf-8",
         }
         refused = [option for option, is_asked in asked.items() if is_asked]

@@ -1,8 +1,12 @@
-"""Integers that arguments must be."""
+"""Types that arguments must have."""
 
 import operator
+from collections.abc import Iterable
 from numbers import Real
+from types import UnionType
 from typing import SupportsIndex
+
+import numpy as np
 
 from tokenloom.errors import ArgumentError
 from tokenloom.wording import show
@@ -58,3 +62,70 @@ def require_number(name: str, value: object) -> None:
     if not isinstance(value, Real):
         msg = f"{name} must be a number, got {show(value)}"
         raise ArgumentError(msg)
+
+
+def require_type(name: str, value: object, types: type | UnionType, expected: str) -> None:
+    """Refuse an argument of another type.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    types : type or union of types
+    expected : str
+        What it must be, for people.
+
+    Raises
+    ------
+    ArgumentError
+        It has none of the types.
+
+    >>> require_type("name", "corpus", str, "a str")
+    """
+    if not isinstance(value, types):
+        msg = f"{name} must be {expected}, got {show(value)}"
+        raise ArgumentError(msg)
+
+
+def require_flags(**values: object) -> None:
+    """Refuse arguments that are neither True nor False, by their names.
+
+    Raises
+    ------
+    ArgumentError
+        One of them is neither.
+    """
+    for name, value in values.items():
+        require_type(name, value, bool | np.bool_, "True or False")
+
+
+def require_bar(progress: object) -> None:
+    """Refuse a ``progress`` that does not say whether to show a bar.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither True, False nor None.
+    """
+    require_type("progress", progress, bool | np.bool_ | None, "True, False or None")
+
+
+def as_strings(name: str, values: object) -> tuple[str, ...]:
+    """Return an argument as a tuple of its strings.
+
+    Raises
+    ------
+    ArgumentError
+        It is no iterable of str, a str itself, or a set, which has no order.
+
+    >>> as_strings("reserved_tokens", ["<pad>", "<eod>"])
+    ('<pad>', '<eod>')
+    """
+    # A set has another order in each process. A tensor, or array, of no dimension has none.
+    is_one = isinstance(values, str | set | frozenset) or getattr(values, "ndim", 1) == 0
+    is_some = isinstance(values, Iterable) and not is_one
+    each = tuple(values) if is_some else (None,)  # type: ignore[arg-type]  # just looked at
+    if not all(isinstance(value, str) for value in each):
+        msg = f"{name} must be a sequence of str, got {show(values)}"
+        raise ArgumentError(msg)
+    return tuple(map(str, each))

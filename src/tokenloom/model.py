@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from tokenloom.errors import ArgumentError
 from tokenloom.identity import Identity
+from tokenloom.integers import as_integer
 
 State = torch.Tensor | tuple[torch.Tensor, ...]
 """A hidden state: a tensor, for an LSTM a pair (hidden, cell).
@@ -81,9 +82,7 @@ class RNNModel(nn.Module):
         if rnn_layer.batch_first:
             msg = "rnn_layer must have batch_first=False: the model feeds it time first"
             raise ArgumentError(msg)
-        if vocab_size < 1:
-            msg = f"vocab_size must be at least 1, got {vocab_size}"
-            raise ArgumentError(msg)
+        vocab_size = as_integer("vocab_size", vocab_size, start=1)
         self.trained_with = None
         self.rnn = rnn_layer
         self.vocab_size = vocab_size

@@ -12,6 +12,7 @@ from tokenloom.counting import number_characters, number_words
 from tokenloom.cuts import GAP, LETTER, NOTHING
 from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.integers import require_flags
 from tokenloom.normalize import Lost, clean_characters
 from tokenloom.stretches import Stretch
 from tokenloom.text import count_lost_by, require_characters
@@ -24,6 +25,7 @@ from tokenloom.tokenizers import (
     tokenize,
 )
 from tokenloom.vocab import Vocab
+from tokenloom.wording import show
 
 # A letter in its place, of which the token is taken away again.
 PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
@@ -49,9 +51,10 @@ def encode_documents(
     >>> encode_documents(["to be", "", "be"], **make)[:2]
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
-    if isinstance(texts, str | bytes):
+    require_flags(normalize=normalize)
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         msg = (
-            f"texts must be an iterable of str, got one {type(texts).__name__}: "
+            f"texts must be an iterable of str or Document, got {show(texts)}: "
             "pass [text], or use Corpus.from_text"
         )
         raise ArgumentError(msg)

@@ -172,6 +172,7 @@ class Passage:
         """
         if max_tokens is None:
             return self
+        require_integers(max_tokens=max_tokens)
         if max_tokens < 1:
             msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
             raise ArgumentError(msg)
@@ -203,7 +204,7 @@ class Passage:
         >>> len(train), valid.tokens.tolist()
         (8, [8, 9])
         """
-        if by not in ("token", "document"):
+        if not isinstance(by, str) or by not in ("token", "document"):
             msg = f"by must be 'token' or 'document', got {show(by)}"
             raise ArgumentError(msg)
         require_number("fraction", fraction)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, require_type
 from tokenloom.permutation import MAX_SIZE, NUM_KEYS, permute
 from tokenloom.seeds import mix_epoch
 from tokenloom.wording import show
@@ -293,13 +293,14 @@ def _epoch_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         expected = " or ".join(map(repr, choices))
         msg = f"{name} must be {expected}, got {show(value)}"
         raise ArgumentError(msg)
 
 
 def _check_range(name: str, values: range, size: int) -> None:
+    require_type(name, values, range, "a range")
     inside = not values or (0 <= values[0] <= values[-1] < size)
     if not inside or values.step < 1:
         msg = f"{name} must go up within [0, {size}), got {show(values)}"

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple, cast, get_args
 
-import numpy as np
-
 from tokenloom.cuts import Rule
 from tokenloom.encoding import rule_for
 from tokenloom.errors import ArgumentError
 from tokenloom.gathering import DocumentsAre
 from tokenloom.identity import probe
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, as_strings, require_flags, require_type
 from tokenloom.numbering import Kind
 from tokenloom.saving import SHARD_TOKENS
 from tokenloom.streams import find_encoding
@@ -23,6 +21,7 @@ from tokenloom.tokenizers import (
     ByteTokenizer,
     Tokenizer,
     describe_tokenizer,
+    require_tokenizer,
     tokenizer_for,
 )
 from tokenloom.vocab import Vocab
@@ -104,6 +103,7 @@ class PrepareOptions:
         _check_word("documents", self.documents, get_args(DocumentsAre))
         _check_word("on_error", self.on_error, get_args(OnError))
         _check_word("on_reserved", self.on_reserved, get_args(OnReserved))
+        require_flags(normalize=self.normalize)
         _check_word("split_by", self.split_by, get_args(SplitBy))
         end = self.end_of_document
         if not isinstance(end, str | None):
@@ -111,9 +111,9 @@ class PrepareOptions:
         plain = {
             "field": _string("field", self.field),
             "encoding": find_encoding(_string("encoding", self.encoding)),
-            "normalize": _boolean("normalize", self.normalize),
+            "normalize": bool(self.normalize),
             "min_freq": _integer("min_freq", self.min_freq),
-            "reserved_tokens": _strings("reserved_tokens", self.reserved_tokens),
+            "reserved_tokens": as_strings("reserved_tokens", self.reserved_tokens),
             "end_of_document": end,
             "splits": _fractions(self.splits),
             "task_bytes": _integer("task_bytes", self.task_bytes, start=1, stop=1 << 31),
@@ -277,14 +277,7 @@ def _make(tokenizer: object) -> Tokenizer:
         return tokenizer_for(tokenizer)
     if isinstance(tokenizer, str) and tokenizer == "byte":
         return ByteTokenizer()
-    needed = ("vocab_size", "encode", "decode")
-    if isinstance(tokenizer, str | type) or not all(hasattr(tokenizer, name) for name in needed):
-        expected = ", ".join(map(repr, TOKENIZER_NAMES))
-        msg = (
-            f"tokenizer must be {expected}, a Vocab, or an object with vocab_size, "
-            f"encode(text) and decode(ids), got {show(tokenizer)}"
-        )
-        raise ArgumentError(msg)
+    require_tokenizer(tokenizer, expected=f"{', '.join(map(repr, TOKENIZER_NAMES))}, a Vocab, or ")
     return cast("Tokenizer", tokenizer)
 
 
@@ -295,26 +288,8 @@ def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
 
 
 def _string(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        msg = f"{name} must be a str, got {show(value)}"
-        raise ArgumentError(msg)
+    require_type(name, value, str, "a str")
     return str(value)
-
-
-def _strings(name: str, values: object) -> tuple[str, ...]:
-    is_some = isinstance(values, Iterable) and not isinstance(values, str | set | frozenset)
-    each = tuple(cast("Iterable[object]", values)) if is_some else (None,)
-    if not all(isinstance(value, str) for value in each):
-        msg = f"{name} must be a sequence of str, got {show(values)}"
-        raise ArgumentError(msg)
-    return tuple(map(str, each))
-
-
-def _boolean(name: str, value: object) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        msg = f"{name} must be True or False, got {show(value)}"
-        raise ArgumentError(msg)
-    return bool(value)
 
 
 def _integer(name: str, value: Any, *, start: int = 0, stop: int | None = None) -> int:

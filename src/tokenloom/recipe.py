@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tokenloom.errors import ArgumentError
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, require_number, require_type
 from tokenloom.wording import show
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
@@ -218,8 +218,11 @@ class RunOptions:
             if getattr(self, name) is not None:
                 as_integer(name, getattr(self, name), start=1)
         as_integer("keep", self.keep, start=1)
+        require_type("sample_prompt", self.sample_prompt, str | None, "a str or None")
         seconds = self.checkpoint_seconds
         # Written so that NaN is refused too.
+        if seconds is not None:
+            require_number("checkpoint_seconds", seconds)
         if seconds is not None and not seconds >= 0:
             msg = f"checkpoint_seconds must be at least 0, got {show(seconds)}"
             raise ArgumentError(msg)

@@ -16,6 +16,7 @@ from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.files import as_path, remove_partial, synchronize_folder, write_text
 from tokenloom.identity import Identity
+from tokenloom.integers import require_flags
 from tokenloom.model import RNNModel
 from tokenloom.records import EpochMetrics, StepLosses
 from tokenloom.tokenizers import Tokenizer, restore_tokenizer
@@ -250,6 +251,7 @@ class Run:
         RunError
             There is no checkpoint, or it is damaged.
         """
+        require_flags(best=best)
         checkpoint = self.load_checkpoint(best=best)
         if checkpoint is None:
             kind = "best checkpoint" if best else "checkpoint"

@@ -1,5 +1,6 @@
 """A corpus to a store, whole or not at all."""
 
+import operator
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ from tokenloom.arrays import Ids, check_range, narrow_dtype
 from tokenloom.documents import Offsets
 from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.files import filling
+from tokenloom.integers import as_integer
 from tokenloom.manifest import Manifest, ShardFile
 from tokenloom.maps import Tokens, advise, confirm
 from tokenloom.store import write_documents, write_manifest, write_shard, write_tokenizer
 from tokenloom.tokenizers import Tokenizer
+from tokenloom.wording import show
 
 # Files of up to half a gigabyte where ids take two bytes.
 SHARD_TOKENS = 1 << 28
@@ -38,9 +41,8 @@ def save_store(  # noqa: PLR0913  each is a part of a store
     Parameters and errors are those of `tokenloom.Corpus.save`. Where nobody
     knows the vocabulary size, the tokens are searched for the largest id.
     """
-    if shard_tokens < 1:
-        msg = f"shard_tokens must be at least 1, got {shard_tokens}"
-        raise ArgumentError(msg)
+    shard_tokens = as_integer("shard_tokens", shard_tokens, start=1)
+    ranges = _as_ranges(splits)
     advise(tokens, is_random=False)
     size = vocab_size or max(check_range(tokens, None) for tokens in cut(tokens)) + 1
     # What is unsigned stays as it is; files of others are signed or big-endian.
@@ -59,7 +61,7 @@ def save_store(  # noqa: PLR0913  each is a part of a store
                 shards=tuple(_write_shards(folder, tokens, dtype.name, size, shard_tokens)),
                 files=files,
                 tokenizer=description,
-                splits={name: (int(start), int(stop)) for name, (start, stop) in splits.items()},
+                splits=ranges,
             )
             write_manifest(folder, manifest)
     except FileExistsError as error:
@@ -71,6 +73,20 @@ def save_store(  # noqa: PLR0913  each is a part of a store
         msg = f"cannot write the store {os.fspath(path)!r}: {error.strerror or error}"
         raise StoreError(msg) from error
     return Path(path)
+
+
+def _as_ranges(splits: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    try:
+        pairs = {
+            name: (operator.index(start), operator.index(stop))
+            for name, (start, stop) in splits.items()
+        }
+    except (AttributeError, TypeError, ValueError):
+        pairs = {"": (0, 0)}
+    if not all(isinstance(name, str) and name for name in pairs):
+        msg = f"splits must be a mapping of names to pairs (start, stop), got {show(splits)}"
+        raise ArgumentError(msg)
+    return pairs
 
 
 def _write_shards(

@@ -33,7 +33,7 @@ from tokenloom.npy import HEADER_BYTES, Piece, npy_header, write_npy
 from tokenloom.regular import read_bounded
 from tokenloom.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab, read_vocab
-from tokenloom.wording import describe_missing, suggest
+from tokenloom.wording import describe_missing, show, suggest
 
 MANIFEST = "manifest.json"
 VOCAB = "vocab.json"
@@ -224,11 +224,10 @@ class Store:
             The store has no split of that name.
         """
         splits = self.manifest.splits
-        if split not in splits:
+        if not isinstance(split, str) or split not in splits:
+            end = suggest(split, splits) if isinstance(split, str) else ""
             known = ", ".join(map(repr, splits)) or "none"
-            msg = (
-                f"split must be one of the store's ({known}), got {split!r}{suggest(split, splits)}"
-            )
+            msg = f"split must be one of the store's ({known}), got {show(split)}{end}"
             raise ArgumentError(msg)
         return splits[split]
 

@@ -289,7 +289,7 @@ class _Transcoded:
             msg = (
                 f"byte 0x{error.object[error.start]:02x} at offset {offset:,} is not text in "
                 f"{self._encoding}, {error.reason}: name another encoding, or choose "
-                "on_error='skip' or 'replace'"
+                "on_error='skip' or on_error='replace'"
             )
             raise ValueError(msg) from error
 

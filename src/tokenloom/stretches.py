@@ -28,7 +28,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(
     rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
-_CURE = "mend it, or choose on_error='skip' or 'replace' (--on-error)"
+_CURE = "mend it, or choose on_error='skip' or on_error='replace'"
 
 
 class Reading(NamedTuple):

@@ -8,6 +8,7 @@ import numpy as np
 
 from tokenloom.arrays import Ids
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.integers import require_flags
 from tokenloom.normalize import Lost, count_lost
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, tokenize
 from tokenloom.vocab import Vocab, keep_tokens
@@ -36,6 +37,7 @@ def encode(
     >>> encode("ab", tokenizer="byte", normalize=True, min_freq=0, reserved_tokens=(), name="")
     (array([97, 98], dtype=uint8), ByteTokenizer())
     """
+    require_flags(normalize=normalize)
     if not isinstance(text, str | bytes):
         msg = f"text must be str or bytes, got {type(text).__name__}"
         raise ArgumentError(msg)

@@ -31,6 +31,31 @@ class Tokenizer(Protocol):
         """Return the text of ids."""
 
 
+def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str = "") -> None:
+    """Refuse what has not the parts of a tokenizer.
+
+    Parameters
+    ----------
+    value : object
+    name : str
+        That of the argument.
+    expected : str
+        What it may be besides, before "an object with ...".
+
+    Raises
+    ------
+    ArgumentError
+        It lacks one of them.
+    """
+    needed = ("vocab_size", "encode", "decode")
+    if isinstance(value, str | type) or not all(hasattr(value, part) for part in needed):
+        msg = (
+            f"{name} must be {expected}an object with vocab_size, encode(text) and decode(ids), "
+            f"got {show(value)}"
+        )
+        raise ArgumentError(msg)
+
+
 @dataclass(frozen=True, slots=True)
 class CharTokenizer:
     """One token per character.

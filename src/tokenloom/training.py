@@ -12,6 +12,7 @@ from tokenloom.devices import choose_device
 from tokenloom.epochs import Epochs
 from tokenloom.errors import ArgumentError
 from tokenloom.evaluation import check_ids
+from tokenloom.integers import require_bar, require_flags, require_type
 from tokenloom.interrupts import Interrupt
 from tokenloom.loader import Loader
 from tokenloom.losses import summed_loss
@@ -113,9 +114,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     """
     ranks = Ranks.detect()
     with ranks.together():
-        options = options or TrainingOptions()
+        options, run_options = _take_options(options, run_options, resume=resume, progress=progress)
         recipe = Recipe(lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options)
-        run_options = run_options or RunOptions()
         _check(model, loader, held_out, recipe)
         place = choose_device(loader.device if device is None else device)
         report = Report(model, loader, options=run_options, progress=progress, ranks=ranks)
@@ -201,6 +201,20 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Rec
             "and the text that it generates is poor",
             stacklevel=3,
         )
+
+
+def _take_options(
+    options: TrainingOptions | None,
+    run_options: RunOptions | None,
+    *,
+    resume: bool,
+    progress: bool | None,
+) -> tuple[TrainingOptions, RunOptions]:
+    require_type("options", options, TrainingOptions | None, "TrainingOptions(...) or None")
+    require_type("run_options", run_options, RunOptions | None, "RunOptions(...) or None")
+    require_flags(resume=resume)
+    require_bar(progress)
+    return options or TrainingOptions(), run_options or RunOptions()
 
 
 def _check_ids(model: RNNModel, corpus: Corpus, held_out: Corpus | None) -> None:

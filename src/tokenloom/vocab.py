@@ -17,7 +17,7 @@ from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import write_text
 from tokenloom.hashing import hash_json
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, as_strings
 from tokenloom.regular import read_bounded
 from tokenloom.wording import count, show
 
@@ -92,6 +92,7 @@ class Vocab:
         reserved_tokens: Iterable[str] = (),
         unknown_token: str = "<unk>",  # noqa: S107  no password, a token of text
     ) -> None:
+        min_freq = as_integer("min_freq", min_freq)
         counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
         wrong = [token for token in (unknown_token, *counts) if not isinstance(token, str)]
         if wrong:
@@ -107,7 +108,7 @@ class Vocab:
         self._ids = number_tokens(counts, special=special, min_freq=min_freq)
         self._tokens = tuple(self._ids)
         self._frequencies = sort_counts(counts)
-        self._min_freq = as_integer("min_freq", min_freq)
+        self._min_freq = min_freq
         self._reserved_tokens = tuple(special[1:])
         self._kind, self._normalize = None, None
 
@@ -212,6 +213,9 @@ class Vocab:
         >>> Vocab(["a", "b", "b"]).to_ids(["a", "z", "b"])
         array([2, 0, 1], dtype=uint8)
         """
+        if not isinstance(tokens, Collection) or getattr(tokens, "ndim", 1) != 1:
+            msg = f"tokens must be a collection of str, got {show(tokens)}"
+            raise ArgumentError(msg)
         ids = map(self._ids.get, tokens, itertools.repeat(UNKNOWN_ID))
         return np.fromiter(ids, narrow_dtype(len(self)), len(tokens))
 
@@ -324,7 +328,7 @@ def _read_beside(path: Path) -> object:
 
 def keep_tokens(tokens: Iterable[str]) -> Iterable[str]:
     """Return tokens that may be read more than once; a `Vocab` refuses a str, which is none."""
-    return tokens if isinstance(tokens, str) else tuple(tokens)
+    return tokens if isinstance(tokens, str) else as_strings("reserved_tokens", tokens)
 
 
 def sort_counts(counts: Mapping[_Token, int]) -> dict[_Token, int]:
@@ -367,7 +371,9 @@ def _wrong_file(path: str | os.PathLike[str]) -> str:
 
 
 def _flatten(tokens: Iterable[Any]) -> Iterator[str]:
-    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
+    # A tensor of no dimension says that it is one.
+    is_scalar = getattr(tokens, "ndim", 1) == 0
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable) or is_scalar:
         msg = f"expected an iterable of str tokens (or of such iterables), got {show(tokens)}"
         raise ArgumentError(msg)
     for token in tokens:

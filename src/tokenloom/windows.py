@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Self, final
 
+import numpy as np
 import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -13,6 +14,7 @@ from tokenloom.checkpoint import describe_weights
 from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.integers import require_type
 from tokenloom.iteration import WindowsIterator, check_in_order, epoch_was_changed
 from tokenloom.orphans import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom.plans import Kind, Plan, Tail
@@ -55,6 +57,7 @@ class _Windows(IterableDataset[Batch]):
                 "wrap token ids in Corpus.from_tokens(ids)"
             )
             raise ArgumentError(msg)
+        require_type("resets", resets, bool | np.bool_ | None, "True, False or None")
         if resets and corpus.boundaries is None:
             msg = (
                 f"resets=True needs documents, and {corpus.name} has none: pass documents=... "
