@@ -129,7 +129,7 @@ def test_the_model_goes_on_training() -> None:
         ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
         ({"top_p": 1.5}, r"top_p must be in \(0, 1\], got 1.5"),
         ({"seed": -1}, r"seed must be an integer in \[0, 18446744073709551616\), got -1"),
-        ({"seed": [1, 2]}, "seed must be one, or one for each of 1 prompts, got 2"),
+        ({"seed": [1, 2]}, "seed must be one, or one for each of 1 prompt, got 2"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -254,7 +254,7 @@ def test_law_5_is_broken_where_ranks_stand_apart() -> None:
     ("name", "value", "message"),
     [
         ("remaining", 7, r"law 5 .* after 0 batches: remaining is 7, not 19"),
-        ("__len__", lambda _: 18, r"law 6 is broken: len\(\) says 18, 19 batches came"),
+        ("__len__", lambda _: 18, r"law 6 is broken: len\(\) says 18, got 19 batches"),
     ],
 )
 def test_what_a_loader_says_of_its_length_is_checked(
@@ -276,7 +276,7 @@ def test_an_iteration_that_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(tl.Loader, "_end_of_iteration", late)
     monkeypatch.setattr(tl.Loader, "remaining", property(lambda loader: 19 - loader._next_batch))
-    with pytest.raises(tl.LawError, match=r"law 5 .* after 1 batches gave more batches"):
+    with pytest.raises(tl.LawError, match=r"law 5 .* after 1 batch gave more batches"):
         laws.assert_resumes_everywhere(lambda: [make_loader()])
 
 
@@ -287,7 +287,7 @@ def test_a_stream_that_gives_nothing_is_found() -> None:
         def __iter__(self) -> Any:
             return iter(())
 
-    with pytest.raises(tl.LawError, match=r"law 6 is broken: len\(\) says 19, 0 batches came"):
+    with pytest.raises(tl.LawError, match=r"law 6 is broken: len\(\) says 19, got 0 batches"):
         laws.assert_resumes_everywhere(lambda: [Empty(make_windows())])
 
 

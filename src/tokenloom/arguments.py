@@ -173,14 +173,15 @@ def add_batches(command: argparse.ArgumentParser) -> None:
         "--order",
         choices=("sequential", "random"),
         default="sequential",
-        help="whether rows go on from batch to batch, or are drawn at random",
+        help="whether each row continues the same row of the batch before, or windows are drawn "
+        "in random order",
     )
     add_shape(batches)
     batches.add_argument(
         "--tail",
         choices=("drop", "pad"),
         default="drop",
-        help="whether what fills no whole batch is left out, or padded",
+        help="whether tokens that fill no whole batch are left out, or padded to one",
     )
 
 
@@ -193,7 +194,10 @@ def add_shape(batches: argparse._ActionsContainer) -> None:
         "--seq-len", type=parse_count, default=35, metavar="N", help="tokens per row"
     )
     batches.add_argument(
-        "--seed", type=int, default=0, help="of the batches' order, and of all other randomness"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the order of batches, and of all other randomness",
     )
 
 
@@ -202,7 +206,7 @@ def add_across_documents(command: argparse._ActionsContainer) -> None:
     command.add_argument(
         "--across-documents",
         action="store_true",
-        help="carry the hidden state on where a document starts",
+        help="keep the hidden state where a document starts, rather than begin at zero",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from tokenloom.checkpoint import Checkpoint, pack, unpack
 from tokenloom.errors import RunError
 from tokenloom.files import remove_partial, replacing, synchronize_folder
+from tokenloom.wording import count
 
 Mark = Literal["step", "best"]
 
@@ -108,7 +109,7 @@ def _read(file: _File) -> Checkpoint:
     content = file.path.read_bytes()
     if _digest(content) != file.digest:
         msg = (
-            f"the checkpoint {str(file.path)!r} is damaged: its {len(content):,} bytes "
+            f"the checkpoint {str(file.path)!r} is damaged: its {count(len(content), 'byte')} "
             "are not those that were written"
         )
         raise RunError(msg)

@@ -38,7 +38,7 @@ from tokenloom.tokenizers import (
     describe_tokenizer,
 )
 from tokenloom.vocab import Vocab
-from tokenloom.wording import show
+from tokenloom.wording import count, show
 
 _DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 # Magic and version -> type of the tokens, which follow a header of 256 int32.
@@ -299,7 +299,7 @@ def _open_llmc(found: _Found, dtype: str | None, vocab_size: int | None) -> Corp
     item_bytes = np.dtype(item).itemsize
     if num_bytes != _LLMC_HEADER_BYTES + num_tokens * item_bytes:
         rest = (num_bytes - _LLMC_HEADER_BYTES) / item_bytes
-        _refuse(path, f"{num_tokens:,} tokens, as llm.c's header says", f"{rest:,.10g}")
+        _refuse(path, f"{count(num_tokens, 'token')}, as llm.c's header says", f"{rest:,.10g}")
     _check_dtype(path, dtype, item)
     return _make(FileRange(str(path), item, _LLMC_HEADER_BYTES, num_tokens, vocab_size))
 
@@ -320,7 +320,7 @@ def _open_bare(found: _Found, dtype: str | None, vocab_size: int | None) -> Corp
     num_tokens, rest = divmod(num_bytes, item.itemsize)
     if rest:
         expected = f"whole tokens of {item.name}, or another dtype must be named"
-        _refuse(path, expected, f"{num_bytes} bytes")
+        _refuse(path, expected, count(num_bytes, "byte"))
     part = FileRange(str(path), item.str, 0, num_tokens, vocab_size)
     if dtype is None and num_tokens:
         _check_guess(part)
@@ -419,10 +419,10 @@ def _open_megatron(index: Path, dtype: str | None, vocab_size: int | None) -> Co
     num_bytes = _MEGATRON_HEADER.size + 12 * num_sequences + 8 * num_boundaries
     # One more byte per sequence, its mode, where there are images too.
     if index_bytes not in (num_bytes, num_bytes + num_sequences):
-        _refuse(index, f"{num_bytes} bytes", f"{index_bytes} bytes")
+        _refuse(index, count(num_bytes, "byte"), count(index_bytes, "byte"))
     at, content = _MEGATRON_HEADER.size, read_bounded(index, max_bytes=index_bytes)
     if len(content) != index_bytes:
-        _refuse(index, f"{index_bytes} bytes", f"{len(content)} bytes")
+        _refuse(index, count(index_bytes, "byte"), count(len(content), "byte"))
     lengths = np.frombuffer(content, "<i4", num_sequences, at)
     pointers = np.frombuffer(content, "<i8", num_sequences, at + 4 * num_sequences)
     boundaries = np.frombuffer(content, "<i8", num_boundaries, at + 12 * num_sequences)
@@ -438,7 +438,9 @@ def _open_megatron(index: Path, dtype: str | None, vocab_size: int | None) -> Co
     with open_regular(data) as file:
         num_tokens, size = int(stops[-1]), os.fstat(file.fileno()).st_size
     if size != num_tokens * item.itemsize:
-        _refuse(data, f"{num_tokens} tokens of {item.name}, as its .idx says", f"{size} bytes")
+        _refuse(
+            data, f"{count(num_tokens, 'token')} of {item.name}, as its .idx says", f"{size} bytes"
+        )
     _check_dtype(data, dtype, item.str)
     part = FileRange(str(data), item.str, 0, num_tokens, vocab_size)
     return _make(part, offsets=stops[boundaries])
@@ -470,7 +472,8 @@ def _read_sidecar(path: Path, num_tokens: int) -> npt.NDArray[np.int64] | None:
 
 
 def _expected_bounds(num_tokens: int) -> str:
-    return f"start and end of at most {num_tokens:,} documents, two numbers of tokens in each line"
+    most = count(num_tokens, "document")
+    return f"start and end of at most {most}, two numbers of tokens in each line"
 
 
 def _as_offsets(

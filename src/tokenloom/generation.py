@@ -20,7 +20,7 @@ from tokenloom.stepping import Stepper
 from tokenloom.text import find_surrogate
 from tokenloom.tokenizers import Tokenizer, find_unknown, require_tokenizer, tokenizer_for
 from tokenloom.vocab import Vocab
-from tokenloom.wording import show
+from tokenloom.wording import count, show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +345,9 @@ def _make_samplers(
         raise ArgumentError(msg)
     seeds = list(seed) if isinstance(seed, Sequence) else [seed] * num_prompts
     if len(seeds) != num_prompts:
-        msg = f"seed must be one, or one for each of {num_prompts} prompts, got {len(seeds)}"
+        msg = (
+            f"seed must be one, or one for each of {count(num_prompts, 'prompt')}, got {len(seeds)}"
+        )
         raise ArgumentError(msg)
     for number in (*seeds, 0 if isinstance(seed, Sequence) else seed):
         as_integer("seed", number, stop=1 << 64)

@@ -25,6 +25,7 @@ from tokenloom.loader import Loader
 from tokenloom.plans import Plan
 from tokenloom.tensors import IGNORED_TARGET
 from tokenloom.windows import Windows
+from tokenloom.wording import count
 
 MakeLoaders = Callable[[], Sequence[Loader]]
 
@@ -155,7 +156,7 @@ def check_length(windows: Windows) -> None:
             _fail(law, f"epoch {plan.epoch}: {name} says {wanted}, counted {got}")
     limit = 1 if plan.tail == "pad" else (plan.batch_size + 1) * plan.seq_len
     if plan.num_dropped > limit:
-        _fail("law 7", f"{plan.num_dropped} tokens are dropped, at most {limit} may be")
+        _fail("law 7", f"dropped {count(plan.num_dropped, 'token')}, at most {limit:,} may be")
 
 
 def check_seeds(plan: Plan) -> None:
@@ -267,13 +268,15 @@ def assert_resumes_everywhere(
         expected.append(said)
         states.append(_state(saved))
     if len(expected) != len(saved[0]):
-        _fail("law 6", f"len() says {len(saved[0])}, {len(expected)} batches came")
+        _fail(
+            "law 6", f"len() says {len(saved[0])}, got {count(len(expected), 'batch', 'batches')}"
+        )
     epoch_after = list(itertools.islice(_side_by_side(saved), num_next))
     for num_consumed, state in enumerate(states):
         restored = (make_restored or make_saved)()
         for loader in restored:
             loader.load_state_dict(state)
-        what = f"the stream that was resumed after {num_consumed} batches"
+        what = f"the stream that was resumed after {count(num_consumed, 'batch', 'batches')}"
         rest = expected[num_consumed:]
         if rest:
             if restored[0].remaining != len(rest):

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, cast
 from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_json
 from tokenloom.npy import HEADER_BYTES
+from tokenloom.wording import count
 
 FORMAT = "tokenloom-store"
 VERSION = 1
@@ -391,7 +392,7 @@ def _check_files(manifest: Manifest) -> None:
         _refuse(f"a header and at least two int64 offsets in {DOCUMENTS}", f"{num_bytes} bytes")
     of_sources = sum(source.num_documents for source in manifest.sources)
     if manifest.sources and of_sources != num_documents:
-        _refuse(f"{num_documents} documents in all sources", of_sources)
+        _refuse(f"{count(num_documents, 'document')} in all sources", of_sources)
 
 
 def _check_count(what: str, value: Any, *, least: int = 0, stop: int = _MAX_COUNT) -> None:

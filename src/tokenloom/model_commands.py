@@ -96,7 +96,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     add_across_documents(command)
     command.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
+        "--workers", type=int, default=0, metavar="N", help="threads that read ahead"
     )
     add_device(command)
     # They wait once, at the end, and for those that have more lanes.
@@ -111,7 +111,10 @@ def _add_generate(commands: Any) -> None:
     )
     _add_run(command)
     command.add_argument(
-        "--prompt", action="append", required=True, help="text to go on from; may be repeated"
+        "--prompt",
+        action="append",
+        required=True,
+        help="text that the model continues; may be repeated",
     )
     command.add_argument(
         "--num-tokens", type=parse_count, default=200, metavar="N", help="how many tokens to write"
@@ -131,7 +134,7 @@ def _add_generate(commands: Any) -> None:
         metavar="P",
         help="draw from the likeliest tokens only that together are as likely as P",
     )
-    command.add_argument("--seed", type=int, default=0, help="of the draws, of each prompt")
+    command.add_argument("--seed", type=int, default=0, help="seed of the draws, for each prompt")
     command.add_argument(
         "--log-probs", action="store_true", help="list the tokens, and how likely each was"
     )

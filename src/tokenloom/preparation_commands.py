@@ -32,7 +32,7 @@ _ID = re.compile("[0-9]{1,18}")
 _EXAMPLES = """\
 A SOURCE is a text file, a folder, a pattern in quotes such as 'texts/**/*.txt', - for
 stdin, or a name from 'tokenloom datasets'. Files that end with .jsonl or .ndjson hold
-a JSON object per line. Behind any name may stand .gz, .bz2, .xz or .zst.
+a JSON object per line. Any of these may be compressed: .gz, .bz2, .xz or .zst.
 
 examples:
   tokenloom prepare book.txt -o my-store
@@ -40,13 +40,13 @@ examples:
   tokenloom prepare texts/ --tokenizer word --min-freq 5 -o my-store
       every file in a folder is a document; rare words are unknown
   tokenloom prepare wiki.jsonl.gz --field text --end-of-document '<eod>' -o my-store
-      every line is a document, and a token stands behind each
+      every line is a document, and a token follows each
   zcat *.gz | tokenloom prepare - --documents paragraph --split valid=0.01 -o my-store
       stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
   tokenloom prepare more.txt --tokenizer my-store -o more-store
       with the tokenizer of another store, in one pass
 
-Whatever stops it, the same command goes on where it stopped, and ends with the same
+Whatever stops it, the same command resumes where it stopped, and ends with the same
 bytes. What is finished lies in the hidden folder .STORE.prepare until then.
 """
 
@@ -92,13 +92,13 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         "--on-error",
         choices=get_args(OnError),
         default="stop",
-        help="what becomes of a document that cannot be read or is empty",
+        help="what to do with a document that cannot be read or is empty",
     )
     group.add_argument(
         "--on-reserved",
         choices=get_args(OnReserved),
         default="count",
-        help="what becomes of a text that holds a reserved token, or --end-of-document",
+        help="what to do with a text that holds a reserved token, or --end-of-document",
     )
     group.add_argument(
         "--split",
@@ -143,7 +143,8 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--end-of-document",
         metavar="TOKEN",
-        help="stands behind each document; of bytes, and of other stores, also an id",
+        help="token that follows each document; for bytes, and with the tokenizer of a store, "
+        "also an id",
     )
 
 

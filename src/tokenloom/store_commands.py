@@ -36,7 +36,7 @@ def add_commands(commands: Any) -> None:
     verify.add_argument("store", metavar="STORE", help="folder of a store")
     add_json(verify)
     add_quiet(verify)
-    info = add_command(commands, _info, summary="tell what is in a store", epilog=_INFO_EXAMPLES)
+    info = add_command(commands, _info, summary="print what is in a store", epilog=_INFO_EXAMPLES)
     info.add_argument("store", metavar="STORE", help="folder of a store")
     info.add_argument(
         "--top",

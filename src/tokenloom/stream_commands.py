@@ -57,7 +57,10 @@ def add_commands(commands: Any) -> None:
 
 def _add_plan(commands: Any) -> None:
     command = add_command(
-        commands, _plan, summary="tell which text goes to whom", epilog=_PLAN_EXAMPLES
+        commands,
+        _plan,
+        summary="print which text each rank and worker reads",
+        epilog=_PLAN_EXAMPLES,
     )
     add_corpus(command)
     add_batches(command)
@@ -90,10 +93,10 @@ def _add_show(commands: Any) -> None:
     run = command.add_argument_group("what the model of a run saw")
     which = run.add_mutually_exclusive_group()
     which.add_argument("--step", type=int, metavar="N", help="in this step, from 1")
-    which.add_argument("--spikes", action="store_true", help="in the steps whose loss stands out")
-    run.add_argument(
-        "--top", type=parse_count, default=3, metavar="N", help="so many spikes at most"
+    which.add_argument(
+        "--spikes", action="store_true", help="in the steps with an unusually high loss"
     )
+    run.add_argument("--top", type=parse_count, default=3, metavar="N", help="at most N spikes")
     add_json(command.add_argument_group("output"))
 
 

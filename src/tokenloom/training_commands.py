@@ -41,7 +41,7 @@ examples:
       train on a file of your own, all of it, with capitals and punctuation
 
   tokenloom train --resume runs/time_machine-20260102-030405
-      go on with a run that was interrupted or killed, as if nothing had happened
+      resume a run that was interrupted or killed, as if nothing had happened
   torchrun --nproc-per-node 2 -m tokenloom train --run-dir my-run
       train with two processes, each on half of every batch
 
@@ -79,7 +79,9 @@ def _add_train(commands: Any) -> None:
         metavar="N",
         help="show text of the model every N epochs",
     )
-    output.add_argument("--prompt", help="what generated text goes on from, also at the end")
+    output.add_argument(
+        "--prompt", help="text that the model continues, for --sample-every and at the end"
+    )
     add_json(output)
     add_quiet(output)
 
@@ -129,7 +131,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     add_across_documents(training)
     _add_updates(training)
     training.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that read ahead"
+        "--workers", type=int, default=0, metavar="N", help="threads that read ahead"
     )
     add_device(training)
     training.add_argument(
@@ -158,7 +160,11 @@ def _add_updates(training: argparse._ActionsContainer) -> None:
         help="how the learning rate falls to 0 at the end",
     )
     training.add_argument(
-        "--warmup", type=int, default=0, metavar="N", help="let it rise over N updates first"
+        "--warmup",
+        type=int,
+        default=0,
+        metavar="N",
+        help="raise the learning rate from near 0 over the first N updates",
     )
     training.add_argument(
         "--accumulate",
@@ -180,7 +186,7 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
     checkpoints.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with this run, as its settings say; only more --epochs, and what shapes "
+        help="resume this run with its own settings; only more --epochs, and what shapes "
         "no weight, may be given beside it",
     )
     checkpoints.add_argument(
@@ -194,7 +200,11 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
         help="save one when the last is older",
     )
     checkpoints.add_argument(
-        "--keep", type=parse_count, default=2, metavar="N", help="how many of the last stay"
+        "--keep",
+        type=parse_count,
+        default=2,
+        metavar="N",
+        help="how many of the last checkpoints to keep",
     )
 
 
