@@ -11,7 +11,7 @@ from tokenloom.documents import Documents, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom.identity import Identity, describe_identity
-from tokenloom.integers import require_integers, require_number
+from tokenloom.integers import require_integers, require_number, require_type
 from tokenloom.maps import Tokens, advise, confirm, pack, section
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
@@ -204,7 +204,8 @@ class Passage:
         >>> len(train), valid.tokens.tolist()
         (8, [8, 9])
         """
-        if not isinstance(by, str) or by not in ("token", "document"):
+        require_type("by", by, str, "'token' or 'document'")
+        if by not in ("token", "document"):
             msg = f"by must be 'token' or 'document', got {show(by)}"
             raise ArgumentError(msg)
         require_number("fraction", fraction)

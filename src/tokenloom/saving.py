@@ -75,7 +75,7 @@ def save_store(  # noqa: PLR0913  each is a part of a store
     return Path(path)
 
 
-def _as_ranges(splits: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+def _as_ranges(splits: Mapping[Any, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     try:
         pairs = {
             name: (operator.index(start), operator.index(stop))

@@ -18,6 +18,7 @@ from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.files import require_path, write_text
 from tokenloom.hashing import hash_file
 from tokenloom.identity import Identity, describe_identity
+from tokenloom.integers import require_type
 from tokenloom.manifest import (
     DOCUMENTS,
     PLACES,
@@ -33,7 +34,7 @@ from tokenloom.npy import HEADER_BYTES, Piece, npy_header, write_npy
 from tokenloom.regular import read_bounded
 from tokenloom.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab, read_vocab
-from tokenloom.wording import describe_missing, show, suggest
+from tokenloom.wording import describe_missing, suggest
 
 MANIFEST = "manifest.json"
 VOCAB = "vocab.json"
@@ -224,10 +225,12 @@ class Store:
             The store has no split of that name.
         """
         splits = self.manifest.splits
-        if not isinstance(split, str) or split not in splits:
-            end = suggest(split, splits) if isinstance(split, str) else ""
+        require_type("split", split, str, "the name of a split")
+        if split not in splits:
             known = ", ".join(map(repr, splits)) or "none"
-            msg = f"split must be one of the store's ({known}), got {show(split)}{end}"
+            msg = (
+                f"split must be one of the store's ({known}), got {split!r}{suggest(split, splits)}"
+            )
             raise ArgumentError(msg)
         return splits[split]
 

@@ -17,7 +17,7 @@ from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import write_text
 from tokenloom.hashing import hash_json
-from tokenloom.integers import as_integer, as_strings
+from tokenloom.integers import as_integer, as_strings, require_type
 from tokenloom.regular import read_bounded
 from tokenloom.wording import count, show
 
@@ -213,9 +213,10 @@ class Vocab:
         >>> Vocab(["a", "b", "b"]).to_ids(["a", "z", "b"])
         array([2, 0, 1], dtype=uint8)
         """
-        if not isinstance(tokens, Collection) or getattr(tokens, "ndim", 1) != 1:
+        if getattr(tokens, "ndim", 1) != 1:
             msg = f"tokens must be a collection of str, got {show(tokens)}"
             raise ArgumentError(msg)
+        require_type("tokens", tokens, Collection, "a collection of str")
         ids = map(self._ids.get, tokens, itertools.repeat(UNKNOWN_ID))
         return np.fromiter(ids, narrow_dtype(len(self)), len(tokens))
 
@@ -373,7 +374,7 @@ def _wrong_file(path: str | os.PathLike[str]) -> str:
 def _flatten(tokens: Iterable[Any]) -> Iterator[str]:
     # A tensor of no dimension says that it is one.
     is_scalar = getattr(tokens, "ndim", 1) == 0
-    if isinstance(tokens, str) or not isinstance(tokens, Iterable) or is_scalar:
+    if is_scalar or isinstance(tokens, str) or not isinstance(tokens, Iterable):
         msg = f"expected an iterable of str tokens (or of such iterables), got {show(tokens)}"
         raise ArgumentError(msg)
     for token in tokens:
