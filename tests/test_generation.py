@@ -144,6 +144,14 @@ def test_an_empty_prompt_is_refused() -> None:
         tl.generate(Successor(), VOCAB, "")
 
 
+def test_prompt_of_which_nothing_is_left_is_refused_with_the_reason() -> None:
+    """The textbook's normalisation drops what is no letter a-z, and the error says so."""
+    corpus = tl.Corpus.from_text("the time machine", tokenizer="word")
+    model = tl.RNNModel(torch.nn.GRU(corpus.vocab_size, 4), corpus.vocab_size)
+    with pytest.raises(tl.ArgumentError, match="got '时间', of which the tokenizer keeps nothing"):
+        tl.generate(model, corpus.tokenizer, "时间")
+
+
 def make_model(layer: Any = nn.GRU, **options: Any) -> tl.RNNModel:
     """Return a small random model of the letters."""
     torch.manual_seed(0)

@@ -67,6 +67,15 @@ def test_every_option_is_used(
     assert 3 == len(tl.Corpus.open("store", split="valid"))
 
 
+def test_a_split_without_tokens_names_the_option_once(
+    book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what to type."""
+    assert main(["prepare", book, "-o", "store", "--split", "valid=0.3"]) == 1
+    expected = "choose other fractions, or --split-by block; nothing has to be tokenised again"
+    assert expected in capsys.readouterr().err
+
+
 def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Or a vocabulary in a file; ids of documents' ends are numbers then."""
     assert main(["prepare", book, "-o", "first", "--tokenizer", "word"]) == 0

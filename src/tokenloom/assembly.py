@@ -264,8 +264,7 @@ def cut_splits(
     if empty:
         msg = (
             f"each split must hold a token, got none in {', '.join(map(repr, empty))}: choose "
-            "other fractions, or split_by='block' (--split-by block); nothing has to be "
-            "tokenised again"
+            "other fractions, or split_by='block'; nothing has to be tokenised again"
         )
         raise StoreError(msg)
     return splits

@@ -307,7 +307,8 @@ def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
     encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
     ids: list[int] = as_ids(encode(prompt), num_ids=vocab_size).tolist()
     if not ids:
-        msg = f"prompt must hold at least one token, got {show(prompt)}"
+        why = ", of which the tokenizer keeps nothing" if prompt else ""
+        msg = f"prompt must hold at least one token, got {show(prompt)}{why}"
         raise ArgumentError(msg)
     unknown = find_unknown(tokenizer, prompt)
     if unknown:
