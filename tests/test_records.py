@@ -1,10 +1,14 @@
 """What a run writes down, as lines of JSON."""
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tokenloom.records import (
     EpochMetrics,
@@ -118,3 +122,19 @@ def test_lines_of_older_releases_are_read(tmp_path: Path) -> None:
     metrics = EpochMetrics(epoch=2, step=24, perplexity=2, tokens_per_second=1)
     append_metrics(path, metrics, after=last_digest(path))
     assert [0, 1, 2] == [entry.epoch for entry in read_metrics(path)]
+
+
+@given(
+    wrong=st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists), at=st.data()
+)
+def test_lines_of_other_values_are_value_errors(wrong: Any, at: st.DataObject) -> None:
+    """Whatever a part of a line is: it is read as what it must be, or the line is named."""
+    good = {"step": 1, "epoch": 0, "batch": 0, "losses": [0.5], "perplexity": 2.0}
+    good |= {"tokens_per_second": 1.0, "held_out_perplexity": None}
+    name = at.draw(st.sampled_from([*good, "other"]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "records.jsonl")
+        path.write_text(json.dumps({**good, name: wrong}) + "\n" + json.dumps(wrong) + "\n")
+        for read in (read_metrics, read_losses):
+            with pytest.raises(ValueError, match=r"line [12] of records"):
+                read(path)

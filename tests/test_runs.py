@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tests.trainings import BOOK, SMALL, make_loader, make_model
 from tokenloom.checkpoint import Checkpoint
+from tokenloom.cli import main
 from tokenloom.records import StepLosses
 from tokenloom.runs import is_run
 
@@ -201,7 +204,7 @@ def test_damaged_metrics_are_refused(tmp_path: Path) -> None:
     """A line that lacks something is a typed error."""
     run = make_run(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n')
-    with pytest.raises(tl.RunError, match=r": line 1 of metrics\.jsonl lacks 'perplexity'"):
+    with pytest.raises(tl.RunError, match=r": line 1 of metrics\.jsonl lacks 'step'"):
         run.metrics()
 
 
@@ -224,3 +227,99 @@ def test_a_foreign_tokenizer_is_not_guessed(tmp_path: Path) -> None:
     make_run(tmp_path, tokenizer=Shout())
     with pytest.raises(tl.RunError, match=r"call tokenloom\.generate with your tokenizer"):
         tl.Run.open(tmp_path).load_tokenizer()
+
+
+def put_in_place(path: Path, what: str) -> None:
+    """Put something that is no regular file in the place of one."""
+    if path.exists():
+        path.unlink()
+    match what:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case "link":
+            path.symlink_to(path.with_name("nowhere"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "link"])
+@pytest.mark.parametrize("name", ["settings.json", "metrics.jsonl", "losses.jsonl"])
+def test_what_is_no_file_is_refused_at_once(name: str, what: str, tmp_path: Path) -> None:
+    """A pipe, a device, a folder or a broken link is neither waited for nor read without end."""
+    path = tmp_path / "run"
+    options: dict[str, Any] = {"run": path, "device": "cpu"}
+    tl.train(make_model(), make_loader(num_epochs=1), **options)
+    put_in_place(path / name, what)
+    with pytest.raises(tl.RunError):
+        tl.train(make_model(), make_loader(num_epochs=2), resume=True, **options)
+    with pytest.raises(tl.RunError):
+        [read(tl.Run.open(path)) for read in (tl.Run.metrics, tl.Run.losses)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "link"])
+def test_a_checkpoint_that_is_no_file_costs_only_itself(what: str, tmp_path: Path) -> None:
+    """The one before it is read, after a warning."""
+    tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
+    folder = tmp_path / "run" / "checkpoints"
+    put_in_place(folder / f"step-000000099-{'0' * 16}.pt", what)
+    with pytest.warns(UserWarning, match="step-000000099"):
+        assert tl.Run.open(tmp_path / "run").load_model() is not None
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl", "losses.jsonl", ""])
+def test_nothing_is_written_through_a_link(name: str, tmp_path: Path) -> None:
+    """What it leads to stays as it was."""
+    path, docs = tmp_path / "run", tmp_path / "docs"
+    options: dict[str, Any] = {"run": path, "device": "cpu"}
+    tl.train(make_model(), make_loader(num_epochs=1), **options)
+    (path / name).rename(docs)
+    (path / name).symlink_to(docs)
+    before = docs.read_bytes() if docs.is_file() else sorted(docs.iterdir())
+    with pytest.raises(tl.RunError, match="must be no link"):
+        tl.train(make_model(), make_loader(num_epochs=2), resume=True, **options)
+    assert before == (docs.read_bytes() if docs.is_file() else sorted(docs.iterdir()))
+
+
+def test_what_a_killed_run_left_is_begun_again_by_train(tmp_path: Path) -> None:
+    """A folder that holds only what we left is taken; one with a file of others is not."""
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "settings.json").touch()
+    (path / f".vocab.json.{'0' * 16}.part").touch()
+    with pytest.raises(tl.RunError, match=r"killed before its settings were written.* begin it"):
+        tl.Run.open(path)
+    (path / "mine.txt").touch()
+    with pytest.raises(tl.RunError, match="must be new or empty"):
+        tl.train(make_model(), make_loader(num_epochs=1), run=path, device="cpu")
+    (path / "mine.txt").unlink()
+    tl.train(make_model(), make_loader(num_epochs=1), run=path, device="cpu")
+    assert tl.Run.open(path).has_checkpoint
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{", "1" * 5000, '"a"', "\x00", "{}\n{}"])
+def test_settings_that_are_no_object_are_refused(text: str, tmp_path: Path) -> None:
+    """Whatever the parser says of them."""
+    tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
+    (tmp_path / "run" / "settings.json").write_text(text)
+    with pytest.raises(tl.RunError):
+        tl.Run.open(tmp_path / "run")
+
+
+def test_settings_of_other_values_are_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each setting in turn is something else: an error in one line, or it does not matter."""
+    book, path = tmp_path / "book.txt", tmp_path / "run"
+    book.write_text(BOOK)
+    assert main(["train", str(book), *SMALL, "--run", str(path), "--quiet"]) == 0
+    settings = json.loads((path / "settings.json").read_text())
+    values = (None, "x", -1, [], {"x": 1}, math.nan, True)
+    for number, name in enumerate(settings):
+        for wrong in (values[number % 7], values[(number + 3) % 7]):
+            (path / "settings.json").write_text(json.dumps({**settings, name: wrong}))
+            code = main(["train", "--resume", str(path), "--epochs", "3", "--quiet"])
+            assert code == 0 or "error: " in capsys.readouterr().err, (name, wrong)

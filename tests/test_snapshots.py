@@ -1,10 +1,16 @@
 """Trainings that go on as if they had never been broken off."""
 
+import contextlib
+import functools
+import hashlib
+import io
 import json
 import math
 import os
 import shutil
 import signal
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -482,3 +488,114 @@ def test_records_are_on_the_disk_before_the_checkpoint(
     order = [events.index(name) for name in ("metrics.jsonl", "losses.jsonl", "run", "named .pt")]
     assert sorted(order) == order
     assert events[-1] == "checkpoints"
+
+
+def begin(run: Path, *, lr: float = 1.0, stop: int = 21) -> None:
+    """Train until a step in the third epoch fails."""
+    model = make_model()
+    stop_in_step(model, stop)
+    options: dict[str, Any] = {"run_options": EVERY_FOUR, "device": "cpu", "lr": lr}
+    with pytest.raises(StoppedError):
+        tl.train(model, make_loader(), run=run, **options)
+
+
+def finish(run: Path) -> list[tl.EpochMetrics]:
+    """Resume what `begin` began."""
+    options: dict[str, Any] = {"run_options": EVERY_FOUR, "device": "cpu", "resume": True}
+    return tl.train(make_model(), make_loader(), run=run, **options)
+
+
+def newest(run: Path) -> Path:
+    """Return the newest checkpoint."""
+    return max((run / "checkpoints").glob("step-*.pt"))
+
+
+def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
+    """Change the values of a checkpoint, and make its digest anew."""
+    values = torch.load(path, weights_only=True)
+    change(values)
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+    path.unlink()
+    path.with_name(f"{path.name.rpartition('-')[0]}-{digest}.pt").write_bytes(buffer.getvalue())
+
+
+def test_settings_that_were_changed_are_refused(tmp_path: Path) -> None:
+    """A checkpoint knows the settings that it was saved with; each difference is named."""
+    begin(tmp_path / "run")
+    rewrite(newest(tmp_path / "run"), lambda values: values["training"]["settings"].update(lr=0.5))
+    with pytest.raises(
+        tl.StateMismatchError, match=r"not those of its checkpoint\.\n  lr: then 0.5, now 1.0"
+    ):
+        finish(tmp_path / "run")
+
+
+def test_a_checkpoint_that_was_renamed_the_best_is_passed_over(tmp_path: Path) -> None:
+    """It says itself as which it was saved."""
+    begin(tmp_path / "run")
+    path = newest(tmp_path / "run")
+    path.rename(path.with_name(path.name.replace("step", "best")))
+    with pytest.warns(UserWarning, match="was not the best one"):
+        finish(tmp_path / "run")
+
+
+def test_a_run_of_an_older_main_resumes(tmp_path: Path) -> None:
+    """What has no binding is taken as it is; missing history is told."""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    begin(run)
+    tl.train(make_model(), make_loader(), run=whole, device="cpu", run_options=EVERY_FOUR)
+    settings = json.loads((run / "settings.json").read_text())
+    del settings["run_id"]
+    (run / "settings.json").write_text(json.dumps(settings))
+
+    def unbind(values: Any) -> None:
+        del values["owner"], values["training"]["settings"]
+
+    for path in (run / "checkpoints").iterdir():
+        rewrite(path, unbind)
+    finish(run)
+    assert outcome_of(whole) == outcome_of(run)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02.", b"not a pickle", b"PK\5\6" + bytes(18)])
+def test_a_tiny_bad_checkpoint_costs_only_itself(content: bytes, tmp_path: Path) -> None:
+    """Also where its name has the digest of its bytes."""
+    run = tmp_path / "run"
+    begin(run)
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    (run / "checkpoints" / f"step-000000099-{digest}.pt").write_bytes(content)
+    with pytest.warns(UserWarning, match="step-000000099-.*; going back to the one before it"):
+        assert NUM_EPOCHS == len(finish(run))
+
+
+def test_values_of_another_type_never_reach_a_step(tmp_path: Path) -> None:
+    """Whatever part of a checkpoint is another value: an error of ours, or the one before it."""
+    begin(tmp_path / "run")
+    values = torch.load(newest(tmp_path / "run"), weights_only=True)
+    places = list(places_in(values))
+    for number, place in enumerate(places[:: len(places) // 20]):
+        for wrong in (None, "x", -1, [], {"x": 1}, torch.zeros(3), math.nan):
+            run = tmp_path / f"run-{number}"
+            shutil.rmtree(run, ignore_errors=True)
+            shutil.copytree(tmp_path / "run", run)
+            rewrite(newest(run), functools.partial(put, place=place, value=wrong))
+            with warnings.catch_warnings(), contextlib.suppress(tl.TokenloomError):
+                warnings.simplefilter("ignore")
+                finish(run)
+
+
+def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where in nested values each part is."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, part in parts:
+        yield (*place, name)
+        if isinstance(part, dict | list):
+            yield from places_in(part, (*place, name))
+
+
+def put(values: Any, *, place: tuple[Any, ...], value: Any) -> None:
+    """Put another value into a place of nested values."""
+    for name in place[:-1]:
+        values = values[name]
+    values[place[-1]] = value

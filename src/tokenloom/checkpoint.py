@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import json
+import math
 import os
-import pickle
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,11 @@ _FORMAT_VERSION = 2
 _READABLE_VERSIONS = (1, 2)
 
 _RNN_KINDS: dict[str, type[nn.RNNBase]] = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+_DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
+_DESCRIBED = {
+    *("rnn", "vocab_size", "input_size", "hidden_size", "num_layers", "bias", "dropout"),
+    *("bidirectional", "dtype", "nonlinearity", "proj_size"),
+}
 
 
 def describe_model(model: RNNModel) -> dict[str, Any]:
@@ -65,10 +72,12 @@ def build_model(description: dict[str, Any]) -> RNNModel:
     """
     try:
         options = dict(description)
+        unknown = sorted(map(str, set(options) - _DESCRIBED))
+        _require(not unknown, "its parts", unknown)
         kind = _RNN_KINDS[options.pop("rnn")]
         vocab_size, dtype = options.pop("vocab_size"), options.pop("dtype")
-        return RNNModel(kind(**options), vocab_size).to(getattr(torch, dtype))
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        return RNNModel(kind(**options), vocab_size).to(_DTYPES[dtype])
+    except (KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         msg = f"the description of the model cannot be used, got {show(description)}: {error}"
         raise RunError(msg) from error
 
@@ -173,8 +182,13 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
     """
     name = os.fspath(name)
     try:
+        # Of other kinds, which torch.load reads too, we wrote none.
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            num_bytes = sum(entry.file_size for entry in archive.infolist())
+            _require(num_bytes <= 2 * len(content), "the size of its parts", num_bytes)
         values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    # A damaged file can make the unpickler fail in any way.
+    except Exception as error:
         msg = f"the checkpoint {name!r} is damaged or no checkpoint: {type(error).__name__}"
         raise RunError(msg) from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
@@ -186,15 +200,87 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
             f"has version {values.get('version')!r}: use the release that wrote it"
         )
         raise RunError(msg)
+    missing = [each for each in ("model", "weights", "epoch", "step") if each not in values]
+    if missing:
+        msg = f"the checkpoint {name!r} is damaged: it lacks {missing[0]!r}"
+        raise RunError(msg)
+    checkpoint = Checkpoint(
+        model=values["model"],
+        weights=values["weights"],
+        epoch=values["epoch"],
+        step=values["step"],
+        training=values.get("training"),
+        owner=values.get("owner"),
+    )
     try:
-        return Checkpoint(
-            model=values["model"],
-            weights=values["weights"],
-            epoch=values["epoch"],
-            step=values["step"],
-            training=values.get("training"),
-            owner=values.get("owner"),
-        )
-    except KeyError as error:
-        msg = f"the checkpoint {name!r} is damaged: it lacks {error}"
+        _check_values(checkpoint)
+    # What has the wrong type can fail in any way too.
+    except Exception as error:
+        msg = f"the checkpoint {name!r} is damaged: {error}"
         raise RunError(msg) from error
+    return checkpoint
+
+
+def _check_values(checkpoint: Checkpoint) -> None:
+    """Check types, ranges and shapes of all that a checkpoint holds.
+
+    Raises
+    ------
+    Exception
+        Of any type, where a value is wrong.
+    """
+    for name, value in (("epoch", checkpoint.epoch), ("step", checkpoint.step)):
+        _require(type(value) is int and 0 <= value < 1 << 62, name, value)
+    weights = checkpoint.weights
+    # Without memory for the weights, which the description may ask any amount of.
+    with torch.device("meta"):
+        shapes = build_model(checkpoint.model).state_dict()
+    _require(isinstance(weights, dict) and set(weights) == set(shapes), "weights", "other names")
+    for name, expected in shapes.items():
+        value = weights[name]
+        is_plain = isinstance(value, torch.Tensor) and value.layout == torch.strided
+        fits = is_plain and (value.shape, value.dtype) == (expected.shape, expected.dtype)
+        _require(fits, f"weights.{name}", value)
+    owner, training = checkpoint.owner, checkpoint.training
+    plain = (str, bool, type(None))
+    is_plain = isinstance(owner, dict) and all(type(each) in plain for each in owner.values())
+    _require(owner is None or is_plain, "owner", owner)
+    if training is not None:
+        _require(isinstance(training, dict), "training", training)
+        _check_training(training, checkpoint.model)
+
+
+def _check_training(training: dict[str, Any], model: dict[str, Any]) -> None:
+    epochs, hidden, random = training["epochs"], training["hidden"], training["random"]
+    for name in ("position", "updates", "epochs"):
+        _require(isinstance(training[name], dict), f"training.{name}", training[name])
+    # It refuses what is no JSON, which alone can be compared.
+    json.dumps(training.get("settings"))
+    losses, num_targets = epochs["losses"], epochs["num_targets"]
+    are_pairs = losses.ndim == 1 and losses.shape == num_targets.shape
+    are_numbers = losses.is_floating_point() and num_targets.dtype == torch.int64
+    _require(are_pairs and are_numbers, "training.epochs.losses", losses)
+    first, seconds = epochs["first_batch"], epochs["seconds"]
+    _require(type(first) is int and first >= 0, "training.epochs.first_batch", first)
+    is_time = type(seconds) in (int, float) and 0 <= seconds < math.inf
+    _require(is_time, "training.epochs.seconds", seconds)
+    if hidden is not None:
+        size = model.get("proj_size") or model["hidden_size"]
+        rows = model["num_layers"] * (2 if model["bidirectional"] else 1)
+        widths = [size, model["hidden_size"]] if model["rnn"] == "LSTM" else [size]
+        shapes = [(rows, training["position"]["batch_size"], width) for width in widths]
+        fits = [tuple(part.shape) for part in hidden] == shapes
+        _require(fits and all(part.is_floating_point() for part in hidden), "hidden", hidden)
+    _require(isinstance(random, list) and len(random) > 0, "training.random", random)
+    for state in random:
+        # It refuses what is no state.
+        torch.Generator().set_state(state["cpu"])
+        on_gpu = state["cuda"]
+        is_state = on_gpu is None or (on_gpu.dtype == torch.uint8 and on_gpu.ndim == 1)
+        _require(is_state, "training.random.cuda", on_gpu)
+
+
+def _require(condition: bool, name: str, value: object) -> None:  # noqa: FBT001  it reads well
+    if not condition:
+        msg = f"{name} cannot be {show(value)}"
+        raise ValueError(msg)

@@ -1,5 +1,6 @@
 """The checkpoints of a run: the last few, and the best."""
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -12,9 +13,12 @@ from typing import Literal
 from tokenloom.checkpoint import Checkpoint, pack, unpack
 from tokenloom.errors import RunError
 from tokenloom.files import remove_partial, replacing, synchronize_folder
+from tokenloom.regular import open_regular
 from tokenloom.wording import count
 
 Mark = Literal["step", "best"]
+# Of what a checkpoint says of itself: as which it was written.
+_MARK = "mark"
 
 _NAME = re.compile(r"(step|best)-(\d+)-([0-9a-f]{16})\.pt")
 
@@ -50,7 +54,8 @@ def write_checkpoint(
     OSError
         The folder cannot be made or written to.
     """
-    content = pack(checkpoint)
+    owner = {**(checkpoint.owner or {}), _MARK: "best" if is_best else "step"}
+    content = pack(dataclasses.replace(checkpoint, owner=owner))
     digest = _digest(content)
     path = folder / f"step-{checkpoint.step:09d}-{digest}.pt"
     _write(path, content)
@@ -62,6 +67,7 @@ def write_checkpoint(
             # Not every file system has a second name for a file.
             except OSError:
                 _write(best, content)
+            synchronize_folder(folder)
         _remove(file for file in _list(folder, "best") if file.path != best)
     _remove(file for file in _list(folder, "step") if _is_other(file, path))
     _remove(_list(folder, "step")[keep:])
@@ -85,7 +91,7 @@ def read_checkpoint(folder: Path, mark: Mark = "step") -> Checkpoint | None:
     for file in files:
         try:
             return _read(file)
-        except (OSError, RunError) as error:
+        except OSError as error:
             warnings.warn(f"{error}; going back to the one before it", stacklevel=2)
     if files:
         msg = f"none of the {len(files)} checkpoints in {str(folder)!r} is whole: train anew"
@@ -106,19 +112,26 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def _read(file: _File) -> Checkpoint:
-    content = file.path.read_bytes()
-    if _digest(content) != file.digest:
-        msg = (
-            f"the checkpoint {str(file.path)!r} is damaged: its {count(len(content), 'byte')} "
-            "are not those that were written"
-        )
-        raise RunError(msg)
-    checkpoint = unpack(content, name=file.path)
+    with open_regular(file.path) as opened:
+        # Read only once it is known to be ours, since a hole in a file costs no space.
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+        if digest != file.digest:
+            size = count(os.fstat(opened.fileno()).st_size, "byte")
+            msg = (
+                f"the checkpoint {str(file.path)!r} is damaged: its {size} are not those that "
+                "were written"
+            )
+            raise RunError(msg)
+        opened.seek(0)
+        checkpoint = unpack(opened.read(), name=file.path)
     if checkpoint.step != file.step:
         msg = (
             f"the checkpoint {str(file.path)!r} is of step {checkpoint.step}, and its name says "
             f"step {file.step}: it was renamed"
         )
+        raise RunError(msg)
+    if file.mark == "best" and (checkpoint.owner or {}).get(_MARK) == "step":
+        msg = f"the checkpoint {str(file.path)!r} was not the best one: it was renamed"
         raise RunError(msg)
     return checkpoint
 
@@ -126,7 +139,6 @@ def _read(file: _File) -> Checkpoint:
 def _write(path: Path, content: bytes) -> None:
     with replacing(path) as temporary:
         temporary.write_bytes(content)
-    synchronize_folder(path.parent)
 
 
 def _digest(content: bytes) -> str:

@@ -142,8 +142,12 @@ class Epochs:
         try:
             save_figure(plot_perplexity(self.history), self._run.path / "perplexity")
         # Without a plot the run is whole all the same.
-        except (UsageError, OSError) as error:
+        except UsageError as error:
             _LOGGER.info("no plot: %s", error)
+        # Whatever a drawing library fails with, the numbers are there.
+        except Exception as error:  # noqa: BLE001
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            warnings.warn(f"the plot could not be drawn: {reason}", stacklevel=3)
 
     def _evaluate(self) -> float | None:
         if self._held_out is None:

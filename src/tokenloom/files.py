@@ -136,6 +136,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
+        synchronize_folder(target.parent)
 
 
 @contextmanager
@@ -216,7 +217,10 @@ def remove_partial(folder: Path) -> None:
     """
     for path in folder.iterdir():
         if re.fullmatch(r"\..+\.[0-9a-f]{16}\.part", path.name):
-            path.unlink(missing_ok=True)
+            # What is a folder, or another user's, is none of them.
+            with contextlib.suppress(OSError):
+                require_own(path)
+                path.unlink(missing_ok=True)
 
 
 def lock(descriptor: int) -> None:

@@ -12,9 +12,14 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from tokenloom.files import write_text
+from tokenloom.files import require_own, write_text
+from tokenloom.regular import append_regular, read_bounded
+from tokenloom.wording import show
+
+# Of a hundred million steps; more is no file of ours.
+_MAX_BYTES = 1 << 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +154,7 @@ def cut_losses(path: Path, *, step: int, last: str | None = None) -> list[StepLo
 
 def last_digest(path: Path) -> str:
     """Return the digest of the last whole line of a file, empty where there is none."""
-    lines = _whole_lines(path) if path.exists() else []
+    lines = _whole_lines(path) if os.path.lexists(path) else []
     return _digest(lines[-1]) if lines else ""
 
 
@@ -169,7 +174,7 @@ def _read(path: Path, parse: Callable[[str], _Record]) -> list[tuple[_Record, st
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
             record = parse(line)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
             msg = f"line {number} of {path.name} {reason}"
             raise ValueError(msg) from error
@@ -198,7 +203,8 @@ def _check_place(path: Path, number: int, line: str, before: str | None) -> None
 def _cut(
     path: Path, parse: Callable[[str], _Record], stays: Callable[[_Record], bool], last: str | None
 ) -> list[_Record]:
-    pairs = _read(path, parse) if path.exists() else []
+    # lexists, since a link that leads nowhere is no missing file.
+    pairs = _read(path, parse) if os.path.lexists(path) else []
     kept = [(record, line) for record, line in pairs if stays(record)]
     found = _digest(kept[-1][1]) if kept else ""
     if last is not None and last != found:
@@ -208,6 +214,7 @@ def _cut(
         )
         raise ValueError(msg)
     if path.exists():
+        require_own(path)
         # The lines themselves, so that what stays is as it was written.
         write_text(path, "".join(line + "\n" for _, line in kept))
     return [record for record, _ in kept]
@@ -215,8 +222,7 @@ def _cut(
 
 def _append(path: Path, values: dict[str, object], after: str) -> str:
     line = json.dumps({**values, _AFTER: after})
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(line + "\n")
+    append_regular(path, (line + "\n").encode("ascii"))
     return _digest(line)
 
 
@@ -225,19 +231,53 @@ def _digest(line: str) -> str:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    content = read_bounded(path, max_bytes=_MAX_BYTES)
+    # Only what ends with a line feed is whole; no other character ends a line.
+    return content.decode("utf-8").split("\n")[:-1]
 
 
 def _read_metrics(line: str) -> EpochMetrics:
-    values = json.loads(line)
-    values.pop(_AFTER, None)
-    if values["perplexity"] is None:
-        values["perplexity"] = math.nan
-    return EpochMetrics(**values)
+    values = _parse_object(line)
+    held_out = values.get("held_out_perplexity")
+    return EpochMetrics(
+        epoch=_count(values, "epoch"),
+        step=_count(values, "step"),
+        perplexity=_number(values["perplexity"]),
+        tokens_per_second=_number(values["tokens_per_second"]),
+        held_out_perplexity=None if held_out is None else _number(held_out),
+    )
 
 
 def _read_losses(line: str) -> StepLosses:
+    values = _parse_object(line)
+    if not isinstance(values["losses"], list):
+        msg = f"losses must be a list, got {show(values['losses'])}"
+        raise TypeError(msg)
+    step, epoch, batch = (_count(values, name) for name in ("step", "epoch", "batch"))
+    losses = [_number(loss) for loss in values["losses"]]
+    return StepLosses(step=step, epoch=epoch, batch=batch, losses=losses)
+
+
+def _parse_object(line: str) -> dict[str, Any]:
     values = json.loads(line)
-    values.pop(_AFTER, None)
-    losses = [math.nan if loss is None else float(loss) for loss in values["losses"]]
-    return StepLosses(**{**values, "losses": losses})
+    if not isinstance(values, dict):
+        msg = f"expected an object, got {show(values)}"
+        raise TypeError(msg)
+    return values
+
+
+def _count(values: dict[str, Any], name: str) -> int:
+    value = values[name]
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        msg = f"{name} must be an integer of at least 0, got {show(value)}"
+        raise TypeError(msg)
+    return value
+
+
+def _number(value: object) -> float:
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        msg = f"expected a number or null, got {show(value)}"
+        raise TypeError(msg)
+    return float(value)  # type: ignore[arg-type]  # a number by now

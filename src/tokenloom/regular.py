@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from tokenloom.files import as_path
+from tokenloom.files import as_path, require_own
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -69,6 +69,27 @@ def read_bounded(
         reason = f"must hold at most {max_bytes:,} bytes, holds more"
         raise OSError(errno.EFBIG, reason, os.fspath(path))
     return content
+
+
+def append_regular(path: str | os.PathLike[str], content: bytes) -> None:
+    """Append to a regular file of this user, which is made if it is missing.
+
+    Raises
+    ------
+    ArgumentError
+        No file can have that path.
+    OSError
+        It is a link, or no regular file, or another user's, or cannot be written.
+    """
+    path = as_path(path)
+    require_own(path)
+    if path.exists():
+        _refuse_irregular(path, path.lstat())
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+        _refuse_irregular(path, os.fstat(file.fileno()))
+        file.write(content)
 
 
 def _refuse_irregular(path: Path, status: os.stat_result) -> None:

@@ -3,7 +3,7 @@
 import os
 
 from tokenloom.corpus import Corpus
-from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.errors import ArgumentError, CorpusError, RunError
 from tokenloom.hub import find_store, load, name_split
 from tokenloom.identity import Identity
 from tokenloom.runs import Run
@@ -178,5 +178,11 @@ def _check_tokenizer(run: Run, corpus: Corpus) -> None:
 
 
 def _tokenizer_name(run: Run) -> str | None:
-    name: str | None = (run.settings.get("tokenizer") or {}).get("name")
+    described = run.settings.get("tokenizer") or {}
+    name = described.get("name") if isinstance(described, dict) else described
+    if not isinstance(name, str | None):
+        msg = (
+            f"the settings of {str(run.path)!r} are damaged: tokenizer cannot be {show(described)}"
+        )
+        raise RunError(msg)
     return name

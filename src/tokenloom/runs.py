@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,12 @@ from tokenloom import checkpoints, records
 from tokenloom.checkpoint import Checkpoint, unpack
 from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
-from tokenloom.files import as_path, remove_partial, synchronize_folder, write_text
+from tokenloom.files import as_path, remove_partial, require_own, synchronize_folder, write_text
 from tokenloom.identity import Identity
 from tokenloom.integers import require_flags
 from tokenloom.model import RNNModel
 from tokenloom.records import EpochMetrics, StepLosses
+from tokenloom.regular import read_bounded
 from tokenloom.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
@@ -32,6 +34,9 @@ _LOSSES = "losses.jsonl"
 _CHECKPOINTS = "checkpoints"
 # Where older releases left the model.
 _CHECKPOINT = "checkpoint.pt"
+_LEFT = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+_MAX_SETTINGS_BYTES = 1 << 24
+_MAX_OLD_BYTES = 1 << 34
 
 
 class Run:
@@ -84,6 +89,7 @@ class Run:
         folder = as_path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            require_own(folder)
             _claim(folder, again=again)
             settings = {
                 **settings,
@@ -112,8 +118,9 @@ class Run:
         """
         folder = as_path(path)
         try:
-            settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            settings = json.loads(read_bounded(folder / _SETTINGS, max_bytes=_MAX_SETTINGS_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
+            _refuse_settings(folder, error)
             settings = None
         if not isinstance(settings, dict):
             msg = (
@@ -193,7 +200,7 @@ class Run:
             The folder is gone, or cannot be written to.
         """
         paths = (self.path / _METRICS, self.path / _LOSSES)
-        with self._writing():
+        with self._writing(), self._reading("records"):
             # A power cut must not leave a checkpoint without the records before it.
             for path in paths:
                 records.synchronize(path)
@@ -236,7 +243,7 @@ class Run:
         if found is not None or best or not old.is_file():
             return found
         with self._reading("checkpoint"):
-            return unpack(old.read_bytes(), name=old)
+            return unpack(read_bounded(old, max_bytes=_MAX_OLD_BYTES), name=old)
 
     def load_model(self, *, best: bool = False) -> RNNModel:
         """Return the model of the newest checkpoint, on the CPU.
@@ -353,6 +360,8 @@ class Run:
         try:
             if not self.path.is_dir():
                 raise FileNotFoundError(errno.ENOENT, "the folder is gone")
+            for name in ("", _CHECKPOINTS, _METRICS, _LOSSES):
+                require_own(self.path / name)
             yield
         except RunError:
             raise
@@ -380,10 +389,44 @@ def is_run(path: str | os.PathLike[str]) -> bool:
     return os.path.isfile(settings) and os.path.getsize(settings) > 0  # noqa: PTH113, PTH202
 
 
+def _refuse_settings(folder: Path, error: Exception) -> None:
+    """Say why settings that are there cannot be read.
+
+    Raises
+    ------
+    RunError
+        They are damaged, or no file, or a killed process did not write them.
+    """
+    if _is_unfinished(folder):
+        msg = (
+            f"the run {str(folder)!r} was killed before its settings were written, and has no "
+            "checkpoint: begin it again, with the same folder as --run (in Python: run)"
+        )
+        raise RunError(msg) from error
+    if os.path.lexists(folder / _SETTINGS):
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        msg = f"cannot read the run's settings {str(folder / _SETTINGS)!r}: {reason}"
+        raise RunError(msg) from error
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Return whether a folder holds only what a process left that was killed as it began."""
+    settings = folder / _SETTINGS
+    try:
+        is_empty = settings.is_file() and settings.stat().st_size == 0
+        return is_empty and all(
+            path.name in (_SETTINGS, _VOCAB) or _LEFT.fullmatch(path.name)
+            for path in folder.iterdir()
+        )
+    except OSError:
+        return False
+
+
 def _claim(folder: Path, *, again: bool) -> None:
-    if again and (folder / _SETTINGS).is_file() and not is_run(folder):
+    if again and _is_unfinished(folder):
         remove_partial(folder)
         for name in (_SETTINGS, _VOCAB):
+            require_own(folder / name)
             (folder / name).unlink(missing_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError

@@ -1,5 +1,6 @@
 """What a run's settings say of its training, and how two of them differ."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -79,7 +80,9 @@ def check_kinds(run: Run, names: Iterable[str] = tuple(_KINDS)) -> None:
     for name in names:
         kind, words = _KINDS[name]
         value = run.settings.get(name)
-        if name not in run.settings or not isinstance(value, kind):
+        # True and false are integers to Python.
+        is_kind = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if name not in run.settings or not is_kind:
             got = f"got {show(value)}" if name in run.settings else "there is none"
             msg = f"the settings of {str(run.path)!r} are damaged: {name} must be {words}, {got}"
             raise RunError(msg)
@@ -180,6 +183,39 @@ def confirm_ranks(
             **describe_weights(model),
         }
     ranks.confirm(told)
+
+
+def bound_settings(run: Run) -> dict[str, Any]:
+    """Return the settings of a run that stay as they are, as they come back out of JSON."""
+    kept: dict[str, Any] = json.loads(json.dumps(run.settings))
+    return {name: value for name, value in kept.items() if name not in _FREE}
+
+
+def check_unchanged(run: Run, saved: object) -> None:
+    """Check that a run's settings are those that a checkpoint was written with.
+
+    Parameters
+    ----------
+    run : Run
+    saved : dict or None
+        What `bound_settings` returned then; older releases saved none.
+
+    Raises
+    ------
+    StateMismatchError
+        They were changed since; each field is named.
+    """
+    if not isinstance(saved, dict):
+        return
+    before, now = _flatten(saved), _flatten(bound_settings(run))
+    lines = [
+        f"  {name}: then {show(value)}, now {show(now.get(name))}"
+        for name, value in before.items()
+        if now.get(name) != value
+    ]
+    if lines:
+        head = f"cannot resume: the settings of {str(run.path)!r} are not those of its checkpoint."
+        raise StateMismatchError("\n".join([head, *lines, "Put the right settings.json there."]))
 
 
 def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:

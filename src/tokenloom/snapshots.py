@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from tokenloom.checkpoint import Checkpoint
 from tokenloom.corpus import Corpus
 from tokenloom.epochs import Epochs
 from tokenloom.errors import ArgumentError, RunError, TokenloomError
+from tokenloom.files import as_path
 from tokenloom.holding import held
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel, State
@@ -20,7 +22,13 @@ from tokenloom.ranks import Ranks
 from tokenloom.recipe import RunOptions
 from tokenloom.records import EpochMetrics
 from tokenloom.runs import Run, is_run
-from tokenloom.settings import check_kinds, check_same, check_version
+from tokenloom.settings import (
+    bound_settings,
+    check_kinds,
+    check_same,
+    check_unchanged,
+    check_version,
+)
 from tokenloom.updates import Updates
 
 # With several ranks the first one's clock is asked after at least so many steps.
@@ -80,11 +88,16 @@ def open_run(
         if ranks.is_first:
             try:
                 is_new = not (resume and is_run(path))
+                # What a process left that was killed here is taken only while nobody writes.
+                is_left = is_new and not is_run(path) and as_path(path).is_dir()
+                if is_left:
+                    stack.enter_context(_held_alone(as_path(path)))
                 if is_new:
-                    run = Run.create(path, corpus=corpus, settings=settings, again=resume)
+                    run = Run.create(path, corpus=corpus, settings=settings, again=is_left)
                 else:
                     run = Run.open(path)
-                stack.enter_context(_held_alone(run))
+                if not is_left:
+                    stack.enter_context(_held_alone(run.path))
                 found = (None, ()) if is_new else _reopen(run, settings)
             except TokenloomError as error:
                 # The others wait to hear of it.
@@ -96,13 +109,13 @@ def open_run(
 
 
 @contextlib.contextmanager
-def _held_alone(run: Run) -> Iterator[None]:
+def _held_alone(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(held(run.path))
+            stack.enter_context(held(folder))
         except BlockingIOError as error:
             msg = (
-                f"the run's folder {str(run.path)!r} is in use: another training writes to it; "
+                f"the run's folder {str(folder)!r} is in use: another training writes to it; "
                 "end that one, or wait for it"
             )
             raise RunError(msg) from error
@@ -121,6 +134,8 @@ def _reopen(run: Run, settings: dict[str, Any]) -> tuple[Checkpoint | None, list
             "checkpoints hold the model alone; train anew"
         )
         raise RunError(msg)
+    if checkpoint is not None and checkpoint.training is not None:
+        check_unchanged(run, checkpoint.training.get("settings"))
     return checkpoint, run.rewind(checkpoint, settings={**run.settings, **settings})
 
 
@@ -203,7 +218,17 @@ class Snapshots:
         if opened.checkpoint is None:
             self.save(None)
             return None
-        return self._put_back(opened.checkpoint, list(opened.history), seed=seed)
+        try:
+            return self._put_back(opened.checkpoint, list(opened.history), seed=seed)
+        except TokenloomError:
+            raise
+        # PyTorch's own parts check what they are given in any way, or not at all.
+        except Exception as error:
+            msg = (
+                f"the checkpoint of step {opened.checkpoint.step} cannot be used: "
+                f"{type(error).__name__}: {error}"
+            )
+            raise RunError(msg) from error
 
     @property
     def batches(self) -> Iterable[Batch]:
@@ -217,6 +242,7 @@ class Snapshots:
             "updates": self._updates.state_dict(),
             "epochs": self._epochs.state_dict(),
             "hidden": None if carried is None else _gather_rows(carried, self._ranks),
+            "settings": None if self._run is None else bound_settings(self._run),
             "random": self._ranks.gather(_random_state(self._model.linear.weight.device)),
         }
         return Checkpoint.of(

@@ -1,6 +1,7 @@
 """The subcommand that trains a model."""
 
 import argparse
+import importlib.util
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -299,7 +300,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
     if facts["plot"] is not None:
         print_line(f"plot: {facts['plot']}")
-    else:
+    elif importlib.util.find_spec("matplotlib") is None:
         say("no plot: install matplotlib with: python -m pip install matplotlib")
     print_line(f"run: {facts['run']}")
     print_line(f"generated: {facts['generated']}")

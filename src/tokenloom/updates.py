@@ -3,16 +3,18 @@
 import contextlib
 import functools
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
 from tokenloom.batch import Batch
+from tokenloom.errors import RunError
 from tokenloom.interrupts import Interrupt
 from tokenloom.loader import Loader
 from tokenloom.ranks import Ranks
 from tokenloom.recipe import PRECISIONS, Recipe
+from tokenloom.wording import show
 
 
 class Updates:
@@ -126,11 +128,40 @@ class Updates:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned, of a training with the same options."""
+        """Take over what `state_dict` returned, of a training with the same options.
+
+        Raises
+        ------
+        RunError
+            A value is none that this training could have saved.
+        """
+        fresh = self.state_dict()
+        for name in ("scheduler", "scaler"):
+            _check_like(state[name], fresh[name], name)
+        groups = state["optimizer"]["param_groups"]
+        _check_like(groups, fresh["optimizer"]["param_groups"], "optimizer.param_groups")
+        if isinstance(self._options.optimizer, str):
+            self._check_moments(state["optimizer"]["state"])
         self._optimizer.load_state_dict(state["optimizer"])
         for part, saved in ((self._scheduler, "scheduler"), (self._scaler, "scaler")):
             if part is not None:
                 part.load_state_dict(state[saved])
+
+    def _check_moments(self, state: dict[int, dict[str, torch.Tensor | None]]) -> None:
+        """Check what an optimiser of PyTorch keeps of each parameter: its shape, or a number."""
+        for index, moments in state.items():
+            if type(index) is not int or not 0 <= index < len(self._parameters):
+                _refuse("optimizer.state", index)
+            shape = self._parameters[index].shape
+            for name, value in moments.items():
+                is_tensor = isinstance(value, torch.Tensor) and value.is_floating_point()
+                fits = is_tensor and value.shape in (shape, torch.Size([]))
+                if value is not None and not (fits and (name == "step") == (value.ndim == 0)):
+                    _refuse(f"optimizer.state.{name}", value)
+        if self._options.optimizer == "adamw" and any(
+            set(moments) != {"step", "exp_avg", "exp_avg_sq"} for moments in state.values()
+        ):
+            _refuse("optimizer.state", state)
 
     def _ends(self, batch: Batch) -> bool:
         """Return whether a batch is the last one of its update."""
@@ -167,3 +198,29 @@ class Updates:
             self._options.factor, num_updates=None if num_epochs is None else num_epochs * per_epoch
         )
         return torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
+
+
+def _check_like(value: object, example: object, name: str) -> None:
+    """Check that a value has the parts and types of another one."""
+    number = (int, float)
+    if type(example) in number:
+        is_like = type(value) in number and math.isfinite(value)  # type: ignore[arg-type]
+    elif isinstance(example, dict):
+        is_like = isinstance(value, dict) and set(value) == set(example)
+    elif isinstance(example, list | tuple):
+        is_like = isinstance(value, list | tuple) and len(value) == len(example)
+    else:
+        is_like = type(value) is type(example)
+    if not is_like:
+        _refuse(name, value)
+    if isinstance(example, dict) and isinstance(value, dict):
+        for key, part in example.items():
+            _check_like(value[key], part, f"{name}.{key}")
+    elif isinstance(example, list | tuple) and isinstance(value, list | tuple):
+        for index, (mine, part) in enumerate(zip(value, example, strict=True)):
+            _check_like(mine, part, f"{name}[{index}]")
+
+
+def _refuse(name: str, value: object) -> NoReturn:
+    msg = f"the checkpoint is damaged: {name} cannot be {show(value)}"
+    raise RunError(msg)
