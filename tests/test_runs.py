@@ -317,7 +317,7 @@ def test_settings_of_other_values_are_refused_in_words(
     book.write_text(BOOK)
     assert main(["train", str(book), *SMALL, "--run", str(path), "--quiet"]) == 0
     settings = json.loads((path / "settings.json").read_text())
-    values = (None, "x", -1, [], {"x": 1}, math.nan, True)
+    values: list[Any] = [None, "x", -1, [], {"x": 1}, math.nan, True]
     for number, name in enumerate(settings):
         for wrong in (values[number % 7], values[(number + 3) % 7]):
             (path / "settings.json").write_text(json.dumps({**settings, name: wrong}))

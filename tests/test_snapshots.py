@@ -569,13 +569,16 @@ def test_a_tiny_bad_checkpoint_costs_only_itself(content: bytes, tmp_path: Path)
         assert NUM_EPOCHS == len(finish(run))
 
 
+WRONG: list[Any] = [None, "x", -1, [], {"x": 1}, torch.zeros(3), math.nan]
+
+
 def test_values_of_another_type_never_reach_a_step(tmp_path: Path) -> None:
     """Whatever part of a checkpoint is another value: an error of ours, or the one before it."""
     begin(tmp_path / "run")
     values = torch.load(newest(tmp_path / "run"), weights_only=True)
     places = list(places_in(values))
     for number, place in enumerate(places[:: len(places) // 20]):
-        for wrong in (None, "x", -1, [], {"x": 1}, torch.zeros(3), math.nan):
+        for wrong in WRONG:
             run = tmp_path / f"run-{number}"
             shutil.rmtree(run, ignore_errors=True)
             shutil.copytree(tmp_path / "run", run)

@@ -231,16 +231,17 @@ def _check_values(checkpoint: Checkpoint) -> None:
     """
     for name, value in (("epoch", checkpoint.epoch), ("step", checkpoint.step)):
         _require(type(value) is int and 0 <= value < 1 << 62, name, value)
-    weights = checkpoint.weights
+    # What a file says it holds.
+    weights: Any = checkpoint.weights
     # Without memory for the weights, which the description may ask any amount of.
     with torch.device("meta"):
         shapes = build_model(checkpoint.model).state_dict()
     _require(isinstance(weights, dict) and set(weights) == set(shapes), "weights", "other names")
     for name, expected in shapes.items():
-        value = weights[name]
-        is_plain = isinstance(value, torch.Tensor) and value.layout == torch.strided
-        fits = is_plain and (value.shape, value.dtype) == (expected.shape, expected.dtype)
-        _require(fits, f"weights.{name}", value)
+        weight = weights[name]
+        is_plain = isinstance(weight, torch.Tensor) and weight.layout == torch.strided
+        fits = is_plain and (weight.shape, weight.dtype) == (expected.shape, expected.dtype)
+        _require(fits, f"weights.{name}", weight)
     owner, training = checkpoint.owner, checkpoint.training
     plain = (str, bool, type(None))
     is_plain = isinstance(owner, dict) and all(type(each) in plain for each in owner.values())

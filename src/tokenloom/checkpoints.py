@@ -114,7 +114,7 @@ def has_checkpoint(folder: Path) -> bool:
 def _read(file: _File) -> Checkpoint:
     with open_regular(file.path) as opened:
         # Read only once it is known to be ours, since a hole in a file costs no space.
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()[:16]  # type: ignore[arg-type]  # it reads into buffers
         if digest != file.digest:
             size = count(os.fstat(opened.fileno()).st_size, "byte")
             msg = (

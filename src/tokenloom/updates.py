@@ -16,6 +16,11 @@ from tokenloom.ranks import Ranks
 from tokenloom.recipe import PRECISIONS, Recipe
 from tokenloom.wording import show
 
+# What a schedule changes of an optimiser; its other numbers stay.
+_SCHEDULED = {"lr", "initial_lr"}
+# Numbers of a training are smaller; larger ones fit no float.
+_MAX_NUMBER = 2.0**63
+
 
 class Updates:
     """The optimiser, with its schedule and its precision, and the batches up to its next step.
@@ -141,13 +146,17 @@ class Updates:
         groups = state["optimizer"]["param_groups"]
         _check_like(groups, fresh["optimizer"]["param_groups"], "optimizer.param_groups")
         if isinstance(self._options.optimizer, str):
+            for group, now in zip(groups, fresh["optimizer"]["param_groups"], strict=True):
+                for name in group.keys() - _SCHEDULED:
+                    if group[name] != now[name]:
+                        _refuse(f"optimizer.param_groups.{name}", group[name])
             self._check_moments(state["optimizer"]["state"])
         self._optimizer.load_state_dict(state["optimizer"])
         for part, saved in ((self._scheduler, "scheduler"), (self._scaler, "scaler")):
             if part is not None:
                 part.load_state_dict(state[saved])
 
-    def _check_moments(self, state: dict[int, dict[str, torch.Tensor | None]]) -> None:
+    def _check_moments(self, state: dict[int, dict[str, Any]]) -> None:
         """Check what an optimiser of PyTorch keeps of each parameter: its shape, or a number."""
         for index, moments in state.items():
             if type(index) is not int or not 0 <= index < len(self._parameters):
@@ -156,7 +165,9 @@ class Updates:
             for name, value in moments.items():
                 is_tensor = isinstance(value, torch.Tensor) and value.is_floating_point()
                 fits = is_tensor and value.shape in (shape, torch.Size([]))
-                if value is not None and not (fits and (name == "step") == (value.ndim == 0)):
+                # Plain descent keeps that it keeps nothing.
+                is_nothing = value is None and name == "momentum_buffer"
+                if not is_nothing and not (fits and (name == "step") == (value.ndim == 0)):
                     _refuse(f"optimizer.state.{name}", value)
         if self._options.optimizer == "adamw" and any(
             set(moments) != {"step", "exp_avg", "exp_avg_sq"} for moments in state.values()
@@ -204,7 +215,7 @@ def _check_like(value: object, example: object, name: str) -> None:
     """Check that a value has the parts and types of another one."""
     number = (int, float)
     if type(example) in number:
-        is_like = type(value) in number and math.isfinite(value)  # type: ignore[arg-type]
+        is_like = type(value) in number and abs(value) < _MAX_NUMBER  # type: ignore[arg-type]
     elif isinstance(example, dict):
         is_like = isinstance(value, dict) and set(value) == set(example)
     elif isinstance(example, list | tuple):
