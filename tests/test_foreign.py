@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pickle
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -427,8 +428,11 @@ def test_olmos_documents(tmp_path: Path, lines: str, expected: list[int] | None)
         (gzip.compress(b"\xff,3\n", mtime=0), "two numbers of tokens in each line"),
         (gzip.compress(b"0,99999999999999999999\n", mtime=0), "two numbers of tokens in each line"),
         (gzip.compress(b"0,5\n", mtime=0), "documents must be .* from 0 to the 9 tokens"),
-        (b"no gzip", "cannot read .*: Not a gzipped file"),
-        (gzip.compress(b"0,9\n", mtime=0)[:-6], "cannot read .*: Compressed file ended"),
+        (b"no gzip", r"part-0.csv.gz must have .*: Not a gzipped file"),
+        (
+            gzip.compress(b"0,9\n", mtime=0)[:-6],
+            r"part-0.csv.gz must have .*: Compressed file ended",
+        ),
     ],
 )
 def test_documents_that_cannot_be(tmp_path: Path, content: bytes, message: str) -> None:
@@ -640,8 +644,25 @@ def test_only_regular_files_are_opened(tmp_path: Path, name: str, kind: str) -> 
         case "link":
             path.symlink_to(tmp_path / "nowhere")
     opened = {"meta.pkl": "x.bin", "y.csv.gz": "y.npy", "z.bin": "z.idx"}.get(name, name)
-    with pytest.raises(tl.CorpusError, match=rf"cannot read .*{opened[0]}\."):
+    with pytest.raises(tl.CorpusError, match=rf"cannot read .*{re.escape(name)}'"):
         tl.open_foreign(tmp_path / opened)
+
+
+def test_ids_of_eight_bytes_are_not_guessed_as_four(tmp_path: Path) -> None:
+    """Their upper halves would be ids of zero between the others."""
+    np.array([70_000, 1, 2, 300], "<i8").tofile(tmp_path / "x.bin")
+    with pytest.raises(tl.CorpusError, match=r"every second one 0.*dtype=\"int64\""):
+        tl.open_foreign(tmp_path / "x.bin", vocab_size=128_256)
+    corpus = tl.open_foreign(tmp_path / "x.bin", vocab_size=128_256, dtype="int64")
+    assert corpus.tokens[:].tolist() == [70_000, 1, 2, 300]
+
+
+@pytest.mark.parametrize("magic", [20240326, 20240327, 20240328, 20240522, 20240803])
+def test_other_files_of_llmc_hold_no_tokens(tmp_path: Path, magic: int) -> None:
+    """Their headers have more numbers than that of tokens."""
+    np.array([magic, 3, 1024, 50257, *[0] * 252], "<i4").tofile(tmp_path / "x.bin")
+    with pytest.raises(tl.CorpusError, match=f"must have llm.c's 20240520 .*, got {magic}"):
+        tl.open_foreign(tmp_path / "x.bin")
 
 
 @pytest.mark.parametrize("path", [["a.bin", "b.bin"], None, 3, b"a.bin"])

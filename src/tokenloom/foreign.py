@@ -43,6 +43,8 @@ from tokenloom.wording import count, show
 _DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 # Magic and version -> type of the tokens, which follow a header of 256 int32.
 _LLMC = {20240520: (1, "<u2"), 20240801: (7, "<u4")}
+# What else llm.c writes: models, their state, tokenizers, questions of an evaluation.
+_LLMC_OTHERS = (20240326, 20240327, 20240328, 20240522, 20240803)
 _LLMC_HEADER_BYTES = 1024
 _LLMC_FIELDS = struct.Struct("<3i")
 _MEGATRON_MAGIC = b"MMIDIDX\0\0"
@@ -111,7 +113,9 @@ def open_foreign(
         named = None if dtype is None else str(dtype)
         return _open(as_path(path).absolute(), named, vocab_size)
     except (OSError, EOFError) as error:
-        msg = f"cannot read {os.fspath(path)!r}: {getattr(error, 'strerror', None) or error}"
+        # It may be a file beside the one that was named.
+        name = getattr(error, "filename", None) or os.fspath(path)
+        msg = f"cannot read {str(name)!r}: {getattr(error, 'strerror', None) or error}"
         raise CorpusError(msg) from error
 
 
@@ -278,7 +282,8 @@ def _refuse_others(found: _Found, dtype: str | None) -> None:
 
 def _is_llmc(found: _Found) -> bool:
     """Return whether a file begins as llm.c writes it, also where its magic is damaged."""
-    if len(found.head) >= 4 and int.from_bytes(found.head[:4], "little") in _LLMC:
+    magic = int.from_bytes(found.head[:4], "little")
+    if magic in _LLMC or magic in _LLMC_OTHERS:
         return True
     if len(found.head) < _LLMC_HEADER_BYTES or any(found.head[12:_LLMC_HEADER_BYTES]):
         return False
@@ -337,6 +342,10 @@ def _check_guess(part: FileRange) -> None:
     probe = np.concatenate([np.asarray(ids[start : start + _PROBE_IDS]) for start in starts])
     if probe.itemsize == 4:
         largest = int(probe.max())
+        if len(probe) > 1 and not probe[1::2].any() and probe.any():
+            expected = "tokens of uint32, or its dtype must be named"
+            got = 'every second one 0, as in wider ids: dtype="int64"? Else dtype="uint32"'
+            _refuse(Path(part.filename), expected, got)
         if part.num_ids is not None and largest >= part.num_ids:
             expected = f"ids below vocab_size={part.num_ids:,}, so uint32, or a dtype must be named"
             _refuse(Path(part.filename), expected, f"{largest:,} as uint32")
@@ -464,7 +473,7 @@ def _read_sidecar(path: Path, num_tokens: int) -> npt.NDArray[np.int64] | None:
                 start, stop = int(match[1]), int(match[2])
                 has_gaps |= start != stops[-1]
                 stops.append(stop)
-    except zlib.error as error:
+    except (zlib.error, EOFError, gzip.BadGzipFile) as error:
         _refuse(sidecar, _expected_bounds(num_tokens), f"damaged bytes: {error}")
     if has_gaps or len(stops) == 1:
         return None
