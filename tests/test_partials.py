@@ -241,7 +241,7 @@ def test_orphan_that_another_process_takes_first(
             orphan.rename(target)
         lock(descriptor)
 
-    monkeypatch.setattr(partials, "lock", lock_late)
+    monkeypatch.setattr(files, "lock", lock_late)
     with PartialFile(target) as partial:
         partial.append(b"other")
         partial.restart()
@@ -264,7 +264,7 @@ def test_new_file_that_another_process_takes_first(
             path.unlink()
         lock(descriptor)
 
-    monkeypatch.setattr(partials, "lock", lock_late)
+    monkeypatch.setattr(files, "lock", lock_late)
     with PartialFile(target) as partial:
         partial.append(b"text")
         partial.publish()
@@ -279,7 +279,7 @@ def test_system_without_locks(target: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(_: int) -> None:
         raise OSError
 
-    monkeypatch.setattr(partials, "lock", refuse)
+    monkeypatch.setattr(files, "lock", refuse)
     orphan = _orphan(target, b"text")
     with PartialFile(target) as partial:
         assert partial.size == 0

@@ -241,6 +241,29 @@ def lock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no locks here"]:
+    """Lock an open file or folder, unless another process has it or its name.
+
+    Returns
+    -------
+    "locked", "lost" or "no locks here"
+        Lost: another process holds the lock, or has removed or renamed the path
+        before it was locked here.
+    """
+    try:
+        lock(descriptor)
+    except BlockingIOError:
+        return "lost"
+    except OSError:
+        return "no locks here"
+    try:
+        # Whoever held it may have renamed or removed it before it was free.
+        is_same = os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return "lost"
+    return "locked" if is_same else "lost"
+
+
 def _is_link(status: os.stat_result) -> bool:
     # A junction of Windows leads elsewhere like a link.
     junction = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
@@ -291,7 +314,7 @@ def _make_locked(target: Path, *, is_folder: bool) -> tuple[Path, int | None]:
         # Whoever looked for leftovers before it was locked may have removed it.
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, _FOR_LOCK)
-            if _try_lock(descriptor, path) != "lost":
+            if try_lock(descriptor, path) != "lost":
                 return path, descriptor
             os.close(descriptor)
 
@@ -299,7 +322,7 @@ def _make_locked(target: Path, *, is_folder: bool) -> tuple[Path, int | None]:
 def _remove_leftover(path: Path) -> None:
     descriptor = os.open(path, _FOR_LOCK)
     try:
-        outcome = _try_lock(descriptor, path)
+        outcome = try_lock(descriptor, path)
         age = time.time() - os.fstat(descriptor).st_mtime
         if outcome == "lost" or (outcome == "no locks here" and age < _STALE_SECONDS):
             return
@@ -309,20 +332,6 @@ def _remove_leftover(path: Path) -> None:
             path.unlink()
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no locks here"]:
-    try:
-        lock(descriptor)
-    except BlockingIOError:
-        return "lost"
-    except OSError:
-        return "no locks here"
-    try:
-        is_same = os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return "lost"
-    return "locked" if is_same else "lost"
 
 
 def _is_empty_folder(path: Path) -> bool:

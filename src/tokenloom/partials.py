@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, Self
+from typing import BinaryIO, Self
 
-from tokenloom.files import lock
+from tokenloom.files import try_lock
 
 # Longer than any transfer that is still wanted.
 _STALE_SECONDS = 7 * 24 * 3600.0
@@ -144,7 +144,7 @@ def _create(target: Path) -> tuple[Path, BinaryIO]:
     while True:
         path = _hidden(target, _FILE)
         file = path.open("xb+")
-        if _try_lock(file.fileno(), path) != "lost":
+        if try_lock(file.fileno(), path) != "lost":
             return path, file
         file.close()
 
@@ -157,7 +157,7 @@ def _create_folder(target: Path) -> tuple[Path, int | None]:
             return path, None
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDONLY)
-            if _try_lock(descriptor, path) != "lost":
+            if try_lock(descriptor, path) != "lost":
                 return path, descriptor
             os.close(descriptor)
 
@@ -191,7 +191,7 @@ def _claim(path: Path, *, needs_lock: bool = True) -> int | None:
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     except OSError:
         return None
-    outcome = _try_lock(descriptor, path)
+    outcome = try_lock(descriptor, path)
     if outcome == "locked" or (outcome == "no locks here" and not needs_lock):
         return descriptor
     os.close(descriptor)
@@ -208,21 +208,6 @@ def _remove(path: Path, descriptor: int | None) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no locks here"]:
-    try:
-        lock(descriptor)
-    except BlockingIOError:
-        return "lost"
-    except OSError:
-        return "no locks here"
-    try:
-        # Whoever held it may have published or removed it before it was free.
-        is_same = os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return "lost"
-    return "locked" if is_same else "lost"
 
 
 def _has_locks() -> bool:
