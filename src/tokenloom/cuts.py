@@ -159,7 +159,9 @@ def is_blank(text: bytes, stop: int | None = None) -> bool:
     """
     end = len(text) if stop is None else stop
     found = _BLANK.match(text, 0, end)
-    rest = text[found.end() if found else 0 : end][:4]
+    start = found.end() if found else 0
+    # Only its first bytes are copied.
+    rest = text[start : min(start + 4, end)]
     return not rest or (stop is not None and any(one.startswith(rest) for one in _WIDE_SPACES))
 
 
