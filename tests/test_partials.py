@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenloom import files, partials
+from tokenloom import files
 from tokenloom.partials import PartialFile, partial_folder
 
 ORPHAN = ".text.txt.0123456789abcdef.download"

@@ -109,7 +109,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     seq_len : int
         Tokens that are read at once.
     num_workers : int
-        Processes that read ahead.
+        Threads that read ahead; 0 reads in this one.
     shard : Shard, optional
         Evaluate this part of the lanes only and add nothing: for those who
         weigh the parts by their ``num_tokens`` themselves, which may be 0.
