@@ -192,9 +192,11 @@ def flow(talk: Talk) -> None:
     talk.drip(CONTENT, size=20_000, seconds=0.05)
 
 
-def endless(talk: Talk, *headers: str, piece: bytes = bytes(10_000)) -> None:
-    """Send a file that has no end."""
-    talk.say("200 OK", *headers)
+def endless(
+    talk: Talk, *, line: str = "200 OK", also: str = "", piece: bytes = bytes(10_000)
+) -> None:
+    """Send a file, or another page, that has no end."""
+    talk.say(line, *[also.format(url=talk.url)] * bool(also))
     while not talk.over.is_set():
         talk.send(piece)
 
@@ -210,6 +212,34 @@ def endless_header(talk: Talk) -> None:
     talk.send(b"HTTP/1.1 200 OK\r\nX-Header: ")
     while not talk.over.is_set():
         talk.send(b"x" * 10_000)
+
+
+def endless_hints(talk: Talk) -> None:
+    """Send answers before the answer, one after another."""
+    while not talk.over.is_set():
+        talk.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n" * 100)
+
+
+def hinted(talk: Talk) -> None:
+    """Send answers before the answer, as servers may."""
+    for line in ("103 Early Hints", "102 Processing", "100 Continue", "103 Early Hints"):
+        talk.send(f"HTTP/1.1 {line}\r\nLink: </a>; rel=preload\r\n\r\n".encode())
+    part(talk)
+
+
+def endless_chunk_size(talk: Talk) -> None:
+    """Send a line with the size of a chunk that has no end."""
+    talk.say("200 OK", "Transfer-Encoding: chunked")
+    while not talk.over.is_set():
+        talk.send(b"0" * 10_000)
+
+
+def endless_trailers(talk: Talk) -> None:
+    """Send a file in chunks, and after it headers without an end."""
+    talk.say("200 OK", "Transfer-Encoding: chunked")
+    talk.send(b"%x\r\n%s\r\n0\r\n" % (len(CONTENT), CONTENT))
+    while not talk.over.is_set():
+        talk.send(b"X-Trailer: and so on\r\n" * 500)
 
 
 def redirect(talk: Talk, to: str) -> None:
@@ -262,10 +292,6 @@ class Row:
     patience : Patience
     num_bytes : int or None
         What the catalogue knows.
-    left : bytes
-        What a process that was killed left of the file.
-    keeps : int or None
-        How many bytes are kept for the next time.
     """
 
     happened: str
@@ -278,8 +304,6 @@ class Row:
     pause: float = 0.0
     patience: Patience = PATIENT
     num_bytes: int | None = len(CONTENT)
-    left: bytes = b""
-    keeps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,11 +363,10 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="reset in the middle, each time",
-            did="gave up after the last attempt, and kept what arrived for the next time",
+            did="gave up after the last attempt",
             answers=(HALF,),
             ends=DOWNLOAD,
             message="the connection ",
-            keeps=100_000,
             requests="whole, part, part",
         ),
         Row(
@@ -363,6 +386,24 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             did="stopped reading, and asked again",
             answers=(endless_header, part),
             requests="whole, whole",
+        ),
+        Row(
+            happened="'103 Early Hints' and other answers before the answer",
+            did="read over them",
+            answers=(hinted,),
+        ),
+        Row(
+            happened="'103 Early Hints' without an end",
+            did="stopped reading after 1 MiB, and asked again",
+            answers=(endless_hints, part),
+            requests="whole, whole",
+        ),
+        Row(
+            happened="another protocol, with status 101",
+            did="did not ask again",
+            answers=(partial(status, line="101 Switching Protocols"),),
+            ends=DOWNLOAD,
+            message="expected status 200, got 101",
         ),
         Row(
             happened="a thousand headers",
@@ -448,6 +489,20 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             message="expected status 200, got 404 Not Found",
         ),
         Row(
+            happened="404 Not Found with a page that has no end",
+            did="closed the connection, and did not ask again",
+            answers=(partial(endless, line="404 Not Found"),),
+            ends=DOWNLOAD,
+            message="got 404",
+        ),
+        Row(
+            happened="a status with control characters",
+            did="showed them as escapes",
+            answers=(partial(status, line="404 \x1b]0;gone\x07\x9b2J\x85"),),
+            ends=DOWNLOAD,
+            message=r"got 404 \\x1b\]0;gone\\x07\\x9b2J",
+        ),
+        Row(
             happened="403 Forbidden",
             did="did not ask again",
             answers=(partial(status, line="403 Forbidden"),),
@@ -515,6 +570,12 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             did="followed them",
             answers=(redirect_on,),
             requests="whole, whole, whole, whole, whole",
+        ),
+        Row(
+            happened="a redirect with a page that has no end, then the file",
+            did="followed it, and closed the connection",
+            answers=(partial(endless, line="302 Found", also="Location: {url}/next"), part),
+            requests="whole, whole",
         ),
         Row(
             happened="a redirect to itself",
@@ -655,6 +716,17 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part",
         ),
         Row(
+            happened="the size of a chunk without an end",
+            did="stopped reading after 1 MiB, and asked again",
+            answers=(endless_chunk_size, part),
+            requests="whole, whole",
+        ),
+        Row(
+            happened="chunks, and after the last one headers without an end",
+            did="had the file already",
+            answers=(endless_trailers,),
+        ),
+        Row(
             happened="the right size, wrong bytes",
             did="refused it by its hash, and did not ask again",
             answers=(partial(whole, body=OTHER),),
@@ -781,7 +853,6 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             answers=(HALF, partial(wrong_part, content_range=""), HALF),
             ends=DOWNLOAD,
             message="the connection ",
-            keeps=100_000,
             requests="whole, part, whole",
         ),
         Row(
@@ -813,33 +884,6 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             did="found the wrong hash, and asked for the whole file",
             answers=(partial(HALF, body=OTHER[::-1], tag=""), part, part),
             requests="whole, part, whole",
-        ),
-        Row(
-            happened="a process was killed in the middle, some time ago",
-            did="asked for the rest",
-            answers=(part,),
-            left=CONTENT[:100_000],
-            requests="part",
-        ),
-        Row(
-            happened="a process was killed before the last step",
-            did="took what was there, and asked nobody",
-            answers=(part,),
-            left=CONTENT,
-            requests="none",
-        ),
-        Row(
-            happened="what a killed process left is of another edition",
-            did="found the wrong hash, and asked for the whole file",
-            answers=(part,),
-            left=OTHER[::-1][:100_000],
-            requests="part, whole",
-        ),
-        Row(
-            happened="what a killed process left is as long as the file, and wrong",
-            did="forgot it, and asked for the whole file",
-            answers=(part,),
-            left=OTHER,
         ),
     ),
     "Several addresses": (
@@ -949,13 +993,13 @@ TESTED_ROWS = (
     ),
     TestedRow(
         happened="Ctrl-C",
-        did="kept what arrived for the next time",
+        did="removed what had arrived",
         ends="`KeyboardInterrupt`",
         test="test_interrupted_download",
     ),
     TestedRow(
         happened="killed, by SIGKILL, at any moment",
-        did="the next process went on from what was left, and cleared up",
+        did="the next process removed what was left, and asked for the whole file",
         ends=GOOD,
         test="test_killed_at_any_moment",
     ),

@@ -16,7 +16,7 @@ import pytest
 
 from tests import processes
 from tokenloom import ArchiveError, ArgumentError
-from tokenloom.archives import Limits, check_name, unpack
+from tokenloom.archives import Limits, _read_zip, check_name, unpack
 
 TEXTS = {f"{number}.txt": b"%d" % number * 1000 for number in range(5)}
 Build = Callable[[Path], object]
@@ -558,3 +558,68 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     _, result = processes.run(processes.kill_unpacking, str(archive), folder)
 
     assert {"moments": True, "bad": [], "unrecovered": []} == result
+
+
+@pytest.mark.parametrize("end", [".tar.gz", ".tar", ".zip"])
+@pytest.mark.parametrize("depth", [101, 2_000, 20_000])
+def test_folders_without_end_in_each_other(
+    tmp_path: Path, target: Path, depth: int, end: str
+) -> None:
+    """What would be too deep to be made, read or removed is refused by its name."""
+    archive = tmp_path / f"texts{end}"
+    members = {"good.txt": b"good", "a/" * depth + "b.txt": b"bad"}
+    _zip(archive, members) if end == ".zip" else _tar(archive, members, f"w:{end[5:]}")
+
+    _refused(archive, target, r"expected at most 100 folders in each other, got [0-9,]+: 'a/a/")
+
+
+@pytest.mark.parametrize("end", [".tar.gz", ".zip"])
+def test_name_that_is_too_long(tmp_path: Path, target: Path, end: str) -> None:
+    """A name that no file can have is an ArchiveError."""
+    archive = tmp_path / f"texts{end}"
+    members = {"good.txt": b"good", "a" * 3_000: b"bad"}
+    _zip(archive, members) if end == ".zip" else _tar(archive, members)
+
+    _refused(archive, target, "File name too long|damaged")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_bomb_in_one_piece(tmp_path: Path, target: Path, compression: int) -> None:
+    """What zipfile unpacks at once is little: it reads little of such a member at a time."""
+    archive = tmp_path / "texts.zip"
+    with zipfile.ZipFile(archive, "w", compression) as made:
+        made.writestr("bomb.txt", bytes(1 << 26))
+    with zipfile.ZipFile(archive) as read:
+        pieces = [member.piece_bytes for member in _read_zip(archive)]
+        assert read.namelist() == ["bomb.txt"]
+
+    assert [4096] == pieces
+    _refused(archive, target, "expected at most 1,000 bytes", limits=Limits(num_bytes=1_000))
+
+
+def test_link_in_the_place_of_the_folder(tmp_path: Path, target: Path) -> None:
+    """What a link leads to is neither written to nor emptied."""
+    archive, elsewhere = tmp_path / "texts.tar.gz", tmp_path / "elsewhere"
+    _tar(archive, TEXTS)
+    target.parent.mkdir()
+    target.symlink_to(elsewhere)
+    with pytest.raises(ArchiveError, match="must be a new or an empty folder"):
+        unpack(archive, target)
+
+    assert not elsewhere.exists()
+    assert target.is_symlink()
+
+
+def test_planted_links_beside_the_folder(tmp_path: Path, target: Path) -> None:
+    """A link that is named like what a killed process left is left alone, and what it leads to."""
+    archive, precious = tmp_path / "texts.tar.gz", tmp_path / "precious"
+    _tar(archive, TEXTS)
+    precious.mkdir()
+    (precious / "file").write_bytes(b"mine")
+    target.parent.mkdir()
+    for end in ("part", "unpack", "download"):
+        target.with_name(f".texts.0123456789abcdef.{end}").symlink_to(precious)
+    unpack(archive, target)
+
+    assert sorted(TEXTS) == _names(target)
+    assert (precious / "file").read_bytes() == b"mine"

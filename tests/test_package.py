@@ -86,7 +86,6 @@ ROOMS = (
     "transfer",
     "replies",
     "holding",
-    "partials",
     "corpus",
     "resets",
     "tracing",

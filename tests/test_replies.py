@@ -234,3 +234,11 @@ def test_retry_after(text: str, expected: float) -> None:
 def test_strong_validator(etag: str, last_modified: str, expected: str) -> None:
     """A weak ETag says that two editions are about the same, which is not enough."""
     assert expected == strong_validator(etag, last_modified)
+
+
+def test_message_that_a_server_wrote() -> None:
+    """No terminal obeys it, also not by the controls of 8 bits, and it is short."""
+    failure = TransferError("got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\n" + "x" * 70_000)
+
+    assert str(failure).startswith(r"got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\nxxx")
+    assert len(str(failure)) < 1_000

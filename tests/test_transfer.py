@@ -1,5 +1,8 @@
 """One request and its reply: what is asked, what is made of it, and how long it may take."""
 
+import contextlib
+import dataclasses
+import socket
 import ssl
 import threading
 import time
@@ -12,6 +15,7 @@ import requests
 
 from tests import misbehaving
 from tests.misbehaving import CONTENT, Talk
+from tests.server import refusing
 from tokenloom import ArgumentError
 from tokenloom.replies import TransferError
 from tokenloom.transfer import Exchange, Patience, Reply, describe
@@ -198,16 +202,13 @@ def test_rest_of_a_reply_is_bounded(answer: misbehaving.Answer) -> None:
 
 
 def test_nothing_is_left_of_a_step_that_hangs() -> None:
-    """Its thread ends with the connection."""
+    """No thread lives on."""
     exchange = Exchange(QUICK)
     with misbehaving.misbehaving({"": (misbehaving.drip_headers,)}) as server:
         with pytest.raises(TransferError, match="too slow"):
             exchange.open(server.url)
         exchange.close()
-    deadline = time.monotonic() + 30
-    while any(thread.name == "tokenloom-download" for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert [] == [each.name for each in threading.enumerate() if "tokenloom" in each.name]
 
 
 @pytest.mark.parametrize(
@@ -250,3 +251,167 @@ def test_errors_in_plain_words(error: Exception, message: str, retry_seconds: fl
     failure = describe(error, Patience())
 
     assert (message, retry_seconds) == (str(failure), failure.retry_seconds)
+
+
+@dataclasses.dataclass
+class _Sent:
+    """How much a server could send until its connection was closed, and whether it was."""
+
+    num_bytes: int = 0
+    is_closed: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+
+def _flood(sent: _Sent, begin: bytes, piece: bytes = bytes(1 << 16)) -> misbehaving.Answer:
+    """Return an answer that never ends, and notes when nobody takes it any more."""
+
+    def answer(talk: Talk) -> None:
+        try:
+            talk.send(begin)
+            while not talk.over.is_set():
+                talk.send(piece)
+                sent.num_bytes += len(piece)
+        except OSError:
+            sent.is_closed.set()
+            raise
+
+    return answer
+
+
+_HEAD = b"HTTP/1.1 %s\r\n%s\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (_HEAD % (b"302 Found", b"Location: /next"), bytes(1 << 16)),
+        (_HEAD % (b"302 Found", b"Location: ftp://example.org/"), bytes(1 << 16)),
+        (_HEAD % (b"404 Not Found", b"X: y"), bytes(1 << 16)),
+        (_HEAD % (b"500 Oh", b"Transfer-Encoding: chunked"), b"10000\r\n%s\r\n" % bytes(1 << 16)),
+        (_HEAD % (b"206 Partial Content", b"Content-Range: bytes 7-9/10"), bytes(1 << 16)),
+        (_HEAD % (b"200 OK", b"Content-Encoding: gzip"), bytes(1 << 16)),
+        (_HEAD % (b"200 OK", b"Transfer-Encoding: chunked"), b"0" * (1 << 16)),
+        (_HEAD % (b"200 OK", b"Transfer-Encoding: chunked"), b"1;%s\r\nx\r\n" % (b"x" * 60_000)),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: %s\r\n" % (b"x" * 60_000)),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        (b"", bytes(1 << 16)),
+    ],
+)
+def test_no_answer_is_read_without_end(begin: bytes, piece: bytes) -> None:
+    """Whatever has no end, little of it is taken, the connection is closed, no thread is left."""
+    sent = _Sent()
+    exchange = Exchange(Patience(connect_seconds=20, stall_seconds=20))
+    answers = {"": (_flood(sent, begin, piece), misbehaving.part)}
+    with misbehaving.misbehaving(answers) as server:
+        with contextlib.suppress(TransferError):
+            next(exchange.open(server.url).chunks)
+        exchange.close()
+        assert sent.is_closed.wait(20)
+
+    # What the system takes on its own account is some MiB.
+    assert sent.num_bytes < 32 << 20
+    assert [] == [each.name for each in threading.enumerate() if "tokenloom" in each.name]
+
+
+@pytest.mark.parametrize("answer", [misbehaving.drip_headers, misbehaving.drip_chunks])
+def test_what_is_too_slow_is_closed(answer: misbehaving.Answer) -> None:
+    """The server cannot send on to a thread that nobody waits for."""
+    is_closed = threading.Event()
+
+    def watched(talk: Talk) -> None:
+        try:
+            answer(talk)
+            misbehaving.wait(talk)
+        finally:
+            is_closed.set()
+
+    exchange = Exchange(QUICK)
+    with misbehaving.misbehaving({"": (watched,)}) as server:
+        with pytest.raises(TransferError, match=r"too slow|nothing came"):
+            list(exchange.open(server.url).chunks)
+        exchange.close()
+        assert is_closed.wait(20)
+    assert [] == [each.name for each in threading.enumerate() if "tokenloom" in each.name]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 407 \x1b[2J\r\n\r\n", b"\x16\x03\x03\x40"]
+)
+def test_stalling_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str, said: bytes) -> None:
+    """What a proxy does is bounded like what a server does, and so is what it says."""
+
+    def answer(talk: Talk) -> None:
+        talk.send(said)
+        misbehaving.wait(talk)
+
+    exchange = Exchange(QUICK)
+    with misbehaving.misbehaving({"": (answer,)}) as proxy:
+        monkeypatch.setenv(f"{scheme}_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("NO_PROXY", "")
+        with pytest.raises(TransferError) as caught:
+            exchange.open(f"{scheme}://example.invalid/file")
+        exchange.close()
+
+    assert str(caught.value).isprintable()
+
+
+def test_stalling_handshake() -> None:
+    """A server that accepts a connection, and says nothing of who it is, is given up."""
+    exchange = Exchange(QUICK)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"https://127.0.0.1:{server.getsockname()[1]}/"
+        with pytest.raises(TransferError, match=r"nothing came|too slow"):
+            exchange.open(address)
+        exchange.close()
+
+
+def test_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No timeout ends the system's resolver, so nobody waits for it longer than for a server."""
+    over = threading.Event()
+    real = socket.getaddrinfo
+
+    def stall(host: str, *arguments: Any, **options: Any) -> Any:
+        if options:
+            return real(host, *arguments, **options)
+        over.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", stall)
+    exchange = Exchange(Patience(connect_seconds=0.1, stall_seconds=20))
+    try:
+        with pytest.raises(TransferError, match=r"^no connection within 0\.1 seconds"):
+            exchange.open("http://example.invalid/")
+    finally:
+        over.set()
+        exchange.close()
+    deadline = time.monotonic() + 30
+    while any("tokenloom" in each.name for each in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver's reason is told."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    exchange = Exchange(QUICK)
+    with pytest.raises(TransferError, match=r"no connection: .*Name or service not known"):
+        exchange.open("http://example.invalid/")
+    exchange.close()
+
+
+def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may have an address where nobody answers, before one where somebody does."""
+    with refusing() as nobody, misbehaving.misbehaving({"": (misbehaving.part,)}) as server:
+        ports = [int(url.rpartition(":")[2]) for url in (nobody, server.url)]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        exchange = Exchange(QUICK)
+        content = b"".join(exchange.open("http://example.invalid/").chunks)
+        exchange.close()
+    assert content == CONTENT

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar, cast
 from tqdm import tqdm
 
 from tokenloom.errors import ArchiveError, ArgumentError
-from tokenloom.partials import partial_folder
+from tokenloom.files import as_path, filling, remove_leftovers
 
 try:
     from lzma import LZMAError
@@ -25,8 +25,13 @@ except ImportError:
 
 _T = TypeVar("_T")
 _PIECE_BYTES = 1 << 16
+# Of bzip2 and LZMA zipfile unpacks at once all that it reads, which may be
+# thousands of times as much.
+_SMALL_PIECE_BYTES = 1 << 12
 # No honest member has more before its content; tarfile would take it all into memory.
 _MAX_HEADER_BYTES = 1 << 20
+# Whoever makes, reads or removes folders does so one within the other.
+_MAX_DEPTH = 100
 _UNLIMITED = 1 << 62
 _BLOCK_BYTES = tarfile.BLOCKSIZE
 _DAMAGE = (
@@ -36,6 +41,8 @@ _DAMAGE = (
     zlib.error,
     LZMAError,
     EOFError,
+    # A compression may ask for as much as it likes.
+    MemoryError,
     # From a header of a sparse file that ends early.
     IndexError,
     # A compression that this Python lacks, and what zipfile makes of odd headers.
@@ -68,6 +75,7 @@ class _Member:
     name: str
     num_bytes: int
     open: Callable[[], IO[bytes]] | None
+    piece_bytes: int = _PIECE_BYTES
 
 
 def unpack(
@@ -110,21 +118,28 @@ def unpack(
     ArgumentError
         The name of the archive has none of the four ends.
     """
-    source, target = Path(archive), Path(folder)
+    source, target = as_path(archive), as_path(folder)
     read_members = _find_reader(source)
     if target.is_dir():
+        remove_leftovers(target)
         return target
     try:
-        with partial_folder(target) as partial:
+        with filling(target) as partial:
             disable = None if progress is None else not progress
             members = _guard(read_members(source))
             bar = tqdm(members, source.name, unit=" members", disable=disable)
             _write(bar, partial, limits or Limits())
             _check_required(partial, required)
+            if hasattr(os, "sync"):
+                # One call, where a file at a time would take minutes for many files.
+                os.sync()
     except ArchiveError as error:
         msg = f"cannot unpack {source.name!r}: {error}. Nothing was unpacked; download it anew"
         raise ArchiveError(msg) from error
     except OSError as error:
+        if target.is_dir() and not target.is_symlink() and any(target.iterdir()):
+            # Another process was faster.
+            return target
         msg = (
             f"cannot unpack {source.name!r} into {os.fspath(folder)!r}: "
             f"{error.strerror or error}: make room there, or name another folder"
@@ -160,6 +175,13 @@ def check_name(name: str) -> PurePosixPath:
     if not name or is_elsewhere or ".." in path.parts or "\\" in name or "\0" in name:
         msg = f"expected members below the folder, got the name {name!r}"
         raise ArchiveError(msg)
+    if len(path.parts) > _MAX_DEPTH:
+        shown = f"{name[:40]}..."
+        msg = (
+            f"expected at most {_MAX_DEPTH} folders in each other, "
+            f"got {len(path.parts):,}: {shown!r}"
+        )
+        raise ArchiveError(msg)
     return path
 
 
@@ -178,9 +200,9 @@ def _guard(items: Iterable[_T]) -> Iterator[_T]:
         raise ArchiveError(msg) from error
 
 
-def _read_pieces(open_member: Callable[[], IO[bytes]]) -> Iterator[bytes]:
+def _read_pieces(member: _Member, open_member: Callable[[], IO[bytes]]) -> Iterator[bytes]:
     with open_member() as content:
-        while piece := content.read(_PIECE_BYTES):
+        while piece := content.read(member.piece_bytes):
             yield piece
 
 
@@ -203,7 +225,7 @@ def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                for piece in _guard(_read_pieces(member.open)):
+                for piece in _guard(_read_pieces(member, member.open)):
                     left -= len(piece)
                     _check_left(left, limits)
                     file.write(piece)
@@ -291,7 +313,13 @@ def _read_zip(source: Path) -> Iterator[_Member]:
             # ``filename`` is what zipfile made of it.
             check_name(info.orig_filename)
             content = None if info.is_dir() else functools.partial(archive.open, info)
-            yield _Member(name=info.orig_filename, num_bytes=info.file_size, open=content)
+            is_bounded = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            yield _Member(
+                name=info.orig_filename,
+                num_bytes=info.file_size,
+                open=content,
+                piece_bytes=_PIECE_BYTES if is_bounded else _SMALL_PIECE_BYTES,
+            )
 
 
 def _read_gz(source: Path) -> Iterator[_Member]:

@@ -1,5 +1,6 @@
 """One file over HTTP, verified before it takes its name."""
 
+import errno
 import logging
 import os
 import random
@@ -7,13 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from tqdm import tqdm
 
 from tokenloom.errors import ChecksumError, DownloadError
+from tokenloom.files import as_path, replacing, require_own
 from tokenloom.hashing import hash_file, parse_digest
-from tokenloom.partials import PartialFile
 from tokenloom.replies import TransferError, hide_password
 from tokenloom.transfer import Exchange, Patience, Reply
 
@@ -56,8 +57,9 @@ def download(
     """Download a file from the first of several addresses that has it.
 
     The addresses are asked in turn, and again after a pause where they failed
-    in a way that passes. What arrived of an interrupted transfer is kept and
-    gone on from, also by another process, if the server sends parts.
+    in a way that passes. What arrived before a connection broke is kept for
+    the next attempt, which asks for the rest only. Between two calls nothing
+    is kept.
 
     Parameters
     ----------
@@ -91,14 +93,16 @@ def download(
     DownloadError
         The last address gave no file, or the file cannot be written.
     """
-    target = Path(path)
+    target = as_path(path)
     digest = ":".join(parse_digest(digest))
     if not urls:
         msg = f"cannot download {target.name!r}: no address is known"
         raise DownloadError(msg)
     try:
+        _require_replaceable(target)
         with (
-            PartialFile(target) as partial,
+            replacing(target) as partial,
+            partial.open("rb+") as file,
             tqdm(
                 total=num_bytes,
                 desc=target.name,
@@ -108,19 +112,25 @@ def download(
                 disable=None if progress is None else not progress,
             ) as bar,
         ):
-            arrival = _Arrival(partial, bar, num_bytes=num_bytes, digest=digest)
-            failures = _ask_in_turn(urls, arrival, patience or PATIENCE)
-            if not failures:
-                partial.publish()
+            arrival = _Arrival(file, partial, bar, num_bytes=num_bytes, digest=digest)
+            if failures := _ask_in_turn(urls, arrival, patience or PATIENCE):
+                raise _summarise(list(failures.items()), path, cures)
+    except (ChecksumError, DownloadError):
+        raise
     except OSError as error:
         msg = (
             f"cannot write {os.fspath(path)!r}: {error.strerror or error}: "
             f"make room there, or {cures.folder}"
         )
         raise DownloadError(msg) from error
-    if failures:
-        raise _summarise(list(failures.items()), path, cures)
     return target
+
+
+def _require_replaceable(target: Path) -> None:
+    """Let a name pass that is free, or that a file of this user has."""
+    require_own(target)
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EEXIST, "what is there is no file", os.fspath(target))
 
 
 def fetch_file(
@@ -174,8 +184,6 @@ def _ask_in_turn(
 ) -> dict[str, TransferError]:
     """Return what went wrong at each address, and nothing once the file is whole."""
     failures: dict[str, TransferError] = {}
-    if arrival.is_whole():
-        return failures
     to_ask = list(dict.fromkeys(urls))
     for pause in pauses(patience):
         asked_for = (failures[url].retry_seconds or 0 for url in to_ask if url in failures)
@@ -216,23 +224,25 @@ class _Arrival:
     """What arrived of a file, and what it shall be."""
 
     def __init__(
-        self, partial: PartialFile, bar: "tqdm[NoReturn]", *, num_bytes: int | None, digest: str
+        self,
+        file: BinaryIO,
+        path: Path,
+        bar: "tqdm[NoReturn]",
+        *,
+        num_bytes: int | None,
+        digest: str,
     ) -> None:
-        self._partial = partial
+        self._file = file
+        self._path = path
         self._bar = bar
         self._num_bytes = num_bytes
         self._digest = digest
         # What each address called its edition when it last sent bytes.
         self._validators: dict[str, str] = {}
 
-    def is_whole(self) -> bool:
-        """Return whether another process left all of it."""
-        size = self._partial.size
-        if size > 0 and self._hash() == self._digest:
-            return True
-        if self._num_bytes is not None and size >= self._num_bytes:
-            self._restart()
-        return False
+    @property
+    def _size(self) -> int:
+        return self._file.tell()
 
     def go_on_from(self, url: str, patience: Patience) -> None:
         """Fetch what is missing from an address.
@@ -253,7 +263,7 @@ class _Arrival:
             exchange.close()
 
     def _receive(self, url: str, exchange: Exchange) -> None:
-        start = self._partial.size
+        start = self._size
         reply = exchange.open(url, start=start, validator=self._validators.get(url, ""))
         if reply.stop is not None and not self._fits(reply.stop):
             # Its bytes do not come, so what arrived before is as good as it was,
@@ -263,16 +273,21 @@ class _Arrival:
         if reply.start == 0:
             self._restart()
             self._validators[url] = reply.validator
-        for chunk in reply.chunks:
-            self._partial.append(chunk)
-            self._show()
-            if self._partial.size > self._most:
-                raise _other_file(reply, self._wanted_size, f"more than {self._most:,} bytes")
+        try:
+            for chunk in reply.chunks:
+                self._file.write(chunk)
+                self._show()
+                if self._size > self._most:
+                    raise _other_file(reply, self._wanted_size, f"more than {self._most:,} bytes")
+        except TransferError:
+            # Nothing is missing where what went wrong came after the last byte.
+            if self._size != self._num_bytes or self._hash() != self._digest:
+                raise
         self._check(reply)
 
     def _check(self, reply: Reply) -> None:
         """Refuse what arrived if it is not the whole file."""
-        size, expected = self._partial.size, self._num_bytes or reply.stop or 0
+        size, expected = self._size, self._num_bytes or reply.stop or 0
         if size < expected and reply.has_end and reply.stop is None:
             raise _other_file(reply, self._wanted_size, f"{size:,} bytes")
         if size < expected:
@@ -293,14 +308,16 @@ class _Arrival:
         return f"{'at most ' if self._num_bytes is None else ''}{self._most:,} bytes"
 
     def _hash(self) -> str:
-        return hash_file(self._partial.path, self._digest.partition(":")[0])
+        self._file.flush()
+        return hash_file(self._path, self._digest.partition(":")[0])
 
     def _restart(self) -> None:
-        self._partial.restart()
+        self._file.seek(0)
+        self._file.truncate()
         self._show()
 
     def _show(self) -> None:
-        self._bar.update(self._partial.size - self._bar.n)
+        self._bar.update(self._size - self._bar.n)
 
 
 def _other_file(reply: Reply, expected: str, got: str, *, spoils: bool = True) -> TransferError:

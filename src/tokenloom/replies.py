@@ -10,6 +10,8 @@ import requests
 OK, PART, NO_SUCH_PART = 200, 206, 416
 # What may be otherwise a little later.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Of a message, in characters: a status line may be 64 KiB long.
+_MAX_MESSAGE = 500
 
 
 class TransferError(Exception):
@@ -33,10 +35,16 @@ class TransferError(Exception):
         is_content: bool = False,
         spoils: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(_make_visible(message))
         self.retry_seconds = retry_seconds
         self.is_content = is_content
         self.spoils = spoils
+
+
+def _make_visible(text: str) -> str:
+    """Return a text, of a server in part, that no terminal obeys, and that is not too long."""
+    shown = text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def is_address(url: str) -> bool:
@@ -167,7 +175,7 @@ def parse_retry_after(text: str, *, now: float) -> float:
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):
+    except (OSError, OverflowError, TypeError, ValueError):
         return 0.0
 
 
