@@ -195,17 +195,17 @@ def test_a_script_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     d2l.use_svg_display()
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install; points are kept all the same."""
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(tl.UsageError, match=r"pip install 'tokenloom\[plot\]'"):
+    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
         d2l.plot([1, 2])
-    with pytest.raises(tl.UsageError, match=r"pip install 'tokenloom\[plot\]'"):
+    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
         _ = d2l.plt
     animator = d2l.Animator()
     animator.add(1, 1)
-    with pytest.raises(tl.UsageError, match=r"pip install 'tokenloom\[plot\]'"):
+    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
         _ = animator.fig
 
 

@@ -177,8 +177,8 @@ def test_no_metrics_are_refused() -> None:
         plot_perplexity([])
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(tl.UsageError, match=r"pip install 'tokenloom\[plot\]'"):
+    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
         plot_perplexity(METRICS)

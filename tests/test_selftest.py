@@ -78,7 +78,7 @@ def test_laws_that_hold_are_exit_code_0(
     """The last line says so."""
     monkeypatch.setattr(selftest, "make_checks", lambda _: [Check("9 state", "x", hold)])
     assert main(["selftest"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "every law holds in 1 checks"
+    assert capsys.readouterr().out.splitlines()[-1] == "every law holds in 1 check"
 
 
 def test_every_law_is_checked() -> None:
