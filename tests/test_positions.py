@@ -161,6 +161,7 @@ def test_a_value_of_another_type_is_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{type(value).__name__}")
 def test_what_is_no_position_is_refused(value: Any) -> None:
     """Alone, and as the value of some key."""
-    for state in (value, {"state": value}, {value if value.__hash__ else 3: 1}):
+    states: list[Any] = [value, {"state": value}, {value if value.__hash__ else 3: 1}]
+    for state in states:
         with pytest.raises(tl.StateMismatchError, match="position"):
             restore(state, plan=PLAN, corpus_hash="sha256:c0ffee")
