@@ -1,5 +1,6 @@
 """The layout of the film reviews."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -89,3 +90,14 @@ def test_name_of_no_review(name: str) -> None:
     """Another file among the reviews is refused by its name."""
     with pytest.raises(CorpusError, match=f"expected a review named like 127_10.txt, got '{name}'"):
         parse_name(Path(name))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipe_in_the_place_of_a_review(folder: Path) -> None:
+    """Nobody waits for who might write to it."""
+    path = folder / "aclImdb/test/pos/9_8.txt"
+    path.unlink()
+    os.mkfifo(path)
+
+    with pytest.raises(CorpusError, match=r"9_8\.txt': must be a regular file, is a named pipe"):
+        list(read_reviews(folder, "test"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenloom.documents import Document as Document  # noqa: PLC0414
 from tokenloom.errors import CorpusError
 from tokenloom.kinds import Kind, holds_records, recognise_structure
+from tokenloom.regular import open_regular
 from tokenloom.streams import Stream, bare_suffix, check_text
 
 # Ends of names of files with a JSON object on each line.
@@ -21,10 +22,11 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     Raises
     ------
     CorpusError
-        There is no such file, or it cannot be read.
+        There is no such file, it cannot be read, or it is a pipe or a device.
     """
     try:
-        return Path(path).read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         msg = f"cannot read {os.fspath(path)!r}: {error.strerror or error}"
         raise CorpusError(msg) from error

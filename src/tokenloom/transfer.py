@@ -290,11 +290,11 @@ class _BoundedAdapter(HTTPAdapter):
 
     def __init__(self, bounds: Bounds) -> None:
         own = {"bounds": bounds}
-        plain = type("Connection", (_BoundedConnection, HTTPConnection), own)
-        secure = type("SecureConnection", (_BoundedConnection, HTTPSConnection), own)
+        plain = type("HTTPConnection", (_BoundedConnection, HTTPConnection), own)
+        secure = type("HTTPSConnection", (_BoundedConnection, HTTPSConnection), own)
         self._pools = {
-            "http": type("Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+            "http": type("HTTPConnectionPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("HTTPSConnectionPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
         }
         self._context = create_urllib3_context()
         secure_socket: Any = type("SecureSocket", (_BoundedSocket, ssl.SSLSocket), own)
