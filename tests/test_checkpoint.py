@@ -99,3 +99,64 @@ def test_a_damaged_checkpoint_is_refused(change: str, message: str) -> None:
     content = damage(make_content(), change)
     with pytest.raises(tl.RunError, match=message):
         unpack(content, name="c.pt").build()
+
+
+def describe_large() -> dict[str, Any]:
+    """Return the description of a model of 600 million weights."""
+    model = tl.RNNModel(nn.RNN(5, 8), 5)
+    return {**describe_model(model), "vocab_size": 60_000, "input_size": 4, "hidden_size": 10_000}
+
+
+def test_one_number_does_not_stand_for_many() -> None:
+    """A file of a few bytes can name it a billion times, and would take gigabytes."""
+    with torch.device("meta"):
+        shapes = build_model(describe_large()).state_dict()
+    weights = {name: torch.zeros(1).expand(value.shape) for name, value in shapes.items()}
+    large = Checkpoint(model=describe_large(), weights=weights, epoch=0, step=1)
+    with pytest.raises(tl.RunError, match="'c.pt' is damaged: a tensor cannot be a tensor of"):
+        unpack(pack(large), name="c.pt")
+
+
+def test_a_description_asks_for_no_more_than_the_weights_fill() -> None:
+    """There is no memory for a model before its weights are known to fit it."""
+    small = Checkpoint.of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1)
+    large = Checkpoint(model=describe_large(), weights=small.weights, epoch=0, step=1)
+    with pytest.raises(tl.RunError, match="do not fit the model"):
+        large.build()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"num_layers": 10**9}, {"hidden_size": 2**40}, {"vocab_size": "5"}, {"input_size": True}),
+        *({"dropout": "x"}, {"dropout": 2}, {"rnn": []}, {"dtype": "int64"}, {"mode": "RNN"}),
+    ],
+    ids=str,
+)
+def test_sizes_that_no_model_has_are_refused(change: dict[str, Any]) -> None:
+    """A billion layers would be made for ever."""
+    description = describe_model(tl.RNNModel(nn.RNN(5, 8), 5))
+    with pytest.raises(tl.RunError, match="the description of the model cannot be used"):
+        build_model({**description, **change})
+
+
+def test_one_list_does_not_stand_for_many() -> None:
+    """Lists that hold one list twice, and so on, are endless to walk through."""
+    values: list[Any] = []
+    for _ in range(60):
+        values = [values, values]
+    model = tl.RNNModel(nn.RNN(5, 8), 5)
+    content = pack(Checkpoint.of(model, epoch=0, step=1, training={"settings": values}))
+    with pytest.raises(tl.RunError, match="the number of its values"):
+        unpack(content, name="c.pt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x80\x02K\x01.", b"cos\nsystem\n.", b"\x80\x02q\x00.", b"\x80\x02]s.", b".", b"}s."],
+    ids=str,
+)
+def test_a_tiny_pickle_is_no_checkpoint(content: bytes) -> None:
+    """Whatever the unpickler makes of it."""
+    with pytest.raises(tl.RunError, match=r"c\.pt"):
+        unpack(content, name="c.pt")

@@ -148,6 +148,7 @@ def test_prompt_of_which_nothing_is_left_is_refused_with_the_reason() -> None:
     """The textbook's normalisation drops what is no letter a-z, and the error says so."""
     corpus = tl.Corpus.from_text("the time machine", tokenizer="word")
     model = tl.RNNModel(torch.nn.GRU(corpus.vocab_size, 4), corpus.vocab_size)
+    assert corpus.tokenizer is not None
     with pytest.raises(tl.ArgumentError, match="got '时间', of which the tokenizer keeps nothing"):
         tl.generate(model, corpus.tokenizer, "时间")
 

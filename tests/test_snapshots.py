@@ -602,3 +602,26 @@ def put(values: Any, *, place: tuple[Any, ...], value: Any) -> None:
     for name in place[:-1]:
         values = values[name]
     values[place[-1]] = value
+
+
+class WiderModel(tl.RNNModel):
+    """A model of someone else's, derived from ours."""
+
+    def __init__(self, rnn_layer: nn.RNNBase, vocab_size: int) -> None:
+        super().__init__(rnn_layer, vocab_size)
+        self.scale = nn.Parameter(torch.ones(vocab_size))
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """Return scaled logits."""
+        logits, state = super().forward(*args, **options)
+        return logits * self.scale, state
+
+
+def test_a_model_with_more_weights_is_resumed(tmp_path: Path) -> None:
+    """Its checkpoints are whole, though they hold more than ours."""
+    size = CORPUS.vocab_size
+    for num_epochs in (1, 2):
+        model = WiderModel(nn.RNN(size, 8), size)
+        loader = make_loader(num_epochs=num_epochs)
+        history = tl.train(model, loader, run=tmp_path, resume=True, device="cpu")
+        assert num_epochs == len(history)

@@ -27,6 +27,14 @@ _DESCRIBED = {
     *("rnn", "vocab_size", "input_size", "hidden_size", "num_layers", "bias", "dropout"),
     *("bidirectional", "dtype", "nonlinearity", "proj_size"),
 }
+_NO_FIT = "the checkpoint's weights do not fit the model"
+# Of sizes; more layers would take for ever to be made, even without their weights.
+_STOPS = {
+    **dict.fromkeys(("vocab_size", "input_size", "hidden_size", "proj_size"), 1 << 31),
+    "num_layers": 1 << 12,
+}
+# Values that a checkpoint holds, each counted wherever it stands.
+_MAX_VALUES = 1 << 20
 
 
 def describe_model(model: RNNModel) -> dict[str, Any]:
@@ -74,6 +82,9 @@ def build_model(description: dict[str, Any]) -> RNNModel:
         options = dict(description)
         unknown = sorted(map(str, set(options) - _DESCRIBED))
         _require(not unknown, "its parts", unknown)
+        for name, stop in _STOPS.items():
+            value = options.get(name, 1)
+            _require(type(value) is int and 0 <= value < stop, name, value)
         kind = _RNN_KINDS[options.pop("rnn")]
         vocab_size, dtype = options.pop("vocab_size"), options.pop("dtype")
         return RNNModel(kind(**options), vocab_size).to(_DTYPES[dtype])
@@ -128,6 +139,9 @@ class Checkpoint:
         RunError
             The weights do not fit the description, or it cannot be used.
         """
+        # Before there is memory for what the description asks for.
+        if not _fits(self.weights, _make_shapes(self.model)):
+            raise RunError(_NO_FIT)
         model = build_model(self.model)
         self.load_into(model)
         return model
@@ -143,8 +157,7 @@ class Checkpoint:
         try:
             model.load_state_dict(self.weights)
         except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-            msg = "the checkpoint's weights do not fit the model"
-            raise RunError(msg) from error
+            raise RunError(_NO_FIT) from error
 
 
 def pack(checkpoint: Checkpoint) -> bytes:
@@ -213,6 +226,7 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
         owner=values.get("owner"),
     )
     try:
+        _check_tree(values)
         _check_values(checkpoint)
     # What has the wrong type can fail in any way too.
     except Exception as error:
@@ -231,27 +245,67 @@ def _check_values(checkpoint: Checkpoint) -> None:
     """
     for name, value in (("epoch", checkpoint.epoch), ("step", checkpoint.step)):
         _require(type(value) is int and 0 <= value < 1 << 62, name, value)
-    # What a file says it holds.
     weights: Any = checkpoint.weights
-    # Without memory for the weights, which the description may ask any amount of.
-    with torch.device("meta"):
-        shapes = build_model(checkpoint.model).state_dict()
-    _require(isinstance(weights, dict) and set(weights) == set(shapes), "weights", "other names")
-    for name, expected in shapes.items():
-        weight = weights[name]
-        is_plain = isinstance(weight, torch.Tensor) and weight.layout == torch.strided
-        fits = is_plain and (weight.shape, weight.dtype) == (expected.shape, expected.dtype)
-        _require(fits, f"weights.{name}", weight)
+    are_tensors = isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
+    )
+    _require(are_tensors, "weights", weights)
+    shapes = _make_shapes(checkpoint.model)
+    # A model of someone else's, derived from ours, may have more of them, or others.
+    is_ours = set(weights) == set(shapes)
+    _require(not is_ours or _fits(weights, shapes), "weights", "of other shapes or types")
     owner, training = checkpoint.owner, checkpoint.training
     plain = (str, bool, type(None))
     is_plain = isinstance(owner, dict) and all(type(each) in plain for each in owner.values())
     _require(owner is None or is_plain, "owner", owner)
     if training is not None:
         _require(isinstance(training, dict), "training", training)
-        _check_training(training, checkpoint.model)
+        _check_training(training, checkpoint.model if is_ours else None)
 
 
-def _check_training(training: dict[str, Any], model: dict[str, Any]) -> None:
+def _check_tree(values: object) -> None:
+    """Check that values are few and plain, and that no two numbers of a tensor share memory.
+
+    A file of a few bytes can name one number a billion times, or one list.
+    """
+    waiting, num_values = [values], 0
+    while waiting:
+        value = waiting.pop()
+        num_values += 1
+        _require(num_values <= _MAX_VALUES, "the number of its values", "so large")
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, torch.Tensor):
+            _require(_is_plain(value), "a tensor", value)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    reach = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride <= reach:
+            return False
+        reach += (size - 1) * stride
+    return True
+
+
+def _make_shapes(description: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights of a described model, without memory for their numbers."""
+    with torch.device("meta"):
+        return build_model(description).state_dict()
+
+
+def _fits(weights: dict[str, torch.Tensor], shapes: dict[str, torch.Tensor]) -> bool:
+    return set(weights) == set(shapes) and all(
+        (weights[name].shape, weights[name].dtype) == (expected.shape, expected.dtype)
+        for name, expected in shapes.items()
+    )
+
+
+def _check_training(training: dict[str, Any], model: dict[str, Any] | None) -> None:
     epochs, hidden, random = training["epochs"], training["hidden"], training["random"]
     for name in ("position", "updates", "epochs"):
         _require(isinstance(training[name], dict), f"training.{name}", training[name])
@@ -265,7 +319,10 @@ def _check_training(training: dict[str, Any], model: dict[str, Any]) -> None:
     _require(type(first) is int and first >= 0, "training.epochs.first_batch", first)
     is_time = type(seconds) in (int, float) and 0 <= seconds < math.inf
     _require(is_time, "training.epochs.seconds", seconds)
-    if hidden is not None:
+    if hidden is not None and model is None:
+        fits = all(part.shape[1] == training["position"]["batch_size"] for part in hidden)
+        _require(fits, "hidden", hidden)
+    elif hidden is not None and model is not None:
         size = model.get("proj_size") or model["hidden_size"]
         rows = model["num_layers"] * (2 if model["bidirectional"] else 1)
         widths = [size, model["hidden_size"]] if model["rnn"] == "LSTM" else [size]

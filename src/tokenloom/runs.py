@@ -32,6 +32,8 @@ _VOCAB = "vocab.json"
 _METRICS = "metrics.jsonl"
 _LOSSES = "losses.jsonl"
 _CHECKPOINTS = "checkpoints"
+# What is written to, emptied or replaced: none may be a link, or another user's.
+_WRITTEN = (_CHECKPOINTS, _SETTINGS, _METRICS, _LOSSES, "perplexity.png", "perplexity.svg")
 # Where older releases left the model.
 _CHECKPOINT = "checkpoint.pt"
 _LEFT = re.compile(r"\..+\.[0-9a-f]{16}\.part")
@@ -360,7 +362,7 @@ class Run:
         try:
             if not self.path.is_dir():
                 raise FileNotFoundError(errno.ENOENT, "the folder is gone")
-            for name in ("", _CHECKPOINTS, _METRICS, _LOSSES):
+            for name in ("", *_WRITTEN):
                 require_own(self.path / name)
             yield
         except RunError:
