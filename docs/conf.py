@@ -54,7 +54,11 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(tokenloom\.resets\.)?BlockResets"),
     (r"py:.*", r"Axes|Figure"),
     # What a corpus and a store are made of; not public either.
-    (r"py:.*", r"Manifest|tokenloom\.(documents|hashing|manifest|maps|passages|tokenizers)\.\w+"),
+    (
+        r"py:.*",
+        r"Identity|Manifest|"
+        r"tokenloom\.(documents|hashing|identity|manifest|maps|passages|tokenizers)\.\w+",
+    ),
     # What a run keeps of a model; not public.
     (r"py:class", r"tokenloom\.checkpoint\.Checkpoint|Checkpoint"),
     # What an attribute's section says of an array is prose, not a type.

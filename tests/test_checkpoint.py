@@ -113,7 +113,7 @@ def test_one_number_does_not_stand_for_many() -> None:
         shapes = build_model(describe_large()).state_dict()
     weights = {name: torch.zeros(1).expand(value.shape) for name, value in shapes.items()}
     large = Checkpoint(model=describe_large(), weights=weights, epoch=0, step=1)
-    with pytest.raises(tl.RunError, match="'c.pt' is damaged: a tensor cannot be a tensor of"):
+    with pytest.raises(tl.RunError, match=r"'c.pt' is damaged: a tensor cannot be a tensor of"):
         unpack(pack(large), name="c.pt")
 
 

@@ -44,7 +44,8 @@ def test_read_file_that_is_missing(tmp_path: Path) -> None:
 
 def test_read_file_that_is_a_folder(tmp_path: Path) -> None:
     """A folder is no text, and the message says so."""
-    with pytest.raises(CorpusError, match=r"^cannot read '.*': must be a regular file, is a folder$"):
+    message = r"^cannot read '.*': must be a regular file, is a folder$"
+    with pytest.raises(CorpusError, match=message):
         read_file(tmp_path)
 
 

@@ -65,7 +65,7 @@ class Plan:
         Windows per batch over all ranks.
     seed, epoch : int
         ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62). They are mixed, and
-        no two pairs share an order; see `tokenloom.seeds.mix_epoch`.
+        no two pairs share an order; see ``tokenloom.seeds.mix_epoch``.
     tail : "drop" or "pad"
         "drop": only whole windows in whole batches; the phase is drawn from
         what is left over. "pad": every token that has a successor is an input

@@ -58,7 +58,7 @@ class PrepareOptions:
     normalize : bool
         Whether "char" and "word" begin with the textbook's normalisation.
     on_reserved : "count" or "stop"
-        What becomes of a text that holds the `end_of_document` token, another
+        What becomes of a text that holds the ``end_of_document`` token, another
         reserved token, or the unknown one ("word" without normalising), which
         mean something else than that text. "count" keeps it, and counts each.
     min_freq : int
