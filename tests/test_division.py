@@ -47,7 +47,7 @@ def test_without_workers_the_process_reads_all() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"world_size": 3}, "world_size must divide batch_size=4, got 3: use one of 1, 2, 4"),
+        ({"world_size": 3}, "world_size must divide batch_size=4, got 3: use 2 or 4 processes"),
         ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
     ],
 )

@@ -214,4 +214,5 @@ def test_a_training_is_not_resumed_with_another_tokenizer(tmp_path: Path) -> Non
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["tokenizer"] = {"name": None, "type": "Words"}
     path.write_text(json.dumps(settings), encoding="utf-8")
-    train(first, run=tmp_path / "run", resume=True)
+    with pytest.raises(tl.StateMismatchError, match="not those of its checkpoint"):
+        train(first, run=tmp_path / "run", resume=True)

@@ -149,11 +149,11 @@ def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
             "Loader returned"
         )
         raise StateMismatchError(msg)
-    if not isinstance(state, StreamState) and not _is_position(state):
-        _refuse_whole(state)
     # Ours are looked up one by one: a StreamState answers for torchdata's keys.
     if not isinstance(state, StreamState) and any(key in state for key in _TORCHDATA_KEYS):
         raise _other_kind(saver=_STATEFUL, loader=_LOADER)
+    if not isinstance(state, StreamState) and not _is_position(state):
+        _refuse_whole(state)
     if not _is_same(state.get("version"), STATE_VERSION):
         msg = (
             f"cannot resume: this release reads positions of version {STATE_VERSION}, "
