@@ -204,13 +204,15 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
     except Exception as error:
         msg = f"the checkpoint {name!r} is damaged or no checkpoint: {type(error).__name__}"
         raise RunError(msg) from error
-    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+    # A tensor answers a comparison with another tensor.
+    head = values if isinstance(values, dict) else {}
+    if not isinstance(head.get("format"), str) or head["format"] != _FORMAT:
         msg = f"expected a checkpoint of tokenloom at {name!r}, got another file"
         raise RunError(msg)
-    if values.get("version") not in _READABLE_VERSIONS:
+    if type(head.get("version")) is not int or head["version"] not in _READABLE_VERSIONS:
         msg = (
             f"this release reads checkpoints of the versions 1 and {_FORMAT_VERSION}, {name!r} "
-            f"has version {values.get('version')!r}: use the release that wrote it"
+            f"has version {show(head.get('version'))}: use the release that wrote it"
         )
         raise RunError(msg)
     missing = [each for each in ("model", "weights", "epoch", "step") if each not in values]
@@ -253,7 +255,8 @@ def _check_values(checkpoint: Checkpoint) -> None:
     shapes = _make_shapes(checkpoint.model)
     # A model of someone else's, derived from ours, may have more of them, or others.
     is_ours = set(weights) == set(shapes)
-    _require(not is_ours or _fits(weights, shapes), "weights", "of other shapes or types")
+    for name, weight in weights.items() if is_ours else ():
+        _require(_is_like(weight, shapes[name]), f"weights.{name}", weight)
     owner, training = checkpoint.owner, checkpoint.training
     plain = (str, bool, type(None))
     is_plain = isinstance(owner, dict) and all(type(each) in plain for each in owner.values())
@@ -300,9 +303,12 @@ def _make_shapes(description: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 def _fits(weights: dict[str, torch.Tensor], shapes: dict[str, torch.Tensor]) -> bool:
     return set(weights) == set(shapes) and all(
-        (weights[name].shape, weights[name].dtype) == (expected.shape, expected.dtype)
-        for name, expected in shapes.items()
+        _is_like(weights[name], expected) for name, expected in shapes.items()
     )
+
+
+def _is_like(tensor: torch.Tensor, example: torch.Tensor) -> bool:
+    return (tensor.shape, tensor.dtype) == (example.shape, example.dtype)
 
 
 def _check_training(training: dict[str, Any], model: dict[str, Any] | None) -> None:
