@@ -204,21 +204,7 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
     except Exception as error:
         msg = f"the checkpoint {name!r} is damaged or no checkpoint: {type(error).__name__}"
         raise RunError(msg) from error
-    # A tensor answers a comparison with another tensor.
-    head = values if isinstance(values, dict) else {}
-    if not isinstance(head.get("format"), str) or head["format"] != _FORMAT:
-        msg = f"expected a checkpoint of tokenloom at {name!r}, got another file"
-        raise RunError(msg)
-    if type(head.get("version")) is not int or head["version"] not in _READABLE_VERSIONS:
-        msg = (
-            f"this release reads checkpoints of the versions 1 and {_FORMAT_VERSION}, {name!r} "
-            f"has version {show(head.get('version'))}: use the release that wrote it"
-        )
-        raise RunError(msg)
-    missing = [each for each in ("model", "weights", "epoch", "step") if each not in values]
-    if missing:
-        msg = f"the checkpoint {name!r} is damaged: it lacks {missing[0]!r}"
-        raise RunError(msg)
+    _check_form(values, name)
     checkpoint = Checkpoint(
         model=values["model"],
         weights=values["weights"],
@@ -235,6 +221,25 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
         msg = f"the checkpoint {name!r} is damaged: {error}"
         raise RunError(msg) from error
     return checkpoint
+
+
+def _check_form(values: Any, name: str) -> None:
+    """Check that what a file holds is a checkpoint of a version that is read here, and complete."""
+    # A tensor answers a comparison with another tensor.
+    head = values if isinstance(values, dict) else {}
+    if not isinstance(head.get("format"), str) or head["format"] != _FORMAT:
+        msg = f"expected a checkpoint of tokenloom at {name!r}, got another file"
+        raise RunError(msg)
+    if type(head.get("version")) is not int or head["version"] not in _READABLE_VERSIONS:
+        msg = (
+            f"this release reads checkpoints of the versions 1 and {_FORMAT_VERSION}, {name!r} "
+            f"has version {show(head.get('version'))}: use the release that wrote it"
+        )
+        raise RunError(msg)
+    missing = [each for each in ("model", "weights", "epoch", "step") if each not in values]
+    if missing:
+        msg = f"the checkpoint {name!r} is damaged: it lacks {missing[0]!r}"
+        raise RunError(msg)
 
 
 def _check_values(checkpoint: Checkpoint) -> None:
