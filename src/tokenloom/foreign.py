@@ -337,8 +337,8 @@ def _check_guess(part: FileRange) -> None:
     """Refuse a type that was guessed, and that a sample of the tokens does not fit."""
     ids = open_range(part._replace(num_ids=None))
     last = max(part.length - _PROBE_IDS, 0)
-    # Even places, so that the halves of wider ids stay where they are.
-    starts = np.unique(np.linspace(0, last, _PROBE_BLOCKS).astype(np.int64) // 2 * 2)
+    # Multiples of four, so that the parts of wider ids stay where they are.
+    starts = np.unique(np.linspace(0, last, _PROBE_BLOCKS).astype(np.int64) // 4 * 4)
     probe = np.concatenate([np.asarray(ids[start : start + _PROBE_IDS]) for start in starts])
     if probe.itemsize == 4:
         largest = int(probe.max())
@@ -353,11 +353,11 @@ def _check_guess(part: FileRange) -> None:
     low, high = probe[0::2], probe[1::2]
     # Upper halves of ids below 2**20, and lower ones.
     if len(high) >= _PROBE_BLOCKS // 2 and int(high.max()) < 16 <= int(low.max()):
-        _refuse(
-            Path(part.filename),
-            "tokens of uint16, or its dtype must be named",
-            'every second one below 16, as in wider ids: dtype="uint32"? Else dtype="uint16"',
-        )
+        got = 'every second one below 16, as in wider ids: dtype="uint32" or "int32"?'
+        if part.length % 4 == 0 and not low[1::2].any() and not high[1::2].any():
+            got = 'three of four of them 0 or small, as in ids of 8 bytes: dtype="int64"?'
+        expected = "tokens of uint16, or its dtype must be named"
+        _refuse(Path(part.filename), expected, f'{got} Else dtype="uint16"')
 
 
 def _make(
