@@ -101,7 +101,7 @@ def predict_ch8(prefix: str, num_preds: int, net: Net, vocab: Any, device: Devic
         ``prefix`` is empty.
     """
     if not len(prefix):
-        msg = f"prefix must hold at least one token, got {show(prefix)}"
+        msg = f"prefix must hold at least one token, got {show(prefix)}: begin with some text"
         raise ArgumentError(msg)
     ids = [vocab[token] for token in prefix]
     with _evaluating(net), torch.no_grad():
