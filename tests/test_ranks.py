@@ -37,6 +37,41 @@ def test_torchrun_without_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         tl.train(make_model(), make_loader(), device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "", "WORLD_SIZE": "2"}, "RANK and WORLD_SIZE, which torchrun sets, must"),
+        ({"WORLD_SIZE": "2"}, "got RANK=None and WORLD_SIZE='2'"),
+        ({"RANK": "0"}, "got RANK='0' and WORLD_SIZE=None"),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, "torchrun did not start: start them with torchrun"),
+    ],
+)
+def test_variables_of_a_launcher_that_is_not_there_are_refused(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process would train a whole model of its own."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(tl.TokenloomError, match=message), joined(timeout_seconds=1.0, tell=print):
+        pass
+
+
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_variable_that_torchrun_did_not_set_is_named(
+    name: str, value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch would wait, or raise an error of its own."""
+    whole = {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    launched = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2"}
+    for each, text in {**whole, **launched, name: value}.items():
+        if text is not None:
+            monkeypatch.setenv(each, text)
+    message = f"the variable {name}, which torchrun sets, must be"
+    with pytest.raises(tl.ArgumentError, match=message), joined(timeout_seconds=1.0, tell=print):
+        pass
+
+
 def test_another_ranks_windows_are_refused() -> None:
     """The message says to leave out the shard."""
     ranks = Ranks(rank=1, world_size=2)

@@ -16,7 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from tokenloom.errors import ArgumentError, TokenloomError, UsageError, WorkerError
 from tokenloom.seeds import mix_rank, torch_seed
-from tokenloom.sharding import Shard, read_number
+from tokenloom.sharding import Shard, read_launched, read_number
 from tokenloom.wording import show
 
 # How gloo and NCCL tell that another process does not answer. PyTorch raises
@@ -284,19 +284,25 @@ def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iter
 
     Raises
     ------
+    ArgumentError
+        A variable that torchrun sets is missing, empty or no number.
     SystemExit
         The block ended with an error, which was told, by this rank or another one.
+    UsageError
+        RANK and WORLD_SIZE name several processes, and torchrun did not start this one.
     WorkerError
         Another rank does not answer from the beginning.
     """
+    shard = read_launched()
     if not is_launched():
+        _check_alone(shard)
         yield Ranks()
         return
+    local_rank = _read_place()
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(read_number("LOCAL_RANK") % torch.cuda.device_count())
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    shard = Shard.detect()
     ranks = Ranks(rank=shard.rank, world_size=shard.world_size)
     timeout = dt.timedelta(seconds=timeout_seconds)
     with ranks.watched():
@@ -318,6 +324,29 @@ def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iter
         raise SystemExit(1) from error
     finally:
         distributed.destroy_process_group()
+
+
+def _check_alone(shard: Shard) -> None:
+    """Refuse several processes that know nothing of each other, each with a whole model."""
+    if shard.world_size > 1:
+        msg = (
+            f"the variables RANK={shard.rank} and WORLD_SIZE={shard.world_size} name several "
+            "processes, which torchrun did not start: start them with torchrun, or unset both"
+        )
+        raise UsageError(msg)
+
+
+def _read_place() -> int:
+    """Return which process of this machine this is, after a check of where the first one waits."""
+    read_number("MASTER_PORT")
+    if not os.environ.get("MASTER_ADDR"):
+        address = os.environ.get("MASTER_ADDR")
+        msg = (
+            "the variable MASTER_ADDR, which torchrun sets, must be the address of the first "
+            f"process, got {show(address)}: start with torchrun"
+        )
+        raise ArgumentError(msg)
+    return read_number("LOCAL_RANK")
 
 
 def _tell_once(error: Exception, *, store: Any, tell: Callable[[Exception], None]) -> None:

@@ -113,22 +113,30 @@ class Shard:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             rank = torch.distributed.get_rank(group)
             return cls(rank=rank, world_size=torch.distributed.get_world_size(group))
-        return cls._from_environment()
+        launched = read_launched()
+        return cls(rank=launched.rank, world_size=launched.world_size)
 
-    @classmethod
-    def _from_environment(cls) -> Self:
-        rank, world_size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
-        if rank is None and world_size is None:
-            return cls()
-        numbers = _parse_number(rank), _parse_number(world_size)
-        if numbers[0] is None or numbers[1] is None or numbers[0] >= numbers[1]:
-            msg = (
-                "the variables RANK and WORLD_SIZE, which torchrun sets, must be integers with "
-                f"RANK below WORLD_SIZE, or both be unset, got RANK={show(rank)} and "
-                f"WORLD_SIZE={show(world_size)}"
-            )
-            raise ArgumentError(msg)
-        return cls(rank=numbers[0], world_size=numbers[1])
+
+def read_launched() -> Shard:
+    """Return the part that the variables RANK and WORLD_SIZE name; one part where both are unset.
+
+    Raises
+    ------
+    ArgumentError
+        One of them is unset or empty, or they are no valid pair.
+    """
+    rank, world_size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if rank is None and world_size is None:
+        return Shard()
+    numbers = _parse_number(rank), _parse_number(world_size)
+    if numbers[0] is None or numbers[1] is None or numbers[0] >= numbers[1]:
+        msg = (
+            "the variables RANK and WORLD_SIZE, which torchrun sets, must be integers with "
+            f"RANK below WORLD_SIZE, or both be unset, got RANK={show(rank)} and "
+            f"WORLD_SIZE={show(world_size)}"
+        )
+        raise ArgumentError(msg)
+    return Shard(rank=numbers[0], world_size=numbers[1])
 
 
 def read_number(name: str, *, default: int | None = None) -> int:
