@@ -270,6 +270,15 @@ def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, mess
     [
         (gzip.compress(b"abc", mtime=0), "^- must be text in utf-8, but it is compressed by gzip"),
         (RECORDS, "^- must be a text, but it has a JSON object on each line"),
+        (b'{"a":\n1}', "^- must be a text, but it is one JSON document.*documents='record'"),
+        (b'[\n  {\n    "a": "to be' + b" or not" * 999, "it is one JSON document"),
+        (b'["to be", "or not' + b" to be" * 999, "it is one JSON document"),
+        (b'{"a": 1}', "^- must be a text, but it has a JSON object on each line"),
+        (b"[[1, 2], [3]]", "it is one JSON document"),
+        (b'id,text\r\n1,"to be, or"\r\n2,not\r\n', r"it is a table \(CSV\): .*the end .txt"),
+        (b"id,text\n" + b'7,"to be,\nor not"\n' * 999, r"it is a table \(CSV\)"),
+        (b"id;text\n1;to be\n2;not to be", r"it is a table \(CSV\)"),
+        (b'id\ttext\n1\t"to be\n2\tnot\n', r"it is a table \(TSV\)"),
     ],
 )
 def test_stdin_that_is_no_text(
@@ -279,6 +288,26 @@ def test_stdin_that_is_no_text(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     with pytest.raises(tl.CorpusError, match=message):
         keep(tmp_path, "-")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "To be,\nor not to be,\nthat is\n",
+        "Yes, he said.\nNo, she said.\nWell, said he.\n",
+        "[1] is the first note\n[2] is the second\n",
+        "{never} was a word\nso odd\n",
+        "a,b",
+        '"To be," he said, "or not,"\n"that is," he said, "so."\n' * 9,
+    ],
+)
+def test_prose_from_stdin_is_a_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """Commas, tabs and brackets alone make no table."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    (source,) = keep(tmp_path, "-")
+    assert content == source.path.read_text()
 
 
 def test_a_folder_named_like_a_text(folder: Path) -> None:

@@ -16,7 +16,7 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import replacing
 from tokenloom.hashing import hash_file
 from tokenloom.hub import fetch, find_named, read
-from tokenloom.kinds import HEAD_BYTES, holds_records, recognise_structure
+from tokenloom.kinds import HEAD_BYTES, holds_records, recognise_piped, recognise_structure
 from tokenloom.sources import RECORDS
 from tokenloom.store import is_store
 from tokenloom.streams import (
@@ -165,6 +165,8 @@ def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
             "documents='record' to read each as a document"
         )
         raise CorpusError(msg)
+    if name == _STDIN and not (form == "paragraph" and holds_records(text)):
+        kind = recognise_piped(text)
     if kind is not None:
         msg = f"{name} must be a text, but it is {kind.name}: {kind.cure}"
         raise CorpusError(msg)

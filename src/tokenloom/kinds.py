@@ -1,9 +1,11 @@
 """What a file is, as its first bytes show."""
 
 import codecs
+import csv
+import io
 import json
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 # So many bytes of a file are enough to recognise it.
 HEAD_BYTES = 1 << 12
@@ -22,6 +24,16 @@ _ENCODING = "name it: encoding={!r}"
 # The beginning of an object, on a line that is longer than what was read.
 _OBJECT = re.compile(r"""\{\s*"(?:[^"\\\n]|\\.)*"\s*:\s*["\d\[{tfn-]""")
 _TABLE = "write the texts in it as JSON Lines (.jsonl), or give it the end .txt to read it as it is"
+# The beginning of a JSON document of several lines, or of a list.
+_DOCUMENT = re.compile(
+    r"""\s*(?:\[\s*)?\{\s*"(?:[^"\\\n]|\\.)*"\s*:|\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*,\s*["\d\[{]"""
+)
+# What heads a column; a part of a sentence rarely looks like that.
+_COLUMN = re.compile(r"\w[\w ./%#()-]{0,39}")
+_PIPED_TABLE = (
+    "write the texts in it as JSON Lines, and choose documents='record'; to read it as it is, name "
+    "a file with the end .txt"
+)
 
 
 class Kind(NamedTuple):
@@ -192,6 +204,52 @@ def recognise_structure(text: str, *, suffix: str) -> Kind | None:
     if suffix == ".json" and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         return Kind("one JSON document, not an object on each line", _TABLE)
     return None
+
+
+def recognise_piped(text: str) -> Kind | None:
+    r"""Return what a text without a name is, if it is no prose by its beginning, or None.
+
+    A table has a line with the names of its columns, then lines with as many
+    fields, and no space after what stands between them.
+
+    >>> recognise_piped("id,text\n1,to be\n2,or not\n").name, recognise_piped("To be,\nor not\n")
+    ('a table (CSV)', None)
+    """
+    if _DOCUMENT.match(text.lstrip("\ufeff")) or _is_json(text):
+        return Kind("one JSON document, not an object on each line", _PIPED_TABLE)
+    for delimiter, name in ((",", "CSV"), (";", "CSV"), ("\t", "TSV")):
+        if _is_table(text, delimiter):
+            return Kind(f"a table ({name})", _PIPED_TABLE)
+    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text.lstrip("\ufeff")), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_table(text: str, delimiter: str) -> bool:
+    # Nothing is quoted between tabs.
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    lines = io.StringIO(text.lstrip("\ufeff").rstrip("\r\n"), newline="")
+    rows: list[list[str]] = []
+    try:
+        rows.extend(csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True))
+    except csv.Error:
+        # The beginning may end within quotes; a text is no table before its third row either.
+        rows.append([])
+    # The last row may be cut.
+    header, *others = rows[:-1] or [[]]
+    return (
+        len(header) > 1
+        and len(others) > 0
+        and len(set(header)) == len(header)
+        and all(map(_COLUMN.fullmatch, header))
+        and all(len(row) == len(header) for row in others)
+        and not any(field.startswith(" ") for row in others for field in row)
+    )
 
 
 def _is_object(line: str) -> bool:
