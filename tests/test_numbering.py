@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenloom.cuts import GAP, LETTER, NOTHING
 from tokenloom.normalize import clean_characters, clean_words
 from tokenloom.numbering import add_counts, count_normalized, learn, number
-from tokenloom.stretches import Stretch
+from tokenloom.stretches import TextSegment
 from tokenloom.tokenizers import CharTokenizer, WordTokenizer
 from tokenloom.vocab import Vocab
 
@@ -34,16 +34,16 @@ def test_normalised_tokens_of_each_part(parts: list[str]) -> None:
 def test_many_documents_in_one_call(parts: list[str], state: int, normalize: bool) -> None:
     """The ids are those of the documents, one by one, and so is where each ends."""
     vocab = Vocab(list("aab ."))
-    stretches = [
-        Stretch(parts[0], state, ends=True),
-        *(Stretch(p, 0, ends=True) for p in parts[1:]),
+    segments = [
+        TextSegment(parts[0], state, ends=True),
+        *(TextSegment(p, 0, ends=True) for p in parts[1:]),
     ]
     words, characters = WordTokenizer(vocab, normalize), CharTokenizer(vocab, normalize)
     prefix = {NOTHING: "", LETTER: "a", GAP: "a "}[state] if normalize else ""
     for tokenizer, before in ((words, ""), (characters, prefix)):
         each = [tokenizer.encode(part).tolist() for part in parts]
         each[0] = tokenizer.encode(before + parts[0]).tolist()[bool(before) :]
-        ids, stops = number(stretches, tokenizer)
+        ids, stops = number(segments, tokenizer)
         assert list(itertools.chain(*each)) == ids.tolist()
         assert np.cumsum([len(document) for document in each]).tolist() == stops.tolist()
 
@@ -58,11 +58,11 @@ def test_what_is_learned_are_the_ids_of_any_vocabulary(
     parts: list[str], state: int, kind: Literal["char", "word"], normalize: bool
 ) -> None:
     """Numbers stand for tokens, and those for ids."""
-    stretches = [Stretch(part, state, ends=True) for part in parts]
-    numbers, stops, counts = learn(stretches, kind, normalize=normalize)
+    segments = [TextSegment(part, state, ends=True) for part in parts]
+    numbers, stops, counts = learn(segments, kind, normalize=normalize)
     vocab = Vocab(list("aab ."))
     tokenizer = (CharTokenizer if kind == "char" else WordTokenizer)(vocab, normalize)
-    ids, expected = number(stretches, tokenizer)
+    ids, expected = number(segments, tokenizer)
     assert ids.tolist() == vocab.to_ids(list(counts))[numbers].tolist()
     assert expected.tolist() == stops.tolist()
     tokens = list(counts)
@@ -74,8 +74,8 @@ def test_counts_of_parts_are_those_of_the_whole(parts: list[str], more: list[str
     """In order of first appearance over both, which decides on ties."""
 
     def count(texts: list[str]) -> dict[str, int]:
-        stretches = [Stretch(text, NOTHING, ends=True) for text in texts]
-        return learn(stretches, "char", normalize=False).counts
+        segments = [TextSegment(text, NOTHING, ends=True) for text in texts]
+        return learn(segments, "char", normalize=False).counts
 
     counts = count(parts)
     add_counts(counts, count(more))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tokenloom.stretches import Reading, find_stretches
+from tokenloom.stretches import Reading, find_segments
 from tokenloom.tasks import Form, Place, Slice
 
 
@@ -18,7 +18,7 @@ def find(
     problems: Counter[str] = Counter()
     piece = Slice(place or Place(offset=100), "a.txt", form, content, goes_on)
     chosen = Reading(**{"field": "text", "on_error": "stop", **reading})
-    found = [(s.text, s.ends) for s in find_stretches(piece, chosen, problems)]
+    found = [(s.text, s.ends) for s in find_segments(piece, chosen, problems)]
     return found, dict(problems)
 
 

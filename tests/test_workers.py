@@ -20,7 +20,7 @@ from tests.resume import rows_of
 from tests.strategies import make_windows
 from tokenloom import blocks, workers
 from tokenloom.plans import Plan
-from tokenloom.workers import Stretch, WorkerOptions
+from tokenloom.workers import EpochRange, WorkerOptions
 
 PLAN = Plan(kind="random", num_tokens=400, seq_len=5, batch_size=4, tail="pad")
 
@@ -291,9 +291,9 @@ def test_random_numbers_of_the_caller_are_left_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_stretch_without_end_goes_on() -> None:
+def test_a_range_without_end_goes_on() -> None:
     """None as stop_epoch has no last part."""
-    parts = Stretch(first_epoch=2**40, next_batch=1, stop_epoch=None).parts(
+    parts = EpochRange(first_epoch=2**40, next_batch=1, stop_epoch=None).parts(
         num_batches=2, num_rows=9
     )
     assert [(2**40, range(1, 2)), (2**40 + 1, range(2))] == [next(parts) for _ in range(2)]

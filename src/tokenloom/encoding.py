@@ -18,7 +18,7 @@ from tokenloom.cuts import Rule
 from tokenloom.errors import CorpusError
 from tokenloom.normalize import Lost, count_lost
 from tokenloom.numbering import Kind, encode_with, learn, number
-from tokenloom.stretches import REFUSED, BadInput, Reading, Stretch, find_stretches
+from tokenloom.stretches import REFUSED, BadInput, Reading, TextSegment, find_segments
 from tokenloom.tasks import Slice, Task
 from tokenloom.text import count_lost_by
 from tokenloom.tokenizers import (
@@ -104,9 +104,9 @@ def rule_for(tokenizer: Tokenizer | Literal["char", "word"], *, normalize: bool 
             return "whole"
 
 
-def find_texts(task: Task, reading: Reading, problems: Counter[str]) -> list[Stretch]:
-    """Return the stretches of all slices of a task; see `find_stretches`."""
-    return [s for piece in task.slices for s in find_stretches(piece, reading, problems)]
+def find_texts(task: Task, reading: Reading, problems: Counter[str]) -> list[TextSegment]:
+    """Return the segments of all slices of a task; see `find_segments`."""
+    return [s for piece in task.slices for s in find_segments(piece, reading, problems)]
 
 
 def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Result:
@@ -120,15 +120,15 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
     """
     problems: Counter[str] = Counter()
     found = _find(task, reading, how, problems)
-    stretches = found.stretches
-    made = _learn(stretches, how) if isinstance(how, Learning) else _number(found, how)
+    segments = found.segments
+    made = _learn(segments, how) if isinstance(how, Learning) else _number(found, how)
     _look_for_reserved(made, found, reading, problems)
-    is_end = np.array([stretch.ends for stretch in stretches], np.bool_)
+    is_end = np.array([segment.ends for segment in segments], np.bool_)
     ids, ends = made.ids, made.stops[is_end]
     if made.end_id is not None:
         ids = np.insert(ids, ends, made.end_id)
         ends += np.arange(1, len(ends) + 1)
-    lengths = [count_text(stretch.text) for stretch in stretches]
+    lengths = [count_text(segment.text) for segment in segments]
     last_end = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
     dtype = ids.dtype.newbyteorder("<")
     facts = {
@@ -136,11 +136,11 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
         "dtype": dtype.str,
         "num_characters": sum(lengths),
         "num_unknown": made.num_unknown,
-        "lost": list(_count_lost(stretches, how)),
+        "lost": list(_count_lost(segments, how)),
         "problems": dict(+problems),
         "documents": found.documents,
         "has_end": bool(is_end.any()),
-        "open_characters": sum(len(stretch.text) for stretch in stretches[last_end:]),
+        "open_characters": sum(len(segment.text) for segment in segments[last_end:]),
     }
     blobs = [ids.astype(dtype, copy=False).tobytes(), ends.astype("<i8").tobytes()]
     if made.counts is not None:
@@ -180,8 +180,8 @@ def read_ids(
     return vocab.to_ids(tokens)[ids]
 
 
-def _count_lost(stretches: list[Stretch], how: Numbering | Learning) -> Lost:
-    texts = (stretch.text for stretch in stretches if isinstance(stretch.text, str))
+def _count_lost(segments: list[TextSegment], how: Numbering | Learning) -> Lost:
+    texts = (segment.text for segment in segments if isinstance(segment.text, str))
     if isinstance(how, Numbering):
         return count_lost_by(how.tokenizer, texts)
     return count_lost("".join(texts)) if how.normalize else Lost()
@@ -198,12 +198,12 @@ class _Made(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The stretches of a task, the slice of each, and how many documents end in which source.
+    """The segments of a task, the slice of each, and how many documents end in which source.
 
-    ``ids`` are those of each stretch where the tokenizer is somebody else's.
+    ``ids`` are those of each segment where the tokenizer is somebody else's.
     """
 
-    stretches: list[Stretch]
+    segments: list[TextSegment]
     pieces: list[Slice]
     documents: list[list[int]]
     ids: list[Ids] | None
@@ -215,40 +215,40 @@ def _find(
     is_own = isinstance(how, Numbering) and rule_for(how.tokenizer) == "whole"
     found = _Found([], [], [], [] if is_own else None)
     for piece in task.slices:
-        stretches = list(find_stretches(piece, reading, problems))
+        segments = list(find_segments(piece, reading, problems))
         if isinstance(how, Numbering) and found.ids is not None:
-            stretches, ids = _encode_own(stretches, piece, reading, how.tokenizer, problems)
+            segments, ids = _encode_own(segments, piece, reading, how.tokenizer, problems)
             found.ids.extend(ids)
-        found.stretches.extend(stretches)
-        found.pieces.extend([piece] * len(stretches))
-        num_ends = sum(stretch.ends for stretch in stretches)
+        found.segments.extend(segments)
+        found.pieces.extend([piece] * len(segments))
+        num_ends = sum(segment.ends for segment in segments)
         found.documents.append([piece.place.source, num_ends])
     return found
 
 
 def _encode_own(
-    stretches: list[Stretch],
+    segments: list[TextSegment],
     piece: Slice,
     reading: Reading,
     tokenizer: Tokenizer,
     problems: Counter[str],
-) -> tuple[list[Stretch], list[Ids]]:
-    """Return the stretches that a tokenizer of somebody else encodes, and the ids of each."""
+) -> tuple[list[TextSegment], list[Ids]]:
+    """Return the segments that a tokenizer of somebody else encodes, and the ids of each."""
     kept, each = [], []
-    for stretch in stretches:
+    for segment in segments:
         try:
             ids = encode_with(
-                tokenizer, str(stretch.text), tokenizer.vocab_size, name="this document"
+                tokenizer, str(segment.text), tokenizer.vocab_size, name="this document"
             )
         except CorpusError as error:
-            bad = BadInput(REFUSED, str(error), offset=stretch.offset)
+            bad = BadInput(REFUSED, str(error), offset=segment.offset)
             if reading.on_error == "stop":
                 raise CorpusError(bad.tell(piece)) from error
             problems[bad.what] += 1
             if reading.on_error == "skip":
                 continue
-            ids, stretch = np.empty(0, np.uint8), stretch._replace(text="")  # noqa: PLW2901
-        kept.append(stretch)
+            ids, segment = np.empty(0, np.uint8), segment._replace(text="")  # noqa: PLW2901
+        kept.append(segment)
         each.append(ids)
     return kept, each
 
@@ -256,7 +256,7 @@ def _encode_own(
 def _number(found: _Found, how: Numbering) -> _Made:
     tokenizer = how.tokenizer
     if found.ids is None:
-        ids, stops = number(found.stretches, tokenizer)
+        ids, stops = number(found.segments, tokenizer)
     else:
         ids = np.concatenate([np.empty(0, np.uint8), *found.ids])
         stops = np.cumsum([len(one) for one in found.ids], dtype=np.int64)
@@ -268,8 +268,8 @@ def _number(found: _Found, how: Numbering) -> _Made:
     return _Made(ids, stops, how.end_id, num_unknown, reserved=reserved, words=words)
 
 
-def _learn(stretches: list[Stretch], how: Learning) -> _Made:
-    numbers, stops, counts = learn(stretches, how.kind, normalize=how.normalize)
+def _learn(segments: list[TextSegment], how: Learning) -> _Made:
+    numbers, stops, counts = learn(segments, how.kind, normalize=how.normalize)
     reserved: dict[int, str | int] = {}
     if not counts.keys().isdisjoint(how.reserved):
         reserved = {n: token for n, token in enumerate(counts) if token in how.reserved}
@@ -294,9 +294,9 @@ def _look_for_reserved(
             _stop_at(made.reserved[int(id_)], found, index, reading)
     # The id of the unknown token does not tell whether it stands in the text.
     for word in made.words:
-        for index, stretch in enumerate(found.stretches):
-            if word in stretch.text:
-                times = str(stretch.text).split().count(word)
+        for index, segment in enumerate(found.segments):
+            if word in segment.text:
+                times = str(segment.text).split().count(word)
                 problems[_name(word)] += times
                 if times:
                     _stop_at(word, found, index, reading)
@@ -309,10 +309,10 @@ def _name(token: str | int) -> str:
 def _stop_at(token: str | int, found: "_Found", index: int, reading: Reading) -> None:
     if reading.on_reserved == "count":
         return
-    stretch, piece = found.stretches[index], found.pieces[index]
-    offset = stretch.offset
+    segment, piece = found.segments[index], found.pieces[index]
+    offset = segment.offset
     if piece.form in ("file", "paragraph"):
-        text = stretch.text.encode() if isinstance(stretch.text, str) else stretch.text
+        text = segment.text.encode() if isinstance(segment.text, str) else segment.text
         offset += max(text.find(token.encode() if isinstance(token, str) else bytes([token])), 0)
     why = "text there would be read as what the token stands for"
     cure = "mend it, choose another token, or on_reserved='count'"

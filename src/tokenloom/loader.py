@@ -20,7 +20,7 @@ from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
 from tokenloom.ranks import Ranks
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
-from tokenloom.workers import Stretch, WorkerOptions, plan_parts, read_stretch
+from tokenloom.workers import EpochRange, WorkerOptions, plan_parts, read_epochs
 
 
 class Loader:
@@ -284,21 +284,21 @@ class Loader:
 
     def _read_ahead(self) -> tuple[Generator[Block, None, None] | None, Iterator[Batch]]:
         """Return what reads blocks, if that is done, and the batches that come of it."""
-        stretch = Stretch(
+        epochs = EpochRange(
             first_epoch=self._epoch,
             next_batch=self._next_batch,
             stop_epoch=None if self.num_epochs is None else self._stop_epoch,
         )
         if self._resident is None:
-            blocks = read_stretch(
-                self.windows, stretch, num_workers=self.num_workers, options=self.worker_options
+            blocks = read_epochs(
+                self.windows, epochs, num_workers=self.num_workers, options=self.worker_options
             )
             self._reading = weakref.ref(blocks)
             return blocks, place(blocks, device=self._device, pin_memory=self.pin_memory)
         columns, documents = self.windows.columns, self.windows.documents
         return None, itertools.chain.from_iterable(
             self._resident.read(plan, rows=rows, columns=columns, documents=documents)
-            for plan, rows in plan_parts(self.windows, self.worker_options, stretch)
+            for plan, rows in plan_parts(self.windows, self.worker_options, epochs)
         )
 
     def _end_of_iteration(self) -> int:

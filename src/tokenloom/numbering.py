@@ -14,7 +14,7 @@ from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.integers import require_flags
 from tokenloom.normalize import Lost, clean_characters
-from tokenloom.stretches import Stretch
+from tokenloom.stretches import TextSegment
 from tokenloom.text import count_lost_by, require_characters
 from tokenloom.tokenizers import (
     ByteTokenizer,
@@ -67,32 +67,32 @@ def encode_documents(
     # It tells of what is no tokenizer; a vocabulary without tokens encodes nothing yet.
     _, made = tokenize("", tokenizer=tokenizer, normalize=normalize, make_vocab=make_vocab)
     is_bytes = isinstance(made, ByteTokenizer)
-    stretches = [
-        Stretch(text.encode("utf-8", "surrogatepass") if is_bytes else text, NOTHING, ends=True)
+    segments = [
+        TextSegment(text.encode("utf-8", "surrogatepass") if is_bytes else text, NOTHING, ends=True)
         for text in documents
     ]
     if isinstance(made, CharTokenizer | WordTokenizer) and isinstance(tokenizer, str):
         kind: Kind = "char" if tokenizer == "char" else "word"
-        numbers, stops, counts = learn(stretches, kind, normalize=normalize)
+        numbers, stops, counts = learn(segments, kind, normalize=normalize)
         made = dataclasses.replace(made, vocab=make_vocab(counts))
         ids: Ids = made.vocab.to_ids(list(counts))[numbers]
     else:
-        ids, stops = number(stretches, made)
+        ids, stops = number(segments, made)
     return ids, np.concatenate([[0], stops]), made, count_lost_by(made, documents)
 
 
-def number(stretches: list[Stretch], tokenizer: Tokenizer) -> tuple[Ids, npt.NDArray[np.int64]]:
-    """Return the ids of stretches, and how many come before the end of each.
+def number(segments: list[TextSegment], tokenizer: Tokenizer) -> tuple[Ids, npt.NDArray[np.int64]]:
+    """Return the ids of segments, and how many come before the end of each.
 
     Many documents are tokenised in one call, which is much quicker than one by one.
     """
-    texts: list[Any] = [stretch.text for stretch in stretches]
+    texts: list[Any] = [segment.text for segment in segments]
     match tokenizer:
         case ByteTokenizer():
             ids: Ids = np.frombuffer(b"".join(texts), np.uint8)
             lengths = _lengths(texts)
         case CharTokenizer(vocab, normalize):
-            text, lengths = _join_characters(stretches, normalize=normalize)
+            text, lengths = _join_characters(segments, normalize=normalize)
             ids = CharTokenizer(vocab, normalize=False).encode(text)
         case WordTokenizer(normalize=normalize):
             ids = tokenizer.encode("\n".join(texts))
@@ -137,8 +137,8 @@ class Learned(NamedTuple):
     ----------
     numbers : unsigned integer array, shape (num_tokens,)
         For each token its place in ``counts``.
-    stops : int64 array, shape (num_stretches,)
-        How many tokens come before the end of each stretch.
+    stops : int64 array, shape (num_segments,)
+        How many tokens come before the end of each segment.
     counts : dict of str to int
         How often each token appears, in order of first appearance.
     """
@@ -148,19 +148,19 @@ class Learned(NamedTuple):
     counts: dict[str, int]
 
 
-def learn(stretches: list[Stretch], kind: Kind, *, normalize: bool) -> Learned:
-    """Return the tokens of stretches as numbers, and what they stand for.
+def learn(segments: list[TextSegment], kind: Kind, *, normalize: bool) -> Learned:
+    """Return the tokens of segments as numbers, and what they stand for.
 
-    >>> stretches = [Stretch("b a", NOTHING, ends=True), Stretch("c B", NOTHING, ends=True)]
-    >>> numbers, stops, counts = learn(stretches, "word", normalize=True)
+    >>> segments = [TextSegment("b a", NOTHING, ends=True), TextSegment("c B", NOTHING, ends=True)]
+    >>> numbers, stops, counts = learn(segments, "word", normalize=True)
     >>> numbers.tolist(), stops.tolist(), counts
     ([0, 1, 2, 0], [2, 4], {'b': 2, 'a': 1, 'c': 1})
     """
     if kind == "char":
-        text, lengths = _join_characters(stretches, normalize=normalize)
+        text, lengths = _join_characters(segments, normalize=normalize)
         numbers, counts = number_characters(text)
     else:
-        texts: list[Any] = [stretch.text for stretch in stretches]
+        texts: list[Any] = [segment.text for segment in segments]
         pieces, counts = number_words("\n".join(texts), normalize=normalize)
         dtype = narrow_dtype(len(counts))
         nothing: Ids = np.empty(0, dtype)
@@ -210,29 +210,29 @@ def count_normalized(
     return _count_from(parts, is_letter) + spaces
 
 
-def group(stretches: Iterable[Stretch]) -> Iterator[tuple[list[Any], str]]:
+def group(segments: Iterable[TextSegment]) -> Iterator[tuple[list[Any], str]]:
     """Yield texts that can be normalised in one call, each with what comes before them."""
     texts: list[str | bytes] = []
     prefix = ""
-    for stretch in stretches:
-        if stretch.state != NOTHING:
+    for segment in segments:
+        if segment.state != NOTHING:
             if texts:
                 yield texts, prefix
-            texts, prefix = [], PREFIXES[stretch.state]
-        texts.append(stretch.text)
+            texts, prefix = [], PREFIXES[segment.state]
+        texts.append(segment.text)
     if texts:
         yield texts, prefix
 
 
 def _join_characters(
-    stretches: list[Stretch], *, normalize: bool
+    segments: list[TextSegment], *, normalize: bool
 ) -> tuple[str, npt.NDArray[np.int64]]:
-    """Return the characters of stretches, one behind the other, and how many each has."""
+    """Return the characters of segments, one behind the other, and how many each has."""
     if not normalize:
-        texts = [str(stretch.text) for stretch in stretches]
+        texts = [str(segment.text) for segment in segments]
         return "".join(texts), _lengths(texts)
     pieces, lengths = [], []
-    for texts, prefix in group(stretches):
+    for texts, prefix in group(segments):
         text = prefix + "\n".join(texts)
         cleaned = clean_characters(text)[bool(prefix) :]
         pieces.append(cleaned)

@@ -1,4 +1,4 @@
-"""The documents, or stretches of them, in a task's bytes."""
+"""The documents, or segments of them, in a task's bytes."""
 
 import functools
 import json
@@ -51,7 +51,7 @@ class Reading(NamedTuple):
     on_reserved: OnReserved = "count"
 
 
-class Stretch(NamedTuple):
+class TextSegment(NamedTuple):
     """A document, or a part of one.
 
     Attributes
@@ -102,8 +102,8 @@ class BadInput(Exception):  # noqa: N818  a condition, which not always ends as 
         )
 
 
-def find_stretches(piece: Slice, reading: Reading, problems: Counter[str]) -> Iterator[Stretch]:
-    """Yield the stretches of a slice in order.
+def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> Iterator[TextSegment]:
+    """Yield the segments of a slice in order.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def find_stretches(piece: Slice, reading: Reading, problems: Counter[str]) -> It
             # A document that began before may end here all the same.
             text = "" if is_left_out else bad.instead
         ours = text.encode("utf-8") if reading.as_bytes and isinstance(text, str) else text
-        yield Stretch(ours, state, found.ends, found.offset)
+        yield TextSegment(ours, state, found.ends, found.offset)
 
 
 def _find(piece: Slice) -> Iterator[_Found]:

@@ -21,7 +21,7 @@ from tokenloom.npy import HEADER_BYTES
 from tokenloom.numbering import PREFIXES, number
 from tokenloom.store import CURE, OFFSETS, Store, open_store
 from tokenloom.streams import find_encoding
-from tokenloom.stretches import Reading, Stretch
+from tokenloom.stretches import Reading, TextSegment
 from tokenloom.tasks import Place, SourceFile, Task, choose_undecodable, cut_tasks
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.verification import find_wrong_place
@@ -167,37 +167,37 @@ def _read_task(
     return task
 
 
-def _walk(stretches: list[Stretch], tokenizer: Tokenizer, at: int, before: int) -> int | None:
+def _walk(segments: list[TextSegment], tokenizer: Tokenizer, at: int, before: int) -> int | None:
     """Return which character of its document a token of a task begins with.
 
     Parameters
     ----------
-    stretches : list of Stretch
+    segments : list of TextSegment
     tokenizer : Tokenizer
     at : int
         Which token of the task, those that end documents left out.
     before : int
         Characters, of the document that goes on, before the task.
     """
-    _, stops = number(stretches, tokenizer)
+    _, stops = number(segments, tokenizer)
     index = int(np.searchsorted(stops, at, side="right"))
-    for stretch in stretches[:index]:
-        before = 0 if stretch.ends else before + len(stretch.text)
+    for segment in segments[:index]:
+        before = 0 if segment.ends else before + len(segment.text)
     at -= int(stops[index - 1]) if index else 0
-    inside = find_in_text(stretches[index], tokenizer, at)
+    inside = find_in_text(segments[index], tokenizer, at)
     return None if inside is None else before + inside
 
 
-def find_in_text(stretch: Stretch, tokenizer: Tokenizer, at: int) -> int | None:
-    """Return which character of a stretch a token of it begins with.
+def find_in_text(segment: TextSegment, tokenizer: Tokenizer, at: int) -> int | None:
+    """Return which character of a segment a token of it begins with.
 
     -1 is the last character before it: a space that lies there.
 
     >>> from tokenloom.vocab import Vocab
-    >>> find_in_text(Stretch("To be, or", 0, ends=True), WordTokenizer(Vocab()), 2)
+    >>> find_in_text(TextSegment("To be, or", 0, ends=True), WordTokenizer(Vocab()), 2)
     7
     """
-    text = stretch.text
+    text = segment.text
     if isinstance(text, bytes):
         return at
     match tokenizer:
@@ -205,7 +205,7 @@ def find_in_text(stretch: Stretch, tokenizer: Tokenizer, at: int) -> int | None:
             words = (_LETTERS if normalize else _WORD).finditer(text)
             return next(itertools.islice(words, at, None)).start()
         case CharTokenizer(normalize=True):
-            return _find_letter(text, at, PREFIXES[stretch.state])
+            return _find_letter(text, at, PREFIXES[segment.state])
         case CharTokenizer():
             return at
         case _:

@@ -71,7 +71,7 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class EpochRange:
     """A part of the stream: from one row of an epoch on, up to an epoch.
 
     Attributes
@@ -93,8 +93,8 @@ class Stretch:
 
         ``first`` is that of `tokenloom.blocks.split_rows`, for the first epoch.
 
-        >>> stretch = Stretch(first_epoch=1, next_batch=3, stop_epoch=3)
-        >>> list(stretch.parts(num_batches=5, num_rows=4))
+        >>> epochs = EpochRange(first_epoch=1, next_batch=3, stop_epoch=3)
+        >>> list(epochs.parts(num_batches=5, num_rows=4))
         [(1, range(3, 5)), (2, range(0, 4)), (2, range(4, 5))]
         """
         epochs = (
@@ -130,24 +130,24 @@ class _Part(NamedTuple):
         return _Part(self.plan, self.rows[start:stop], self.starts[start:stop])
 
 
-def read_stretch(
-    windows: Windows, stretch: Stretch, *, num_workers: int, options: WorkerOptions
+def read_epochs(
+    windows: Windows, epochs: EpochRange, *, num_workers: int, options: WorkerOptions
 ) -> Generator[Block, None, None]:
-    """Yield the blocks of a stretch, in order.
+    """Yield the blocks of a range of epochs, in order.
 
     An error is raised where the batch that has it would have come.
 
     Parameters
     ----------
     windows : RandomWindows or SequentialWindows
-    stretch : Stretch
+    epochs : EpochRange
     num_workers : int
         Threads that read ahead; 0 reads in the thread that uses the blocks.
     options : WorkerOptions
     """
     # The order is computed here: its hundred small steps would each wait for
     # Python's lock in a thread. A gather waits for it once or twice.
-    parts = _parts(windows, stretch, options)
+    parts = _parts(windows, epochs, options)
     read = functools.partial(_read, windows)
     if num_workers == 0:
         yield from _take(map(read, parts))
@@ -164,10 +164,10 @@ def read_stretch(
         yield from _take(ahead)
 
 
-def _parts(windows: Windows, stretch: Stretch, options: WorkerOptions) -> Iterator[_Part]:
+def _parts(windows: Windows, epochs: EpochRange, options: WorkerOptions) -> Iterator[_Part]:
     columns = windows.columns
     size = options.num_rows(windows.plan, columns)
-    for plan, rows in plan_parts(windows, options, stretch, num_blocks=BLOCKS_PER_ORDER):
+    for plan, rows in plan_parts(windows, options, epochs, num_blocks=BLOCKS_PER_ORDER):
         whole = _Part(plan, rows, plan.starts(rows, columns))
         for start in range(0, len(rows), size):
             yield whole.section(start, start + size)
@@ -218,11 +218,11 @@ def _read_block(windows: Windows, part: _Part) -> Block:
 
 
 def plan_parts(
-    windows: Windows, options: WorkerOptions, stretch: Stretch, *, num_blocks: int = 1
+    windows: Windows, options: WorkerOptions, epochs: EpochRange, *, num_blocks: int = 1
 ) -> Iterator[tuple[Plan, range]]:
     """Yield the plan and the rows of each so many blocks that are read in this process."""
     plan, columns = windows.plan, windows.columns
-    parts = stretch.parts(
+    parts = epochs.parts(
         num_batches=plan.num_batches,
         num_rows=num_blocks * options.num_rows(plan, columns),
         first=first_rows(plan, columns),
