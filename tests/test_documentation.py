@@ -20,7 +20,7 @@ from tests.test_package import ROOMS
 from tokenloom import d2l
 from tokenloom.cli import main, make_parser
 from tokenloom.plans import Plan
-from tokenloom.positions import describe
+from tokenloom.positions import describe_position
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -274,7 +274,7 @@ def test_table_of_misbehaviour_is_counted() -> None:
 def test_table_of_state_fields() -> None:
     """The page about the saved position lists each field."""
     plan = Plan(kind="random", num_tokens=9, seq_len=2, batch_size=2, tail="pad")
-    state = describe(plan, corpus_hash="sha256:", next_batch=0, worker=(0, 2))
+    state = describe_position(plan, corpus_hash="sha256:", next_batch=0, worker=(0, 2))
 
     listed = re.findall(r"^\| `(\w+)` \|", _read(DOCS / "reference/state.md"), re.MULTILINE)
 

@@ -9,6 +9,7 @@ import pytest
 import tokenloom as tl
 from tokenloom import blocks, laws, maps, positions, tensors
 from tokenloom.plans import IntArray, Plan
+from tokenloom.positions import restore_position
 
 CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
 
@@ -169,14 +170,13 @@ def test_law_9_is_broken_where_a_refusal_names_nothing(monkeypatch: pytest.Monke
 
 def test_law_9_is_broken_where_a_refused_state_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a state is checked before any of it is taken."""
-    restore = positions.restore
 
     def hasty(state: Any, **options: Any) -> Any:
         loader._next_batch = 5
-        return restore(state, **options)
+        return restore_position(state, **options)
 
     loader = make_loader()
-    monkeypatch.setattr(positions, "restore", hasty)
+    monkeypatch.setattr("tokenloom.loader.restore_position", hasty)
     with pytest.raises(tl.LawError, match="a refused state changed the loader"):
         laws.check_state(loader)
 
@@ -209,13 +209,12 @@ def late_remaining(loader: tl.Loader) -> int:
 
 def test_law_5_is_broken_where_a_batch_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that goes on one batch too late is found."""
-    restore = positions.restore
 
     def late(state: Any, **options: Any) -> tuple[int, int]:
-        epoch, next_batch = restore(state, **options)
+        epoch, next_batch = restore_position(state, **options)
         return epoch, next_batch + (next_batch == 7)
 
-    monkeypatch.setattr(positions, "restore", late)
+    monkeypatch.setattr("tokenloom.loader.restore_position", late)
     # It would tell before the batches do.
     monkeypatch.setattr(tl.Loader, "remaining", property(late_remaining))
     with pytest.raises(tl.LawError, match=r"law 5 is broken: .* resumed after 7 batches differs"):

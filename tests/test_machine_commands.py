@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tokenloom import laws
+from tokenloom import selftest
 from tokenloom.cli import main
 from tokenloom.errors import LawError
 
@@ -69,7 +69,7 @@ def test_selftest_for_programs(
         msg = "on purpose"
         raise LawError(msg)
 
-    monkeypatch.setattr(laws, "check_seeds", break_law)
+    monkeypatch.setattr(selftest, "check_seeds", break_law)
     assert main([*SELFTEST, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert ["holds", "machine", "checks"] == list(found)

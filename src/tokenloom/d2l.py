@@ -11,14 +11,13 @@ PyTorch with ``train_ch8``.
 
 from typing import Any
 
-from tokenloom import d2l_figures
 from tokenloom.d2l_batches import (
     SeqDataLoader,
     load_data_time_machine,
     seq_data_iter_random,
     seq_data_iter_sequential,
 )
-from tokenloom.d2l_figures import Animator, plot, set_axes, set_figsize, use_svg_display
+from tokenloom.d2l_figures import Animator, plot, pyplot, set_axes, set_figsize, use_svg_display
 from tokenloom.d2l_text import (
     DATA_HUB,
     DATA_URL,
@@ -78,6 +77,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "plt":
-        return d2l_figures.pyplot()
+        return pyplot()
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

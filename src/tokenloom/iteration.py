@@ -6,7 +6,6 @@ from typing import Any, Protocol, Self
 
 from torch.utils.data import get_worker_info
 
-from tokenloom import positions
 from tokenloom.batch import Batch
 from tokenloom.blocks import (
     BLOCKS_PER_ORDER,
@@ -19,6 +18,7 @@ from tokenloom.corpus import Corpus
 from tokenloom.documents import Documents
 from tokenloom.errors import UsageError
 from tokenloom.plans import Plan
+from tokenloom.positions import describe_position, restore_position
 
 
 class Readable(Protocol):
@@ -97,7 +97,7 @@ class WindowsIterator(Iterator[Batch]):
 
         For StatefulDataLoader. It is not the state of a `tokenloom.Loader`.
         """
-        return positions.describe(
+        return describe_position(
             self._plan,
             corpus_hash=self._windows.corpus.hash,
             next_batch=self._next_batch,
@@ -113,7 +113,7 @@ class WindowsIterator(Iterator[Batch]):
             The state belongs to another plan, corpus, worker or number of
             workers, or to a `tokenloom.Loader`.
         """
-        epoch, next_batch = positions.restore(
+        epoch, next_batch = restore_position(
             state,
             plan=self._plan,
             corpus_hash=self._windows.corpus.hash,

@@ -9,7 +9,6 @@ from typing import Any, Never, NoReturn
 import torch
 import torch.distributed
 
-from tokenloom import positions
 from tokenloom.batch import Batch
 from tokenloom.blocks import Block
 from tokenloom.checkpoint import describe_weights
@@ -18,6 +17,7 @@ from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.integers import as_integer
 from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
+from tokenloom.positions import describe_position, restore_position
 from tokenloom.ranks import Ranks
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
 from tokenloom.workers import EpochRange, WorkerOptions, plan_parts, read_epochs
@@ -221,7 +221,7 @@ class Loader:
         A new, flat, JSON-able dict of position and proof. It depends on no
         number of workers or ranks.
         """
-        return positions.describe(
+        return describe_position(
             self.plan, corpus_hash=self.windows.corpus.hash, next_batch=self._next_batch
         )
 
@@ -235,7 +235,7 @@ class Loader:
         StateMismatchError
             The state belongs to other windows; each field that differs is named.
         """
-        self._epoch, self._next_batch = positions.restore(
+        self._epoch, self._next_batch = restore_position(
             state, plan=self._plan, corpus_hash=self.windows.corpus.hash
         )
         self._stop_epoch = self._end_of_iteration()

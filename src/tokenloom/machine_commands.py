@@ -24,8 +24,9 @@ from tokenloom.printing import print_json, print_line, print_table
 from tokenloom.wording import count
 
 if TYPE_CHECKING:
-    # It imports torch, which takes seconds: imported where it is used.
-    from tokenloom.measuring import Measurement
+    # They import torch, which takes seconds: imported where they are used.
+    from tokenloom.measuring import Measurement, Sample
+    from tokenloom.windows import Windows
 
 _SELFTEST_EXAMPLES = """\
 examples:
@@ -114,11 +115,11 @@ def _add_output(command: argparse.ArgumentParser) -> argparse._ActionsContainer:
 def _selftest(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from tokenloom import selftest
+    from tokenloom.selftest import Settings, describe_machine, make_checks, run_check, tabulate
 
     if "forkserver" in arguments.start_methods:
         _preload()
-    settings = selftest.Settings(
+    settings = Settings(
         corpus=load_corpus(arguments),
         batch_size=arguments.batch_size,
         seq_len=arguments.seq_len,
@@ -127,26 +128,26 @@ def _selftest(arguments: argparse.Namespace) -> int:
         start_methods=arguments.start_methods,
     )
     outcomes = []
-    with tqdm(selftest.make_checks(settings), disable=arguments.quiet or None) as bar:
+    with tqdm(make_checks(settings), disable=arguments.quiet or None) as bar:
         for check in bar:
             bar.set_description(f"law {check.law}")
-            outcomes.append(selftest.run_check(check))
+            outcomes.append(run_check(check))
     broken = [outcome for outcome in outcomes if outcome.problem]
     if arguments.json:
         print_json(
             {
                 "holds": not broken,
-                "machine": list(selftest.describe_machine(settings)),
+                "machine": list(describe_machine(settings)),
                 "checks": [outcome._asdict() for outcome in outcomes],
             }
         )
         return 1 if broken else 0
-    print_table(list(selftest.tabulate(outcomes)))
+    print_table(list(tabulate(outcomes)))
     if not broken:
         print_line(f"every law holds in {count(len(outcomes), 'check')}")
         return 0
     print_line("\nreport, to paste into an issue:")
-    for line in selftest.describe_machine(settings):
+    for line in describe_machine(settings):
         print_line(f"  {line}")
     for outcome in broken:
         print_line(f"  law {outcome.law} ({outcome.what}): {outcome.problem}")
@@ -154,28 +155,15 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from tokenloom import measuring
+    from tokenloom.measuring import default_block_size, recommend, summarize
     from tokenloom.plotting import check_picture, plot_measurements, save_picture
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
     if multiprocessing.get_start_method() == "forkserver":
         _preload()
     windows = make_windows(arguments, load_corpus(arguments))
-    settings = measuring.choose_settings(windows, num_workers=arguments.workers)
-    samples = []
-    with tqdm(
-        measuring.take_samples(windows, settings, seconds=arguments.seconds),
-        total=len(settings) * measuring.NUM_REPETITIONS,
-        disable=arguments.quiet or None,
-    ) as bar:
-        for sample in bar:
-            workers = count(sample.setting.num_workers, "worker")
-            bar.set_description(f"{sample.setting.reader}, {workers}")
-            samples.append(sample)
-    measurements = measuring.summarize(samples)
-    best = measuring.recommend(measurements)
+    measurements = summarize(_measure(windows, arguments))
+    best = recommend(measurements)
     if path is not None:
         save_picture(plot_measurements(measurements), path)
     if arguments.json:
@@ -184,10 +172,28 @@ def _bench(arguments: argparse.Namespace) -> None:
         picture = None if path is None else str(path)
         print_json({"windows": windows_of, "measurements": rows, "plot": picture})
         return
-    print_table(list(_tabulate(measurements, best, measuring.default_block_size(windows))))
+    print_table(list(_tabulate(measurements, best, default_block_size(windows))))
     print_line(f"\nrecommended: {best.setting}")
     if path is not None:
         print_line(f"plot: {path}")
+
+
+def _measure(windows: "Windows", arguments: argparse.Namespace) -> Iterator["Sample"]:
+    """Yield the samples as they are taken, under a bar that names what is measured."""
+    from tqdm import tqdm
+
+    from tokenloom.measuring import NUM_REPETITIONS, choose_settings, take_samples
+
+    settings = choose_settings(windows, num_workers=arguments.workers)
+    with tqdm(
+        take_samples(windows, settings, seconds=arguments.seconds),
+        total=len(settings) * NUM_REPETITIONS,
+        disable=arguments.quiet or None,
+    ) as bar:
+        for sample in bar:
+            workers = count(sample.setting.num_workers, "worker")
+            bar.set_description(f"{sample.setting.reader}, {workers}")
+            yield sample
 
 
 def _tabulate(

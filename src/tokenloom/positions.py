@@ -50,7 +50,7 @@ class StreamState(dict[str, Any]):
         return StreamState(self)
 
 
-def describe(
+def describe_position(
     plan: Plan,
     *,
     corpus_hash: str,
@@ -90,7 +90,7 @@ def describe(
     return StreamState(state)
 
 
-def restore(
+def restore_position(
     state: Mapping[str, Any],
     *,
     plan: Plan,
@@ -102,13 +102,13 @@ def restore(
     Parameters
     ----------
     state : mapping
-        What `describe` returned, perhaps in another process.
+        What `describe_position` returned, perhaps in another process.
     plan : Plan
         The plan, of any epoch, that the state must belong to.
     corpus_hash : str
         ``"sha256:..."`` of the tokens at hand.
     worker : (worker_index, num_workers), optional
-        As in `describe`.
+        As in `describe_position`.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def restore(
         The state is no mapping, of an unknown version, incomplete, of the
         other kind, of another plan or corpus, or its position is out of range.
     """
-    current = describe(plan, corpus_hash=corpus_hash, next_batch=0, worker=worker)
+    current = describe_position(plan, corpus_hash=corpus_hash, next_batch=0, worker=worker)
     saved = _check_form(state, current)
     epoch = saved["epoch"]
     if type(epoch) is int:

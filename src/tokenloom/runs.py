@@ -11,15 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from tokenloom import checkpoints, records
 from tokenloom.checkpoint import Checkpoint, unpack
+from tokenloom.checkpoints import has_checkpoint, read_checkpoint, remove_later, write_checkpoint
 from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.files import as_path, remove_partial, require_own, synchronize_folder, write_text
 from tokenloom.identity import Identity
 from tokenloom.integers import require_flags
 from tokenloom.model import RNNModel
-from tokenloom.records import EpochMetrics, StepLosses
+from tokenloom.records import (
+    EpochMetrics,
+    StepLosses,
+    append_losses,
+    append_metrics,
+    cut_losses,
+    cut_metrics,
+    last_digest,
+    read_losses,
+    read_metrics,
+    synchronize,
+)
 from tokenloom.regular import read_bounded
 from tokenloom.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.vocab import Vocab
@@ -143,7 +154,7 @@ class Run:
         """
         with self._writing():
             path = self.path / _METRICS
-            self._last[_METRICS] = records.append_metrics(path, metrics, after=self._after(path))
+            self._last[_METRICS] = append_metrics(path, metrics, after=self._after(path))
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of the epochs so far.
@@ -154,7 +165,7 @@ class Run:
             The file is missing or damaged.
         """
         with self._reading("metrics"):
-            return records.read_metrics(self.path / _METRICS)
+            return read_metrics(self.path / _METRICS)
 
     def record_losses(self, losses: StepLosses) -> None:
         """Append the losses of successive steps, one line of JSON.
@@ -166,7 +177,7 @@ class Run:
         """
         with self._writing():
             path = self.path / _LOSSES
-            self._last[_LOSSES] = records.append_losses(path, losses, after=self._after(path))
+            self._last[_LOSSES] = append_losses(path, losses, after=self._after(path))
 
     def losses(self) -> list[StepLosses]:
         """Return the losses of all steps so far, in order.
@@ -183,7 +194,7 @@ class Run:
             )
             raise RunError(msg)
         with self._reading("losses"):
-            return records.read_losses(self.path / _LOSSES)
+            return read_losses(self.path / _LOSSES)
 
     def save(self, checkpoint: Checkpoint, *, keep: int = 1, is_best: bool = False) -> Path:
         """Write a checkpoint, whole or not at all, and remove those that are too many.
@@ -205,12 +216,12 @@ class Run:
         with self._writing(), self._reading("records"):
             # A power cut must not leave a checkpoint without the records before it.
             for path in paths:
-                records.synchronize(path)
+                synchronize(path)
             synchronize_folder(self.path)
             owner = {path.name: self._after(path) for path in paths}
             if (run_id := self.settings.get(_ID)) is not None:
                 owner[_ID] = run_id
-            return checkpoints.write_checkpoint(
+            return write_checkpoint(
                 self.path / _CHECKPOINTS,
                 dataclasses.replace(checkpoint, owner=owner),
                 keep=keep,
@@ -221,7 +232,7 @@ class Run:
     def has_checkpoint(self) -> bool:
         """Whether the model has been saved."""
         folder = self.path / _CHECKPOINTS
-        return checkpoints.has_checkpoint(folder) or (self.path / _CHECKPOINT).is_file()
+        return has_checkpoint(folder) or (self.path / _CHECKPOINT).is_file()
 
     def load_checkpoint(self, *, best: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint that is whole, or None where there is none yet.
@@ -238,7 +249,7 @@ class Run:
         RunError
             There are checkpoints, and none is whole.
         """
-        found = checkpoints.read_checkpoint(self.path / _CHECKPOINTS, "best" if best else "step")
+        found = read_checkpoint(self.path / _CHECKPOINTS, "best" if best else "step")
         if found is not None:
             self._check_owner(found)
         old = self.path / _CHECKPOINT
@@ -298,12 +309,12 @@ class Run:
         last = {} if checkpoint is None else checkpoint.owner or {}
         with self._writing(), self._reading("records"):
             remove_partial(self.path)
-            history = records.cut_metrics(self.path / _METRICS, step=step, last=last.get(_METRICS))
+            history = cut_metrics(self.path / _METRICS, step=step, last=last.get(_METRICS))
             # Those of an epoch that was broken off are in the checkpoint too.
             finished = history[-1].step if history else 0
-            records.cut_losses(self.path / _LOSSES, step=finished, last=last.get(_LOSSES))
+            cut_losses(self.path / _LOSSES, step=finished, last=last.get(_LOSSES))
             self._last = {}
-            checkpoints.remove_later(self.path / _CHECKPOINTS, step=step)
+            remove_later(self.path / _CHECKPOINTS, step=step)
             if settings != self.settings:
                 write_text(self.path / _SETTINGS, json.dumps(settings, indent=2) + "\n")
                 self.settings = settings
@@ -343,7 +354,7 @@ class Run:
     def _after(self, path: Path) -> str:
         """Return the digest of the last line of records; only this process writes them."""
         if path.name not in self._last:
-            self._last[path.name] = records.last_digest(path)
+            self._last[path.name] = last_digest(path)
         return self._last[path.name]
 
     def _check_owner(self, checkpoint: Checkpoint) -> None:

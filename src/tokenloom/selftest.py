@@ -15,9 +15,20 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from tokenloom import laws
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
+from tokenloom.laws import (
+    assert_resumes_everywhere,
+    check_batches,
+    check_cost,
+    check_length,
+    check_ranks,
+    check_seeds,
+    check_state,
+    check_stream,
+    check_world_sizes,
+    digest,
+)
 from tokenloom.loader import Loader
 from tokenloom.plans import Kind, Tail
 from tokenloom.sharding import Shard
@@ -225,9 +236,9 @@ def make_checks(settings: Settings) -> list[Check]:
         *_check_ranks(settings),
         *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(ways)),
         *counted,
-        *(Check("8 seeds", w.plan.kind, partial(laws.check_seeds, w.plan)) for w in whole),
-        *(Check("9 state", w.plan.kind, partial(laws.check_state, Loader(w))) for w in whole),
-        *(Check("10 cost", w.plan.kind, partial(laws.check_cost, w.plan)) for w in whole),
+        *(Check("8 seeds", w.plan.kind, partial(check_seeds, w.plan)) for w in whole),
+        *(Check("9 state", w.plan.kind, partial(check_state, Loader(w))) for w in whole),
+        *(Check("10 cost", w.plan.kind, partial(check_cost, w.plan)) for w in whole),
     ]
 
 
@@ -279,13 +290,13 @@ def _check_tokens(settings: Settings, kind: Kind, tail: Tail) -> Check:
     windows = settings.windows(kind, tail=tail)
     last = windows.plan.num_batches - 1
     rows = [last * step // _NUM_SAMPLES for step in range(_NUM_SAMPLES + 1)]
-    run = partial(laws.check_batches, windows, rows)
+    run = partial(check_batches, windows, rows)
     return Check("1, 2 tokens", f"{kind}, tail={tail}", run)
 
 
 def _check_counts(settings: Settings, kind: Kind, tail: Tail) -> Check:
     windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
-    return Check("6, 7 counts", f"{kind}, tail={tail}", partial(laws.check_length, windows))
+    return Check("6, 7 counts", f"{kind}, tail={tail}", partial(check_length, windows))
 
 
 def _check_workers(settings: Settings, way: Way | ProcessWay) -> Check:
@@ -301,8 +312,8 @@ def _check_workers(settings: Settings, way: Way | ProcessWay) -> Check:
         for epoch in (0, 1):
             # A Loader goes there by itself.
             windows.set_epoch(epoch)
-            expected = [laws.digest(batch) for batch in windows]
-            laws.check_stream(expected, map(laws.digest, loader), law="law 3", what=str(way))
+            expected = [digest(batch) for batch in windows]
+            check_stream(expected, map(digest, loader), law="law 3", what=str(way))
 
     return Check("3 workers", f"the last of {way}", run)
 
@@ -310,12 +321,12 @@ def _check_workers(settings: Settings, way: Way | ProcessWay) -> Check:
 def _check_devices(settings: Settings, kind: Kind, tail: Tail) -> Check:
     def run() -> None:
         windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
-        expected = [laws.digest(batch) for batch in windows]
+        expected = [digest(batch) for batch in windows]
         devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
         for device, resident in itertools.product(devices, (False, True)):
             loader = Loader(windows, device=device, resident=resident, pin_memory=True)
             what = f"on {device}, resident={resident}"
-            laws.check_stream(expected, map(laws.digest, loader), law="law 3", what=what)
+            check_stream(expected, map(digest, loader), law="law 3", what=what)
 
     return Check("3 devices", f"{kind}, tail={tail}", run)
 
@@ -323,9 +334,9 @@ def _check_devices(settings: Settings, kind: Kind, tail: Tail) -> Check:
 def _check_ranks(settings: Settings) -> Iterator[Check]:
     for kind in _KINDS:
         make = partial(_part, settings, kind)
-        yield Check("4 ranks", f"{kind}, refused", partial(laws.check_world_sizes, make))
+        yield Check("4 ranks", f"{kind}, refused", partial(check_world_sizes, make))
         for size in settings.world_sizes:
-            run = partial(laws.check_ranks, make, size)
+            run = partial(check_ranks, make, size)
             yield Check("4 ranks", f"{kind}, {_count(size, 'rank')}", run)
 
 
@@ -335,7 +346,7 @@ def _part(settings: Settings, kind: Kind, rank: int, world_size: int) -> Windows
 
 def _check_resume(settings: Settings, saved: Way, restored: Way) -> Check:
     run = partial(
-        laws.assert_resumes_everywhere,
+        assert_resumes_everywhere,
         partial(saved.loaders, settings),
         partial(restored.loaders, settings),
     )

@@ -18,7 +18,7 @@ from tokenloom.integers import require_type
 from tokenloom.iteration import WindowsIterator, check_in_order, epoch_was_changed
 from tokenloom.orphans import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom.plans import Kind, Plan, Tail
-from tokenloom.positions import describe
+from tokenloom.positions import describe_position
 from tokenloom.ranks import Ranks
 from tokenloom.sharding import Shard, check_same_part
 from tokenloom.sharedmemory import SharedInteger
@@ -168,7 +168,7 @@ class _Windows(IterableDataset[Batch]):
         """
         plan, corpus, documents = self.plan, self._corpus, self.documents
         return {
-            **describe(plan, corpus_hash=corpus.whole_hash, next_batch=0),
+            **describe_position(plan, corpus_hash=corpus.whole_hash, next_batch=0),
             "tail": plan.tail,
             "vocab": None if corpus.vocab is None else corpus.vocab.hash,
             "documents": None if documents is None else documents.hash(),
