@@ -82,8 +82,8 @@ def test_blocks_are_read_in_so_many_threads(
     barrier, names = threading.Barrier(num_workers), set()
 
     def read(*arguments: Any, **more: Any) -> blocks.Block:
-        barrier.wait(60)
         names.add(threading.current_thread().name)
+        barrier.wait(60)
         return blocks.read_block(*arguments, **more)
 
     monkeypatch.setattr(workers, "read_block", read)
