@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from tokenloom import ArgumentError, CorpusError, StoreError
 from tokenloom import documents as documents_room
-from tokenloom.documents import Documents, as_offsets
+from tokenloom.documents import DocumentOffsets, as_offsets
 
 lengths = st.lists(st.integers(0, 5), min_size=1, max_size=12).filter(any)
 
 
-def _documents(lengths: list[int]) -> Documents:
-    return Documents(np.cumsum([0, *lengths]))
+def _documents(lengths: list[int]) -> DocumentOffsets:
+    return DocumentOffsets(np.cumsum([0, *lengths]))
 
 
-def _tokens_of(documents: Documents) -> list[list[int]]:
+def _tokens_of(documents: DocumentOffsets) -> list[list[int]]:
     return [list(range(*documents.bounds(index))) for index in range(len(documents))]
 
 
@@ -96,7 +96,7 @@ def test_a_number_out_of_range(index: int) -> None:
 
 def test_offsets_that_fall_are_found_where_they_are_read() -> None:
     """Offsets out of a file may be anything."""
-    documents = Documents(np.array([0, 5, 2, 9]))
+    documents = DocumentOffsets(np.array([0, 5, 2, 9]))
 
     with pytest.raises(StoreError, match=r"^document 1 must be a range of tokens, got \[5, 2\)"):
         documents.bounds(1)
@@ -106,16 +106,16 @@ def test_whole_offsets_are_not_copied() -> None:
     """The offsets of all documents may be far too many to copy."""
     offsets = np.array([0, 2, 5])
 
-    assert np.shares_memory(offsets, Documents(offsets).offsets())
+    assert np.shares_memory(offsets, DocumentOffsets(offsets).offsets())
 
 
 def test_offsets_in_a_file_travel_by_name(tmp_path: Path) -> None:
     """Another process maps the file for itself."""
     np.save(tmp_path / "documents.npy", np.arange(50_001))
     offsets: Any = np.load(tmp_path / "documents.npy", mmap_mode="r")
-    packed = pickle.dumps(Documents(offsets).section(7, 9_999))
+    packed = pickle.dumps(DocumentOffsets(offsets).section(7, 9_999))
 
-    copied: Documents = pickle.loads(packed)  # noqa: S301  our own bytes
+    copied: DocumentOffsets = pickle.loads(packed)  # noqa: S301  our own bytes
     assert len(packed) < 1000
     assert (9_992, (0, 1)) == (len(copied), copied.bounds(0))
 
@@ -172,7 +172,7 @@ def test_the_proof_of_many_offsets_finds_what_numpy_finds(
         offsets = np.cumsum([0, *lengths])
         np.save(f"{folder}/documents.npy", offsets)
         mapped: Any = np.load(f"{folder}/documents.npy", mmap_mode="r")
-        in_file, in_memory = Documents(mapped), Documents(offsets)
+        in_file, in_memory = DocumentOffsets(mapped), DocumentOffsets(offsets)
         end = int(offsets[-1])
         starts = np.array(data.draw(st.lists(st.integers(0, end), min_size=1, max_size=9)))
         widths = np.minimum(end - starts, 5)
@@ -201,9 +201,9 @@ def test_damaged_offsets_never_lead_a_search_away(
     mapped: Any = np.load(tmp_path / "documents.npy", mmap_mode="r")
     num_refused = 0
     for start in range(990):
-        expected = Documents(offsets).starts_within(np.array([start]), np.array([9]), width=9)
+        expected = DocumentOffsets(offsets).starts_within(np.array([start]), np.array([9]), width=9)
         try:
-            found = Documents(mapped).starts_within(np.array([start]), np.array([9]), width=9)
+            found = DocumentOffsets(mapped).starts_within(np.array([start]), np.array([9]), width=9)
         except StoreError:
             num_refused += 1
         else:

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.plans import Plan
 from tokenloom.resets import BlockResets, find_segments
 
 PLAN = Plan(kind="sequential", num_tokens=40, seq_len=4, batch_size=2, tail="pad")
 
 
-class Counting(Documents):
-    """Documents that count how often they are searched."""
+class Counting(DocumentOffsets):
+    """Offsets that count how often they are searched."""
 
     __slots__ = ("num_searches",)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.arrays import Ids, narrow_dtype
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.encoding import read_ids
 from tokenloom.errors import StoreError
 from tokenloom.hashing import hash_file, hash_json
@@ -231,7 +231,7 @@ def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tup
     if not options.splits:
         return {}
     offsets = np.load(folder / "documents.npy", mmap_mode="r")
-    boundary = Documents(offsets).boundary if options.split_by == "document" else int
+    boundary = DocumentOffsets(offsets).boundary if options.split_by == "document" else int
     return cut_splits(options, tally.num_tokens, boundary)
 
 

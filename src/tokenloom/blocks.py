@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tokenloom.arrays import Ids
 from tokenloom.batch import Batch
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.maps import Tokens, advise, confirm, gather
 from tokenloom.plans import IntArray, Plan
 from tokenloom.resets import BlockResets
@@ -91,7 +91,7 @@ def read_block(
     *,
     rows: range,
     columns: range,
-    documents: Documents | None = None,
+    documents: DocumentOffsets | None = None,
     starts: IntArray | None = None,
 ) -> Block:
     """Return some rows of several batches, copied out of the corpus.
@@ -104,7 +104,7 @@ def read_block(
         Which batches.
     columns : range
         Which rows of each.
-    documents : Documents, optional
+    documents : DocumentOffsets, optional
         Of the corpus, where the batches are to know where documents start.
     starts : int64 array, shape (num_batches, num_rows), optional
         What ``plan.starts`` returned, where that is known already.
@@ -136,7 +136,7 @@ def read_blocks(
     rows: range,
     columns: range,
     size: int,
-    documents: Documents | None = None,
+    documents: DocumentOffsets | None = None,
 ) -> Iterator[Block]:
     """Yield blocks of ``size`` batches; the order of all of them is computed at once.
 
@@ -161,7 +161,7 @@ def read_blocks(
 
 
 def find_resets(
-    documents: Documents | None,
+    documents: DocumentOffsets | None,
     plan: Plan,
     *,
     rows: range,

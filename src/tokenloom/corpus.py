@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tokenloom.arrays import as_ids, is_memory_map
-from tokenloom.documents import Document, Documents, as_offsets
+from tokenloom.documents import Document, DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.identity import Identity
 from tokenloom.integers import as_integer, require_flags, require_integers, require_type
@@ -149,7 +149,7 @@ class Corpus(Passage):
             raise CorpusError(msg)
         report_lost(lost, name=name, is_learned=is_learned)
         size = made.vocab_size
-        documents = Documents(offsets)
+        documents = DocumentOffsets(offsets)
         corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
         return corpus.first(max_tokens)
 
@@ -214,7 +214,7 @@ class Corpus(Passage):
             name=name,
             documents=None
             if documents is None
-            else Documents(as_offsets(documents, num_tokens=len(ids))),
+            else DocumentOffsets(as_offsets(documents, num_tokens=len(ids))),
         )
 
     @staticmethod
@@ -263,7 +263,7 @@ class Corpus(Passage):
             tokenizer=store.tokenizer() if tokenizer is None else tokenizer,
             vocab_size=manifest.vocab_size,
             name=os.fspath(path),
-            documents=None if offsets is None else Documents(offsets),
+            documents=None if offsets is None else DocumentOffsets(offsets),
             origin=Origin(manifest.hash, manifest.num_tokens, path=str(store.path)),
             made_by=store.describe_identity(),
         )

@@ -36,8 +36,8 @@ class Document:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Documents:
-    """The documents in a range of tokens; those at its ends may be cut.
+class DocumentOffsets:
+    """Offsets of the documents in a range of tokens; those at its ends may be cut.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Documents:
         Documents of the same lengths have the same hash, wherever the range
         starts. Few offsets at a time are in memory.
 
-        >>> documents = Documents(np.array([0, 2, 5, 7, 10]))
+        >>> documents = DocumentOffsets(np.array([0, 2, 5, 7, 10]))
         >>> documents.section(0, 5).hash() == documents.section(5, 10).hash()
         True
         """
@@ -134,10 +134,10 @@ class Documents:
             raise StoreError(msg)
         return low, high
 
-    def section(self, start: int, stop: int) -> "Documents":
+    def section(self, start: int, stop: int) -> "DocumentOffsets":
         """Return the documents of a range within this one."""
         start, stop = self._start + start, self._start + stop
-        return Documents(self._offsets, start=start, stop=stop, order=self._order)
+        return DocumentOffsets(self._offsets, start=start, stop=stop, order=self._order)
 
     def check_file(self) -> None:
         """Check that the file of the offsets, if they lie in one, is as it was when opened.
@@ -157,7 +157,7 @@ class Documents:
         position : int
             Counted from the start of the range.
 
-        >>> Documents(np.array([0, 2, 2, 5])).number(2)
+        >>> DocumentOffsets(np.array([0, 2, 2, 5])).number(2)
         2
         """
         return self._order.find(position + self._start, side="right") - 1 - self._first
@@ -200,7 +200,7 @@ class Documents:
         int64 array, shape (num_found,)
             Ascending positions in the flattened array of shape (num_windows, width).
 
-        >>> documents = Documents(np.array([0, 2, 2, 5, 9]))
+        >>> documents = DocumentOffsets(np.array([0, 2, 2, 5, 9]))
         >>> documents.starts_within(np.array([4, 0]), np.array([3, 3]), width=4)
         array([1, 4, 6])
         """
@@ -352,5 +352,5 @@ def as_offsets(values: npt.ArrayLike, *, num_tokens: int) -> Offsets:
     return array.astype(np.int64, copy=False)
 
 
-def _restore(make: Any, arguments: Any, start: int, stop: int) -> Documents:
-    return Documents(make(*arguments), start=start, stop=stop)
+def _restore(make: Any, arguments: Any, start: int, stop: int) -> DocumentOffsets:
+    return DocumentOffsets(make(*arguments), start=start, stop=stop)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from tokenloom.arrays import check_range, limit_ids
 from tokenloom.corpus import Corpus
-from tokenloom.documents import Documents, as_offsets
+from tokenloom.documents import DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import as_path, replacing
 from tokenloom.integers import as_integer, require_type
@@ -375,7 +375,7 @@ def _make(
         tokenizer=tokenizer,
         vocab_size=vocab_size,
         name=part.filename,
-        documents=None if offsets is None else Documents(offsets),
+        documents=None if offsets is None else DocumentOffsets(offsets),
     )
 
 

@@ -15,7 +15,7 @@ from tokenloom.blocks import (
     split_rows,
 )
 from tokenloom.corpus import Corpus
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.errors import UsageError
 from tokenloom.plans import Plan
 from tokenloom.positions import describe_position, restore_position
@@ -29,7 +29,7 @@ class Readable(Protocol):
         """The corpus that the windows read."""
 
     @property
-    def documents(self) -> Documents | None:
+    def documents(self) -> DocumentOffsets | None:
         """The documents whose starts the batches know of, if they do."""
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 
 from tokenloom.arrays import is_memory_map
-from tokenloom.documents import Documents, Offsets
+from tokenloom.documents import DocumentOffsets, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom.identity import Identity, describe_identity
@@ -49,7 +49,7 @@ class Passage:
         tokenizer: Tokenizer | None,
         vocab_size: int | None,
         name: str,
-        documents: Documents | None = None,
+        documents: DocumentOffsets | None = None,
         origin: Origin | None = None,
         made_by: Mapping[str, Any] | None = None,
     ) -> None:
@@ -304,7 +304,7 @@ class Passage:
         return None if self._documents is None else self._documents.offsets()
 
     @property
-    def boundaries(self) -> Documents | None:
+    def boundaries(self) -> DocumentOffsets | None:
         """What finds the documents of a range of tokens, however many there are, or None."""
         return self._documents
 
@@ -340,10 +340,10 @@ class Passage:
             raise ArgumentError(msg)
         document = self.section(start, stop)
         # Without the empty ones before it.
-        document._documents = Documents(np.array([0, len(document)]))  # noqa: SLF001  made here
+        document._documents = DocumentOffsets(np.array([0, len(document)]))  # noqa: SLF001  made here
         return document
 
-    def _known_documents(self) -> Documents:
+    def _known_documents(self) -> DocumentOffsets:
         if self._documents is None:
             msg = f"{self.name} has no documents: pass documents=... to Corpus.from_tokens"
             raise CorpusError(msg)

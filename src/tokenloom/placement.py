@@ -8,7 +8,7 @@ import torch
 
 from tokenloom.batch import Batch
 from tokenloom.blocks import Block, find_resets
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.errors import ArgumentError
 from tokenloom.maps import Tokens, read_whole
 from tokenloom.plans import Plan
@@ -95,7 +95,7 @@ class ResidentTokens:
             raise ArgumentError(msg) from error
 
     def read(
-        self, plan: Plan, *, rows: range, columns: range, documents: Documents | None = None
+        self, plan: Plan, *, rows: range, columns: range, documents: DocumentOffsets | None = None
     ) -> Iterator[Batch]:
         """Yield some rows of several batches, gathered on the device."""
         starts = plan.starts(rows, columns)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.plans import IntArray, Plan
 
 
@@ -17,7 +17,7 @@ class BlockResets:
 
     Parameters
     ----------
-    documents : Documents
+    documents : DocumentOffsets
     plan : Plan
     rows : range
         Which batches.
@@ -31,7 +31,7 @@ class BlockResets:
 
     def __init__(
         self,
-        documents: Documents,
+        documents: DocumentOffsets,
         plan: Plan,
         *,
         rows: range,

@@ -8,7 +8,7 @@ import torch
 
 from tokenloom.checkpoint import describe_model, describe_weights
 from tokenloom.corpus import Corpus
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.errors import RunError, StateMismatchError
 from tokenloom.loader import Loader
 from tokenloom.model import RNNModel
@@ -260,7 +260,7 @@ def _is_shorter(saved: int | None, now: int | None) -> bool:
     return now is not None and (saved is None or now < saved)
 
 
-def _hash(documents: Documents | None) -> str | None:
+def _hash(documents: DocumentOffsets | None) -> str | None:
     return None if documents is None else documents.hash()
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.encoding import Numbering, encode_task, find_texts, rule_for
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.manifest import NUM_PLACE_FIELDS, PLACES, Preparation
@@ -82,7 +82,7 @@ def trace(path: str | os.PathLike[str], token: int) -> Trace | None:
     preparation = manifest.preparation
     if offsets is None or preparation is None:
         return None
-    document = Documents(offsets).number(token)
+    document = DocumentOffsets(offsets).number(token)
     stops = np.cumsum([source.num_documents for source in manifest.sources])
     source = int(np.searchsorted(stops, document, side="right"))
     character = _find_character(store, preparation, token, source)

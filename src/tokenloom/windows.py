@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from tokenloom.batch import Batch
 from tokenloom.checkpoint import describe_weights
 from tokenloom.corpus import Corpus
-from tokenloom.documents import Documents
+from tokenloom.documents import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.integers import require_type
 from tokenloom.iteration import WindowsIterator, check_in_order, epoch_was_changed
@@ -100,7 +100,7 @@ class _Windows(IterableDataset[Batch]):
         return self._corpus.vocab
 
     @property
-    def documents(self) -> Documents | None:
+    def documents(self) -> DocumentOffsets | None:
         """What the batches look up document starts in, if they know of any."""
         return None if self._resets is False else self._corpus.boundaries
 
