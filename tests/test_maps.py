@@ -16,8 +16,8 @@ from tokenloom import StoreError, maps
 from tokenloom.arrays import Ids
 from tokenloom.hashing import hash_tokens
 from tokenloom.maps import (
+    ConcatenatedMemmap,
     FileRange,
-    JoinedIds,
     Tokens,
     advise,
     check_reads,
@@ -236,7 +236,9 @@ def splittings(draw: st.DrawFn) -> tuple[list[int], list[int]]:
     return ids, lengths
 
 
-def join(folder: Path, ids: list[int], lengths: list[int], num_ids: int | None = None) -> JoinedIds:
+def join(
+    folder: Path, ids: list[int], lengths: list[int], num_ids: int | None = None
+) -> ConcatenatedMemmap:
     """Write ids into files of these lengths, each behind some other bytes."""
     parts, start = [], 0
     for number, length in enumerate(lengths):
@@ -244,7 +246,7 @@ def join(folder: Path, ids: list[int], lengths: list[int], num_ids: int | None =
         path.write_bytes(b"head" + np.array(ids[start : start + length], "<u2").tobytes())
         parts.append(FileRange(str(path), "<u2", 4, length, num_ids))
         start += length
-    return JoinedIds(parts)
+    return ConcatenatedMemmap(parts)
 
 
 @given(splittings(), st.data())
@@ -278,7 +280,7 @@ def test_joined_files_look_like_an_array(tmp_path: Path) -> None:
     """Type, shape and size are at hand without reading anything."""
     tokens = join(tmp_path, list(range(9)), [4, 5])
 
-    expected = ("uint16", 2, (9,), 18, 1, "JoinedIds(9 of uint16 in 2 files)")
+    expected = ("uint16", 2, (9,), 18, 1, "ConcatenatedMemmap(9 of uint16 in 2 files)")
     assert expected == (
         tokens.dtype.name,
         tokens.itemsize,
@@ -311,7 +313,7 @@ def test_a_section_in_one_file_is_a_memory_map(tmp_path: Path) -> None:
     tokens = join(tmp_path, list(range(9)), [4, 5])
 
     assert isinstance(section(tokens, 5, 8), np.memmap)
-    assert isinstance(section(tokens, 3, 5), JoinedIds)
+    assert isinstance(section(tokens, 3, 5), ConcatenatedMemmap)
 
 
 def test_files_are_mapped_when_they_are_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.stores import lie, make_corpus, make_store
 from tokenloom.arrays import Ids
 from tokenloom.hashing import hash_file
 from tokenloom.manifest import Manifest, ShardFile
-from tokenloom.maps import JoinedIds
+from tokenloom.maps import ConcatenatedMemmap
 from tokenloom.npy import write_npy
 from tokenloom.store import (
     enter_file,
@@ -104,7 +104,7 @@ def test_a_store_of_several_shards_reads_like_one_array(tmp_path: Path) -> None:
     """Its files are joined."""
     tokens = open_store(make_store(tmp_path / "store")).tokens()
 
-    assert isinstance(tokens, JoinedIds)
+    assert isinstance(tokens, ConcatenatedMemmap)
     assert make_corpus().tokens.tolist() == tokens.tolist()
 
 

@@ -157,7 +157,7 @@ class IdMap(np.memmap[Any, Any]):
         self.identity = getattr(obj, "identity", None)
 
 
-class JoinedIds:
+class ConcatenatedMemmap:
     """Ids in several files, which read like one array.
 
     Each process maps a file when it first reads it. A slice is a copy.
@@ -189,7 +189,9 @@ class JoinedIds:
         return int(self._stops[-1])
 
     def __repr__(self) -> str:
-        return f"JoinedIds({len(self):,} of {self.dtype} in {count(len(self.parts), 'file')})"
+        return (
+            f"ConcatenatedMemmap({len(self):,} of {self.dtype} in {count(len(self.parts), 'file')})"
+        )
 
     @property
     def shape(self) -> tuple[int]:
@@ -296,7 +298,7 @@ class JoinedIds:
         return read
 
 
-Tokens = Ids | JoinedIds
+Tokens = Ids | ConcatenatedMemmap
 
 
 def open_range(part: FileRange) -> Ids:
@@ -350,11 +352,11 @@ def confirm(tokens: Tokens) -> None:
     StoreError
         One of them is gone, or another one, or was changed.
     """
-    if not isinstance(tokens, IdMap | JoinedIds):
+    if not isinstance(tokens, IdMap | ConcatenatedMemmap):
         return
     # Where this fails, whoever reads on fails too.
     tokens.next_look = 0.0
-    if isinstance(tokens, JoinedIds):
+    if isinstance(tokens, ConcatenatedMemmap):
         for part in tokens.parts:
             part.confirm()
     elif tokens.identity is not None:
@@ -370,7 +372,7 @@ def confirm_now_and_then(tokens: Tokens) -> None:
     StoreError
         As in `confirm`.
     """
-    if not isinstance(tokens, IdMap | JoinedIds):
+    if not isinstance(tokens, IdMap | ConcatenatedMemmap):
         return
     now = time.monotonic()
     if now >= tokens.next_look:
@@ -380,7 +382,7 @@ def confirm_now_and_then(tokens: Tokens) -> None:
 
 def open_ranges(parts: Sequence[FileRange]) -> Tokens:
     """Return one range as a memory map, or several as one array."""
-    return open_range(parts[0]) if len(parts) == 1 else JoinedIds(parts)
+    return open_range(parts[0]) if len(parts) == 1 else ConcatenatedMemmap(parts)
 
 
 def section(tokens: Tokens, start: int, stop: int) -> Tokens:
@@ -389,7 +391,7 @@ def section(tokens: Tokens, start: int, stop: int) -> Tokens:
     >>> section(np.arange(9), 3, 5).tolist()
     [3, 4]
     """
-    if isinstance(tokens, JoinedIds):
+    if isinstance(tokens, ConcatenatedMemmap):
         return tokens.section(start, stop)
     return tokens[start:stop]
 
@@ -407,7 +409,7 @@ def advise(tokens: Tokens, *, is_random: bool) -> None:
     is_random : bool
         Whether the next reads jump about, or go on from one to the next.
     """
-    if isinstance(tokens, JoinedIds):
+    if isinstance(tokens, ConcatenatedMemmap):
         tokens.advise(is_random=is_random)
         return
     if not (is_memory_map(tokens) and hasattr(mmap, "MADV_RANDOM")):
@@ -442,7 +444,7 @@ def gather(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
     >>> gather(np.arange(9, dtype=np.uint8), np.array([0, 4]), width=3).tolist()
     [[0, 1, 2], [4, 5, 6]]
     """
-    if isinstance(tokens, JoinedIds):
+    if isinstance(tokens, ConcatenatedMemmap):
         return tokens.gather(starts, width=width)
     confirm_now_and_then(tokens)
     plain = np.asarray(tokens)
@@ -486,8 +488,8 @@ def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
         The file is gone, or was changed or replaced since it was opened.
     """
     confirm(tokens)
-    if isinstance(tokens, JoinedIds):
-        return JoinedIds, (tuple(map(_for_elsewhere, tokens.parts)),)
+    if isinstance(tokens, ConcatenatedMemmap):
+        return ConcatenatedMemmap, (tuple(map(_for_elsewhere, tokens.parts)),)
     if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
         return np.asarray, (np.asarray(tokens),)
     if not tokens.flags.c_contiguous or tokens.mode == "c":
@@ -548,7 +550,11 @@ def _check_read(ids: Ids, source: Tokens) -> None:
         return
     low, high = int(ids.min()) if ids.dtype.kind == "i" else 0, int(ids.max())
     if low < 0 or high >= num_ids:
-        many = f" or one of {len(source.parts) - 1} more" if isinstance(source, JoinedIds) else ""
+        many = (
+            f" or one of {len(source.parts) - 1} more"
+            if isinstance(source, ConcatenatedMemmap)
+            else ""
+        )
         msg = (
             f"{getattr(source, 'filename', None)}{many} must hold ids in [0, {num_ids}), got "
             f"{low if low < 0 else high}: it is damaged ('tokenloom verify' checks a store), or "
