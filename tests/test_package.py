@@ -70,6 +70,7 @@ ROOMS = (
     # Below this line: NumPy, requests, tqdm and the standard library only.
     "inventory",
     "foreign",
+    "tracing",
     "preparation",
     "finished",
     "assembly",
@@ -88,7 +89,6 @@ ROOMS = (
     "holding",
     "corpus",
     "resets",
-    "tracing",
     "encoding",
     "numbering",
     "stretches",

@@ -393,7 +393,6 @@ def test_the_hash_of_a_large_store_is_its_manifests(
         (lambda corpus: corpus.split([0.5]), r"fraction must be a number, got \[0.5\]"),
         (lambda corpus: corpus.hold_out(0.1, max_tokens=1.5), "max_tokens must be an integer"),
         (lambda corpus: corpus.document("a"), "index must be an integer, got 'a'"),
-        (lambda corpus: corpus.trace(1.5), "token must be an integer, got 1.5"),
     ],
 )
 def test_wrong_types_are_named(call: Callable[[Any], object], message: str) -> None:

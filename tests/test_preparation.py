@@ -459,7 +459,7 @@ def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
     made = tl.Corpus.open(tmp_path / "s", tokenizer=Vowels())
     assert 2 * whole.tokens.tolist() == made.tokens.tolist()
     assert 2 == made.num_documents
-    found = made.trace(3)
+    found = tl.trace(made, 3)
     assert found is not None
     assert (0, None) == (found.document, found.character)
 
@@ -690,7 +690,7 @@ def test_other_encodings_make_the_same_tokens(
     assert expected.documents.tolist() == got.documents.tolist()
     assert not isinstance(tokenizer, str) or expected.vocab == got.vocab
     for token in range(0, len(got), 17):
-        places = (corpus.trace(token) for corpus in (expected, got))
+        places = (tl.trace(corpus, token) for corpus in (expected, got))
         assert len({(place.document, place.character) for place in places if place}) == 1
 
 

@@ -15,7 +15,7 @@ import tokenloom as tl
 from tests.preparing import clean, split_paragraphs
 from tokenloom.preparation import prepare
 from tokenloom.prepare_options import PrepareOptions
-from tokenloom.tracing import Trace, trace
+from tokenloom.tracing import Trace, trace_in_store
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
     lambda text: any(letter in text for letter in "abB")
@@ -78,7 +78,7 @@ def test_each_token_is_found_where_it_was_read(
     corpus = tl.Corpus.open(folder / "store")
     assert corpus.documents is not None
     for token in range(len(corpus)):
-        found = corpus.trace(token)
+        found = tl.trace(corpus, token)
         assert found is not None
         name, text = documents[found.document]
         assert corpus.documents[found.document] <= token < corpus.documents[found.document + 1]
@@ -95,7 +95,7 @@ def test_each_token_is_found_where_it_was_read(
             assert corpus.vocab is not None
             spelled = corpus.vocab.to_tokens(id_)
             assert begins_with(text[found.character :], spelled, normalize=normalize)
-    first = [corpus.trace(int(start)) for start in set(corpus.documents[:-1].tolist())]
+    first = [tl.trace(corpus, int(start)) for start in set(corpus.documents[:-1].tolist())]
     assert len(first) == len({found.document for found in first if found})
 
 
@@ -123,15 +123,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_sources_of_every_kind(store: Path, token: int, expected: Trace) -> None:
     """A stream is gone when the store is made."""
-    assert expected == trace(store, token)
+    assert expected == trace_in_store(store, token)
 
 
 def test_splits_count_from_their_start(store: Path) -> None:
     """A part of a store knows where it lies."""
     whole, valid = tl.Corpus.open(store), tl.Corpus.open(store, split="valid")
     start = len(whole) - len(valid)
-    assert whole.trace(start) == valid.trace(0)
-    assert whole.trace(start + 1) == whole.section(start + 1, start + 2).trace(0)
+    assert tl.trace(whole, start) == tl.trace(valid, 0)
+    assert tl.trace(whole, start + 1) == tl.trace(whole.section(start + 1, start + 2), 0)
 
 
 @pytest.mark.parametrize("content", [None, "To be, or", "To be, or nut"])
@@ -141,24 +141,44 @@ def test_what_was_changed_is_not_trusted(store: Path, content: str | None) -> No
     path.unlink()
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    assert Trace("a.txt", 0, None) == trace(store, 3)
-    assert Trace("b.txt.gz", 1, 3) == trace(store, 5)
+    assert Trace("a.txt", 0, None) == trace_in_store(store, 3)
+    assert Trace("b.txt.gz", 1, 3) == trace_in_store(store, 5)
 
 
 def test_what_was_not_prepared(tmp_path: Path) -> None:
     """Documents may be known, sources are not."""
     corpus = tl.Corpus.from_tokens([1, 2, 3], documents=[0, 1, 1, 3])
-    assert [0, 2, 2] == [corpus.trace(token).document for token in range(3)]  # type: ignore[union-attr]  # known
+    assert [0, 2, 2] == [tl.trace(corpus, token).document for token in range(3)]  # type: ignore[union-attr]  # known
     saved = tl.Corpus.open(corpus.save(tmp_path / "store"))
-    assert Trace(None, 2, None) == saved.trace(2)
-    assert tl.Corpus.from_text("abc").trace(1) is None
-    assert trace(tmp_path / "store", 1) is None
+    assert Trace(None, 2, None) == tl.trace(saved, 2)
+    assert tl.trace(tl.Corpus.from_text("abc"), 1) is None
+    assert trace_in_store(tmp_path / "store", 1) is None
 
 
 @pytest.mark.parametrize("token", [-1, 11])
 def test_tokens_out_of_range(store: Path, token: int) -> None:
     """There is no such token."""
     with pytest.raises(tl.ArgumentError, match=r"a token must be in \[0, 11\)"):
-        trace(store, token)
+        trace_in_store(store, token)
     with pytest.raises(tl.ArgumentError, match=r"a token must be in \[0, 11\)"):
-        tl.Corpus.open(store).trace(token)
+        tl.trace(tl.Corpus.open(store), token)
+
+
+def test_a_token_is_an_integer() -> None:
+    """No comparison or search fails instead."""
+    with pytest.raises(tl.ArgumentError, match=r"token must be an integer, got 1.5"):
+        tl.trace(tl.Corpus.from_tokens([1, 2]), 1.5)  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_path_is_no_corpus(store: Path) -> None:
+    """The message says how to make one of a store."""
+    with pytest.raises(tl.ArgumentError, match=r"a Corpus \(Corpus.open opens a store\), got "):
+        tl.trace(str(store), 0)  # type: ignore[arg-type]  # on purpose
+
+
+def test_the_method_of_before_still_works(store: Path) -> None:
+    """It names what to call instead."""
+    corpus = tl.Corpus.open(store)
+    with pytest.warns(DeprecationWarning, match=r"call tokenloom.trace\(corpus, token\)") as noted:
+        assert tl.trace(corpus, 5) == corpus.trace(5)
+    assert __file__ == noted[0].filename

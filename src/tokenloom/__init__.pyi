@@ -43,6 +43,7 @@ from tokenloom.runs import Run as Run
 from tokenloom.sharding import Shard as Shard
 from tokenloom.tokenizers import Tokenizer as Tokenizer
 from tokenloom.tracing import Trace as Trace
+from tokenloom.tracing import trace as trace
 from tokenloom.training import train as train
 from tokenloom.vocab import Vocab as Vocab
 from tokenloom.windows import RandomWindows as RandomWindows
@@ -99,6 +100,7 @@ __all__ = [
     "read_documents",
     "register",
     "stream",
+    "trace",
     "train",
     "write_megatron",
     "write_nanogpt",

@@ -1,8 +1,10 @@
 """A text as one array of token ids, with what is needed to read it again."""
 
 import functools
+import importlib
 import operator
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Document, DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.identity import Identity
-from tokenloom.integers import as_integer, require_flags, require_integers, require_type
+from tokenloom.integers import as_integer, require_flags, require_type
 from tokenloom.maps import check_reads
 from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
@@ -21,7 +23,6 @@ from tokenloom.saving import SHARD_TOKENS, save_store
 from tokenloom.store import Store, open_store
 from tokenloom.text import encode, report_lost, why_empty
 from tokenloom.tokenizers import Tokenizer, require_tokenizer, tokenizer_for
-from tokenloom.tracing import Trace, trace
 from tokenloom.verification import check_store
 from tokenloom.vocab import Vocab, keep_tokens
 from tokenloom.wording import count, show
@@ -310,35 +311,18 @@ class Corpus(Passage):
             shard_tokens=shard_tokens,
         )
 
-    def trace(self, token: int) -> Trace | None:
-        """Return where a token came from, or None where nobody said.
-
-        Of a store that `tokenloom.prepare` made this is the source, the
-        document and the character, for which a part of the source is read and
-        tokenised again. Of any other corpus with documents it is the document.
+    def trace(self, token: int) -> Any:
+        """Return where a token came from; deprecated: call `tokenloom.trace`.
 
         Parameters
         ----------
         token : int
             In [0, len(corpus)).
-
-        Raises
-        ------
-        ArgumentError
-            There is no such token.
-
-        >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).trace(2).document
-        1
         """
-        require_integers(token=token)
-        if not 0 <= token < len(self):
-            msg = f"a token must be in [0, {len(self)}), got {token}"
-            raise ArgumentError(msg)
-        if self._origin is not None:
-            found = trace(self._origin.path, self._origin.start + token)
-            if found is not None:
-                return found
-        return None if self.boundaries is None else Trace(None, self.boundaries.number(token), None)
+        msg = "Corpus.trace is deprecated: call tokenloom.trace(corpus, token) instead"
+        warnings.warn(msg, DeprecationWarning, stacklevel=2)
+        # Tracing reads sources, and stands above the corpus: it is imported where it is asked for.
+        return importlib.import_module("tokenloom.tracing").trace(self, token)
 
     def decode(self, ids: Any) -> str:
         """Return the text of ids, or the ids themselves where nothing decodes them.

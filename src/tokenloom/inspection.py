@@ -6,6 +6,7 @@ from typing import Any
 
 from tokenloom.blocks import read_block
 from tokenloom.errors import ArgumentError
+from tokenloom.tracing import trace
 from tokenloom.windows import Windows
 from tokenloom.wording import count
 
@@ -84,7 +85,7 @@ def read_rows(windows: Windows, *, index: int, rows: Sequence[int]) -> list[Row]
 
 
 def _trace(windows: Windows, token: int) -> dict[str, Any]:
-    found = windows.corpus.trace(token)
+    found = trace(windows.corpus, token)
     return {} if found is None else found._asdict()
 
 

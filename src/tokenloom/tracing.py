@@ -1,4 +1,4 @@
-"""Where a token of a prepared store came from: its source, document and character."""
+"""Where a token of a corpus came from: its source, document and character."""
 
 import bisect
 import itertools
@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom.corpus import Corpus
 from tokenloom.documents import DocumentOffsets
 from tokenloom.encoding import Numbering, encode_task, find_texts, rule_for
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.integers import require_integers, require_type
 from tokenloom.manifest import NUM_PLACE_FIELDS, PLACES, Preparation
 from tokenloom.maps import FileRange, open_range
 from tokenloom.normalize import clean_characters
@@ -53,7 +55,42 @@ class Trace(NamedTuple):
     character: int | None
 
 
-def trace(path: str | os.PathLike[str], token: int) -> Trace | None:
+def trace(corpus: Corpus, token: int) -> Trace | None:
+    """Return where a token came from, or None where that is not known.
+
+    Of a store that `tokenloom.prepare` made this is the source, the document
+    and the character, for which a part of the source is read and tokenised
+    again. Of any other corpus with documents it is the document.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    token : int
+        In [0, len(corpus)).
+
+    Raises
+    ------
+    ArgumentError
+        There is no such token, or the first argument is no corpus.
+    StoreError
+        The store that the corpus lies in cannot be used any more.
+
+    >>> trace(Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]), 2).document
+    1
+    """
+    require_type("corpus", corpus, Corpus, "a Corpus (Corpus.open opens a store)")
+    require_integers(token=token)
+    if not 0 <= token < len(corpus):
+        msg = f"a token must be in [0, {len(corpus)}), got {token}"
+        raise ArgumentError(msg)
+    if corpus.origin is not None:
+        found = trace_in_store(corpus.origin.path, corpus.origin.start + token)
+        if found is not None:
+            return found
+    return None if corpus.boundaries is None else Trace(None, corpus.boundaries.number(token), None)
+
+
+def trace_in_store(path: str | os.PathLike[str], token: int) -> Trace | None:
     """Return where a token of a store came from, or None where it was not prepared.
 
     A task's bytes of the source are read and tokenised again; of a compressed

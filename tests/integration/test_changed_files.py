@@ -121,7 +121,7 @@ def test_damaged_offsets_are_found_where_they_are_read(
     model = tl.RNNModel(torch.nn.RNN(NUM_TOKENS, 8), NUM_TOKENS)
     doors: dict[str, Any] = {
         "show": lambda: [batch.resets for batch in windows],
-        "trace": lambda: corpus.trace(1_500),
+        "trace": lambda: tl.trace(corpus, 1_500),
         "document": lambda: corpus.document(20),
         "evaluate": lambda: tl.evaluate(model, corpus),
         "info": lambda: count_lengths(corpus),

@@ -17,7 +17,7 @@ from tokenloom.hashing import hash_file
 from tokenloom.inspection import describe_batch
 from tokenloom.inventory import describe_store, most_frequent, tabulate
 from tokenloom.npy import HEADER_BYTES
-from tokenloom.tracing import trace
+from tokenloom.tracing import trace_in_store
 from tokenloom.verification import verify_store
 
 FILES = (
@@ -75,7 +75,7 @@ def _prepare(path: Path) -> None:
 DOORS: dict[str, Callable[[Path], object]] = {
     "show": _show,
     "info": _info,
-    "trace": lambda path: [trace(path, token) for token in (0, 150, 200, 299)],
+    "trace": lambda path: [trace_in_store(path, token) for token in (0, 150, 200, 299)],
     "open": lambda path: tl.Corpus.open(path, verify=True),
     "prepare": _prepare,
 }
