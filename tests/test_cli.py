@@ -544,7 +544,7 @@ def test_a_field_needs_records(
     assert main(["prepare", book, "-o", str(tmp_path / "new"), "--field", "body"]) == 1
     expected = (
         "tokenloom: error: leave out --field: no source holds JSON records; "
-        "--documents record takes each line for one\n"
+        "--documents jsonl takes each line for one\n"
     )
     assert expected == capsys.readouterr().err
 

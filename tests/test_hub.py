@@ -955,7 +955,7 @@ def test_a_folder_in_a_store_hides_no_split(store: str) -> None:
             gzip.compress(b'{"text": "a"}\n{"text": "b"}\n', mtime=0),
             "JSON Lines: 'tokenloom pr",
         ),
-        ("a", b'{"text": "a"}\n{"text": "b"}\n', "JSON Lines: 'tokenloom prepare --documents rec"),
+        ("a", b'{"text": "a"}\n{"text": "b"}\n', "JSON Lines: 'tokenloom prepare --documents jso"),
         ("a.json", b'{\n"text": "a"}\n', "one JSON document"),
         ("a.csv", b"a,b\n1,2\n", r"a table \(.csv\)"),
     ],

@@ -54,7 +54,7 @@ def test_every_option_is_used(
     del book
     content = b'{"body": "To be, be"}\n{"body": 3}\n{"body": "or not"}'
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-    options = "--documents record --field body --on-error skip --tokenizer word --raw --min-freq 2"
+    options = "--documents jsonl --field body --on-error skip --tokenizer word --raw --min-freq 2"
     more = "--reserved-tokens <pad>,x --end-of-document <eod> --split valid=0.4 --split-by block"
     words = ["prepare", "-", "-o", "store", *options.split(), *more.split(), "--workers", "1"]
     assert main([*words, "--json"]) == 0
@@ -65,6 +65,28 @@ def test_every_option_is_used(
     assert corpus.vocab is not None
     assert ("<unk>", "<pad>", "x", "<eod>") == corpus.vocab.tokens
     assert 3 == len(tl.Corpus.open("store", split="valid"))
+
+
+@pytest.mark.parametrize("words", [["jsonl", "record"], ["record", "jsonl"]])
+def test_the_older_word_for_records_makes_the_same_store(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever of the two was typed, and the other one finds the store finished."""
+    source = tmp_path / "a.txt"
+    source.write_text('{"text": "To be"}\n{"text": "or not"}\n', encoding="utf-8")
+    for number, word in enumerate(words):
+        options = ["--documents", word, "--workers", "0"]
+        assert main(["prepare", str(source), "-o", str(tmp_path / str(number)), *options]) == 0
+    one, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "01"
+    )
+    assert one == other
+    assert b'"documents": "record"' in one["manifest.json"]
+    assert 2 == tl.Corpus.open(tmp_path / "0").num_documents
+    capsys.readouterr()
+    options = ["--documents", words[1]]
+    assert main(["prepare", str(source), "-o", str(tmp_path / "0"), *options]) == 0
+    assert "is finished already, of the same sources and options" in capsys.readouterr().err
 
 
 def test_a_split_without_tokens_names_the_option_once(

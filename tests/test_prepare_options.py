@@ -18,7 +18,7 @@ VOCAB = Vocab(["a", "b"], reserved_tokens=["<eod>"])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"documents": "line"}, "^documents must be 'file', 'paragraph', 'record', got 'line'"),
+        ({"documents": "line"}, "^documents must be 'file', 'paragraph', 'jsonl', got 'line'"),
         ({"on_error": "ignore"}, "^on_error must be 'stop', 'skip', 'replace', got 'ignore'"),
         ({"split_by": "token"}, "^split_by must be 'document', 'block', got 'token'"),
         ({"min_freq": -1}, "^min_freq must be"),
@@ -48,6 +48,13 @@ def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
     """When they are made, not hours later."""
     with pytest.raises(tl.ArgumentError, match=message):
         PrepareOptions(**changes)
+
+
+def test_the_older_word_for_jsonl_means_the_same() -> None:
+    """Scripts of before go on working, and stores go on saying "record"."""
+    options = PrepareOptions(documents="record")
+    assert PrepareOptions(documents="jsonl") == options
+    assert ("jsonl", "record") == (options.documents, options.describe()["documents"])
 
 
 def test_options_of_other_packages_are_plain() -> None:

@@ -33,7 +33,9 @@ from tokenloom.workfolder import Part, WorkFolder
 
 SourceName: TypeAlias = str | os.PathLike[str]
 Texts: TypeAlias = Iterable[str | Document]
-DocumentsAre = Literal["file", "paragraph", "record"]
+DocumentsAre = Literal["file", "paragraph", "jsonl"]
+# What "jsonl" was called before. Stores hold this word, so that their bytes stay the same.
+OlderWord = Literal["record"]
 
 _READ_BYTES = 1 << 20
 _STDIN = "-"
@@ -65,7 +67,7 @@ class Found(NamedTuple):
 def gather(
     sources: SourceName | Texts | list[Any] | tuple[Any, ...],
     *,
-    documents: DocumentsAre,
+    documents: DocumentsAre | OlderWord,
     encoding: str = "utf-8",
 ) -> list[Found]:
     """Return the sources in their order; files of a folder or pattern are sorted.
@@ -78,7 +80,7 @@ def gather(
         a pattern with ``*``, ``?`` or ``**``; neither finds what lies in a
         store, nor a folder what lies behind a link to another one. Any other
         iterable yields the texts of documents.
-    documents : "file", "paragraph" or "record"
+    documents : "file", "paragraph" or "jsonl"
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records, and so do
         those that end with .json and have an object on each line.
@@ -93,7 +95,8 @@ def gather(
         A named text could not be fetched.
     """
     each = sources if isinstance(sources, list | tuple) else [sources]
-    found = [one for source in each for one in _find(source, documents, encoding)]
+    form = form_of(documents)
+    found = [one for source in each for one in _find(source, form, encoding)]
     if not found:
         msg = "sources must be at least one file, folder, name or iterable, got none"
         raise ArgumentError(msg)
@@ -103,7 +106,16 @@ def gather(
     return found
 
 
-def _find(source: Any, documents: DocumentsAre, encoding: str) -> Iterator[Found]:
+def form_of(documents: DocumentsAre | OlderWord) -> Form:
+    """Return the word that a store has for texts of such documents.
+
+    >>> form_of("jsonl"), form_of("record"), form_of("file")
+    ('record', 'record', 'file')
+    """
+    return "record" if documents == "jsonl" else documents
+
+
+def _find(source: Any, documents: Form, encoding: str) -> Iterator[Found]:
     if not isinstance(source, str | os.PathLike):
         if not isinstance(source, Iterable) or isinstance(source, bytes):
             msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
@@ -125,7 +137,7 @@ def _find(source: Any, documents: DocumentsAre, encoding: str) -> Iterator[Found
             yield Found(path.as_posix(), form, path, encoding=encoding)
 
 
-def _find_form(path: Path, documents: DocumentsAre, encoding: str) -> Form:
+def _find_form(path: Path, documents: Form, encoding: str) -> Form:
     suffix = bare_suffix(path.name)
     if suffix in RECORDS:
         return "record"
@@ -162,7 +174,7 @@ def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
     if kind is None and form == "file" and holds_records(text):
         msg = (
             f"{name} must be a text, but it has a JSON object on each line: choose "
-            "documents='record' to read each as a document"
+            "documents='jsonl' to read each as a document"
         )
         raise CorpusError(msg)
     if name == _STDIN and not (form == "paragraph" and holds_records(text)):
@@ -172,7 +184,7 @@ def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
         raise CorpusError(msg)
 
 
-def _find_entry(entry: Entry, documents: DocumentsAre) -> Found:
+def _find_entry(entry: Entry, documents: Form) -> Found:
     match entry.source:
         case BuiltIn():
             return Found(entry.name, documents, content=lambda: iter([read(entry)]))
@@ -224,7 +236,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _read_stdin(documents: DocumentsAre, encoding: str) -> Iterator[bytes]:
+def _read_stdin(documents: Form, encoding: str) -> Iterator[bytes]:
     if sys.stdin is None:
         msg = "the source '-' must be an open stdin, got a closed one: pipe a text to it"
         raise ArgumentError(msg)

@@ -31,7 +31,7 @@ _DOCUMENT = re.compile(
 # What heads a column; a part of a sentence rarely looks like that.
 _COLUMN = re.compile(r"\w[\w ./%#()-]{0,39}")
 _PIPED_TABLE = (
-    "write the texts in it as JSON Lines, and choose documents='record'; to read it as it is, name "
+    "write the texts in it as JSON Lines, and choose documents='jsonl'; to read it as it is, name "
     "a file with the end .txt"
 )
 

@@ -19,7 +19,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.finished import Prepared
 from tokenloom.gathering import DocumentsAre, gather
 from tokenloom.preparation import prepare
-from tokenloom.prepare_options import PrepareOptions, SplitBy
+from tokenloom.prepare_options import PrepareOptions, SplitBy, rename_documents
 from tokenloom.printing import print_json, print_table, say
 from tokenloom.store import is_store, open_store
 from tokenloom.stretches import OnError, OnReserved
@@ -77,6 +77,7 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--documents",
         choices=get_args(DocumentsAre),
+        type=rename_documents,
         default="file",
         help="whether a document is a file, what stands between blank lines, or a line of JSON",
     )
@@ -167,7 +168,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     if "field" in arguments.given:
         found = gather(arguments.sources, documents=arguments.documents)
         if not any(one.form == "record" for one in found):
-            why = "no source holds JSON records; --documents record takes each line for one"
+            why = "no source holds JSON records; --documents jsonl takes each line for one"
             refuse_options(arguments, ("field",), why)
     made = prepare(
         arguments.sources,

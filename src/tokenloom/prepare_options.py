@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 from tokenloom.cuts import Rule
 from tokenloom.encoding import rule_for
 from tokenloom.errors import ArgumentError
-from tokenloom.gathering import DocumentsAre
+from tokenloom.gathering import DocumentsAre, OlderWord, form_of
 from tokenloom.identity import probe
 from tokenloom.integers import as_integer, as_strings, require_flags, require_type
 from tokenloom.numbering import Kind
@@ -39,10 +39,10 @@ class PrepareOptions:
 
     Attributes
     ----------
-    documents : "file", "paragraph" or "record"
+    documents : "file", "paragraph" or "jsonl"
         What a document is: a whole file, what stands between blank lines, or
-        a JSON object on a line. Files that end with .jsonl or .ndjson always
-        hold records.
+        a JSON object on a line, which is a record. Files that end with .jsonl
+        or .ndjson always hold records. "record" is accepted for "jsonl".
     field : str
         The field of a record that holds the text.
     encoding : str
@@ -85,7 +85,7 @@ class PrepareOptions:
         A value cannot work.
     """
 
-    documents: DocumentsAre = "file"
+    documents: DocumentsAre | OlderWord = "file"
     field: str = "text"
     encoding: str = "utf-8"
     on_error: OnError = "stop"
@@ -100,7 +100,8 @@ class PrepareOptions:
     shard_tokens: int = SHARD_TOKENS
 
     def __post_init__(self) -> None:
-        _check_word("documents", self.documents, get_args(DocumentsAre))
+        documents = rename_documents(self.documents)
+        _check_word("documents", documents, get_args(DocumentsAre))
         _check_word("on_error", self.on_error, get_args(OnError))
         _check_word("on_reserved", self.on_reserved, get_args(OnReserved))
         require_flags(normalize=self.normalize)
@@ -109,6 +110,7 @@ class PrepareOptions:
         if not isinstance(end, str | None):
             end = _integer("end_of_document", end)
         plain = {
+            "documents": documents,
             "field": _string("field", self.field),
             "encoding": find_encoding(_string("encoding", self.encoding)),
             "normalize": bool(self.normalize),
@@ -127,7 +129,7 @@ class PrepareOptions:
         # Stores of before there was a choice say nothing of it.
         chosen = {} if self.on_reserved == "count" else {"on_reserved": self.on_reserved}
         return {
-            "documents": self.documents,
+            "documents": form_of(self.documents),
             "field": self.field,
             "on_error": self.on_error,
             **chosen,
@@ -279,6 +281,15 @@ def _make(tokenizer: object) -> Tokenizer:
         return ByteTokenizer()
     require_tokenizer(tokenizer, expected=f"{', '.join(map(repr, TOKENIZER_NAMES))}, a Vocab, or ")
     return cast("Tokenizer", tokenizer)
+
+
+def rename_documents(word: object) -> object:
+    """Return "jsonl" for its older word, and anything else as it is.
+
+    >>> rename_documents("record"), rename_documents("file")
+    ('jsonl', 'file')
+    """
+    return "jsonl" if isinstance(word, str) and word in get_args(OlderWord) else word
 
 
 def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:

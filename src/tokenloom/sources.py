@@ -49,7 +49,7 @@ def read_text_file(path: Path, *, encoding: str = "utf-8") -> bytes:
     if suffix in RECORDS or holds_records(text, fewest=1 if suffix == ".json" else 2):
         kind: Kind | None = Kind("JSON Lines", "'tokenloom prepare' makes a store of it")
         if suffix not in (*RECORDS, ".json"):
-            kind = Kind("JSON Lines", "'tokenloom prepare --documents record' makes a store of it")
+            kind = Kind("JSON Lines", "'tokenloom prepare --documents jsonl' makes a store of it")
     else:
         kind = recognise_structure(text, suffix=suffix)
     if kind is not None:
