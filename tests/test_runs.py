@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -272,7 +273,7 @@ def test_a_checkpoint_that_is_no_file_costs_only_itself(what: str, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "name",
-    ["checkpoints", "metrics.jsonl", "losses.jsonl", "settings.json", "perplexity.png", ""],
+    ["checkpoints", "metrics.jsonl", "losses.jsonl", "settings.json", "perplexity.png"],
 )
 def test_nothing_is_written_through_a_link(name: str, tmp_path: Path) -> None:
     """What it leads to stays as it was."""
@@ -288,6 +289,43 @@ def test_nothing_is_written_through_a_link(name: str, tmp_path: Path) -> None:
     with pytest.raises(tl.RunError, match="must be no link"):
         tl.train(make_model(), make_loader(num_epochs=2), resume=True, **options)
     assert before == (docs.read_bytes() if docs.is_file() else sorted(docs.iterdir()))
+
+
+def test_a_link_of_ones_own_to_a_run_leads_there(tmp_path: Path) -> None:
+    """Such as runs/latest: it stays a link, and the run behind it is resumed."""
+    path, link = tmp_path / "run", tmp_path / "latest"
+    tl.train(make_model(), make_loader(num_epochs=1), run=path, device="cpu")
+    link.symlink_to("run")
+    options: dict[str, Any] = {"run": link, "resume": True, "device": "cpu"}
+    assert 2 == len(tl.train(make_model(), make_loader(num_epochs=2), **options))
+    assert (path, 2, True) == (
+        tl.Run.open(link).path,
+        len(tl.Run.open(path).metrics()),
+        is_run(link),
+    )
+    assert link.is_symlink()
+
+
+def test_a_new_run_may_be_begun_through_a_link_of_ones_own(tmp_path: Path) -> None:
+    """The folder that it leads to must be empty, like any other."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to("disk")
+    assert tmp_path / "disk" == make_run(tmp_path / "run").path
+    with pytest.raises(tl.RunError, match="must be new or empty"):
+        make_run(tmp_path / "run")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows other owners than numbers")
+def test_a_link_of_another_user_to_a_run_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to a folder could plant it."""
+    tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
+    link = tmp_path / "latest"
+    link.symlink_to("run")
+    monkeypatch.setattr(os, "geteuid", lambda: link.lstat().st_uid + 1)
+    with pytest.raises(tl.RunError, match="must be no link"):
+        tl.train(make_model(), make_loader(num_epochs=2), run=link, resume=True, device="cpu")
 
 
 def test_what_a_killed_run_left_is_begun_again_by_train(tmp_path: Path) -> None:

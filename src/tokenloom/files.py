@@ -86,6 +86,26 @@ def require_own(path: str | os.PathLike[str]) -> None:
             _refuse(target, f"must belong to this user, belongs to user {status.st_uid}")
 
 
+def follow_own(path: str | os.PathLike[str]) -> Path:
+    """Return where a link leads that is this user's own, and any other path as it is.
+
+    Nobody else can plant such a link, so what it leads to was meant.
+
+    Raises
+    ------
+    ArgumentError
+        No file can have that path.
+    """
+    target = as_path(path)
+    try:
+        status = target.lstat()
+    except OSError:
+        return target
+    is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    # Unlike Path.resolve it raises nothing where links lead in a circle.
+    return Path(os.path.realpath(target)) if _is_link(status) and is_own else target
+
+
 def make_private(path: str | os.PathLike[str]) -> None:
     """Make a folder that only this user can enter, unless there is one of this user.
 

@@ -15,7 +15,13 @@ from tokenloom.checkpoint import Checkpoint, unpack
 from tokenloom.checkpoints import has_checkpoint, read_checkpoint, remove_later, write_checkpoint
 from tokenloom.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
-from tokenloom.files import as_path, remove_partial, require_own, synchronize_folder, write_text
+from tokenloom.files import (
+    follow_own,
+    remove_partial,
+    require_own,
+    synchronize_folder,
+    write_text,
+)
 from tokenloom.identity import Identity
 from tokenloom.integers import require_flags
 from tokenloom.model import RNNModel
@@ -99,7 +105,7 @@ class Run:
         RunError
             The folder has files in it, or cannot be made.
         """
-        folder = as_path(path)
+        folder = follow_own(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             require_own(folder)
@@ -122,14 +128,14 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open the folder of a run.
+        """Open the folder of a run, or what a link to it leads to that is this user's own.
 
         Raises
         ------
         RunError
             There is no run in the folder.
         """
-        folder = as_path(path)
+        folder = follow_own(path)
         try:
             settings = json.loads(read_bounded(folder / _SETTINGS, max_bytes=_MAX_SETTINGS_BYTES))
         except (OSError, ValueError, RecursionError) as error:
