@@ -851,6 +851,24 @@ def test_info_in_json(tmp_path: Path, top: list[str], capsys: pytest.CaptureFixt
     assert bool(top) == ("most_frequent" in told)
 
 
+def test_a_split_of_a_store_is_verified_and_described(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files hold all splits; tokens and documents are those of the split."""
+    folder = str(make_store(tmp_path / "store"))
+    assert main(["verify", f"{folder}/train"]) == 0
+    assert f"{folder} is as it was written\n" == capsys.readouterr().out
+    assert main(["info", f"{folder}/train", "--json", "--top", "1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    expected = tl.Corpus.open(folder, split="train")
+    found = [told[name] for name in ("path", "split", "num_tokens", "num_documents", "hash")]
+    assert [f"{folder}/train", "train", 6, expected.num_documents, expected.hash] == found
+    assert told["most_frequent"][0]["count"] <= 6
+    for command in ("verify", "info"):
+        assert main([command, f"{folder}/valid"]) == 1
+        assert "one of the store's ('train'), got 'valid'" in capsys.readouterr().err
+
+
 def test_a_store_is_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Commands that take a corpus take the folder of a store."""
     folder = str(make_store(tmp_path / "store"))
@@ -1027,8 +1045,6 @@ def test_commands_take_the_split_that_train_takes(
         (["show", "store", "--tokenizer", "word"], "leave out --tokenizer: store is a store"),
         (["train", "book.txt", "--split", "train"], "is a file, which has no split"),
         (["train", "book.txt", "--held-out", "valid"], "is a file, which has no split"),
-        (["info", "store/valid"], "of which 'valid' may be a split"),
-        (["verify", "store/valid"], "of which 'valid' may be a split"),
     ],
 )
 def test_splits_that_cannot_be_had(

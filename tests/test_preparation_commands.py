@@ -212,3 +212,15 @@ def test_reserved_tokens_may_stop(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().err
     assert "text.txt has the reserved token '<eod>' at byte 6: in line 1" in shown
     assert "--on-reserved count" in shown
+
+
+def test_a_split_of_a_store_has_its_tokenizer_and_is_no_source(
+    book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A split is known wherever a store is."""
+    split = ["--split", "valid=0.2", "--split-by", "block"]
+    assert main(["prepare", book, "-o", "store", *split, "--quiet"]) == 0
+    assert main(["prepare", book, "-o", "new", "--tokenizer", "store/valid", "--quiet"]) == 0
+    assert tl.Corpus.open("store").vocab == tl.Corpus.open("new").vocab
+    assert main(["prepare", "store/valid", "-o", "third", "--quiet"]) == 1
+    assert "'store/valid' is a split of a store already" in capsys.readouterr().err

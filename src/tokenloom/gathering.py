@@ -15,7 +15,7 @@ from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import replacing
 from tokenloom.hashing import hash_file
-from tokenloom.hub import fetch, find_named, read
+from tokenloom.hub import fetch, find_named, find_store, read
 from tokenloom.kinds import HEAD_BYTES, holds_records, recognise_piped, recognise_structure
 from tokenloom.sources import RECORDS
 from tokenloom.store import is_store
@@ -128,8 +128,9 @@ def _find(source: Any, documents: Form, encoding: str) -> Iterator[Found]:
         yield Found(_STDIN, documents, content=read_stdin, encoding=encoding)
     elif entry := find_named(source):
         yield _find_entry(entry, documents)
-    elif is_store(name):
-        msg = f"{name!r} is a store already: its sources are what can be prepared"
+    elif (store := find_store(source)) is not None:
+        what = "a store" if store.split is None else "a split of a store"
+        msg = f"{name!r} is {what} already: its sources are what can be prepared"
         raise ArgumentError(msg)
     else:
         for path in _find_files(name):

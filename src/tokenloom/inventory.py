@@ -21,13 +21,22 @@ _CHUNK = 1 << 22
 _MAX_IDS = 1 << 26
 
 
-def describe_store(path: str | os.PathLike[str]) -> dict[str, Any]:
+def describe_store(path: str | os.PathLike[str], *, split: str | None = None) -> dict[str, Any]:
     """Return what a store says of itself, JSON-able.
 
     Tokens are read for the hash only, and of those 4 MiB at most.
 
+    Parameters
+    ----------
+    path : str or path
+    split : str, optional
+        Of whose tokens, documents and hash to tell, instead of those of the
+        whole store; how many characters and unknown tokens it has, no store says.
+
     Raises
     ------
+    ArgumentError
+        There is no such split.
     StoreError
         There is no store that can be used.
     """
@@ -36,7 +45,7 @@ def describe_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     num_characters: Any = manifest.facts.get("num_characters")
     is_known = type(num_characters) is int and 0 <= num_characters < 1 << 63
     num_unknown: Any = manifest.facts.get("num_unknown")
-    return {
+    description = {
         "path": os.fspath(path),
         "num_tokens": manifest.num_tokens,
         "vocab_size": manifest.vocab_size,
@@ -58,6 +67,12 @@ def describe_store(path: str | os.PathLike[str]) -> dict[str, Any]:
         "facts": dict(manifest.facts),
         "hash": Corpus.open(path).hash,
     }
+    if split is None:
+        return description
+    corpus = Corpus.open(path, split=split)
+    unknown = dict.fromkeys(("characters_per_token", "unknown_rate"))
+    tokens = {"num_tokens": len(corpus), "num_documents": corpus.num_documents}
+    return {**description, "split": split, **tokens, **unknown, "hash": corpus.hash}
 
 
 def tabulate(description: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from tokenloom.arguments import (
 from tokenloom.errors import ArgumentError
 from tokenloom.finished import Prepared
 from tokenloom.gathering import DocumentsAre, gather
+from tokenloom.hub import StoreName, find_store
 from tokenloom.preparation import prepare
 from tokenloom.prepare_options import PrepareOptions, SplitBy, rename_documents
 from tokenloom.printing import print_json, print_table, say
@@ -219,8 +220,10 @@ def _find_tokenizer(name: str) -> object:
     """Return what was named: a name itself, or the tokenizer of a store or a file."""
     if name in TOKENIZER_NAMES:
         return name
-    if is_store(name):
-        tokenizer = open_store(name).tokenizer()
+    store = StoreName(name) if is_store(name) else find_store(name)
+    if store is not None:
+        # A split has the tokenizer of its store.
+        tokenizer = open_store(store.path).tokenizer()
         if tokenizer is None:
             msg = f"the store {name!r} must have a tokenizer of ours, got one from elsewhere"
             raise ArgumentError(msg)

@@ -5,14 +5,18 @@ from typing import Any
 
 from tokenloom.arguments import add_command, add_json, add_plot, add_quiet, parse_count
 from tokenloom.corpus import Corpus
+from tokenloom.hub import StoreName, find_store
 from tokenloom.inventory import count_lengths, describe_store, most_frequent, tabulate
 from tokenloom.printing import print_json, print_line, print_table
+from tokenloom.store import is_store, read_store
 from tokenloom.verification import verify_store
 
 _VERIFY_EXAMPLES = """\
 examples:
   tokenloom verify my-store
       compare the hash of every file, and name each that is missing or damaged
+  tokenloom verify my-store/valid
+      the same, since the files of a store hold all of its splits
 
 Exit code 0: the store is as it was written. 1: it is not.
 """
@@ -21,6 +25,8 @@ _INFO_EXAMPLES = """\
 examples:
   tokenloom info my-store
       documents, tokens, vocabulary, splits and sources; no token is read
+  tokenloom info my-store/valid
+      tokens and documents of one split
   tokenloom info my-store --top 10 --json
       count the tokens too, and print all of it for a program
   tokenloom info my-store --plot lengths.png
@@ -33,11 +39,11 @@ def add_commands(commands: Any) -> None:
     verify = add_command(
         commands, _verify, summary="check every byte of a store", epilog=_VERIFY_EXAMPLES
     )
-    verify.add_argument("store", metavar="STORE", help="folder of a store")
+    verify.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
     add_json(verify)
     add_quiet(verify)
     info = add_command(commands, _info, summary="print what is in a store", epilog=_INFO_EXAMPLES)
-    info.add_argument("store", metavar="STORE", help="folder of a store")
+    info.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
     info.add_argument(
         "--top",
         type=parse_count,
@@ -48,22 +54,33 @@ def add_commands(commands: Any) -> None:
     add_plot(info)
 
 
+def _find(name: str) -> StoreName:
+    """Return the store, and maybe its split, that was typed; here no text can be meant."""
+    found = None if is_store(name) else find_store(name)
+    return found or StoreName(name)
+
+
 def _verify(arguments: argparse.Namespace) -> int:
-    problems = verify_store(arguments.store, progress=False if arguments.quiet else None)
+    store = _find(arguments.store)
+    if store.split is not None:
+        read_store(store.path).bounds(store.split)
+    problems = verify_store(store.path, progress=False if arguments.quiet else None)
     if arguments.json:
         print_json({"store": arguments.store, "problems": list(problems)})
         return int(bool(problems))
     for problem in problems:
         print_line(problem)
     if not problems:
-        print_line(f"{arguments.store} is as it was written")
+        print_line(f"{store.path} is as it was written")
     return int(bool(problems))
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    description = describe_store(arguments.store)
-    top = most_frequent(Corpus.open(arguments.store), arguments.top) if arguments.top else []
-    drawn = _draw(arguments) if arguments.plot else {}
+    store = _find(arguments.store)
+    description = {**describe_store(store.path, split=store.split), "path": str(store)}
+    corpus = Corpus.open(store.path, split=store.split)
+    top = most_frequent(corpus, arguments.top) if arguments.top else []
+    drawn = _draw(corpus, arguments.plot) if arguments.plot else {}
     if arguments.json:
         print_json({**description, **({"most_frequent": top} if top else {}), **drawn})
         return
@@ -82,10 +99,10 @@ def _info(arguments: argparse.Namespace) -> None:
         print_line(f"plot: {drawn['plot']}")
 
 
-def _draw(arguments: argparse.Namespace) -> dict[str, Any]:
+def _draw(corpus: Corpus, picture: str) -> dict[str, Any]:
     from tokenloom.plotting import check_picture, plot_lengths, save_picture
 
-    path = check_picture(arguments.plot)
-    lengths = count_lengths(Corpus.open(arguments.store))
+    path = check_picture(picture)
+    lengths = count_lengths(corpus)
     save_picture(plot_lengths(lengths), path)
     return {"document_lengths": lengths, "plot": str(path)}
