@@ -291,6 +291,38 @@ def test_nothing_is_written_through_a_link(name: str, tmp_path: Path) -> None:
     assert before == (docs.read_bytes() if docs.is_file() else sorted(docs.iterdir()))
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "losses.jsonl", "settings.json"])
+def test_records_of_another_run_are_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever reads them says so, as --resume does."""
+    for number, each in enumerate(("run", "other")):
+        loader = make_loader(num_epochs=1)
+        tl.train(make_model(), loader, run=tmp_path / each, device="cpu", lr=0.5 + number)
+    shutil.copy(tmp_path / "other" / name, tmp_path / "run" / name)
+    run = tl.Run.open(tmp_path / "run")
+    readers: dict[str, list[Any]] = {
+        "metrics.jsonl": [run.metrics],
+        "losses.jsonl": [run.losses],
+        "settings.json": [run.metrics, run.losses, run.load_model],
+    }
+    for read in readers[name]:
+        with pytest.raises(tl.RunError, match="another run"):
+            read()
+    if name == "settings.json":
+        assert main(["generate", str(run.path), "--prompt", "the"]) == 1
+        assert "another run" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_leaves_the_records_readable(tmp_path: Path) -> None:
+    """What cannot be compared is read as it is, without a warning."""
+    tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    run = tl.Run.open(tmp_path / "run")
+    assert (1, 1) == (len(run.metrics()), len(run.losses()))
+
+
 def test_a_link_of_ones_own_to_a_run_leads_there(tmp_path: Path) -> None:
     """Such as runs/latest: it stays a link, and the run behind it is resumed."""
     path, link = tmp_path / "run", tmp_path / "latest"

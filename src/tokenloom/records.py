@@ -105,28 +105,34 @@ def append_losses(path: Path, losses: StepLosses, *, after: str) -> str:
     return _append(path, {**asdict(losses), "losses": rounded}, after)
 
 
-def read_metrics(path: Path) -> list[EpochMetrics]:
+def read_metrics(path: Path, *, last: str | None = None) -> list[EpochMetrics]:
     """Return what `append_metrics` wrote.
 
     A line without its end was broken off while it was written: it is left out.
 
-    Raises
-    ------
-    OSError, ValueError
-        The file is missing, or damaged in the line that is named.
-    """
-    return [record for record, _ in _read(path, _read_metrics)]
-
-
-def read_losses(path: Path) -> list[StepLosses]:
-    """Return what `append_losses` wrote, likewise.
+    Parameters
+    ----------
+    path : path
+    last : str, optional
+        The digest of a line that must be there, empty for none.
 
     Raises
     ------
     OSError, ValueError
-        The file is missing, or damaged in the line that is named.
+        The file is missing, damaged in the line that is named, or another run's.
     """
-    return [record for record, _ in _read(path, _read_losses)]
+    return _read_with(path, _read_metrics, last)
+
+
+def read_losses(path: Path, *, last: str | None = None) -> list[StepLosses]:
+    """Return what `append_losses` wrote, as `read_metrics` does.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file is missing, damaged in the line that is named, or another run's.
+    """
+    return _read_with(path, _read_losses, last)
 
 
 def cut_metrics(path: Path, *, step: int, last: str | None = None) -> list[EpochMetrics]:
@@ -166,6 +172,22 @@ def synchronize(path: Path) -> None:
             os.fsync(file.fileno())
     except FileNotFoundError:
         return
+
+
+def _read_with(path: Path, parse: Callable[[str], _Record], last: str | None) -> list[_Record]:
+    pairs = _read(path, parse)
+    # Lines that came after the checkpoint may follow it.
+    if last and all(_digest(line) != last for _, line in reversed(pairs)):
+        raise _another_run(path, len(pairs))
+    return [record for record, _ in pairs]
+
+
+def _another_run(path: Path, num_lines: int) -> ValueError:
+    msg = (
+        f"{path.name} must hold all lines up to the checkpoint, {num_lines:,} of them are "
+        "there: lines are missing at its end, or it is another run's"
+    )
+    return ValueError(msg)
 
 
 def _read(path: Path, parse: Callable[[str], _Record]) -> list[tuple[_Record, str]]:
@@ -208,11 +230,7 @@ def _cut(
     kept = [(record, line) for record, line in pairs if stays(record)]
     found = _digest(kept[-1][1]) if kept else ""
     if last is not None and last != found:
-        msg = (
-            f"{path.name} must hold all lines up to the checkpoint, {len(kept):,} of them are "
-            "there: lines are missing at its end, or it is another run's"
-        )
-        raise ValueError(msg)
+        raise _another_run(path, len(kept))
     if path.exists():
         require_own(path)
         # The lines themselves, so that what stays is as it was written.

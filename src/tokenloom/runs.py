@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -168,10 +169,11 @@ class Run:
         Raises
         ------
         RunError
-            The file is missing or damaged.
+            The file is missing or damaged, or another run's.
         """
         with self._reading("metrics"):
-            return read_metrics(self.path / _METRICS)
+            last = self._saved_digest(_METRICS)
+            return read_metrics(self.path / _METRICS, last=last)
 
     def record_losses(self, losses: StepLosses) -> None:
         """Append the losses of successive steps, one line of JSON.
@@ -191,7 +193,8 @@ class Run:
         Raises
         ------
         RunError
-            The file is missing, as in runs of older releases, or damaged.
+            The file is missing, as in runs of older releases, damaged, or
+            another run's.
         """
         if not (self.path / _LOSSES).exists():
             msg = (
@@ -200,7 +203,8 @@ class Run:
             )
             raise RunError(msg)
         with self._reading("losses"):
-            return read_losses(self.path / _LOSSES)
+            last = self._saved_digest(_LOSSES)
+            return read_losses(self.path / _LOSSES, last=last)
 
     def save(self, checkpoint: Checkpoint, *, keep: int = 1, is_best: bool = False) -> Path:
         """Write a checkpoint, whole or not at all, and remove those that are too many.
@@ -362,6 +366,22 @@ class Run:
         if path.name not in self._last:
             self._last[path.name] = last_digest(path)
         return self._last[path.name]
+
+    def _saved_digest(self, name: str) -> str | None:
+        """Return what the newest checkpoint says was the last line of records, if it says it.
+
+        A checkpoint that is damaged says nothing; whoever reads the model is told.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                found = read_checkpoint(self.path / _CHECKPOINTS)
+        except (OSError, RunError):
+            return None
+        if found is None or found.owner is None:
+            return None
+        self._check_owner(found)
+        return found.owner.get(name)
 
     def _check_owner(self, checkpoint: Checkpoint) -> None:
         """Check that a checkpoint was saved by this run."""
