@@ -237,7 +237,9 @@ def test_address_in_capitals() -> None:
 @pytest.mark.parametrize("num_bytes", [-5, 0, "9"])
 def test_size_that_is_none(num_bytes: object) -> None:
     """A size is a number of bytes."""
-    with pytest.raises(ArgumentError, match=r"^num_bytes of 'a.txt' must be None or above 0, got "):
+    with pytest.raises(
+        ArgumentError, match=r"^num_bytes of 'a.txt' must be an integer of at least 1, got "
+    ):
         _file(num_bytes=num_bytes)
 
 

@@ -38,6 +38,23 @@ def test_train_prints_what_came_of_it(
 
 
 @pytest.mark.parametrize(
+    "wrong", [["--resume", "{run}", "--epochs", "1"], [*SMALL, "--run", "{run}"]]
+)
+def test_a_training_that_is_refused_is_not_announced(
+    wrong: list[str], book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither where the run must have more epochs, nor where its folder is taken."""
+    run = str(tmp_path / "run")
+    assert main(["train", book, *SMALL, "--run", run]) == 0
+    capsys.readouterr()
+    words = [word.format(run=run) for word in wrong]
+    assert main(["train", *([] if "--resume" in words else [book]), *words]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("tokenloom: error: "), shown.err
+    assert "training on" not in shown.err
+
+
+@pytest.mark.parametrize(
     ("options", "how_much"),
     [
         (["--max-tokens", "500"], "500 of 1,890 tokens; --max-tokens all for the rest; "),
@@ -577,7 +594,7 @@ def test_a_text_without_a_prompt_begins_with_its_own(
         ),
         (["train", "--held-out", "1.5"], "the held-out fraction must be in [0, 1), got 1.5"),
         (["train", "--device", "abacus"], "device must be one that PyTorch can use here"),
-        (["train", "--workers", "-1"], "--workers must be an integer of at least 0, got -1"),
+        (["train", "--workers", "-1"], "--workers must be an integer in [0, 4096), got -1"),
         (["train", "--lr", "0"], "--lr must be a number in (0, inf), got 0.0"),
         (["train", "--seed", "-1"], "seed must be an integer in [0, "),
         (["show", "python_docs", "--batch", "99999999"], "batch must be in [0, "),

@@ -1,6 +1,8 @@
 """The stream with its own position."""
 
 import itertools
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -257,8 +259,8 @@ def test_a_loader_is_no_dataset(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_workers": -1}, "num_workers must be an integer of at least 0, got -1"),
-        ({"num_workers": 1.5}, "num_workers must be an integer of at least 0, got 1.5"),
+        ({"num_workers": -1}, r"num_workers must be an integer in \[0, 4096\), got -1"),
+        ({"num_workers": 1.5}, r"num_workers must be an integer in \[0, 4096\), got 1.5"),
         ({"num_epochs": 0}, "num_epochs must be an integer of at least 1, got 0"),
         ({"device": "abacus"}, "device must be one that PyTorch can use here, got 'abacus'"),
         (
@@ -294,3 +296,32 @@ def test_the_first_epoch_is_that_of_the_windows_when_it_was_made() -> None:
     windows.set_epoch(5)
     assert (2, NUM_BATCHES, 2) == (loader.first_epoch, len(list(loader)), loader.first_epoch)
     assert 3 == loader.plan.epoch
+
+
+@pytest.mark.parametrize("make", [tl.Loader, lambda windows: windows])
+def test_two_threads_that_ask_one_iterator_are_refused(
+    make: Callable[[tl.RandomWindows], Iterable[tl.Batch]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one hears what to do instead, and the first one gets every batch."""
+    windows = tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
+    is_inside, is_refused = threading.Event(), threading.Event()
+    starts = Plan.starts
+
+    def wait(plan: Plan, rows: range, columns: range | None = None) -> Any:
+        is_inside.set()
+        assert is_refused.wait(10)
+        return starts(plan, rows, columns)
+
+    monkeypatch.setattr(Plan, "starts", wait)
+    iterator = iter(make(windows))
+    received: list[tl.Batch] = []
+    thread = threading.Thread(target=lambda: received.extend(iterator))
+    thread.start()
+    try:
+        assert is_inside.wait(10)
+        with pytest.raises(tl.UsageError, match=r"belongs to one thread.*a Loader, of its own"):
+            next(iterator)
+    finally:
+        is_refused.set()
+        thread.join(10)
+    assert len(windows) == len(received)

@@ -302,9 +302,9 @@ def test_a_range_without_end_goes_on() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prefetch_factor": 0}, "prefetch_factor must be an integer of at least 1, got 0"),
-        ({"block_size": 0}, "block_size must be an integer of at least 1, got 0"),
-        ({"block_size": 2.5}, "block_size must be an integer of at least 1, got 2.5"),
+        ({"prefetch_factor": 0}, r"prefetch_factor must be an integer in \[1, 2147483648\), got 0"),
+        ({"block_size": 0}, r"block_size must be an integer in \[1, 2147483648\), got 0"),
+        ({"block_size": 2.5}, r"block_size must be an integer in \[1, 2147483648\), got 2.5"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

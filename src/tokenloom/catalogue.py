@@ -12,7 +12,7 @@ from tokenloom.archives import check_kind
 from tokenloom.documents import Document
 from tokenloom.errors import ArgumentError
 from tokenloom.hashing import parse_digest
-from tokenloom.integers import as_strings, require_type
+from tokenloom.integers import as_integer, as_strings, require_type
 from tokenloom.replies import is_address
 from tokenloom.reviews import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 from tokenloom.sources import read_python_docs
@@ -85,10 +85,9 @@ class RemoteFile:
                 msg = f"an address must begin with https:// or http:// and a host, got {show(url)}"
                 raise ArgumentError(msg)
         parse_digest(self.digest)
-        if not re.fullmatch(r"None|[1-9][0-9]*", repr(self.num_bytes)):
-            got = show(self.num_bytes)
-            msg = f"num_bytes of {self.filename!r} must be None or above 0, got {got}"
-            raise ArgumentError(msg)
+        if self.num_bytes is not None:
+            num_bytes = as_integer(f"num_bytes of {self.filename!r}", self.num_bytes, start=1)
+            object.__setattr__(self, "num_bytes", num_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

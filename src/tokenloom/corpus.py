@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import operator
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from tokenloom.arrays import as_ids, is_memory_map
 from tokenloom.documents import Document, DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.identity import Identity
-from tokenloom.integers import as_integer, require_flags, require_type
+from tokenloom.integers import as_integer, require_flags, require_type, to_integer
 from tokenloom.maps import check_reads
 from tokenloom.numbering import encode_documents
 from tokenloom.passages import Origin, Passage
@@ -194,7 +193,9 @@ class Corpus(Passage):
         """
         require_type("vocab", vocab, Vocab | None, "a Vocab or None")
         if vocab is not None and vocab_size not in (None, len(vocab)):
-            msg = f"vocab_size must be len(vocab)={len(vocab)} or be left out, got {vocab_size}"
+            msg = (
+                f"vocab_size must be len(vocab)={len(vocab)} or be left out, got {show(vocab_size)}"
+            )
             raise ArgumentError(msg)
         num_ids = vocab_size if vocab is None else len(vocab)
         if num_ids is not None:
@@ -345,7 +346,7 @@ class Corpus(Passage):
 def _as_numbers(ids: Any) -> list[int]:
     values = ids.tolist() if hasattr(ids, "tolist") else ids
     try:
-        return [operator.index(id_) for id_ in values]
+        return [to_integer(id_) for id_ in values]
     except TypeError:
         msg = f"ids must be a one-dimensional list, array or tensor of integers, got {show(ids)}"
         raise ArgumentError(msg) from None

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tokenloom.arrays import is_memory_map
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.maps import confirm, confirm_now_and_then, pack
+from tokenloom.wording import show
 
 Offsets = npt.NDArray[np.int64]
 # Offsets that are hashed at once: 8 MiB.
@@ -121,7 +122,7 @@ class DocumentOffsets:
             The offsets, out of a file, are no such range.
         """
         if not 0 <= index < len(self):
-            msg = f"a document's number must be in [0, {len(self)}), got {index}"
+            msg = f"a document's number must be in [0, {len(self)}), got {show(index)}"
             raise ArgumentError(msg)
         self._order.check(self._first + index, self._first + index + 1)
         start, stop = self._offsets[self._first + index : self._first + index + 2].tolist()

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tokenloom.checkpoint import describe_weights
 from tokenloom.corpus import Corpus
 from tokenloom.errors import ArgumentError
-from tokenloom.integers import require_bar, require_flags, require_type
+from tokenloom.integers import MAX_WORKERS, as_integer, require_bar, require_flags, require_type
 from tokenloom.inventory import count_text_characters
 from tokenloom.loader import Loader
 from tokenloom.losses import token_losses
@@ -129,13 +129,16 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     UsageError
         The ranks have other models, texts or sizes; each difference is named.
     """
-    require_flags(resets=resets)
-    require_bar(progress)
-    if shard is not None:
+    ranks = Ranks.detect() if shard is None and _has_group() else Ranks()
+    with ranks.together():
+        require_flags(resets=resets)
+        require_bar(progress)
         check_ids(model, corpus)
-    else:
-        shape = {"batch_size": batch_size, "seq_len": seq_len, "resets": resets}
-        _confirm_ranks(model, corpus, shape=shape)
+        batch_size = as_integer("batch_size", batch_size, start=1)
+        seq_len = as_integer("seq_len", seq_len, start=1)
+        num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
+    shape = {"batch_size": batch_size, "seq_len": seq_len, "resets": bool(resets)}
+    _confirm_ranks(ranks, model, corpus, shape=shape)
     return evaluate_confirmed(
         model,
         corpus,
@@ -194,12 +197,10 @@ def _has_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _confirm_ranks(model: RNNModel, corpus: Corpus, *, shape: dict[str, Any]) -> None:
+def _confirm_ranks(ranks: Ranks, model: RNNModel, corpus: Corpus, *, shape: dict[str, Any]) -> None:
     """Check on every rank that all of them are about to evaluate the same."""
-    ranks = Ranks.detect() if _has_group() else Ranks()
     facts: dict[str, Any] = {}
     with ranks.together():
-        check_ids(model, corpus)
         if ranks.world_size > 1:
             vocab, documents = corpus.vocab, corpus.boundaries if shape["resets"] else None
             facts = {

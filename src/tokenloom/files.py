@@ -30,13 +30,56 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ArgumentError
-        It is no path, or holds a NUL character, which no system allows.
+        It is no path, or empty, or holds a NUL character, or half of a surrogate pair,
+        which no system allows.
     """
     require_path(path)
-    if "\0" in os.fspath(path):
-        msg = f"a path must hold no NUL character, got {show(os.fspath(path))}: name another"
+    name = os.fspath(path)
+    if not name:
+        msg = "a path must not be empty, got '': name a file or a folder ('.' is this one)"
         raise ArgumentError(msg)
+    if "\0" in name:
+        msg = f"a path must hold no NUL character, got {show(name)}: name another"
+        raise ArgumentError(msg)
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as error:
+        msg = f"a path must hold characters that can be written, got {show(name)}: name another"
+        raise ArgumentError(msg) from error
     return Path(path)
+
+
+def as_file_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path at which a file can be written.
+
+    Raises
+    ------
+    ArgumentError
+        As for `as_path`; or it is the path of a folder, as one is that ends in a
+        separator, ``.`` or ``..``.
+
+    >>> as_file_path("runs/plan.png").name
+    'plan.png'
+    """
+    target = as_path(path)
+    # os.path says no, where Path would raise, to a name that is too long.
+    if not _ends_in_name(path) or os.path.isdir(path):  # noqa: PTH112
+        _refuse_folder(path)
+    return target
+
+
+def as_stem(path: str | os.PathLike[str]) -> Path:
+    """Return what the paths of several files begin with, which differ in their suffix.
+
+    Raises
+    ------
+    ArgumentError
+        As for `as_path`; or it ends in a separator, ``.`` or ``..``.
+    """
+    stem = as_path(path)
+    if not _ends_in_name(path):
+        _refuse_folder(path)
+    return stem
 
 
 def require_path(path: object) -> None:
@@ -145,11 +188,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     ArgumentError
-        No file can have that path.
+        No file can have that path, or there is a folder.
     OSError
         The folder cannot be made or written to.
     """
-    target = as_path(path)
+    target = as_file_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(target, is_folder=False) as temporary:
         yield temporary
@@ -282,6 +325,17 @@ def try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no locks
     except FileNotFoundError:
         return "lost"
     return "locked" if is_same else "lost"
+
+
+def _ends_in_name(path: str | os.PathLike[str]) -> bool:
+    # Path leaves out a separator at the end, and a dot.
+    return os.path.basename(os.fspath(path)) not in {"", os.curdir, os.pardir}  # noqa: PTH119
+
+
+def _refuse_folder(path: str | os.PathLike[str]) -> NoReturn:
+    got = show(os.fspath(path))
+    msg = f"a path must be that of a file, got {got}, which names a folder: add a file's name"
+    raise ArgumentError(msg)
 
 
 def _is_link(status: os.stat_result) -> bool:

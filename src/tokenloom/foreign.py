@@ -22,7 +22,7 @@ from tokenloom.arrays import check_range, limit_ids
 from tokenloom.corpus import Corpus
 from tokenloom.documents import DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.files import as_path, replacing
+from tokenloom.files import as_file_path, as_path, as_stem, replacing
 from tokenloom.integers import as_integer, require_type
 from tokenloom.kinds import HEAD_BYTES, recognise_container
 from tokenloom.maps import FileRange, open_range
@@ -138,7 +138,7 @@ def write_nanogpt(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
         A file cannot be written.
     """
     require_type("corpus", corpus, Corpus, "a Corpus")
-    target = as_path(path)
+    target = as_file_path(path)
     meta = _make_meta(corpus.tokenizer)
     _check_meta_beside(target, meta)
     _write_tokens(corpus, target, np.dtype("<u2"))
@@ -207,7 +207,7 @@ def write_megatron(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
         A file cannot be written.
     """
     require_type("corpus", corpus, Corpus, "a Corpus")
-    base = as_path(path)
+    base = as_stem(path)
     offsets = np.array([0, len(corpus)]) if corpus.documents is None else corpus.documents
     lengths = np.diff(offsets)
     if int(lengths.max()) >= 1 << 31:
@@ -409,6 +409,8 @@ def _open_npy(found: _Found, dtype: str | None, vocab_size: int | None) -> Corpu
 
 def _find_index(path: Path) -> Path | None:
     """Return Megatron's index of a path, where there is one, whatever it is."""
+    if not path.name:
+        return None
     base = path.name.removesuffix(".bin").removesuffix(".idx")
     index = path.with_name(base + ".idx")
     is_named = path.name in (base, base + ".bin", base + ".idx")

@@ -200,7 +200,7 @@ def _find_entry(entry: Entry, documents: Form) -> Found:
 def _find_files(name: str) -> list[Path]:
     # os.path says no, where Path would raise, to a name that no file can have.
     if os.path.isdir(name):  # noqa: PTH112
-        paths = list(_walk(Path(name)))
+        paths = _list_files(name)
     elif os.path.isfile(name):  # noqa: PTH113
         return [Path(name)]
     elif os.path.exists(name):  # noqa: PTH110
@@ -223,6 +223,15 @@ def _find_files(name: str) -> list[Path]:
         msg = f"the source {name!r} must hold at least one file that is not hidden, got none"
         raise ArgumentError(msg)
     return sorted(paths, key=lambda path: path.parts)
+
+
+def _list_files(folder: str) -> list[Path]:
+    try:
+        return list(_walk(Path(folder)))
+    except OSError as error:
+        at = error.filename or folder
+        msg = f"cannot read the folder {str(at)!r}: {error.strerror or error}"
+        raise CorpusError(msg) from error
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from tokenloom.arrays import as_ids
 from tokenloom.errors import ArgumentError
 from tokenloom.identity import Identity
-from tokenloom.integers import as_integer, require_number, require_type
+from tokenloom.integers import as_integer, as_number, require_type
 from tokenloom.model import RNNModel
 from tokenloom.seeds import torch_seed
 from tokenloom.stepping import Stepper
@@ -333,14 +332,13 @@ def _make_samplers(
     seed: int | Sequence[int],
 ) -> list[_Sampler] | None:
     """Return one per prompt, or None where nothing is drawn."""
-    require_number("temperature", temperature)
-    if not 0 <= temperature <= sys.float_info.max:
+    if not 0 <= as_number("temperature", temperature) < math.inf:
         msg = f"temperature must be in [0, inf), got {show(temperature)}"
         raise ArgumentError(msg)
     if top_k is not None:
         as_integer("top_k", top_k, start=1)
     if top_p is not None:
-        require_number("top_p", top_p)
+        top_p = as_number("top_p", top_p)
     if top_p is not None and not 0 < top_p <= 1:
         msg = f"top_p must be in (0, 1], got {top_p}"
         raise ArgumentError(msg)

@@ -1,19 +1,44 @@
 """Types that arguments must have."""
 
+import math
 import operator
 from collections.abc import Iterable
 from numbers import Real
 from types import UnionType
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 import numpy as np
 
 from tokenloom.errors import ArgumentError
 from tokenloom.wording import show
 
+# Workers beyond a few per core only wait; so many would fill the memory with their stacks.
+MAX_WORKERS = 1 << 12
+# The first integer that no array and no file of 64 bits holds.
+_TOO_LARGE = 1 << 63
+
+
+def to_integer(value: object) -> int:
+    """Return an integer of Python, NumPy or PyTorch as a plain one.
+
+    Raises
+    ------
+    TypeError
+        It is none: a float is none, and neither is True or False.
+
+    >>> to_integer(np.uint8(3))
+    3
+    """
+    if isinstance(value, bool):
+        msg = f"expected an integer, got {value}"
+        raise TypeError(msg)
+    return operator.index(value)  # type: ignore[arg-type]  # that is the question
+
 
 def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | None = None) -> int:
     """Return an argument as a plain integer in the half-open range [start, stop).
+
+    Without a ``stop`` it is below 2**63, as all numbers of tokens are.
 
     Raises
     ------
@@ -25,12 +50,15 @@ def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | N
     """
     bounds = f"of at least {start}" if stop is None else f"in [{start}, {stop})"
     try:
-        integer = operator.index(value)
+        integer = to_integer(value)
     except TypeError:
         msg = f"{name} must be an integer {bounds}, got {show(value)}"
         raise ArgumentError(msg) from None
     if integer < start or (stop is not None and integer >= stop):
         msg = f"{name} must be an integer {bounds}, got {show(integer)}"
+        raise ArgumentError(msg)
+    if stop is None and integer >= _TOO_LARGE:
+        msg = f"{name} must be an integer {bounds} and below 2**63, got {show(integer)}"
         raise ArgumentError(msg)
     return integer
 
@@ -45,23 +73,30 @@ def require_integers(**values: object) -> None:
     """
     for name, value in values.items():
         try:
-            operator.index(value)  # type: ignore[arg-type]  # that is the question
+            to_integer(value)
         except TypeError:
             msg = f"{name} must be an integer, got {show(value)}"
             raise ArgumentError(msg) from None
 
 
-def require_number(name: str, value: object) -> None:
-    """Refuse an argument that is no real number.
+def as_number(name: str, value: object) -> float:
+    """Return an argument as a plain number; an integer that no float can hold is infinite.
 
     Raises
     ------
     ArgumentError
-        It is none.
+        It is no real number.
+
+    >>> as_number("fraction", np.float32(0.5)), as_number("lr", -(10**400))
+    (0.5, -inf)
     """
-    if not isinstance(value, Real):
+    if not isinstance(value, Real) or isinstance(value, bool):
         msg = f"{name} must be a number, got {show(value)}"
         raise ArgumentError(msg)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if cast("int", value) > 0 else -math.inf
 
 
 def require_type(name: str, value: object, types: type | UnionType, expected: str) -> None:

@@ -87,7 +87,11 @@ class WindowsIterator(Iterator[Batch]):
     def __next__(self) -> Batch:
         if self._windows.epoch != self._epoch_cell:
             raise epoch_was_changed(self._windows.epoch, self._plan.epoch)
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except ValueError as error:
+            refuse_second_thread(error)
+            raise
         # After this worker's last row it stands past the end.
         self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
         return batch
@@ -152,6 +156,24 @@ def check_in_order(plan: Plan) -> None:
                 raise UsageError(msg)
             return
         frame = frame.f_back
+
+
+def refuse_second_thread(error: ValueError) -> None:
+    """Refuse that two threads ask one iterator at the same time, if that was the error.
+
+    Raises
+    ------
+    UsageError
+        It was.
+    """
+    # A generator says it in these words, and with no error of its own.
+    if type(error) is ValueError and str(error) == "generator already executing":
+        msg = (
+            "an iterator of batches belongs to one thread, and another one is asking it right "
+            "now: let one thread iterate and hand the batches over through a queue.Queue, or "
+            "give each thread windows, or a Loader, of its own"
+        )
+        raise UsageError(msg) from error
 
 
 def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:

@@ -14,7 +14,8 @@ from tokenloom.blocks import Block
 from tokenloom.checkpoint import describe_weights
 from tokenloom.devices import choose_device
 from tokenloom.errors import ArgumentError, UsageError
-from tokenloom.integers import as_integer
+from tokenloom.integers import MAX_WORKERS, as_integer
+from tokenloom.iteration import refuse_second_thread
 from tokenloom.placement import ResidentTokens, place
 from tokenloom.plans import Plan
 from tokenloom.positions import describe_position, restore_position
@@ -88,7 +89,7 @@ class Loader:
         if num_epochs is not None:
             num_epochs = as_integer("num_epochs", num_epochs, start=1)
         self.windows = windows
-        self.num_workers = as_integer("num_workers", num_workers)
+        self.num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
         self.num_epochs = num_epochs
         self.device = device
         self.pin_memory = pin_memory
@@ -144,7 +145,8 @@ class Loader:
         ------
         UsageError
             This process's part of each batch changed since it was detected; or,
-            from ``next()``, the iterator was replaced by a newer one.
+            from ``next()``, the iterator was replaced by a newer one, or another
+            thread is asking it at the same time.
         StoreError
             A file of the corpus was changed or replaced since it was opened;
             also from ``next()``.
@@ -156,7 +158,7 @@ class Loader:
         self._is_loaded = False
         self._stop_epoch = self._end_of_iteration()
         self._replace_iterator()
-        return self._batches(self._iteration)
+        return _Batches(self._batches(self._iteration))
 
     def __getitem__(self, index: object) -> NoReturn:
         """Refuse to be the dataset of a DataLoader.
@@ -254,7 +256,7 @@ class Loader:
             with contextlib.suppress(ValueError):
                 blocks.close()
 
-    def _batches(self, iteration: int) -> Iterator[Batch]:
+    def _batches(self, iteration: int) -> Generator[Batch, None, None]:
         blocks: Generator[Block, None, None] | None = None
         batches: Iterator[Batch] | None = None
         try:
@@ -329,6 +331,32 @@ class Loader:
             )
             raise ArgumentError(msg)
         return ResidentTokens(self.windows.corpus.tokens, device=self._device)
+
+
+class _Batches(Iterator[Batch]):
+    """The batches of an iteration, for one thread."""
+
+    def __init__(self, batches: Generator[Batch, None, None]) -> None:
+        self._batches = batches
+
+    def __next__(self) -> Batch:
+        try:
+            # No next(): Python may raise KeyboardInterrupt as a call returns, and the batch that
+            # counts as received would be lost.
+            for batch in self._batches:
+                return batch
+        except ValueError as error:
+            refuse_second_thread(error)
+            raise
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the iteration, and its workers."""
+        try:
+            self._batches.close()
+        except ValueError as error:
+            refuse_second_thread(error)
+            raise
 
 
 def _refuse_option(name: str) -> ArgumentError:

@@ -54,8 +54,8 @@ class RNNModel(nn.Module):
     Raises
     ------
     ArgumentError
-        ``rnn_layer`` is of another kind or has ``batch_first=True``, or
-        ``vocab_size`` is below 1.
+        ``rnn_layer`` is of another kind or has ``batch_first=True``,
+        ``vocab_size`` is below 1, or the weights do not fit into the memory.
 
     Notes
     -----
@@ -88,12 +88,18 @@ class RNNModel(nn.Module):
         self.vocab_size = vocab_size
         self.num_hiddens = rnn_layer.hidden_size
         self.num_directions = 2 if rnn_layer.bidirectional else 1
-        self.embedding = (
-            None
-            if rnn_layer.input_size == vocab_size
-            else nn.Embedding(vocab_size, rnn_layer.input_size)
-        )
-        self.linear = nn.Linear(self._output_size * self.num_directions, vocab_size)
+        self.embedding: nn.Embedding | None = None
+        try:
+            if rnn_layer.input_size != vocab_size:
+                self.embedding = nn.Embedding(vocab_size, rnn_layer.input_size)
+            self.linear = nn.Linear(self._output_size * self.num_directions, vocab_size)
+        except RuntimeError as error:
+            msg = (
+                f"a model with vocab_size={vocab_size} and a layer of {rnn_layer.input_size} "
+                f"inputs and {rnn_layer.hidden_size} hidden units must fit into the memory, and "
+                f"does not: lower one of them ({error})"
+            )
+            raise ArgumentError(msg) from error
 
     @property
     def _output_size(self) -> int:
@@ -208,7 +214,13 @@ class RNNModel(nn.Module):
         State
             Tensor of shape (num_layers * num_directions, batch_size,
             num_hiddens); for an LSTM the pair of it and the cells.
+
+        Raises
+        ------
+        ArgumentError
+            ``batch_size`` is no integer in [0, 2**31).
         """
+        batch_size = as_integer("batch_size", batch_size, stop=1 << 31)
         weight = self.linear.weight
         place = weight.device if device is None else torch.device(device)
         num_states = self.rnn.num_layers * self.num_directions

@@ -11,7 +11,7 @@ from tokenloom.documents import DocumentOffsets, Offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hashing import WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom.identity import Identity, describe_identity
-from tokenloom.integers import require_integers, require_number, require_type
+from tokenloom.integers import as_number, require_integers, require_type
 from tokenloom.maps import Tokens, advise, confirm, pack, section
 from tokenloom.tokenizers import Tokenizer
 from tokenloom.vocab import Vocab
@@ -147,7 +147,7 @@ class Passage:
         if not 0 <= start < min(stop, len(self)):
             msg = (
                 f"a section must have 0 <= start < stop and start < {count(len(self), 'token')}, "
-                f"got start={start} and stop={stop}"
+                f"got start={show(start)} and stop={show(stop)}"
             )
             raise ArgumentError(msg)
         stop = min(stop, len(self))
@@ -174,7 +174,7 @@ class Passage:
             return self
         require_integers(max_tokens=max_tokens)
         if max_tokens < 1:
-            msg = f"max_tokens must be at least 1, or None for all, got {max_tokens}"
+            msg = f"max_tokens must be at least 1, or None for all, got {show(max_tokens)}"
             raise ArgumentError(msg)
         return self.section(0, max_tokens)
 
@@ -208,7 +208,7 @@ class Passage:
         if by not in ("token", "document"):
             msg = f"by must be 'token' or 'document', got {show(by)}"
             raise ArgumentError(msg)
-        require_number("fraction", fraction)
+        fraction = as_number("fraction", fraction)
         # 0.29 * 100 is a little less than 29.
         stop = int(len(self) * fraction + 1e-9) if 0 < fraction < 1 else 0
         if by == "document" and 0 < fraction < 1:
@@ -248,7 +248,7 @@ class Passage:
         >>> [len(part) for part in corpus.hold_out(0.1, max_tokens=45)]
         [45, 5]
         """
-        require_number("fraction", fraction)
+        fraction = as_number("fraction", fraction)
         if max_tokens is not None:
             require_integers(max_tokens=max_tokens)
         if not 0 <= fraction < 1:

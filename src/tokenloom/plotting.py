@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tokenloom.errors import ArgumentError, UsageError
-from tokenloom.files import replacing
+from tokenloom.files import as_file_path, as_stem, replacing
 from tokenloom.measuring import Measurement, recommend
 from tokenloom.plans import IntArray, Plan
 from tokenloom.records import EpochMetrics
@@ -276,15 +276,16 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ArgumentError
-        The name ends in no format of pictures.
+        No file can have that path, or its name ends in no format of pictures.
     UsageError
         matplotlib is not installed.
     """
+    target = as_file_path(path)
     known = import_matplotlib("backend_bases").FigureCanvasBase.get_supported_filetypes()
-    if Path(path).suffix[1:].lower() not in known:
+    if target.suffix[1:].lower() not in known:
         msg = f"a picture's name must end in .png, .svg or .pdf, got {show(os.fspath(path))}"
         raise ArgumentError(msg)
-    return Path(path)
+    return target
 
 
 def save_picture(figure: "Figure", path: Path) -> None:
@@ -295,7 +296,7 @@ def save_picture(figure: "Figure", path: Path) -> None:
 
 def save_figure(figure: "Figure", stem: str | os.PathLike[str]) -> list[Path]:
     """Write a figure as ``<stem>.png`` and ``<stem>.svg``; return the paths."""
-    paths = [Path(f"{os.fspath(stem)}.{suffix}") for suffix in ("png", "svg")]
+    paths = [Path(f"{as_stem(stem)}.{suffix}") for suffix in ("png", "svg")]
     for path in paths:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=_DPI, format=path.suffix[1:])

@@ -21,7 +21,7 @@ from tokenloom.executing import count_cores, open_pool, run_in_order
 from tokenloom.files import as_path
 from tokenloom.finished import Prepared, find_finished, summarize
 from tokenloom.gathering import SourceName, Texts, check_kinds, describe, gather, open_sources
-from tokenloom.integers import as_integer, require_bar, require_type
+from tokenloom.integers import MAX_WORKERS, as_integer, require_bar, require_type
 from tokenloom.interrupts import Stopped
 from tokenloom.manifest import Manifest, Source
 from tokenloom.numbering import add_counts
@@ -118,7 +118,9 @@ def prepare(
     require_type("executor", executor, Executor | None, executor_is)
     options = PrepareOptions() if options is None else options
     method = choose_method(tokenizer, options)
-    asked = count_cores() if num_workers is None else as_integer("num_workers", num_workers)
+    if num_workers is None:
+        num_workers = count_cores()
+    asked = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
     # Without workers this process is one.
     cores = max(asked, 1)
     target = as_path(path).absolute()

@@ -304,9 +304,6 @@ def _string(name: str, value: object) -> str:
 
 
 def _integer(name: str, value: Any, *, start: int = 0, stop: int | None = None) -> int:
-    if isinstance(value, bool):
-        msg = f"{name} must be an integer, got {show(value)}"
-        raise ArgumentError(msg)
     return as_integer(name, value, start=start, stop=stop)
 
 
@@ -320,14 +317,14 @@ def _fractions(splits: object) -> dict[str, float]:
     ):
         msg = f"splits must be a mapping of names to fractions, got {show(splits)}"
         raise ArgumentError(msg)
-    plain = {str(name): float(fraction) for name, fraction in parts}
+    plain = {str(name): fraction for name, fraction in parts}
     if not all(0 < fraction < 1 for fraction in plain.values()) or sum(plain.values()) >= 1:
         msg = (
             "splits must be fractions above 0 whose sum is below 1, since the rest is "
-            f"{REST!r}, got {plain}"
+            f"{REST!r}, got {show(plain)}"
         )
         raise ArgumentError(msg)
     if REST in plain:
         msg = f"splits must have other names than {REST!r}, which is the rest of the corpus"
         raise ArgumentError(msg)
-    return plain
+    return {name: float(fraction) for name, fraction in plain.items()}

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from tokenloom.errors import ArgumentError
-from tokenloom.integers import as_integer, require_number, require_type
+from tokenloom.integers import as_integer, as_number, require_type
 from tokenloom.wording import show
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
@@ -74,15 +73,29 @@ class TrainingOptions:
         _check_word("optimizer", self.optimizer, OPTIMIZERS, or_else=callable(self.optimizer))
         _check_word("schedule", self.schedule, SCHEDULES)
         _check_word("precision", self.precision, PRECISIONS)
-        as_integer("warmup_updates", self.warmup_updates)
-        as_integer("batches_per_update", self.batches_per_update, start=1)
+        # Plain integers, since they are written down as JSON.
+        for name, start in (("warmup_updates", 0), ("batches_per_update", 1)):
+            object.__setattr__(self, name, as_integer(name, getattr(self, name), start=start))
 
     def make_optimizer(
         self, parameters: Iterable[nn.Parameter], lr: float
     ) -> torch.optim.Optimizer:
-        """Return a new optimiser of the parameters."""
+        """Return a new optimiser of the parameters.
+
+        Raises
+        ------
+        ArgumentError
+            A function of the caller's returns something else.
+        """
         make = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
-        return make(parameters, lr)
+        made: object = make(parameters, lr)
+        if not isinstance(made, torch.optim.Optimizer):
+            msg = (
+                "optimizer must be a function that returns a torch.optim.Optimizer, got one that "
+                f"returns {show(made)}"
+            )
+            raise ArgumentError(msg)
+        return made
 
     def factor(self, update: int, *, num_updates: int | None) -> float:
         """Return by what the learning rate is multiplied in an update, counted from 0.
@@ -172,7 +185,7 @@ class Recipe:
         # Plain numbers, since they are written down as JSON.
         for name in ("lr", "max_grad_norm"):
             value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+            if not 0 < as_number(name, value) < math.inf:
                 msg = f"{name} must be a number in (0, inf), got {show(value)}"
                 raise ArgumentError(msg)
             object.__setattr__(self, name, float(value))
@@ -214,18 +227,20 @@ class RunOptions:
     sample_prompt: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("checkpoint_steps", "sample_epochs"):
-            if getattr(self, name) is not None:
-                as_integer(name, getattr(self, name), start=1)
-        as_integer("keep", self.keep, start=1)
+        for name in ("checkpoint_steps", "keep", "sample_epochs"):
+            value = getattr(self, name)
+            if value is not None or name == "keep":
+                object.__setattr__(self, name, as_integer(name, value, start=1))
         require_type("sample_prompt", self.sample_prompt, str | None, "a str or None")
         seconds = self.checkpoint_seconds
+        if seconds is None:
+            return
+        number = as_number("checkpoint_seconds", seconds)
         # Written so that NaN is refused too.
-        if seconds is not None:
-            require_number("checkpoint_seconds", seconds)
-        if seconds is not None and not seconds >= 0:
+        if not number >= 0:
             msg = f"checkpoint_seconds must be at least 0, got {show(seconds)}"
             raise ArgumentError(msg)
+        object.__setattr__(self, "checkpoint_seconds", number)
 
     def describe(self) -> dict[str, Any]:
         """Return the options, JSON-able."""

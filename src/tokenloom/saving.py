@@ -1,6 +1,5 @@
 """A corpus to a store, whole or not at all."""
 
-import operator
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from tokenloom.arrays import Ids, check_range, narrow_dtype
 from tokenloom.documents import Offsets
 from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.files import filling
-from tokenloom.integers import as_integer
+from tokenloom.integers import as_integer, to_integer
 from tokenloom.manifest import Manifest, ShardFile
 from tokenloom.maps import Tokens, advise, confirm
 from tokenloom.store import write_documents, write_manifest, write_shard, write_tokenizer
@@ -78,12 +77,13 @@ def save_store(  # noqa: PLR0913  each is a part of a store
 def _as_ranges(splits: Mapping[Any, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     try:
         pairs = {
-            name: (operator.index(start), operator.index(stop))
-            for name, (start, stop) in splits.items()
+            name: (to_integer(start), to_integer(stop)) for name, (start, stop) in splits.items()
         }
     except (AttributeError, TypeError, ValueError):
         pairs = {"": (0, 0)}
-    if not all(isinstance(name, str) and name for name in pairs):
+    # A manifest holds no larger numbers.
+    is_usual = all(abs(number) < 1 << 63 for pair in pairs.values() for number in pair)
+    if not is_usual or not all(isinstance(name, str) and name for name in pairs):
         msg = f"splits must be a mapping of names to pairs (start, stop), got {show(splits)}"
         raise ArgumentError(msg)
     return pairs

@@ -1,6 +1,5 @@
 """Which part of each batch this process reads."""
 
-import operator
 import os
 from dataclasses import dataclass
 from typing import Self
@@ -9,10 +8,15 @@ import torch.distributed
 from torch.distributed.device_mesh import DeviceMesh
 
 from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.integers import as_integer, to_integer
 from tokenloom.wording import show
 
 # How far from a number of processes its neighbours are looked for.
 _MAX_STEPS = 10_000
+
+
+# More than any batch has rows.
+_STOP = 1 << 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +45,18 @@ class Shard:
     def __post_init__(self) -> None:
         for name in ("rank", "world_size"):
             try:
-                object.__setattr__(self, name, operator.index(getattr(self, name)))
+                object.__setattr__(self, name, to_integer(getattr(self, name)))
             except TypeError:
                 msg = f"{name} must be an integer, got {show(getattr(self, name))}"
                 raise ArgumentError(msg) from None
         if self.world_size < 1:
-            msg = f"world_size must be at least 1, got {self.world_size}"
+            msg = f"world_size must be at least 1, got {show(self.world_size)}"
+            raise ArgumentError(msg)
+        if self.world_size >= _STOP:
+            msg = f"world_size must be below 2**63, got {show(self.world_size)}"
             raise ArgumentError(msg)
         if not 0 <= self.rank < self.world_size:
-            msg = f"rank must be in [0, world_size={self.world_size}), got {self.rank}"
+            msg = f"rank must be in [0, world_size={show(self.world_size)}), got {show(self.rank)}"
             raise ArgumentError(msg)
 
     def columns(self, batch_size: int) -> range:
@@ -60,6 +67,7 @@ class Shard:
         ArgumentError
             ``world_size`` does not divide ``batch_size``.
         """
+        batch_size = as_integer("batch_size", batch_size)
         num_columns, rest = divmod(batch_size, self.world_size)
         if rest:
             below = batch_size - rest

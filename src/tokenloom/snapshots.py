@@ -85,13 +85,16 @@ def open_run(
     run: Run | None = None
     found: Any = None
     with contextlib.ExitStack() as stack:
-        if ranks.is_first:
-            try:
+        # The others wait to hear of whatever the first one refuses.
+        with ranks.together():
+            if ranks.is_first:
+                path = as_path(path)
                 is_new = not (resume and is_run(path))
                 # What a process left that was killed here is taken only while nobody writes.
-                is_left = is_new and not is_run(path) and as_path(path).is_dir()
+                # os.path says no, where Path would raise, to a name that is too long.
+                is_left = is_new and not is_run(path) and os.path.isdir(path)  # noqa: PTH112
                 if is_left:
-                    stack.enter_context(_held_alone(as_path(path)))
+                    stack.enter_context(_held_alone(path))
                 if is_new:
                     run = Run.create(path, corpus=corpus, settings=settings, again=is_left)
                 else:
@@ -99,12 +102,7 @@ def open_run(
                 if not is_left:
                     stack.enter_context(_held_alone(run.path))
                 found = (None, ()) if is_new else _reopen(run, settings)
-            except TokenloomError as error:
-                # The others wait to hear of it.
-                found = error
         found = ranks.share(found)
-        if isinstance(found, TokenloomError):
-            raise found
         yield Opened(run, *found)
 
 
@@ -218,17 +216,18 @@ class Snapshots:
         if opened.checkpoint is None:
             self.save(None)
             return None
-        try:
-            return self._put_back(opened.checkpoint, list(opened.history), seed=seed)
-        except TokenloomError:
-            raise
-        # PyTorch's own parts check what they are given in any way, or not at all.
-        except Exception as error:
-            msg = (
-                f"the checkpoint of step {opened.checkpoint.step} cannot be used: "
-                f"{type(error).__name__}: {error}"
-            )
-            raise RunError(msg) from error
+        with self._ranks.together():
+            try:
+                return self._put_back(opened.checkpoint, list(opened.history), seed=seed)
+            except TokenloomError:
+                raise
+            # PyTorch's own parts check what they are given in any way, or not at all.
+            except Exception as error:
+                msg = (
+                    f"the checkpoint of step {opened.checkpoint.step} cannot be used: "
+                    f"{type(error).__name__}: {error}"
+                )
+                raise RunError(msg) from error
 
     @property
     def batches(self) -> Iterable[Batch]:

@@ -27,6 +27,7 @@ from tokenloom.stretches import Reading, TextSegment
 from tokenloom.tasks import Place, SourceFile, Task, choose_undecodable, cut_tasks
 from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.verification import find_wrong_place
+from tokenloom.wording import show
 
 _LETTERS = re.compile("[A-Za-z]+")
 _WORD = re.compile(r"\S+")
@@ -81,7 +82,7 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
     require_type("corpus", corpus, Corpus, "a Corpus (Corpus.open opens a store)")
     require_integers(token=token)
     if not 0 <= token < len(corpus):
-        msg = f"a token must be in [0, {len(corpus)}), got {token}"
+        msg = f"a token must be in [0, {len(corpus)}), got {show(token)}"
         raise ArgumentError(msg)
     if corpus.origin is not None:
         found = trace_in_store(corpus.origin.path, corpus.origin.start + token)
@@ -113,7 +114,7 @@ def trace_in_store(path: str | os.PathLike[str], token: int) -> Trace | None:
     store = open_store(path)
     manifest = store.manifest
     if not 0 <= token < manifest.num_tokens:
-        msg = f"a token must be in [0, {manifest.num_tokens}), got {token}"
+        msg = f"a token must be in [0, {manifest.num_tokens}), got {show(token)}"
         raise ArgumentError(msg)
     offsets = store.documents()
     preparation = manifest.preparation

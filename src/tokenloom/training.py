@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -112,6 +113,43 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     WorkerError
         Another rank died or does not answer.
     """
+    return train_and_tell(
+        model,
+        loader,
+        lr=lr,
+        max_grad_norm=max_grad_norm,
+        options=options,
+        held_out=held_out,
+        run=run,
+        resume=resume,
+        run_options=run_options,
+        device=device,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _tell_nothing() -> None:
+    """Begin without a word."""
+
+
+def train_and_tell(  # noqa: PLR0913  the same as of `train`
+    model: RNNModel,
+    loader: Loader,
+    *,
+    lr: float = 1.0,
+    max_grad_norm: float = 1.0,
+    options: TrainingOptions | None = None,
+    held_out: Corpus | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    run_options: RunOptions | None = None,
+    device: torch.device | str | int | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+    tell: Callable[[], None] = _tell_nothing,
+) -> list[EpochMetrics]:
+    """Do what `train` does, and call ``tell`` before the first step, if nothing is refused."""
     ranks = Ranks.detect()
     with ranks.together():
         options, run_options = _take_options(options, run_options, resume=resume, progress=progress)
@@ -135,6 +173,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         parts, saving = (model, loader, updates, epochs), None if run is None else run_options
         snapshots = Snapshots(*parts, ranks=ranks, run=opened.run, options=saving)
         state = snapshots.begin(opened, seed=seed)
+        tell()
         with report:
             for batch in snapshots.batches:
                 state = _carry(state, batch, loader)

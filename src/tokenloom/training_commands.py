@@ -212,7 +212,7 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from tokenloom.generation import generate
     from tokenloom.ranks import joined
-    from tokenloom.training import train
+    from tokenloom.training import train_and_tell
     from tokenloom.training_job import make_job
 
     with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
@@ -220,16 +220,20 @@ def _train(arguments: argparse.Namespace) -> None:
         # Here, since a prompt of no token would be found out after the training.
         tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)
         generate(job.model, tokenizer, prompt, num_tokens=0)
-        if ranks.is_first:
-            say(_tell(arguments, job))
+
+        def announce() -> None:
+            if ranks.is_first:
+                say(_tell(arguments, job))
+
         try:
-            history = train(
+            history = train_and_tell(
                 job.model,
                 job.loader,
                 **job.recipe,
                 run=job.run,
                 device=arguments.device,
                 progress=False if arguments.quiet else None,
+                tell=announce,
             )
         except (KeyboardInterrupt, Stopped) as stop:
             raise _what_ends(stop, job.run, is_first=ranks.is_first) from stop

@@ -205,12 +205,19 @@ def _saved_options(run: Run) -> RunOptions:
 
 def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
     torch.manual_seed(torch_seed(arguments.seed))
-    layer = _LAYERS[arguments.model](
-        corpus.vocab_size,
-        arguments.hidden,
-        num_layers=arguments.layers,
-        bidirectional=arguments.bidirectional,
-    )
+    try:
+        layer = _LAYERS[arguments.model](
+            corpus.vocab_size,
+            arguments.hidden,
+            num_layers=arguments.layers,
+            bidirectional=arguments.bidirectional,
+        )
+    except RuntimeError as error:
+        msg = (
+            f"a model of --hidden {arguments.hidden} and --layers {arguments.layers} must fit into "
+            f"the memory, and does not: lower one of them ({error})"
+        )
+        raise ArgumentError(msg) from error
     return RNNModel(layer, corpus.vocab_size)
 
 

@@ -63,9 +63,11 @@ class Updates:
         self._max_grad_norm = recipe.max_grad_norm
         self._ranks = ranks
         self._interrupt = interrupt
-        self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
-        is_scheduled = recipe.options.is_scheduled
-        self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
+        # What makes an optimiser is the caller's, and may fail on one rank alone.
+        with ranks.together():
+            self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
+            is_scheduled = recipe.options.is_scheduled
+            self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
         is_scaled = recipe.options.precision == "float16"
         self._scaler = torch.amp.GradScaler(self.device.type) if is_scaled else None
         # How many targets an update has where nothing is padded.

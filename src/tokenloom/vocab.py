@@ -17,7 +17,7 @@ from tokenloom.arrays import Ids, narrow_dtype
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.files import write_text
 from tokenloom.hashing import hash_json
-from tokenloom.integers import as_integer, as_strings, require_type
+from tokenloom.integers import as_integer, as_strings, require_type, to_integer
 from tokenloom.regular import read_bounded
 from tokenloom.wording import count, show
 
@@ -242,12 +242,12 @@ class Vocab:
         if isinstance(values, Iterable) and not isinstance(values, str):
             return [self.to_tokens(value) for value in values]
         try:
-            position = operator.index(values)
+            position = to_integer(values)
         except TypeError:
             msg = f"an id must be an integer, got {show(values)}"
             raise ArgumentError(msg) from None
         if not 0 <= position < len(self):
-            msg = f"an id must be in [0, {len(self)}), got {position}"
+            msg = f"an id must be in [0, {len(self)}), got {show(position)}"
             raise ArgumentError(msg)
         return self._tokens[position]
 

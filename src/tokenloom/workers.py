@@ -63,7 +63,7 @@ class WorkerOptions:
         for name in ("prefetch_factor", "block_size"):
             value = getattr(self, name)
             if value is not None or name == "prefetch_factor":
-                object.__setattr__(self, name, as_integer(name, value, start=1))
+                object.__setattr__(self, name, as_integer(name, value, start=1, stop=1 << 31))
 
     def num_rows(self, plan: Plan, columns: range) -> int:
         """Return how many batches a block has."""

@@ -19,7 +19,7 @@ import tokenloom as tl
 from tests.trainings import HELD_OUT, TRAIN, StoppedError, make_loader, make_model, stop_in_step
 
 # What is called on both ranks, instead of `tokenloom.train`.
-OWN = ("evaluate", "confirm")
+OWN = ("evaluate", "confirm", "optimizer")
 # Padded rows make the numbers of targets differ between ranks.
 CASES: dict[str, dict[str, Any]] = {
     "padded": {"order": "random", "layer": "rnn", "tail": "pad"},
@@ -31,6 +31,13 @@ CASES: dict[str, dict[str, Any]] = {
         "options": tl.TrainingOptions(batches_per_update=3),
     },
 }
+
+
+def make_on_first(parameters: Any, lr: float) -> Any:
+    """Return an optimiser on the first rank alone."""
+    return None if dist.get_rank() else torch.optim.SGD(parameters, lr)
+
+
 # What is another on the second rank, and a part of what both say then.
 ADAMW = tl.TrainingOptions(optimizer="adamw")
 OTHER = tl.Corpus.from_tokens([*TRAIN.tokens[:-1], (TRAIN.tokens[-1] + 1) % 5], vocab=TRAIN.vocab)
@@ -59,8 +66,16 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     "resume": ({"resume": True}, "resume: False on rank 0, True on rank 1"),
     "refused": ({"lr": -1}, "lr must be a number in (0, inf), got -1"),
     "failed": ({"held_out": "text"}, "held_out cannot be of the type str"),
+    "own optimiser": (
+        {"optimizer": {}},
+        "optimizer must be a function that returns a torch.optim.Optimizer, got one that",
+    ),
     "evaluated text": ({"evaluate": {}, "corpus": OTHER}, "corpus: 'sha256:"),
     "evaluated sizes": ({"evaluate": {"seq_len": 7}}, "seq_len: 35 on rank 0, 7 on rank 1"),
+    "evaluated wrongly": (
+        {"evaluate": {"num_workers": True}},
+        "num_workers must be an integer in [0, 4096), got True",
+    ),
     "evaluated model": ({"evaluate": {}, "bias": 0.5}, "model.weights: 'sha256:"),
     "evaluation refused": (
         {"evaluate": {}, "corpus": tl.Corpus.from_tokens([0, 99], vocab_size=100)},
@@ -152,6 +167,9 @@ def _begin(
     loader.load_state_dict({**loader.state_dict(), "next_batch": next_batch})
     if "confirm" in options:
         loader.confirm_ranks(model=made, **options["confirm"])
+    elif "optimizer" in options:
+        own = tl.TrainingOptions(optimizer=make_on_first)
+        tl.train(made, loader, device="cpu", options=own)
     else:
         tl.train(made, loader, device="cpu", **options)
 
