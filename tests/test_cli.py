@@ -595,6 +595,14 @@ def test_a_text_without_a_prompt_begins_with_its_own(
         (["train", "--held-out", "1.5"], "the held-out fraction must be in [0, 1), got 1.5"),
         (["train", "--device", "abacus"], "device must be one that PyTorch can use here"),
         (["train", "--workers", "-1"], "--workers must be an integer in [0, 4096), got -1"),
+        (
+            ["train", "--layers", "5000"],
+            "--layers must be an integer in [1, 4096), got 5000",
+        ),
+        (
+            ["train", "--hidden", "2000000000"],
+            "a model of --hidden 2000000000 and --layers 1 must fit into the memory, and does not",
+        ),
         (["train", "--lr", "0"], "--lr must be a number in (0, inf), got 0.0"),
         (["train", "--seed", "-1"], "seed must be an integer in [0, "),
         (["show", "python_docs", "--batch", "99999999"], "batch must be in [0, "),

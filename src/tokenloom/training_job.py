@@ -205,11 +205,13 @@ def _saved_options(run: Run) -> RunOptions:
 
 def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
     torch.manual_seed(torch_seed(arguments.seed))
+    # More would take for ever to be made; a checkpoint holds no more.
+    num_layers = as_integer("layers", arguments.layers, start=1, stop=1 << 12)
     try:
         layer = _LAYERS[arguments.model](
             corpus.vocab_size,
             arguments.hidden,
-            num_layers=arguments.layers,
+            num_layers=num_layers,
             bidirectional=arguments.bidirectional,
         )
     except RuntimeError as error:
