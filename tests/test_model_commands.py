@@ -1,7 +1,9 @@
 """The commands about trained models, as their users meet them."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,3 +93,37 @@ def test_generate_names_what_the_model_does_not_know(
     shown = capsys.readouterr()
     assert "warning: the model does not know 'z', 'q' in the prompt 'zq'" in shown.err
     assert shown.out.startswith("zq")
+
+
+def test_settings_of_other_values_are_refused_in_words_wherever_a_run_is_read(
+    run: Path, book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each setting in turn is missing or something else: an error, or it does not matter."""
+    settings = json.loads((run / "settings.json").read_text())
+    values: list[Any] = [None, "x", -1, [], {"x": 1}, math.nan, True, 10**30]
+    doors = [
+        ["show", str(run), "--step", "3"],
+        ["evaluate", str(run), book, "--split", "held-out", "--quiet"],
+        ["evaluate", str(run), book, "--quiet"],
+        ["generate", str(run), "--prompt", "time", "--num-tokens", "1"],
+    ]
+    for number, name in enumerate(settings):
+        kept = {other: value for other, value in settings.items() if other != name}
+        wrong = [{**kept, name: values[(number + step) % 8]} for step in (0, 3)]
+        for changed in (kept, *wrong):
+            (run / "settings.json").write_text(json.dumps(changed))
+            for door in doors:
+                code = main(door)
+                assert code == 0 or "error: " in capsys.readouterr().err, (door[0], changed)
+
+
+@pytest.mark.parametrize("name", ["num_tokens", "num_held_out_tokens"])
+@pytest.mark.parametrize("value", [None, "x", [], {}])
+def test_what_a_run_held_out_is_not_counted_with_damaged_settings(
+    name: str, value: Any, run: Path, book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the setting."""
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps({**settings, name: value}))
+    assert main(["evaluate", str(run), book, "--split", "held-out"]) == 1
+    assert f"are damaged: {name} must be an integer, got" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from tokenloom.errors import ArgumentError, CorpusError, RunError
 from tokenloom.hub import find_store, load, name_split
 from tokenloom.identity import Identity
 from tokenloom.runs import Run
+from tokenloom.settings import check_kinds
 from tokenloom.store import read_store
 from tokenloom.wording import show
 
@@ -39,7 +40,7 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
         The store was written with another tokenizer, the text cannot be
         decoded, or its beginning is not what the run was trained on.
     RunError
-        The run's tokenizer came from elsewhere.
+        The run's tokenizer came from elsewhere, or its settings are damaged.
     """
     named_split = None if split in (None, HELD_OUT, TRAINED) else split
     if split == HELD_OUT and is_apart(run):
@@ -63,6 +64,8 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
 
 def _cut(run: Run, corpus: Corpus, split: str | None) -> Corpus:
     """Return the tokens that the run was trained on, or those that it held out."""
+    # Older releases did not write down what they held out.
+    check_kinds(run, ["num_tokens", *{"num_held_out_tokens"}.intersection(run.settings)])
     num_trained = run.settings["num_tokens"]
     num_held_out = run.settings.get("num_held_out_tokens", 0)
     start = _find_trained(run, corpus)
@@ -127,6 +130,7 @@ def is_apart(run: Run) -> bool:
 
 def _read_held_out(run: Run, name: str, encoding: str) -> Corpus:
     """Return what a run held out: the split of a corpus, of which any part is named."""
+    check_kinds(run, ["num_held_out_tokens"])
     store, held_out = find_store(name), run.settings["held_out"]
     split = os.path.basename(held_out)  # noqa: PTH119  of a name that may be no path
     if store is not None and store.split != split:
