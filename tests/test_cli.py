@@ -203,6 +203,37 @@ def test_resume_goes_on_with_more_epochs(
     assert "after 5 epochs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ([], "--resume run --epochs 6; more text than these"),
+        (["--schedule", "cosine"], "its schedule 'cosine' ends there, so more of them need a new"),
+    ],
+)
+def test_a_run_at_its_end_says_how_to_go_on(
+    options: list[str],
+    hint: str,
+    book: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Only where nothing was left to train."""
+    monkeypatch.chdir(tmp_path)
+    said = "nothing is left to train: the run has all its 3 epochs; "
+    recipe = [*SMALL, *options, "--epochs", "3"]
+    assert main(["train", book, *recipe, "--run", "run", "--quiet"]) == 0
+    assert said not in capsys.readouterr().err
+    assert main(["train", "--resume", "run", "--quiet"]) == 0
+    error = capsys.readouterr().err
+    assert said in error
+    assert hint in error
+    assert "needs a new run, with --max-tokens N or all" in error
+    if not options:
+        assert main(["train", "--resume", "run", "--epochs", "4", "--quiet"]) == 0
+        assert "nothing is left" not in capsys.readouterr().err
+
+
 def test_documents_are_kept_apart_unless_told_otherwise(tmp_path: Path) -> None:
     """The hidden state begins afresh where one starts; a run goes on as it was begun."""
     store = tmp_path / "store"

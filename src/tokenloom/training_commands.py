@@ -220,6 +220,7 @@ def _train(arguments: argparse.Namespace) -> None:
         # Here, since a prompt of no token would be found out after the training.
         tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)
         generate(job.model, tokenizer, prompt, num_tokens=0)
+        is_at_end = arguments.resume is not None and ranks.is_first and _is_at_end(job)
 
         def announce() -> None:
             if ranks.is_first:
@@ -239,6 +240,8 @@ def _train(arguments: argparse.Namespace) -> None:
             raise _what_ends(stop, job.run, is_first=ranks.is_first) from stop
     if not ranks.is_first:
         return
+    if is_at_end:
+        say(_how_to_go_on(job))
     facts = _describe(history, job.run, job.model.linear.weight.device)
     facts["generated"] = generate(job.model, tokenizer, prompt, num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
@@ -279,6 +282,29 @@ def _tell(arguments: argparse.Namespace, job: "Job") -> str:
     return (
         f"training on {job.corpus.name}: {how_much}{measured}; "
         f"{count(len(job.loader), 'batch', 'batches')}; results go to {job.run}"
+    )
+
+
+def _is_at_end(job: "Job") -> bool:
+    """Return whether the run has been trained for all its epochs."""
+    from tokenloom.runs import Run
+
+    checkpoint, num_epochs = Run.open(job.run).load_checkpoint(), job.loader.num_epochs
+    num_steps = 0 if num_epochs is None else num_epochs * job.loader.plan.num_batches
+    return checkpoint is not None and checkpoint.step == num_steps
+
+
+def _how_to_go_on(job: "Job") -> str:
+    """Return what can be done with a run that was trained for all its epochs."""
+    num_epochs = job.loader.num_epochs or 0
+    schedule = job.recipe["options"].schedule
+    more = f"for more of them: tokenloom train --resume {job.run} --epochs {2 * num_epochs}"
+    if schedule != "constant":
+        more = f"its schedule {schedule!r} ends there, so more of them need a new run"
+    return (
+        f"nothing is left to train: the run has all its {count(num_epochs, 'epoch')}; {more}; more "
+        f"text than these {count(job.loader.plan.num_tokens, 'token')} needs a new run, with "
+        "--max-tokens N or all"
     )
 
 
