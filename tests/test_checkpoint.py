@@ -164,3 +164,12 @@ def test_a_tiny_pickle_is_no_checkpoint(content: bytes) -> None:
     """Whatever the unpickler makes of it."""
     with pytest.raises(tl.RunError, match=r"c\.pt"):
         unpack(content, name="c.pt")
+
+
+@pytest.mark.parametrize("name", ["bias", "bidirectional"])
+@pytest.mark.parametrize("value", [0, 1, None, "yes"])
+def test_a_flag_of_the_model_is_true_or_false(name: str, value: object) -> None:
+    """PyTorch would make the layer, and fail in the first step."""
+    description = {**describe_model(tl.RNNModel(nn.GRU(5, 8), 5)), name: value}
+    with pytest.raises(tl.RunError, match=f"cannot be used, .*: {name} cannot be"):
+        build_model(description)

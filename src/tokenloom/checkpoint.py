@@ -85,6 +85,9 @@ def build_model(description: dict[str, Any]) -> RNNModel:
         for name, stop in _STOPS.items():
             value = options.get(name, 1)
             _require(type(value) is int and 0 <= value < stop, name, value)
+        for name in ("bias", "bidirectional"):
+            # PyTorch takes 0 and 1 too, and fails in the first step.
+            _require(type(options.get(name, True)) is bool, name, options.get(name))
         kind = _RNN_KINDS[options.pop("rnn")]
         vocab_size, dtype = options.pop("vocab_size"), options.pop("dtype")
         return RNNModel(kind(**options), vocab_size).to(_DTYPES[dtype])

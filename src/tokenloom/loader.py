@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import sys
 import weakref
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Never, NoReturn
@@ -21,6 +22,7 @@ from tokenloom.plans import Plan
 from tokenloom.positions import describe_position, restore_position
 from tokenloom.ranks import Ranks
 from tokenloom.windows import RandomWindows, SequentialWindows, Windows
+from tokenloom.wording import show
 from tokenloom.workers import EpochRange, WorkerOptions, plan_parts, read_epochs
 
 
@@ -98,6 +100,7 @@ class Loader:
         self._plan = windows.plan
         # Detects the shard now, in the main process, and checks it.
         self._num_batches = len(windows)
+        self._check_length()
         self._resident = self._make_resident() if resident else None
         self._epoch, self._next_batch = self._plan.epoch, 0
         self._stop_epoch = self._end_of_iteration()
@@ -105,6 +108,16 @@ class Loader:
         self._iteration = 0
         # What is being read, as long as an iterator refers to it.
         self._reading: weakref.ref[Generator[Block, None, None]] | None = None
+
+    def _check_length(self) -> None:
+        """Check that all batches of an iteration can be counted by `len`."""
+        most = sys.maxsize // max(self._num_batches, 1)
+        if self.num_epochs is not None and self.num_epochs > most:
+            msg = (
+                f"num_epochs must be at most {most:,} of {self._num_batches:,} batches each, got "
+                f"{show(self.num_epochs)}: None is for an endless loader"
+            )
+            raise ArgumentError(msg)
 
     @property
     def plan(self) -> Plan:
