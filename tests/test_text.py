@@ -1,12 +1,16 @@
 """A text in memory, as characters or as bytes."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tokenloom as tl
 from tokenloom import ArgumentError
+from tokenloom.cli import main
 from tokenloom.text import decode
+from tokenloom.tokenizers import ByteTokenizer
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,26 @@ def test_a_text_that_loses_everything_is_an_error(make: Callable[[str], object])
     message = "of 5 characters none is one; to keep them use normalize=False"
     with pytest.raises(tl.CorpusError, match=message):
         make("\u65f6\u95f4\u65c5\u884c\u8005")
+
+
+@pytest.mark.parametrize("tokenizer", ["byte", ByteTokenizer()])
+def test_every_door_takes_bytes_as_they_are_or_transcodes(tmp_path: Path, tokenizer: Any) -> None:
+    """Bytes that are no UTF-8 are tokens too; named in their encoding they become UTF-8."""
+    path, content = tmp_path / "a.txt", "na\xefve".encode("latin-1")
+    path.write_bytes(content)
+    tl.prepare(path, tmp_path / "as-is", tokenizer=tokenizer)
+    for corpus in (
+        tl.load(path, tokenizer=tokenizer),
+        tl.Corpus.from_text(content, tokenizer=tokenizer),
+        tl.Corpus.open(tmp_path / "as-is"),
+    ):
+        assert list(content) == corpus.tokens[:].tolist()
+    options = tl.PrepareOptions(encoding="latin-1")
+    tl.prepare(path, tmp_path / "utf-8", tokenizer=tokenizer, options=options)
+    for corpus in (
+        tl.load(path, tokenizer=tokenizer, encoding="latin-1"),
+        tl.Corpus.open(tmp_path / "utf-8"),
+    ):
+        assert list("na\xefve".encode()) == corpus.tokens[:].tolist()
+    words = ["show", str(path), "--tokenizer", "byte", "--batch-size", "1", "--seq-len", "3"]
+    assert [0, 0] == [main([*words, *more]) for more in ([], ["--encoding", "latin-1"])]

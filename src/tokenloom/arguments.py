@@ -11,6 +11,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.hub import TRAIN, find_named, find_store, load, name_split
 from tokenloom.printing import say, say_usage
 from tokenloom.store import read_store
+from tokenloom.streams import find_encoding
 from tokenloom.tokenizers import TOKENIZER_NAMES
 from tokenloom.wording import show, suggest
 
@@ -352,7 +353,9 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
         refuse_options(arguments, ("tokenizer", "raw", "encoding"), why)
     if getattr(arguments, "tokenizer", None) == "byte":
         why = "--tokenizer byte takes the bytes of a text as they are"
-        refuse_options(arguments, ("raw", "encoding"), why)
+        # Named in another encoding they become those of the same text in UTF-8.
+        is_utf_8 = find_encoding(arguments.encoding) == "utf-8"
+        refuse_options(arguments, ("raw", *["encoding"] * is_utf_8), why)
     entry = find_named(name)
     if entry is not None and not isinstance(entry.source, RemoteFile):
         refuse_options(arguments, ("encoding",), f"the encoding of {name} is known")

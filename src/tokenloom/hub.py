@@ -18,7 +18,7 @@ from tokenloom.sources import read_file, read_text_file
 from tokenloom.store import is_store, read_store
 from tokenloom.streams import find_encoding
 from tokenloom.text import decode
-from tokenloom.tokenizers import Tokenizer, describe_tokenizer, tokenizer_for
+from tokenloom.tokenizers import Tokenizer, describe_tokenizer, takes_bytes, tokenizer_for
 from tokenloom.vocab import Vocab
 from tokenloom.wording import describe_missing, show
 
@@ -57,7 +57,9 @@ def load(
     tokenizer, normalize, min_freq, reserved_tokens, max_tokens
         See `Corpus.from_text`.
     encoding : str
-        How a text file is encoded.
+        How a text file is encoded. A tokenizer of bytes takes those of a file
+        in "utf-8" as they are, whatever they are; those of one in another
+        encoding as of the same text in UTF-8.
 
     Raises
     ------
@@ -100,7 +102,8 @@ def load(
         # Texts with a name are in UTF-8.
         label, encoding = entry.name, "utf-8"
         content = read(entry)
-    is_bytes = isinstance(tokenizer, str) and tokenizer == "byte" and encoding == "utf-8"
+    # In another encoding the bytes are those of the same text in UTF-8.
+    is_bytes = takes_bytes(tokenizer) and encoding == "utf-8"
     return Corpus.from_text(
         content if is_bytes else decode(content, name=label, encoding=encoding),
         tokenizer=tokenizer,

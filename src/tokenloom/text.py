@@ -10,7 +10,14 @@ from tokenloom.arrays import Ids
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.integers import require_flags
 from tokenloom.normalize import Lost, count_lost
-from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer, tokenize
+from tokenloom.tokenizers import (
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    takes_bytes,
+    tokenize,
+)
 from tokenloom.vocab import Vocab, keep_tokens
 from tokenloom.wording import count, show
 
@@ -43,7 +50,7 @@ def encode(
         raise ArgumentError(msg)
     if isinstance(text, str):
         require_characters(text, name=name)
-    if isinstance(text, bytes) and tokenizer == "byte":
+    if isinstance(text, bytes) and takes_bytes(tokenizer):
         ids: Ids = np.frombuffer(text, np.uint8)
         made: Tokenizer = ByteTokenizer()
     else:

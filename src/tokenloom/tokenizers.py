@@ -207,6 +207,17 @@ _LEARNERS: dict[str, Callable[..., _Learned]] = {
 TOKENIZER_NAMES = (*_LEARNERS, "byte")
 
 
+def takes_bytes(tokenizer: object) -> bool:
+    """Return whether what was given as tokenizer takes the bytes of a text as they are.
+
+    >>> takes_bytes("byte"), takes_bytes(ByteTokenizer()), takes_bytes("char")
+    (True, True, False)
+    """
+    return isinstance(tokenizer, ByteTokenizer) or (
+        isinstance(tokenizer, str) and tokenizer == "byte"
+    )
+
+
 def tokenize(
     text: str,
     *,
