@@ -294,7 +294,7 @@ def test_resume_refuses_a_run_of_an_older_release(
         ({"version": "3"}, "reads settings of version 3, got '3'"),
         ({"lr": None}, "lr must be a number, there is none"),
         ({"model": None}, "model must be an object, there is none"),
-        ({"num_epochs": 10**30}, "num_epochs must be at most "),
+        ({"num_epochs": 1 << 62}, "num_epochs must be at most "),
         ({"model": {"rnn": "GRU"}}, "the description of the model cannot be used"),
         ({"num_held_out_tokens": None}, "num_held_out_tokens must be an integer, there is none"),
         ({"corpus": 5}, "corpus must be a string, got 5"),

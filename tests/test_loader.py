@@ -262,7 +262,7 @@ def test_a_loader_is_no_dataset(options: dict[str, Any]) -> None:
         ({"num_workers": -1}, r"num_workers must be an integer in \[0, 4096\), got -1"),
         ({"num_workers": 1.5}, r"num_workers must be an integer in \[0, 4096\), got 1.5"),
         ({"num_epochs": 0}, "num_epochs must be an integer of at least 1, got 0"),
-        ({"num_epochs": 10**30}, "num_epochs must be at most .*: None is for an endless loader"),
+        ({"num_epochs": 1 << 62}, "num_epochs must be at most .*: None is for an endless loader"),
         ({"device": "abacus"}, "device must be one that PyTorch can use here, got 'abacus'"),
         (
             {"device": "cpu", "resident": True, "num_workers": 1},
