@@ -15,7 +15,7 @@ import torch
 import tokenloom as tl
 from peers import PEERS
 from systems import SYSTEMS, Batches, System, Task, make_windows
-from tokenloom.hashing import WHOLE_BYTES
+from tokenloom._io.digest import WHOLE_BYTES
 
 ALL = {**SYSTEMS, **PEERS}
 _MAX_WARM_BYTES = 4 << 30

@@ -12,10 +12,11 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
 import tokenloom
-from tokenloom.arrays import Ids
-from tokenloom.cli import make_parser
-from tokenloom.plans import IntArray, Plan
-from tokenloom.plotting import plot_orders, plot_plans, save_figure
+from tokenloom._figures import save_figure
+from tokenloom.cli.main import make_parser
+from tokenloom.inspection.plots import plot_orders, plot_plans
+from tokenloom.plan.order import IntArray, Plan
+from tokenloom.text.ids import Ids
 
 project = "tokenloom"
 author = "The tokenloom developers"

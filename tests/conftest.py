@@ -10,9 +10,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from tests.trainings import BOOK, SMALL
-from tokenloom import blocks, download
-from tokenloom.cli import main
-from tokenloom.transfer import Patience
+from tokenloom.cli.main import main
+from tokenloom.hub import download
+from tokenloom.hub.transfer import Patience
+from tokenloom.loading import blocks
 
 # The tensors here are small: more threads would only wait for each other.
 torch.set_num_threads(1)
@@ -20,7 +21,7 @@ torch.set_num_threads(1)
 blocks._BLOCK_TOKENS = 100
 
 # The server from which workers are forked imports PyTorch once.
-multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.windows"])
+multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.loading.dataset"])
 
 # A server here answers at once, if at all.
 download.PATIENCE = Patience(pause_seconds=0.01, max_pause_seconds=1.0)

@@ -21,11 +21,13 @@ import torch
 
 import tokenloom as tl
 from tests.trainings import HELD_OUT, LAYERS, ORDERS, make_loader, make_model, outcome_of
-from tokenloom import checkpoints, epochs, files, records, runs, snapshots, training, updates
+from tokenloom._io import atomic
+from tokenloom.training import checkpoint, loop, meter, metrics, optimizer
+from tokenloom.training import resume as snapshots
+from tokenloom.training import run as runs
 
 ROOMS = {
-    room.__name__
-    for room in (checkpoints, epochs, files, records, runs, snapshots, training, updates)
+    room.__name__ for room in (checkpoint, meter, atomic, metrics, runs, snapshots, loop, optimizer)
 }
 # The whole training runs more lines of these rooms.
 MAX_LINES = 1000
@@ -111,7 +113,7 @@ def main() -> None:
     """Compare trainings that were killed with one that was not."""
     folder, generator = Path(sys.argv[1]), random.Random(int(sys.argv[2]))  # noqa: S311
     # Pictures would take most of the time.
-    vars(epochs).update(plot_perplexity=lambda _: None, save_figure=lambda *_: None)
+    vars(meter).update(plot_perplexity=lambda _: None, save_figure=lambda *_: None)
     torch.set_num_threads(1)
     # The optimisers import it when they are first used, which takes each child a second.
     importlib.import_module("torch._dynamo")

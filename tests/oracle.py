@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from tokenloom.plans import Plan
+from tokenloom.plan.order import Plan
 
 
 class Window(NamedTuple):

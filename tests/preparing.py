@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import tokenloom as tl
-from tokenloom.prepare_options import PrepareOptions, reserve
-from tokenloom.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from tokenloom.vocab import Vocab
+from tokenloom.preparation.options import PrepareOptions, reserve
+from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.text.vocab import Vocab
 
 
 class HereExecutor(Executor):

@@ -19,35 +19,30 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tests.misbehaving import CONTENT
-from tokenloom import (
-    archives,
-    assembly,
-    download,
-    files,
-    gathering,
-    npy,
-    preparation,
-    tasks,
-    workfolder,
-)
-from tokenloom.archives import unpack
+from tokenloom._io import atomic
 from tokenloom.errors import TokenloomError
-from tokenloom.prepare_options import PrepareOptions
-from tokenloom.transfer import Patience
+from tokenloom.hub import archive as archives
+from tokenloom.hub import download
+from tokenloom.hub.archive import unpack
+from tokenloom.hub.transfer import Patience
+from tokenloom.preparation import assemble, chunks, sources, workdir
+from tokenloom.preparation import prepare as preparation
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.store import npy
 
 PATIENCE = Patience(connect_seconds=20, stall_seconds=20, num_attempts=5, pause_seconds=0.01)
 ROOMS = {
     room.__name__
     for room in (
         archives,
-        assembly,
+        assemble,
         download,
-        files,
-        gathering,
+        atomic,
+        sources,
         npy,
         preparation,
-        tasks,
-        workfolder,
+        chunks,
+        workdir,
     )
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tokenloom as tl
-from tokenloom import laws
+from tokenloom.testing import laws
 
 
 def rows_of(batch: tl.Batch) -> tuple[Any, ...]:
@@ -15,6 +15,6 @@ def rows_of(batch: tl.Batch) -> tuple[Any, ...]:
 def assert_resumes_everywhere(
     make_saved: Callable[[], tl.Loader], make_restored: Callable[[], tl.Loader] | None = None
 ) -> None:
-    """Check that a loader resumes after each batch; see `tokenloom.laws`."""
+    """Check that a loader resumes after each batch; see `tokenloom.testing.laws`."""
     restored = make_saved if make_restored is None else make_restored
     laws.assert_resumes_everywhere(lambda: [make_saved()], lambda: [restored()])

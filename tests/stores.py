@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import tokenloom as tl
-from tokenloom.hashing import hash_json
-from tokenloom.maps import gather
+from tokenloom._io.digest import hash_json
+from tokenloom.store.memmap import gather
 
 TEXT = "to be or not to be that is the question"
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tokenloom.plans import Kind, Plan, Tail
+from tokenloom.plan.order import Kind, Plan, Tail
 
 kinds: st.SearchStrategy[Kind] = st.sampled_from(["random", "sequential"])
 tails: st.SearchStrategy[Tail] = st.sampled_from(["drop", "pad"])

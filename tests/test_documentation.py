@@ -16,11 +16,11 @@ import pytest
 
 import tokenloom as tl
 from tests import misbehaving
-from tests.test_package import ROOMS
+from tests.test_package import FILES, SOURCE
 from tokenloom import d2l
-from tokenloom.cli import main, make_parser
-from tokenloom.plans import Plan
-from tokenloom.positions import describe_position
+from tokenloom.cli.main import main, make_parser
+from tokenloom.plan.order import Plan
+from tokenloom.plan.state import describe_position
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -321,11 +321,24 @@ def test_table_of_json_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_design_note_of_the_house() -> None:
-    """The design note lists the rooms in the order of imports."""
+    """The design note has the whole tree, each file with the first line of its docstring."""
     note = _read(DOCS / "design/0004-house.md")
     house = re.search(r"```text\n(.*?)```", note, re.DOTALL)
     assert house
+    listed, room = {}, ""
+    for line in house[1].splitlines():
+        name, _, says = line.strip().partition(" ")
+        if name.endswith("/"):
+            room = name
+        if name.endswith(("/", ".py")):
+            listed[(room if line.startswith(" ") else "") + name] = says.strip()
+    files = {
+        file.removesuffix("__init__.py") or file: (ast.get_docstring(tree) or "").partition("\n")[0]
+        for file in FILES
+        for tree in [ast.parse((SOURCE / file).read_text(encoding="utf-8"))]
+    }
 
-    listed = re.findall(r"^(\w+)  ", house[1], re.MULTILINE)
-
-    assert ["__init__", *ROOMS] == listed
+    assert set(files) == set(listed)
+    for file, says in files.items():
+        if "/" in file:
+            assert (file, says.rstrip(".")) == (file, listed[file])

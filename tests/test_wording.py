@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tokenloom.wording import count, escape, show, suggest_path
+from tokenloom._wording import count, escape, show, suggest_path
 
 
 class Tokenizers:

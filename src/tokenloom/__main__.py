@@ -9,10 +9,10 @@ _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run the command line; see `tokenloom.cli.main`."""
+    """Run the command line; see `tokenloom.cli.main.main`."""
     try:
         # Processes that start afresh import this module again, and need none of the command.
-        from tokenloom.cli import main as run  # noqa: PLC0415
+        from tokenloom.cli.main import main as run  # noqa: PLC0415
 
         code = run()
         # What is left to do is Python's, which would print a traceback.

@@ -1,1 +1,0 @@
-"""Several rooms together, as users meet them."""

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tokenloom.archives import unpack
-from tokenloom.plotting import check_picture, save_figure
-from tokenloom.wording import show
+from tokenloom._figures import check_picture, save_figure
+from tokenloom._wording import show
+from tokenloom.hub.archive import unpack
 
 CORPUS = tl.Corpus.from_text("the time machine by h g wells " * 8)
 SIZE = CORPUS.vocab_size

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
-from tokenloom.inventory import count_lengths
-from tokenloom.npy import HEADER_BYTES
+from tokenloom.corpus.statistics import count_lengths
+from tokenloom.store.npy import HEADER_BYTES
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 

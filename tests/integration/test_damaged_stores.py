@@ -13,12 +13,12 @@ import pytest
 
 import tokenloom as tl
 from tests.stores import lie
-from tokenloom.hashing import hash_file
-from tokenloom.inspection import describe_batch
-from tokenloom.inventory import describe_store, most_frequent, tabulate
-from tokenloom.npy import HEADER_BYTES
-from tokenloom.tracing import trace_in_store
-from tokenloom.verification import verify_store
+from tokenloom._io.digest import hash_file
+from tokenloom.corpus.statistics import describe_store, most_frequent, tabulate
+from tokenloom.inspection.batches import describe_batch
+from tokenloom.preparation.trace import trace_in_store
+from tokenloom.store.npy import HEADER_BYTES
+from tokenloom.store.verify import verify_store
 
 FILES = (
     "documents.npy",

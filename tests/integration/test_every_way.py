@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.selftest import Check, Settings, choose_process_ways, choose_ways, make_checks
+from tokenloom.testing.selftest import (
+    Check,
+    Settings,
+    choose_process_ways,
+    choose_ways,
+    make_checks,
+)
 
 SETTINGS = Settings(
     corpus=tl.Corpus.from_tokens(np.arange(60_000, dtype=np.uint16)), batch_size=4, seq_len=5

@@ -15,15 +15,15 @@ import pytest
 import tokenloom as tl
 from tests.preparing import contents
 from tests.processes import fill_the_disk_of_a_preparation, kill_preparations, race_to_prepare, run
-from tokenloom.preparation import prepare
-from tokenloom.prepare_options import PrepareOptions
-from tokenloom.workfolder import work_path
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.workdir import work_path
 
 LINES = "To be, or not to be: that is the question.\n" * 100
 PROGRAM = """
 import sys
-from tokenloom.preparation import prepare
-from tokenloom.prepare_options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.options import PrepareOptions
 
 if __name__ == "__main__":
     source, target = sys.argv[1:]

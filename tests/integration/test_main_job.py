@@ -7,7 +7,7 @@ import pytest
 
 from tests.golden import TIME_MACHINE, needs_time_machine
 from tests.server import Answer, serving
-from tokenloom.cli import main
+from tokenloom.cli.main import main
 
 # A tenth of the textbook's units, and a few of its epochs.
 SMALL = ["--hidden", "24", "--epochs", "30", "--device", "cpu"]

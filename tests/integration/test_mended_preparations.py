@@ -6,8 +6,8 @@ import pytest
 
 import tokenloom as tl
 from tests.preparing import contents
-from tokenloom.preparation import prepare
-from tokenloom.prepare_options import PrepareOptions
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
 
 GOOD, BAD = '{"text": "good"}\n', "oh\n"
 STOP = PrepareOptions(task_bytes=100)

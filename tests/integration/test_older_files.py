@@ -15,7 +15,7 @@ import pytest
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
-from tokenloom.cli import main
+from tokenloom.cli.main import main
 
 FIRST = Path(__file__).parent.parent / "data" / "first"
 POSITIONS: dict[str, Any] = json.loads((FIRST / "positions.json").read_text(encoding="utf-8"))

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tokenloom import preparation
-from tokenloom.preparation import prepare
-from tokenloom.prepare_options import PrepareOptions
-from tokenloom.workfolder import open_work_folder
+from tokenloom.preparation import prepare as preparation
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.workdir import open_work_folder
 
 
 @pytest.fixture

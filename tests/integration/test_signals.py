@@ -14,7 +14,7 @@ import tokenloom as tl
 from tests.integration.ranks import free_port
 from tests.preparing import contents
 from tests.trainings import BOOK, SMALL, outcome_of
-from tokenloom.cli import main
+from tokenloom.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -23,7 +23,10 @@ SECONDS = 100
 # The command, which gets a signal in the middle of a step of one rank, or of other work.
 SIGNALLED = """
 import os, sys
-from tokenloom import __main__, evaluation, executing, training
+from tokenloom import __main__
+from tokenloom.model import evaluation
+from tokenloom.preparation import executor
+from tokenloom.training import loop
 
 PLACES = {
     "train": (training, "_step"),

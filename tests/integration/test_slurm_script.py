@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainings import BOOK, SMALL, outcome_of
-from tokenloom.cli import main
+from tokenloom.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 BASH = shutil.which("bash")

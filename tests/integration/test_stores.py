@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.manifest import Manifest, ShardFile
-from tokenloom.npy import npy_header
-from tokenloom.store import write_manifest
+from tokenloom.store.manifest import Manifest, ShardFile
+from tokenloom.store.npy import npy_header
+from tokenloom.store.reader import write_manifest
 
 NUM_TOKENS = 500
 # The lengths of files: a row of a batch may reach over three of them.
@@ -95,8 +95,12 @@ def test_no_token_of_a_huge_store_is_read_to_open_it(
     folder = make_huge(tmp_path / "store", num_shards, shard_tokens)
     read: list[object] = []
     # Whatever reads a token goes through one of these.
-    monkeypatch.setattr("tokenloom.maps._check_read", lambda *arguments: read.append(arguments))
-    monkeypatch.setattr("tokenloom.passages.hash_tokens", lambda *arguments: read.append(arguments))
+    monkeypatch.setattr(
+        "tokenloom.store.memmap._check_read", lambda *arguments: read.append(arguments)
+    )
+    monkeypatch.setattr(
+        "tokenloom.corpus.corpus.hash_tokens", lambda *arguments: read.append(arguments)
+    )
 
     corpus = tl.Corpus.open(folder)
     assert 10**12 == len(corpus)

@@ -8,9 +8,9 @@ import pytest
 from tests.golden import TIME_MACHINE, needs_time_machine
 from tests.server import Answer, serving
 from tokenloom import Corpus, Vocab
-from tokenloom.catalogue import CATALOGUE
-from tokenloom.hub import load
-from tokenloom.tokenizers import CharTokenizer
+from tokenloom.hub.catalogue import CATALOGUE
+from tokenloom.hub.load import load
+from tokenloom.text.tokenizers import CharTokenizer
 
 pytestmark = needs_time_machine
 

@@ -17,7 +17,7 @@ import tokenloom as tl
 from tests.census import children_of, needs_proc
 from tests.integration.ranks import free_port
 from tests.integration.training_ranks import CASES, DIFFERENT, SPLIT, STOP, train
-from tokenloom.cli import main
+from tokenloom.cli.main import main
 
 SCRIPT = Path(__file__).with_name("training_ranks.py")
 ROOT = SCRIPT.parents[2]
@@ -30,7 +30,8 @@ BOOK = "the time traveller for so it will be convenient to speak of him " * 60
 # The command, which also tells how many tokens this process predicted.
 COUNTING = """
 import sys
-from tokenloom import __main__, evaluation
+from tokenloom import __main__
+from tokenloom.model import evaluation
 
 def count(*arguments, add=evaluation._add_losses, **options):
     total = add(*arguments, **options)

@@ -1,0 +1,166 @@
+"""Types that arguments must have."""
+
+import math
+import operator
+from collections.abc import Iterable
+from numbers import Real
+from types import UnionType
+from typing import SupportsIndex, cast
+
+import numpy as np
+
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError
+
+# Workers beyond a few per core only wait; so many would fill the memory with their stacks.
+MAX_WORKERS = 1 << 12
+# The first integer that no array and no file of 64 bits holds.
+_TOO_LARGE = 1 << 63
+
+
+def to_integer(value: object) -> int:
+    """Return an integer of Python, NumPy or PyTorch as a plain one.
+
+    Raises
+    ------
+    TypeError
+        It is none: a float is none, and neither is True or False.
+
+    >>> to_integer(np.uint8(3))
+    3
+    """
+    if isinstance(value, bool):
+        msg = f"expected an integer, got {value}"
+        raise TypeError(msg)
+    return operator.index(value)  # type: ignore[arg-type]  # that is the question
+
+
+def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | None = None) -> int:
+    """Return an argument as a plain integer in the half-open range [start, stop).
+
+    Without a ``stop`` it is below 2**63, as all numbers of tokens are.
+
+    Raises
+    ------
+    ArgumentError
+        It is no integer, or out of the range.
+
+    >>> as_integer("num_workers", 2), as_integer("seed", 5, stop=9)
+    (2, 5)
+    """
+    bounds = f"of at least {start}" if stop is None else f"in [{start}, {stop})"
+    try:
+        integer = to_integer(value)
+    except TypeError:
+        msg = f"{name} must be an integer {bounds}, got {show(value)}"
+        raise ArgumentError(msg) from None
+    if integer < start or (stop is not None and integer >= stop):
+        msg = f"{name} must be an integer {bounds}, got {show(integer)}"
+        raise ArgumentError(msg)
+    if stop is None and integer >= _TOO_LARGE:
+        msg = f"{name} must be an integer {bounds} and below 2**63, got {show(integer)}"
+        raise ArgumentError(msg)
+    return integer
+
+
+def require_integers(**values: object) -> None:
+    """Refuse arguments that are no integers, by their names.
+
+    Raises
+    ------
+    ArgumentError
+        One of them is none.
+    """
+    for name, value in values.items():
+        try:
+            to_integer(value)
+        except TypeError:
+            msg = f"{name} must be an integer, got {show(value)}"
+            raise ArgumentError(msg) from None
+
+
+def as_number(name: str, value: object) -> float:
+    """Return an argument as a plain number; an integer that no float can hold is infinite.
+
+    Raises
+    ------
+    ArgumentError
+        It is no real number.
+
+    >>> as_number("fraction", np.float32(0.5)), as_number("lr", -(10**400))
+    (0.5, -inf)
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        msg = f"{name} must be a number, got {show(value)}"
+        raise ArgumentError(msg)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if cast("int", value) > 0 else -math.inf
+
+
+def require_type(name: str, value: object, types: type | UnionType, expected: str) -> None:
+    """Refuse an argument of another type.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    types : type or union of types
+    expected : str
+        What it must be, for people.
+
+    Raises
+    ------
+    ArgumentError
+        It has none of the types.
+
+    >>> require_type("name", "corpus", str, "a str")
+    """
+    if not isinstance(value, types):
+        msg = f"{name} must be {expected}, got {show(value)}"
+        raise ArgumentError(msg)
+
+
+def require_flags(**values: object) -> None:
+    """Refuse arguments that are neither True nor False, by their names.
+
+    Raises
+    ------
+    ArgumentError
+        One of them is neither.
+    """
+    for name, value in values.items():
+        require_type(name, value, bool | np.bool_, "True or False")
+
+
+def require_bar(progress: object) -> None:
+    """Refuse a ``progress`` that does not say whether to show a bar.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither True, False nor None.
+    """
+    require_type("progress", progress, bool | np.bool_ | None, "True, False or None")
+
+
+def as_strings(name: str, values: object) -> tuple[str, ...]:
+    """Return an argument as a tuple of its strings.
+
+    Raises
+    ------
+    ArgumentError
+        It is no iterable of str, a str itself, or a set, which has no order.
+
+    >>> as_strings("reserved_tokens", ["<pad>", "<eod>"])
+    ('<pad>', '<eod>')
+    """
+    # A set has another order in each process. A tensor, or array, of no dimension has none.
+    is_one = isinstance(values, str | set | frozenset) or getattr(values, "ndim", 1) == 0
+    is_some = isinstance(values, Iterable) and not is_one
+    each = tuple(values) if is_some else (None,)  # type: ignore[arg-type]  # just looked at
+    if not all(isinstance(value, str) for value in each):
+        msg = f"{name} must be a sequence of str, got {show(values)}"
+        raise ArgumentError(msg)
+    return tuple(map(str, each))

@@ -1,0 +1,1 @@
+"""Files and processes, below everything that knows of tokens."""

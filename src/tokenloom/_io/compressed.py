@@ -1,0 +1,577 @@
+"""Files as streams of bytes, whatever they are compressed with and however encoded."""
+
+import bz2
+import codecs
+import contextlib
+import hashlib
+import importlib
+import io
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Self, cast
+
+from tokenloom._io.kinds import HEAD_BYTES, Kind, recognise, recognise_container
+from tokenloom._io.regular import open_regular
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
+
+# What becomes of bytes that are not in the encoding: an error; U+FFFD; or a byte
+# that no UTF-8 has, so that whoever reads the document finds it.
+Undecodable = Literal["stop", "replace", "mark"]
+
+_SKIP_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
+_BUFFER_BYTES = 1 << 18
+# What so many bytes become is held in memory.
+_ZSTD_BYTES = 1 << 12
+_MARK_ERRORS = "tokenloom-mark"
+_ESCAPE = "\udcff"
+_NO_UTF8 = b"\xff"
+
+
+class _Readable(Protocol):
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+class _Decoder(Protocol):
+    """What `bz2` and `lzma` have for one compressed stream."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+
+class _GzipMember:
+    """One member of a gzip file."""
+
+    def __init__(self) -> None:
+        # With the header and the checksum of gzip.
+        self._inner = zlib.decompressobj(wbits=31)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
+        piece = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.needs_input = len(piece) < max_length
+        return piece
+
+
+def _import_zstandard() -> Any:
+    try:
+        # Optional: the extra ``zstd``.
+        return importlib.import_module("zstandard")
+    except ImportError as error:
+        msg = (
+            "a .zst file needs the package zstandard, which is not installed: "
+            "python -m pip install zstandard, or decompress the file first"
+        )
+        raise UsageError(msg) from error
+
+
+class _ZstdFrame:
+    """One frame of a zstd file."""
+
+    def __init__(self) -> None:
+        self._inner: Any = _import_zstandard().ZstdDecompressor().decompressobj()
+        self._held = b""
+        self.unused_data = b""
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._held
+
+    def decompress(self, data: bytes, _: int = 0, /) -> bytes:
+        data = self._held + data
+        part, self._held = data[:_ZSTD_BYTES], data[_ZSTD_BYTES:]
+        piece: bytes = self._inner.decompress(part)
+        if self.eof:
+            self.unused_data, self._held = self._inner.unused_data + self._held, b""
+        return piece
+
+
+class _Compression(NamedTuple):
+    """How files of a kind are decompressed.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    magic : tuple of bytes
+        A stream begins with one of them.
+    begin : callable
+        Returns what decompresses one stream.
+    padding : int
+        Zeros may follow a stream, a multiple of so many; 0 allows none.
+    """
+
+    name: str
+    magic: tuple[bytes, ...]
+    begin: Callable[[], _Decoder]
+    padding: int = 0
+
+
+_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE = tuple(bytes((first,)) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
+_COMPRESSIONS: dict[str, _Compression] = {
+    # Tapes and some programs fill the last block with zeros.
+    ".gz": _Compression("gzip", (b"\x1f\x8b",), _GzipMember, padding=1),
+    ".bz2": _Compression("bzip2", (b"BZh",), bz2.BZ2Decompressor),
+    # Stream padding comes in four bytes.
+    ".xz": _Compression(
+        "xz", (b"\xfd7zXZ\0",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=4
+    ),
+    ".zst": _Compression("zstd", (_ZSTD_FRAME, *_SKIPPABLE), _ZstdFrame),
+}
+# What the older program of that name wrote; there is one stream, and no checksum.
+_LZMA_ALONE = _Compression("lzma", (b"",), lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))
+
+
+class _Decompressed:
+    """Reads one compressed stream after the other, and refuses whatever else is in the file.
+
+    The packages' own readers take damaged bytes after a stream, or the end of
+    the file, for the end of the text.
+    """
+
+    def __init__(self, file: _Readable, compression: _Compression) -> None:
+        self._file, self._compression = file, compression
+        self._decoder: _Decoder | None = None
+        self._held, self._rest = b"", b""
+        # Bytes of the file up to the end of the rest; where the last stream ended.
+        self._num_read, self._ended_at = 0, 0
+        self._is_first = True
+
+    def read(self, size: int = -1, /) -> bytes:
+        while not self._held:
+            if self._decoder is None and not self._begin():
+                return b""
+            decoder = self._decoder
+            assert decoder is not None  # noqa: S101  begun above
+            data = b""
+            if decoder.needs_input:
+                data = self._take() or self._refuse_end()
+            self._held = decoder.decompress(data, _SKIP_BYTES)
+            if decoder.eof:
+                self._rest = decoder.unused_data
+                self._ended_at = self._num_read - len(self._rest)
+                self._decoder, self._is_first = None, False
+        piece, self._held = self._held[:size], self._held[size:]
+        return piece
+
+    def _take(self) -> bytes:
+        if self._rest:
+            taken, self._rest = self._rest, b""
+            return taken
+        taken = self._file.read(_READ_BYTES)
+        self._num_read += len(taken)
+        return taken
+
+    def _refuse_end(self) -> NoReturn:
+        msg = "the file ends before its last stream does: it was cut"
+        raise EOFError(msg)
+
+    def _hold(self, size: int) -> None:
+        """Read on, so that the rest has so many bytes, if the file has."""
+        while len(self._rest) < size and (more := self._file.read(_READ_BYTES)):
+            self._rest += more
+            self._num_read += len(more)
+
+    def _begin(self) -> bool:
+        """Begin the next stream, and return whether there is one."""
+        if not self._is_first:
+            self._pass_padding()
+        self._hold(16)
+        while self._rest.startswith(_SKIPPABLE) and self._compression.name == "zstd":
+            self._pass_skippable()
+            self._hold(16)
+        if not self._rest:
+            if self._num_read == 0:
+                msg = f"it is empty, without any {self._compression.name} stream"
+                raise EOFError(msg)
+            return False
+        if not self._rest.startswith(self._compression.magic):
+            self._change_or_refuse()
+        self._decoder = self._compression.begin()
+        return True
+
+    def _change_or_refuse(self) -> None:
+        kind = recognise(self._rest)
+        if self._is_first and self._compression.name == "xz":
+            self._hold(HEAD_BYTES)
+            if kind is not None and kind.name == "compressed by lzma":
+                self._compression = _LZMA_ALONE
+                return
+        what = f"it is {kind.name}" if kind else f"it is not compressed by {self._compression.name}"
+        if not self._is_first:
+            what = (
+                f"what follows the stream that ends at byte {self._ended_at:,} is no stream of "
+                f"{self._compression.name}: the file is damaged, or something was appended to it"
+            )
+        raise ValueError(what)
+
+    def _pass_padding(self) -> None:
+        num_zeros = 0
+        self._hold(1)
+        while self._compression.padding and self._rest.startswith(b"\0"):
+            stripped = self._rest.lstrip(b"\0")
+            num_zeros += len(self._rest) - len(stripped)
+            self._rest = stripped
+            self._hold(1)
+        if self._compression.padding and num_zeros % self._compression.padding:
+            msg = (
+                f"{num_zeros:,} zeros follow the stream that ends at byte {self._ended_at:,}, "
+                f"padding has a multiple of {self._compression.padding}: the file is damaged"
+            )
+            raise ValueError(msg)
+        if self._compression is _LZMA_ALONE and self._rest:
+            self._change_or_refuse()
+
+    def _pass_skippable(self) -> None:
+        """Pass over a frame of zstd that holds no text."""
+        size = 8 + int.from_bytes(self._rest[4:8], "little")
+        while size:
+            taken = self._take() or self._refuse_end()
+            self._rest, size = taken[size:], max(size - len(taken), 0)
+        self._ended_at, self._is_first = self._num_read - len(self._rest), False
+
+
+class _Transcoded:
+    """Reads a text in another encoding as UTF-8, without a byte order mark."""
+
+    def __init__(self, file: _Readable, encoding: str, undecodable: Undecodable) -> None:
+        self._file, self._encoding = file, encoding
+        self._errors = {"stop": "strict", "replace": "replace", "mark": _MARK_ERRORS}[undecodable]
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._held = b""
+        self._num_read = 0
+        self._is_first, self._is_over = True, False
+
+    def read(self, size: int = -1, /) -> bytes:
+        while not self._held and not self._is_over:
+            data = self._file.read(_READ_BYTES)
+            if self._decoder is None:
+                name = self._encoding
+                if name in ("utf-16", "utf-32") and not data.startswith(_BYTE_ORDER_MARKS):
+                    name += "-le"
+                self._decoder = codecs.getincrementaldecoder(name)(self._errors)
+            self._num_read += len(data)
+            self._is_over = not data
+            text = self._decode(self._decoder, data)
+            if text and self._is_first:
+                text, self._is_first = text.removeprefix("\ufeff"), False
+            self._held = text.encode("utf-8", _MARK_ERRORS)
+        piece, self._held = self._held[:size], self._held[size:]
+        return piece
+
+    def _decode(self, decoder: codecs.IncrementalDecoder, data: bytes) -> str:
+        try:
+            return decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            # It was given what was left of the bytes before, too.
+            offset = self._num_read - len(error.object) + error.start
+            msg = (
+                f"byte 0x{error.object[error.start]:02x} at offset {offset:,} is not text in "
+                f"{self._encoding}, {error.reason}: name another encoding, or choose "
+                "on_error='skip' or on_error='replace'"
+            )
+            raise ValueError(msg) from error
+
+
+_BYTE_ORDER_MARKS = (
+    codecs.BOM_UTF16_LE,
+    codecs.BOM_UTF16_BE,
+    codecs.BOM_UTF32_LE,
+    codecs.BOM_UTF32_BE,
+)
+
+
+def _mark(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Put what can be found again for what cannot be decoded."""
+    if isinstance(error, UnicodeDecodeError):
+        return _ESCAPE, error.end
+    if isinstance(error, UnicodeEncodeError):
+        return _NO_UTF8 * (error.end - error.start), error.end
+    raise error
+
+
+codecs.register_error(_MARK_ERRORS, _mark)
+
+
+def find_encoding(encoding: str) -> str:
+    """Return Python's own name of an encoding of text.
+
+    Raises
+    ------
+    ArgumentError
+        Python knows no such encoding, or it is none of texts.
+
+    >>> find_encoding("UTF8"), find_encoding("latin_1")
+    ('utf-8', 'iso8859-1')
+    """
+    try:
+        found = codecs.lookup(encoding)
+        codecs.getincrementaldecoder(encoding)
+        # Codecs that are none of texts refuse it.
+        "a".encode(encoding)
+    except (LookupError, TypeError, ValueError):
+        msg = f"encoding must be one of texts that Python knows, such as 'utf-16', got {encoding!r}"
+        raise ArgumentError(msg) from None
+    return found.name
+
+
+def check_text(path: Path, *, name: str, encoding: str = "utf-8") -> bytes:
+    """Return the first bytes of a text file, decompressed, after a look at what it is.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        What messages call it.
+    encoding : str
+        See `find_encoding`.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read, or it is no text in this encoding; the message
+        says what it is, and the cure.
+    UsageError
+        Nothing is installed that decompresses it.
+    """
+    with Stream(path, name=name) as stream:
+        head = stream.read(HEAD_BYTES)
+    refuse_other_kinds(head, name=name, encoding=encoding)
+    return head
+
+
+def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> None:
+    """Refuse what its first bytes show to be no text in an encoding.
+
+    Raises
+    ------
+    CorpusError
+        It is something else; the message says what, and the cure.
+
+    >>> refuse_other_kinds(b"to be, or not to be", name="a.txt")
+    """
+    kind = recognise_container(head) if encoding == "utf-8" else None
+    if kind is None:
+        kind = recognise(head)
+    if kind is not None and kind.encoding is not None and encoding.startswith(kind.encoding[:6]):
+        return
+    if kind is None and encoding.startswith(("utf-16", "utf-32")) and _is_utf_8(head):
+        kind = Kind("text in UTF-8", "leave encoding out")
+    if kind is not None:
+        # What is piped has no name that could be changed.
+        is_piped = name == "-" and kind.name.startswith("compressed")
+        cure = "decompress it first" if is_piped else kind.cure
+        msg = f"{name} must be text in {encoding}, but it is {kind.name}: {cure}"
+        raise CorpusError(msg)
+
+
+def _is_utf_8(head: bytes) -> bool:
+    """Return whether a text, of which this is the beginning, cannot be in UTF-16 or UTF-32.
+
+    Of a text in those, hardly any few characters are all of them UTF-8.
+    """
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return len(head) >= 16 and b"\0" not in head
+
+
+def bare_suffix(name: str) -> str:
+    """Return the end of a file's name before that of its compression.
+
+    >>> bare_suffix("texts/a.jsonl.gz"), bare_suffix("b.TXT")
+    ('.jsonl', '.txt')
+    """
+    path = Path(name)
+    if path.suffix.lower() in _COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.suffix.lower()
+
+
+class Stream:
+    """The bytes of a file, decompressed, from a place on.
+
+    Parameters
+    ----------
+    path : Path
+        A name that ends with .gz, .bz2, .xz or .zst is decompressed.
+    name : str
+        What messages call it.
+    offset : int
+        So many of the bytes that come are left out.
+    hashes : bool
+        Whether to compute the SHA-256 of the file's bytes, before decompression.
+    encoding : str
+        See `find_encoding`. Of a text in another one than UTF-8 the bytes are
+        those of the same text in UTF-8.
+    undecodable : "stop", "replace" or "mark"
+        What becomes of bytes that are not in another encoding than UTF-8: an
+        error, U+FFFD, or a byte that is no UTF-8.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read or decompressed.
+    UsageError
+        Nothing is installed that decompresses it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        offset: int = 0,
+        hashes: bool = False,
+        encoding: str = "utf-8",
+        undecodable: Undecodable = "stop",
+    ) -> None:
+        self._name = name
+        with self._translating():
+            self._raw = _Counted(path, hashes=hashes)
+        compression = _COMPRESSIONS.get(path.suffix.lower())
+        try:
+            self._file: _Readable = self._raw
+            if compression is not None or hashes:
+                self._file = cast("_Readable", io.BufferedReader(self._raw, _BUFFER_BYTES))
+            if compression is not None:
+                if compression.begin is _ZstdFrame:
+                    # Before anything is read: without the package nothing can be.
+                    _import_zstandard()
+                self._file = _Decompressed(self._file, compression)
+            if encoding != "utf-8":
+                self._file = _Transcoded(self._file, encoding, undecodable)
+            if self._file is self._raw and not hashes:
+                with self._translating():
+                    self._raw.seek(offset)
+                return
+            while offset and (skipped := self.read(min(offset, _SKIP_BYTES))):
+                offset -= len(skipped)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the file were read, before decompression."""
+        return self._raw.position
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes: fewer than ``size`` only at the end."""
+        pieces = []
+        with self._translating():
+            while size and (piece := self._file.read(size)):
+                pieces.append(piece)
+                size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def finish(self) -> str | None:
+        """Read what is left of the file, and return its SHA-256 if it was to be computed."""
+        with self._translating():
+            while self._raw.read(_SKIP_BYTES):
+                pass
+        return self._raw.hexdigest()
+
+    def hexdigest(self) -> str | None:
+        """Return the SHA-256 of what was read of the file so far, if it was to be computed."""
+        return self._raw.hexdigest()
+
+    def status(self) -> tuple[int, int]:
+        """Return size in bytes and time of the last change, in ns."""
+        return read_status(self._raw.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+            raise self._wrong(error) from error
+        except Exception as error:
+            # The package for .zst has an error of its own, which is a plain Exception.
+            if type(error).__name__ != "ZstdError":
+                raise
+            raise self._wrong(error) from error
+
+    def _wrong(self, error: Exception) -> CorpusError:
+        raw = getattr(self, "_raw", None)
+        where = f" near byte {raw.position:,}" if raw is not None and not raw.closed else ""
+        reason = getattr(error, "strerror", None) or error
+        return CorpusError(f"cannot read {self._name!r}{where}: {reason}")
+
+
+class _Counted(io.RawIOBase):
+    """A file's bytes, counted, and hashed where that is asked for."""
+
+    def __init__(self, path: Path, *, hashes: bool) -> None:
+        self._file = cast("io.FileIO", cast("Any", open_regular(path)).detach())
+        self._digest = hashlib.sha256() if hashes else None
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        size = self._file.readinto(buffer) or 0
+        self.position += size
+        if self._digest is not None:
+            self._digest.update(memoryview(buffer)[:size])
+        return size
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self.position = self._file.seek(offset, whence)
+        return self.position
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def hexdigest(self) -> str | None:
+        return None if self._digest is None else self._digest.hexdigest()
+
+    def close(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+def read_status(file: int | Path) -> tuple[int, int]:
+    """Return a file's size in bytes and the time of its last change, in ns.
+
+    Raises
+    ------
+    OSError
+        There is no such file.
+    """
+    status = os.stat(file)  # noqa: PTH116  an open file has a number, and no path
+    return status.st_size, status.st_mtime_ns

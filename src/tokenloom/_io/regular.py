@@ -1,0 +1,100 @@
+"""Files that came from elsewhere, opened only where they are regular, read within a bound."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from tokenloom._io.atomic import as_path, require_own
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> BinaryIO:
+    """Open a regular file to read bytes; anything else is refused without waiting for it.
+
+    Parameters
+    ----------
+    path : str or path
+    follow_links : bool
+        Whether a symbolic link that leads to a regular file may stand for it.
+
+    Raises
+    ------
+    ArgumentError
+        No file can have that path.
+    OSError
+        It is missing, cannot be read, or is a pipe, a device, a folder, a
+        socket, or a link that must not be followed; the message names which.
+    """
+    path = as_path(path)
+    # Looked at first, since only to open a pipe or a device may wait or act.
+    _refuse_irregular(path, path.stat(follow_symlinks=follow_links))
+    # Between the two another file may have taken the name: neither flag changes a regular file.
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    if not follow_links:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _refuse_irregular(path, os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bounded(
+    path: str | os.PathLike[str], *, max_bytes: int, follow_links: bool = True
+) -> bytes:
+    """Return the bytes of a regular file that holds at most ``max_bytes``.
+
+    Raises
+    ------
+    ArgumentError
+        No file can have that path.
+    OSError
+        As for `open_regular`, or the file holds more.
+    """
+    with open_regular(path, follow_links=follow_links) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        reason = f"must hold at most {max_bytes:,} bytes, holds more"
+        raise OSError(errno.EFBIG, reason, os.fspath(path))
+    return content
+
+
+def append_regular(path: str | os.PathLike[str], content: bytes) -> None:
+    """Append to a regular file of this user, which is made if it is missing.
+
+    Raises
+    ------
+    ArgumentError
+        No file can have that path.
+    OSError
+        It is a link, or no regular file, or another user's, or cannot be written.
+    """
+    path = as_path(path)
+    require_own(path)
+    if path.exists():
+        _refuse_irregular(path, path.lstat())
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+        _refuse_irregular(path, os.fstat(file.fileno()))
+        file.write(content)
+
+
+def _refuse_irregular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
+    code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+    raise OSError(code, f"must be a regular file, is {kind}", os.fspath(path))

@@ -1,0 +1,178 @@
+"""The command ``tokenloom``: its parser, and what becomes of errors and warnings."""
+
+import argparse
+import contextlib
+import functools
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+from tokenloom import __version__
+from tokenloom._io.interrupts import Stopped, ending_in_order
+from tokenloom.cli import (
+    corpus_commands,
+    machine_commands,
+    model_commands,
+    prepare,
+    store_commands,
+    stream_commands,
+    train,
+)
+from tokenloom.cli.options import CommandParser
+from tokenloom.cli.output import as_options, say, say_error
+from tokenloom.errors import TokenloomError
+
+_OFFLINE = "TOKENLOOM_OFFLINE"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0: done. 1: an error, told in one line on stderr, or a training that Ctrl-C
+    ended with a checkpoint. 2: wrong usage. 130: Ctrl-C. 128 + n: signal n, such
+    as 143 for SIGTERM.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; those of this process by default.
+    """
+    # What a terminal's encoding lacks is shown as its code point.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with ending_in_order():
+            code = _run(argv)
+            # It is None where the command was started with stdout closed.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough.
+        _forget_stdout()
+        return 1
+    except KeyboardInterrupt as interrupt:
+        say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
+        # With a message where the usual files were written.
+        return 1 if interrupt.args else 130
+    except Stopped as stop:
+        say(" ".join([f"stopped by {stop.name}", *stop.said]))
+        _forget_stdout()
+        return 128 + stop.number
+    except OSError as error:
+        say_error(error)
+        _forget_stdout()
+        return 1
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 2
+    with (
+        warnings.catch_warnings(),
+        _offline(wanted=getattr(arguments, "offline", False)),
+        _logging(options := _options(arguments)),
+    ):
+        warnings.showwarning = functools.partial(_show_warning, options)
+        warnings.simplefilter("default", UserWarning)
+        try:
+            return arguments.do(arguments) or 0
+        except BrokenPipeError:
+            raise
+        # PyTorch tells of dead workers and full memory by RuntimeError.
+        except (TokenloomError, OSError, RuntimeError) as error:
+            say_error(error, options=options)
+            return 1
+        except Stopped:
+            raise
+        except SystemExit as exit_:
+            # One of the processes that torchrun started has told why.
+            return exit_.code if isinstance(exit_.code, int) else 1
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what is typed for the names of arguments that a message may hold."""
+    options: dict[str, str] = arguments.options
+    if getattr(arguments, "resume", None) is None:
+        return options
+    # Any other comes from the settings of the run, under its own name.
+    return {name: typed for name, typed in options.items() if name in arguments.given}
+
+
+def _forget_stdout() -> None:
+    """Let nothing more be written, at which Python would complain once more at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; ``command`` of what it parses is the subcommand's name."""
+    parser = CommandParser(
+        prog="tokenloom",
+        description="Weave text into exactly reproducible language-model batches.",
+        epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
+    commands = parser.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
+    )
+    for room in (
+        train,
+        model_commands,
+        stream_commands,
+        machine_commands,
+        prepare,
+        store_commands,
+        corpus_commands,
+    ):
+        room.add_commands(commands)
+    return parser
+
+
+@contextlib.contextmanager
+def _offline(*, wanted: bool) -> Iterator[None]:
+    """Forbid downloads while a command runs, also to the processes that it starts."""
+    before = os.environ.get(_OFFLINE)
+    if wanted:
+        os.environ[_OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if wanted:
+            os.environ.pop(_OFFLINE)
+            os.environ.update({} if before is None else {_OFFLINE: before})
+
+
+@contextlib.contextmanager
+def _logging(options: Mapping[str, str]) -> Iterator[None]:
+    """Show what the library logs, in the words of the command line."""
+    handler = _Saying(options)
+    logger = logging.getLogger("tokenloom")
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+class _Saying(logging.Handler):
+    def __init__(self, options: Mapping[str, str]) -> None:
+        super().__init__(logging.WARNING)
+        self._options = options
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(as_options(record.getMessage(), self._options))
+
+
+def _show_warning(
+    options: Mapping[str, str], message: Warning | str, *_: object, **__: object
+) -> None:
+    say(f"warning: {as_options(str(message), options)}")

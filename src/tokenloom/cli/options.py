@@ -1,0 +1,397 @@
+"""Options that several subcommands share, and the objects that they name."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tokenloom._io.compressed import find_encoding
+from tokenloom._wording import show, suggest
+from tokenloom.cli.output import say, say_usage
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.errors import ArgumentError
+from tokenloom.hub.catalogue import RemoteFile
+from tokenloom.hub.load import TRAIN, find_named, find_store, load, name_split
+from tokenloom.store.reader import read_store
+from tokenloom.text.tokenizers import TOKENIZER_NAMES
+
+if TYPE_CHECKING:
+    from tokenloom.loading.dataset import Windows
+    from tokenloom.loading.shard import Shard
+
+
+class _Nothing(list[Any]):
+    """What was not typed; an option that may be repeated appends to a copy of it."""
+
+
+_NOTHING = _Nothing()
+
+Doing = Callable[[argparse.Namespace], int | None]
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps examples as they are written, and tells defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)):
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes options by their whole names, and says in two lines what is wrong.
+
+    What it returns also has ``given``, the names of what was typed, and
+    ``options``, what is typed for each name.
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**{**keywords, "allow_abbrev": False})
+
+    def parse_known_args(  # type: ignore[override]  # the overloads are argparse's own
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and parse again with no default, to see what is still missing."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(self._explain_unknown(rest))
+        if hasattr(found, "given"):
+            # The parser of the subcommand has seen to it.
+            return found, rest
+        typed = argparse.Namespace(**dict.fromkeys(vars(found), _NOTHING))
+        # An optional positional argument that is left out is set to its default all the same.
+        defaults = {action: action.default for action in self._get_positional_actions()}
+        try:
+            for action in defaults:
+                action.default = _NOTHING
+            super().parse_known_args(args, typed)
+        finally:
+            for action, default in defaults.items():
+                action.default = default
+        found.given = {name for name, value in vars(typed).items() if value is not _NOTHING}
+        found.options = {
+            action.dest: action.option_strings[-1]
+            for action in self._actions
+            if action.option_strings
+        }
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Print how the command is used, and what is wrong, in a line each; exit with 2."""
+        forms = {"?": "[{}]", "+": "{} ..."}
+        names = [
+            forms.get(str(action.nargs), "{}").format(action.metavar)
+            for action in self._get_positional_actions()
+        ]
+        say_usage(f"{' '.join([self.prog, *names])} [options]; see '{self.prog} --help'")
+        say(f"error: {message.removeprefix('argument ')}")
+        sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a word that is none of the choices, and name the one that is most like it."""
+        if action.choices is None or value in action.choices:
+            return
+        words = [str(choice) for choice in action.choices]
+        raise argparse.ArgumentError(
+            action, f"must be one of {', '.join(words)}, got {show(value)}{suggest(value, words)}"
+        )
+
+    def _explain_unknown(self, rest: list[str]) -> str:
+        """Return what is wrong with arguments that nothing takes."""
+        typed = next((text for text in rest if text.startswith("-")), None)
+        if typed is None:
+            cure = "each that takes several has them side by side"
+            return f"there is no place for the argument {show(rest[0])}: {cure}"
+        name = typed.partition("=")[0]
+        if name in self._options_of_commands():
+            return f"{name} stands after the command: {self.prog} COMMAND {name}"
+        return f"unknown option {name}{suggest(name, self._option_string_actions)}"
+
+    def _options_of_commands(self) -> set[str]:
+        commands = [
+            command
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001  there is no other
+            for command in action.choices.values()
+        ]
+        return {name for command in commands for name in command._option_string_actions}  # noqa: SLF001
+
+
+def add_command(commands: Any, do: Doing, *, summary: str, epilog: str) -> argparse.ArgumentParser:
+    """Return the new parser of a subcommand, named like the function that does it."""
+    name = do.__name__.removeprefix("_")
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=_HelpFormatter,
+    )
+    command.set_defaults(do=do)
+    return command
+
+
+def add_corpus(
+    command: argparse.ArgumentParser, *, default: str | None = None, or_else: str = ""
+) -> None:
+    """Add the corpus, and how its text becomes tokens."""
+    command.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        nargs="?" if default else None,
+        default=default,
+        help=f"a name from 'tokenloom datasets', a text file, or a store{or_else}",
+    )
+    text = command.add_argument_group("text")
+    text.add_argument(
+        "--split",
+        metavar="NAME",
+        help="only this split of CORPUS, also written CORPUS/NAME; of a store by default 'train', "
+        "if it has one",
+    )
+    text.add_argument(
+        "--tokenizer", choices=TOKENIZER_NAMES, default="char", help="what a token is"
+    )
+    text.add_argument(
+        "--raw",
+        action="store_true",
+        help="keep the text as it is, instead of lower-case letters and spaces only",
+    )
+    text.add_argument(
+        "--encoding", default="utf-8", help="of a text file; a store has its tokens already"
+    )
+    add_offline(text)
+
+
+def add_batches(command: argparse.ArgumentParser) -> None:
+    """Add what makes windows of one order."""
+    batches = command.add_argument_group("batches")
+    batches.add_argument(
+        "--order",
+        choices=("sequential", "random"),
+        default="sequential",
+        help="whether each row continues the same row of the batch before, or windows are drawn "
+        "in random order",
+    )
+    add_shape(batches)
+    batches.add_argument(
+        "--tail",
+        choices=("drop", "pad"),
+        default="drop",
+        help="whether tokens that fill no whole batch are left out, or padded to one",
+    )
+
+
+def add_shape(batches: argparse._ActionsContainer) -> None:
+    """Add what makes windows of any order."""
+    batches.add_argument(
+        "--batch-size", type=parse_count, default=32, metavar="N", help="rows per batch"
+    )
+    batches.add_argument(
+        "--seq-len", type=parse_count, default=35, metavar="N", help="tokens per row"
+    )
+    batches.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the order of batches, and of all other randomness",
+    )
+
+
+def add_across_documents(command: argparse._ActionsContainer) -> None:
+    """Add that where documents start does not matter."""
+    command.add_argument(
+        "--across-documents",
+        action="store_true",
+        help="keep the hidden state where a document starts, rather than begin at zero",
+    )
+
+
+def add_device(command: argparse._ActionsContainer) -> None:
+    """Add where to compute."""
+    command.add_argument("--device", help="cuda, mps or cpu; by default the best at hand")
+
+
+def add_timeout(command: argparse._ActionsContainer, *, seconds: float) -> None:
+    """Add how long processes that torchrun started wait for each other."""
+    command.add_argument(
+        "--timeout",
+        type=float,
+        default=seconds,
+        metavar="SECONDS",
+        help="under torchrun, give up when another rank does not answer for so long",
+    )
+
+
+def add_json(command: argparse._ActionsContainer) -> None:
+    """Add that facts come as JSON."""
+    command.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_quiet(command: argparse._ActionsContainer) -> None:
+    """Add that no progress is shown."""
+    command.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+
+def add_plot(command: argparse._ActionsContainer) -> None:
+    """Add where a picture goes."""
+    command.add_argument(
+        "--plot", metavar="FILE", help="draw into this file, such as plan.png or plan.svg"
+    )
+
+
+def add_offline(command: argparse._ActionsContainer) -> None:
+    """Add that nothing is downloaded."""
+    command.add_argument(
+        "--offline", action="store_true", help="download nothing, as with TOKENLOOM_OFFLINE=1"
+    )
+
+
+def parse_count(text: str) -> int:
+    """Return a number of things, at least 1."""
+    if text.isdecimal() and 0 < int(text) < 1 << 31:
+        return int(text)
+    msg = f"must be an integer of at least 1 and below 2**31, got {show(text)}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def parse_count_or_all(text: str) -> int | None:
+    """Return a number of things, or None for all."""
+    return None if text == "all" else parse_count(text)
+
+
+def parse_held_out(text: str) -> float | str:
+    """Return a fraction of the text, or the name of a split."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def parse_counts(text: str) -> list[int]:
+    """Return numbers of things, separated by commas."""
+    return [parse_count(number) for number in text.split(",")]
+
+
+def parse_words(text: str) -> list[str]:
+    """Return words, separated by commas."""
+    return text.split(",")
+
+
+def parse_indices(text: str) -> list[int]:
+    """Return positions from 0, separated by commas."""
+    numbers = text.split(",")
+    if all(number.isdecimal() for number in numbers):
+        return [int(number) for number in numbers]
+    msg = f"must be integers separated by commas, like 0,5, got {show(text)}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def load_corpus(arguments: argparse.Namespace) -> Corpus:
+    """Return the corpus that was named; of a store with a split "train" that split.
+
+    Raises
+    ------
+    ArgumentError
+        There is no corpus of that name, or it has no such split.
+    """
+    if "corpus" not in getattr(arguments, "given", {"corpus"}):
+        # A folder may have this name, which nobody typed.
+        named = {"corpus": f"dataset:{arguments.corpus}"}
+        arguments = argparse.Namespace(**{**vars(arguments), **named})
+    refuse_options_of_text(arguments)
+    store, split = find_store(arguments.corpus), arguments.split
+    if store is not None:
+        if split is not None and store.split is not None:
+            msg = f"{arguments.corpus} names a split already: leave out --split"
+            raise ArgumentError(msg)
+        splits = read_store(store.path).manifest.splits
+        split = split or store.split or (TRAIN if TRAIN in splits else None)
+        return load(str(store._replace(split=split)))
+    return load(
+        name_split(arguments.corpus, split),
+        tokenizer=arguments.tokenizer,
+        normalize=not arguments.raw,
+        encoding=arguments.encoding,
+    )
+
+
+def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Corpus:
+    """Return another split of the corpus that was named, with the same ids.
+
+    Raises
+    ------
+    ArgumentError
+        It has no such split.
+    """
+    store = find_store(arguments.corpus)
+    if store is not None:
+        return load(str(store._replace(split=split)))
+    is_bytes = arguments.tokenizer == "byte"
+    return load(
+        name_split(arguments.corpus, split),
+        tokenizer="byte" if is_bytes or corpus.tokenizer is None else corpus.tokenizer,
+        encoding=arguments.encoding,
+    )
+
+
+def refuse_options_of_text(arguments: argparse.Namespace) -> None:
+    """Refuse options that change nothing of the corpus that was named.
+
+    Raises
+    ------
+    ArgumentError
+        One of them was typed.
+    """
+    name = arguments.corpus
+    if find_store(name) is not None:
+        why = f"{name} is a store, whose text has become tokens already"
+        refuse_options(arguments, ("tokenizer", "raw", "encoding"), why)
+    if getattr(arguments, "tokenizer", None) == "byte":
+        why = "--tokenizer byte takes the bytes of a text as they are"
+        # Named in another encoding they become those of the same text in UTF-8.
+        is_utf_8 = find_encoding(arguments.encoding) == "utf-8"
+        refuse_options(arguments, ("raw", *["encoding"] * is_utf_8), why)
+    entry = find_named(name)
+    if entry is not None and not isinstance(entry.source, RemoteFile):
+        refuse_options(arguments, ("encoding",), f"the encoding of {name} is known")
+
+
+def refuse_options(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Refuse options that would be ignored.
+
+    Raises
+    ------
+    ArgumentError
+        One of them was typed.
+    """
+    typed = [arguments.options.get(name, name) for name in names if name in arguments.given]
+    if typed:
+        msg = f"leave out {' and '.join(typed)}: {why}"
+        raise ArgumentError(msg)
+
+
+def make_windows(
+    arguments: argparse.Namespace,
+    corpus: "Corpus",
+    *,
+    shard: "Shard | None" = None,
+    resets: bool | None = None,
+) -> "Windows":
+    """Return windows of the order and shape that were named, over whole batches by default."""
+    from tokenloom.loading.dataset import RandomWindows, SequentialWindows
+    from tokenloom.loading.shard import Shard
+
+    kind = RandomWindows if arguments.order == "random" else SequentialWindows
+    return kind(
+        corpus,
+        batch_size=arguments.batch_size,
+        seq_len=arguments.seq_len,
+        seed=arguments.seed,
+        tail=arguments.tail,
+        # Commands run in one process, also where a launcher's variables are set.
+        shard=shard or Shard(),
+        resets=resets,
+    )

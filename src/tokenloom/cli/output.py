@@ -1,0 +1,112 @@
+"""What the commands print: tables and JSON on stdout, messages on stderr."""
+
+import contextlib
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tokenloom._wording import escape
+from tokenloom.errors import TokenloomError
+
+# What the library calls otherwise than the command line, without "--".
+_OPTIONS = {
+    "batches_per_update": "accumulate",
+    "normalize": "raw",
+    "num_epochs": "epochs",
+    "num_threads": "threads",
+    "num_workers": "workers",
+    "sample_epochs": "sample_every",
+    "sample_prompt": "prompt",
+    "splits": "split",
+    "warmup_updates": "warmup",
+    "world_size": "ranks",
+}
+# An argument with its value, or as the subject of what is said.
+_ARGUMENT = re.compile(
+    r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w)"
+    r"|(?:^|(?<=[:;] ))(?P<subject>[a-z][a-z_]*)(?= must )"
+)
+_SWITCHES = ("True", "False")
+_QUOTES = "'\""
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON-able value; numbers that are not finite, which JSON lacks, as null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows of cells, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print_line("  ".join(cells).rstrip())
+
+
+def print_line(text: str, *, end: str = "\n") -> None:
+    """Print a result, with control characters other than line ends and tabs made visible."""
+    print(escape(text), end=end, flush=not end)
+
+
+def say(message: str) -> None:
+    """Print a message to people, which is no result, in one line."""
+    # It is no error where nobody listens to stderr.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(escape(f"tokenloom: {' '.join(message.split())}"), file=sys.stderr)
+
+
+def say_usage(usage: str) -> None:
+    """Print how a command is used, which is no result."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(escape(f"usage: {usage}"), file=sys.stderr)
+
+
+def as_options(message: str, options: Mapping[str, str]) -> str:
+    """Return a message of the library as somebody reads it who typed options.
+
+    Parameters
+    ----------
+    message : str
+    options : mapping of str to str
+        For the names of a command's options what is typed for each.
+
+    >>> as_options("use num_workers=0", {"workers": "--workers"})
+    'use --workers 0'
+    """
+    names = {name: options[option] for name, option in _OPTIONS.items() if option in options}
+    names = {**options, **names}
+
+    def replace(found: re.Match[str]) -> str:
+        option = names.get(found["name"] or found["subject"])
+        if option is None:
+            return found[0]
+        value = found["value"]
+        if value is None or value in _SWITCHES:
+            return option
+        return f"{option} {value.strip(_QUOTES)}"
+
+    return _ARGUMENT.sub(replace, message)
+
+
+def say_error(error: Exception, *, options: Mapping[str, str] | None = None) -> None:
+    """Print an error in one line: all of one of ours, the first line of another."""
+    text = str(error)
+    # PyTorch's messages go on with the places in its own code.
+    is_ours = isinstance(error, TokenloomError)
+    line = as_options(text, options or {}) if is_ours else text.strip().partition("\n")[0]
+    say(f"error: {line or type(error).__name__}")

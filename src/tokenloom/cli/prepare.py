@@ -1,0 +1,289 @@
+"""The subcommand that prepares a store of texts of any size."""
+
+import argparse
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from tokenloom._wording import describe_missing, show
+from tokenloom.cli.options import (
+    add_command,
+    add_json,
+    add_offline,
+    add_quiet,
+    parse_count,
+    parse_words,
+    refuse_options,
+)
+from tokenloom.cli.output import print_json, print_table, say
+from tokenloom.errors import ArgumentError
+from tokenloom.hub.load import StoreName, find_store
+from tokenloom.preparation.finished import Prepared
+from tokenloom.preparation.options import PrepareOptions, SplitBy, rename_documents
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.readers import OnError, OnReserved
+from tokenloom.preparation.sources import DocumentsAre, gather
+from tokenloom.store.reader import is_store, open_store
+from tokenloom.text.tokenizers import TOKENIZER_NAMES
+from tokenloom.text.vocab import Vocab
+
+# No vocabulary has an id of more digits, and int refuses thousands of them.
+_ID = re.compile("[0-9]{1,18}")
+_EXAMPLES = """\
+A SOURCE is a text file, a folder, a pattern in quotes such as 'texts/**/*.txt', - for
+stdin, or a name from 'tokenloom datasets'. Files that end with .jsonl or .ndjson hold
+a JSON object per line. Any of these may be compressed: .gz, .bz2, .xz or .zst.
+
+examples:
+  tokenloom prepare book.txt -o my-store
+      one document, characters a-z and spaces
+  tokenloom prepare texts/ --tokenizer word --min-freq 5 -o my-store
+      every file in a folder is a document; rare words are unknown
+  tokenloom prepare wiki.jsonl.gz --field text --end-of-document '<eod>' -o my-store
+      every line is a document, and a token follows each
+  zcat *.gz | tokenloom prepare - --documents paragraph --split valid=0.01 -o my-store
+      stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
+  tokenloom prepare more.txt --tokenizer my-store -o more-store
+      with the tokenizer of another store, in one pass
+
+Whatever stops it, the same command resumes where it stopped, and ends with the same
+bytes. What is finished lies in the hidden folder .STORE.prepare until then.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the subcommand of this room to the parser."""
+    command = add_command(
+        commands, _prepare, summary="make a store of texts of any size", epilog=_EXAMPLES
+    )
+    command.add_argument("sources", metavar="SOURCE", nargs="+", help="what to read; see below")
+    command.add_argument(
+        "-o", "--output", metavar="STORE", required=True, help="a new or empty folder"
+    )
+    _add_documents(command.add_argument_group("documents"))
+    _add_tokens(command.add_argument_group("tokens"))
+    command.add_argument(
+        "--workers",
+        type=_parse_workers,
+        metavar="N",
+        help="processes that do the work; by default one for each core; 0: this one does it",
+    )
+    add_offline(command)
+    add_json(command)
+    add_quiet(command)
+
+
+def _add_documents(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--documents",
+        choices=get_args(DocumentsAre),
+        type=rename_documents,
+        default="file",
+        help="whether a document is a file, what stands between blank lines, or a line of JSON",
+    )
+    group.add_argument(
+        "--field", default="text", metavar="NAME", help="of a record: where its text is"
+    )
+    group.add_argument(
+        "--encoding",
+        default="utf-8",
+        help="of files and stdin, such as utf-16; texts with a name are in UTF-8",
+    )
+    group.add_argument(
+        "--on-error",
+        choices=get_args(OnError),
+        default="stop",
+        help="what to do with a document that cannot be read or is empty",
+    )
+    group.add_argument(
+        "--on-reserved",
+        choices=get_args(OnReserved),
+        default="count",
+        help="what to do with a text that holds a reserved token, or --end-of-document",
+    )
+    group.add_argument(
+        "--split",
+        action="append",
+        type=_parse_split,
+        metavar="NAME=FRACTION",
+        help="name a part at the end, such as valid=0.1; the rest is 'train'; may be repeated",
+    )
+    group.add_argument(
+        "--split-by",
+        choices=get_args(SplitBy),
+        default="document",
+        help="whether splits begin where a document ends, or at any token",
+    )
+
+
+def _add_tokens(group: argparse._ActionsContainer) -> None:
+    names = ", ".join(TOKENIZER_NAMES)
+    group.add_argument(
+        "--tokenizer",
+        default="char",
+        metavar="WHAT",
+        help=f"what a token is: {names}; or a store, or a vocab.json, whose tokens are used",
+    )
+    group.add_argument(
+        "--raw",
+        action="store_true",
+        help="keep the text as it is, instead of lower-case letters and spaces only",
+    )
+    group.add_argument(
+        "--min-freq",
+        type=parse_count,
+        metavar="N",
+        help="tokens that appear less often become the unknown token",
+    )
+    group.add_argument(
+        "--reserved-tokens",
+        type=parse_words,
+        metavar="A,B",
+        help="tokens that get the ids from 1 on, separated by commas",
+    )
+    group.add_argument(
+        "--end-of-document",
+        metavar="TOKEN",
+        help="token that follows each document; for bytes, and with the tokenizer of a store, "
+        "also an id",
+    )
+
+
+def _parse_workers(text: str) -> int:
+    return 0 if text == "0" else parse_count(text)
+
+
+def _parse_split(text: str) -> tuple[str, float]:
+    name, _, fraction = text.partition("=")
+    with contextlib.suppress(ValueError):
+        if name:
+            return name, float(fraction)
+    msg = f"must be a name and a fraction, like valid=0.1, got {show(text)}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    if not arguments.split:
+        refuse_options(arguments, ("split_by",), "it says where splits begin; add --split")
+    if "field" in arguments.given:
+        found = gather(arguments.sources, documents=arguments.documents)
+        if not any(one.form == "record" for one in found):
+            why = "no source holds JSON records; --documents jsonl takes each line for one"
+            refuse_options(arguments, ("field",), why)
+    made = prepare(
+        arguments.sources,
+        arguments.output,
+        tokenizer=_find_tokenizer(arguments.tokenizer),
+        options=_options(arguments),
+        num_workers=arguments.workers,
+        progress=False if arguments.quiet else None,
+    )
+    if arguments.json:
+        print_json(_describe(made))
+        return
+    if not made.is_new:
+        say(f"{made.path} is finished already, of the same sources and options")
+    print_table(list(_tell(made)))
+
+
+def _options(arguments: argparse.Namespace) -> PrepareOptions:
+    end: str | int | None = arguments.end_of_document
+    is_counted = arguments.tokenizer in TOKENIZER_NAMES and arguments.tokenizer != "byte"
+    if isinstance(end, str) and _ID.fullmatch(end) and not is_counted:
+        end = int(end)
+    return PrepareOptions(
+        documents=arguments.documents,
+        field=arguments.field,
+        encoding=arguments.encoding,
+        on_error=arguments.on_error,
+        on_reserved=arguments.on_reserved,
+        normalize=not arguments.raw,
+        min_freq=arguments.min_freq or 0,
+        reserved_tokens=arguments.reserved_tokens or (),
+        end_of_document=end,
+        splits=_splits(arguments.split or []),
+        split_by=arguments.split_by,
+    )
+
+
+def _splits(named: list[tuple[str, float]]) -> dict[str, float]:
+    splits = dict(named)
+    if len(splits) < len(named):
+        names = ", ".join(name for name, _ in named)
+        msg = f"--split must name each part once, got {names}"
+        raise ArgumentError(msg)
+    return splits
+
+
+def _find_tokenizer(name: str) -> object:
+    """Return what was named: a name itself, or the tokenizer of a store or a file."""
+    if name in TOKENIZER_NAMES:
+        return name
+    store = StoreName(name) if is_store(name) else find_store(name)
+    if store is not None:
+        # A split has the tokenizer of its store.
+        tokenizer = open_store(store.path).tokenizer()
+        if tokenizer is None:
+            msg = f"the store {name!r} must have a tokenizer of ours, got one from elsewhere"
+            raise ArgumentError(msg)
+        return tokenizer
+    if name.endswith(".json"):
+        return _load_vocab(name)
+    msg = (
+        f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store or a vocab.json, "
+        f"got {show(name)}, which is none: {describe_missing(name, TOKENIZER_NAMES)}"
+    )
+    raise ArgumentError(msg)
+
+
+def _load_vocab(name: str) -> Vocab:
+    try:
+        return Vocab.load(name)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        msg = f"--tokenizer must be a vocab.json that can be read, {name!r} {error.strerror}"
+        raise ArgumentError(msg) from error
+
+
+def _describe(made: Prepared) -> dict[str, Any]:
+    return {
+        "path": str(made.path),
+        "is_new": made.is_new,
+        "num_documents": made.num_documents,
+        "num_tokens": made.num_tokens,
+        "vocab_size": made.vocab_size,
+        "num_characters": made.num_characters,
+        "characters_per_token": made.characters_per_token,
+        "num_unknown": made.num_unknown,
+        "unknown_rate": made.unknown_rate,
+        "num_dropped": made.num_dropped,
+        "problems": dict(made.problems),
+        "num_bytes": made.num_bytes,
+        "num_bytes_read": made.num_bytes_read,
+        "seconds": made.seconds,
+        "megabytes_per_second": _speed(made) if made.is_new else None,
+    }
+
+
+def _speed(made: Prepared) -> float:
+    return made.num_bytes_read / 1e6 / made.seconds
+
+
+def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
+    yield "store", str(made.path)
+    yield "documents", f"{made.num_documents:,}"
+    yield "tokens", f"{made.num_tokens:,}"
+    yield "vocabulary", f"{made.vocab_size:,}"
+    yield "characters per token", f"{made.characters_per_token:.2f}"
+    if made.unknown_rate is not None:
+        yield "unknown", f"{made.unknown_rate:.4%}"
+    if made.num_dropped:
+        yield "dropped characters", f"{made.num_dropped:,} of {made.num_characters:,}"
+    for what, count in made.problems.items():
+        yield f"places with {what}", f"{count:,}"
+    if made.is_new:
+        yield "read", f"{made.num_bytes_read / 1e6:,.1f} MB"
+        yield "time", f"{made.seconds:,.1f} s"
+        yield "speed", f"{_speed(made):,.1f} MB/s"

@@ -1,0 +1,15 @@
+"""The corpus: tokens with their vocabulary, their documents and their proof."""
+
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.formats import open_foreign, write_megatron, write_nanogpt
+from tokenloom.corpus.statistics import count_ids, describe_store, most_frequent
+
+__all__ = [
+    "Corpus",
+    "count_ids",
+    "describe_store",
+    "most_frequent",
+    "open_foreign",
+    "write_megatron",
+    "write_nanogpt",
+]

@@ -1,0 +1,719 @@
+"""A text as one array of token ids, with what is needed to read it again."""
+
+import functools
+import importlib
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom._checks import (
+    as_integer,
+    as_number,
+    require_flags,
+    require_integers,
+    require_type,
+    to_integer,
+)
+from tokenloom._io.digest import WHOLE_BYTES, hash_json, hash_tokens
+from tokenloom._wording import count, name_methods, show
+from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.store.memmap import Tokens, advise, check_reads, confirm, pack, section
+from tokenloom.store.reader import Store, open_store
+from tokenloom.store.verify import check_store
+from tokenloom.store.writer import SHARD_TOKENS, save_store
+from tokenloom.text.documents import Document
+from tokenloom.text.encode import encode, encode_documents, report_lost, why_empty
+from tokenloom.text.identity import Identity, describe_identity
+from tokenloom.text.ids import Offsets, as_ids, is_memory_map
+from tokenloom.text.tokenizers import Tokenizer, require_tokenizer, tokenizer_for
+from tokenloom.text.vocab import Vocab, keep_tokens
+
+
+class Origin(NamedTuple):
+    """The tokens [start, start + len(corpus)) of a store's ``num_tokens``."""
+
+    hash: str
+    num_tokens: int
+    start: int = 0
+    path: str = ""
+
+
+class Passage:
+    """What a `tokenloom.Corpus` is, however it was made.
+
+    Attributes
+    ----------
+    tokens : integer array, shape (num_tokens,)
+        In memory, a memory map, or several that read like one array; slices
+        give NumPy arrays.
+    tokenizer : Tokenizer or None
+    vocab : Vocab or None
+        The tokenizer's vocabulary; bytes and foreign tokenizers have none.
+    name : str
+        Where the text came from, for people.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        *,
+        tokenizer: Tokenizer | None,
+        vocab_size: int | None,
+        name: str,
+        documents: DocumentOffsets | None = None,
+        origin: Origin | None = None,
+        made_by: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.tokens = tokens
+        self.tokenizer = tokenizer
+        self.name = name
+        self._vocab_size = vocab_size
+        self._documents = documents
+        self._origin = origin
+        # What is known of a tokenizer that is not at hand.
+        self._made_by = made_by
+
+    @property
+    def vocab(self) -> Vocab | None:
+        """The vocabulary of the ids, where there is one."""
+        vocab = getattr(self.tokenizer, "vocab", None)
+        return vocab if isinstance(vocab, Vocab) else None
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids: each is in [0, vocab_size).
+
+        Raises
+        ------
+        CorpusError
+            Nobody said how many ids a memory map has; looking would read it all.
+        """
+        if self._vocab_size is None:
+            msg = (
+                f"the vocabulary size of {self.name}, a memory map, is not known: "
+                "pass vocab_size=... to Corpus.from_tokens"
+            )
+            raise CorpusError(msg)
+        return self._vocab_size
+
+    @functools.cached_property
+    def whole_hash(self) -> str:
+        """``"sha256:..."`` of all tokens in memory; `hash` for those that are not.
+
+        So it sees what `hash` does not see in a long array. It takes about a
+        second per gigabyte, when it is first asked for.
+        """
+        is_in_memory = isinstance(self.tokens, np.ndarray) and not is_memory_map(self.tokens)
+        if not is_in_memory or self.tokens.nbytes <= WHOLE_BYTES:
+            return self.hash
+        return hash_tokens(self.tokens, is_whole=True)
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """``"sha256:..."`` of the tokens; see `tokenloom._io.digest.hash_tokens`.
+
+        Computed at the first use: whole up to 4 MiB. Beyond, sampled; but of a
+        store it is its manifest's, which covers every byte.
+        """
+        if self._origin is not None and self.tokens.nbytes > WHOLE_BYTES:
+            whole, num_tokens, start, _ = self._origin
+            is_whole = len(self) == num_tokens
+            return whole if is_whole else hash_json([whole, start, len(self)])
+        confirm(self.tokens)
+        advise(self.tokens, is_random=True)
+        return hash_tokens(self.tokens)
+
+    def check_files(self) -> None:
+        """Check that the files which the corpus lies in are as they were when it was opened.
+
+        Each iteration begins and each epoch ends with it, and pickling too.
+
+        Raises
+        ------
+        StoreError
+            One is gone, or was changed or replaced since; what differs is named.
+        """
+        confirm(self.tokens)
+        if self._documents is not None:
+            self._documents.check_file()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        vocab_size = "?" if self._vocab_size is None else f"{self._vocab_size:,}"
+        return f"Corpus({self.name!r}, {count(len(self), 'token')}, vocab_size={vocab_size})"
+
+    def section(self, start: int, stop: int) -> Self:
+        """Return the tokens [start, stop) as a corpus, without a copy.
+
+        ``stop`` may lie past the end. The vocabulary stays that of the whole.
+
+        Raises
+        ------
+        ArgumentError
+            The section would hold no token.
+        """
+        require_integers(start=start, stop=stop)
+        if not 0 <= start < min(stop, len(self)):
+            msg = (
+                f"a section must have 0 <= start < stop and start < {count(len(self), 'token')}, "
+                f"got start={show(start)} and stop={show(stop)}"
+            )
+            raise ArgumentError(msg)
+        stop = min(stop, len(self))
+        documents, origin = self._documents, self._origin
+        return type(self)(
+            section(self.tokens, start, stop),
+            tokenizer=self.tokenizer,
+            vocab_size=self._vocab_size,
+            name=self.name,
+            documents=None if documents is None else documents.section(start, stop),
+            origin=None if origin is None else origin._replace(start=origin.start + start),
+            made_by=self._made_by,
+        )
+
+    def first(self, max_tokens: int | None) -> Self:
+        """Return the first tokens as a corpus, or all of them where no number is given.
+
+        Raises
+        ------
+        ArgumentError
+            The number is below 1.
+        """
+        if max_tokens is None:
+            return self
+        require_integers(max_tokens=max_tokens)
+        if max_tokens < 1:
+            msg = f"max_tokens must be at least 1, or None for all, got {show(max_tokens)}"
+            raise ArgumentError(msg)
+        return self.section(0, max_tokens)
+
+    def split(
+        self, fraction: float, *, by: Literal["token", "document"] = "token"
+    ) -> tuple[Self, Self]:
+        """Return the first ``fraction`` of the tokens and the rest, without a copy.
+
+        Parameters
+        ----------
+        fraction : float
+            In (0, 1).
+        by : "token" or "document"
+            Whether to cut at that token, or where a document ends: the last
+            one before it, else the first one after it. So no document is on
+            both sides.
+
+        Raises
+        ------
+        ArgumentError
+            One of the parts would hold no token, or ``by`` is another word.
+        CorpusError
+            Nobody said where documents begin and end.
+
+        >>> from tokenloom import Corpus
+        >>> train, valid = Corpus.from_tokens(range(10)).split(0.8)
+        >>> len(train), valid.tokens.tolist()
+        (8, [8, 9])
+        """
+        require_type("by", by, str, "'token' or 'document'")
+        if by not in ("token", "document"):
+            msg = f"by must be 'token' or 'document', got {show(by)}"
+            raise ArgumentError(msg)
+        fraction = as_number("fraction", fraction)
+        # 0.29 * 100 is a little less than 29.
+        stop = int(len(self) * fraction + 1e-9) if 0 < fraction < 1 else 0
+        if by == "document" and 0 < fraction < 1:
+            stop = self._known_documents().boundary(stop)
+        if not 0 < stop < len(self):
+            msg = (
+                f"fraction must leave tokens on both sides of {count(len(self), 'token')}, "
+                f"got {fraction}"
+            )
+            raise ArgumentError(msg)
+        return self.section(0, stop), self.section(stop, len(self))
+
+    def hold_out(
+        self, fraction: float, *, max_tokens: int | None = None
+    ) -> tuple[Self, Self | None]:
+        """Return a training corpus and the held-out text right behind it.
+
+        Parameters
+        ----------
+        fraction : float
+            Of the tokens that are used, how many are held out, in [0, 1).
+        max_tokens : int, optional
+            Train on so many tokens at most. The held-out text then lies behind
+            them, so that it takes nothing from them where the corpus is longer.
+
+        Returns
+        -------
+        training corpus, and the held-out corpus, or None where that is empty
+
+        Raises
+        ------
+        ArgumentError
+            A value is out of range, or no token is left to train on.
+
+        >>> from tokenloom import Corpus
+        >>> corpus = Corpus.from_tokens(range(100))
+        >>> [len(part) for part in corpus.hold_out(0.1, max_tokens=45)]
+        [45, 5]
+        """
+        fraction = as_number("fraction", fraction)
+        if max_tokens is not None:
+            require_integers(max_tokens=max_tokens)
+        if not 0 <= fraction < 1:
+            msg = f"the held-out fraction must be in [0, 1), got {fraction}"
+            raise ArgumentError(msg)
+        stop, held_out_stop = round(len(self) * (1 - fraction)), len(self)
+        if max_tokens is not None and max_tokens < stop:
+            stop, held_out_stop = max_tokens, round(max_tokens / (1 - fraction))
+        train = self.section(0, stop)
+        # A single token has no successor that could be predicted.
+        return train, self.section(stop, held_out_stop) if held_out_stop - stop > 1 else None
+
+    def undivided(self) -> Self:
+        """Return the same tokens as a corpus that knows no documents, without a copy."""
+        whole = self.section(0, len(self))
+        whole._documents = None  # noqa: SLF001  made here
+        return whole
+
+    @functools.cached_property
+    def identity(self) -> Identity | None:
+        """Which tokenizer made the ids, or None where that is not known."""
+        if self.tokenizer is not None:
+            return Identity.of(self.tokenizer)
+        return Identity.read(self.describe_identity(), vocab_size=self._vocab_size)
+
+    def describe_identity(self) -> dict[str, Any]:
+        """Return what makes the tokenizer again, or tells one of another package apart."""
+        if self.tokenizer is None and self._made_by is not None:
+            return dict(self._made_by)
+        return describe_identity(self.tokenizer)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Which tokens of a store these are, or None where they came from elsewhere."""
+        return self._origin
+
+    def num_shared(self, other: "Passage") -> int:
+        """Return how many tokens of the same store two corpora share.
+
+        >>> from tokenloom import Corpus
+        >>> Corpus.from_tokens(range(9)).num_shared(Corpus.from_tokens(range(9)))
+        0
+        """
+        mine, its = self.origin, other.origin
+        if mine is None or its is None or mine.hash != its.hash:
+            return 0
+        stop = min(mine.start + len(self), its.start + len(other))
+        return max(0, stop - max(mine.start, its.start))
+
+    @property
+    def documents(self) -> Offsets | None:
+        """Offsets of the documents: int64 array, shape (num_documents + 1,), or None."""
+        return None if self._documents is None else self._documents.offsets()
+
+    @property
+    def boundaries(self) -> DocumentOffsets | None:
+        """What finds the documents of a range of tokens, however many there are, or None."""
+        return self._documents
+
+    @property
+    def num_documents(self) -> int:
+        """Number of documents; those at the ends of a section may be cut.
+
+        Raises
+        ------
+        CorpusError
+            Nobody said where documents begin and end.
+        """
+        return len(self._known_documents())
+
+    def document(self, index: int) -> Self:
+        """Return a document as a corpus, without a copy.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such document, or it holds no token.
+        CorpusError
+            Nobody said where documents begin and end.
+
+        >>> from tokenloom import Corpus
+        >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).document(1).tokens.tolist()
+        [6, 7]
+        """
+        require_integers(index=index)
+        start, stop = self._known_documents().bounds(index)
+        if start == stop:
+            msg = f"a document must hold a token to be a corpus, document {index} has no tokens"
+            raise ArgumentError(msg)
+        document = self.section(start, stop)
+        # Without the empty ones before it.
+        document._documents = DocumentOffsets(np.array([0, len(document)]))  # noqa: SLF001  made here
+        return document
+
+    def _known_documents(self) -> DocumentOffsets:
+        if self._documents is None:
+            msg = f"{self.name} has no documents: pass documents=... to Corpus.from_tokens"
+            raise CorpusError(msg)
+        return self._documents
+
+    def __getstate__(self) -> dict[str, Any]:
+        make_tokens, arguments = pack(self.tokens)
+        return {**self.__dict__, "tokens": (make_tokens, arguments)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        make_tokens, arguments = state["tokens"]
+        self.__dict__.update(state, tokens=make_tokens(*arguments))
+
+
+# Nobody can import a Passage from tokenloom.
+name_methods(Passage, "Corpus")
+
+
+class Corpus(Passage):
+    """Token ids in one array, and the tokenizer or vocabulary that made them.
+
+    Make one with `Corpus.from_text`, `Corpus.from_documents`,
+    `Corpus.from_tokens`, `Corpus.open` or `tokenloom.load`. A corpus does not
+    change after it was made.
+
+    Attributes
+    ----------
+    tokens : integer array, shape (num_tokens,)
+        In memory, a memory map, or several that read like one array; slices
+        give NumPy arrays.
+    tokenizer : Tokenizer or None
+    vocab : Vocab or None
+        The tokenizer's vocabulary; bytes and foreign tokenizers have none.
+    name : str
+        Where the text came from, for people.
+    """
+
+    @staticmethod
+    def from_text(
+        text: str | bytes,
+        *,
+        tokenizer: str | Vocab | Tokenizer = "char",
+        normalize: bool = True,
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] = (),
+        max_tokens: int | None = None,
+        name: str = "text",
+    ) -> "Corpus":
+        """Tokenise a text and number its tokens.
+
+        Parameters
+        ----------
+        text : str, or bytes in UTF-8
+        tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+        normalize : bool
+            Whether "char" and "word" begin with the textbook's normalisation:
+            letters a-z and single spaces only, no line ends. False takes the
+            text as it is.
+        min_freq : int
+            Rarer tokens become the unknown token, id 0 ("char" and "word").
+        reserved_tokens : iterable of str
+            Tokens that get the ids from 1 on ("char" and "word").
+        max_tokens : int, optional
+            Keep only so many tokens; the vocabulary still counts all of them.
+        name : str
+            Where the text came from, for messages.
+
+        Raises
+        ------
+        ArgumentError
+            The tokenizer is unknown, or ``max_tokens`` is below 1.
+        CorpusError
+            Bytes are no UTF-8 (the message has the offset), or the text holds
+            no token.
+
+        >>> corpus = Corpus.from_text("Time flies")
+        >>> corpus.tokens.tolist(), corpus.vocab.to_tokens([1, 2])
+        ([3, 1, 4, 2, 5, 6, 7, 1, 2, 8], ['i', 'e'])
+        """
+        tokens, made = encode(
+            text,
+            tokenizer=tokenizer,
+            normalize=normalize,
+            min_freq=min_freq,
+            reserved_tokens=reserved_tokens,
+            name=name,
+        )
+        corpus = Corpus(tokens, tokenizer=made, vocab_size=made.vocab_size, name=name)
+        return corpus.first(max_tokens)
+
+    @staticmethod
+    def from_documents(
+        texts: Iterable[str | Document],
+        *,
+        tokenizer: str | Vocab | Tokenizer = "char",
+        normalize: bool = True,
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] = (),
+        max_tokens: int | None = None,
+        name: str = "documents",
+    ) -> "Corpus":
+        """Tokenise documents in memory, each by itself, and number their tokens.
+
+        Nothing stands between them; the vocabulary counts all of them. Texts
+        that do not fit into memory are for `tokenloom.prepare`.
+
+        Parameters
+        ----------
+        texts : iterable of str or Document
+        tokenizer, normalize, min_freq, reserved_tokens, max_tokens, name
+            See `from_text`.
+
+        Raises
+        ------
+        ArgumentError
+            The tokenizer is unknown, a document is neither a str nor a Document,
+            or ``max_tokens`` is below 1.
+        CorpusError
+            There is no token in any of them.
+
+        >>> corpus = Corpus.from_documents(["To be", "or not"], tokenizer="word")
+        >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
+        (2, 'or not')
+        """
+        ids, offsets, made, lost = encode_documents(
+            texts,
+            tokenizer=tokenizer,
+            normalize=normalize,
+            make_vocab=functools.partial(
+                Vocab, min_freq=min_freq, reserved_tokens=keep_tokens(reserved_tokens)
+            ),
+        )
+        is_learned = isinstance(tokenizer, str)
+        if not len(ids):
+            where = count(len(offsets) - 1, "document")
+            why = why_empty(lost, is_learned=is_learned)
+            msg = f"{name} must hold at least one token, got none in {where}: {why}"
+            raise CorpusError(msg)
+        report_lost(lost, name=name, is_learned=is_learned)
+        size = made.vocab_size
+        documents = DocumentOffsets(offsets)
+        corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
+        return corpus.first(max_tokens)
+
+    @staticmethod
+    def from_tokens(
+        tokens: npt.ArrayLike,
+        *,
+        vocab: Vocab | None = None,
+        vocab_size: int | None = None,
+        documents: npt.ArrayLike | None = None,
+        name: str = "tokens",
+    ) -> "Corpus":
+        """Wrap token ids that exist already.
+
+        Parameters
+        ----------
+        tokens : array_like of int, shape (num_tokens,)
+            A memory map or an unsigned array is used as it is, without a
+            copy. A memory map is not searched for ids out of range: whatever
+            batches read of it is checked then, and raises a `StoreError`.
+        vocab : Vocab, optional
+            Characters, or words, of the ids.
+        vocab_size : int, optional
+            Ids are in [0, vocab_size). By default the length of ``vocab``, else
+            one more than the largest id; of a memory map, unknown.
+        documents : array_like of int, shape (num_documents + 1,), optional
+            Document i is the tokens [documents[i], documents[i + 1]).
+        name : str
+            Where the tokens came from, for messages.
+
+        Raises
+        ------
+        ArgumentError
+            ``vocab_size`` differs from the length of ``vocab``.
+        CorpusError
+            The ids are none at all, not one-dimensional, no integers or out
+            of range; or the documents do not go from 0 to the number of tokens.
+
+        >>> Corpus.from_tokens([3, 1, 2]).tokens.dtype
+        dtype('uint8')
+        """
+        require_type("vocab", vocab, Vocab | None, "a Vocab or None")
+        if vocab is not None and vocab_size not in (None, len(vocab)):
+            msg = (
+                f"vocab_size must be len(vocab)={len(vocab)} or be left out, got {show(vocab_size)}"
+            )
+            raise ArgumentError(msg)
+        num_ids = vocab_size if vocab is None else len(vocab)
+        if num_ids is not None:
+            num_ids = as_integer("vocab_size", num_ids, start=1)
+        ids = as_ids(tokens, num_ids=num_ids)
+        if not len(ids):
+            msg = f"{name} must hold at least one token, got none"
+            raise CorpusError(msg)
+        if is_memory_map(ids):
+            ids = check_reads(ids, num_ids=num_ids)
+        elif num_ids is None:
+            num_ids = int(ids.max()) + 1
+        tokenizer = None if vocab is None else tokenizer_for(vocab)
+        return Corpus(
+            ids,
+            tokenizer=tokenizer,
+            vocab_size=num_ids,
+            name=name,
+            documents=None
+            if documents is None
+            else DocumentOffsets(as_offsets(documents, num_tokens=len(ids))),
+        )
+
+    @staticmethod
+    def open(
+        path: str | os.PathLike[str],
+        *,
+        split: str | None = None,
+        tokenizer: Tokenizer | None = None,
+        verify: bool = False,
+    ) -> "Corpus":
+        """Open a store without reading its tokens, however many there are.
+
+        Its files have the right sizes, and whatever is read of them later has
+        ids below the vocabulary size.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder of a store, which `save` made.
+        split : str, optional
+            Only the tokens that the store keeps under this name.
+        tokenizer : Tokenizer, optional
+            What made the ids, where that came from elsewhere. It is compared with
+            what the store knows of it.
+        verify : bool
+            Whether to read every byte and compare its hash.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such split, or another tokenizer made the ids.
+        StoreError
+            There is no store, or one of its files is missing or damaged.
+        """
+        require_flags(verify=verify)
+        if tokenizer is not None:
+            require_tokenizer(tokenizer)
+        if verify:
+            check_store(path)
+        store = open_store(path)
+        if tokenizer is not None:
+            _check_tokenizer(store, tokenizer)
+        manifest, offsets = store.manifest, store.documents()
+        corpus = Corpus(
+            store.tokens(),
+            tokenizer=store.tokenizer() if tokenizer is None else tokenizer,
+            vocab_size=manifest.vocab_size,
+            name=os.fspath(path),
+            documents=None if offsets is None else DocumentOffsets(offsets),
+            origin=Origin(manifest.hash, manifest.num_tokens, path=str(store.path)),
+            made_by=store.describe_identity(),
+        )
+        return corpus if split is None else corpus.section(*store.bounds(split))
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        splits: Mapping[str, tuple[int, int]] | None = None,
+        shard_tokens: int = SHARD_TOKENS,
+    ) -> Path:
+        """Write the corpus to a new or empty folder, whole or not at all.
+
+        A tokenizer that is not one of tokenloom's is not written: pass it to
+        `open` again.
+
+        Parameters
+        ----------
+        path : str or path
+        splits : mapping of str to (int, int), optional
+            Half-open ranges of tokens to be opened by name.
+        shard_tokens : int
+            Tokens per file.
+
+        Raises
+        ------
+        ArgumentError
+            No folder can have that path.
+        CorpusError
+            An id of a memory map is not below the vocabulary size.
+        StoreError
+            There is something in the folder, it cannot be written, or a split
+            lies outside of the corpus.
+        """
+        return save_store(
+            path,
+            tokens=self.tokens,
+            vocab_size=self._vocab_size,
+            tokenizer=self.tokenizer,
+            made_by=self.describe_identity(),
+            offsets=self.documents,
+            splits={} if splits is None else splits,
+            shard_tokens=shard_tokens,
+        )
+
+    def trace(self, token: int) -> Any:
+        """Return where a token came from; deprecated: call `tokenloom.trace`.
+
+        Parameters
+        ----------
+        token : int
+            In [0, len(corpus)).
+        """
+        msg = "Corpus.trace is deprecated: call tokenloom.trace(corpus, token) instead"
+        warnings.warn(msg, DeprecationWarning, stacklevel=2)
+        # Tracing reads sources, and stands above the corpus: it is imported where it is asked for.
+        return importlib.import_module("tokenloom.preparation.trace").trace(self, token)
+
+    def decode(self, ids: Any) -> str:
+        """Return the text of ids, or the ids themselves where nothing decodes them.
+
+        Parameters
+        ----------
+        ids : one-dimensional list, array or tensor of int
+
+        Raises
+        ------
+        ArgumentError
+            They are something else.
+        """
+        numbers = _as_numbers(ids)
+        if self.tokenizer is None:
+            return " ".join(map(str, numbers))
+        return self.tokenizer.decode(numbers)
+
+
+def _as_numbers(ids: Any) -> list[int]:
+    values = ids.tolist() if hasattr(ids, "tolist") else ids
+    try:
+        return [to_integer(id_) for id_ in values]
+    except TypeError:
+        msg = f"ids must be a one-dimensional list, array or tensor of integers, got {show(ids)}"
+        raise ArgumentError(msg) from None
+
+
+def _check_tokenizer(store: Store, tokenizer: Tokenizer) -> None:
+    """Refuse a tokenizer that is known not to have made the ids of a store."""
+    size = store.manifest.vocab_size
+    if tokenizer.vocab_size != size:
+        msg = f"vocab_size must be the store's {size}, got {tokenizer.vocab_size}"
+        raise ArgumentError(msg)
+    made_by, given = store.identity(), Identity.of(tokenizer)
+    if given.differs(made_by):
+        msg = (
+            f"tokenizer must be the one that made the ids of the store {str(store.path)!r} "
+            f"({made_by}), got another ({given}): give that one, or leave tokenizer out"
+        )
+        raise ArgumentError(msg)

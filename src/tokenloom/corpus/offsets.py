@@ -1,0 +1,339 @@
+"""Documents: their texts, and where they begin and end in a corpus."""
+
+import hashlib
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.store.memmap import confirm, confirm_now_and_then, pack
+from tokenloom.text.ids import Offsets, is_memory_map
+
+# Offsets that are hashed at once: 8 MiB.
+_PIECE = 1 << 20
+# Offsets that are checked at once where one of them is read, at least: 128 KiB.
+_CELL = 1 << 14
+# Cells, at most: so many offsets are read before the first search.
+_NUM_CELLS = 1 << 12
+
+
+class DocumentOffsets:
+    """Offsets of the documents in a range of tokens; those at its ends may be cut.
+
+    Parameters
+    ----------
+    offsets : int64 array, shape (num_all + 1,)
+        From 0 up, never falling; in memory or a memory map. Document i is the
+        tokens [offsets[i], offsets[i + 1]), which may be none.
+    start, stop : int
+        The range of tokens, half-open; all of them by default.
+    order : optional
+        What is known of the same offsets already, for a section of them.
+
+    Raises
+    ------
+    StoreError
+        The offsets, out of a file, fall where this range begins or ends. What
+        reads more of them looks at more, and raises the same.
+    """
+
+    __slots__ = ("_first", "_last", "_offsets", "_order", "_start", "_stop")
+
+    def __init__(
+        self,
+        offsets: Offsets,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        order: "_Order | None" = None,
+    ) -> None:
+        end = int(offsets[-1])
+        order = _Order(offsets) if order is None else order
+        self._offsets, self._order = offsets, order
+        self._start, self._stop = start, end if stop is None else stop
+        # A document without tokens belongs to what follows it, or else to the end.
+        first = order.find(self._start) if self._start else 0
+        self._first = first if offsets[first] == self._start else first - 1
+        self._last = len(offsets) - 1 if self._stop == end else order.find(self._stop)
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def offsets(self) -> Offsets:
+        """Return the offsets in this range: int64 array, shape (len(self) + 1,).
+
+        Raises
+        ------
+        StoreError
+            The offsets, out of a file, fall.
+        """
+        self._order.check(self._first, self._last)
+        part = np.asarray(self._offsets[self._first : self._last + 1])
+        if (self._start, self._stop) == (0, int(self._offsets[-1])):
+            return part
+        return np.clip(part, self._start, self._stop) - self._start
+
+    def hash(self) -> str:
+        """Return ``"sha256:..."`` of all offsets in this range.
+
+        Documents of the same lengths have the same hash, wherever the range
+        starts. Few offsets at a time are in memory.
+
+        >>> documents = DocumentOffsets(np.array([0, 2, 5, 7, 10]))
+        >>> documents.section(0, 5).hash() == documents.section(5, 10).hash()
+        True
+        """
+        self._order.check(self._first, self._last)
+        digest = hashlib.sha256()
+        for first in range(self._first, self._last + 1, _PIECE):
+            part = np.asarray(self._offsets[first : min(first + _PIECE, self._last + 1)])
+            relative = np.clip(part, self._start, self._stop) - self._start
+            digest.update(relative.astype("<i8", copy=False).tobytes())
+        return "sha256:" + digest.hexdigest()
+
+    def bounds(self, index: int) -> tuple[int, int]:
+        """Return start and stop of a document, counted from the start of the range.
+
+        Raises
+        ------
+        ArgumentError
+            There is no such document.
+        StoreError
+            The offsets, out of a file, are no such range.
+        """
+        if not 0 <= index < len(self):
+            msg = f"a document's number must be in [0, {len(self)}), got {show(index)}"
+            raise ArgumentError(msg)
+        self._order.check(self._first + index, self._first + index + 1)
+        start, stop = self._offsets[self._first + index : self._first + index + 2].tolist()
+        low, high = max(start, self._start) - self._start, min(stop, self._stop) - self._start
+        if not 0 <= low <= high:
+            msg = (
+                f"document {index} must be a range of tokens, got [{start}, {stop}): "
+                "the store is damaged; 'tokenloom verify' tells more"
+            )
+            raise StoreError(msg)
+        return low, high
+
+    def section(self, start: int, stop: int) -> "DocumentOffsets":
+        """Return the documents of a range within this one."""
+        start, stop = self._start + start, self._start + stop
+        return DocumentOffsets(self._offsets, start=start, stop=stop, order=self._order)
+
+    def check_file(self) -> None:
+        """Check that the file of the offsets, if they lie in one, is as it was when opened.
+
+        Raises
+        ------
+        StoreError
+            It is not, or is gone.
+        """
+        confirm(self._offsets)
+
+    def number(self, position: int) -> int:
+        """Return the number of the document that a token belongs to.
+
+        Parameters
+        ----------
+        position : int
+            Counted from the start of the range.
+
+        >>> DocumentOffsets(np.array([0, 2, 2, 5])).number(2)
+        2
+        """
+        return self._order.find(position + self._start, side="right") - 1 - self._first
+
+    def boundary(self, position: int) -> int:
+        """Return where a document ends, at or before a position, else the first after it.
+
+        Parameters
+        ----------
+        position : int
+            Counted from the start of the range.
+
+        Returns
+        -------
+        int
+            Counted likewise; 0 where there is no boundary inside the range.
+        """
+        first = self._order.find(self._start, side="right")
+        stop = self._order.find(self._stop)
+        if first >= stop:
+            return 0
+        before = self._order.find(position + self._start, side="right") - 1
+        return int(self._offsets[min(max(before, first), stop - 1)]) - self._start
+
+    def starts_within(self, starts: Offsets, lengths: Offsets, *, width: int) -> Offsets:
+        """Return where documents start inside of windows.
+
+        A document that was cut starts where the range does. Those without
+        tokens start where the next one does.
+
+        Parameters
+        ----------
+        starts, lengths : int64 array, shape (num_windows,)
+            Windows [start, start + length), counted from the start of the range.
+        width : int
+            No length is above it.
+
+        Returns
+        -------
+        int64 array, shape (num_found,)
+            Ascending positions in the flattened array of shape (num_windows, width).
+
+        >>> documents = DocumentOffsets(np.array([0, 2, 2, 5, 9]))
+        >>> documents.starts_within(np.array([4, 0]), np.array([3, 3]), width=4)
+        array([1, 4, 6])
+        """
+        absolute = starts + self._start
+        first, stop = self._order.search(absolute), self._order.search(absolute + lengths)
+        self._order.check_each(first, stop)
+        counts = stop - first
+        window = np.repeat(np.arange(len(starts)), counts)
+        # How many of its window's documents stand before each one found.
+        rank = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
+        found = np.asarray(self._offsets[first[window] + rank]) - absolute[window] + window * width
+        begins = np.flatnonzero((starts == 0) & (lengths > 0)) * width
+        return np.unique(np.concatenate([found, begins]).astype(np.int64))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (*pack(self._offsets), self._start, self._stop)
+
+
+class _Order:
+    """Offsets with the proof that they never fall, which is made where they are read.
+
+    What lies in a file may be damaged, and a search in what is not sorted ends
+    somewhere. So the offsets are cut into cells: the ends of all cells are
+    looked at before the first search, and each cell before the first search
+    that ends in it. Whatever lies in memory was checked as it came.
+
+    Parameters
+    ----------
+    offsets : int64 array, shape (num_all + 1,)
+    """
+
+    __slots__ = ("_ends", "_is_checked", "_offsets", "_values")
+
+    def __init__(self, offsets: Offsets) -> None:
+        self._offsets = offsets
+        # Positions of the cells' ends, and the offsets there; none where there is no file.
+        self._ends: Offsets | None = None
+        self._values = self._is_checked = np.zeros(0, np.int64)
+
+    def find(self, position: int, *, side: Literal["left", "right"] = "left") -> int:
+        """Return what `search` returns for one position."""
+        return int(self.search(np.array([position]), side=side)[0])
+
+    def search(self, positions: Offsets, *, side: Literal["left", "right"] = "left") -> Offsets:
+        """Return where positions stand among the offsets, as `numpy.searchsorted` does.
+
+        Raises
+        ------
+        StoreError
+            The offsets fall, where that could matter, or their file is another one.
+        """
+        found = np.searchsorted(self._offsets, positions, side=side)
+        ends = self._cells()
+        if ends is not None and not self._is_checked.all():
+            cell = np.searchsorted(self._values, positions, side=side)
+            inside = (cell > 0) & (cell < len(ends))
+            self._look_into(np.unique(cell[inside] - 1))
+            low = np.append(0, ends + 1)[cell]
+            high = np.append(ends, len(self._offsets))[cell]
+            wrong = np.flatnonzero((found < low) | (found > high))
+            if len(wrong):
+                # Elsewhere they fall, which led the search away.
+                self.check(0, len(self._offsets) - 1)
+        return found
+
+    def check(self, first: int, last: int) -> None:
+        """Check that the offsets from one up to another one, which is included, never fall."""
+        self.check_each(np.array([first]), np.array([last + 1]))
+
+    def check_each(self, first: Offsets, stop: Offsets) -> None:
+        """Check the same for several half-open ranges of offsets, which may be empty."""
+        ends = self._cells()
+        if ends is None or self._is_checked.all():
+            return
+        size = int(ends[1])
+        is_some = stop > first
+        num_cells = len(self._is_checked)
+        # The last offset of all belongs to the last cell, which it ends.
+        low, high = (
+            np.minimum(numbers[is_some] // size, num_cells - 1) for numbers in (first, stop - 1)
+        )
+        # Ranges from cell 0 to 1 and from 1 to 1 begin at [1, 1, 0] and are past at [0, 0, 2].
+        begins = np.bincount(low, minlength=num_cells + 1)
+        past = np.bincount(high + 1, minlength=num_cells + 1)
+        touched = np.cumsum(begins - past)[:num_cells] > 0
+        self._look_into(np.flatnonzero(touched))
+
+    def _cells(self) -> Offsets | None:
+        """Return the ends of the cells, after a look at the file; None without one."""
+        if not is_memory_map(self._offsets):
+            return None
+        confirm_now_and_then(self._offsets)
+        if self._ends is None:
+            last = len(self._offsets) - 1
+            size = max(_CELL, -(-last // _NUM_CELLS))
+            ends = np.append(np.arange(0, last, size), last)
+            self._values = np.array(self._offsets[ends])
+            self._check_sorted(self._values, ends)
+            self._is_checked = np.zeros(len(ends) - 1, np.bool_)
+            self._ends = ends
+        return self._ends
+
+    def _look_into(self, cells: Offsets) -> None:
+        ends = self._ends
+        assert ends is not None  # noqa: S101  whoever calls has asked for them
+        for cell in cells[~self._is_checked[cells]].tolist():
+            first, last = int(ends[cell]), int(ends[cell + 1])
+            values = np.asarray(self._offsets[first : last + 1])
+            self._check_sorted(values, np.arange(first, last + 1))
+            self._is_checked[cell] = True
+
+    def _check_sorted(self, values: Offsets, numbers: Offsets) -> None:
+        falls = np.flatnonzero(values[1:] < values[:-1])
+        if len(falls):
+            at = int(falls[0])
+            msg = (
+                f"the offsets of documents in {getattr(self._offsets, 'filename', None)} must "
+                f"never fall, got {values[at]:,} at number {numbers[at]:,} and "
+                f"{values[at + 1]:,} at number {numbers[at + 1]:,}: the store is damaged; "
+                "'tokenloom verify' tells more"
+            )
+            raise StoreError(msg)
+
+
+def as_offsets(values: npt.ArrayLike, *, num_tokens: int) -> Offsets:
+    """Return offsets of documents as an int64 array.
+
+    Raises
+    ------
+    CorpusError
+        They are no integers that go from 0 to ``num_tokens`` and never fall.
+
+    >>> as_offsets([0, 2, 5], num_tokens=5)
+    array([0, 2, 5])
+    """
+    array = np.asanyarray(values)
+    if (
+        array.ndim != 1
+        or array.dtype.kind not in "iu"
+        or len(array) < 2
+        or (int(array[0]), int(array[-1])) != (0, num_tokens)
+        or bool((array[1:] < array[:-1]).any())
+    ):
+        msg = (
+            "documents must be one-dimensional integers that never fall, from 0 to the "
+            f"{num_tokens} tokens, got {np.array2string(array, threshold=6, edgeitems=2)}"
+        )
+        raise CorpusError(msg)
+    return array.astype(np.int64, copy=False)
+
+
+def _restore(make: Any, arguments: Any, start: int, stop: int) -> DocumentOffsets:
+    return DocumentOffsets(make(*arguments), start=start, stop=stop)

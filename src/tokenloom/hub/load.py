@@ -1,0 +1,470 @@
+"""Corpora by name: fetched where they must be, kept, and read."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tokenloom._checks import as_strings, require_flags
+from tokenloom._io.compressed import find_encoding
+from tokenloom._wording import describe_missing, show
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.hub.archive import unpack
+from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
+from tokenloom.hub.download import fetch_file
+from tokenloom.hub.replies import hide_password, is_address
+from tokenloom.hub.texts import read_file, read_text_file
+from tokenloom.store.reader import is_store, read_store
+from tokenloom.text.documents import Document
+from tokenloom.text.encode import decode
+from tokenloom.text.tokenizers import Tokenizer, describe_tokenizer, takes_bytes, tokenizer_for
+from tokenloom.text.vocab import Vocab
+
+# Before the name of an entry, where a file or a folder has the same name.
+_DATASET = "dataset:"
+
+Where = Literal["built in", "cached", "to download"]
+
+TRAIN, VALID = "train", "valid"
+"""The splits that are trained on, and measured on meanwhile, where others are not named."""
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    tokenizer: str | Vocab | Tokenizer = "char",
+    normalize: bool = True,
+    min_freq: int = 0,
+    reserved_tokens: Iterable[str] = (),
+    max_tokens: int | None = None,
+    encoding: str = "utf-8",
+) -> Corpus:
+    """Return a corpus by its name in the catalogue, or from a text file.
+
+    Parameters
+    ----------
+    name : str or path
+        A name that ``tokenloom datasets`` lists, or ``NAME/SPLIT`` such as
+        "imdb/test"; the folder of a store, all of it, or ``STORE/SPLIT``; else
+        the path of a text file, which is decompressed where its name ends with
+        .gz, .bz2, .xz or .zst. Where there is also a file or folder of a name
+        of the list, write ``dataset:NAME`` or ``./NAME``. A named text is downloaded
+        once, verified and kept. Of a corpus of documents, such as the reviews
+        of "imdb", the corpus knows where each begins; a line end stands after
+        each but the last.
+    tokenizer, normalize, min_freq, reserved_tokens, max_tokens
+        See `Corpus.from_text`.
+    encoding : str
+        How a text file is encoded. A tokenizer of bytes takes those of a file
+        in "utf-8" as they are, whatever they are; those of one in another
+        encoding as of the same text in UTF-8.
+
+    Raises
+    ------
+    ArgumentError
+        The name is neither in the catalogue nor a file; or see
+        `Corpus.from_text`.
+    ArchiveError, ChecksumError, DownloadError
+        The text could not be fetched.
+    CorpusError
+        The text cannot be read or decoded, or it holds no token.
+
+    >>> load("python_docs", max_tokens=3)
+    Corpus('python_docs', 3 tokens, vocab_size=28)
+    """
+    if (store := find_store(name)) is not None:
+        require_flags(normalize=normalize)
+        asked = {
+            "normalize": not normalize,
+            "min_freq": min_freq != 0,
+            "reserved_tokens": bool(as_strings("reserved_tokens", reserved_tokens)),
+            "encoding": encoding != "utf-8",
+        }
+        refused = [option for option, is_asked in asked.items() if is_asked]
+        return _open(store, tokenizer, refused).first(max_tokens)
+    entry, encoding = find(name), find_encoding(encoding)
+    if isinstance(entry, Entry) and isinstance(entry.source, Archive):
+        return Corpus.from_documents(
+            _read_texts(entry.source, fetch(entry)),
+            tokenizer=tokenizer,
+            normalize=normalize,
+            min_freq=min_freq,
+            reserved_tokens=reserved_tokens,
+            max_tokens=max_tokens,
+            name=entry.name,
+        )
+    if isinstance(entry, Path):
+        label = _label(entry)
+        content = read_text_file(entry, encoding=encoding)
+    else:
+        # Texts with a name are in UTF-8.
+        label, encoding = entry.name, "utf-8"
+        content = read(entry)
+    # In another encoding the bytes are those of the same text in UTF-8.
+    is_bytes = takes_bytes(tokenizer) and encoding == "utf-8"
+    return Corpus.from_text(
+        content if is_bytes else decode(content, name=label, encoding=encoding),
+        tokenizer=tokenizer,
+        normalize=normalize,
+        min_freq=min_freq,
+        reserved_tokens=reserved_tokens,
+        max_tokens=max_tokens,
+        name=label,
+    )
+
+
+class StoreName(NamedTuple):
+    """A store, and the name of one of its splits."""
+
+    path: str
+    split: str | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.split is None else os.path.join(self.path, self.split)  # noqa: PTH118
+
+
+def find_store(name: object) -> StoreName | None:
+    """Return the store, or the split ``STORE/SPLIT``, that a name means, if it means one.
+
+    The split may be unknown to the store.
+
+    Raises
+    ------
+    ArgumentError
+        The name means something else too.
+    StoreError
+        The manifest cannot be used.
+    """
+    if not isinstance(name, str | os.PathLike):
+        return None
+    path = os.fspath(name)
+    found = _find_store(path)
+    if found is None:
+        return None
+    # A split of a store is no path, and may have the name of a split of a text.
+    if find_named(name) is not None:
+        raise _ambiguous(path, "store")
+    return found
+
+
+def name_split(name: str, split: str | None) -> str:
+    """Return the name of a split of a named corpus, and the name itself where there is none.
+
+    Raises
+    ------
+    ArgumentError
+        A file has no splits.
+    """
+    if split is None:
+        return name
+    if find_entry(name) is None and os.path.isfile(name):  # noqa: PTH113
+        msg = f"{name!r} is a file, which has no split {split!r}: leave the split out"
+        raise ArgumentError(msg)
+    return f"{name}/{split}"
+
+
+def _find_store(path: str) -> StoreName | None:
+    if is_store(path):
+        return StoreName(path)
+    folder, split = os.path.split(path)
+    if not folder or not split or not is_store(folder):
+        return None
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if not os.path.isfile(path):  # noqa: PTH113
+        return StoreName(folder, split)
+    if split not in read_store(folder).manifest.splits:
+        return None
+    msg = (
+        f"{path!r} is a file, and also a split of the store {folder!r}: move the file out of the "
+        "store, which holds only its own"
+    )
+    raise ArgumentError(msg)
+
+
+def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]) -> Corpus:
+    if asked:
+        msg = (
+            f"{asked[0]} must be left out for the store {store.path!r}, which holds tokens, no text"
+        )
+        raise ArgumentError(msg)
+    named = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
+    given = None if isinstance(named, str) else named
+    corpus = Corpus.open(store.path, split=store.split, tokenizer=given)
+    name = describe_tokenizer(corpus.tokenizer)["name"]
+    # The default asks for nothing.
+    if isinstance(tokenizer, str) and tokenizer not in ("char", name):
+        msg = (
+            f"tokenizer must be left out for the store {store.path!r}, whose tokens are there "
+            f"already, made by {name or 'a tokenizer of your own'}, got {tokenizer!r}"
+        )
+        raise ArgumentError(msg)
+    corpus.name = str(store)
+    return corpus
+
+
+def _label(path: Path) -> str:
+    """Return what a text file is called; a path that looks like a named text stays a path."""
+    return f"./{path}" if find_entry(str(path)) else str(path)
+
+
+def _read_texts(archive: Archive, folder: Path) -> list[str]:
+    """Return the documents of an archive, each but the last with a line end after it."""
+    texts = [document.text for document in archive.read(folder, archive.splits[0])]
+    return [*(f"{text}\n" for text in texts[:-1]), *texts[-1:]]
+
+
+def read_documents(name: str | os.PathLike[str], *, encoding: str = "utf-8") -> Iterator[Document]:
+    """Yield the documents of a corpus by its name, or a text file as one document.
+
+    Parameters
+    ----------
+    name : str or path
+        See `load`.
+    encoding : str
+        How a text file is encoded.
+
+    Yields
+    ------
+    Document
+        A text, and what is known about it. Reviews of "imdb" have ``split``,
+        ``number``, ``label`` and ``rating``.
+
+    Raises
+    ------
+    ArgumentError
+        The name is neither in the catalogue nor a file.
+    ArchiveError, ChecksumError, DownloadError
+        The text could not be fetched.
+    CorpusError
+        The text cannot be read or decoded.
+
+    >>> [document.text[:14] for document in read_documents("python_docs")]
+    ['The "assert" s']
+    """
+    entry = find(name)
+    if isinstance(entry, Entry) and isinstance(entry.source, Archive):
+        yield from entry.source.read(fetch(entry), entry.source.splits[0])
+        return
+    encoding = find_encoding(encoding) if isinstance(entry, Path) else "utf-8"
+    content = read_text_file(entry, encoding=encoding) if isinstance(entry, Path) else read(entry)
+    yield Document(text=decode(content, name=os.fspath(name), encoding=encoding))
+
+
+def find_named(name: object) -> Entry | None:
+    """Return the entry of the catalogue that a name means, or None where it means a path.
+
+    ``dataset:NAME`` always means an entry, and a `pathlib.Path`, or a str that
+    begins with ``./``, always a path.
+
+    Raises
+    ------
+    ArgumentError
+        There are both an entry and a file or folder of that name, or no entry
+        of a name after ``dataset:``.
+
+    >>> find_named("dataset:python_docs").name, find_named("./python_docs")
+    ('python_docs', None)
+    """
+    if not isinstance(name, str):
+        return None
+    if name.startswith(_DATASET) and not os.path.lexists(name):
+        named = name.removeprefix(_DATASET)
+        if entry := find_entry(named):
+            return entry
+        known = [known for entry in list_entries() for known in _names(entry)]
+        msg = f"{name!r} must be one of {', '.join(known)} after {_DATASET!r}, which it is not"
+        raise ArgumentError(msg)
+    entry = find_entry(name)
+    if entry is not None and os.path.lexists(name):
+        raise _ambiguous(name, "folder" if os.path.isdir(name) else "file")  # noqa: PTH112
+    return entry
+
+
+def _ambiguous(name: str, what: str) -> ArgumentError:
+    what = "store" if is_store(name) else what
+    msg = (
+        f"{name!r} is both a text of 'tokenloom datasets' and a {what} here: write "
+        f"{os.path.join(os.curdir, name)!r} for the {what}, "  # noqa: PTH118  Path drops the dot
+        f"or '{_DATASET}{name}' for the text that has this name"
+    )
+    return ArgumentError(msg)
+
+
+def find(name: str | os.PathLike[str]) -> Entry | Path:
+    """Return the catalogue's entry of a name, or the path of an existing file.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither; or it is both, see `find_named`.
+    """
+    if entry := find_named(name):
+        return entry
+    if not isinstance(name, str | os.PathLike):
+        msg = f"a corpus must be named by a str or a path, got {show(name)}"
+        raise ArgumentError(msg)
+    # To Path an empty name is the current folder. See `fetch_file` for os.path.
+    if os.path.isfile(name):  # noqa: PTH113
+        return Path(name)
+    known = [known for entry in list_entries() for known in _names(entry)]
+    msg = (
+        f"a corpus must be one of {', '.join(known)} or the path of a text file or a store, "
+        f"got {show(os.fspath(name))}, which is neither: {_describe_none(name, known)}"
+    )
+    raise ArgumentError(msg)
+
+
+def _describe_none(name: str | os.PathLike[str], known: list[str]) -> str:
+    if os.path.isdir(name):  # noqa: PTH112  see above
+        return "it is a folder, of which 'tokenloom prepare' or prepare(...) makes a store"
+    return describe_missing(name, known)
+
+
+def _names(entry: Entry) -> list[str]:
+    splits = entry.source.splits if isinstance(entry.source, Archive) else ()
+    return [entry.name, *(f"{entry.name}/{split}" for split in splits)]
+
+
+def read(entry: Entry) -> bytes:
+    """Return the bytes of a named text, downloaded first where it must be.
+
+    Raises
+    ------
+    ArchiveError, ChecksumError, DownloadError
+        The text could not be fetched.
+    CorpusError
+        It cannot be read.
+    """
+    match entry.source:
+        case BuiltIn(read=read_bytes):
+            content = read_bytes()
+            if not isinstance(content, bytes):
+                msg = (
+                    f"read of {entry.name!r} must return bytes, got {type(content).__name__}: "
+                    "mend the entry"
+                )
+                raise CorpusError(msg)
+            return content
+        case RemoteFile():
+            return read_file(fetch(entry))
+        case Archive():
+            return "".join(_read_texts(entry.source, fetch(entry))).encode("utf-8")
+
+
+def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
+    """Return the path of a named text in the cache, downloaded where it must be.
+
+    A file in the cache, also one that was placed there by hand, is used if its
+    hash is right, and downloaded again if not. With ``TOKENLOOM_MIRROR`` set
+    the file is asked from ``$TOKENLOOM_MIRROR/<filename>`` and from nowhere
+    else. With ``TOKENLOOM_OFFLINE`` set nothing is downloaded. An archive is
+    unpacked once, into a folder beside it that has its hash in its name; the
+    archive itself is not needed any more then.
+
+    Raises
+    ------
+    ArchiveError
+        The archive cannot be unpacked.
+    ArgumentError
+        The text is built in; there is no file to fetch.
+    ChecksumError, DownloadError
+        The text could not be fetched.
+    """
+    match entry.source:
+        case BuiltIn():
+            msg = f"{entry.name!r} is built in and is no file: use load or read_documents"
+            raise ArgumentError(msg)
+        case RemoteFile() as file:
+            return _fetch_file(file, progress=progress)
+        case Archive(file=file, required=required):
+            folder = _folder(file)
+            # See `fetch_file`.
+            if os.path.isdir(folder):  # noqa: PTH112
+                return folder
+            archive = _fetch_file(file, progress=progress)
+            return unpack(archive, folder, required=required, progress=progress)
+
+
+def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
+    return fetch_file(
+        addresses(file.filename, file.urls),
+        cache_folder() / file.filename,
+        num_bytes=file.num_bytes,
+        digest=file.digest,
+        progress=progress,
+    )
+
+
+def _folder(file: RemoteFile) -> Path:
+    # Another edition of the archive gets another folder.
+    digits = file.digest.partition(":")[2].lower()
+    return cache_folder() / f"{file.filename.partition('.')[0]}-{digits[:16]}"
+
+
+def locate(entry: Entry) -> Where:
+    """Return whether a named text is at hand; only the size of its file is looked at."""
+    if entry.file is None:
+        return "built in"
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if isinstance(entry.source, Archive) and os.path.isdir(_folder(entry.file)):  # noqa: PTH112
+        return "cached"
+    try:
+        size = (cache_folder() / entry.file.filename).stat().st_size
+    except OSError:
+        return "to download"
+    return "cached" if entry.file.num_bytes in (None, size) else "to download"
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloaded texts, which need not exist yet.
+
+    ``TOKENLOOM_CACHE`` if set; else ``tokenloom`` in ``~/Library/Caches``
+    (macOS), ``%LOCALAPPDATA%`` (Windows) or ``$XDG_CACHE_HOME``, by default
+    ``~/.cache``.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such home as it begins with.
+    """
+    chosen = os.environ.get("TOKENLOOM_CACHE")
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        home = Path.home()
+    except RuntimeError as error:
+        msg = (
+            "TOKENLOOM_CACHE must be a folder, without '~' where there is no home of that name, "
+            f"got {show(chosen)}"
+        )
+        raise ArgumentError(msg) from error
+    match sys.platform:
+        case "darwin":
+            base = home / "Library" / "Caches"
+        case "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+        case _:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "tokenloom"
+
+
+def addresses(filename: str, urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where to ask for a file: at ``TOKENLOOM_MIRROR`` alone, where that is set.
+
+    Raises
+    ------
+    ArgumentError
+        ``TOKENLOOM_MIRROR`` is no address that the name of a file can be added to.
+    """
+    mirror = os.environ.get("TOKENLOOM_MIRROR")
+    if not mirror:
+        return urls
+    if not is_address(mirror) or "?" in mirror or "#" in mirror:
+        msg = (
+            "TOKENLOOM_MIRROR must be an http or https address with a host, and without '?' and "
+            f"'#', got {show(hide_password(mirror))}"
+        )
+        raise ArgumentError(msg)
+    return (f"{mirror.rstrip('/')}/{filename}",)

@@ -1,0 +1,234 @@
+"""Pictures, drawn with matplotlib, which is optional."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tokenloom._figures import import_matplotlib, new_figure
+from tokenloom.errors import ArgumentError
+from tokenloom.inspection.benchmark import Measurement, recommend
+from tokenloom.plan.order import IntArray, Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MAX_WINDOWS = 20_000
+# More batches, rows or bars than these run into each other.
+_MAX_BATCHES, _MAX_ROWS, _BARS_ACROSS = 48, 32, 250
+
+
+def plot_plans(plans: Sequence[Plan]) -> "Figure":
+    """Draw which tokens each batch reads, one panel per plan, side by side.
+
+    A bar is a window; its colour is its row in the batch. Of a large plan some
+    batches and rows are drawn, evenly spaced, and windows that would be too
+    short to be seen are drawn longer; the title says so.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
+    figure = new_figure(width=5.5 * len(plans), height=4.6)
+    panels = figure.subplots(1, len(plans), squeeze=False)[0]
+    for plan, axes in zip(plans, panels, strict=True):
+        _draw_plan(plan, axes)
+    if plans and plans[0].batch_size <= 8:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=8)
+    elif plans:
+        _add_row_scale(figure, panels, plans[0].batch_size)
+    return figure
+
+
+def plot_lengths(lengths: Sequence[dict[str, int]]) -> "Figure":
+    """Draw how many documents have which length.
+
+    Parameters
+    ----------
+    lengths : sequence of dict
+        What `tokenloom.corpus.statistics.count_lengths` returned.
+
+    Raises
+    ------
+    ArgumentError
+        There are no documents.
+    UsageError
+        matplotlib is not installed.
+    """
+    if not lengths:
+        msg = "a store must have documents, so that their lengths can be drawn, got none"
+        raise ArgumentError(msg)
+    figure = new_figure(width=7.0, height=4.0)
+    axes = figure.add_subplot()
+    axes.bar(range(len(lengths)), [entry["num_documents"] for entry in lengths], width=0.9)
+    labels = [f"{entry['start']:,}" for entry in lengths]
+    axes.set_xticks(range(len(lengths)), labels, rotation=45)
+    axes.set_xlabel("tokens of a document, at least")
+    axes.set_ylabel("documents")
+    axes.grid(visible=True, axis="y", alpha=0.3)
+    return figure
+
+
+def _draw_plan(plan: Plan, axes: "Axes") -> None:
+    batches = _spread(plan.num_batches, _MAX_BATCHES)
+    columns = _spread(plan.batch_size, _MAX_ROWS)
+    starts = np.concatenate([plan.starts(range(batch, batch + 1)) for batch in batches])
+    least = plan.num_tokens / _BARS_ACROSS
+    lengths = plan.lengths(starts)
+    # What is empty stays so.
+    widths = np.where(lengths > 0, np.maximum(lengths, least), 0)
+    step = (plan.num_batches - 1) / max(1, len(batches) - 1) or 1
+    for column in columns:
+        axes.barh(
+            batches,
+            widths[:, column],
+            left=starts[:, column],
+            height=0.8 * step,
+            color=_row_colour(column, plan.batch_size),
+            edgecolor="white",
+            linewidth=0.5 if least <= plan.seq_len else 0.0,
+            label=f"row {column}",
+        )
+    axes.set_xlim(0, plan.num_tokens)
+    axes.set_ylim(plan.num_batches - 1 + 0.6 * step, -0.6 * step)
+    title = "\n".join([f"{plan.kind}, epoch {plan.epoch}", *_tell_sample(plan, least)])
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel("position in the corpus (tokens)")
+    axes.set_ylabel("batch")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(
+            import_matplotlib("ticker").MaxNLocator(nbins=6, integer=True, min_n_ticks=1)
+        )
+        axis.set_major_formatter(import_matplotlib("ticker").StrMethodFormatter("{x:,.0f}"))
+
+
+def _tell_sample(plan: Plan, least: float) -> Iterator[str]:
+    parts = [
+        f"{limit} of {number:,} {noun}"
+        for number, limit, noun in (
+            (plan.num_batches, _MAX_BATCHES, "batches"),
+            (plan.batch_size, _MAX_ROWS, "rows"),
+        )
+        if number > limit
+    ]
+    if least > plan.seq_len:
+        parts.append("windows drawn longer than they are")
+    if parts:
+        yield ", ".join(parts)
+
+
+def _spread(size: int, limit: int) -> list[int]:
+    """Return at most ``limit`` integers of [0, size), evenly spaced, both ends among them."""
+    if size <= limit:
+        return list(range(size))
+    return [position * (size - 1) // (limit - 1) for position in range(limit)]
+
+
+def _add_row_scale(figure: "Figure", panels: Sequence["Axes"], batch_size: int) -> None:
+    cm = import_matplotlib("cm")
+    num_colours = min(batch_size, 256)
+    colours = import_matplotlib("colors").ListedColormap(
+        [_row_colour(colour, num_colours) for colour in range(num_colours)]
+    )
+    scale = import_matplotlib("colors").Normalize(0, batch_size - 1)
+    figure.colorbar(cm.ScalarMappable(scale, colours), ax=list(panels), label="row of the batch")
+
+
+def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
+    """Draw in which order windows come, two panels per order, one above the other.
+
+    The upper one has a dot per position, at the window that comes there. The
+    lower one has a dot per pair of successive windows, the second one over the
+    first.
+
+    Parameters
+    ----------
+    orders : mapping of str to int64 array, shape (num_windows,)
+        Titles, and the windows in the order in which they come. At most 20,000
+        windows each: more would be a grey square.
+
+    Raises
+    ------
+    ArgumentError
+        There are no orders, or one is too large to be seen.
+    UsageError
+        matplotlib is not installed.
+    """
+    if not orders:
+        msg = "orders must hold at least one order, got none"
+        raise ArgumentError(msg)
+    figure = new_figure(width=4.0 * len(orders), height=8.0)
+    upper, lower = figure.subplots(2, len(orders), squeeze=False)
+    for (title, windows), above, below in zip(orders.items(), upper, lower, strict=True):
+        if len(windows) > _MAX_WINDOWS:
+            msg = (
+                f"an order to draw must have at most {_MAX_WINDOWS:,} windows, "
+                f"got {len(windows):,} in {title!r}"
+            )
+            raise ArgumentError(msg)
+        # As pixels, also within a drawing of curves: thousands of dots are many bytes.
+        options: dict[str, Any] = {"s": 2.0, "linewidths": 0.0, "rasterized": True}
+        above.scatter(np.arange(len(windows)), windows, **options)
+        above.set_title(title)
+        above.set_xlabel("position in the epoch")
+        above.set_ylabel("window")
+        below.scatter(windows[:-1], windows[1:], **options)
+        below.set_xlabel("window")
+        below.set_ylabel("window after it")
+        for axes in (above, below):
+            axes.set_aspect("equal")
+    return figure
+
+
+def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
+    """Draw how fast a stream comes in each setting; the recommended one stands out.
+
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+        At least one.
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
+    figure = new_figure(width=11.0, height=1.2 + 0.26 * len(measurements))
+    rates, waits = figure.subplots(1, 2, sharey=True)
+    names = [_name_setting(measurement) for measurement in measurements]
+    best = recommend(measurements)
+    colours = ["tab:orange" if each is best else "tab:blue" for each in measurements]
+    rates.scatter([each.tokens_per_second for each in measurements], names, c=colours)
+    rates.set_xlabel("tokens per second, reading only")
+    waits.scatter([each.wait_seconds * 1e6 for each in measurements], names, c=colours)
+    waits.set_xlabel("microseconds that a step of 1 ms waits for its batch")
+    # A plain DataLoader can be a hundred times slower.
+    for axes in (rates, waits):
+        axes.set_xscale("log")
+        axes.grid(visible=True, which="both", alpha=0.3)
+    rates.invert_yaxis()
+    figure.suptitle(f"recommended: {best.setting}", fontsize="medium")
+    return figure
+
+
+def _name_setting(measurement: Measurement) -> str:
+    setting = measurement.setting
+    name = f"{setting.reader}, {setting.num_workers} worker{'s' * (setting.num_workers != 1)}"
+    if setting.block_size is not None:
+        name += f", blocks of {setting.block_size}"
+    return name + ", pinned" * setting.pin_memory
+
+
+def _row_colour(column: int, batch_size: int) -> tuple[float, float, float, float]:
+    # Slow to import and optional.
+    from matplotlib import colormaps
+
+    red, green, blue, alpha = colormaps["viridis"](column / max(1, batch_size - 1) * 0.9)
+    return red, green, blue, alpha

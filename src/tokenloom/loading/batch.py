@@ -1,0 +1,364 @@
+"""What a batch is."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data._utils.collate import default_collate_fn_map
+
+from tokenloom.errors import UsageError
+from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
+from tokenloom.plan.order import IntArray
+from tokenloom.text.ids import Ids, narrow_dtype
+
+IGNORED_TARGET = -100
+"""The target where there is nothing to learn: PyTorch's default ignore_index."""
+
+
+class Tensors(NamedTuple):
+    """What one or more batches say, as int64 tensors.
+
+    Attributes
+    ----------
+    inputs, targets : int64 tensor, shape (..., num_rows, seq_len)
+        Contiguous, and in memory of their own each.
+    mask : bool tensor of that shape, or None
+        Where there is something to learn; None for everywhere.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    mask: torch.Tensor | None = None
+
+    def map(self, move: Callable[[torch.Tensor], torch.Tensor]) -> "Tensors":
+        """Return the result of ``move`` for each tensor."""
+        mask = None if self.mask is None else move(self.mask)
+        return Tensors(move(self.inputs), move(self.targets), mask)
+
+    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> "Tensors":
+        """Return the tensors on a device; see `torch.Tensor.to`."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Tensors":
+        """Return the tensors in page-locked memory."""
+        return self.map(torch.Tensor.pin_memory)
+
+    def unbind(self) -> "Iterator[Tensors]":
+        """Yield the parts along the first dimension, as views."""
+        masks = itertools.repeat(None) if self.mask is None else self.mask.unbind()
+        return map(Tensors, self.inputs.unbind(), self.targets.unbind(), masks)
+
+
+def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
+    """Return the inputs and targets of windows.
+
+    Parameters
+    ----------
+    windows : integer array, shape (..., seq_len + 1)
+    lengths : int64 array, shape (...), optional
+        How many inputs of each window count, in [0, seq_len]; all by default.
+        Where they do not, inputs are 0 and targets `IGNORED_TARGET`.
+    """
+    inputs = windows[..., :-1].astype(np.int64)
+    targets = windows[..., 1:].astype(np.int64)
+    if lengths is None:
+        return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
+    mask = np.arange(inputs.shape[-1]) < lengths[..., None]
+    inputs[~mask], targets[~mask] = 0, IGNORED_TARGET
+    return Tensors(*map(torch.from_numpy, (inputs, targets, mask)))
+
+
+class Batch:
+    """The inputs and targets of one step; unpacks as ``inputs, targets``.
+
+    A batch pickles as its windows, one narrow array, so a worker of a plain
+    DataLoader sends one small message. The tensors are made once, when they
+    are asked for; changes to them do not travel.
+
+    Parameters
+    ----------
+    windows : integer array, shape (num_rows, seq_len + 1), or None
+        Token ids. The batch keeps it and does not copy it. None where only
+        ``tensors`` hold them.
+    epoch, index : int
+        The batch is row ``index`` of the plan of this epoch.
+    lengths : int64 array, shape (num_rows,), optional
+        How many inputs of each row count, in [0, seq_len]; all by default.
+    tensors : Tensors, optional
+        What the windows say, where that was made already.
+    resets : int64 array, shape (num_found,), or BlockResets, optional
+        Where documents start: ascending positions in the flattened windows, or
+        what finds them.
+
+    Attributes
+    ----------
+    epoch, index : int
+    """
+
+    __slots__ = ("_lengths", "_resets", "_segments", "_tensors", "_windows", "epoch", "index")
+
+    def __init__(
+        self,
+        windows: Ids | None,
+        *,
+        epoch: int,
+        index: int,
+        lengths: IntArray | None = None,
+        tensors: Tensors | None = None,
+        resets: IntArray | BlockResets | None = None,
+    ) -> None:
+        self._windows = windows
+        self._lengths = lengths
+        self._tensors = tensors
+        self._resets = resets
+        self._segments: Segments | None = None
+        self.epoch = epoch
+        self.index = index
+
+    @property
+    def inputs(self) -> torch.Tensor:
+        """Token ids: int64 tensor, shape (num_rows, seq_len); 0 where padded."""
+        return self._widened().inputs
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """The token after each input: int64 tensor, shape (num_rows, seq_len).
+
+        -100, which PyTorch's losses ignore, where padded.
+        """
+        return self._widened().targets
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """True where there is something to learn: bool tensor, shape (num_rows, seq_len)."""
+        tensors = self._widened()
+        if tensors.mask is None:
+            mask = torch.ones_like(tensors.inputs, dtype=torch.bool)
+            self._tensors = tensors = tensors._replace(mask=mask)
+        return cast("torch.Tensor", tensors.mask)
+
+    @property
+    def num_targets(self) -> int:
+        """How many targets there are to learn: all but the padding."""
+        if self._lengths is None:
+            num_rows, seq_len = self._shape
+            return num_rows * seq_len
+        return int(self._lengths.sum())
+
+    @property
+    def has_resets(self) -> bool:
+        """Whether it is known that a document starts at one of the inputs."""
+        positions = self._reset_positions()
+        return positions is not None and len(positions) > 0 and bool(self._reset_mask().any())
+
+    @property
+    def resets(self) -> torch.Tensor:
+        """True where a document starts: bool tensor, shape (num_rows, seq_len).
+
+        Where the corpus itself begins too, also inside of a document. Nothing
+        starts in the padding.
+
+        Raises
+        ------
+        UsageError
+            Nobody knows: the corpus has no documents, or the windows were made
+            with ``resets=False``.
+        """
+        return self.resets_on(self.inputs.device)
+
+    def resets_on(self, device: torch.device | str | int) -> torch.Tensor:
+        """Return `resets` on a device; on the CPU it is known without waiting for a GPU."""
+        return torch.from_numpy(self._reset_mask()).to(device)
+
+    @property
+    def document_ids(self) -> torch.Tensor:
+        """The number of each input's document within its row, from 0; -1 where padded.
+
+        Int64 tensor, shape (num_rows, seq_len). Raises as `resets`.
+        """
+        return torch.tensor(self._find_segments().document_ids, device=self.inputs.device)
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        """Positions within the document: int64 tensor, shape (num_rows, seq_len).
+
+        Counted from 0 where the document starts, or the row, since a window
+        sees nothing of what stands before it; and where the padding begins.
+        Raises as `resets`.
+        """
+        return torch.tensor(self._find_segments().position_ids, device=self.inputs.device)
+
+    @property
+    def cu_seqlens(self) -> torch.Tensor:
+        """Bounds of the documents' pieces in the flattened batch, from 0 to its size.
+
+        Int32 tensor, shape (num_pieces + 1,), as attention over sequences of
+        variable length takes it. The padding of a row is a piece of its own.
+        Raises as `resets`.
+        """
+        bounds = self._find_segments().bounds.astype(np.int32)
+        return torch.from_numpy(bounds).to(self.inputs.device)
+
+    @property
+    def max_seqlen(self) -> int:
+        """How long the longest of these pieces is, in tokens."""
+        return int(np.diff(self._find_segments().bounds).max())
+
+    def as_dict(
+        self, *, is_shifted: bool = True, across_documents: bool = True
+    ) -> dict[str, torch.Tensor]:
+        """Return what models for transformers take: ``input_ids`` and ``labels``.
+
+        Labels are -100 where there is nothing to learn.
+
+        Parameters
+        ----------
+        is_shifted : bool
+            Whether a label is the token after its input, as `targets` are. False
+            is for models that shift the labels themselves, as Hugging Face's
+            do: both tensors are then the windows of ``seq_len + 1`` tokens, of
+            which such a model learns the very same targets.
+        across_documents : bool
+            Whether the first token of a document, which follows the last one of
+            another, is to be learned. False raises as `resets`.
+
+        Returns
+        -------
+        dict of int64 tensors, shape (num_rows, seq_len), or one longer
+        """
+        inputs, labels = self
+        if not across_documents:
+            crosses = torch.from_numpy(self._find_starts()[:, 1:]).to(labels.device)
+            labels = labels.masked_fill(crosses, IGNORED_TARGET)
+        if is_shifted:
+            return {"input_ids": inputs, "labels": labels}
+        first = torch.full_like(labels[:, :1], IGNORED_TARGET)
+        windows = torch.cat([inputs[:, :1], self.targets.clamp(min=0)], dim=1)
+        return {"input_ids": windows, "labels": torch.cat([first, labels], dim=1)}
+
+    def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> "Batch":
+        """Return this batch with its tensors on a device.
+
+        Parameters
+        ----------
+        device : torch.device, str or int
+        non_blocking : bool
+            Whether a copy from pinned memory may go on in the background.
+        """
+        return self._with(self._widened().to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """Return this batch with its tensors in page-locked memory.
+
+        PyTorch's DataLoader calls it where ``pin_memory=True``.
+        """
+        return self._with(self._widened().pin_memory())
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        tensors = self._widened()
+        yield tensors.inputs
+        yield tensors.targets
+
+    def __getitem__(self, position: int) -> torch.Tensor:
+        return (self.inputs, self.targets)[position]
+
+    def __len__(self) -> int:
+        return 2
+
+    def __repr__(self) -> str:
+        num_rows, seq_len = self._shape
+        return f"Batch({num_rows} x {seq_len}, epoch={self.epoch}, index={self.index})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        resets = self._reset_positions()
+        if resets is not None:
+            resets = resets.astype(narrow_dtype(int(resets[-1]) + 1 if len(resets) else 1))
+        return _make_batch, (self._narrow(), self.epoch, self.index, self._lengths, resets)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
+        return self._with(self._widened().map(torch.Tensor.clone))
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        if self._windows is None:
+            num_rows, seq_len = self._widened().inputs.shape
+            return num_rows, seq_len
+        num_rows, width = self._windows.shape
+        return num_rows, width - 1
+
+    def _widened(self) -> Tensors:
+        if self._tensors is None:
+            self._tensors = widen(cast("Ids", self._windows), self._lengths)
+        return self._tensors
+
+    def _reset_positions(self) -> IntArray | None:
+        if isinstance(self._resets, BlockResets):
+            self._resets = self._resets.of(self.index)
+        return self._resets
+
+    def _find_starts(self) -> npt.NDArray[np.bool_]:
+        """Return where documents start in the windows: bool array, (num_rows, seq_len + 1)."""
+        positions = self._reset_positions()
+        if positions is None:
+            msg = (
+                "this batch does not know where documents start: use a corpus that does, such "
+                "as Corpus.from_tokens(..., documents=...), and no resets=False of the windows"
+            )
+            raise UsageError(msg)
+        num_rows, seq_len = self._shape
+        starts = np.zeros((num_rows, seq_len + 1), np.bool_)
+        starts.flat[positions] = True
+        return starts
+
+    def _reset_mask(self) -> npt.NDArray[np.bool_]:
+        mask = self._find_starts()[:, :-1]
+        if self._lengths is not None:
+            mask &= np.arange(mask.shape[1]) < self._lengths[:, None]
+        return np.ascontiguousarray(mask)
+
+    def _find_segments(self) -> Segments:
+        if self._segments is None:
+            self._segments = find_segments(self._reset_mask(), self._lengths)
+        return self._segments
+
+    def _narrow(self) -> Ids:
+        if self._windows is not None:
+            return self._windows
+        # Padding becomes 0 here, and -100 again where it is widened.
+        inputs, targets = self
+        windows = torch.cat([inputs[:, :1], targets], dim=1).clamp(min=0).cpu().numpy()
+        narrow: Ids = windows.astype(narrow_dtype(int(windows.max()) + 1))
+        return narrow
+
+    def _with(self, tensors: Tensors) -> "Batch":
+        return Batch(
+            self._windows,
+            epoch=self.epoch,
+            index=self.index,
+            lengths=self._lengths,
+            tensors=tensors,
+            resets=self._resets,
+        )
+
+
+def _make_batch(
+    windows: Ids, epoch: int, index: int, lengths: IntArray | None, resets: Ids | None
+) -> Batch:
+    positions = None if resets is None else resets.astype(np.int64)
+    return Batch(windows, epoch=epoch, index=index, lengths=lengths, resets=positions)
+
+
+def _refuse_to_collate(_: Sequence[Batch], **__: object) -> NoReturn:
+    msg = (
+        "the windows yield whole batches already, so DataLoader must not collate "
+        "them: use DataLoader(windows, batch_size=None, ...)"
+    )
+    raise UsageError(msg)
+
+
+# PyTorch's documented way to say how a type is collated. Without it, forgetting
+# batch_size=None would end in an error that does not name the cure.
+default_collate_fn_map[Batch] = _refuse_to_collate

@@ -1,0 +1,608 @@
+"""Windows of a corpus as a PyTorch dataset, in random or in sequential order."""
+
+import inspect
+import itertools
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, ClassVar, Protocol, Self, final
+
+import numpy as np
+import torch
+import torch.distributed
+from torch.utils.data import IterableDataset, get_worker_info
+
+from tokenloom._checks import require_type
+from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
+from tokenloom._wording import count, name_methods, show
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.offsets import DocumentOffsets
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom.loading.batch import Batch
+from tokenloom.loading.blocks import (
+    BLOCKS_PER_ORDER,
+    first_rows,
+    read_blocks,
+    rows_per_block,
+    split_rows,
+)
+from tokenloom.loading.distributed import Ranks, describe_weights
+from tokenloom.loading.shard import Shard, check_same_part
+from tokenloom.plan.order import Kind, Plan, Tail
+from tokenloom.plan.state import describe_position, restore_position
+from tokenloom.text.vocab import Vocab
+
+# Each piece of shared memory keeps a file open, of which a process may have 1,024 on many
+# systems: so many integers lie in one.
+_PER_PAGE = 8_192
+
+
+def share_zeros(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return zeros in shared memory, which goes with the last process that maps it.
+
+    Whatever default device or mode the caller has set: the tensor is on the
+    CPU, and may be written to later.
+    """
+    with torch.inference_mode(mode=False):
+        tensor = torch.zeros(shape, dtype=dtype, device="cpu")
+        tensor.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        return tensor
+
+
+class SharedInteger:
+    """An integer that a process shares with the workers that it starts, by any method.
+
+    A worker that is forked inherits it; to one that is started afresh, or
+    through a queue of multiprocessing, its place in shared memory is sent. A
+    plain pickle holds the number, and what comes out of it is shared anew.
+
+    Parameters
+    ----------
+    value : int
+        In [-2**63, 2**63).
+
+    >>> cell = SharedInteger(3)
+    >>> cell.value += 1
+    >>> cell.value
+    4
+    """
+
+    __slots__ = ("index", "page")
+
+    def __init__(self, value: int = 0) -> None:
+        self.page, self.index = _take_place()
+        self.value = value
+
+    @classmethod
+    def at(cls, page: "_Page", index: int) -> Self:
+        """Return the integer that lies at a place which exists already."""
+        cell = cls.__new__(cls)
+        cell.page, cell.index = page, index
+        return cell
+
+    @property
+    def value(self) -> int:
+        """What it is now, whichever process has set it."""
+        return int(self.page.values[self.index])
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self.page.values[self.index] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedInteger, (self.value,)
+
+
+class _Page:
+    """Memory for many integers, which goes with the last of them.
+
+    A place is never used twice, since a worker may still look at it.
+    """
+
+    def __init__(self, tensor: torch.Tensor | None = None) -> None:
+        self._tensor = share_zeros(_PER_PAGE, dtype=torch.int64) if tensor is None else tensor
+        # Through NumPy: nothing that the caller does in inference mode matters.
+        self.values = self._tensor.numpy()
+        # One that was received or inherited is given out by the process that made it.
+        self._maker = os.getpid() if tensor is None else None
+        self._indices = itertools.count()
+
+    def take_index(self) -> int | None:
+        """Return a free place, or None where another page is needed."""
+        index = next(self._indices)
+        return index if index < _PER_PAGE and self._maker == os.getpid() else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Page, (self._tensor,)
+
+
+class _Newest:
+    """The page that has free places, as long as one of its integers is used."""
+
+    page: "weakref.ref[_Page] | None" = None
+
+
+def _take_place() -> tuple[_Page, int]:
+    page = None if _Newest.page is None else _Newest.page()
+    index = None if page is None else page.take_index()
+    if page is None or index is None:
+        page, index = _Page(), 0
+        page.take_index()
+        _Newest.page = weakref.ref(page)
+    return page, index
+
+
+def _send(cell: SharedInteger) -> tuple[Any, ...]:
+    return SharedInteger.at, (cell.page, cell.index)
+
+
+ForkingPickler.register(SharedInteger, _send)
+
+
+class Readable(Protocol):
+    """What an iterator asks of the windows that it reads."""
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus that the windows read."""
+
+    @property
+    def documents(self) -> DocumentOffsets | None:
+        """The documents whose starts the batches know of, if they do."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the current epoch, over all ranks."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iterator reads."""
+
+    @property
+    def columns(self) -> range:
+        """The rows of each batch that this process reads, half-open."""
+
+
+class WindowsIterator(Iterator[Batch]):
+    """The batches of one epoch that this process, or this worker, reads.
+
+    Worker w of W takes the rows w, w + W, ... of the plan; DataLoader's round
+    robin puts them back in order.
+    """
+
+    def __init__(self, windows: Readable) -> None:
+        worker = get_worker_info()
+        self._windows = windows
+        self._worker = None if worker is None else (worker.id, worker.num_workers)
+        self._epoch_cell = windows.epoch
+        self._go_to(windows.epoch, 0 if worker is None else worker.id)
+
+    def _go_to(self, epoch: int, next_batch: int) -> None:
+        self._plan = self._windows.plan.at(epoch)
+        self._next_batch = next_batch
+        self._batches = self._read()
+
+    def _read(self) -> Iterator[Batch]:
+        # Not before the first batch is asked for: PyTorch passes on what a worker raises there,
+        # and not what it raises as a persistent worker begins another iteration.
+        self._windows.corpus.check_files()
+        if self._worker is not None:
+            check_in_order(self._plan)
+        num_workers = 1 if self._worker is None else self._worker[1]
+        rows = range(self._next_batch, self._plan.num_batches, num_workers)
+        tokens, columns = self._windows.corpus.tokens, self._windows.columns
+        documents = self._windows.documents
+        size, first = rows_per_block(self._plan, columns), first_rows(self._plan, columns)
+        for part in split_rows(rows, BLOCKS_PER_ORDER * size, first=first):
+            for block in read_blocks(
+                tokens, self._plan, rows=part, columns=columns, size=size, documents=documents
+            ):
+                yield from block.wide_batches() if self._worker is None else block.narrow_batches()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._windows.epoch != self._epoch_cell:
+            raise epoch_was_changed(self._windows.epoch, self._plan.epoch)
+        try:
+            batch = next(self._batches)
+        except ValueError as error:
+            refuse_second_thread(error)
+            raise
+        # After this worker's last row it stands past the end.
+        self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of this worker and the proof of its plan.
+
+        For StatefulDataLoader. It is not the state of a `tokenloom.Loader`.
+        """
+        return describe_position(
+            self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            next_batch=self._next_batch,
+            worker=self._worker or (0, 1),
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the position that `state_dict` returned.
+
+        Raises
+        ------
+        StateMismatchError
+            The state belongs to another plan, corpus, worker or number of
+            workers, or to a `tokenloom.Loader`.
+        """
+        epoch, next_batch = restore_position(
+            state,
+            plan=self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            worker=self._worker or (0, 1),
+        )
+        self._go_to(epoch, next_batch)
+
+
+def check_in_order(plan: Plan) -> None:
+    """Check that the DataLoader which starts a worker here keeps the order, if it matters.
+
+    PyTorch tells its dataset nothing of that. But the call that starts a
+    worker, or pickles the windows for one, stands below this one, and so does
+    the iterator that makes it; in a worker that was forked it still does.
+
+    Raises
+    ------
+    UsageError
+        ``in_order=False``, and the hidden state is carried from batch to batch.
+
+    Notes
+    -----
+    It reads private names of PyTorch, once for each pass of a worker. Where
+    another release has other names it finds nothing, and refuses nothing.
+    """
+    frame = inspect.currentframe() if plan.carries_state else None
+    while frame is not None:
+        starter = frame.f_locals.get("self")
+        if "_num_workers" in getattr(starter, "__dict__", {}) and starter is not None:
+            if not getattr(starter, "_in_order", True):
+                msg = (
+                    "in_order=False of a DataLoader yields batches in any order, but sequential "
+                    "windows carry a state from each batch to the next: leave it out, or use "
+                    "RandomWindows"
+                )
+                raise UsageError(msg)
+            return
+        frame = frame.f_back
+
+
+def refuse_second_thread(error: ValueError) -> None:
+    """Refuse that two threads ask one iterator at the same time, if that was the error.
+
+    Raises
+    ------
+    UsageError
+        It was.
+    """
+    # A generator says it in these words, and with no error of its own.
+    if type(error) is ValueError and str(error) == "generator already executing":
+        msg = (
+            "an iterator of batches belongs to one thread, and another one is asking it right "
+            "now: let one thread iterate and hand the batches over through a queue.Queue, or "
+            "give each thread windows, or a Loader, of its own"
+        )
+        raise UsageError(msg) from error
+
+
+def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
+    """Return what is raised where the epoch was set between two batches."""
+    return UsageError(
+        f"set_epoch({epoch}) was called while epoch {iterated} was being iterated: "
+        "drop the iterator, call set_epoch, then start a new one"
+    )
+
+
+_BY_A_NEW_PROCESS = -1
+
+
+class _Windows(IterableDataset[Batch]):
+    """What both kinds of windows share; they differ in their plan only.
+
+    The configuration is frozen. The only cell that changes is the epoch, which
+    lies in shared memory so that persistent workers see it; a copy, and what
+    comes out of a plain pickle, has a cell of its own. There is no
+    ``state_dict`` here on purpose: the position belongs to the iterator, and a
+    StatefulDataLoader would trust the dataset and replay the epoch.
+    """
+
+    _kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 35,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+        resets: bool | None = None,
+    ) -> None:
+        if not isinstance(corpus, Corpus):
+            msg = (
+                f"corpus must be a Corpus, got {type(corpus).__name__}: "
+                "wrap token ids in Corpus.from_tokens(ids)"
+            )
+            raise ArgumentError(msg)
+        require_type("resets", resets, bool | np.bool_ | None, "True, False or None")
+        if resets and corpus.boundaries is None:
+            msg = (
+                f"resets=True needs documents, and {corpus.name} has none: pass documents=... "
+                "to Corpus.from_tokens, or leave resets out"
+            )
+            raise CorpusError(msg)
+        self._corpus = corpus
+        self._resets = resets
+        self._first_plan = Plan(
+            kind=self._kind,
+            num_tokens=len(corpus),
+            seq_len=seq_len,
+            batch_size=batch_size,
+            seed=seed,
+            tail=tail,
+        )
+        if not isinstance(shard, Shard | None):
+            cure = "use Shard(rank=..., world_size=...)"
+            msg = f"shard must be a Shard or None, got {show(shard)}: {cure}"
+            raise ArgumentError(msg)
+        self._shard = shard
+        # What was detected: it must not change under the windows.
+        self._detected: Shard | None = None
+        # The process that got these windows from the one that started it.
+        self._received_in: int | None = None
+        if shard is not None:
+            shard.columns(self._first_plan.batch_size)
+        self._epoch = SharedInteger()
+        # What the epoch is when a worker starts; a worker forgets it at once.
+        self._epoch_at_start: int | None = 0
+
+    @property
+    def corpus(self) -> Corpus:
+        """The corpus that the windows read."""
+        return self._corpus
+
+    @property
+    def vocab(self) -> Vocab | None:
+        """The vocabulary of the corpus, where there is one."""
+        return self._corpus.vocab
+
+    @property
+    def documents(self) -> DocumentOffsets | None:
+        """What the batches look up document starts in, if they know of any."""
+        return None if self._resets is False else self._corpus.boundaries
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the current epoch, over all ranks."""
+        return self._first_plan.at(self.epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next iterator reads."""
+        return self._epoch.value
+
+    @property
+    def shard(self) -> Shard:
+        """The part of each batch that is this process's, detected at the first use.
+
+        That is the first ``len``, ``iter`` or pickle in the main process, or in
+        a worker that is forked before any of them and inherits its state.
+
+        Raises
+        ------
+        ArgumentError
+            The world size does not divide the batch.
+        UsageError
+            The windows were pickled, with a detected part, in a process that
+            had another one.
+        """
+        if self._shard is None:
+            shard = Shard.detect()
+            shard.columns(self._first_plan.batch_size)
+            if self._detected is not None:
+                check_same_part(self._detected, shard)
+            self._shard = self._detected = shard
+        return self._shard
+
+    @property
+    def columns(self) -> range:
+        """The rows of each batch that this process reads, half-open."""
+        return self.shard.columns(self._first_plan.batch_size)
+
+    def confirm_shard(self) -> None:
+        """Check that the part of each batch that was detected is still this process's.
+
+        Each iteration begins with it.
+
+        Raises
+        ------
+        UsageError
+            The process group was made, or changed, after the part was detected.
+        """
+        carried = self.shard
+        if self._detected is None:
+            return
+        now = Shard.detect()
+        # What is started afresh reads the part of its maker, unless it has one itself.
+        is_worker = self._received_in == os.getpid() and get_worker_info() is not None
+        if not is_worker and (self._received_in is None or now != Shard()):
+            check_same_part(carried, now)
+
+    def describe_stream(self) -> dict[str, Any]:
+        """Return all that decides what the batches of every rank hold, JSON-able.
+
+        Its hash of the corpus is `Corpus.whole_hash`.
+        """
+        plan, corpus, documents = self.plan, self._corpus, self.documents
+        return {
+            **describe_position(plan, corpus_hash=corpus.whole_hash, next_batch=0),
+            "tail": plan.tail,
+            "vocab": None if corpus.vocab is None else corpus.vocab.hash,
+            "documents": None if documents is None else documents.hash(),
+            "resets": documents is not None,
+        }
+
+    def confirm_ranks(
+        self,
+        *,
+        model: torch.nn.Module | None = None,
+        facts: Mapping[str, Any] | None = None,
+        group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
+        """Check that all ranks read the same stream, each its part; see `Loader.confirm_ranks`."""
+        ranks = Ranks.detect(group)
+        with ranks.together():
+            ranks.check_group(self.shard)
+            told = {**self.describe_stream(), **(facts or {})}
+            told |= {} if model is None else describe_weights(model)
+        ranks.confirm(told, shard=self.shard)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iterators read, also in workers.
+
+        A DataLoader repeats an epoch until this is called. Call it before
+        ``iter()``, never between two batches of one iteration.
+
+        Raises
+        ------
+        ArgumentError
+            ``epoch`` is negative or no integer.
+        """
+        self._epoch_at_start = self._first_plan.at(epoch).epoch
+        self._epoch.value = self._epoch_at_start
+
+    def __len__(self) -> int:
+        """Return the number of batches, the same in every epoch and on every rank."""
+        self.shard  # noqa: B018  resolved here, in the main process, for the workers
+        return self._first_plan.num_batches
+
+    def __iter__(self) -> "WindowsIterator":
+        self.confirm_shard()
+        if get_worker_info() is not None:
+            leave_ctrl_c_to_parent()
+            end_with_parent()
+            # One worker may start late, when others have sent batches already.
+            started_at, self._epoch_at_start = self._epoch_at_start, None
+            if started_at not in (None, self.epoch):
+                raise epoch_was_changed(self.epoch, started_at)
+        return WindowsIterator(self)
+
+    def __repr__(self) -> str:
+        plan = self._first_plan
+        return (
+            f"{type(self).__name__}({self._corpus!r}, batch_size={plan.batch_size}, "
+            f"seq_len={plan.seq_len}, seed={plan.seed}, tail={plan.tail!r}, "
+            f"epoch={self.epoch}): {count(plan.num_batches, 'batch', 'batches')}"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Resolved here, in the main process, for the workers.
+        self.confirm_shard()
+        state = self.__dict__.copy()
+        if get_spawning_popen() is not None:
+            check_in_order(self._first_plan)
+            return {**state, "_received_in": _BY_A_NEW_PROCESS}
+        # Any other process detects its own, and refuses if that is another.
+        return state if self._detected is None else {**state, "_shard": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._received_in == _BY_A_NEW_PROCESS:
+            self._received_in = os.getpid()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        # The corpus does not change, so the copy shares it.
+        copied.__setstate__({**self.__dict__, "_epoch": SharedInteger(self.epoch)})
+        return copied
+
+
+name_methods(_Windows, "Windows")
+
+
+@final
+class RandomWindows(_Windows):
+    """Batches of disjoint windows in pseudo-random order.
+
+    Every epoch cuts the corpus into disjoint windows from a random phase on
+    and visits them in another order. A dataset for
+    ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    batch_size : int
+        Windows per batch over all ranks.
+    seq_len : int
+        Inputs per window, in tokens.
+    seed : int
+        In [0, 2**64).
+    tail : "drop" or "pad"
+        Whether the tokens that fill no whole batch are left out of this epoch,
+        or fill a last batch with padding; see `tokenloom.plan.order.Plan`.
+    shard : Shard, optional
+        Which rows of each batch this process reads; detected by default, see
+        `Shard.detect`.
+    resets : bool, optional
+        Whether the batches know where documents start; see `Batch.resets`. By
+        default where the corpus does. It changes no token and no order.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of range, or the world size does not divide the batch.
+    CorpusError
+        The corpus is shorter than one batch, or ``resets=True`` and nobody said
+        where its documents begin and end.
+
+    >>> corpus = Corpus.from_text("the time machine " * 9)
+    >>> windows = RandomWindows(corpus, batch_size=2, seq_len=8, seed=1)
+    >>> len(windows), [tuple(inputs.shape) for inputs, targets in windows][0]
+    (9, (2, 8))
+    """
+
+    _kind = "random"
+
+
+@final
+class SequentialWindows(_Windows):
+    """Batches in which each row continues the same row of the batch before.
+
+    Every epoch lays ``batch_size`` lanes of contiguous text over the corpus,
+    from a random phase on, so a recurrent model may carry its hidden state
+    from batch to batch (truncated backpropagation through time). A dataset for
+    ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
+
+    Parameters
+    ----------
+    corpus, batch_size, seq_len, seed, tail, shard, resets
+        As in `RandomWindows`.
+
+    Raises
+    ------
+    ArgumentError, CorpusError
+        As in `RandomWindows`.
+
+    >>> corpus = Corpus.from_text("the time machine " * 9)
+    >>> first, second, *_ = SequentialWindows(corpus, batch_size=2, seq_len=8)
+    >>> corpus.decode(first.inputs[0]) + corpus.decode(second.inputs[0])
+    'me machine the t'
+    """
+
+    _kind = "sequential"
+
+
+Windows = RandomWindows | SequentialWindows

@@ -1,0 +1,190 @@
+"""Batches on a device, copied there ahead of their use or gathered there."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from tokenloom._wording import show
+from tokenloom.corpus.offsets import DocumentOffsets
+from tokenloom.errors import ArgumentError
+from tokenloom.loading.batch import IGNORED_TARGET, Batch, Tensors
+from tokenloom.loading.blocks import Block, find_resets
+from tokenloom.plan.order import Plan
+from tokenloom.store.memmap import Tokens, read_whole
+
+
+def choose_device(device: torch.device | str | int | None = None) -> torch.device:
+    """Return the named device, or by default the best at hand: cuda, mps, cpu.
+
+    Raises
+    ------
+    ArgumentError
+        PyTorch does not know the device, or it is not at hand.
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    # CUDA builds raise AssertionError for a device that the build lacks.
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = f"device must be one that PyTorch can use here, got {show(device)}: {reason}"
+        raise ArgumentError(msg) from error
+    return chosen
+
+
+def place(
+    blocks: Iterator[Block], *, device: torch.device | None, pin_memory: bool
+) -> Iterator[Batch]:
+    """Yield the batches of blocks, with their tensors where they are wanted.
+
+    A block is copied whole. Where the device has streams, the next block is
+    on its way, from page-locked memory and on a stream of its own, while the
+    batches of this one are used. They are ready for the stream that is current
+    when the first batch of a block is asked for.
+
+    Parameters
+    ----------
+    blocks : iterator of Block
+    device : torch.device or None
+        None leaves the tensors in the CPU's memory.
+    pin_memory : bool
+        Whether that memory is page-locked, where there is a GPU.
+    """
+    if device is None:
+        pins = pin_memory and torch.cuda.is_available()
+        for block in blocks:
+            if pins:
+                yield from block.batches(block.widen().pin_memory())
+            else:
+                yield from block.wide_batches()
+        return
+    copier = _Copier(device)
+    coming = _start(copier, blocks)
+    is_first = True
+    while coming is not None:
+        block, transfer = coming
+        batches = block.batches(copier.finish(transfer))
+        if is_first:
+            # It does not wait until a second block is read.
+            yield next(batches)
+            is_first = False
+        error = None
+        try:
+            coming = _start(copier, blocks)
+        except Exception as raised:  # noqa: BLE001  it belongs after the batches of this block
+            error = raised
+        yield from batches
+        if error is not None:
+            raise error
+
+
+class ResidentTokens:
+    """A whole corpus on a device, where its windows are gathered.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+        Copied to the device.
+    device : torch.device
+
+    Raises
+    ------
+    ArgumentError
+        The device has too little memory.
+    """
+
+    def __init__(self, tokens: Tokens, *, device: torch.device) -> None:
+        # Not every device gathers unsigned integers, all gather signed ones.
+        # The mask undoes the sign where they are widened.
+        bits = 8 * tokens.itemsize
+        self._mask = (1 << bits) - 1 if tokens.dtype.kind == "u" and bits < 64 else -1
+        signed = np.ascontiguousarray(read_whole(tokens), tokens.dtype.newbyteorder("=")).view(
+            f"i{bits // 8}"
+        )
+        try:
+            # A copy: a memory map cannot be written to, which PyTorch minds.
+            self._tokens = torch.tensor(signed, device=device)
+        except torch.OutOfMemoryError as error:
+            msg = (
+                f"resident=True must put {tokens.nbytes:,} bytes of tokens on {device}, "
+                "which has too little memory: leave resident out"
+            )
+            raise ArgumentError(msg) from error
+
+    def read(
+        self, plan: Plan, *, rows: range, columns: range, documents: DocumentOffsets | None = None
+    ) -> Iterator[Batch]:
+        """Yield some rows of several batches, gathered on the device."""
+        starts = plan.starts(rows, columns)
+        lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
+        device = self._tokens.device
+        steps = torch.arange(plan.seq_len + 1, device=device)
+        positions = torch.from_numpy(starts).to(device)[..., None] + steps
+        if lengths is not None:
+            positions.clamp_(max=len(self._tokens) - 1)
+        windows = self._tokens[positions].long() & self._mask
+        # Copies also where a slice of a single row is contiguous as it is.
+        inputs, targets = (
+            part.clone(memory_format=torch.contiguous_format)
+            for part in (windows[..., :-1], windows[..., 1:])
+        )
+        mask = None
+        if lengths is not None:
+            mask = steps[:-1] < torch.from_numpy(lengths).to(device)[..., None]
+            inputs.masked_fill_(~mask, 0)
+            targets.masked_fill_(~mask, IGNORED_TARGET)
+        resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
+        for position, tensors in enumerate(Tensors(inputs, targets, mask).unbind()):
+            yield Batch(
+                None,
+                epoch=plan.epoch,
+                index=rows[position],
+                lengths=None if lengths is None else lengths[position],
+                tensors=tensors,
+                resets=resets,
+            )
+
+
+class _Transfer(NamedTuple):
+    tensors: Tensors
+    done: Any
+
+
+class _Copier:
+    """Copies to a device, on a stream of its own where the device has any."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        # ROCm goes by this name too. Other devices copy at once.
+        self._module: Any = torch.cuda if device.type == "cuda" else None
+        self._stream: Any = None if self._module is None else self._module.Stream(device)
+
+    def start(self, tensors: Tensors) -> _Transfer:
+        if self._stream is None:
+            return _Transfer(tensors.to(self._device), None)
+        pinned = tensors.pin_memory()
+        with self._module.stream(self._stream):
+            moved = pinned.to(self._device, non_blocking=True)
+        return _Transfer(moved, self._stream.record_event())
+
+    def finish(self, transfer: _Transfer) -> Tensors:
+        """Return the tensors, ready for the stream that is current here."""
+        if self._stream is not None:
+            current = self._module.current_stream(self._device)
+            current.wait_event(transfer.done)
+            for tensor in transfer.tensors:
+                if tensor is not None:
+                    # Their memory is not given out again before this stream is done.
+                    tensor.record_stream(current)
+        return transfer.tensors
+
+
+def _start(copier: _Copier, blocks: Iterator[Block]) -> tuple[Block, _Transfer] | None:
+    block = next(blocks, None)
+    return None if block is None else (block, copier.start(block.widen()))

@@ -1,0 +1,398 @@
+"""The stream of batches with its own position: epochs, workers, resume."""
+
+import contextlib
+import itertools
+import sys
+import weakref
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, Never, NoReturn
+
+import torch
+import torch.distributed
+
+from tokenloom._checks import MAX_WORKERS, as_integer
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.loading.batch import Batch
+from tokenloom.loading.blocks import Block
+from tokenloom.loading.dataset import (
+    RandomWindows,
+    SequentialWindows,
+    Windows,
+    refuse_second_thread,
+)
+from tokenloom.loading.device import ResidentTokens, choose_device, place
+from tokenloom.loading.distributed import Ranks, describe_weights
+from tokenloom.loading.read_ahead import EpochRange, WorkerOptions, plan_parts, read_epochs
+from tokenloom.plan.order import Plan
+from tokenloom.plan.state import describe_position, restore_position
+
+
+class Loader:
+    """Batches of windows, from any number of workers, resumable anywhere.
+
+    An iteration covers ``num_epochs`` epochs, the first from the epoch that
+    the windows had when the loader was made. The next ``for`` goes on with the
+    next epochs; after a ``break`` it repeats the epoch that was broken off.
+    The loader keeps its own position and never changes the windows.
+
+    Batches are read in blocks of many. The tensors of several batches may be
+    views of the same memory: to keep a few of many batches, clone them.
+
+    Parameters
+    ----------
+    windows : RandomWindows or SequentialWindows
+    num_workers : int
+        Threads that read ahead; the batches are the same for any number.
+    num_epochs : int, optional
+        Epochs per iteration. None never ends.
+    device : torch.device, str or int, optional
+        Where the batches' tensors go; by default they stay on the CPU. They
+        are copied to a GPU ahead of their use, on a stream of their own.
+    pin_memory : bool
+        Whether batches come in page-locked memory, for those who copy them to
+        a GPU themselves. Does nothing where there is no GPU.
+    resident : bool
+        Whether the whole corpus lies on ``device`` and is gathered there. It
+        must fit, and needs no workers. The batches are the same.
+    worker_options : WorkerOptions, optional
+        How far workers read ahead, and how much at once.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of range, or the world size does not divide the batch.
+
+    >>> from tokenloom.corpus.corpus import Corpus
+    >>> corpus = Corpus.from_text("the time machine " * 9)
+    >>> windows = RandomWindows(corpus, batch_size=2, seq_len=8)
+    >>> loader = Loader(windows, num_epochs=2)
+    >>> [batch.epoch for batch in loader].count(1), loader.state_dict()["epoch"]
+    (9, 2)
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        num_workers: int = 0,
+        num_epochs: int | None = 1,
+        device: torch.device | str | int | None = None,
+        pin_memory: bool = False,
+        resident: bool = False,
+        worker_options: WorkerOptions | None = None,
+        **unknown: Never,
+    ) -> None:
+        if unknown:
+            raise _refuse_option(next(iter(unknown)))
+        if not isinstance(windows, RandomWindows | SequentialWindows):
+            msg = (
+                f"windows must be RandomWindows or SequentialWindows, got {type(windows).__name__}"
+            )
+            raise ArgumentError(msg)
+        if num_epochs is not None:
+            num_epochs = as_integer("num_epochs", num_epochs, start=1)
+        self.windows = windows
+        self.num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
+        self.num_epochs = num_epochs
+        self.device = device
+        self.pin_memory = pin_memory
+        self.worker_options = WorkerOptions() if worker_options is None else worker_options
+        self._device = None if device is None else choose_device(device)
+        self._plan = windows.plan
+        # Detects the shard now, in the main process, and checks it.
+        self._num_batches = len(windows)
+        self._check_length()
+        self._resident = self._make_resident() if resident else None
+        self._epoch, self._next_batch = self._plan.epoch, 0
+        self._stop_epoch = self._end_of_iteration()
+        self._is_loaded = False
+        self._iteration = 0
+        # What is being read, as long as an iterator refers to it.
+        self._reading: weakref.ref[Generator[Block, None, None]] | None = None
+
+    def _check_length(self) -> None:
+        """Check that all batches of an iteration can be counted by `len`."""
+        most = sys.maxsize // max(self._num_batches, 1)
+        if self.num_epochs is not None and self.num_epochs > most:
+            msg = (
+                f"num_epochs must be at most {most:,} of {self._num_batches:,} batches each, got "
+                f"{show(self.num_epochs)}: None is for an endless loader"
+            )
+            raise ArgumentError(msg)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the epoch that comes next or is being iterated."""
+        return self._plan.at(self._epoch)
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch that the windows had when the loader was made: iterations count from it."""
+        return self._plan.epoch
+
+    @property
+    def remaining(self) -> int:
+        """Batches of this iteration that are still to come; 0 after the last.
+
+        Raises
+        ------
+        TypeError
+            The loader is endless.
+        """
+        self._check_has_end()
+        return (self._stop_epoch - self._epoch) * self._num_batches - self._next_batch
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole iteration.
+
+        Raises
+        ------
+        TypeError
+            The loader is endless.
+        """
+        return self._check_has_end() * self._num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Start an iteration: at the loaded position, else at the epoch's first batch.
+
+        Raises
+        ------
+        UsageError
+            This process's part of each batch changed since it was detected; or,
+            from ``next()``, the iterator was replaced by a newer one, or another
+            thread is asking it at the same time.
+        StoreError
+            A file of the corpus was changed or replaced since it was opened;
+            also from ``next()``.
+        """
+        self.windows.confirm_shard()
+        self.windows.corpus.check_files()
+        if not self._is_loaded:
+            self._next_batch = 0
+        self._is_loaded = False
+        self._stop_epoch = self._end_of_iteration()
+        self._replace_iterator()
+        return _Batches(self._batches(self._iteration))
+
+    def __getitem__(self, index: object) -> NoReturn:
+        """Refuse to be the dataset of a DataLoader.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        msg = (
+            "a Loader is iterated itself, and is no dataset of a DataLoader: use "
+            "'for batch in loader', or DataLoader(loader.windows, batch_size=None)"
+        )
+        raise UsageError(msg)
+
+    def confirm_ranks(
+        self,
+        *,
+        model: torch.nn.Module | None = None,
+        facts: Mapping[str, Any] | None = None,
+        group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
+        """Check that all ranks are about to train on the same stream, each on its part.
+
+        A stale copy of the text on one machine, or another seed, would be
+        trained on in silence. All ranks call this once, at the same place,
+        before the first batch. Plan, position, vocabulary, documents and a hash of
+        the corpus are compared, and whether the parts make whole batches. Of a
+        long memory map the hash is a sample, and of a store it is its
+        manifest's.
+
+        Parameters
+        ----------
+        model : torch.nn.Module, optional
+            Whose shapes and weights are compared too.
+        facts : mapping of str to JSON-able, optional
+            What else must be the same, such as the learning rate.
+        group : torch.distributed.ProcessGroup, optional
+            The ranks that are compared; by default all of them.
+
+        Raises
+        ------
+        ArgumentError
+            A fact is not JSON-able, or this process is not in the group.
+        UsageError
+            Ranks differ: each field is named with its values and their ranks,
+            on every rank. Or there are several processes, and no group yet.
+        WorkerError
+            Another rank failed before it could be compared.
+        """
+        mine = {"next_batch": self._next_batch, "num_epochs": self.num_epochs}
+        windows, ranks = self.windows, Ranks.detect(group)
+        with ranks.together():
+            ranks.check_group(windows.shard)
+            told = {**windows.describe_stream(), "epoch": self._epoch, **mine, **(facts or {})}
+            told |= {} if model is None else describe_weights(model)
+        ranks.confirm(told, shard=windows.shard)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position after the last batch that the consumer received.
+
+        A new, flat, JSON-able dict of position and proof. It depends on no
+        number of workers or ranks.
+        """
+        return describe_position(
+            self.plan, corpus_hash=self.windows.corpus.hash, next_batch=self._next_batch
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Make the next iteration start at a saved position.
+
+        Nothing but the position is taken from the state.
+
+        Raises
+        ------
+        StateMismatchError
+            The state belongs to other windows; each field that differs is named.
+        """
+        self._epoch, self._next_batch = restore_position(
+            state, plan=self._plan, corpus_hash=self.windows.corpus.hash
+        )
+        self._stop_epoch = self._end_of_iteration()
+        self._is_loaded = True
+        self._replace_iterator()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reading": None}
+
+    def _replace_iterator(self) -> None:
+        """Let the iterators that there are go no further, and stop their workers."""
+        self._iteration += 1
+        blocks = None if self._reading is None else self._reading()
+        if blocks is not None:
+            # Another thread may be inside, which then sees that it was replaced.
+            with contextlib.suppress(ValueError):
+                blocks.close()
+
+    def _batches(self, iteration: int) -> Generator[Batch, None, None]:
+        blocks: Generator[Block, None, None] | None = None
+        batches: Iterator[Batch] | None = None
+        try:
+            while True:
+                batch = None
+                if iteration == self._iteration:
+                    if batches is None:
+                        blocks, batches = self._read_ahead()
+                    batch = next(batches, None)
+                if iteration != self._iteration:
+                    msg = (
+                        "this iterator was replaced by a newer one, or by "
+                        "load_state_dict: a Loader has one position, so use one "
+                        "iterator at a time, or two loaders"
+                    )
+                    raise UsageError(msg)
+                if batch is None:
+                    return
+                epochs, next_batch = divmod(batch.index + 1, self._num_batches)
+                # From here to the consumer's loop nothing is called, so no Ctrl-C comes between.
+                self._epoch, self._next_batch = batch.epoch + epochs, next_batch
+                yield batch
+        finally:
+            # The traceback of an error, or of Ctrl-C, would keep the workers alive.
+            if blocks is not None:
+                blocks.close()
+
+    def _read_ahead(self) -> tuple[Generator[Block, None, None] | None, Iterator[Batch]]:
+        """Return what reads blocks, if that is done, and the batches that come of it."""
+        epochs = EpochRange(
+            first_epoch=self._epoch,
+            next_batch=self._next_batch,
+            stop_epoch=None if self.num_epochs is None else self._stop_epoch,
+        )
+        if self._resident is None:
+            blocks = read_epochs(
+                self.windows, epochs, num_workers=self.num_workers, options=self.worker_options
+            )
+            self._reading = weakref.ref(blocks)
+            return blocks, place(blocks, device=self._device, pin_memory=self.pin_memory)
+        columns, documents = self.windows.columns, self.windows.documents
+        return None, itertools.chain.from_iterable(
+            self._resident.read(plan, rows=rows, columns=columns, documents=documents)
+            for plan, rows in plan_parts(self.windows, self.worker_options, epochs)
+        )
+
+    def _end_of_iteration(self) -> int:
+        """Return the epoch before which the iteration at this position ends.
+
+        Iterations are ``num_epochs`` long from the windows' first epoch on, so
+        a loader that resumes inside one ends where the saved one would have.
+        """
+        if self.num_epochs is None:
+            return self._epoch
+        done = (self._epoch - self._plan.epoch) // self.num_epochs
+        return self._plan.epoch + (done + 1) * self.num_epochs
+
+    def _check_has_end(self) -> int:
+        if self.num_epochs is None:
+            msg = "an endless loader has no length: give num_epochs"
+            raise TypeError(msg)
+        return self.num_epochs
+
+    def _make_resident(self) -> ResidentTokens:
+        if self._device is None:
+            msg = "resident=True needs a device: say which, such as device='cuda'"
+            raise ArgumentError(msg)
+        if self.num_workers:
+            msg = (
+                "resident=True gathers on the device, where no worker can help: "
+                f"use num_workers=0, got {self.num_workers}"
+            )
+            raise ArgumentError(msg)
+        return ResidentTokens(self.windows.corpus.tokens, device=self._device)
+
+
+class _Batches(Iterator[Batch]):
+    """The batches of an iteration, for one thread."""
+
+    def __init__(self, batches: Generator[Batch, None, None]) -> None:
+        self._batches = batches
+
+    def __next__(self) -> Batch:
+        try:
+            # No next(): Python may raise KeyboardInterrupt as a call returns, and the batch that
+            # counts as received would be lost.
+            for batch in self._batches:
+                return batch
+        except ValueError as error:
+            refuse_second_thread(error)
+            raise
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the iteration, and its workers."""
+        try:
+            self._batches.close()
+        except ValueError as error:
+            refuse_second_thread(error)
+            raise
+
+
+def _refuse_option(name: str) -> ArgumentError:
+    """Return the error for an option that a Loader does not have, such as one of a DataLoader."""
+    cures = {
+        ("persistent_workers", "multiprocessing_context", "timeout", "worker_init_fn"): (
+            "its workers are threads, which do not need it: leave it out"
+        ),
+        ("prefetch_factor", "block_size"): f"use worker_options=WorkerOptions({name}=...)",
+        ("batch_size", "seq_len", "seed", "tail", "shard", "resets", "drop_last"): (
+            "the windows decide it: use RandomWindows or SequentialWindows with it"
+        ),
+        ("shuffle", "sampler", "batch_sampler", "generator", "in_order", "collate_fn"): (
+            "the windows yield whole batches in an order of their own: leave it out, and choose "
+            "RandomWindows or SequentialWindows"
+        ),
+    }
+    cure = next((cure for names, cure in cures.items() if name in names), None)
+    if cure is None:
+        cure = (
+            "its options are num_workers, num_epochs, device, pin_memory, resident and "
+            "worker_options"
+        )
+    return ArgumentError(f"Loader has no option {name!r}: {cure}")

@@ -1,0 +1,209 @@
+"""Which part of each batch this process reads."""
+
+import os
+from dataclasses import dataclass
+from typing import Self
+
+import torch.distributed
+from torch.distributed.device_mesh import DeviceMesh
+
+from tokenloom._checks import as_integer, to_integer
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError, UsageError
+
+# How far from a number of processes its neighbours are looked for.
+_MAX_STEPS = 10_000
+
+
+# More than any batch has rows.
+_STOP = 1 << 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One of several equal parts of every batch: a range of its rows.
+
+    Parameters
+    ----------
+    rank : int
+        Which part, in [0, world_size).
+    world_size : int
+        How many parts.
+
+    Raises
+    ------
+    ArgumentError
+        ``world_size`` is below 1, ``rank`` out of range, or one no integer.
+
+    >>> Shard(rank=1, world_size=4).columns(batch_size=32)
+    range(8, 16)
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "world_size"):
+            try:
+                object.__setattr__(self, name, to_integer(getattr(self, name)))
+            except TypeError:
+                msg = f"{name} must be an integer, got {show(getattr(self, name))}"
+                raise ArgumentError(msg) from None
+        if self.world_size < 1:
+            msg = f"world_size must be at least 1, got {show(self.world_size)}"
+            raise ArgumentError(msg)
+        if self.world_size >= _STOP:
+            msg = f"world_size must be below 2**63, got {show(self.world_size)}"
+            raise ArgumentError(msg)
+        if not 0 <= self.rank < self.world_size:
+            msg = f"rank must be in [0, world_size={show(self.world_size)}), got {show(self.rank)}"
+            raise ArgumentError(msg)
+
+    def columns(self, batch_size: int) -> range:
+        """Return the rows of a batch that belong to this part, half-open.
+
+        Raises
+        ------
+        ArgumentError
+            ``world_size`` does not divide ``batch_size``.
+        """
+        batch_size = as_integer("batch_size", batch_size)
+        num_columns, rest = divmod(batch_size, self.world_size)
+        if rest:
+            below = batch_size - rest
+            divisors = _near_divisors(batch_size, self.world_size)
+            sizes = [size for size in (below, below + self.world_size) if size]
+            msg = (
+                f"world_size must divide batch_size={batch_size}, got {self.world_size}: "
+                f"use {_join(divisors)} process{'es' * (divisors != [1])}, "
+                f"or batch_size={_join(sizes)}"
+            )
+            raise ArgumentError(msg)
+        return range(self.rank * num_columns, (self.rank + 1) * num_columns)
+
+    @classmethod
+    def detect(
+        cls,
+        *,
+        group: torch.distributed.ProcessGroup | None = None,
+        mesh: DeviceMesh | None = None,
+    ) -> Self:
+        """Return this process's part.
+
+        Asked in this order: ``group`` or ``mesh`` if given, an initialised
+        `torch.distributed`, the variables RANK and WORLD_SIZE that torchrun
+        sets. Without any of them there is one part.
+
+        Parameters
+        ----------
+        group : torch.distributed.ProcessGroup, optional
+            The processes that read different data.
+        mesh : torch.distributed.device_mesh.DeviceMesh, optional
+            A one-dimensional mesh: the data-parallel dimension only.
+
+        Raises
+        ------
+        ArgumentError
+            Both are given, the mesh has several dimensions, this process is
+            not in the group, or RANK and WORLD_SIZE are no valid pair.
+        """
+        if group is not None and mesh is not None:
+            msg = "give group or mesh, got both"
+            raise ArgumentError(msg)
+        if mesh is not None:
+            if mesh.ndim != 1:
+                msg = (
+                    "mesh must have one dimension, the data-parallel one, got "
+                    f"{mesh.ndim}: pass for example mesh['dp']"
+                )
+                raise ArgumentError(msg)
+            return cls(rank=mesh.get_local_rank(), world_size=mesh.size())
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank = torch.distributed.get_rank(group)
+            return cls(rank=rank, world_size=torch.distributed.get_world_size(group))
+        launched = read_launched()
+        return cls(rank=launched.rank, world_size=launched.world_size)
+
+
+def read_launched() -> Shard:
+    """Return the part that the variables RANK and WORLD_SIZE name; one part where both are unset.
+
+    Raises
+    ------
+    ArgumentError
+        One of them is unset or empty, or they are no valid pair.
+    """
+    rank, world_size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if rank is None and world_size is None:
+        return Shard()
+    numbers = _parse_number(rank), _parse_number(world_size)
+    if numbers[0] is None or numbers[1] is None or numbers[0] >= numbers[1]:
+        msg = (
+            "the variables RANK and WORLD_SIZE, which torchrun sets, must be integers with "
+            f"RANK below WORLD_SIZE, or both be unset, got RANK={show(rank)} and "
+            f"WORLD_SIZE={show(world_size)}"
+        )
+        raise ArgumentError(msg)
+    return Shard(rank=numbers[0], world_size=numbers[1])
+
+
+def read_number(name: str, *, default: int | None = None) -> int:
+    """Return a variable of the environment that torchrun sets, an integer of at least 0.
+
+    Parameters
+    ----------
+    name : str
+    default : int, optional
+        Where it is unset; by default it must be set.
+
+    Raises
+    ------
+    ArgumentError
+        It is no such integer.
+    """
+    text = os.environ.get(name)
+    number = default if text is None else _parse_number(text)
+    if number is None:
+        msg = (
+            f"the variable {name}, which torchrun sets, must be an integer of at least 0, "
+            f"got {show(text)}"
+        )
+        raise ArgumentError(msg)
+    return number
+
+
+def _parse_number(text: str | None) -> int | None:
+    # Not more digits than any number of processes has.
+    is_number = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
+    return int(text) if text is not None and is_number else None
+
+
+def _near_divisors(number: int, near: int) -> list[int]:
+    """Return the divisors of a number next to another one, as far as few steps lead to them."""
+    start = min(near, number)
+    below = range(start, max(start - _MAX_STEPS, 0), -1)
+    above = range(near + 1, min(near + _MAX_STEPS, number) + 1)
+    found = (next((n for n in numbers if number % n == 0), None) for numbers in (below, above))
+    return [divisor for divisor in found if divisor is not None] or [1]
+
+
+def _join(numbers: list[int]) -> str:
+    return " or ".join(map(str, numbers))
+
+
+def check_same_part(detected: Shard, now: Shard) -> None:
+    """Check that the part that windows read is this process's.
+
+    Raises
+    ------
+    UsageError
+        It is that of another process, or of this one before it had a group.
+    """
+    if now != detected:
+        msg = (
+            f"these windows belong to rank {detected.rank} of {detected.world_size}, as was "
+            f"detected when they were first used, but this is rank {now.rank} of "
+            f"{now.world_size}: make the windows in each process, after "
+            "torch.distributed.init_process_group, or say the part by shard=Shard(...)"
+        )
+        raise UsageError(msg)

@@ -1,0 +1,296 @@
+"""How well a model predicts a text that it was not trained on."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from tqdm import tqdm
+
+from tokenloom._checks import MAX_WORKERS, as_integer, require_bar, require_flags, require_type
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.statistics import count_text_characters
+from tokenloom.errors import ArgumentError
+from tokenloom.loading.dataset import SequentialWindows
+from tokenloom.loading.distributed import Ranks, describe_weights
+from tokenloom.loading.loader import Loader
+from tokenloom.loading.shard import Shard
+from tokenloom.model.loss import token_losses
+from tokenloom.model.rnn import RNNModel, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The loss over a corpus.
+
+    Attributes
+    ----------
+    num_tokens : int
+        Tokens that were predicted: all but the first of the corpus.
+    nats_per_token : float
+        Mean cross-entropy, natural logarithm.
+    num_characters : int or None
+        Characters that these tokens stand for, where that is known; see
+        `tokenloom.corpus.statistics.count_text_characters`.
+
+    >>> Evaluation(num_tokens=2, nats_per_token=0.0).perplexity
+    1.0
+    """
+
+    num_tokens: int
+    nats_per_token: float
+    num_characters: int | None = None
+
+    @property
+    def perplexity(self) -> float:
+        """``exp(nats_per_token)``; infinite where that overflows."""
+        return perplexity(self.nats_per_token)
+
+    @property
+    def bits_per_token(self) -> float:
+        """Mean cross-entropy, logarithm to the base 2."""
+        return self.nats_per_token / math.log(2)
+
+    @property
+    def characters_per_token(self) -> float | None:
+        """How long a token is on average, where that is known."""
+        return None if self.num_characters is None else self.num_characters / self.num_tokens
+
+    @property
+    def nats_per_character(self) -> float | None:
+        """The loss spread over characters, which compares models of different tokens."""
+        if not self.num_characters:
+            return None
+        return self.nats_per_token * self.num_tokens / self.num_characters
+
+    @property
+    def bits_per_character(self) -> float | None:
+        """The same, logarithm to the base 2."""
+        nats = self.nats_per_character
+        return None if nats is None else nats / math.log(2)
+
+
+def evaluate(  # noqa: PLR0913  each is one way to do the same
+    model: RNNModel,
+    corpus: Corpus,
+    *,
+    batch_size: int = 32,
+    seq_len: int = 35,
+    num_workers: int = 0,
+    shard: Shard | None = None,
+    resets: bool = True,
+    progress: bool | None = None,
+) -> Evaluation:
+    """Return the loss of a model over a corpus, every token predicted exactly once.
+
+    All but the very first token, which nothing stands before. The corpus is cut
+    into ``batch_size`` lanes, and the hidden state is carried along each; it
+    begins at zero in each. So the number depends on the lanes and on nothing
+    else: whatever ``seq_len``, ``num_workers`` and the number of ranks, it is
+    the same within the rounding of floats. (A model with two directions sees
+    the window's end; its number depends on ``seq_len`` too.) The losses are
+    added up in float64. The model is evaluated on the device on which it is,
+    without dropout.
+
+    In an initialised `torch.distributed` each rank evaluates some of the lanes
+    and the sums are added, so every rank must call this, and each gets the
+    number of the whole. Where their number does not divide ``batch_size``, as
+    many ranks work as divide it.
+
+    Parameters
+    ----------
+    model : RNNModel
+    corpus : Corpus
+        At least two tokens.
+    batch_size : int
+        Lanes, over all ranks. More are quicker, and cut the text more often.
+    seq_len : int
+        Tokens that are read at once.
+    num_workers : int
+        Threads that read ahead; 0 reads in this one.
+    shard : Shard, optional
+        Evaluate this part of the lanes only and add nothing: for those who
+        weigh the parts by their ``num_tokens`` themselves, which may be 0.
+    resets : bool
+        Whether the hidden state begins at zero where documents start, if the
+        corpus knows where. The first token of a document is predicted all the
+        same, from the text before it.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
+
+    Raises
+    ------
+    ArgumentError, CorpusError
+        A size is below 1, the corpus is shorter than two tokens, its vocabulary
+        is larger than the model's or unknown, or the number of parts does not
+        divide the lanes.
+    UsageError
+        The ranks have other models, texts or sizes; each difference is named.
+    """
+    ranks = Ranks.detect() if shard is None and _has_group() else Ranks()
+    with ranks.together():
+        require_flags(resets=resets)
+        require_bar(progress)
+        check_ids(model, corpus)
+        batch_size = as_integer("batch_size", batch_size, start=1)
+        seq_len = as_integer("seq_len", seq_len, start=1)
+        num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
+    shape = {"batch_size": batch_size, "seq_len": seq_len, "resets": bool(resets)}
+    _confirm_ranks(ranks, model, corpus, shape=shape)
+    return evaluate_confirmed(
+        model,
+        corpus,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        num_workers=num_workers,
+        shard=shard,
+        resets=resets,
+        progress=progress,
+    )
+
+
+def evaluate_confirmed(  # noqa: PLR0913  the same as of `evaluate`
+    model: RNNModel,
+    corpus: Corpus,
+    *,
+    batch_size: int = 32,
+    seq_len: int = 35,
+    num_workers: int = 0,
+    shard: Shard | None = None,
+    resets: bool = True,
+    progress: bool | None = None,
+) -> Evaluation:
+    """Return what `evaluate` returns, without comparing the ranks first."""
+    is_group = shard is None and _has_group()
+    part = shard or (_divide(batch_size, Shard.detect()) if is_group else Shard())
+    windows = SequentialWindows(
+        corpus,
+        batch_size=batch_size,
+        seq_len=seq_len,
+        tail="pad",
+        shard=part or Shard(),
+        resets=None if resets else False,
+    )
+    place = model.linear.weight.device
+    loader = Loader(windows, num_workers=num_workers, device=place)
+    total = torch.zeros(2, dtype=torch.float64)
+    was_training = model.training
+    model.eval()
+    try:
+        if part is not None:
+            total = _add_losses(model, loader, progress=progress)
+    finally:
+        model.train(was_training)
+    nats, num_tokens = (_add_ranks(total, place) if is_group else total).tolist()
+    is_whole = num_tokens == len(corpus) - 1
+    predicted = corpus.section(1, len(corpus))
+    return Evaluation(
+        num_tokens=int(num_tokens),
+        nats_per_token=nats / num_tokens if num_tokens else 0.0,
+        num_characters=count_text_characters(predicted, progress=False) if is_whole else None,
+    )
+
+
+def _has_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _confirm_ranks(ranks: Ranks, model: RNNModel, corpus: Corpus, *, shape: dict[str, Any]) -> None:
+    """Check on every rank that all of them are about to evaluate the same."""
+    facts: dict[str, Any] = {}
+    with ranks.together():
+        if ranks.world_size > 1:
+            vocab, documents = corpus.vocab, corpus.boundaries if shape["resets"] else None
+            facts = {
+                **shape,
+                "corpus": corpus.whole_hash,
+                "num_tokens": len(corpus),
+                "vocab": None if vocab is None else vocab.hash,
+                "documents": None if documents is None else documents.hash(),
+                **describe_weights(model),
+            }
+    ranks.confirm(facts)
+
+
+def check_ids(model: RNNModel, corpus: Corpus) -> None:
+    """Refuse a corpus whose ids the model does not know, or knows as other tokens.
+
+    Raises
+    ------
+    ArgumentError
+        The corpus's vocabulary is larger than the model's, or is known to be
+        another one.
+    CorpusError
+        The corpus's vocabulary size is not known.
+    """
+    require_type("model", model, RNNModel, "an RNNModel")
+    require_type("corpus", corpus, Corpus, "a Corpus")
+    if model.vocab_size < corpus.vocab_size:
+        msg = (
+            f"model.vocab_size must be at least the corpus's {corpus.vocab_size}, "
+            f"got {model.vocab_size}"
+        )
+        raise ArgumentError(msg)
+    made_by = corpus.identity
+    if made_by is None:
+        return
+    if model.vocab_size != corpus.vocab_size:
+        msg = (
+            f"model.vocab_size must be {corpus.vocab_size}, as {corpus.name} is of the tokenizer "
+            f"{made_by}, got {model.vocab_size}: such ids mean other tokens"
+        )
+        raise ArgumentError(msg)
+    if made_by.differs(model.trained_with):
+        msg = (
+            f"the ids of {corpus.name} must be of the tokenizer that the model was trained with "
+            f"({model.trained_with}), got another ({made_by}): encode the text with that one"
+        )
+        raise ArgumentError(msg)
+
+
+def _divide(batch_size: int, rank: Shard) -> Shard | None:
+    """Return the part of a rank, or None where there is no work for it.
+
+    >>> [_divide(4, Shard(rank=rank, world_size=3)) for rank in (1, 2)]
+    [Shard(rank=1, world_size=2), None]
+    """
+    num_parts = max(n for n in range(1, rank.world_size + 1) if batch_size % n == 0)
+    return Shard(rank=rank.rank, world_size=num_parts) if rank.rank < num_parts else None
+
+
+@torch.inference_mode()
+def _add_losses(model: RNNModel, loader: Loader, *, progress: bool | None) -> torch.Tensor:
+    """Return nats and predicted tokens: float64, shape (2,), on the CPU."""
+    nats, num_tokens = 0.0, 0
+    state: State | None = None
+    disable = None if progress is None else not progress
+    with tqdm(total=loader.plan.num_inputs, unit="token", unit_scale=True, disable=disable) as bar:
+        for batch in loader:
+            losses, state = token_losses(model, batch, state)
+            # To the CPU first: Apple's GPUs have no float64.
+            nats += losses.cpu().double().sum().item()
+            num_tokens += batch.num_targets
+            bar.update(batch.num_targets * loader.windows.shard.world_size)
+    return torch.tensor([nats, num_tokens], dtype=torch.float64)
+
+
+def _add_ranks(total: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return the sum over the ranks of the default group."""
+    # NCCL adds on the GPU only.
+    is_nccl = torch.distributed.get_backend() == "nccl"
+    total = total.to(device) if is_nccl else total
+    torch.distributed.all_reduce(total)
+    return total.cpu()
+
+
+def perplexity(nats_per_token: float) -> float:
+    """Return ``exp(nats_per_token)``, infinite where that overflows.
+
+    >>> perplexity(0.0), perplexity(1000.0)
+    (1.0, inf)
+    """
+    try:
+        return math.exp(nats_per_token)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,471 @@
+"""Text out of a model."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import torch
+from torch.nn import functional
+
+from tokenloom._checks import as_integer, as_number, require_type
+from tokenloom._wording import count, show
+from tokenloom.errors import ArgumentError
+from tokenloom.model.rnn import RNNModel, State
+from tokenloom.plan.seeds import torch_seed
+from tokenloom.text.encode import find_surrogate
+from tokenloom.text.identity import Identity
+from tokenloom.text.ids import as_ids
+from tokenloom.text.tokenizers import Tokenizer, find_unknown, require_tokenizer, tokenizer_for
+from tokenloom.text.vocab import Vocab
+
+_CELLS: dict[str, Callable[..., Any]] = {
+    "RNN_TANH": torch.rnn_tanh_cell,
+    "RNN_RELU": torch.rnn_relu_cell,
+    "GRU": torch.gru_cell,
+    "LSTM": torch.lstm_cell,
+}
+
+
+class Stepper:
+    """Several texts that were read, and go on together.
+
+    A step of few rows is so little work that a recurrent layer's call would
+    take most of its time. So the layers' cells are called, with the same
+    weights. Models of another make, with two directions or with projections
+    are called as they are, text by text.
+
+    Parameters
+    ----------
+    model : RNNModel
+        Used without dropout; its mode stays as it is.
+    prompts : sequence of sequence of int
+        At least one token each.
+
+    Attributes
+    ----------
+    logits : float tensor, shape (num_prompts, vocab_size)
+        Of the next token of each text.
+    """
+
+    def __init__(self, model: RNNModel, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._has_cells = _has_cells(model)
+        device = model.linear.weight.device
+        read = [self._read(torch.tensor([prompt], device=device), None) for prompt in prompts]
+        self.logits = torch.cat([logits for logits, _ in read])
+        self._states = [state for _, state in read]
+        if self._has_cells:
+            self._prepare()
+
+    @torch.inference_mode()
+    def step(self, ids: torch.Tensor) -> None:
+        """Read one more token of each text.
+
+        Parameters
+        ----------
+        ids : int64 tensor, shape (num_prompts,)
+            On the model's device.
+        """
+        if not self._has_cells:
+            read = [
+                self._read(row[None, None], state)
+                for row, state in zip(ids, self._states, strict=True)
+            ]
+            self.logits = torch.cat([logits for logits, _ in read])
+            self._states = [state for _, state in read]
+            return
+        if self._model.embedding is None:
+            # Each row has an input of its own, with the weights of its token.
+            vectors = self._eye
+            weights = [self._table.index_select(0, ids).T, *self._weights[0][1:]]
+        else:
+            vectors, weights = self._model.embedding.weight[ids], self._weights[0]
+        for layer, state in enumerate(self._layers):
+            after = self._cell(vectors, state, *(self._weights[layer] if layer else weights))
+            self._layers[layer] = after
+            vectors = after[0] if isinstance(after, tuple) else after
+        self.logits = functional.linear(vectors, *self._linear)
+
+    @torch.inference_mode()
+    def _prepare(self) -> None:
+        rnn = self._model.rnn
+        self._cell = _CELLS[rnn.mode]
+        self._weights: list[list[torch.Tensor]] = [
+            [_by_columns(weight.detach()) for weight in weights] for weights in rnn.all_weights
+        ]
+        self._linear = self._model.linear.weight.detach(), self._model.linear.bias.detach()
+        self._table = self._weights[0][0].T.contiguous()
+        self._eye = torch.eye(len(self._states), device=self.logits.device, dtype=self.logits.dtype)
+        parts = [state if isinstance(state, tuple) else (state,) for state in self._states]
+        joined = [torch.cat(rows, dim=1) for rows in zip(*parts, strict=True)]
+        # One state per layer; of an LSTM the pair (hidden, cell).
+        self._layers: list[Any] = list(joined[0])
+        if len(joined) > 1:
+            self._layers = list(zip(*joined, strict=True))
+
+    @torch.inference_mode()
+    def _read(self, inputs: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
+        model = self._model
+        was_training = model.training
+        model.eval()
+        try:
+            if self._has_cells:
+                outputs, state = model.read(inputs, state)
+                return model.linear(outputs[-1:]), state
+            logits, state = model(inputs, state)
+            return logits[-1:], state
+        finally:
+            model.train(was_training)
+
+
+def _by_columns(weight: torch.Tensor) -> torch.Tensor:
+    """Return weights that lie column by column: so the product of one row is quicker."""
+    return weight.t().contiguous().t()
+
+
+def _has_cells(model: RNNModel) -> bool:
+    is_ours = type(model).forward is RNNModel.forward and type(model).read is RNNModel.read
+    return is_ours and model.num_directions == 1 and not model.rnn.proj_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedToken:
+    """A token that a model wrote.
+
+    Attributes
+    ----------
+    prompt_index : int
+        Which prompt it goes on from.
+    id : int
+    text : str
+        What it adds to the text. Empty where a character still lacks bytes,
+        which come with a later token.
+    log_prob : float or None
+        Its natural logarithm of the probability that the model gives it, before
+        temperature, top-k and top-p; None where nobody asked.
+    """
+
+    prompt_index: int
+    id: int
+    text: str
+    log_prob: float | None = None
+
+
+@overload
+def generate(
+    model: RNNModel,
+    vocab: Vocab | Tokenizer,
+    prompt: str,
+    *,
+    num_tokens: int = 50,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+) -> str: ...
+
+
+@overload
+def generate(
+    model: RNNModel,
+    vocab: Vocab | Tokenizer,
+    prompt: list[str] | tuple[str, ...],
+    *,
+    num_tokens: int = 50,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+) -> list[str]: ...
+
+
+def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
+    model: RNNModel,
+    vocab: Vocab | Tokenizer,
+    prompt: str | list[str] | tuple[str, ...],
+    *,
+    num_tokens: int = 50,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+) -> str | list[str]:
+    """Return the prompt and the text that the model writes after it.
+
+    Parameters
+    ----------
+    model : RNNModel
+    vocab : Vocab or Tokenizer
+        Of the corpus that the model was trained on. A Vocab takes the prompt
+        as it is, character by character if all its tokens are single
+        characters, else word by word; a Tokenizer leaves nothing to guess.
+    prompt : str, or list or tuple of str
+        Each at least one token long. Several are gone on from together, which
+        takes little longer than one.
+    num_tokens : int
+        How many tokens to write.
+    temperature : float
+        0 takes the most likely token each time (greedy). Above, tokens are
+        drawn from the softmax of ``logits / temperature``.
+    top_k : int, optional
+        Draw from the so many most likely tokens only.
+    top_p : float, optional
+        Draw from the fewest tokens only that together are at least so likely,
+        in (0, 1]; after temperature and ``top_k``.
+    seed : int, or sequence of int
+        Of the draws. Each prompt has a generator of its own, so what is drawn
+        after it does not depend on the others (but for the rounding of floats,
+        where two tokens are as good as equally likely). With one seed the same
+        prompt has the same text each time; give one seed per prompt for others.
+
+    Returns
+    -------
+    str, or list of str where several prompts were given
+
+    Raises
+    ------
+    ArgumentError
+        A prompt holds no token, a value is out of range, the seeds are not as
+        many as the prompts, or the model's logits are not finite.
+
+    Warns
+    -----
+    UserWarning
+        A prompt has tokens that are not in the vocabulary; the model reads the
+        unknown token instead.
+
+    Notes
+    -----
+    The choice by ``top_p`` is the nucleus sampling of Holtzman, Buys, Du,
+    Forbes and Choi, "The Curious Case of Neural Text Degeneration" (2020).
+    """
+    prompts = _take_prompts(prompt)
+    samplers = _make_samplers(
+        len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    tokenizer = _take_tokenizer(model, vocab)
+    read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
+    texts = []
+    steps = list(_draw(model, read, samplers, num_tokens=_check_length(num_tokens)))
+    for index, (text, ids) in enumerate(zip(prompts, read, strict=True)):
+        # Words are joined by a space, characters and bytes by nothing.
+        start = len(tokenizer.decode(ids))
+        texts.append(text + tokenizer.decode([*ids, *(step[index] for step in steps)])[start:])
+    return texts[0] if isinstance(prompt, str) else texts
+
+
+def stream(  # noqa: PLR0913  as above
+    model: RNNModel,
+    vocab: Vocab | Tokenizer,
+    prompt: str | list[str] | tuple[str, ...],
+    *,
+    num_tokens: int = 50,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | Sequence[int] = 0,
+    log_probs: bool = False,
+) -> Iterator[GeneratedToken]:
+    """Yield the tokens that the model writes after a prompt, as they come.
+
+    Of several prompts one token each, in their order, then the next of each.
+    The texts of the tokens behind the prompt are what `generate` returns.
+
+    Parameters
+    ----------
+    model, vocab, prompt, num_tokens, temperature, top_k, top_p, seed
+        As in `generate`, whose errors and warnings this has, at the first token.
+    log_probs : bool
+        Whether each token comes with its log-probability.
+    """
+    prompts = _take_prompts(prompt)
+    samplers = _make_samplers(
+        len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    num_tokens = _check_length(num_tokens)
+    tokenizer = _take_tokenizer(model, vocab)
+    read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
+    texts = [_Text(tokenizer, ids) for ids in read]
+    found: list[list[float]] | None = [] if log_probs else None
+    for number, ids in enumerate(
+        _draw(model, read, samplers, num_tokens=num_tokens, log_probs=found), start=1
+    ):
+        for index, id_ in enumerate(ids):
+            yield GeneratedToken(
+                prompt_index=index,
+                id=id_,
+                text=texts[index].add(id_, is_last=number == num_tokens),
+                log_prob=None if found is None else found[-1][index],
+            )
+
+
+class _Text:
+    """What each token adds to a text."""
+
+    def __init__(self, tokenizer: Tokenizer, ids: list[int]) -> None:
+        self._tokenizer = tokenizer
+        self._ids = list(ids)
+        # What lies before `first` makes no difference any more, and what lies
+        # before `told` was told.
+        self._first, self._told = 0, len(ids)
+
+    def add(self, id_: int, *, is_last: bool) -> str:
+        """Return what is new; nothing while a character lacks bytes."""
+        self._ids.append(id_)
+        before = self._tokenizer.decode(self._ids[self._first : self._told])
+        text = self._tokenizer.decode(self._ids[self._first :])
+        if text.endswith("\ufffd") and not is_last:
+            return ""
+        self._first, self._told = self._told, len(self._ids)
+        return text[len(before) :]
+
+
+class _Sampler:
+    """Draws the next token; holds the generator between draws."""
+
+    def __init__(
+        self, *, temperature: float, top_k: int | None, top_p: float | None, seed: int
+    ) -> None:
+        self._temperature = temperature
+        self._top_k = top_k
+        self._top_p = top_p
+        # On the CPU, so that a seed gives the same draws on every device.
+        self._generator = torch.Generator().manual_seed(torch_seed(seed))
+
+    def draw(self, logits: torch.Tensor) -> int:
+        """Return an id, given float64 logits of shape (vocab_size,), on the CPU."""
+        values, candidates = (logits - logits.max()) / self._temperature, None
+        if self._top_k is not None or self._top_p is not None:
+            num_kept = len(values) if self._top_k is None else min(self._top_k, len(values))
+            values, candidates = values.topk(num_kept)
+        chances = values.softmax(0)
+        if self._top_p is not None:
+            # A token stays if those before it do not suffice, so one always does.
+            chances = chances.masked_fill(chances.cumsum(0) - chances >= self._top_p, 0.0)
+        drawn = torch.multinomial(chances, 1, generator=self._generator)
+        return int(drawn if candidates is None else candidates[drawn])
+
+
+def _draw(
+    model: RNNModel,
+    prompts: list[list[int]],
+    samplers: list[_Sampler] | None,
+    *,
+    num_tokens: int,
+    log_probs: list[list[float]] | None = None,
+) -> Iterator[list[int]]:
+    """Yield an id for each prompt, ``num_tokens`` times; add their log-probabilities to a list."""
+    if not prompts or not num_tokens:
+        return
+    stepper = Stepper(model, prompts)
+    for number in range(num_tokens):
+        logits = stepper.logits
+        largest, chosen = logits.max(dim=1)
+        # What is no number is the largest of all.
+        if not all(map(math.isfinite, largest.tolist())):
+            msg = "the model's logits must be finite, got others: its training diverged"
+            raise ArgumentError(msg)
+        if samplers is not None or log_probs is not None:
+            # To the CPU first: Apple's GPUs have no float64.
+            wide = logits.cpu().double()
+            if samplers is not None:
+                drawn = [sampler.draw(row) for sampler, row in zip(samplers, wide, strict=True)]
+                chosen = torch.tensor(drawn, device=logits.device)
+            if log_probs is not None:
+                chances = wide.log_softmax(dim=1).gather(1, chosen.cpu()[:, None])
+                log_probs.append(chances[:, 0].tolist())
+        yield chosen.tolist()
+        if number + 1 < num_tokens:
+            stepper.step(chosen)
+
+
+def _take_prompts(prompt: str | list[str] | tuple[str, ...]) -> list[str]:
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    is_some = isinstance(prompts, list | tuple)
+    if not is_some or not all(isinstance(text, str) for text in prompts):
+        msg = f"prompt must be a str, or a list or tuple of str, got {show(prompt)}"
+        raise ArgumentError(msg)
+    return list(prompts)
+
+
+def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> Tokenizer:
+    """Return what reads and writes the model's ids, after comparing it with what made them."""
+    require_type("model", model, RNNModel, "an RNNModel")
+    if not isinstance(vocab, Vocab):
+        require_tokenizer(vocab, name="vocab", expected="a Vocab or ")
+    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
+    given, trained_with = Identity.of(tokenizer), model.trained_with
+    if isinstance(vocab, Vocab) and trained_with is not None:
+        # A vocabulary need not know which kind of tokenizer it is of.
+        given = dataclasses.replace(given, name=trained_with.name)
+    if tokenizer.vocab_size != model.vocab_size or given.differs(trained_with):
+        expected = trained_with or f"one of {model.vocab_size:,} ids"
+        msg = (
+            f"the tokenizer must be the one that the model was trained with ({expected}), got "
+            f"another ({given}): take that of its corpus, or Run.open(...).load_tokenizer()"
+        )
+        raise ArgumentError(msg)
+    return tokenizer
+
+
+def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
+    place = find_surrogate(prompt)
+    if place is not None:
+        msg = f"prompt must be text, got the lone surrogate {prompt[place]!r}: mend it"
+        raise ArgumentError(msg)
+    encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
+    ids: list[int] = as_ids(encode(prompt), num_ids=vocab_size).tolist()
+    if not ids:
+        why = ", of which the tokenizer keeps nothing" if prompt else ""
+        msg = f"prompt must hold at least one token, got {show(prompt)}{why}"
+        raise ArgumentError(msg)
+    unknown = find_unknown(tokenizer, prompt)
+    if unknown:
+        warnings.warn(
+            f"the model does not know {', '.join(map(repr, unknown))} in the prompt {prompt!r}: "
+            "it reads the unknown token there",
+            stacklevel=3,
+        )
+    return ids
+
+
+def _check_length(num_tokens: int) -> int:
+    return as_integer("num_tokens", num_tokens)
+
+
+def _make_samplers(
+    num_prompts: int,
+    *,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | Sequence[int],
+) -> list[_Sampler] | None:
+    """Return one per prompt, or None where nothing is drawn."""
+    if not 0 <= as_number("temperature", temperature) < math.inf:
+        msg = f"temperature must be in [0, inf), got {show(temperature)}"
+        raise ArgumentError(msg)
+    if top_k is not None:
+        as_integer("top_k", top_k, start=1)
+    if top_p is not None:
+        top_p = as_number("top_p", top_p)
+    if top_p is not None and not 0 < top_p <= 1:
+        msg = f"top_p must be in (0, 1], got {top_p}"
+        raise ArgumentError(msg)
+    seeds = list(seed) if isinstance(seed, Sequence) else [seed] * num_prompts
+    if len(seeds) != num_prompts:
+        msg = (
+            f"seed must be one, or one for each of {count(num_prompts, 'prompt')}, got {len(seeds)}"
+        )
+        raise ArgumentError(msg)
+    for number in (*seeds, 0 if isinstance(seed, Sequence) else seed):
+        as_integer("seed", number, stop=1 << 64)
+    if temperature == 0:
+        return None
+    return [
+        _Sampler(temperature=float(temperature), top_k=top_k, top_p=top_p, seed=number)
+        for number in seeds
+    ]

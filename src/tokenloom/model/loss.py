@@ -1,0 +1,199 @@
+"""How far a model's predictions are from a batch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tokenloom.loading.batch import IGNORED_TARGET, Batch
+from tokenloom.model.rnn import RNNModel, State, is_large
+
+# Logits that are computed at once: 16 MiB of float32.
+_CHUNK = 1 << 22
+
+
+def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    """Return the sum of the cross-entropies of a batch's targets, and the state after it.
+
+    The hidden state begins at zero where the batch knows that documents start,
+    but not in a model with two directions, which has no such place. Of a large
+    vocabulary the logits are never there all at once. Losses and gradients are
+    added up in float32 at least, whatever the model's dtype.
+
+    Parameters
+    ----------
+    model : RNNModel
+    batch : Batch
+        On the model's device.
+    state : State or None
+        None begins at zero.
+    """
+    targets = batch.targets.T.reshape(-1)
+    if not _is_chunked(model, batch):
+        logits, state = model(batch.inputs, state, *_resets(model, batch))
+        return _cross_entropy(logits, targets, reduction="sum"), state
+    outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
+    return summed_linear_loss(outputs, model.linear, targets), state
+
+
+def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    """Return the cross-entropy of every target, in nats, and the state after the batch.
+
+    Of a large vocabulary no gradient can be taken.
+
+    Parameters
+    ----------
+    model, batch, state
+        As in `summed_loss`.
+
+    Returns
+    -------
+    losses : float32 or float64 tensor, shape (seq_len * num_rows,)
+        Time first; 0 where there is nothing to learn.
+    state : State
+    """
+    targets = batch.targets.T.reshape(-1)
+    if not _is_chunked(model, batch):
+        logits, state = model(batch.inputs, state, *_resets(model, batch))
+        return _cross_entropy(logits, targets, reduction="none"), state
+    outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
+    with torch.no_grad():
+        losses = [
+            _cross_entropy(model.linear(outputs[rows]), targets[rows], reduction="none")
+            for rows in _chunks(len(targets), model.vocab_size)
+        ]
+    return torch.cat(losses), state
+
+
+def summed_linear_loss(
+    outputs: torch.Tensor, linear: nn.Linear, targets: torch.Tensor
+) -> torch.Tensor:
+    """Return the summed cross-entropies of a linear layer's logits, of which few are kept.
+
+    The value and the gradients are those of ``cross_entropy(linear(outputs),
+    targets, reduction="sum")``, where the logits of a model in bfloat16 or
+    float16 become float32 first; so does the value. The logits are computed some rows at a time,
+    turned into gradients at once and dropped, so no array of the size of all of
+    them is made. The gradients cannot be differentiated again.
+
+    Parameters
+    ----------
+    outputs : float tensor, shape (num_rows, num_hiddens)
+    linear : torch.nn.Linear
+    targets : int64 tensor, shape (num_rows,)
+        In [0, vocab_size), or `tokenloom.loading.batch.IGNORED_TARGET`.
+
+    Notes
+    -----
+    The gradient in the forward pass is that of Hsu et al., "Liger Kernel:
+    Efficient Triton Kernels for LLM Training" (2024); see also Wijmans et al.,
+    "Cut Your Losses in Large-Vocabulary Language Models" (2024).
+    """
+    loss: torch.Tensor = _SummedLinearLoss.apply(  # type: ignore[no-untyped-call]  # PyTorch's
+        outputs.to(linear.weight.dtype), linear.weight, linear.bias, targets
+    )
+    return loss
+
+
+class _SummedLinearLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        outputs: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        wide = _sum_dtype(weight)
+        is_learned = (targets != IGNORED_TARGET).to(wide)[:, None]
+        places = targets.clamp(min=0)[:, None]
+        needs = context.needs_input_grad
+        gradients = [
+            torch.zeros_like(tensor, dtype=wide) if is_needed and tensor is not None else None
+            for tensor, is_needed in zip((outputs, weight, bias), needs, strict=False)
+        ]
+        loss = outputs.new_zeros((), dtype=wide)
+        # Mixed precision would cast some of these operations and not others.
+        with torch.autocast(outputs.device.type, enabled=False):
+            for rows in _chunks(len(targets), len(weight)):
+                logits = functional.linear(outputs[rows], weight, bias)
+                log_chances = logits.log_softmax(dim=1, dtype=wide)
+                del logits
+                loss -= (log_chances.gather(1, places[rows]) * is_learned[rows]).sum()
+                if any(needs):
+                    # The gradient of the logits: what is predicted, less what came.
+                    wrong = log_chances.exp_()
+                    wrong.scatter_add_(1, places[rows], -torch.ones_like(is_learned[rows]))
+                    wrong *= is_learned[rows]
+                    _add_gradients(gradients, wrong, outputs[rows], weight, rows)
+        context.save_for_backward(*gradients)
+        context.dtype = weight.dtype
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        # Scaled before they are rounded: their sums may be too large for float16.
+        saved = (
+            None if part is None else (part * gradient).to(context.dtype)
+            for part in context.saved_tensors
+        )
+        return *saved, None
+
+
+def _add_gradients(
+    gradients: list[torch.Tensor | None],
+    wrong: torch.Tensor,
+    outputs: torch.Tensor,
+    weight: torch.Tensor,
+    rows: slice,
+) -> None:
+    """Add what some rows give to the gradients of outputs, weight and bias.
+
+    The gradients, and ``wrong``, are at least float32. The products are those
+    of the model's own dtype, as PyTorch's are; their sum over the chunks is not
+    rounded to it.
+    """
+    of_outputs, of_weight, of_bias = gradients
+    if of_bias is not None:
+        of_bias += wrong.sum(dim=0)
+    wrong = wrong.to(weight.dtype)
+    if of_outputs is not None:
+        of_outputs[rows] = torch.mm(wrong, weight)
+    if of_weight is not None and of_weight.dtype == weight.dtype:
+        of_weight.addmm_(wrong.T, outputs)
+    elif of_weight is not None:
+        of_weight += torch.mm(wrong.T, outputs)
+
+
+def _sum_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """Return the dtype of sums: that of a tensor, but at least float32."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _is_chunked(model: RNNModel, batch: Batch) -> bool:
+    """Return whether the logits are many, and those of `RNNModel` itself."""
+    is_ours = type(model).forward is RNNModel.forward
+    return is_ours and is_large(batch.inputs, model.vocab_size)
+
+
+def _chunks(num_rows: int, vocab_size: int) -> Iterator[slice]:
+    size = max(1, _CHUNK // vocab_size)
+    for start in range(0, num_rows, size):
+        yield slice(start, start + size)
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, reduction: str) -> torch.Tensor:
+    # In bfloat16 a sum of thousands of losses would keep three digits.
+    return functional.cross_entropy(
+        logits.to(_sum_dtype(logits)), targets, ignore_index=IGNORED_TARGET, reduction=reduction
+    )
+
+
+def _resets(model: RNNModel, batch: Batch) -> tuple[torch.Tensor, ...]:
+    """Return the last argument of `RNNModel.forward`, where there is anything to reset."""
+    # A model of someone else's may not take it.
+    has_any = model.num_directions == 1 and batch.has_resets
+    return (batch.resets_on("cpu"),) if has_any else ()

@@ -1,0 +1,230 @@
+"""A saved position in a plan, with the proof of which plan it belongs to.
+
+There are two kinds. A `tokenloom.Loader` counts batches of the whole stream.
+An iterator inside a DataLoader's worker counts the rows of that worker, so its
+state names the worker, and neither kind can be loaded as the other.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, SupportsIndex
+
+from tokenloom._wording import show
+from tokenloom.errors import StateMismatchError
+from tokenloom.plan.order import MAX_EPOCH, Plan, order_version
+
+STATE_VERSION = 1
+
+# What a StatefulDataLoader looks for in a state, without and with workers.
+_TORCHDATA_KEYS = ("_num_yielded", "_snapshot")
+
+_POSITION = ("epoch", "next_batch")
+_LOADER, _STATEFUL = "a tokenloom.Loader", "a torchdata StatefulDataLoader"
+_OPTIONAL = {"tail": "drop"}
+# How deep in a checkpoint a position is looked for.
+_MAX_DEPTH = 4
+
+
+class StreamState(dict[str, Any]):
+    """The state of a Loader, a dict.
+
+    Where it is given to a StatefulDataLoader as it is, which would refuse it
+    without a reason, it tells what is wrong. Once it was written to a file it
+    is a plain dict.
+    """
+
+    def __contains__(self, key: object) -> bool:
+        if key in _TORCHDATA_KEYS:
+            raise _other_kind(saver=_LOADER, loader=_STATEFUL)
+        return super().__contains__(key)
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
+        # The one kind of mapping that torch.load(weights_only=True) makes anew.
+        return OrderedDict, (), None, None, iter(self.items())
+
+    def __copy__(self) -> "StreamState":
+        return StreamState(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StreamState":
+        # It is flat, and its values do not change.
+        return StreamState(self)
+
+
+def describe_position(
+    plan: Plan,
+    *,
+    corpus_hash: str,
+    next_batch: int,
+    worker: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Return a flat, JSON-able state: position and proof.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its epoch is the epoch of the position.
+    corpus_hash : str
+        ``"sha256:..."`` of the tokens.
+    next_batch : int
+        The first row of the plan that was not consumed.
+    worker : (worker_index, num_workers), optional
+        Whose rows are counted; those of the whole stream by default.
+    """
+    state: dict[str, Any] = {
+        "version": STATE_VERSION,
+        "kind": plan.kind,
+        "order_version": order_version(plan.seed, plan.epoch),
+        "corpus": corpus_hash,
+        "num_tokens": plan.num_tokens,
+        "seq_len": plan.seq_len,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+        "epoch": plan.epoch,
+        "next_batch": next_batch,
+    }
+    if plan.tail != _OPTIONAL["tail"]:
+        state["tail"] = plan.tail
+    if worker is not None:
+        state["worker"], state["num_workers"] = worker
+        return state
+    return StreamState(state)
+
+
+def restore_position(
+    state: Mapping[str, Any],
+    *,
+    plan: Plan,
+    corpus_hash: str,
+    worker: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+    """Return the epoch and the next batch of a state, after checking all of it.
+
+    Parameters
+    ----------
+    state : mapping
+        What `describe_position` returned, perhaps in another process.
+    plan : Plan
+        The plan, of any epoch, that the state must belong to.
+    corpus_hash : str
+        ``"sha256:..."`` of the tokens at hand.
+    worker : (worker_index, num_workers), optional
+        As in `describe_position`.
+
+    Raises
+    ------
+    StateMismatchError
+        The state is no mapping, of an unknown version, incomplete, of the
+        other kind, of another plan or corpus, or its position is out of range.
+    """
+    current = describe_position(plan, corpus_hash=corpus_hash, next_batch=0, worker=worker)
+    saved = _check_form(state, current)
+    epoch = saved["epoch"]
+    if type(epoch) is int:
+        current["order_version"] = order_version(plan.seed, epoch)
+    _check_proof(saved, _OPTIONAL | current)
+    # An iterator of worker w of W that is done stands at most W rows past the end.
+    past_end = 0 if worker is None else worker[1]
+    stops = {"epoch": MAX_EPOCH, "next_batch": plan.num_batches + past_end}
+    for name, stop in stops.items():
+        if type(saved[name]) is not int or not 0 <= saved[name] < stop:
+            msg = (
+                f"cannot resume: {name} of the saved position must be an integer in "
+                f"[0, {stop}), got {show(saved[name])}: the state was changed or damaged"
+            )
+            raise StateMismatchError(msg)
+    return saved["epoch"], saved["next_batch"]
+
+
+def _other_kind(*, saver: str, loader: str) -> StateMismatchError:
+    return StateMismatchError(
+        f"cannot resume: the position was saved by {saver} and cannot be loaded "
+        f"into {loader}: load it into what saved it"
+    )
+
+
+def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(state, Mapping):
+        msg = (
+            f"a saved position must be a dict, got {show(state)}: load what state_dict() of a "
+            "Loader returned"
+        )
+        raise StateMismatchError(msg)
+    # Ours are looked up one by one: a StreamState answers for torchdata's keys.
+    if not isinstance(state, StreamState) and any(key in state for key in _TORCHDATA_KEYS):
+        raise _other_kind(saver=_STATEFUL, loader=_LOADER)
+    if not isinstance(state, StreamState) and not _is_position(state):
+        _refuse_whole(state)
+    if not _is_same(state.get("version"), STATE_VERSION):
+        msg = (
+            f"cannot resume: this release reads positions of version {STATE_VERSION}, "
+            f"got version {show(state.get('version'))}: resume with the release that saved it"
+        )
+        raise StateMismatchError(msg)
+    if ("num_workers" in state) != ("num_workers" in current):
+        kinds = (_STATEFUL, _LOADER) if "num_workers" in state else (_LOADER, _STATEFUL)
+        raise _other_kind(saver=kinds[0], loader=kinds[1])
+    missing = [name for name in current if name not in state and name not in _OPTIONAL]
+    if missing:
+        msg = (
+            f"cannot resume: the saved position lacks {', '.join(missing)}: "
+            "load a whole state, as state_dict() returned it"
+        )
+        raise StateMismatchError(msg)
+    return {**_OPTIONAL, **state}
+
+
+def _is_same(saved: object, now: object) -> bool:
+    # Arrays and tensors answer a comparison with another of them.
+    return type(saved) is type(now) and bool(saved == now)
+
+
+def _is_position(value: object) -> bool:
+    return isinstance(value, Mapping) and any(name in value for name in _POSITION)
+
+
+def _refuse_whole(state: Mapping[Any, Any]) -> None:
+    """Refuse a checkpoint that holds a position, and say where in it the position is."""
+    found = _find_position(state, depth=_MAX_DEPTH)
+    if found is not None:
+        keys = "".join(f"[{show(key)}]" for key in found)
+        msg = (
+            "cannot resume: this is no saved position, it is a checkpoint that holds one: "
+            f"load_state_dict(checkpoint{keys})"
+        )
+        raise StateMismatchError(msg)
+
+
+def _find_position(value: Mapping[Any, Any], *, depth: int) -> list[object] | None:
+    """Return the keys that lead to the first position within a mapping, or None."""
+    nested = [(key, each) for key, each in value.items() if isinstance(each, Mapping)]
+    for key, each in nested:
+        if _is_position(each):
+            return [key]
+    for key, each in nested if depth else ():
+        found = _find_position(each, depth=depth - 1)
+        if found is not None:
+            return [key, *found]
+    return None
+
+
+def _check_proof(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    different = [
+        name
+        for name, value in current.items()
+        if name not in _POSITION and not _is_same(saved[name], value)
+    ]
+    if different:
+        lines = [
+            f"  {name}: saved {show(saved[name])}, now {show(current[name])}" for name in different
+        ]
+        cure = f"Use the saved {' and '.join(different)}"
+        if "order_version" in different:
+            cure = "Resume with the release that saved it"
+        msg = "\n".join(
+            [
+                "cannot resume: the saved position belongs to another plan.",
+                *lines,
+                f"{cure}, or start from the beginning.",
+            ]
+        )
+        raise StateMismatchError(msg)

@@ -1,0 +1,276 @@
+"""A store out of the parts that a preparation kept."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom._io.digest import hash_file, hash_json
+from tokenloom.corpus.offsets import DocumentOffsets
+from tokenloom.errors import StoreError
+from tokenloom.preparation.encode import read_ids
+from tokenloom.preparation.options import REST, PrepareOptions
+from tokenloom.preparation.workdir import Part, WorkFolder
+from tokenloom.store.manifest import PLACES, Manifest, ShardFile, Source, StoreFile, shard_name
+from tokenloom.store.npy import write_npy
+from tokenloom.store.reader import (
+    MANIFEST,
+    OFFSETS,
+    enter_file,
+    write_documents,
+    write_manifest,
+    write_shard,
+    write_tokenizer,
+)
+from tokenloom.text.ids import Ids, narrow_dtype
+from tokenloom.text.normalize import Lost
+from tokenloom.text.tokenizers import Tokenizer
+
+IDS = "tokens"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of all tasks, in their order.
+
+    Attributes
+    ----------
+    starts : list of int
+        How many tokens come before each task; and one more, for all of them.
+    places : list of list of int
+        For each task the source, the offset and the state in which it begins,
+        whether a document goes on there, and how many characters of that
+        document come before: bytes, where bytes are tokens.
+    documents : dict of int to int
+        How many documents each source has.
+    num_characters : int
+        Of all documents.
+    num_unknown : int or None
+        Tokens that the vocabulary does not have.
+    lost : Lost
+        What normalising dropped.
+    problems : dict of str to int
+        How many documents were left out or replaced, by their problem.
+    hash : str
+        Of what all tasks say of themselves, their bytes among it.
+    """
+
+    starts: list[int] = field(default_factory=lambda: [0])
+    places: list[list[int]] = field(default_factory=list)
+    documents: dict[int, int] = field(default_factory=dict)
+    num_characters: int = 0
+    num_unknown: int | None = None
+    lost: Lost = field(default_factory=Lost)
+    problems: dict[str, int] = field(default_factory=dict)
+    hash: str = ""
+    _open_characters: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all tasks."""
+        return self.starts[-1]
+
+    @property
+    def num_documents(self) -> int:
+        """Documents of all sources."""
+        return sum(self.documents.values())
+
+    def add(self, part: Part) -> None:
+        """Add the next task."""
+        facts = part.facts
+        self.hash = hash_json([self.hash, facts])
+        source, offset, state, is_inside, *_ = facts["start"]
+        self.places.append([source, offset, state, int(is_inside), self._open_characters])
+        self.starts.append(self.num_tokens + facts["num_tokens"])
+        for number, num_documents in facts["documents"]:
+            self.documents[number] = self.documents.get(number, 0) + num_documents
+        self.num_characters += facts["num_characters"]
+        if facts["num_unknown"] is not None:
+            self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
+        # A part that an older release kept does not say it.
+        self.lost = self.lost.plus(Lost(*facts.get("lost", ())))
+        for what, number in facts["problems"].items():
+            self.problems[what] = self.problems.get(what, 0) + number
+        before = 0 if facts["has_end"] else self._open_characters
+        self._open_characters = before + facts["open_characters"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The ids of all tasks."""
+
+    work: WorkFolder
+    tally: Tally
+    tokenizer: Tokenizer
+    end_of_document: str | int | None
+    tell: Callable[[int], object]
+
+    def cut(self, tokens: range) -> Iterator[Ids]:
+        """Yield the ids of a range of tokens, task by task."""
+        starts = self.tally.starts
+        vocab = getattr(self.tokenizer, "vocab", None)
+        first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
+        for index in range(first, len(starts) - 1):
+            start, stop = starts[index : index + 2]
+            if start >= tokens.stop:
+                return
+            part = self._read(index)
+            ids = read_ids(part.facts, part.blobs, vocab, self.end_of_document)
+            piece = ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
+            yield piece
+            self.tell(len(piece))
+
+    def ends(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield 0, and where each document ends, in tokens."""
+        yield np.zeros(1, np.int64)
+        for index, start in enumerate(self.tally.starts[:-1]):
+            yield np.frombuffer(self._read(index).blobs[1], OFFSETS) + start
+
+    def _read(self, index: int) -> Part:
+        part = self.work.read(IDS, index)
+        if part is None:
+            msg = f"{self.work.part(IDS, index)} was changed by somebody else: run the same again"
+            raise StoreError(msg)
+        return part
+
+
+def assemble(
+    work: WorkFolder,
+    tally: Tally,
+    *,
+    tokenizer: Tokenizer,
+    sources: Sequence[Source],
+    options: PrepareOptions,
+    facts: Mapping[str, Any],
+    tell: Callable[[int], object],
+) -> Manifest:
+    """Write the whole store into the work folder, and return its manifest.
+
+    Shards that an interrupted run finished are not written again. It is told
+    how many tokens were written, again and again.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written.
+    StoreError
+        A split would hold no token.
+    """
+    folder = work.make_store()
+    dtype, size = narrow_dtype(tokenizer.vocab_size).name, options.shard_tokens
+    parts = _Parts(work, tally, tokenizer, options.end_of_document, tell)
+    shards = [
+        _write_shard(parts, index, range(start, min(start + size, tally.num_tokens)), dtype)
+        for index, start in enumerate(range(0, tally.num_tokens, size))
+    ]
+    description, files = write_tokenizer(folder, tokenizer)
+    files += (
+        write_documents(folder, parts.ends(), num_documents=tally.num_documents),
+        _write_places(folder, tally),
+    )
+    manifest = Manifest(
+        dtype=dtype,
+        vocab_size=tokenizer.vocab_size,
+        shards=tuple(shards),
+        files=files,
+        tokenizer=description,
+        splits=_split(folder, tally, options),
+        sources=tuple(sources),
+        facts=facts,
+    )
+    write_manifest(folder, manifest)
+    _remove_others(folder, manifest)
+    return manifest
+
+
+def _remove_others(folder: Path, manifest: Manifest) -> None:
+    """Remove what a run that was killed had not renamed yet."""
+    shards = (shard_name(index) for index in range(len(manifest.shards)))
+    names = {MANIFEST, *shards, *(file.name for file in manifest.files)}
+    for path in list(folder.iterdir()):
+        if path.name not in names:
+            path.unlink()
+
+
+def _write_shard(parts: _Parts, index: int, tokens: range, dtype: str) -> ShardFile:
+    work = parts.work
+    kept = work.read("shard", index)
+    path = work.store / shard_name(index)
+    if kept and kept.facts.get("parts") == parts.tally.hash and _has_hash(path, kept):
+        parts.tell(kept.facts["num_tokens"])
+        return ShardFile(kept.facts["num_tokens"], kept.facts["sha256"])
+    shard = write_shard(
+        work.store,
+        index,
+        parts.cut(tokens),
+        num_tokens=len(tokens),
+        dtype=dtype,
+        vocab_size=parts.tokenizer.vocab_size,
+    )
+    facts = {"num_tokens": shard.num_tokens, "sha256": shard.sha256, "parts": parts.tally.hash}
+    work.write("shard", index, Part(facts, []))
+    return shard
+
+
+def _has_hash(path: Path, kept: Part) -> bool:
+    is_regular = path.is_file() and not path.is_symlink()
+    return is_regular and hash_file(path) == f"sha256:{kept.facts['sha256']}"
+
+
+def _write_places(folder: Path, tally: Tally) -> StoreFile:
+    rows = [[start, *place] for start, place in zip(tally.starts, tally.places, strict=False)]
+    values = np.array(rows, OFFSETS).ravel()
+    write_npy(folder / PLACES, [values], dtype=OFFSETS, length=len(values))
+    return enter_file(folder, PLACES)
+
+
+def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tuple[int, int]]:
+    if not options.splits:
+        return {}
+    offsets = np.load(folder / "documents.npy", mmap_mode="r")
+    boundary = DocumentOffsets(offsets).boundary if options.split_by == "document" else int
+    return cut_splits(options, tally.num_tokens, boundary)
+
+
+def cut_splits(
+    options: PrepareOptions, num_tokens: int, boundary: Any
+) -> dict[str, tuple[int, int]]:
+    """Return the range of tokens of each split.
+
+    Parameters
+    ----------
+    options : PrepareOptions
+    num_tokens : int
+    boundary : callable
+        Returns the token nearest to another one at which a split may begin.
+
+    Raises
+    ------
+    StoreError
+        One of them would hold no token.
+
+    >>> cut_splits(PrepareOptions(splits={"valid": 0.2, "test": 0.1}), 50, int)
+    {'train': (0, 35), 'valid': (35, 45), 'test': (45, 50)}
+    """
+    names = [REST, *options.splits]
+    left = 1 - sum(options.splits.values())
+    stops = [boundary(int(num_tokens * stop + 1e-6)) for stop in _sums(left, options)]
+    bounds = list(zip([0, *stops], [*stops, num_tokens], strict=True))
+    splits = dict(zip(names, bounds, strict=True))
+    empty = [name for name, (start, stop) in splits.items() if start >= stop]
+    if empty:
+        msg = (
+            f"each split must hold a token, got none in {', '.join(map(repr, empty))}: choose "
+            "other fractions, or split_by='block'; nothing has to be tokenised again"
+        )
+        raise StoreError(msg)
+    return splits
+
+
+def _sums(left: float, options: PrepareOptions) -> Iterable[float]:
+    for fraction in options.splits.values():
+        yield left
+        left += fraction

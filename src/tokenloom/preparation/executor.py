@@ -1,0 +1,183 @@
+"""Tasks that any executor does, in order, with a bounded number on their way."""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, TypeVar
+
+from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError, WorkerError
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def run_in_order(
+    do: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    *,
+    executor: Executor | None,
+    num_ahead: int,
+) -> Iterator[tuple[_Item, _Result]]:
+    """Yield each item with what came of it, in the order of the items.
+
+    Parameters
+    ----------
+    do : callable
+        What to do with an item; it is sent along with it.
+    items : iterable
+        Read as they are needed.
+    executor : Executor or None
+        None does them here.
+    num_ahead : int
+        So many are submitted, or done and not yet asked for, at a time.
+
+    Raises
+    ------
+    WorkerError
+        A process of the executor died.
+
+    >>> list(run_in_order(abs, [-1, 2], executor=None, num_ahead=4))
+    [(-1, 1), (2, 2)]
+    """
+    if executor is None:
+        for item in items:
+            yield item, do(item)
+        return
+    ahead: deque[tuple[_Item, Future[_Result]]] = deque()
+    try:
+        for item in items:
+            if len(ahead) >= num_ahead:
+                yield _take(ahead)
+            ahead.append((item, _submit(executor, do, item)))
+        while ahead:
+            yield _take(ahead)
+    finally:
+        for _, future in ahead:
+            future.cancel()
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def can_be_sent(value: object) -> bool:
+    """Return whether a value can be sent to another process.
+
+    >>> can_be_sent(len), can_be_sent(lambda: 3)
+    (True, False)
+    """
+    try:
+        ForkingPickler.dumps(value)
+    # What cannot be pickled says so by whatever it comes across.
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def process_pool(num_workers: int) -> Iterator[Executor | None]:
+    """Yield a pool of processes, or None where one worker would be one too many.
+
+    They import no more than they need, leave Ctrl-C to this process, and end
+    with it, however it ends.
+    """
+    if num_workers < 2:
+        yield None
+        return
+    # A fork would copy the locks of this process' threads as they are.
+    methods = multiprocessing.get_all_start_methods()
+    method = "forkserver" if "forkserver" in methods else "spawn"
+    pool = _Pool(
+        num_workers, mp_context=multiprocessing.get_context(method), initializer=_enter_worker
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def open_pool(
+    executor: Executor | None, num_processes: int, *, sends: object
+) -> AbstractContextManager[Executor | None]:
+    """Return what opens and closes an executor; one of the caller's stays open.
+
+    Parameters
+    ----------
+    executor : Executor or None
+        The caller's.
+    num_processes : int
+        How many processes do the work without one.
+    sends : object
+        The tokenizer that goes along with tasks.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot be sent to processes.
+    """
+    if executor is not None:
+        return contextlib.nullcontext(executor)
+    if num_processes > 1 and not can_be_sent(sends):
+        msg = (
+            f"tokenizer must be one that can be pickled for workers, got {show(sends)}: "
+            "pass num_workers=1, or an executor of threads"
+        )
+        raise ArgumentError(msg)
+    return process_pool(num_processes)
+
+
+def _enter_worker() -> None:
+    leave_ctrl_c_to_parent()
+    end_with_parent()
+
+
+class _Pool(ProcessPoolExecutor):
+    """Processes that do not grow from task to task."""
+
+    def submit(self, do: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        return super().submit(_do, do, *arguments, **named)
+
+
+def _do(do: Callable[..., _Result], *arguments: Any, **named: Any) -> _Result:
+    try:
+        return do(*arguments, **named)
+    finally:
+        # The GNU C library would keep more and more of the memory that tasks
+        # have freed, see malloc_trim(3). Others have no such function.
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _submit(executor: Executor, do: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
+    try:
+        return executor.submit(do, item)
+    except BrokenExecutor as error:
+        raise WorkerError(_DIED) from error
+
+
+def _take(ahead: deque[tuple[_Item, Future[_Result]]]) -> tuple[_Item, _Result]:
+    item, future = ahead[0]
+    try:
+        result = future.result()
+    except BrokenExecutor as error:
+        raise WorkerError(_DIED) from error
+    ahead.popleft()
+    return item, result
+
+
+_DIED = (
+    "a worker process died, perhaps because the memory was full: what was finished is kept, so "
+    "run the same again, perhaps with fewer workers; a script that starts workers has its calls "
+    'under if __name__ == "__main__"'
+)

@@ -1,0 +1,330 @@
+"""What a preparation is told, checked before it begins."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+from tokenloom._checks import as_integer, as_strings, require_flags, require_type
+from tokenloom._io.compressed import find_encoding
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError
+from tokenloom.preparation.encode import rule_for
+from tokenloom.preparation.readers import OnError, OnReserved
+from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
+from tokenloom.store.writer import SHARD_TOKENS
+from tokenloom.text.boundaries import Rule
+from tokenloom.text.encode import Kind
+from tokenloom.text.identity import probe
+from tokenloom.text.tokenizers import (
+    TOKENIZER_NAMES,
+    ByteTokenizer,
+    Tokenizer,
+    describe_tokenizer,
+    require_tokenizer,
+    tokenizer_for,
+)
+from tokenloom.text.vocab import Vocab
+
+SplitBy = Literal["document", "block"]
+# What the rest of the corpus is called, before the splits that are named.
+REST = "train"
+TASK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareOptions:
+    """How `tokenloom.prepare` makes a store.
+
+    Attributes
+    ----------
+    documents : "file", "paragraph" or "jsonl"
+        What a document is: a whole file, what stands between blank lines, or
+        a JSON object on a line, which is a record. Files that end with .jsonl
+        or .ndjson always hold records. "record" is accepted for "jsonl".
+    field : str
+        The field of a record that holds the text.
+    encoding : str
+        How files and stdin are encoded. A text in another encoding than UTF-8
+        is read as if it had been written in UTF-8: offsets in it, of records
+        and in messages about them, are those of the UTF-8 bytes.
+    on_error : "stop", "skip" or "replace"
+        What becomes of a document that cannot be read or is empty. "skip"
+        leaves it out, or, of a document that is cut into several tasks, what
+        lies in this task. "replace" puts U+FFFD for undecodable bytes, and
+        keeps anything else as a document without text. Both count, and of a
+        document that is cut into several tasks they count each that has a problem.
+    normalize : bool
+        Whether "char" and "word" begin with the textbook's normalisation.
+    on_reserved : "count" or "stop"
+        What becomes of a text that holds the ``end_of_document`` token, another
+        reserved token, or the unknown one ("word" without normalising), which
+        mean something else than that text. "count" keeps it, and counts each.
+    min_freq : int
+        Rarer tokens become the unknown token ("char" and "word").
+    reserved_tokens : sequence of str
+        Tokens that get the ids from 1 on ("char" and "word").
+    end_of_document : str, int or None
+        A token that stands behind each document: for "char" and "word" it is
+        reserved; of any other tokenizer it is a token of its vocabulary, or an id.
+    splits : mapping of str to float
+        Fractions of the corpus, at its end and in this order, that get a name;
+        what comes before them is called "train".
+    split_by : "document" or "block"
+        Whether splits begin where a document ends, or at that token.
+    task_bytes : int
+        About so many bytes are read at a time and given to a worker. The
+        tokens do not depend on it.
+    shard_tokens : int
+        Tokens per file of the store.
+
+    Raises
+    ------
+    ArgumentError
+        A value cannot work.
+    """
+
+    documents: DocumentsAre | OlderWord = "file"
+    field: str = "text"
+    encoding: str = "utf-8"
+    on_error: OnError = "stop"
+    on_reserved: OnReserved = "count"
+    normalize: bool = True
+    min_freq: int = 0
+    reserved_tokens: Sequence[str] = ()
+    end_of_document: str | int | None = None
+    splits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    split_by: SplitBy = "document"
+    task_bytes: int = TASK_BYTES
+    shard_tokens: int = SHARD_TOKENS
+
+    def __post_init__(self) -> None:
+        documents = rename_documents(self.documents)
+        _check_word("documents", documents, get_args(DocumentsAre))
+        _check_word("on_error", self.on_error, get_args(OnError))
+        _check_word("on_reserved", self.on_reserved, get_args(OnReserved))
+        require_flags(normalize=self.normalize)
+        _check_word("split_by", self.split_by, get_args(SplitBy))
+        end = self.end_of_document
+        if not isinstance(end, str | None):
+            end = _integer("end_of_document", end)
+        plain = {
+            "documents": documents,
+            "field": _string("field", self.field),
+            "encoding": find_encoding(_string("encoding", self.encoding)),
+            "normalize": bool(self.normalize),
+            "min_freq": _integer("min_freq", self.min_freq),
+            "reserved_tokens": as_strings("reserved_tokens", self.reserved_tokens),
+            "end_of_document": end,
+            "splits": _fractions(self.splits),
+            "task_bytes": _integer("task_bytes", self.task_bytes, start=1, stop=1 << 31),
+            "shard_tokens": _integer("shard_tokens", self.shard_tokens, start=1),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all of it, JSON-able."""
+        # Stores of before there was a choice say nothing of it.
+        chosen = {} if self.on_reserved == "count" else {"on_reserved": self.on_reserved}
+        return {
+            "documents": form_of(self.documents),
+            "field": self.field,
+            "on_error": self.on_error,
+            **chosen,
+            "normalize": self.normalize,
+            "min_freq": self.min_freq,
+            "reserved_tokens": list(self.reserved_tokens),
+            "end_of_document": self.end_of_document,
+            "splits": dict(self.splits),
+            "split_by": self.split_by,
+            "task_bytes": self.task_bytes,
+            "shard_tokens": self.shard_tokens,
+            # Stores of before there was a choice say nothing of it.
+            **({} if self.encoding == "utf-8" else {"encoding": self.encoding}),
+        }
+
+
+class Method(NamedTuple):
+    """How tokens are made.
+
+    Attributes
+    ----------
+    kind : "char", "word" or None
+        Whose vocabulary is to be counted, if any is.
+    tokenizer : Tokenizer or None
+        What exists already.
+    rule : Rule
+        Where its documents may be cut.
+    reads_bytes : bool
+        Whether files are taken as they are, without decoding.
+    """
+
+    kind: Kind | None
+    tokenizer: Tokenizer | None
+    rule: Rule
+    reads_bytes: bool
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is compared before a run goes on, JSON-able."""
+        if self.tokenizer is None:
+            return {"name": self.kind}
+        vocab = getattr(self.tokenizer, "vocab", None)
+        proof = vocab.hash if isinstance(vocab, Vocab) else None
+        size = self.tokenizer.vocab_size
+        description = {**describe_tokenizer(self.tokenizer), "vocab_size": size, "vocab": proof}
+        if description["name"] is None:
+            # Two of one type may have learned different tokens.
+            description["probe"] = probe(self.tokenizer)
+        return description
+
+
+def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
+    """Return how a tokenizer works, after looking at what it cannot do.
+
+    Parameters
+    ----------
+    tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+    options : PrepareOptions
+
+    Raises
+    ------
+    ArgumentError
+        It is none of these, or an option asks it for what it has not.
+    """
+    if isinstance(tokenizer, str) and tokenizer in ("char", "word"):
+        kind: Kind = "char" if tokenizer == "char" else "word"
+        _check_counted(options)
+        rule = rule_for(kind, normalize=options.normalize)
+        return Method(kind, None, rule, reads_bytes=False)
+    made = _make(tokenizer)
+    asked = {
+        "normalize": not options.normalize,
+        "min_freq": options.min_freq > 0,
+        "reserved_tokens": len(options.reserved_tokens) > 0,
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            msg = f"{name} must be left out where the tokenizer is given, got {show(tokenizer)}"
+            raise ArgumentError(msg)
+    find_end_id(options.end_of_document, made)
+    return Method(None, made, rule_for(made), reads_bytes=isinstance(made, ByteTokenizer))
+
+
+def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
+    """Return the id of the token that stands behind each document, if any does.
+
+    Raises
+    ------
+    ArgumentError
+        The tokenizer has no such token or id.
+
+    >>> find_end_id(0, ByteTokenizer())
+    0
+    """
+    if token is None:
+        return None
+    if not isinstance(token, str):
+        return as_integer("end_of_document", token, stop=tokenizer.vocab_size)
+    vocab = getattr(tokenizer, "vocab", None)
+    if isinstance(vocab, Vocab) and token in vocab:
+        return vocab[token]
+    msg = (
+        f"end_of_document must be an id in [0, {tokenizer.vocab_size}), or a token of the "
+        f"tokenizer's vocabulary, got {show(token)}"
+    )
+    raise ArgumentError(msg)
+
+
+def find_reserved(options: PrepareOptions, tokenizer: Tokenizer) -> dict[int, str | int]:
+    """Return the ids of a given tokenizer that stand for something else than text.
+
+    >>> find_reserved(PrepareOptions(end_of_document=0), ByteTokenizer())
+    {0: 0}
+    """
+    vocab = getattr(tokenizer, "vocab", None)
+    reserved: dict[int, str | int] = {}
+    if isinstance(vocab, Vocab):
+        reserved = {vocab[token]: token for token in vocab.reserved_tokens}
+    end_id = find_end_id(options.end_of_document, tokenizer)
+    if end_id is not None and options.end_of_document is not None:
+        reserved.setdefault(end_id, options.end_of_document)
+    return reserved
+
+
+def reserve(options: PrepareOptions) -> list[str]:
+    """Return the reserved tokens, with the one that stands behind each document.
+
+    >>> reserve(PrepareOptions(end_of_document="<eod>"))
+    ['<eod>']
+    """
+    reserved = list(options.reserved_tokens)
+    end = options.end_of_document
+    return reserved if end is None or end in reserved else [*reserved, str(end)]
+
+
+def _check_counted(options: PrepareOptions) -> None:
+    end = options.end_of_document
+    if end is not None and not isinstance(end, str):
+        expected = "a token such as '<eod>', since ids are counted"
+        msg = f"end_of_document must be {expected}, got {show(end)}"
+        raise ArgumentError(msg)
+    # It tells of what cannot be reserved.
+    Vocab([], reserved_tokens=reserve(options))
+
+
+def _make(tokenizer: object) -> Tokenizer:
+    if isinstance(tokenizer, Vocab):
+        return tokenizer_for(tokenizer)
+    if isinstance(tokenizer, str) and tokenizer == "byte":
+        return ByteTokenizer()
+    require_tokenizer(tokenizer, expected=f"{', '.join(map(repr, TOKENIZER_NAMES))}, a Vocab, or ")
+    return cast("Tokenizer", tokenizer)
+
+
+def rename_documents(word: object) -> object:
+    """Return "jsonl" for its older word, and anything else as it is.
+
+    >>> rename_documents("record"), rename_documents("file")
+    ('jsonl', 'file')
+    """
+    return "jsonl" if isinstance(word, str) and word in get_args(OlderWord) else word
+
+
+def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in words:
+        msg = f"{name} must be {', '.join(map(repr, words))}, got {show(value)}"
+        raise ArgumentError(msg)
+
+
+def _string(name: str, value: object) -> str:
+    require_type(name, value, str, "a str")
+    return str(value)
+
+
+def _integer(name: str, value: Any, *, start: int = 0, stop: int | None = None) -> int:
+    return as_integer(name, value, start=start, stop=stop)
+
+
+def _fractions(splits: object) -> dict[str, float]:
+    """Return splits as plain values, after a look at what they cannot be."""
+    parts: Iterable[tuple[Any, Any]] = (
+        splits.items() if isinstance(splits, Mapping) else [(None, None)]
+    )
+    if not all(
+        isinstance(name, str) and name and isinstance(fraction, Real) for name, fraction in parts
+    ):
+        msg = f"splits must be a mapping of names to fractions, got {show(splits)}"
+        raise ArgumentError(msg)
+    plain = {str(name): fraction for name, fraction in parts}
+    if not all(0 < fraction < 1 for fraction in plain.values()) or sum(plain.values()) >= 1:
+        msg = (
+            "splits must be fractions above 0 whose sum is below 1, since the rest is "
+            f"{REST!r}, got {show(plain)}"
+        )
+        raise ArgumentError(msg)
+    if REST in plain:
+        msg = f"splits must have other names than {REST!r}, which is the rest of the corpus"
+        raise ArgumentError(msg)
+    return {name: float(fraction) for name, fraction in plain.items()}

@@ -1,0 +1,353 @@
+"""Texts of any size to a store."""
+
+import contextlib
+import functools
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tokenloom._checks import MAX_WORKERS, as_integer, require_bar, require_type
+from tokenloom._io.atomic import as_path
+from tokenloom._io.interrupts import Stopped
+from tokenloom._wording import count
+from tokenloom.errors import CorpusError, StoreError
+from tokenloom.preparation.assemble import IDS, Tally, assemble
+from tokenloom.preparation.chunks import (
+    Place,
+    SourceFile,
+    Task,
+    choose_undecodable,
+    cut_tasks,
+    prove_parts,
+)
+from tokenloom.preparation.encode import Learning, Numbering, Result, encode_task, read_counts
+from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
+from tokenloom.preparation.finished import Prepared, find_finished, summarize
+from tokenloom.preparation.options import (
+    Method,
+    PrepareOptions,
+    choose_method,
+    find_end_id,
+    find_reserved,
+    reserve,
+)
+from tokenloom.preparation.readers import Reading
+from tokenloom.preparation.sources import (
+    SourceName,
+    Texts,
+    check_kinds,
+    describe,
+    gather,
+    open_sources,
+)
+from tokenloom.preparation.workdir import Part, WorkFolder, open_work_folder, remove_rest
+from tokenloom.store.manifest import Manifest, Source
+from tokenloom.text.encode import add_counts, report_lost, why_empty
+from tokenloom.text.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.text.vocab import UNKNOWN_ID, Vocab
+
+
+def prepare(
+    sources: SourceName | Texts | list[Any] | tuple[Any, ...],
+    path: str | os.PathLike[str],
+    *,
+    tokenizer: object = "char",
+    options: PrepareOptions | None = None,
+    executor: Executor | None = None,
+    num_workers: int | None = None,
+    progress: bool | None = None,
+) -> Prepared:
+    """Write a store of texts, however large they are.
+
+    The same sources and options give the same bytes, for any number of workers
+    and any executor. Whatever stops it, the same call goes on where it stopped
+    and ends with the same bytes. What is finished lies beside the store until
+    it is whole, in a hidden folder.
+
+    Parameters
+    ----------
+    sources : one source, or a list or tuple of them
+        A source is a str or a path: a text file, also compressed (.gz, .bz2,
+        .xz, .zst), JSON Lines, a folder, a pattern such as ``texts/**/*.txt``,
+        "-" for stdin, or a name from ``tokenloom datasets``. Any other iterable
+        yields documents as str.
+    path : str or path
+        A new or empty folder.
+    tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+        The vocabulary of the first two is that of the sources.
+    options : PrepareOptions, optional
+    executor : concurrent.futures.Executor, optional
+        Does the work. By default processes that end with the call, or none
+        where there is little to do. Those of another machine must see the
+        folder of the store.
+    num_workers : int, optional
+        How many processes; by default one for each core. 0 and 1 do the work
+        in this process. With an executor of yours, twice so many tasks are
+        sent out at a time.
+    progress : bool, optional
+        Whether to show a bar; by default where stderr is a terminal.
+
+    Returns
+    -------
+    Prepared
+        What is in the store.
+
+    Raises
+    ------
+    ArgumentError
+        A source, the path or an option cannot work.
+    ArchiveError, ChecksumError, DownloadError
+        A named text could not be fetched.
+    CorpusError
+        Something cannot be read, with its source and offset; a source was
+        changed meanwhile; or there is no token in any of them.
+    StoreError
+        There is something else of that name, an interrupted run had other
+        settings, or a file cannot be written, such as on a full disk.
+    UsageError
+        A package that decompresses a source is not installed.
+    WorkerError
+        A worker died.
+    """
+    began_at = time.perf_counter()
+    require_bar(progress)
+    require_type("options", options, PrepareOptions | None, "PrepareOptions(...) or None")
+    executor_is = "a concurrent.futures.Executor or None"
+    require_type("executor", executor, Executor | None, executor_is)
+    options = PrepareOptions() if options is None else options
+    method = choose_method(tokenizer, options)
+    if num_workers is None:
+        num_workers = count_cores()
+    asked = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
+    # Without workers this process is one.
+    cores = max(asked, 1)
+    target = as_path(path).absolute()
+    found = gather(sources, documents=options.documents, encoding=options.encoding)
+    settings = {"tokenizer": method.describe(), **options.describe()}
+    if manifest := find_finished(target, found, settings):
+        remove_rest(target)
+        return _summarize(path, manifest, began_at)
+    check_kinds(found)
+    undecodable = choose_undecodable(options.on_error, reads_bytes=method.reads_bytes)
+    with _telling(target), open_work_folder(target) as work:
+        # Another process may have made it before this one had the folder.
+        if manifest := find_finished(target, found, settings):
+            work.discard()
+            return _summarize(path, manifest, began_at)
+        # Splits are cut at the end, so others may be asked for.
+        parts_depend_on = {k: v for k, v in settings.items() if not k.startswith("split")}
+        work.claim({**parts_depend_on, "sources": describe(found)})
+        with work.marking_failure():
+            sources_here = open_sources(found, work, undecodable=undecodable)
+            work.forget_failure()
+            run = _Run(work, sources_here, method, options, progress=progress)
+            num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
+            with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
+                manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
+        work.publish(target)
+    return _summarize(path, manifest, began_at, run)
+
+
+@dataclass
+class _Run:
+    """The pass over the sources, which goes on where it was stopped."""
+
+    work: WorkFolder
+    sources: list[SourceFile]
+    method: Method
+    options: PrepareOptions
+    progress: bool | None = field(kw_only=True)
+    num_bytes_kept: int = field(default=0, init=False)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all sources, before decompression."""
+        return sum(source.num_bytes for source in self.sources)
+
+    @property
+    def num_bytes_read(self) -> int:
+        """Bytes of all sources, without those that an interrupted run read."""
+        return self.num_bytes - self.num_bytes_kept
+
+    def finish(
+        self, executor: Executor | None, *, num_ahead: int, settings: dict[str, Any]
+    ) -> Manifest:
+        """Do what is left to do."""
+        tally = Tally()
+        digests: dict[int, str] = {}
+        counts: dict[str, int] = {}
+        with self._bar("encode", self.num_bytes, "B") as bar:
+            for part in self._parts(bar, executor, num_ahead):
+                tally.add(part)
+                add_counts(counts, read_counts(part.blobs))
+                digests.update({int(k): digest for k, digest in part.facts["digests"].items()})
+        tokenizer = self.method.tokenizer
+        if tokenizer is None:
+            tokenizer = self._learn(counts)
+            unknown = tokenizer.vocab.to_ids(counts) == UNKNOWN_ID
+            tally.num_unknown = int(np.fromiter(counts.values(), np.int64)[unknown].sum())
+        self._report(tally)
+        return self._assemble(tally, tokenizer, digests, settings)
+
+    def _report(self, tally: Tally) -> None:
+        """Log what normalising dropped; raise where it left nothing."""
+        is_learned = self.method.tokenizer is None
+        if not tally.num_tokens:
+            where = count(tally.num_documents, "document")
+            why = why_empty(tally.lost, is_learned=is_learned)
+            msg = f"the sources must hold at least one token, got none in {where}: {why}"
+            raise CorpusError(msg)
+        first, *others = [source.name for source in self.sources]
+        name = f"{first} and {count(len(others), 'other source')}" if others else first
+        report_lost(tally.lost, name=name, is_learned=is_learned)
+
+    def _bar(self, what: str, total: int, unit: str) -> "tqdm[Any]":
+        off = None if self.progress is None else not self.progress
+        return tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=off)
+
+    def _learn(self, counts: dict[str, int]) -> CharTokenizer | WordTokenizer:
+        """Return the tokenizer whose tokens were counted."""
+        options = self.options
+        vocab = Vocab(counts, min_freq=options.min_freq, reserved_tokens=reserve(options))
+        kind = CharTokenizer if self.method.kind == "char" else WordTokenizer
+        return kind(vocab, options.normalize)
+
+    def _encode(self) -> Callable[[Task], Result]:
+        """Return what is done with each task."""
+        tokenizer, end = self.method.tokenizer, self.options.end_of_document
+        how: Numbering | Learning
+        if tokenizer is None:
+            kind = self.method.kind or "char"
+            reserved = (Vocab().unknown_token, *reserve(self.options))
+            how = Learning(kind, self.options.normalize, end is not None, reserved)
+        else:
+            how = Numbering(
+                tokenizer, find_end_id(end, tokenizer), find_reserved(self.options, tokenizer)
+            )
+        reading = Reading(
+            self.options.field,
+            self.options.on_error,
+            self.method.reads_bytes,
+            self.options.on_reserved,
+        )
+        return functools.partial(encode_task, reading=reading, how=how)
+
+    def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
+        """Yield the parts in order: those that are kept, then new ones."""
+        index, start, position = 0, Place(), 0
+        for part in itertools.islice(self.work.read_all(IDS), self._prove()):
+            index, start, position = index + 1, Place(*part.facts["stop"]), part.facts["position"]
+            bar.update(position - bar.n)
+            yield part
+        self.num_bytes_kept = position
+        self.work.remove(IDS, start=index)
+        tasks = cut_tasks(
+            self.sources,
+            rule=self.method.rule,
+            task_bytes=self.options.task_bytes,
+            start=start,
+            first=index,
+            hashes=True,
+        )
+        results = run_in_order(self._encode(), tasks, executor=executor, num_ahead=num_ahead)
+        with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
+            yield from self._keep(results, bar)
+
+    def _prove(self) -> int:
+        """Return how many parts of an interrupted run were made of what the sources hold."""
+        if not self.work.has_parts():
+            return 0
+        with self._bar("compare", self.num_bytes, "B") as bar:
+            return prove_parts(self.sources, self.work.read_facts(IDS), tell=bar.update)
+
+    def _keep(self, results: Iterator[tuple[Task, Result]], bar: "tqdm[Any]") -> Iterator[Part]:
+        """Yield what came of tasks, after it was kept."""
+        for task, result in results:
+            facts = {
+                **result.facts,
+                "start": task.slices[0].place,
+                "stop": task.stop,
+                "position": task.position,
+                "digests": {str(source): digest for source, digest in task.digests.items()},
+                "prefix": task.prefix,
+            }
+            part = Part(facts, result.blobs)
+            self.work.write(IDS, task.number, part)
+            bar.update(task.position - bar.n)
+            yield part
+
+    def _assemble(
+        self,
+        tally: Tally,
+        tokenizer: Tokenizer,
+        digests: dict[int, str],
+        settings: dict[str, Any],
+    ) -> Manifest:
+        sources = [
+            Source(
+                name=source.name,
+                num_documents=tally.documents.get(number, 0),
+                num_bytes=source.num_bytes,
+                sha256=digests[number],
+            )
+            for number, source in enumerate(self.sources)
+        ]
+        end_id = find_end_id(self.options.end_of_document, tokenizer)
+        forms = [source.form for source in self.sources]
+        facts = {
+            "num_characters": tally.num_characters,
+            "num_unknown": tally.num_unknown,
+            "num_dropped": tally.lost.num_lost,
+            "problems": tally.problems,
+            "preparation": {**settings, "forms": forms, "end_id": end_id},
+        }
+        with self._bar("write", tally.num_tokens, " tokens") as bar:
+            return assemble(
+                self.work,
+                tally,
+                tokenizer=tokenizer,
+                sources=sources,
+                options=self.options,
+                facts=facts,
+                tell=bar.update,
+            )
+
+
+def _summarize(
+    path: str | os.PathLike[str], manifest: Manifest, began_at: float, run: "_Run | None" = None
+) -> Prepared:
+    return summarize(
+        path,
+        manifest,
+        is_new=run is not None,
+        num_bytes_read=0 if run is None else run.num_bytes_read,
+        seconds=time.perf_counter() - began_at,
+    )
+
+
+@contextlib.contextmanager
+def _telling(target: Path) -> Iterator[None]:
+    """Say of what stops a run that it can go on."""
+    kept = "what is finished is kept, and the same call goes on from there"
+    try:
+        yield
+    except StoreError:
+        raise
+    except KeyboardInterrupt as interrupt:
+        msg = f"({kept})"
+        raise KeyboardInterrupt(msg) from interrupt
+    except Stopped as stop:
+        raise Stopped(stop.number, f"({kept})") from stop
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        msg = f"cannot write the store {str(target)!r}: {error.strerror}; {kept}"
+        raise StoreError(msg) from error

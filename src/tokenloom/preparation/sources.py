@@ -1,0 +1,391 @@
+"""Names, patterns, folders, streams and iterables to files that can be read again."""
+
+import functools
+import glob
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from tokenloom._io.atomic import replacing
+from tokenloom._io.compressed import (
+    Stream,
+    Undecodable,
+    bare_suffix,
+    check_text,
+    read_status,
+    refuse_other_kinds,
+)
+from tokenloom._io.digest import hash_file
+from tokenloom._io.kinds import HEAD_BYTES, holds_records, recognise_piped, recognise_structure
+from tokenloom._wording import describe_missing, show
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
+from tokenloom.hub.load import fetch, find_named, find_store, read
+from tokenloom.hub.texts import RECORDS
+from tokenloom.preparation.chunks import Form, SourceFile
+from tokenloom.preparation.workdir import Part, WorkFolder
+from tokenloom.store.reader import is_store
+from tokenloom.text.documents import Document
+
+SourceName: TypeAlias = str | os.PathLike[str]
+Texts: TypeAlias = Iterable[str | Document]
+DocumentsAre = Literal["file", "paragraph", "jsonl"]
+# What "jsonl" was called before. Stores hold this word, so that their bytes stay the same.
+OlderWord = Literal["record"]
+
+_READ_BYTES = 1 << 20
+_STDIN = "-"
+_NOTHING = hashlib.sha256().hexdigest()
+
+
+class Found(NamedTuple):
+    """A source that was found.
+
+    Attributes
+    ----------
+    name : str
+    form : Form
+    path : Path or None
+        Where it lies; None of what must be kept to be read again.
+    content : callable or None
+        Yields the bytes of what must be kept.
+    encoding : str
+        Of its text.
+    """
+
+    name: str
+    form: Form
+    path: Path | None = None
+    content: Callable[[], Iterator[bytes]] | None = None
+    encoding: str = "utf-8"
+
+
+def gather(
+    sources: SourceName | Texts | list[Any] | tuple[Any, ...],
+    *,
+    documents: DocumentsAre | OlderWord,
+    encoding: str = "utf-8",
+) -> list[Found]:
+    """Return the sources in their order; files of a folder or pattern are sorted.
+
+    Parameters
+    ----------
+    sources : one source, or a list or tuple of them
+        A source is a str or a path: "-" for stdin, a name from the catalogue,
+        a file, a folder, of which all files are taken that are not hidden, or
+        a pattern with ``*``, ``?`` or ``**``; neither finds what lies in a
+        store, nor a folder what lies behind a link to another one. Any other
+        iterable yields the texts of documents.
+    documents : "file", "paragraph" or "jsonl"
+        What a document of a text is. Files that end with .jsonl or .ndjson,
+        before the end of a compressed file, always hold records, and so do
+        those that end with .json and have an object on each line.
+    encoding : str
+        Of files and stdin; see `tokenloom._io.compressed.find_encoding`.
+
+    Raises
+    ------
+    ArgumentError
+        A name is none of these, or nothing fits a pattern.
+    ArchiveError, ChecksumError, DownloadError
+        A named text could not be fetched.
+    """
+    each = sources if isinstance(sources, list | tuple) else [sources]
+    form = form_of(documents)
+    found = [one for source in each for one in _find(source, form, encoding)]
+    if not found:
+        msg = "sources must be at least one file, folder, name or iterable, got none"
+        raise ArgumentError(msg)
+    if sum(one.name == _STDIN for one in found) > 1:
+        msg = "sources must hold '-', stdin, once at most"
+        raise ArgumentError(msg)
+    return found
+
+
+def form_of(documents: DocumentsAre | OlderWord) -> Form:
+    """Return the word that a store has for texts of such documents.
+
+    >>> form_of("jsonl"), form_of("record"), form_of("file")
+    ('record', 'record', 'file')
+    """
+    return "record" if documents == "jsonl" else documents
+
+
+def _find(source: Any, documents: Form, encoding: str) -> Iterator[Found]:
+    if not isinstance(source, str | os.PathLike):
+        if not isinstance(source, Iterable) or isinstance(source, bytes):
+            msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
+            raise ArgumentError(msg)
+        yield Found("iterable", "string", content=functools.partial(_write_texts, source))
+        return
+    name = os.fspath(source)
+    if name == _STDIN:
+        read_stdin = functools.partial(_read_stdin, documents, encoding)
+        yield Found(_STDIN, documents, content=read_stdin, encoding=encoding)
+    elif entry := find_named(source):
+        yield _find_entry(entry, documents)
+    elif (store := find_store(source)) is not None:
+        what = "a store" if store.split is None else "a split of a store"
+        msg = f"{name!r} is {what} already: its sources are what can be prepared"
+        raise ArgumentError(msg)
+    else:
+        for path in _find_files(name):
+            form = _find_form(path, documents, encoding)
+            yield Found(path.as_posix(), form, path, encoding=encoding)
+
+
+def _find_form(path: Path, documents: Form, encoding: str) -> Form:
+    suffix = bare_suffix(path.name)
+    if suffix in RECORDS:
+        return "record"
+    # C4 and others name files of objects, one on each line, like single documents.
+    if suffix == ".json":
+        name = path.as_posix()
+        with Stream(path, name=name, encoding=encoding, undecodable="replace") as stream:
+            text = stream.read(_READ_BYTES).decode("utf-8", "replace")
+            if holds_records(text, fewest=1):
+                return "record"
+    return documents
+
+
+def check_kinds(found: list[Found]) -> None:
+    """Refuse files that are no texts, before anything is made of them.
+
+    Raises
+    ------
+    CorpusError
+        A file cannot be read, or is something else; the message says what, and
+        the cure.
+    """
+    for one in found:
+        if one.path is not None:
+            head = check_text(one.path, name=one.name, encoding=one.encoding)
+            _check_structure(head, one.name, one.form, one.encoding)
+
+
+def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
+    if form == "record":
+        return
+    text = head.decode(encoding, "replace")
+    kind = recognise_structure(text, suffix=bare_suffix(name))
+    if kind is None and form == "file" and holds_records(text):
+        msg = (
+            f"{name} must be a text, but it has a JSON object on each line: choose "
+            "documents='jsonl' to read each as a document"
+        )
+        raise CorpusError(msg)
+    if name == _STDIN and not (form == "paragraph" and holds_records(text)):
+        kind = recognise_piped(text)
+    if kind is not None:
+        msg = f"{name} must be a text, but it is {kind.name}: {kind.cure}"
+        raise CorpusError(msg)
+
+
+def _find_entry(entry: Entry, documents: Form) -> Found:
+    match entry.source:
+        case BuiltIn():
+            return Found(entry.name, documents, content=lambda: iter([read(entry)]))
+        case Archive(read=read_split, splits=splits):
+            folder = fetch(entry)
+            texts = functools.partial(read_split, folder, splits[0])
+            return Found(entry.name, "string", content=lambda: _write_texts(texts()))
+        case _:
+            return Found(entry.name, documents, fetch(entry))
+
+
+def _find_files(name: str) -> list[Path]:
+    # os.path says no, where Path would raise, to a name that no file can have.
+    if os.path.isdir(name):  # noqa: PTH112
+        paths = _list_files(name)
+    elif os.path.isfile(name):  # noqa: PTH113
+        return [Path(name)]
+    elif os.path.exists(name):  # noqa: PTH110
+        msg = (
+            f"a source must be a regular file, got {show(name)}, which is read once only: pipe it "
+            "to stdin, and name '-'"
+        )
+        raise ArgumentError(msg)
+    elif name and glob.has_magic(name):
+        matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  absolute ones too
+        paths = [path for path in matches if path.is_file() and not is_store(path.parent)]
+    else:
+        msg = (
+            "a source must be a file, a folder, a pattern, '-' or a name from 'tokenloom "
+            f"datasets', got {show(name)}, which is none; texts in memory are passed as "
+            f"iter(texts); {describe_missing(name, (entry.name for entry in list_entries()))}"
+        )
+        raise ArgumentError(msg)
+    if not paths:
+        msg = f"the source {name!r} must hold at least one file that is not hidden, got none"
+        raise ArgumentError(msg)
+    return sorted(paths, key=lambda path: path.parts)
+
+
+def _list_files(folder: str) -> list[Path]:
+    try:
+        return list(_walk(Path(folder)))
+    except OSError as error:
+        at = error.filename or folder
+        msg = f"cannot read the folder {str(at)!r}: {error.strerror or error}"
+        raise CorpusError(msg) from error
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            # The store that is made may lie among its sources.
+            if not is_store(path):
+                yield from _walk(path)
+        elif path.is_file():
+            yield path
+
+
+def _read_stdin(documents: Form, encoding: str) -> Iterator[bytes]:
+    if sys.stdin is None:
+        msg = "the source '-' must be an open stdin, got a closed one: pipe a text to it"
+        raise ArgumentError(msg)
+    is_first = True
+    while piece := sys.stdin.buffer.read(_READ_BYTES):
+        if is_first:
+            refuse_other_kinds(piece[:HEAD_BYTES], name=_STDIN, encoding=encoding)
+            _check_structure(piece[:HEAD_BYTES], _STDIN, documents, encoding)
+            is_first = False
+        yield piece
+
+
+def _write_texts(texts: Texts) -> Iterator[bytes]:
+    """Yield texts as JSON strings, one per line."""
+    for number, document in enumerate(texts):
+        text = document.text if isinstance(document, Document) else document
+        if not isinstance(text, str):
+            msg = f"document {number} of an iterable must be a str, got {type(text).__name__}"
+            raise ArgumentError(msg)
+        yield json.dumps(text).encode("ascii") + b"\n"
+
+
+def describe(found: list[Found]) -> dict[str, Any]:
+    """Return what is compared before a run goes on, by name: JSON-able.
+
+    Raises
+    ------
+    CorpusError
+        There is no such file any more.
+    """
+    described = {}
+    for number, one in enumerate(found):
+        name = f"{one.name} ({number})" if one.name in described else one.name
+        described[name] = {"number": number, "form": one.form, **_describe_file(one)}
+    return described
+
+
+def _describe_file(found: Found) -> dict[str, int]:
+    if found.path is None:
+        return {}
+    num_bytes, changed_ns = stat(found.path)
+    return {"num_bytes": num_bytes, "changed_ns": changed_ns}
+
+
+def open_sources(
+    found: list[Found], work: WorkFolder, *, undecodable: Undecodable = "stop"
+) -> list[SourceFile]:
+    """Return the files to read, after what can be read once was kept in the work folder.
+
+    Parameters
+    ----------
+    found : list of Found
+    work : WorkFolder
+    undecodable : "stop", "replace" or "mark"
+        See `tokenloom._io.compressed.Stream`.
+
+    Raises
+    ------
+    CorpusError
+        A file is gone, or a stream is another one than in the run that was interrupted.
+    OSError
+        The work folder cannot be written to.
+    """
+    return [_open(one, index, work, undecodable) for index, one in enumerate(found)]
+
+
+def hash_content(found: Found) -> str:
+    """Return the SHA-256 of what must be kept, by reading it."""
+    digest = hashlib.sha256()
+    for piece in found.content() if found.content is not None else ():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _open(found: Found, index: int, work: WorkFolder, undecodable: Undecodable) -> SourceFile:
+    path = found.path
+    if found.content is not None:
+        path = work.path / f"source-{index:07}"
+        _keep(found, index, work, path)
+    assert path is not None  # noqa: S101  one of the two is given
+    num_bytes, changed_ns = stat(path)
+    return SourceFile(
+        name=found.name,
+        path=path,
+        form=found.form,
+        num_bytes=num_bytes,
+        changed_ns=changed_ns,
+        encoding=found.encoding,
+        undecodable=undecodable,
+    )
+
+
+def _keep(found: Found, index: int, work: WorkFolder, path: Path) -> None:
+    kept = work.read("kept", index)
+    is_file = path.is_file() and not path.is_symlink()
+    if kept is not None and not (is_file and hash_file(path) == f"sha256:{kept.facts['sha256']}"):
+        kept = None
+    if kept is not None and not work.has_failed:
+        again = hash_content(found)
+        # A stream that is at its end already cannot come twice.
+        if again not in (kept.facts["sha256"], _NOTHING):
+            msg = (
+                f"{found.name} must be what it was in the run that was interrupted, got other "
+                f"bytes: pass the same again, or remove {work.path}"
+            )
+            raise CorpusError(msg)
+        return
+    new = work.path / f"new-{path.name}.part"
+    digest = _write(found, new)
+    if kept is not None:
+        if digest in (kept.facts["sha256"], _NOTHING):
+            new.unlink()
+            return
+        # After an error the stream may have been mended.
+        work.remove_parts()
+    new.replace(path)
+    work.write("kept", index, Part({"sha256": digest}, []))
+
+
+def _write(found: Found, path: Path) -> str:
+    """Write what must be kept to a file, and return its SHA-256."""
+    digest = hashlib.sha256()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for piece in found.content() if found.content is not None else ():
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
+
+
+def stat(path: Path) -> tuple[int, int]:
+    """Return size in bytes and time of the last change, in ns, of a source.
+
+    Raises
+    ------
+    CorpusError
+        There is no such file any more.
+    """
+    try:
+        return read_status(path)
+    except OSError as error:
+        msg = f"cannot read {str(path)!r}: {error.strerror or error}"
+        raise CorpusError(msg) from error

@@ -1,0 +1,439 @@
+"""The folder in which a preparation keeps what is finished.
+
+It lies beside the store, under a hidden name, and only its user can enter it.
+Each part in it is written whole or not at all and proves itself by a hash, so
+there is no journal that could contradict it. The hash also covers the settings
+that made the part, and its place among the parts: one of another preparation, or
+of another place, counts as one that is not whole.
+"""
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, NoReturn
+
+from tokenloom._io.atomic import make_private, remove_leftovers, require_own, write_text
+from tokenloom._io.digest import hash_json
+from tokenloom._io.locks import lock
+from tokenloom._io.regular import open_regular, read_bounded
+from tokenloom._wording import show
+from tokenloom.errors import StoreError, TokenloomError, WorkerError
+
+_SETTINGS = "settings.json"
+# There while the last run ended with an error, so that other settings may begin anew.
+_FAILED = "failed"
+_PART = ".part"
+# Settings name each source; so many bytes are millions of sources.
+_MAX_SETTINGS_BYTES = 1 << 30
+_MAX_HEAD_BYTES = 1 << 16
+# What can be read once is kept under one of these names, and its hash under the other.
+_OF_STREAMS = ("source", "kept")
+
+
+class Part(NamedTuple):
+    """What was kept of a task.
+
+    Attributes
+    ----------
+    facts : dict
+        JSON-able.
+    blobs : list of bytes
+    """
+
+    facts: dict[str, Any]
+    blobs: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFolder:
+    """A folder that no other process writes to.
+
+    Attributes
+    ----------
+    path : Path
+    owners : list of str
+        Hashes of the settings that parts may have been made with; those of
+        today first.
+    """
+
+    path: Path
+    owners: list[str] = field(default_factory=lambda: [""], compare=False)
+
+    @property
+    def store(self) -> Path:
+        """The folder that becomes the store."""
+        return self.path / "store"
+
+    def make_store(self) -> Path:
+        """Return the folder that becomes the store, made if it is missing.
+
+        Raises
+        ------
+        StoreError
+            There is a link, a mount point, a file, or a folder of another user.
+        OSError
+            It cannot be made.
+        """
+        try:
+            self.store.mkdir()
+        except FileExistsError:
+            _require_folder(self.store)
+        return self.store
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Begin with some settings, or go on with what makes the same parts.
+
+        Parts that were kept with ``on_error="stop"`` have no bad document, so
+        any other value goes on from them. All settings may be others where no
+        part was kept, and where the last run ended with an error: then what it
+        kept is removed.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written to.
+        StoreError
+            Another run, with other settings, was interrupted, and each
+            difference is named; or its settings cannot be read.
+        """
+        now = json.loads(json.dumps(settings))
+        before = self._read_settings()
+        if before is not None and self.has_parts():
+            is_mended = before.get("on_error") == "stop" and "on_error" in now
+            same = {**before, "on_error": now["on_error"]} if is_mended else before
+            if differences := list(compare(same, now)):
+                if not self.has_failed:
+                    raise StoreError(self._tell_differences(differences))
+                self.remove_parts()
+        if before is not None and _streams(before) != _streams(now):
+            for kind in _OF_STREAMS:
+                self.remove(kind)
+        if before != now:
+            write_text(self.path / _SETTINGS, json.dumps(now))
+        mended = {**now, "on_error": "stop"} if "on_error" in now else now
+        self.owners[:] = dict.fromkeys(map(hash_json, (now, mended)))
+
+    def _tell_differences(self, differences: list[str]) -> str:
+        return (
+            f"an interrupted run of other settings is kept in {self.path}: "
+            f"{'; '.join(differences)}; run it with its own settings, or remove that "
+            "folder"
+        )
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last run ended with an error, rather than being interrupted."""
+        return os.path.lexists(self.path / _FAILED)
+
+    def forget_failure(self) -> None:
+        """Begin a run, which may end in another way than the last one."""
+        (self.path / _FAILED).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def marking_failure(self) -> Iterator[None]:
+        """Remember an error in the block, which other settings may mend.
+
+        What only stops a run, such as Ctrl-C, a full disk or the death of a
+        worker, is none.
+        """
+        try:
+            yield
+        except WorkerError:
+            raise
+        except Exception as error:
+            if isinstance(error, TokenloomError) or not isinstance(error, OSError):
+                with contextlib.suppress(OSError):
+                    write_text(self.path / _FAILED, "")
+            raise
+
+    def remove_parts(self) -> None:
+        """Remove all parts but what is kept of streams."""
+        for path in self.path.glob("*-*[0-9]"):
+            if path.name.rpartition("-")[0] not in _OF_STREAMS:
+                path.unlink()
+
+    def _read_settings(self) -> dict[str, Any] | None:
+        path = self.path / _SETTINGS
+        try:
+            content = read_bounded(path, max_bytes=_MAX_SETTINGS_BYTES, follow_links=False)
+            settings = json.loads(content)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            msg = (
+                f"the settings of an interrupted run, {path}, {error.strerror or error}: remove "
+                "that folder"
+            )
+            raise StoreError(msg) from error
+        except (ValueError, RecursionError):
+            settings = None
+        if isinstance(settings, dict):
+            return settings
+        msg = (
+            f"the settings of an interrupted run must be JSON, those in {self.path} are damaged: "
+            "remove that folder"
+        )
+        raise StoreError(msg)
+
+    def has_parts(self) -> bool:
+        """Return whether anything was kept of a task."""
+        names = (path.name for path in self.path.glob("*-*[0-9]"))
+        return any(name.rpartition("-")[0] not in _OF_STREAMS for name in names)
+
+    def part(self, kind: str, index: int) -> Path:
+        """Return where a part is, or will be."""
+        return self.path / f"{kind}-{index:07}"
+
+    def write(self, kind: str, index: int, part: Part) -> None:
+        """Keep a part, whole or not at all.
+
+        It is not forced to the disk: after a power cut its hash tells.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        facts = json.dumps(part.facts).encode("ascii")
+        owner = self._owners_of(kind)[0]
+        digests = _hash(facts, []), _hash(facts, part.blobs)
+        of_facts, of_all = (_bind(digest, owner, kind, index) for digest in digests)
+        sizes = [len(facts), *map(len, part.blobs)]
+        head = {"facts": of_facts, "sha256": of_all, "sizes": sizes}
+        target = self.part(kind, index)
+        temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_PART}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(json.dumps(head).encode("ascii") + b"\n" + facts)
+                for blob in part.blobs:
+                    file.write(blob)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def read(self, kind: str, index: int) -> Part | None:
+        """Return a part that was kept, or None where there is none that is whole and belongs."""
+        try:
+            with open_regular(self.part(kind, index), follow_links=False) as file:
+                head, facts = _read_beginning(file)
+                blobs = [_read_exactly(file, size) for size in head["sizes"][1:]]
+                is_whole = not file.read(1)
+            if is_whole and self._belongs(_hash(facts, blobs), head["sha256"], kind, index):
+                return Part(json.loads(facts), blobs)
+        except _DAMAGE:
+            pass
+        return None
+
+    def read_facts(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Yield the facts of the parts as `read_all` does, without a look at their blobs."""
+        for index in itertools.count():
+            try:
+                with open_regular(self.part(kind, index), follow_links=False) as file:
+                    head, content = _read_beginning(file)
+                if not self._belongs(_hash(content, []), head["facts"], kind, index):
+                    return
+                facts: dict[str, Any] = json.loads(content)
+            except _DAMAGE:
+                return
+            yield facts
+
+    def _belongs(self, digest: str, bound: object, kind: str, index: int) -> bool:
+        return bound in [_bind(digest, owner, kind, index) for owner in self._owners_of(kind)]
+
+    def _owners_of(self, kind: str) -> list[str]:
+        # Streams are kept as they come, whatever is made of them.
+        return [""] if kind in _OF_STREAMS else self.owners
+
+    def read_all(self, kind: str) -> Iterator[Part]:
+        """Yield the parts from the first on, up to one that is not whole."""
+        index = 0
+        while (part := self.read(kind, index)) is not None:
+            yield part
+            index += 1
+
+    def remove(self, kind: str, *, start: int = 0) -> None:
+        """Remove the parts of a kind, from one on."""
+        for path in self.path.glob(f"{kind}-*"):
+            if path.name >= self.part(kind, start).name:
+                path.unlink()
+
+    def publish(self, target: Path) -> None:
+        """Give the store its name, and remove the rest.
+
+        Raises
+        ------
+        OSError
+            There is something of that name meanwhile.
+        """
+        if target.exists():
+            # Windows renames to new names only.
+            target.rmdir()
+        self.store.rename(target)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove all of it; what a link in it leads to stays."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def open_work_folder(target: Path) -> Iterator[WorkFolder]:
+    """Yield the folder beside a store, made if it is missing, and lock it.
+
+    Raises
+    ------
+    OSError
+        It cannot be made or read.
+    StoreError
+        Another process works in it; or its name was taken by something else,
+        which stays as it is.
+    """
+    path = work_path(target)
+    remove_leftovers(target)
+    try:
+        make_private(path)
+    except FileExistsError:
+        pass
+    except PermissionError as error:
+        if error.errno != errno.EPERM or not os.path.lexists(path):
+            raise
+        _refuse(path, error)
+    _require_folder(path)
+    descriptor = None
+    # Where the system has no such locks, nobody looks.
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if descriptor is not None:
+            _lock(descriptor, path)
+        _require_work(path)
+        for rest in path.glob(f"*{_PART}"):
+            rest.unlink()
+        yield WorkFolder(path)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def remove_rest(target: Path) -> None:
+    """Remove the folder beside a finished store, unless another process works in it."""
+    if work_path(target).exists():
+        with contextlib.suppress(StoreError), open_work_folder(target) as work:
+            work.discard()
+
+
+def work_path(target: Path) -> Path:
+    """Return the folder that goes with a store.
+
+    >>> work_path(Path("my-store")).name
+    '.my-store.prepare'
+    """
+    return target.with_name(f".{target.name}.prepare")
+
+
+def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs between the settings of two runs.
+
+    >>> list(compare({"field": "text", "n": 1}, {"field": "body", "n": 1}))
+    ["field was 'text', now 'body'"]
+    """
+    for name in dict.fromkeys([*before, *now]):
+        first, second = before.get(name), now.get(name)
+        if first == second:
+            continue
+        if isinstance(first, dict) and isinstance(second, dict):
+            changed = list(compare(first, second))
+            more = f", and {len(changed) - 3:,} more" if len(changed) > 3 else ""
+            yield f"{name}: {', '.join(changed[:3])}{more}"
+        else:
+            yield f"{name} was {first!r}, now {second!r}"
+
+
+def _require_folder(path: Path) -> None:
+    """Refuse what is no folder of this user, or a mount point, under a name of ours."""
+    try:
+        require_own(path)
+    except PermissionError as error:
+        _refuse(path, error)
+    if not path.is_dir() or path.is_mount():
+        msg = (
+            f"{path} must be a folder that holds what a preparation keeps, got something else: "
+            "remove it, or name another store"
+        )
+        raise StoreError(msg)
+
+
+def _require_work(path: Path) -> None:
+    """Refuse a folder with files of which none was made by a preparation."""
+    names = [entry.name for entry in path.iterdir() if not entry.name.endswith(_PART)]
+    if names and not os.path.lexists(path / _SETTINGS):
+        msg = (
+            f"{path} must hold what a preparation keeps, got other files such as {names[0]!r}: "
+            "remove that folder, or name another store"
+        )
+        raise StoreError(msg)
+
+
+def _refuse(path: Path, error: OSError) -> NoReturn:
+    msg = f"{path}, which is to hold what a preparation keeps, {error.strerror} store"
+    raise StoreError(msg) from error
+
+
+def _streams(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of the sources that are kept, since they can be read once."""
+    sources = settings.get("sources")
+    described = sources.items() if isinstance(sources, dict) else ()
+    return {name: facts for name, facts in described if "num_bytes" not in facts}
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    msg = f"another process works in {path}: wait for its end, or name another store"
+    try:
+        lock(descriptor)
+    except BlockingIOError as error:
+        raise StoreError(msg) from error
+    except OSError:
+        # There are no such locks here.
+        return
+    # Whoever held it may have removed it meanwhile.
+    if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.lstat()):
+        raise StoreError(msg)
+
+
+# What reading a part that is damaged, or no part, ends with.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError)
+
+
+def _read_beginning(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
+    """Return the head of a part, and its facts."""
+    head = json.loads(file.readline(_MAX_HEAD_BYTES))
+    return head, _read_exactly(file, head["sizes"][0])
+
+
+def _read_exactly(file: BinaryIO, size: int) -> bytes:
+    """Return so many bytes of a file that has them."""
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if type(size) is not int or not 0 <= size <= left:
+        msg = f"a size must be in [0, {left}], got {show(size)}"
+        raise ValueError(msg)
+    return file.read(size)
+
+
+def _bind(digest: str, owner: str, kind: str, index: int) -> str:
+    """Return the hash of a part that belongs to some settings and to a place."""
+    return hashlib.sha256(f"{owner} {kind} {index} {digest}".encode("ascii")).hexdigest()
+
+
+def _hash(facts: bytes, blobs: list[bytes]) -> str:
+    digest = hashlib.sha256(repr([len(facts), *map(len, blobs)]).encode("ascii"))
+    for blob in (facts, *blobs):
+        digest.update(blob)
+    return digest.hexdigest()

@@ -1,0 +1,563 @@
+"""Ids that are read out of memory, out of a file, or out of several as if they were one."""
+
+import itertools
+import mmap
+import operator
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.context import get_spawning_popen
+from typing import Any, NamedTuple, Self, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tokenloom._io.regular import open_regular
+from tokenloom._wording import count
+from tokenloom.errors import StoreError
+from tokenloom.text.ids import Ids, is_memory_map, limit_ids
+
+# Each map holds a file open, of which a process may have 1,024 on many systems.
+_MAX_OPEN = 256
+_CHUNK = 1 << 20
+# A look at a file costs as much as a small batch.
+_PAUSE_SECONDS = 1.0
+
+
+class FileIdentity(NamedTuple):
+    """What tells a file from another one of its name, and from itself once it was changed.
+
+    Attributes
+    ----------
+    device : int or None
+        Number of the file system; None where another machine may number it
+        otherwise.
+    inode : int
+        Number of the file there.
+    num_bytes : int
+    modified_ns : int or None
+        When it was last written to, in nanoseconds since 1970; None where the
+        caller's own map writes to it.
+    """
+
+    device: int | None
+    inode: int
+    num_bytes: int
+    modified_ns: int | None
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """Return the identity of a file of which the system says this."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def check(self, filename: str, status: os.stat_result) -> None:
+        """Check that the file of a name is this one, and was not changed.
+
+        Raises
+        ------
+        StoreError
+            It is another one, or was; what differs is named.
+        """
+        differing = [
+            f"{name} was {show(before)}, is {show(after)}"
+            for (name, show), before, after in zip(
+                _SHOWN, self, FileIdentity.of(status), strict=True
+            )
+            if before is not None and before != after
+        ]
+        if differing:
+            msg = (
+                f"{filename} must stay as it was when it was opened, but it was changed or "
+                f"replaced since ({'; '.join(differing)}): open the corpus again, and leave its "
+                "files alone while they are in use"
+            )
+            raise StoreError(msg)
+
+
+# What a message calls each part of an identity, and how it shows a value.
+_SHOWN: tuple[tuple[str, Callable[[Any], object]], ...] = (
+    ("file system", str),
+    ("file number", str),
+    ("number of bytes", "{:,}".format),
+    ("time of the last change", lambda ns: np.datetime64(ns, "ns")),
+)
+
+
+class FileRange(NamedTuple):
+    """Integers that lie in a file one after the other.
+
+    Attributes
+    ----------
+    filename : str
+        Absolute, for processes in other folders.
+    dtype : str
+        As NumPy writes it, with the order of bytes.
+    offset : int
+        Where they begin, in bytes.
+    length : int
+        How many there are.
+    num_ids : int or None
+        They must be below it; None says nothing, or that the dtype sees to it.
+    identity : FileIdentity or None
+        Of the file that was opened; None before it is.
+    """
+
+    filename: str
+    dtype: str
+    offset: int
+    length: int
+    num_ids: int | None = None
+    identity: FileIdentity | None = None
+
+    def identified(self) -> "FileRange":
+        """Return the range with the identity of its file, which it keeps if it has one.
+
+        Raises
+        ------
+        StoreError
+            The file is gone.
+        """
+        if self.identity is not None:
+            return self
+        return self._replace(identity=FileIdentity.of(_look_at(self.filename)))
+
+    def confirm(self) -> None:
+        """Check that the file is still the one that was opened.
+
+        Raises
+        ------
+        StoreError
+            It is gone, or another one, or was changed.
+        """
+        if self.identity is not None:
+            self.identity.check(self.filename, _look_at(self.filename))
+
+
+class IdMap(np.memmap[Any, Any]):
+    """A memory map that knows of which file it is and what ids may be in it.
+
+    Attributes
+    ----------
+    num_ids : int or None
+        The ids of its windows must be below it.
+    identity : FileIdentity or None
+        Of the file, where it has a name.
+    next_look : float
+        When it is to be looked at again, by the monotonic clock.
+    """
+
+    num_ids: int | None = None
+    identity: FileIdentity | None = None
+    next_look: float = 0.0
+
+    def __array_finalize__(self, obj: Any) -> None:
+        super().__array_finalize__(obj)
+        self.num_ids = getattr(obj, "num_ids", None)
+        self.identity = getattr(obj, "identity", None)
+
+
+class ConcatenatedMemmap:
+    """Ids in several files, which read like one array.
+
+    Each process maps a file when it first reads it. A slice is a copy.
+
+    Parameters
+    ----------
+    parts : sequence of FileRange
+        At least one, of one dtype, none of them empty.
+
+    Raises
+    ------
+    StoreError
+        A file is gone.
+    """
+
+    ndim = 1
+
+    def __init__(self, parts: Sequence[FileRange]) -> None:
+        self.parts = tuple(part.identified() for part in parts)
+        self.dtype: np.dtype[Any] = np.dtype(self.parts[0].dtype)
+        self.itemsize = self.dtype.itemsize
+        self._stops = np.cumsum([part.length for part in self.parts], dtype=np.int64)
+        self.num_ids = self.parts[0].num_ids
+        self._maps: dict[int, tuple[Ids, Ids]] = {}
+        self._is_random = False
+        self.next_look = 0.0
+
+    def __len__(self) -> int:
+        return int(self._stops[-1])
+
+    def __repr__(self) -> str:
+        return (
+            f"ConcatenatedMemmap({len(self):,} of {self.dtype} in {count(len(self.parts), 'file')})"
+        )
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Number of ids, as that of an array."""
+        return (len(self),)
+
+    @property
+    def filename(self) -> str:
+        """The first of the files."""
+        return self.parts[0].filename
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all ids take."""
+        return len(self) * self.itemsize
+
+    @overload
+    def __getitem__(self, key: int) -> np.integer[Any]: ...
+    @overload
+    def __getitem__(self, key: slice) -> Ids: ...
+    def __getitem__(self, key: int | slice) -> Any:
+        if not isinstance(key, slice):
+            position = range(len(self))[operator.index(key)]
+            return self._read(position, position + 1)[0]
+        positions = range(len(self))[key]
+        if not positions:
+            return np.empty(0, self.dtype)
+        ends = positions[0], positions[-1]
+        return self._read(min(ends), max(ends) + 1)[:: positions.step]
+
+    def __iter__(self) -> Iterator[np.integer[Any]]:
+        for start in range(0, len(self), _CHUNK):
+            yield from self[start : start + _CHUNK]
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> Ids:
+        return np.asarray(self[:], dtype)
+
+    def tolist(self) -> list[int]:
+        """Return all ids as a list."""
+        ids: list[int] = self[:].tolist()
+        return ids
+
+    def section(self, start: int, stop: int) -> "Tokens":
+        """Return the ids [start, stop) without reading them."""
+        parts = []
+        for part, end in zip(self.parts, self._stops.tolist(), strict=True):
+            first = end - part.length
+            low, high = max(start - first, 0), min(stop - first, part.length)
+            if low < high:
+                offset = part.offset + low * self.itemsize
+                parts.append(part._replace(offset=offset, length=high - low))
+        return open_ranges(parts)
+
+    def advise(self, *, is_random: bool) -> None:
+        """Tell the system how the files are going to be read."""
+        if is_random != self._is_random:
+            self._is_random = is_random
+            for opened, _ in list(self._maps.values()):
+                advise(opened, is_random=is_random)
+
+    def gather(self, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
+        """Return a copy of the windows that start at ``starts``."""
+        confirm_now_and_then(self)
+        flat = starts.ravel()
+        windows = np.empty((len(flat), width), self.dtype)
+        part_of = np.searchsorted(self._stops, flat, side="right")
+        fits = flat + width <= self._stops[part_of]
+        rows = np.flatnonzero(fits)
+        rows = rows[np.argsort(part_of[rows], kind="stable")]
+        edges = [0, *(np.flatnonzero(np.diff(part_of[rows])) + 1).tolist(), len(rows)]
+        for low, high in itertools.pairwise(edges if len(rows) else [0]):
+            group = rows[low:high]
+            ids, first = self._open(int(part_of[group[0]]))
+            # What sliding_window_view makes, in a tenth of its time.
+            shape, strides = (len(ids) - width + 1, width), (self.itemsize, self.itemsize)
+            windows[group] = np.ndarray(shape, self.dtype, ids, 0, strides)[flat[group] - first]
+        for row in np.flatnonzero(~fits).tolist():
+            # Into the next file, or past the end, where the last id is repeated.
+            read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
+            windows[row, : len(read)] = read
+            windows[row, len(read) :] = read[-1]
+        _check_read(windows, self)
+        return windows.reshape(*starts.shape, width)
+
+    def _open(self, index: int) -> tuple[Ids, int]:
+        """Return the ids of a part, and the position of the first of them."""
+        part = self._maps.get(index)
+        if part is None:
+            if len(self._maps) >= _MAX_OPEN:
+                self._maps.clear()
+            opened = open_range(self.parts[index])
+            advise(opened, is_random=self._is_random)
+            part = self._maps[index] = (opened, np.asarray(opened))
+        return part[1], int(self._stops[index]) - self.parts[index].length
+
+    def _read(self, start: int, stop: int) -> Ids:
+        pieces = []
+        while start < stop:
+            ids, first = self._open(int(np.searchsorted(self._stops, start, side="right")))
+            pieces.append(ids[start - first : stop - first])
+            start += len(pieces[-1])
+        read = np.concatenate(pieces)
+        _check_read(read, self)
+        return read
+
+
+Tokens = Ids | ConcatenatedMemmap
+
+
+def open_range(part: FileRange) -> Ids:
+    """Return the memory map of a range of a file, read-only.
+
+    Raises
+    ------
+    StoreError
+        The file is gone, is no regular file, is shorter than that, or is
+        another one than the range was made of.
+    """
+    filename, dtype, offset, length, num_ids, identity = part
+    try:
+        with open_regular(filename) as file:
+            status = os.fstat(file.fileno())
+            opened = IdMap(file, dtype=dtype, mode="r", offset=offset, shape=(length,))
+    except (OSError, ValueError) as error:
+        msg = (
+            f"{filename} must have {length:,} values of {np.dtype(dtype)} from byte {offset:,} "
+            f"on, but cannot be read: {error}"
+        )
+        raise StoreError(msg) from error
+    if identity is not None:
+        identity.check(filename, status)
+    opened.filename = filename
+    opened.num_ids = num_ids
+    opened.identity = FileIdentity.of(status) if identity is None else identity
+    return opened
+
+
+def check_reads(tokens: Ids, *, num_ids: int | None) -> Ids:
+    """Return a caller's memory map as one that is checked where it is read.
+
+    Its windows must have ids in [0, num_ids). Without ``num_ids`` no id may be
+    negative, or need more than an int64. The file of its name must stay the
+    same; only where the map can be written to may its content change.
+    """
+    checked = tokens.view(IdMap)
+    checked.num_ids = limit_ids(tokens.dtype, num_ids)
+    checked.identity = _identify(checked)
+    return checked
+
+
+def confirm(tokens: Tokens) -> None:
+    """Check that the files which ids lie in are still those that were opened.
+
+    Some microseconds for each file. Does nothing for an array in memory.
+
+    Raises
+    ------
+    StoreError
+        One of them is gone, or another one, or was changed.
+    """
+    if not isinstance(tokens, IdMap | ConcatenatedMemmap):
+        return
+    # Where this fails, whoever reads on fails too.
+    tokens.next_look = 0.0
+    if isinstance(tokens, ConcatenatedMemmap):
+        for part in tokens.parts:
+            part.confirm()
+    elif tokens.identity is not None:
+        filename = str(tokens.filename)
+        tokens.identity.check(filename, _look_at(filename))
+
+
+def confirm_now_and_then(tokens: Tokens) -> None:
+    """Do what `confirm` does where it was not done for a second, or for long, if it takes long.
+
+    Raises
+    ------
+    StoreError
+        As in `confirm`.
+    """
+    if not isinstance(tokens, IdMap | ConcatenatedMemmap):
+        return
+    now = time.monotonic()
+    if now >= tokens.next_look:
+        confirm(tokens)
+        tokens.next_look = now + max(_PAUSE_SECONDS, 50 * (time.monotonic() - now))
+
+
+def open_ranges(parts: Sequence[FileRange]) -> Tokens:
+    """Return one range as a memory map, or several as one array."""
+    return open_range(parts[0]) if len(parts) == 1 else ConcatenatedMemmap(parts)
+
+
+def section(tokens: Tokens, start: int, stop: int) -> Tokens:
+    """Return the ids [start, stop) without a copy.
+
+    >>> section(np.arange(9), 3, 5).tolist()
+    [3, 4]
+    """
+    if isinstance(tokens, ConcatenatedMemmap):
+        return tokens.section(start, stop)
+    return tokens[start:stop]
+
+
+def advise(tokens: Tokens, *, is_random: bool) -> None:
+    """Tell the system how a memory map is going to be read; see madvise(2).
+
+    Where reads jump about, each would fetch as much as the disk's read-ahead,
+    which may be megabytes. Does nothing for an array in memory, nor where the
+    system takes no advice.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+    is_random : bool
+        Whether the next reads jump about, or go on from one to the next.
+    """
+    if isinstance(tokens, ConcatenatedMemmap):
+        tokens.advise(is_random=is_random)
+        return
+    if not (is_memory_map(tokens) and hasattr(mmap, "MADV_RANDOM")):
+        return
+    file_map = _root(tokens).base
+    if isinstance(file_map, mmap.mmap):
+        file_map.madvise(mmap.MADV_RANDOM if is_random else mmap.MADV_NORMAL)
+
+
+def gather(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
+    """Return a copy of the windows that start at ``starts``.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+    starts : int64 array, any shape
+        Each in [0, num_tokens).
+    width : int
+        Tokens per window. Where a window reaches past the end, the last token
+        is repeated.
+
+    Returns
+    -------
+    array of the dtype of ``tokens``, shape (*starts.shape, width)
+
+    Raises
+    ------
+    StoreError
+        A file is gone, was changed or replaced since it was opened, or holds
+        ids that are not below its vocabulary size.
+
+    >>> gather(np.arange(9, dtype=np.uint8), np.array([0, 4]), width=3).tolist()
+    [[0, 1, 2], [4, 5, 6]]
+    """
+    if isinstance(tokens, ConcatenatedMemmap):
+        return tokens.gather(starts, width=width)
+    confirm_now_and_then(tokens)
+    plain = np.asarray(tokens)
+    last_start = len(plain) - width
+    if last_start >= 0 and (starts.size == 0 or int(starts.max()) <= last_start):
+        # Rows of a strided view are copied whole, without an index per token.
+        windows: Ids = sliding_window_view(plain, width)[starts]
+    else:
+        positions = starts[..., None] + np.arange(width)
+        windows = plain[np.minimum(positions, len(plain) - 1)]
+    _check_read(windows, tokens)
+    return windows
+
+
+def read_whole(tokens: Tokens) -> Ids:
+    """Return all ids as one array, copied where they lie in several files.
+
+    Raises
+    ------
+    StoreError
+        As in `gather`.
+    """
+    confirm(tokens)
+    whole = np.asarray(tokens)
+    if isinstance(tokens, np.ndarray):
+        _check_read(whole, tokens)
+    confirm(tokens)
+    return whole
+
+
+def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
+    """Return a function and arguments that make ``tokens`` again elsewhere.
+
+    A memory map is packed as the name, the identity and the range of its file,
+    so that a worker process opens the file for itself; any other array is
+    packed as it is.
+
+    Raises
+    ------
+    StoreError
+        The file is gone, or was changed or replaced since it was opened.
+    """
+    confirm(tokens)
+    if isinstance(tokens, ConcatenatedMemmap):
+        return ConcatenatedMemmap, (tuple(map(_for_elsewhere, tokens.parts)),)
+    if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
+        return np.asarray, (np.asarray(tokens),)
+    if not tokens.flags.c_contiguous or tokens.mode == "c":
+        # Every second token, or changes that are in memory only: no range of the file.
+        copied = np.ascontiguousarray(np.asarray(tokens))
+        # Nobody looks at an array in memory again.
+        _check_read(copied, tokens)
+        return np.asarray, (copied,)
+    root = _root(tokens)
+    here = tokens.__array_interface__["data"][0]
+    there = root.__array_interface__["data"][0]
+    offset = root.offset + here - there
+    num_ids = getattr(tokens, "num_ids", None)
+    identity = tokens.identity if isinstance(tokens, IdMap) else _identify(tokens)
+    part = FileRange(str(root.filename), tokens.dtype.str, offset, len(tokens), num_ids, identity)
+    return open_range, (_for_elsewhere(part),)
+
+
+def _for_elsewhere(part: FileRange) -> FileRange:
+    """Return a range for another process; for one of another machine without the device."""
+    if part.identity is None or get_spawning_popen() is not None:
+        return part
+    return part._replace(identity=part.identity._replace(device=None))
+
+
+def _identify(tokens: "np.memmap[Any, Any]") -> FileIdentity | None:
+    """Return the identity of the file of a caller's map, or None where its name is gone."""
+    try:
+        identity = FileIdentity.of(os.stat(str(tokens.filename)))  # noqa: PTH116  quicker
+    except OSError:
+        return None
+    return identity if tokens.mode in ("r", "c") else identity._replace(modified_ns=None)
+
+
+def _look_at(filename: str) -> os.stat_result:
+    try:
+        return os.stat(filename)  # noqa: PTH116  quicker, and called for each block
+    except OSError as error:
+        msg = (
+            f"{filename} must stay where it is while it is in use, got: "
+            f"{error.strerror or error}: put it back, and open the corpus again"
+        )
+        raise StoreError(msg) from error
+
+
+def _root(tokens: Ids) -> "np.memmap[Any, Any]":
+    """Return the memory map that a slice of it was taken from."""
+    root: Any = tokens
+    while isinstance(root.base, np.memmap):
+        root = root.base
+    return cast("np.memmap[Any, Any]", root)
+
+
+def _check_read(ids: Ids, source: Tokens) -> None:
+    """Refuse ids that were read out of files and are out of range."""
+    num_ids = getattr(source, "num_ids", None)
+    if num_ids is None or not ids.size:
+        return
+    low, high = int(ids.min()) if ids.dtype.kind == "i" else 0, int(ids.max())
+    if low < 0 or high >= num_ids:
+        many = (
+            f" or one of {len(source.parts) - 1} more"
+            if isinstance(source, ConcatenatedMemmap)
+            else ""
+        )
+        msg = (
+            f"{getattr(source, 'filename', None)}{many} must hold ids in [0, {num_ids}), got "
+            f"{low if low < 0 else high}: it is damaged ('tokenloom verify' checks a store), or "
+            "its type or vocabulary is another one"
+        )
+        raise StoreError(msg)

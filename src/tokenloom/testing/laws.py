@@ -1,0 +1,324 @@
+"""The laws of the stream, as checks of any corpus and any settings.
+
+Each function returns nothing where a law holds, and raises `LawError` where
+it is broken. They compare the stream with the tokens that its plan names, and
+the ways to read it with each other.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+
+from tokenloom._wording import count
+from tokenloom.errors import ArgumentError, LawError, StateMismatchError
+from tokenloom.loading.batch import IGNORED_TARGET, Batch
+from tokenloom.loading.dataset import Windows
+from tokenloom.loading.loader import Loader
+from tokenloom.plan.order import Plan
+
+MakeLoaders = Callable[[], Sequence[Loader]]
+
+_HUGE_NUM_TOKENS = 10**12
+_MAX_PLAN_BYTES = 1 << 20
+_PLAN_PROGRAM = """
+import json, sys
+from tokenloom.testing import laws
+from tokenloom.plan.order import Plan
+print(laws.digest_plan(Plan(**json.loads(sys.argv[1]))))
+"""
+# Of the plan that check_seeds makes, of order version 1.
+_GOLDEN_DIGESTS = {
+    "random": "f0b7d291a821f0c26dafd01dbecbc9d6065dcf201b9eeed3771753cab79344c1",
+    "sequential": "47371566dad3b86edb6adc1dd1387b559613eaee9423addec0ceea694ef4d3db",
+}
+
+
+class Said(NamedTuple):
+    """What a batch says, in short: its row, and a hash of all that it holds."""
+
+    epoch: int
+    row: int
+    digest: str
+
+
+def digest(batch: Batch, *others: Batch) -> Said:
+    """Return what a batch says; further ones are the other ranks' rows of it."""
+    sha256 = hashlib.sha256()
+    for tensors in zip(*map(_tensors, (batch, *others)), strict=True):
+        sha256.update(torch.cat([tensor.cpu() for tensor in tensors]).numpy().tobytes())
+    positions = {(other.epoch, other.index) for other in others}
+    if not positions <= {(batch.epoch, batch.index)}:
+        _fail("law 4", f"ranks stand at {(batch.epoch, batch.index)} and {positions}")
+    return Said(batch.epoch, batch.index, sha256.hexdigest())
+
+
+def _tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
+    resets = batch.resets if batch.has_resets else torch.zeros_like(batch.mask)
+    return batch.inputs, batch.targets, batch.mask, resets
+
+
+def digest_plan(plan: Plan) -> str:
+    """Return the SHA-256 of the starts of the first 64 batches, 64 hexadecimal digits."""
+    starts = plan.starts(range(min(64, plan.num_batches)))
+    return hashlib.sha256(starts.astype("<i8").tobytes()).hexdigest()
+
+
+def check_batches(windows: Windows, rows: Iterable[int]) -> None:
+    """Check laws 1 and 2: in range, disjoint, shifted, and as the plan says.
+
+    Parameters
+    ----------
+    windows : RandomWindows or SequentialWindows
+        Their current epoch, of one process.
+    rows : iterable of int
+        Which batches are checked.
+    """
+    tokens, plan = windows.corpus.tokens, windows.plan
+    inputs_seen: list[tuple[int, int]] = []
+    batches = {batch.index: batch for batch in _at_rows(windows, sorted(set(rows)))}
+    for row, batch in batches.items():
+        starts = plan.starts(range(row, row + 1))
+        for column, (start, length) in enumerate(
+            zip(starts[0].tolist(), plan.lengths(starts)[0].tolist(), strict=True)
+        ):
+            where = f"epoch {plan.epoch}, batch {row}, row {column}"
+            if not 0 <= start <= start + length < plan.num_tokens:
+                _fail("law 1", f"{where} reads [{start}, {start + length}] of {plan.num_tokens}")
+            inputs_seen.append((start, start + length))
+            said = np.asarray(tokens[start : start + length + 1], dtype=np.int64)
+            _check_row(batch, column, said, where=where)
+    for (_, stop), (start, _) in itertools.pairwise(sorted(inputs_seen)):
+        if start < stop:
+            _fail("law 1", f"epoch {plan.epoch}: tokens [{start}, {stop}) are inputs twice")
+
+
+def check_stream(expected: Iterable[Said], got: Iterable[Said], *, law: str, what: str) -> None:
+    """Check that a stream says what is expected, batch for batch, and then ends."""
+    pairs = itertools.zip_longest(expected, got)
+    for position, (wanted, said) in enumerate(pairs):
+        if wanted is None or said is None:
+            much = "more" if wanted is None else "fewer"
+            _fail(law, f"{what} gave {much} batches than expected, from batch {position} on")
+        if wanted != said:
+            _fail(law, f"{what} differs at batch {position}: expected {wanted}, got {said}")
+
+
+def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) -> None:
+    """Check law 4: the ranks' rows side by side are the batches of one process.
+
+    Parameters
+    ----------
+    make_windows : callable
+        Makes the windows of ``(rank, world_size)``.
+    world_size : int
+        One that divides the batch.
+    """
+    ranks = [make_windows(rank, world_size) for rank in range(world_size)]
+    whole = map(digest, make_windows(0, 1))
+    what = f"{world_size} ranks side by side"
+    check_stream(whole, _side_by_side(ranks), law="law 4", what=what)
+
+
+def check_world_sizes(make_windows: Callable[[int, int], Windows]) -> None:
+    """Check law 4: a world size that does not divide the batch is refused."""
+    world_size = make_windows(0, 1).plan.batch_size + 1
+    try:
+        make_windows(0, world_size)
+    except ArgumentError:
+        return
+    _fail("law 4", f"{world_size} processes were taken, which do not divide the batch")
+
+
+def check_length(windows: Windows) -> None:
+    """Check laws 6 and 7: as many batches and inputs as the plan says."""
+    plan, num_batches, num_inputs = windows.plan, 0, 0
+    for batch in windows:
+        num_batches += 1
+        num_inputs += int(batch.mask.sum())
+    for law, name, wanted, got in (
+        ("law 6", "len()", len(windows), num_batches),
+        ("law 6", "plan.num_batches", plan.num_batches, num_batches),
+        ("law 7", "plan.num_inputs", plan.num_inputs, num_inputs),
+        ("law 7", "plan.num_dropped", plan.num_dropped, plan.num_tokens - num_inputs),
+    ):
+        if wanted != got:
+            _fail(law, f"epoch {plan.epoch}: {name} says {wanted}, counted {got}")
+    limit = 1 if plan.tail == "pad" else (plan.batch_size + 1) * plan.seq_len
+    if plan.num_dropped > limit:
+        _fail("law 7", f"dropped {count(plan.num_dropped, 'token')}, at most {limit:,} may be")
+
+
+def check_seeds(plan: Plan) -> None:
+    """Check law 8: seed and epoch decide the order, and nothing else does.
+
+    A plan that is pinned by its hash must be the same on every platform. This
+    plan must be the same in processes with other hash seeds. Another seed, and
+    another epoch, must give another order.
+    """
+    pinned = Plan(kind=plan.kind, num_tokens=10**6, seq_len=35, batch_size=32)
+    if digest_plan(pinned) != _GOLDEN_DIGESTS[plan.kind]:
+        _fail("law 8", f"this platform orders {plan.kind} plans otherwise: {digest_plan(pinned)}")
+    seen = {digest_plan(pinned)}
+    # Others of a pinned plan, since a short or padded one may have one order only.
+    for name, other in (
+        ("seed", dataclasses.replace(pinned, seed=1)),
+        ("epoch", dataclasses.replace(pinned, epoch=1)),
+        ("seed of more than 32 bits", dataclasses.replace(pinned, seed=1 << 32)),
+    ):
+        if digest_plan(other) in seen:
+            _fail("law 8", f"another {name} gives the same order")
+        seen.add(digest_plan(other))
+    fields = json.dumps(dataclasses.asdict(plan))
+    for hash_seed in ("1", "2"):
+        there = subprocess.run(
+            [sys.executable, "-c", _PLAN_PROGRAM, fields],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        )
+        if there.returncode or there.stdout.strip() != digest_plan(plan):
+            said = there.stderr.strip() or there.stdout.strip()
+            _fail("law 8", f"another process makes another plan, or none: {said}")
+
+
+def check_state(loader: Loader) -> None:
+    """Check law 9: a state is JSON, flat, and refused where any proof differs."""
+    state = loader.state_dict()
+    if json.loads(json.dumps(state)) != state or any(
+        not isinstance(value, int | str) for value in state.values()
+    ):
+        _fail("law 9", f"the state is not flat JSON: {state}")
+    for name, value in state.items():
+        changed = {**state, name: value + 1 if isinstance(value, int) else value + "?"}
+        if name in ("epoch", "next_batch"):
+            continue
+        try:
+            loader.load_state_dict(changed)
+        except StateMismatchError as error:
+            if name not in str(error):
+                _fail("law 9", f"another {name} was refused without naming it: {error}")
+        else:
+            _fail("law 9", f"a state with another {name} was taken")
+    if loader.state_dict() != state:
+        _fail("law 9", "a refused state changed the loader")
+
+
+def check_cost(plan: Plan) -> None:
+    """Check law 10: a row of this plan, and of one over 10^12 tokens, takes less than 1 MiB.
+
+    That is the memory of its arithmetic; the time is not measured.
+    """
+    huge = Plan(
+        kind=plan.kind,
+        num_tokens=_HUGE_NUM_TOKENS + plan.num_tokens,
+        seq_len=plan.seq_len,
+        batch_size=plan.batch_size,
+        seed=plan.seed,
+    )
+    peaks = []
+    for each in (plan, huge):
+        columns = range(min(64, each.batch_size))
+        tracemalloc.start()
+        each.starts(range(each.num_batches - 1, each.num_batches), columns)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    if max(peaks) > _MAX_PLAN_BYTES:
+        _fail("law 10", f"a row of 10^12 tokens' plan took {peaks[1]:,} bytes, here {peaks[0]:,}")
+
+
+def assert_resumes_everywhere(
+    make_saved: MakeLoaders, make_restored: MakeLoaders | None = None
+) -> None:
+    """Check law 5: a stream resumes after each of its batches.
+
+    The position is saved before the first batch and after each one, passes
+    through JSON, and is loaded into fresh loaders. The whole rest of the
+    iteration and the whole next epoch must be the same.
+
+    Parameters
+    ----------
+    make_saved : callable
+        Makes the loaders whose positions are saved: one per rank, in the
+        order of the ranks.
+    make_restored : callable, optional
+        Makes the loaders that go on, perhaps with other workers, or of another
+        world size; as ``make_saved`` by default.
+
+    Raises
+    ------
+    LawError
+        A resumed stream differs, or the ranks' states do.
+    """
+    saved = make_saved()
+    num_next = saved[0].plan.num_batches
+    expected, states = [], [_state(saved)]
+    for said in _side_by_side(saved):
+        expected.append(said)
+        states.append(_state(saved))
+    if len(expected) != len(saved[0]):
+        _fail(
+            "law 6", f"len() says {len(saved[0])}, got {count(len(expected), 'batch', 'batches')}"
+        )
+    epoch_after = list(itertools.islice(_side_by_side(saved), num_next))
+    for num_consumed, state in enumerate(states):
+        restored = (make_restored or make_saved)()
+        for loader in restored:
+            loader.load_state_dict(state)
+        what = f"the stream that was resumed after {count(num_consumed, 'batch', 'batches')}"
+        rest = expected[num_consumed:]
+        if rest:
+            if restored[0].remaining != len(rest):
+                _fail("law 5", f"{what}: remaining is {restored[0].remaining}, not {len(rest)}")
+            check_stream(rest, _side_by_side(restored), law="law 5", what=what)
+        after = itertools.islice(_side_by_side(restored), num_next)
+        check_stream(epoch_after, after, law="law 5", what=f"the epoch after, of {what}")
+
+
+def _side_by_side(ranks: Sequence[Iterable[Batch]]) -> Iterator[Said]:
+    """Yield what the ranks' rows of each batch say together."""
+    for parts in itertools.zip_longest(*ranks):
+        if any(part is None for part in parts):
+            _fail("law 4", f"{len(ranks)} ranks give different numbers of batches")
+        yield digest(*parts)
+
+
+def _state(ranks: Sequence[Loader]) -> dict[str, Any]:
+    states = [json.loads(json.dumps(loader.state_dict())) for loader in ranks]
+    if any(state != states[0] for state in states):
+        _fail("law 5", f"the ranks' states differ: {states}")
+    return dict(states[0])
+
+
+def _at_rows(windows: Windows, rows: Sequence[int]) -> Iterator[Batch]:
+    loader = Loader(windows)
+    state = loader.state_dict()
+    for row in rows:
+        loader.load_state_dict({**state, "next_batch": row})
+        yield next(iter(loader))
+
+
+def _check_row(batch: Batch, column: int, said: Any, *, where: str) -> None:
+    length = len(said) - 1
+    inputs, targets = batch.inputs[column].tolist(), batch.targets[column].tolist()
+    if inputs[:length] != said[:-1].tolist():
+        _fail("law 1", f"{where}: the inputs are not the tokens that the plan names")
+    if targets[:length] != said[1:].tolist():
+        _fail("law 2", f"{where}: the targets are not the tokens after the inputs")
+    if set(targets[length:]) - {IGNORED_TARGET} or int(batch.mask[column].sum()) != length:
+        _fail("law 7", f"{where}: {length} inputs count, the mask or padding say otherwise")
+
+
+def _fail(law: str, problem: str) -> NoReturn:
+    msg = f"{law} is broken: {problem}"
+    raise LawError(msg)

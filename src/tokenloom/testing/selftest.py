@@ -1,0 +1,360 @@
+"""The laws of the stream, checked on this machine with a corpus and settings of one's own."""
+
+import itertools
+import multiprocessing
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from tokenloom._wording import show
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.errors import ArgumentError
+from tokenloom.loading.dataset import RandomWindows, SequentialWindows, Windows
+from tokenloom.loading.loader import Loader
+from tokenloom.loading.read_ahead import WorkerOptions
+from tokenloom.loading.shard import Shard
+from tokenloom.plan.order import Kind, Tail
+from tokenloom.testing.laws import (
+    assert_resumes_everywhere,
+    check_batches,
+    check_cost,
+    check_length,
+    check_ranks,
+    check_seeds,
+    check_state,
+    check_stream,
+    check_world_sizes,
+    digest,
+)
+
+_KINDS: tuple[Kind, ...] = ("random", "sequential")
+_TAILS: tuple[Tail, ...] = ("drop", "pad")
+# Of the whole corpus so many batches are looked at, from end to end of an epoch.
+_NUM_SAMPLES = 64
+# Whole epochs are read of a part of the corpus.
+_BATCHES_PER_EPOCH = 12
+# After each batch of such an epoch a stream is resumed.
+_BATCHES_TO_RESUME = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the laws are checked on.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    batch_size, seq_len, seed : int
+        As for `RandomWindows`.
+    num_workers : sequence of int
+        The numbers of workers that are tried, beside none.
+    start_methods : sequence of str
+        The ways to start those of a DataLoader, which are processes, that are tried.
+    """
+
+    corpus: Corpus
+    batch_size: int = 32
+    seq_len: int = 35
+    seed: int = 0
+    num_workers: Sequence[int] = (1, 2, 4)
+    start_methods: Sequence[str] = tuple(multiprocessing.get_all_start_methods())
+
+    def __post_init__(self) -> None:
+        known = multiprocessing.get_all_start_methods()
+        unknown = [method for method in self.start_methods if method not in known]
+        if unknown or not self.start_methods:
+            msg = f"start methods must be of {', '.join(known)}, got {show(self.start_methods)}"
+            raise ArgumentError(msg)
+        if not self.num_workers or min(self.num_workers) < 1:
+            msg = f"numbers of workers must be of at least 1, got {show(self.num_workers)}"
+            raise ArgumentError(msg)
+        for kind, tail in itertools.product(_KINDS, _TAILS):
+            self.windows(kind, tail=tail)
+
+    @property
+    def world_sizes(self) -> list[int]:
+        """World sizes up to 4 that divide the batch."""
+        return [size for size in range(1, 5) if self.batch_size % size == 0]
+
+    def windows(
+        self,
+        kind: Kind,
+        *,
+        tail: Tail = "drop",
+        num_batches: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Windows:
+        """Return windows over the whole corpus, or over so much that makes so many batches."""
+        stop = len(self.corpus)
+        if num_batches is not None:
+            stop = min(stop, (num_batches * self.batch_size + 1) * self.seq_len + 1)
+        make = RandomWindows if kind == "random" else SequentialWindows
+        return make(
+            self.corpus.section(0, stop),
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+            seed=self.seed,
+            tail=tail,
+            shard=Shard(rank=rank, world_size=world_size),
+        )
+
+
+class Way(NamedTuple):
+    """One way to read a stream with a `Loader`, whose workers are threads."""
+
+    kind: Kind
+    tail: Tail
+    world_size: int
+    num_workers: int
+    block_size: int
+
+    def __str__(self) -> str:
+        return f"{_describe(self)}, {_count(self.num_workers, 'worker')}"
+
+    def loader(self, windows: Windows) -> Loader:
+        """Return a loader of windows."""
+        options = WorkerOptions(block_size=self.block_size)
+        return Loader(windows, num_workers=self.num_workers, worker_options=options)
+
+    def loaders(self, settings: Settings) -> list[Loader]:
+        """Return the loaders of all ranks, of few batches per epoch."""
+        return [
+            self.loader(
+                settings.windows(
+                    self.kind,
+                    tail=self.tail,
+                    num_batches=_BATCHES_TO_RESUME,
+                    rank=rank,
+                    world_size=self.world_size,
+                )
+            )
+            for rank in range(self.world_size)
+        ]
+
+
+class ProcessWay(NamedTuple):
+    """One way to read a stream with PyTorch's DataLoader, whose workers are processes."""
+
+    kind: Kind
+    tail: Tail
+    world_size: int
+    num_workers: int
+    start_method: str
+    persistent: bool
+
+    def __str__(self) -> str:
+        text = f"{_describe(self)}, {_count(self.num_workers, 'process')}"
+        return f"{text}, {self.start_method}{', persistent' * self.persistent}"
+
+    def loader(self, windows: Windows) -> "DataLoader[Any]":
+        """Return PyTorch's loader of windows."""
+        return DataLoader(
+            windows,
+            batch_size=None,
+            num_workers=self.num_workers,
+            persistent_workers=self.persistent,
+            multiprocessing_context=self.start_method,
+        )
+
+
+def choose_ways(settings: Settings) -> list[Way]:
+    """Return ways to read the streams with a `Loader` in which each two settings meet."""
+    numbers = (0, *settings.num_workers)
+    rows = cover_pairs(_KINDS, _TAILS, settings.world_sizes, numbers, (1, 2))
+    return list(itertools.starmap(Way, rows))
+
+
+def choose_process_ways(settings: Settings) -> list[ProcessWay]:
+    """Return ways to read the streams with a DataLoader in which each two settings meet."""
+    sizes, numbers, methods = settings.world_sizes, settings.num_workers, settings.start_methods
+    rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (True, False))
+    return list(itertools.starmap(ProcessWay, rows))
+
+
+def cover_pairs(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return rows of one level per factor, such that each two levels meet in some row.
+
+    Greedy: the row that covers most new pairs comes next (the idea of AETG,
+    Cohen, Dalal, Fredman and Patton, 1997).
+
+    >>> len(cover_pairs("ab", "cd", "ef"))
+    4
+    """
+    rows = list(itertools.product(*factors))
+
+    def pairs(row: tuple[Any, ...]) -> set[tuple[Any, Any]]:
+        return set(itertools.combinations(enumerate(row), 2))
+
+    missing = set().union(*map(pairs, rows))
+    chosen = []
+    while missing:
+        best = max(rows, key=lambda row: len(pairs(row) & missing))
+        missing -= pairs(best)
+        chosen.append(best)
+    return chosen
+
+
+class Check(NamedTuple):
+    """A law, what it is checked on, and a function that raises where it is broken."""
+
+    law: str
+    what: str
+    run: Callable[[], None]
+
+
+class Outcome(NamedTuple):
+    """How a check went; ``problem`` is empty where the law holds."""
+
+    law: str
+    what: str
+    seconds: float
+    problem: str
+
+
+def make_checks(settings: Settings) -> list[Check]:
+    """Return the checks of all laws."""
+    kinds_and_tails = list(itertools.product(_KINDS, _TAILS))
+    sampled = [_check_tokens(settings, *pair) for pair in kinds_and_tails]
+    counted = [_check_counts(settings, *pair) for pair in kinds_and_tails]
+    ways = choose_ways(settings)
+    all_ways: list[Way | ProcessWay] = [*ways, *choose_process_ways(settings)]
+    whole = [settings.windows(kind) for kind in _KINDS]
+    return [
+        *sampled,
+        *(_check_workers(settings, way) for way in all_ways),
+        *(_check_devices(settings, *pair) for pair in kinds_and_tails),
+        *_check_ranks(settings),
+        *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(ways)),
+        *counted,
+        *(Check("8 seeds", w.plan.kind, partial(check_seeds, w.plan)) for w in whole),
+        *(Check("9 state", w.plan.kind, partial(check_state, Loader(w))) for w in whole),
+        *(Check("10 cost", w.plan.kind, partial(check_cost, w.plan)) for w in whole),
+    ]
+
+
+def run_check(check: Check) -> Outcome:
+    """Run a check and tell how it went."""
+    began_at = time.perf_counter()
+    problem = ""
+    with warnings.catch_warnings():
+        # More workers than cores are slow, which does not matter here.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        try:
+            check.run()
+        except Exception as error:  # noqa: BLE001  whatever goes wrong here is what is reported
+            problem = f"{type(error).__name__}: {error}"
+    return Outcome(check.law, check.what, time.perf_counter() - began_at, problem)
+
+
+def tabulate(outcomes: Iterable[Outcome]) -> Iterator[tuple[str, ...]]:
+    """Yield a header, and a row of cells for each law."""
+    yield "LAW", "CHECKS", "SECONDS", "RESULT"
+    for law, group in itertools.groupby(outcomes, key=lambda outcome: outcome.law):
+        of_law = list(group)
+        num_broken = sum(bool(outcome.problem) for outcome in of_law)
+        seconds = sum(outcome.seconds for outcome in of_law)
+        result = f"BROKEN in {_count(num_broken, 'check')}" if num_broken else "holds"
+        yield law, str(len(of_law)), f"{seconds:.1f}", result
+
+
+def describe_machine(settings: Settings) -> Iterator[str]:
+    """Yield the lines about machine and settings that a report of a failure needs."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("tokenloom", "torch", "numpy"))
+    yield f"{versions}, Python {platform.python_version()}"
+    yield f"{platform.platform()}, {os.cpu_count()} cores"
+    yield (
+        f"{settings.corpus!r} of {settings.corpus.tokens.dtype}, batch_size={settings.batch_size}, "
+        f"seq_len={settings.seq_len}, seed={settings.seed}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{('es' if noun.endswith('s') else 's') * (number != 1)}"
+
+
+def _describe(way: Way | ProcessWay) -> str:
+    return f"{way.kind}, tail={way.tail}, {_count(way.world_size, 'rank')}"
+
+
+def _check_tokens(settings: Settings, kind: Kind, tail: Tail) -> Check:
+    windows = settings.windows(kind, tail=tail)
+    last = windows.plan.num_batches - 1
+    rows = [last * step // _NUM_SAMPLES for step in range(_NUM_SAMPLES + 1)]
+    run = partial(check_batches, windows, rows)
+    return Check("1, 2 tokens", f"{kind}, tail={tail}", run)
+
+
+def _check_counts(settings: Settings, kind: Kind, tail: Tail) -> Check:
+    windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
+    return Check("6, 7 counts", f"{kind}, tail={tail}", partial(check_length, windows))
+
+
+def _check_workers(settings: Settings, way: Way | ProcessWay) -> Check:
+    def run() -> None:
+        windows = settings.windows(
+            way.kind,
+            tail=way.tail,
+            num_batches=_BATCHES_PER_EPOCH,
+            rank=way.world_size - 1,
+            world_size=way.world_size,
+        )
+        loader = way.loader(windows)
+        for epoch in (0, 1):
+            # A Loader goes there by itself.
+            windows.set_epoch(epoch)
+            expected = [digest(batch) for batch in windows]
+            check_stream(expected, map(digest, loader), law="law 3", what=str(way))
+
+    return Check("3 workers", f"the last of {way}", run)
+
+
+def _check_devices(settings: Settings, kind: Kind, tail: Tail) -> Check:
+    def run() -> None:
+        windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
+        expected = [digest(batch) for batch in windows]
+        devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        for device, resident in itertools.product(devices, (False, True)):
+            loader = Loader(windows, device=device, resident=resident, pin_memory=True)
+            what = f"on {device}, resident={resident}"
+            check_stream(expected, map(digest, loader), law="law 3", what=what)
+
+    return Check("3 devices", f"{kind}, tail={tail}", run)
+
+
+def _check_ranks(settings: Settings) -> Iterator[Check]:
+    for kind in _KINDS:
+        make = partial(_part, settings, kind)
+        yield Check("4 ranks", f"{kind}, refused", partial(check_world_sizes, make))
+        for size in settings.world_sizes:
+            run = partial(check_ranks, make, size)
+            yield Check("4 ranks", f"{kind}, {_count(size, 'rank')}", run)
+
+
+def _part(settings: Settings, kind: Kind, rank: int, world_size: int) -> Windows:
+    return settings.windows(kind, num_batches=_BATCHES_PER_EPOCH, rank=rank, world_size=world_size)
+
+
+def _check_resume(settings: Settings, saved: Way, restored: Way) -> Check:
+    run = partial(
+        assert_resumes_everywhere,
+        partial(saved.loaders, settings),
+        partial(restored.loaders, settings),
+    )
+    return Check("5 resume", f"{saved} -> {restored}", run)
+
+
+def _in_pairs(ways: Sequence[Way]) -> Iterator[tuple[Way, Way]]:
+    """Yield each way with the next one of its stream, as the ones that save and restore."""
+    for stream in itertools.product(_KINDS, _TAILS):
+        mine = [way for way in ways if (way.kind, way.tail) == stream]
+        yield from zip(mine, [*mine[1:], *mine[:1]], strict=True)

@@ -1,0 +1,142 @@
+"""Which tokenizer made some ids, as far as that is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from tokenloom._io.digest import hash_json
+from tokenloom.text.tokenizers import Tokenizer, describe_tokenizer
+from tokenloom.text.vocab import Vocab
+
+# What tokenizers of other packages are told apart by.
+_PROBE = "".join(map(chr, range(32, 127))) + " The quick brown fox's 12,345\n\té ß Ж 時間 🙂"
+_NUM_DECODED = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What tells a tokenizer from others; None is what is not known.
+
+    Attributes
+    ----------
+    name : str or None
+        "char", "word" or "byte"; None of a tokenizer that came from elsewhere.
+    vocab_size : int or None
+    vocab : str or None
+        Hash of the vocabulary's tokens.
+    probe : str or None
+        Hash of the ids of a text; see `probe`.
+    decoded : str or None
+        Hash of the texts of some ids.
+    """
+
+    name: str | None = None
+    vocab_size: int | None = None
+    vocab: str | None = None
+    probe: str | None = None
+    decoded: str | None = None
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Self:
+        """Return the identity of a tokenizer."""
+        vocab = getattr(tokenizer, "vocab", None)
+        return cls(
+            name=describe_tokenizer(tokenizer)["name"],
+            vocab_size=tokenizer.vocab_size,
+            vocab=vocab.hash if isinstance(vocab, Vocab) else None,
+            probe=probe(tokenizer),
+            decoded=_decode_some(tokenizer),
+        )
+
+    @classmethod
+    def read(
+        cls, description: object, *, vocab_size: int | None, vocab: object = None
+    ) -> Self | None:
+        """Return what a file says, or None where it knows no tokenizer.
+
+        Parameters
+        ----------
+        description : object
+            What `describe_identity` returned.
+        vocab_size : int or None
+        vocab : object
+            The hash of the vocabulary, where that is known.
+        """
+        found = description if isinstance(description, Mapping) else {}
+        known = {
+            key: value if isinstance(value, str) else None
+            for key, value in {
+                **{key: found.get(key) for key in ("name", "probe", "decoded")},
+                "vocab": vocab,
+            }.items()
+        }
+        return cls(vocab_size=vocab_size, **known) if any(known.values()) else None
+
+    def differs(self, other: "Identity | None") -> bool:
+        """Return whether the ids of another tokenizer are known to mean something else."""
+        if other is None:
+            return False
+        names = ["vocab_size"]
+        if self.name is not None and other.name is not None:
+            names += ["name", "vocab"]
+        elif self.name is None and other.name is None:
+            names += ["vocab", "probe", "decoded"]
+        else:
+            # One of them normalises perhaps, and the other one does not: their ids may agree.
+            can_decode = self.decoded is not None and other.decoded is not None
+            names += ["decoded" if can_decode else "probe"]
+        pairs = ((getattr(self, name), getattr(other, name)) for name in names)
+        return any(mine != its for mine, its in pairs if mine is not None and its is not None)
+
+    def __str__(self) -> str:
+        proof = self.vocab or self.decoded or self.probe
+        parts = [
+            f"{self.name!r}" if self.name else "one of another package",
+            "" if self.vocab_size is None else f"{self.vocab_size:,} ids",
+            f"{'vocabulary' if self.vocab else 'proof'} {proof[:19]}" if proof else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+def describe_identity(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """Return what makes a tokenizer again, or tells one of another package apart: JSON-able.
+
+    >>> from tokenloom.text.tokenizers import ByteTokenizer
+    >>> describe_identity(ByteTokenizer()), describe_identity(None)
+    ({'name': 'byte'}, {'name': None, 'type': 'NoneType'})
+    """
+    description = describe_tokenizer(tokenizer)
+    if tokenizer is not None and description["name"] is None:
+        description |= {"probe": probe(tokenizer), "decoded": _decode_some(tokenizer)}
+    return description
+
+
+def probe(tokenizer: Tokenizer) -> str:
+    """Return a hash of the ids of a text, or of its characters where it is refused as a whole."""
+    whole = _encode(tokenizer, _PROBE)
+    # What knows few characters is known by those.
+    return hash_json([whole] if whole else [_encode(tokenizer, char) for char in _PROBE])
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    try:
+        return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
+    # What refuses a text says so by an error of any kind.
+    except Exception:  # noqa: BLE001
+        return []
+
+
+def _decode_some(tokenizer: Tokenizer) -> str:
+    """Return a hash of what ids mean that lie evenly over all."""
+    ids = np.unique(np.linspace(0, tokenizer.vocab_size - 1, _NUM_DECODED).astype(np.int64))
+    return hash_json([_decode(tokenizer, int(id_)) for id_ in ids])
+
+
+def _decode(tokenizer: Tokenizer, id_: int) -> str:
+    try:
+        # What JSON cannot hold is shown.
+        return ascii(str(tokenizer.decode([id_])))
+    except Exception:  # noqa: BLE001  an id may stand for nothing
+        return ""

@@ -1,0 +1,106 @@
+"""Arrays of token ids: their type, their range."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom.errors import CorpusError
+
+Ids = npt.NDArray[np.integer[Any]]
+
+_CHUNK = 1 << 24
+
+
+def narrow_dtype(num_ids: int) -> np.dtype[Any]:
+    """Return the smallest unsigned dtype for ids in [0, num_ids).
+
+    >>> narrow_dtype(256), narrow_dtype(257)
+    (dtype('uint8'), dtype('uint16'))
+    """
+    return np.min_scalar_type(max(num_ids - 1, 0))
+
+
+def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
+    """Return token ids as a one-dimensional integer array.
+
+    A memory map and an array of unsigned integers are taken as they are.
+    Anything else is copied to the smallest unsigned dtype. A memory map is not
+    searched for ids that are out of range, since that would read all of it: see
+    `tokenloom.store.memmap.check_reads`.
+
+    Parameters
+    ----------
+    values : array_like of int, shape (num_tokens,)
+    num_ids : int, optional
+        Ids must be in [0, num_ids).
+
+    Raises
+    ------
+    CorpusError
+        The values are not one-dimensional, no integers, or out of range.
+    """
+    try:
+        array = np.asanyarray(values)
+    except ValueError as error:
+        msg = f"token ids must be a one-dimensional array of integers: {error}"
+        raise CorpusError(msg) from error
+    if array.size == 0 and array.ndim == 1 and not isinstance(values, np.ndarray):
+        array = array.astype(np.uint8)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        msg = (
+            "token ids must be a one-dimensional array of integers, "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+        raise CorpusError(msg)
+    if is_memory_map(array):
+        return array
+    largest = check_range(array, num_ids)
+    # What fits no int64, or another machine's order of bytes, would be widened wrongly.
+    if array.dtype.kind == "i" or array.dtype.itemsize == 8 or not array.dtype.isnative:
+        return array.astype(narrow_dtype(largest + 1))
+    return array
+
+
+def limit_ids(dtype: np.dtype[Any], num_ids: int | None) -> int | None:
+    """Return what ids of a file must be below, or None where every value is an id.
+
+    Where nobody said how many ids there are, no id is negative, and none needs
+    more than an int64.
+
+    >>> limit_ids(np.dtype("int16"), None), limit_ids(np.dtype("uint16"), 65_536)
+    (32768, None)
+    """
+    num_values = int(np.iinfo(dtype).max) + 1
+    limit = min(num_values, 1 << 63) if num_ids is None else num_ids
+    return None if dtype.kind == "u" and limit >= num_values else limit
+
+
+def is_memory_map(array: npt.NDArray[Any]) -> bool:
+    """Return whether an array lies in a file; a copy of such an array does not."""
+    return isinstance(array, np.memmap) and array.filename is not None
+
+
+def check_range(array: Ids, num_ids: int | None) -> int:
+    """Return the largest id, or -1 if there is none.
+
+    Raises
+    ------
+    CorpusError
+        An id is negative, or not below ``num_ids``.
+    """
+    largest = -1
+    for start in range(0, len(array), _CHUNK):
+        chunk = array[start : start + _CHUNK]
+        low, high = int(chunk.min()), int(chunk.max())
+        largest = max(largest, high)
+        wrong = low if low < 0 else high
+        if low < 0 or (num_ids is not None and high >= num_ids):
+            position = start + int(np.flatnonzero(chunk == wrong)[0])
+            upper = "the vocabulary size" if num_ids is None else num_ids
+            msg = f"token ids must be in [0, {upper}), got {wrong} at position {position}"
+            raise CorpusError(msg)
+    return largest
+
+
+Offsets = npt.NDArray[np.int64]

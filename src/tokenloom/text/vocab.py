@@ -1,0 +1,384 @@
+"""The table between tokens and their ids."""
+
+import contextlib
+import copy
+import itertools
+import json
+import operator
+import os
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self, TypeVar, overload, runtime_checkable
+
+import numpy as np
+
+from tokenloom._checks import as_integer, as_strings, require_type, to_integer
+from tokenloom._io.atomic import write_text
+from tokenloom._io.digest import hash_json
+from tokenloom._io.regular import read_bounded
+from tokenloom._wording import count, show
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.text.ids import Ids, narrow_dtype
+
+Kind = Literal["char", "word"]
+
+UNKNOWN_ID = 0
+
+_FORMAT = "tokenloom-vocab"
+_FORMAT_VERSION = 1
+# More than any vocabulary that fits into memory.
+_MAX_BYTES = 1 << 32
+
+_Token = TypeVar("_Token", bound=Hashable)
+
+
+@runtime_checkable
+class _HasToList(Protocol):
+    def tolist(self) -> Any:
+        """Return an array's or a tensor's values as nested lists of numbers."""
+
+
+class Vocab:
+    """The tokens of a corpus, each with its id.
+
+    Id 0 is the unknown token; then come the reserved tokens, then the tokens
+    by falling frequency, ties in order of first appearance. A vocabulary does
+    not change after it was made.
+
+    Parameters
+    ----------
+    tokens : iterable of str, of nested iterables of str, or mapping str -> int
+        The text, token by token, to be counted; or the finished counts, whose
+        ties then stand in the order of the mapping.
+    min_freq : int
+        Tokens that appear less often get no id of their own; at least 0.
+    reserved_tokens : iterable of str
+        Tokens that get the ids from 1 on, in this order, counted or not.
+        `frequencies` has those that were counted too.
+    unknown_token : str
+        What id 0 is called.
+
+    Raises
+    ------
+    ArgumentError
+        A token is no string, the reserved tokens name one twice, or
+        ``min_freq`` is no integer of at least 0.
+
+    >>> vocab = Vocab(["a", "b", "b"], reserved_tokens=["<pad>"])
+    >>> len(vocab), vocab["b"], vocab[["a", ["z"]]], vocab.to_tokens([0, 2])
+    (4, 2, [3, [0]], ['<unk>', 'b'])
+    """
+
+    __slots__ = (
+        "_frequencies",
+        "_ids",
+        "_kind",
+        "_min_freq",
+        "_normalize",
+        "_reserved_tokens",
+        "_tokens",
+    )
+
+    _tokens: tuple[str, ...]
+    _kind: Kind | None
+    _normalize: bool | None
+
+    def __init__(
+        self,
+        tokens: Iterable[Any] | Mapping[str, int] = (),
+        *,
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] = (),
+        unknown_token: str = "<unk>",  # noqa: S107  no password, a token of text
+    ) -> None:
+        min_freq = as_integer("min_freq", min_freq)
+        counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
+        wrong = [token for token in (unknown_token, *counts) if not isinstance(token, str)]
+        if wrong:
+            msg = f"a token must be a str, got {show(wrong[0])}"
+            raise ArgumentError(msg)
+        special = [unknown_token, *_flatten(reserved_tokens)]
+        if len(set(special)) < len(special):
+            msg = (
+                "reserved_tokens must differ from each other and from the unknown "
+                f"token {unknown_token!r}, got {show(special[1:])}"
+            )
+            raise ArgumentError(msg)
+        self._ids = number_tokens(counts, special=special, min_freq=min_freq)
+        self._tokens = tuple(self._ids)
+        self._frequencies = sort_counts(counts)
+        self._min_freq = min_freq
+        self._reserved_tokens = tuple(special[1:])
+        self._kind, self._normalize = None, None
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """All tokens; the position of each is its id."""
+        return self._tokens
+
+    @property
+    def frequencies(self) -> dict[str, int]:
+        """How often each counted token appears, in falling order.
+
+        Tokens below ``min_freq`` are in it too.
+        """
+        return dict(self._frequencies)
+
+    @property
+    def unknown_token(self) -> str:
+        """What id 0 is called."""
+        return self._tokens[UNKNOWN_ID]
+
+    @property
+    def hash(self) -> str:
+        """``"sha256:..."`` of the tokens in order: equal hashes, equal ids."""
+        return hash_json(self._tokens)
+
+    @property
+    def reserved_tokens(self) -> tuple[str, ...]:
+        """The tokens with the ids from 1 on, which were reserved."""
+        return self._reserved_tokens
+
+    @property
+    def kind(self) -> Kind | None:
+        """Whether its tokens are characters ("char") or words ("word"), where that is known.
+
+        A vocabulary that a tokenizer made, or has, knows it.
+        """
+        return self._kind
+
+    @property
+    def normalize(self) -> bool | None:
+        """Whether texts are normalised before they become its tokens, where that is known."""
+        return self._normalize
+
+    def of_kind(self, kind: Kind | None, *, normalize: bool | None = None) -> Self:
+        """Return the same vocabulary, which knows how texts become its tokens, or nothing of it."""
+        if (self._kind, self._normalize) == (kind, normalize):
+            return self
+        vocab = copy.copy(self)
+        vocab._kind, vocab._normalize = kind, normalize  # noqa: SLF001  made here
+        return vocab
+
+    @property
+    def has_only_characters(self) -> bool:
+        """Whether every token that is not special is a single character."""
+        num_special = 1 + len(self._reserved_tokens)
+        return all(len(token) == 1 for token in self._tokens[num_special:])
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._ids
+
+    def __eq__(self, other: object) -> bool:
+        return self._tokens == other._tokens if isinstance(other, Vocab) else False
+
+    def __hash__(self) -> int:
+        return hash(self._tokens)
+
+    def __repr__(self) -> str:
+        return f"Vocab({count(len(self), 'token')}, {self.hash[:15]}...)"
+
+    @overload
+    def __getitem__(self, tokens: str) -> int: ...
+    @overload
+    def __getitem__(self, tokens: Iterable[Any]) -> list[Any]: ...
+    def __getitem__(self, tokens: str | Iterable[Any]) -> int | list[Any]:
+        """Return the id of a token, or nested lists of ids for nested tokens."""
+        if isinstance(tokens, str):
+            return self._ids.get(tokens, UNKNOWN_ID)
+        if isinstance(tokens, Iterable):
+            return [self[token] for token in tokens]
+        msg = f"tokens must be a str or nested lists of str, got {show(tokens)}"
+        raise ArgumentError(msg)
+
+    def to_ids(self, tokens: Collection[str]) -> Ids:
+        """Return the ids of many tokens as one array.
+
+        Parameters
+        ----------
+        tokens : collection of str
+
+        Returns
+        -------
+        unsigned integer array, shape (len(tokens),)
+            In the smallest dtype that holds every id of the vocabulary.
+
+        >>> Vocab(["a", "b", "b"]).to_ids(["a", "z", "b"])
+        array([2, 0, 1], dtype=uint8)
+        """
+        if getattr(tokens, "ndim", 1) != 1:
+            msg = f"tokens must be a collection of str, got {show(tokens)}"
+            raise ArgumentError(msg)
+        require_type("tokens", tokens, Collection, "a collection of str")
+        ids = map(self._ids.get, tokens, itertools.repeat(UNKNOWN_ID))
+        return np.fromiter(ids, narrow_dtype(len(self)), len(tokens))
+
+    @overload
+    def to_tokens(self, ids: int) -> str: ...
+    @overload
+    def to_tokens(self, ids: Iterable[Any]) -> list[Any]: ...
+    def to_tokens(self, ids: Any) -> Any:
+        """Return the token of an id, or nested lists of tokens.
+
+        Parameters
+        ----------
+        ids : int, nested lists of int, integer array or integer tensor
+
+        Raises
+        ------
+        ArgumentError
+            An id is outside [0, len(vocab)) or no integer.
+        """
+        # An int first: to ask whether it fits a protocol takes longest of all.
+        is_array = not isinstance(ids, int) and isinstance(ids, _HasToList)
+        values = ids.tolist() if is_array else ids
+        if isinstance(values, Iterable) and not isinstance(values, str):
+            return [self.to_tokens(value) for value in values]
+        try:
+            position = to_integer(values)
+        except TypeError:
+            msg = f"an id must be an integer, got {show(values)}"
+            raise ArgumentError(msg) from None
+        if not 0 <= position < len(self):
+            msg = f"an id must be in [0, {len(self)}), got {show(position)}"
+            raise ArgumentError(msg)
+        return self._tokens[position]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the vocabulary to a JSON file, whole or not at all.
+
+        Raises
+        ------
+        ArgumentError
+            No file can have that path.
+        OSError
+            The file cannot be written.
+        """
+        value: dict[str, Any] = {
+            "format": _FORMAT,
+            "version": _FORMAT_VERSION,
+            "unknown_token": self.unknown_token,
+            "reserved_tokens": self._reserved_tokens,
+            "min_freq": self._min_freq,
+            "frequencies": list(self._frequencies.items()),
+        }
+        if self._kind is not None:
+            value["tokenizer"] = {"name": self._kind, "normalize": self._normalize}
+        write_text(path, json.dumps(value, indent=0) + "\n")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Vocab":
+        """Read a vocabulary that `save` wrote, or that lies in a store or a run.
+
+        Raises
+        ------
+        CorpusError
+            The file is no vocabulary of a version that this release reads.
+        OSError
+            The file cannot be read, or is no regular file.
+        """
+        vocab = read_vocab(path)
+        return vocab if vocab.kind is not None else _of_tokenizer(vocab, _read_beside(Path(path)))
+
+
+def read_vocab(path: str | os.PathLike[str]) -> Vocab:
+    """Return what `Vocab.load` returns, without a look at the files beside it."""
+    content = read_bounded(path, max_bytes=_MAX_BYTES)
+    try:
+        value = json.loads(content)
+        kind = value["format"], value["version"]
+        vocab = Vocab(
+            {token: int(count) for token, count in value["frequencies"]},
+            # Older releases took numbers below 0.
+            min_freq=max(int(value["min_freq"]), 0),
+            reserved_tokens=value["reserved_tokens"],
+            unknown_token=value["unknown_token"],
+        )
+        made_by = value.get("tokenizer")
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise CorpusError(_wrong_file(path)) from error
+    if kind != (_FORMAT, _FORMAT_VERSION):
+        raise CorpusError(_wrong_file(path))
+    return _of_tokenizer(vocab, made_by)
+
+
+def _of_tokenizer(vocab: Vocab, description: object) -> Vocab:
+    """Return a vocabulary that knows what is described, if anything is."""
+    match description:
+        case {"name": "char" | "word" as name, "normalize": bool(normalize)}:
+            return vocab.of_kind(name, normalize=normalize)
+    return vocab
+
+
+def _read_beside(path: Path) -> object:
+    """Return what a store, or a run, says of the tokenizer whose vocabulary lies in it."""
+    for name in ("manifest.json", "settings.json"):
+        with contextlib.suppress(OSError, KeyError, RecursionError, TypeError, ValueError):
+            content = read_bounded(path.with_name(name), max_bytes=_MAX_BYTES)
+            return json.loads(content)["tokenizer"]
+    return None
+
+
+def keep_tokens(tokens: Iterable[str]) -> Iterable[str]:
+    """Return tokens that may be read more than once; a `Vocab` refuses a str, which is none."""
+    return tokens if isinstance(tokens, str) else as_strings("reserved_tokens", tokens)
+
+
+def sort_counts(counts: Mapping[_Token, int]) -> dict[_Token, int]:
+    """Return counts in falling order, ties in the order of the mapping.
+
+    >>> sort_counts({"a": 1, "b": 2, "c": 1})
+    {'b': 2, 'a': 1, 'c': 1}
+    """
+    # sorted() is stable and a Counter keeps the order of insertion, so ties
+    # stay in order of first appearance.
+    return dict(sorted(counts.items(), key=operator.itemgetter(1), reverse=True))
+
+
+def number_tokens(
+    counts: Mapping[_Token, int], *, special: Iterable[_Token], min_freq: int
+) -> dict[_Token, int]:
+    """Return the id of each token: the special ones, then by falling count.
+
+    Parameters
+    ----------
+    counts : mapping of token to int
+        Ties stand in the order of the mapping.
+    special : iterable of tokens
+        They get the ids from 0 on, counted or not.
+    min_freq : int
+        Tokens that appear less often get no id.
+
+    >>> number_tokens({"a": 1, "b": 2, "c": 3}, special=["<unk>"], min_freq=2)
+    {'<unk>': 0, 'c': 1, 'b': 2}
+    """
+    frequent = [token for token, count in sort_counts(counts).items() if count >= min_freq]
+    return {token: id_ for id_, token in enumerate(dict.fromkeys([*special, *frequent]))}
+
+
+def _wrong_file(path: str | os.PathLike[str]) -> str:
+    return (
+        f"{os.fspath(path)!r} must be a vocabulary in the format {_FORMAT!r} "
+        f"version {_FORMAT_VERSION}: write it again with Vocab.save"
+    )
+
+
+def _flatten(tokens: Iterable[Any]) -> Iterator[str]:
+    # A tensor of no dimension says that it is one.
+    is_scalar = getattr(tokens, "ndim", 1) == 0
+    if is_scalar or isinstance(tokens, str) or not isinstance(tokens, Iterable):
+        msg = f"expected an iterable of str tokens (or of such iterables), got {show(tokens)}"
+        raise ArgumentError(msg)
+    for token in tokens:
+        if isinstance(token, str):
+            yield token
+        else:
+            yield from _flatten(token)

@@ -1,0 +1,506 @@
+"""The checkpoints of a run: what one holds, and the files of the last few and the best."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from tokenloom._io.atomic import remove_partial, replacing, synchronize_folder
+from tokenloom._io.regular import open_regular
+from tokenloom._wording import count, show
+from tokenloom.errors import RunError
+from tokenloom.model.rnn import RNNModel
+
+_FORMAT = "tokenloom-checkpoint"
+_FORMAT_VERSION = 2
+# Version 1 held the model alone.
+_READABLE_VERSIONS = (1, 2)
+
+_RNN_KINDS: dict[str, type[nn.RNNBase]] = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+_DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
+_DESCRIBED = {
+    *("rnn", "vocab_size", "input_size", "hidden_size", "num_layers", "bias", "dropout"),
+    *("bidirectional", "dtype", "nonlinearity", "proj_size"),
+}
+_NO_FIT = "the checkpoint's weights do not fit the model"
+# Of sizes; more layers would take for ever to be made, even without their weights.
+_STOPS = {
+    **dict.fromkeys(("vocab_size", "input_size", "hidden_size", "proj_size"), 1 << 31),
+    "num_layers": 1 << 12,
+}
+# Values that a checkpoint holds, each counted wherever it stands.
+_MAX_VALUES = 1 << 20
+
+
+def describe_model(model: RNNModel) -> dict[str, Any]:
+    """Return a JSON-able description from which `build_model` makes the same model."""
+    rnn = model.rnn
+    description = {
+        "rnn": next(name for name, kind in _RNN_KINDS.items() if isinstance(rnn, kind)),
+        "vocab_size": model.vocab_size,
+        "input_size": rnn.input_size,
+        "hidden_size": rnn.hidden_size,
+        "num_layers": rnn.num_layers,
+        "bias": rnn.bias,
+        "dropout": rnn.dropout,
+        "bidirectional": rnn.bidirectional,
+        "dtype": str(model.linear.weight.dtype).removeprefix("torch."),
+    }
+    if isinstance(rnn, nn.RNN):
+        description["nonlinearity"] = rnn.nonlinearity
+    if isinstance(rnn, nn.LSTM):
+        description["proj_size"] = rnn.proj_size
+    return description
+
+
+def build_model(description: dict[str, Any]) -> RNNModel:
+    """Return a new model with random weights.
+
+    Raises
+    ------
+    RunError
+        The description is incomplete or of an unknown kind of layer.
+    """
+    try:
+        options = dict(description)
+        unknown = sorted(map(str, set(options) - _DESCRIBED))
+        _require(not unknown, "its parts", unknown)
+        for name, stop in _STOPS.items():
+            value = options.get(name, 1)
+            _require(type(value) is int and 0 <= value < stop, name, value)
+        for name in ("bias", "bidirectional"):
+            # PyTorch takes 0 and 1 too, and fails in the first step.
+            _require(type(options.get(name, True)) is bool, name, options.get(name))
+        kind = _RNN_KINDS[options.pop("rnn")]
+        vocab_size, dtype = options.pop("vocab_size"), options.pop("dtype")
+        return RNNModel(kind(**options), vocab_size).to(_DTYPES[dtype])
+    except (KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+        msg = f"the description of the model cannot be used, got {show(description)}: {error}"
+        raise RunError(msg) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint's file says.
+
+    Attributes
+    ----------
+    model : dict
+        The description that `build_model` takes.
+    weights : dict of str to torch.Tensor
+        On the CPU.
+    epoch : int
+        The epoch, from 0, of the last batch that the model was trained on.
+    step : int
+        Batches that the model was trained on.
+    training : dict, optional
+        What the rest of the training depends on; an older release saved none.
+    owner : dict of str, optional
+        What it belongs to: the id of its run, and the digests of the last
+        lines of its records. An older release saved none.
+    """
+
+    model: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+    epoch: int
+    step: int
+    training: dict[str, Any] | None = None
+    owner: dict[str, str] | None = None
+
+    @classmethod
+    def of(
+        cls, model: RNNModel, *, epoch: int, step: int, training: dict[str, Any] | None = None
+    ) -> "Checkpoint":
+        """Return the checkpoint of a model as it is now."""
+        weights = {name: value.cpu() for name, value in model.state_dict().items()}
+        return cls(
+            model=describe_model(model), weights=weights, epoch=epoch, step=step, training=training
+        )
+
+    def build(self) -> RNNModel:
+        """Return the model, on the CPU.
+
+        Raises
+        ------
+        RunError
+            The weights do not fit the description, or it cannot be used.
+        """
+        # Before there is memory for what the description asks for.
+        if not _fits(self.weights, _make_shapes(self.model)):
+            raise RunError(_NO_FIT)
+        model = build_model(self.model)
+        self.load_into(model)
+        return model
+
+    def load_into(self, model: RNNModel) -> None:
+        """Give a model the weights.
+
+        Raises
+        ------
+        RunError
+            They are another model's.
+        """
+        try:
+            model.load_state_dict(self.weights)
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            raise RunError(_NO_FIT) from error
+
+
+def pack(checkpoint: Checkpoint) -> bytes:
+    """Return the bytes of a checkpoint's file."""
+    content = {
+        "format": _FORMAT,
+        "version": _FORMAT_VERSION,
+        "model": checkpoint.model,
+        "weights": checkpoint.weights,
+        "epoch": checkpoint.epoch,
+        "step": checkpoint.step,
+        "training": checkpoint.training,
+        "owner": checkpoint.owner,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
+    """Return the checkpoint of a file's bytes.
+
+    They are read with ``weights_only=True``: they cannot run code.
+
+    Parameters
+    ----------
+    content : bytes
+    name : path
+        What messages call the file.
+
+    Raises
+    ------
+    RunError
+        The bytes are damaged, or of another format or version.
+    """
+    name = os.fspath(name)
+    try:
+        # Of other kinds, which torch.load reads too, we wrote none.
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            num_bytes = sum(entry.file_size for entry in archive.infolist())
+            _require(num_bytes <= 2 * len(content), "the size of its parts", num_bytes)
+        values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    # A damaged file can make the unpickler fail in any way.
+    except Exception as error:
+        msg = f"the checkpoint {name!r} is damaged or no checkpoint: {type(error).__name__}"
+        raise RunError(msg) from error
+    _check_form(values, name)
+    checkpoint = Checkpoint(
+        model=values["model"],
+        weights=values["weights"],
+        epoch=values["epoch"],
+        step=values["step"],
+        training=values.get("training"),
+        owner=values.get("owner"),
+    )
+    try:
+        _check_tree(values)
+        _check_values(checkpoint)
+    # What has the wrong type can fail in any way too.
+    except Exception as error:
+        msg = f"the checkpoint {name!r} is damaged: {error}"
+        raise RunError(msg) from error
+    return checkpoint
+
+
+def _check_form(values: Any, name: str) -> None:
+    """Check that what a file holds is a checkpoint of a version that is read here, and complete."""
+    # A tensor answers a comparison with another tensor.
+    head = values if isinstance(values, dict) else {}
+    if not isinstance(head.get("format"), str) or head["format"] != _FORMAT:
+        msg = f"expected a checkpoint of tokenloom at {name!r}, got another file"
+        raise RunError(msg)
+    if type(head.get("version")) is not int or head["version"] not in _READABLE_VERSIONS:
+        msg = (
+            f"this release reads checkpoints of the versions 1 and {_FORMAT_VERSION}, {name!r} "
+            f"has version {show(head.get('version'))}: use the release that wrote it"
+        )
+        raise RunError(msg)
+    missing = [each for each in ("model", "weights", "epoch", "step") if each not in values]
+    if missing:
+        msg = f"the checkpoint {name!r} is damaged: it lacks {missing[0]!r}"
+        raise RunError(msg)
+
+
+def _check_values(checkpoint: Checkpoint) -> None:
+    """Check types, ranges and shapes of all that a checkpoint holds.
+
+    Raises
+    ------
+    Exception
+        Of any type, where a value is wrong.
+    """
+    for name, value in (("epoch", checkpoint.epoch), ("step", checkpoint.step)):
+        _require(type(value) is int and 0 <= value < 1 << 62, name, value)
+    weights: Any = checkpoint.weights
+    are_tensors = isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
+    )
+    _require(are_tensors, "weights", weights)
+    shapes = _make_shapes(checkpoint.model)
+    # A model of someone else's, derived from ours, may have more of them, or others.
+    is_ours = set(weights) == set(shapes)
+    for name, weight in weights.items() if is_ours else ():
+        _require(_is_like(weight, shapes[name]), f"weights.{name}", weight)
+    owner, training = checkpoint.owner, checkpoint.training
+    plain = (str, bool, type(None))
+    is_plain = isinstance(owner, dict) and all(type(each) in plain for each in owner.values())
+    _require(owner is None or is_plain, "owner", owner)
+    if training is not None:
+        _require(isinstance(training, dict), "training", training)
+        _check_training(training, checkpoint.model if is_ours else None)
+
+
+def _check_tree(values: object) -> None:
+    """Check that values are few and plain, and that no two numbers of a tensor share memory.
+
+    A file of a few bytes can name one number a billion times, or one list.
+    """
+    waiting, num_values = [values], 0
+    while waiting:
+        value = waiting.pop()
+        num_values += 1
+        _require(num_values <= _MAX_VALUES, "the number of its values", "so large")
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, torch.Tensor):
+            _require(_is_plain(value), "a tensor", value)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    reach = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride <= reach:
+            return False
+        reach += (size - 1) * stride
+    return True
+
+
+def _make_shapes(description: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights of a described model, without memory for their numbers."""
+    with torch.device("meta"):
+        return build_model(description).state_dict()
+
+
+def _fits(weights: dict[str, torch.Tensor], shapes: dict[str, torch.Tensor]) -> bool:
+    return set(weights) == set(shapes) and all(
+        _is_like(weights[name], expected) for name, expected in shapes.items()
+    )
+
+
+def _is_like(tensor: torch.Tensor, example: torch.Tensor) -> bool:
+    return (tensor.shape, tensor.dtype) == (example.shape, example.dtype)
+
+
+def _check_training(training: dict[str, Any], model: dict[str, Any] | None) -> None:
+    epochs, hidden, random = training["epochs"], training["hidden"], training["random"]
+    for name in ("position", "updates", "epochs"):
+        _require(isinstance(training[name], dict), f"training.{name}", training[name])
+    # It refuses what is no JSON, which alone can be compared.
+    json.dumps(training.get("settings"))
+    losses, num_targets = epochs["losses"], epochs["num_targets"]
+    are_pairs = losses.ndim == 1 and losses.shape == num_targets.shape
+    are_numbers = losses.is_floating_point() and num_targets.dtype == torch.int64
+    _require(are_pairs and are_numbers, "training.epochs.losses", losses)
+    first, seconds = epochs["first_batch"], epochs["seconds"]
+    _require(type(first) is int and first >= 0, "training.epochs.first_batch", first)
+    is_time = type(seconds) in (int, float) and 0 <= seconds < math.inf
+    _require(is_time, "training.epochs.seconds", seconds)
+    if hidden is not None and model is None:
+        fits = all(part.shape[1] == training["position"]["batch_size"] for part in hidden)
+        _require(fits, "hidden", hidden)
+    elif hidden is not None and model is not None:
+        size = model.get("proj_size") or model["hidden_size"]
+        rows = model["num_layers"] * (2 if model["bidirectional"] else 1)
+        widths = [size, model["hidden_size"]] if model["rnn"] == "LSTM" else [size]
+        shapes = [(rows, training["position"]["batch_size"], width) for width in widths]
+        fits = [tuple(part.shape) for part in hidden] == shapes
+        _require(fits and all(part.is_floating_point() for part in hidden), "hidden", hidden)
+    _require(isinstance(random, list) and len(random) > 0, "training.random", random)
+    for state in random:
+        # It refuses what is no state.
+        torch.Generator().set_state(state["cpu"])
+        on_gpu = state["cuda"]
+        is_state = on_gpu is None or (on_gpu.dtype == torch.uint8 and on_gpu.ndim == 1)
+        _require(is_state, "training.random.cuda", on_gpu)
+
+
+def _require(condition: bool, name: str, value: object) -> None:  # noqa: FBT001  it reads well
+    if not condition:
+        msg = f"{name} cannot be {show(value)}"
+        raise ValueError(msg)
+
+
+Mark = Literal["step", "best"]
+# Of what a checkpoint says of itself: as which it was written.
+_MARK = "mark"
+
+_NAME = re.compile(r"(step|best)-(\d+)-([0-9a-f]{16})\.pt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    path: Path
+    mark: str
+    step: int
+    digest: str
+
+
+def write_checkpoint(
+    folder: Path, checkpoint: Checkpoint, *, keep: int, is_best: bool = False
+) -> Path:
+    """Write a checkpoint, whole or not at all, and remove those that are too many.
+
+    Its name tells the step and the first 16 digits of the SHA-256 of its
+    bytes, so that damage is seen when it is read.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is missing.
+    checkpoint : Checkpoint
+    keep : int
+        How many of the last ones stay, at least 1.
+    is_best : bool
+        Whether it becomes the one that is marked as the best, which stays too.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    """
+    owner = {**(checkpoint.owner or {}), _MARK: "best" if is_best else "step"}
+    content = pack(dataclasses.replace(checkpoint, owner=owner))
+    digest = _digest(content)
+    path = folder / f"step-{checkpoint.step:09d}-{digest}.pt"
+    _write(path, content)
+    if is_best:
+        best = folder / f"best-{checkpoint.step:09d}-{digest}.pt"
+        if not best.exists():
+            try:
+                os.link(path, best)
+            # Not every file system has a second name for a file.
+            except OSError:
+                _write(best, content)
+            synchronize_folder(folder)
+        _remove(file for file in _list(folder, "best") if file.path != best)
+    _remove(file for file in _list(folder, "step") if _is_other(file, path))
+    _remove(_list(folder, "step")[keep:])
+    return path
+
+
+def read_checkpoint(folder: Path, mark: Mark = "step") -> Checkpoint | None:
+    """Return the newest checkpoint that is whole, or None where there is none at all.
+
+    A damaged one is named in a warning, and the one before it is read.
+
+    Raises
+    ------
+    RunError
+        There are checkpoints, and none is whole.
+    """
+    files = _list(folder, mark)
+    if mark == "step":
+        # Where all of the last ones are damaged, the best may be whole.
+        files = sorted([*files, *_list(folder, "best")], key=lambda file: file.step, reverse=True)
+    for file in files:
+        try:
+            return _read(file)
+        except OSError as error:
+            warnings.warn(f"{error}; going back to the one before it", stacklevel=2)
+    if files:
+        msg = f"none of the {len(files)} checkpoints in {str(folder)!r} is whole: train anew"
+        raise RunError(msg)
+    return None
+
+
+def remove_later(folder: Path, *, step: int) -> None:
+    """Remove checkpoints of later steps, and what a killed process left half-written."""
+    _remove(file for mark in ("step", "best") for file in _list(folder, mark) if file.step > step)
+    if folder.is_dir():
+        remove_partial(folder)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether there is a checkpoint, whole or not."""
+    return bool(_list(folder, "step"))
+
+
+def _read(file: _File) -> Checkpoint:
+    with open_regular(file.path) as opened:
+        # Read only once it is known to be ours, since a hole in a file costs no space.
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()[:16]  # type: ignore[arg-type]  # it reads into buffers
+        if digest != file.digest:
+            size = count(os.fstat(opened.fileno()).st_size, "byte")
+            msg = (
+                f"the checkpoint {str(file.path)!r} is damaged: its {size} are not those that "
+                "were written"
+            )
+            raise RunError(msg)
+        opened.seek(0)
+        checkpoint = unpack(opened.read(), name=file.path)
+    if checkpoint.step != file.step:
+        msg = (
+            f"the checkpoint {str(file.path)!r} is of step {checkpoint.step}, and its name says "
+            f"step {file.step}: it was renamed"
+        )
+        raise RunError(msg)
+    if file.mark == "best" and (checkpoint.owner or {}).get(_MARK) == "step":
+        msg = f"the checkpoint {str(file.path)!r} was not the best one: it was renamed"
+        raise RunError(msg)
+    return checkpoint
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _list(folder: Path, mark: str) -> list[_File]:
+    """Return the files of a mark, the latest step first."""
+    matches = [
+        (path, match)
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := _NAME.fullmatch(path.name)) and match[1] == mark
+    ]
+    files = [
+        _File(path=path, mark=match[1], step=int(match[2]), digest=match[3])
+        for path, match in matches
+    ]
+    return sorted(files, key=lambda file: (file.step, file.path.name), reverse=True)
+
+
+def _is_other(file: _File, path: Path) -> bool:
+    """Return whether a file is an older one of the step that ``path`` is of."""
+    return file.path != path and file.path.name.startswith(path.name.rpartition("-")[0])
+
+
+def _remove(files: Iterable[_File]) -> None:
+    for file in files:
+        file.path.unlink(missing_ok=True)

@@ -1,0 +1,270 @@
+"""The textbook's training loop over a stream of batches."""
+
+import os
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from tokenloom._checks import require_bar, require_flags, require_type
+from tokenloom._io.interrupts import Interrupt
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.errors import ArgumentError
+from tokenloom.loading.batch import Batch
+from tokenloom.loading.device import choose_device
+from tokenloom.loading.distributed import Ranks
+from tokenloom.loading.loader import Loader
+from tokenloom.model.evaluation import check_ids
+from tokenloom.model.loss import summed_loss
+from tokenloom.model.rnn import RNNModel, State, detach
+from tokenloom.training.meter import Epochs
+from tokenloom.training.metrics import EpochMetrics
+from tokenloom.training.optimizer import Updates
+from tokenloom.training.options import Recipe, RunOptions, TrainingOptions
+from tokenloom.training.progress import Report
+from tokenloom.training.resume import Snapshots, open_run
+from tokenloom.training.settings import confirm_ranks, describe_training
+
+# For those whose rank is lost.
+_CURE = "go on from the last checkpoint with resume"
+
+
+def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
+    model: RNNModel,
+    loader: Loader,
+    *,
+    lr: float = 1.0,
+    max_grad_norm: float = 1.0,
+    options: TrainingOptions | None = None,
+    held_out: Corpus | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    run_options: RunOptions | None = None,
+    device: torch.device | str | int | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> list[EpochMetrics]:
+    """Train a model on the loader's epochs and return what was measured.
+
+    Plain stochastic gradient descent on the mean cross-entropy of each batch,
+    unless ``options`` say otherwise. The hidden state is carried from batch to
+    batch and detached where ``loader.plan.carries_state``, and begins at zero
+    everywhere else: also where documents start, if the corpus knows and the
+    windows were not made with ``resets=False``.
+
+    Where `torch.distributed` has a group of several processes, each trains on
+    its rows of every batch, and the weights stay the same on all of them.
+
+    Parameters
+    ----------
+    model : RNNModel
+        Trained in place, on the device.
+    loader : Loader
+        Its ``num_epochs`` says how long to train.
+    lr : float
+        Learning rate, per update.
+    max_grad_norm : float
+        A longer gradient is scaled to this Euclidean norm.
+    options : TrainingOptions, optional
+        Optimiser, schedule, batches per update, precision.
+    held_out : Corpus, optional
+        Text that is not trained on; its perplexity is measured per epoch.
+    run : path, optional
+        A new folder for settings, metrics, checkpoints and plot; see
+        `tokenloom.training.run.Run`.
+    resume : bool
+        Whether to go on from the newest checkpoint in ``run``, or to begin
+        there if there is none. The number of workers and of ranks may differ,
+        and ``num_epochs`` may be higher where the schedule is constant.
+    run_options : RunOptions, optional
+        When checkpoints are saved, how many stay, when text is shown.
+    device : torch.device, str or int, optional
+        By default the loader's, else the best at hand: cuda, mps, cpu.
+    seed : int
+        Of PyTorch's global generators, which dropout draws from. The weights
+        that the model begins with are its maker's.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
+
+    Returns
+    -------
+    list of EpochMetrics
+        One per epoch that was finished, also before a resume.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of range, the device is not at hand, or the schedule falls
+        and the loader is endless.
+    KeyboardInterrupt
+        Ctrl-C; the step is finished, on all ranks the same, and the run's
+        checkpoint, metrics and plot are written first.
+    RunError
+        The run's folder is in use, cannot be written, or cannot be resumed.
+    StateMismatchError
+        The run to resume is of another training; each difference is named.
+    SystemExit
+        With a run: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU came, which
+        nobody else handles, and the same was done. Its code is 128 + number.
+    UsageError
+        The loader reads another part of the batch than this process's, or the
+        ranks are not about to train on the same; each difference is named.
+    WorkerError
+        Another rank died or does not answer.
+    """
+    return train_and_tell(
+        model,
+        loader,
+        lr=lr,
+        max_grad_norm=max_grad_norm,
+        options=options,
+        held_out=held_out,
+        run=run,
+        resume=resume,
+        run_options=run_options,
+        device=device,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _tell_nothing() -> None:
+    """Begin without a word."""
+
+
+def train_and_tell(  # noqa: PLR0913  the same as of `train`
+    model: RNNModel,
+    loader: Loader,
+    *,
+    lr: float = 1.0,
+    max_grad_norm: float = 1.0,
+    options: TrainingOptions | None = None,
+    held_out: Corpus | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    run_options: RunOptions | None = None,
+    device: torch.device | str | int | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+    tell: Callable[[], None] = _tell_nothing,
+) -> list[EpochMetrics]:
+    """Do what `train` does, and call ``tell`` before the first step, if nothing is refused."""
+    ranks = Ranks.detect()
+    with ranks.together():
+        options, run_options = _take_options(options, run_options, resume=resume, progress=progress)
+        recipe = Recipe(lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options)
+        _check(model, loader, held_out, recipe)
+        place = choose_device(loader.device if device is None else device)
+        report = Report(model, loader, options=run_options, progress=progress, ranks=ranks)
+        settings = describe_training(
+            *(model, loader), held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
+        )
+        facts = {**settings, "run": run is not None, "resume": resume, "device": place.type}
+    confirm_ranks(ranks, facts, model, loader, held_out=held_out)
+    torch.manual_seed(ranks.mix_seed(seed))
+    opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
+    interrupt = Interrupt(saves=run is not None, num_ranks=ranks.world_size)
+    with ranks.watched(cure=_CURE), opening as opened, interrupt:
+        learner = ranks.wrap(_Learner(model.to(place).train()))
+        updates = Updates(learner, loader, recipe=recipe, ranks=ranks, interrupt=interrupt)
+        resets = loader.windows.documents is not None
+        epochs = Epochs(model, held_out, resets=resets, ranks=ranks, run=opened.run)
+        parts, saving = (model, loader, updates, epochs), None if run is None else run_options
+        snapshots = Snapshots(*parts, ranks=ranks, run=opened.run, options=saving)
+        state = snapshots.begin(opened, seed=seed)
+        tell()
+        with report:
+            for batch in snapshots.batches:
+                state = _carry(state, batch, loader)
+                loss, state = _step(updates, batch, state)
+                epochs.add(loss, batch)
+                report.update()
+                if batch.index + 1 == loader.plan.num_batches:
+                    report.show(epochs.finish())
+                snapshots.save_if_due(state)
+                if interrupt.number is not None and updates.is_complete:
+                    break
+            snapshots.save(state)
+            epochs.close()
+        updates.share_signals()
+    interrupt.end()
+    return epochs.history
+
+
+class _Learner(nn.Module):
+    """A model together with its loss, so that several ranks can share its gradients."""
+
+    def __init__(self, model: RNNModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+        """Return the sum of the losses of a batch's targets, and the state after it."""
+        return summed_loss(self.model, batch, state)
+
+
+def _carry(state: State | None, batch: Batch, loader: Loader) -> State | None:
+    """Return the state that a batch begins with; None for zeros."""
+    begins = batch.index == 0 or not loader.plan.carries_state
+    return None if begins or state is None else detach(state)
+
+
+def _step(updates: Updates, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+    batch = batch.to(updates.device)
+    with updates.accumulating(batch):
+        with updates.autocast():
+            loss, state = updates.module(batch, state)
+        updates.add(loss, batch)
+    return loss.detach(), state
+
+
+def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Recipe) -> None:
+    for name, value, kind, cure in (
+        ("model", model, RNNModel, "make one with RNNModel(rnn_layer, vocab_size)"),
+        ("loader", loader, Loader, "wrap the windows in Loader(windows, num_epochs=...)"),
+        ("held_out", held_out, Corpus | None, "give the corpus itself"),
+    ):
+        if not isinstance(value, kind):
+            msg = f"{name} cannot be of the type {type(value).__name__}: {cure}"
+            raise ArgumentError(msg)
+    _check_ids(model, loader.windows.corpus, held_out)
+    if held_out is not None and len(held_out) < 2:
+        msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
+        raise ArgumentError(msg)
+    recipe.options.check_end(loader.num_epochs)
+    if model.num_directions > 1:
+        warnings.warn(
+            "a model with two directions sees the future: it reads the very tokens "
+            "that it is to predict, so its perplexity is no measure of prediction "
+            "and the text that it generates is poor",
+            stacklevel=3,
+        )
+
+
+def _take_options(
+    options: TrainingOptions | None,
+    run_options: RunOptions | None,
+    *,
+    resume: bool,
+    progress: bool | None,
+) -> tuple[TrainingOptions, RunOptions]:
+    require_type("options", options, TrainingOptions | None, "TrainingOptions(...) or None")
+    require_type("run_options", run_options, RunOptions | None, "RunOptions(...) or None")
+    require_flags(resume=resume)
+    require_bar(progress)
+    return options or TrainingOptions(), run_options or RunOptions()
+
+
+def _check_ids(model: RNNModel, corpus: Corpus, held_out: Corpus | None) -> None:
+    """Check that the ids of both texts mean what the model takes them for."""
+    check_ids(model, corpus)
+    if held_out is None:
+        return
+    check_ids(model, held_out)
+    if held_out.identity is not None and held_out.identity.differs(corpus.identity):
+        msg = (
+            f"the ids of the held-out text must be of the tokenizer of the training text "
+            f"({corpus.identity}), got another ({held_out.identity}): encode it with that one"
+        )
+        raise ArgumentError(msg)

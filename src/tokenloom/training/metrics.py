@@ -1,0 +1,342 @@
+"""What a run writes down of its epochs and its steps, as lines of JSON.
+
+Each line holds, as ``after``, a digest of the line before it: so a line that
+was lost, doubled, changed or moved is seen. A checkpoint holds the digest of
+the last line of its time, so that lines lost at the end are seen too.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tokenloom._figures import new_figure
+from tokenloom._io.atomic import require_own, write_text
+from tokenloom._io.regular import append_regular, read_bounded
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of a hundred million steps; more is no file of ours.
+_MAX_BYTES = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMetrics:
+    """What was measured over one epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Which one, from 0.
+    step : int
+        Batches that the model was trained on, up to the end of the epoch.
+    perplexity : float
+        Of the epoch's batches, each before its step. What is not finite is
+        null in the file, and NaN when it is read back.
+    tokens_per_second : float
+        Inputs per second of training, evaluation not counted.
+    held_out_perplexity : float or None
+        Of the held-out tokens after the epoch, where there are any.
+    """
+
+    epoch: int
+    step: int
+    perplexity: float
+    tokens_per_second: float
+    held_out_perplexity: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLosses:
+    """The losses of successive steps within one epoch.
+
+    Attributes
+    ----------
+    step : int
+        The first of the steps, counted from 1 over the whole run.
+    epoch, batch : int
+        What the model was trained on in that step; both from 0. The steps
+        after it take the batches after it.
+    losses : list of float
+        Mean cross-entropy of each batch before its step, in nats per token;
+        NaN where it was not finite.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    losses: list[float]
+
+
+_Record = TypeVar("_Record", EpochMetrics, StepLosses)
+# The key of the digest of the line before.
+_AFTER = "after"
+
+
+def append_metrics(path: Path, metrics: EpochMetrics, *, after: str) -> str:
+    """Append the metrics of an epoch, one line.
+
+    Parameters
+    ----------
+    path : path
+    metrics : EpochMetrics
+    after : str
+        Digest of the line before it, empty for the first line.
+
+    Returns
+    -------
+    str
+        Digest of the new line.
+    """
+    # JSON has only finite numbers; any other perplexity is written as null.
+    values = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(metrics).items()
+    }
+    return _append(path, values, after)
+
+
+def append_losses(path: Path, losses: StepLosses, *, after: str) -> str:
+    """Append the losses of successive steps, one line, as `append_metrics` does."""
+    # Seven digits say all that a float32 knows.
+    rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in losses.losses]
+    return _append(path, {**asdict(losses), "losses": rounded}, after)
+
+
+def read_metrics(path: Path, *, last: str | None = None) -> list[EpochMetrics]:
+    """Return what `append_metrics` wrote.
+
+    A line without its end was broken off while it was written: it is left out.
+
+    Parameters
+    ----------
+    path : path
+    last : str, optional
+        The digest of a line that must be there, empty for none.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file is missing, damaged in the line that is named, or another run's.
+    """
+    return _read_with(path, _read_metrics, last)
+
+
+def read_losses(path: Path, *, last: str | None = None) -> list[StepLosses]:
+    """Return what `append_losses` wrote, as `read_metrics` does.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file is missing, damaged in the line that is named, or another run's.
+    """
+    return _read_with(path, _read_losses, last)
+
+
+def cut_metrics(path: Path, *, step: int, last: str | None = None) -> list[EpochMetrics]:
+    """Forget the epochs that ended after a step, and return the others.
+
+    Parameters
+    ----------
+    path : path
+    step : int
+    last : str, optional
+        What the digest of the last line that stays must be, empty for none.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file is damaged, or lines are missing at its end; it stays as it is.
+    """
+    return _cut(path, _read_metrics, lambda metrics: metrics.step <= step, last)
+
+
+def cut_losses(path: Path, *, step: int, last: str | None = None) -> list[StepLosses]:
+    """Forget the records of which a step comes after this one, as `cut_metrics` does."""
+    return _cut(path, _read_losses, lambda part: part.step + len(part.losses) - 1 <= step, last)
+
+
+def last_digest(path: Path) -> str:
+    """Return the digest of the last whole line of a file, empty where there is none."""
+    lines = _whole_lines(path) if os.path.lexists(path) else []
+    return _digest(lines[-1]) if lines else ""
+
+
+def synchronize(path: Path) -> None:
+    """Wait until the lines of a file are on the disk, where there is one."""
+    try:
+        # Windows synchronises only what is open for writing.
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+
+
+def _read_with(path: Path, parse: Callable[[str], _Record], last: str | None) -> list[_Record]:
+    pairs = _read(path, parse)
+    # Lines that came after the checkpoint may follow it.
+    if last and all(_digest(line) != last for _, line in reversed(pairs)):
+        raise _another_run(path, len(pairs))
+    return [record for record, _ in pairs]
+
+
+def _another_run(path: Path, num_lines: int) -> ValueError:
+    msg = (
+        f"{path.name} must hold all lines up to the checkpoint, {num_lines:,} of them are "
+        "there: lines are missing at its end, or it is another run's"
+    )
+    return ValueError(msg)
+
+
+def _read(path: Path, parse: Callable[[str], _Record]) -> list[tuple[_Record, str]]:
+    """Return the records of a file and their lines; the line that is damaged is named."""
+    pairs: list[tuple[_Record, str]] = []
+    for number, line in enumerate(_whole_lines(path), start=1):
+        try:
+            record = parse(line)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
+            msg = f"line {number} of {path.name} {reason}"
+            raise ValueError(msg) from error
+        _check_place(path, number, line, pairs[-1][1] if pairs else None)
+        pairs.append((record, line))
+    return pairs
+
+
+def _check_place(path: Path, number: int, line: str, before: str | None) -> None:
+    """Check that a line is the one that was written after the line before it."""
+    after = json.loads(line).get(_AFTER)
+    if after is None:
+        # Older releases wrote no digests; what they wrote comes first.
+        is_right = before is None or _AFTER not in json.loads(before)
+    else:
+        is_right = after == ("" if before is None else _digest(before))
+    if not is_right:
+        place = "is not the first" if before is None else f"does not follow line {number - 1}"
+        msg = (
+            f"line {number} of {path.name} {place}: a line was lost, doubled, changed or moved "
+            "after it was written"
+        )
+        raise ValueError(msg)
+
+
+def _cut(
+    path: Path, parse: Callable[[str], _Record], stays: Callable[[_Record], bool], last: str | None
+) -> list[_Record]:
+    # lexists, since a link that leads nowhere is no missing file.
+    pairs = _read(path, parse) if os.path.lexists(path) else []
+    kept = [(record, line) for record, line in pairs if stays(record)]
+    found = _digest(kept[-1][1]) if kept else ""
+    if last is not None and last != found:
+        raise _another_run(path, len(kept))
+    if path.exists():
+        require_own(path)
+        # The lines themselves, so that what stays is as it was written.
+        write_text(path, "".join(line + "\n" for _, line in kept))
+    return [record for record, _ in kept]
+
+
+def _append(path: Path, values: dict[str, object], after: str) -> str:
+    line = json.dumps({**values, _AFTER: after})
+    append_regular(path, (line + "\n").encode("ascii"))
+    return _digest(line)
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode("utf-8")).hexdigest()[:16]
+
+
+def _whole_lines(path: Path) -> list[str]:
+    content = read_bounded(path, max_bytes=_MAX_BYTES)
+    # Only what ends with a line feed is whole; no other character ends a line.
+    return content.decode("utf-8").split("\n")[:-1]
+
+
+def _read_metrics(line: str) -> EpochMetrics:
+    values = _parse_object(line)
+    held_out = values.get("held_out_perplexity")
+    return EpochMetrics(
+        epoch=_count(values, "epoch"),
+        step=_count(values, "step"),
+        perplexity=_number(values["perplexity"]),
+        tokens_per_second=_number(values["tokens_per_second"]),
+        held_out_perplexity=None if held_out is None else _number(held_out),
+    )
+
+
+def _read_losses(line: str) -> StepLosses:
+    values = _parse_object(line)
+    if not isinstance(values["losses"], list):
+        msg = f"losses must be a list, got {show(values['losses'])}"
+        raise TypeError(msg)
+    step, epoch, batch = (_count(values, name) for name in ("step", "epoch", "batch"))
+    losses = [_number(loss) for loss in values["losses"]]
+    return StepLosses(step=step, epoch=epoch, batch=batch, losses=losses)
+
+
+def _parse_object(line: str) -> dict[str, Any]:
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        msg = f"expected an object, got {show(values)}"
+        raise TypeError(msg)
+    return values
+
+
+def _count(values: dict[str, Any], name: str) -> int:
+    value = values[name]
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        msg = f"{name} must be an integer of at least 0, got {show(value)}"
+        raise TypeError(msg)
+    return value
+
+
+def _number(value: object) -> float:
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):
+        msg = f"expected a number or null, got {show(value)}"
+        raise TypeError(msg)
+    return float(value)  # type: ignore[arg-type]  # a number by now
+
+
+def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
+    """Draw perplexity over epochs, of training and of held-out text.
+
+    Parameters
+    ----------
+    metrics : sequence of EpochMetrics
+        At least one.
+
+    Raises
+    ------
+    ArgumentError
+        There are no metrics.
+    UsageError
+        matplotlib is not installed.
+    """
+    if not metrics:
+        msg = "metrics must hold at least one epoch, got none"
+        raise ArgumentError(msg)
+    figure = new_figure(width=7.0, height=4.0)
+    axes = figure.add_subplot()
+    epochs = [entry.epoch + 1 for entry in metrics]
+    marker = "o" if len(metrics) == 1 else None
+    axes.plot(epochs, [entry.perplexity for entry in metrics], label="training", marker=marker)
+    held_out = [entry.held_out_perplexity for entry in metrics]
+    if any(value is not None for value in held_out):
+        values = [math.nan if value is None else value for value in held_out]
+        axes.plot(epochs, values, label="held out", marker=marker)
+    # Perplexity falls from the size of the vocabulary to about 1.
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("perplexity")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    return figure

@@ -1,0 +1,239 @@
+"""From gradients to weights: the updates of a training."""
+
+import contextlib
+import functools
+import math
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from tokenloom._io.interrupts import Interrupt
+from tokenloom._wording import show
+from tokenloom.errors import RunError
+from tokenloom.loading.batch import Batch
+from tokenloom.loading.distributed import Ranks
+from tokenloom.loading.loader import Loader
+from tokenloom.training.options import PRECISIONS, Recipe
+
+# What a schedule changes of an optimiser; its other numbers stay.
+_SCHEDULED = {"lr", "initial_lr"}
+# Numbers of a training are smaller; larger ones fit no float.
+_MAX_NUMBER = 2.0**63
+
+
+class Updates:
+    """The optimiser, with its schedule and its precision, and the batches up to its next step.
+
+    The loss of an update is the mean over all targets of its batches, on all
+    ranks; padding counts nowhere.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        What computes the loss; wrapped where there are several ranks.
+    loader : Loader
+        Its plan says which batch is the last of an epoch.
+    recipe : Recipe
+    ranks : Ranks
+    interrupt : Interrupt
+        Learns with each update of the signals that came to any rank.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+    device : torch.device
+        Where its parameters are.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loader: Loader,
+        *,
+        recipe: Recipe,
+        ranks: Ranks,
+        interrupt: Interrupt,
+    ) -> None:
+        self.module = module
+        self._parameters = list(module.parameters())
+        self.device = self._parameters[0].device
+        self._num_batches = loader.plan.num_batches
+        self._options = recipe.options
+        self._max_grad_norm = recipe.max_grad_norm
+        self._ranks = ranks
+        self._interrupt = interrupt
+        # What makes an optimiser is the caller's, and may fail on one rank alone.
+        with ranks.together():
+            self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
+            is_scheduled = recipe.options.is_scheduled
+            self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
+        is_scaled = recipe.options.precision == "float16"
+        self._scaler = torch.amp.GradScaler(self.device.type) if is_scaled else None
+        # How many targets an update has where nothing is padded.
+        per_batch = loader.plan.batch_size * loader.plan.seq_len
+        self._usual = per_batch * recipe.options.batches_per_update
+        self._num_targets = 0
+        self._num_waiting = 0
+        self._optimizer.zero_grad()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no batch waits for an update."""
+        return self._num_waiting == 0
+
+    def accumulating(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which a batch goes through the module, forth and back."""
+        module = self.module
+        if isinstance(module, nn.parallel.DistributedDataParallel) and not self._ends(batch):
+            # The ranks' gradients are added up once per update.
+            return module.no_sync()
+        return contextlib.nullcontext()
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which a loss is computed in the chosen precision."""
+        if self._options.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self._options.precision])
+
+    def add(self, loss: torch.Tensor, batch: Batch) -> None:
+        """Take the gradients of a batch, and make the update if it is the last of one.
+
+        Parameters
+        ----------
+        loss : float tensor, shape ()
+            The sum of the losses of this rank's targets.
+        batch : Batch
+        """
+        # The gradients of several ranks are averaged, and are to be added up.
+        share = loss * (self._ranks.world_size / self._usual)
+        if self._scaler is not None:
+            share = self._scaler.scale(share)
+        share.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        self._num_targets += batch.num_targets
+        self._num_waiting += 1
+        if self._ends(batch):
+            self._update()
+
+    def share_signals(self) -> int:
+        """Let all ranks know of the signals that came to any; return how many targets wait.
+
+        Each update does so, in the message that it sends anyway: so all ranks
+        stop after the same one.
+        """
+        values = torch.tensor([self._num_targets, *self._interrupt.flags])
+        num_targets, *counts = self._ranks.total(values).tolist()
+        self._interrupt.agree(counts)
+        return int(num_targets)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the optimiser, of the schedule and of the scaling."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, of a training with the same options.
+
+        Raises
+        ------
+        RunError
+            A value is none that this training could have saved.
+        """
+        fresh = self.state_dict()
+        for name in ("scheduler", "scaler"):
+            _check_like(state[name], fresh[name], name)
+        groups = state["optimizer"]["param_groups"]
+        _check_like(groups, fresh["optimizer"]["param_groups"], "optimizer.param_groups")
+        if isinstance(self._options.optimizer, str):
+            for group, now in zip(groups, fresh["optimizer"]["param_groups"], strict=True):
+                for name in group.keys() - _SCHEDULED:
+                    if group[name] != now[name]:
+                        _refuse(f"optimizer.param_groups.{name}", group[name])
+            self._check_moments(state["optimizer"]["state"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for part, saved in ((self._scheduler, "scheduler"), (self._scaler, "scaler")):
+            if part is not None:
+                part.load_state_dict(state[saved])
+
+    def _check_moments(self, state: dict[int, dict[str, Any]]) -> None:
+        """Check what an optimiser of PyTorch keeps of each parameter: its shape, or a number."""
+        for index, moments in state.items():
+            if type(index) is not int or not 0 <= index < len(self._parameters):
+                _refuse("optimizer.state", index)
+            shape = self._parameters[index].shape
+            for name, value in moments.items():
+                is_tensor = isinstance(value, torch.Tensor) and value.is_floating_point()
+                fits = is_tensor and value.shape in (shape, torch.Size([]))
+                # Plain descent keeps that it keeps nothing.
+                is_nothing = value is None and name == "momentum_buffer"
+                if not is_nothing and not (fits and (name == "step") == (value.ndim == 0)):
+                    _refuse(f"optimizer.state.{name}", value)
+        if self._options.optimizer == "adamw" and any(
+            set(moments) != {"step", "exp_avg", "exp_avg_sq"} for moments in state.values()
+        ):
+            _refuse("optimizer.state", state)
+
+    def _ends(self, batch: Batch) -> bool:
+        """Return whether a batch is the last one of its update."""
+        done = batch.index + 1
+        return done % self._options.batches_per_update == 0 or done == self._num_batches
+
+    def _update(self) -> None:
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
+        num_targets = self.share_signals()
+        if num_targets != self._usual:
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            torch._foreach_mul_(gradients, self._usual / num_targets)
+        nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
+        if self._make_step() and self._scheduler is not None:
+            self._scheduler.step()
+        self._optimizer.zero_grad()
+        self._num_targets = self._num_waiting = 0
+
+    def _make_step(self) -> bool:
+        """Let the optimiser make its step; return whether it made one."""
+        if self._scaler is None:
+            self._optimizer.step()
+            return True
+        # Where scaled gradients overflow it makes none, and the next scale is lower.
+        scale = self._scaler.get_scale()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return self._scaler.get_scale() >= scale
+
+    def _make_scheduler(self, num_epochs: int | None) -> torch.optim.lr_scheduler.LambdaLR:
+        per_epoch = math.ceil(self._num_batches / self._options.batches_per_update)
+        factor = functools.partial(
+            self._options.factor, num_updates=None if num_epochs is None else num_epochs * per_epoch
+        )
+        return torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
+
+
+def _check_like(value: object, example: object, name: str) -> None:
+    """Check that a value has the parts and types of another one."""
+    number = (int, float)
+    if type(example) in number:
+        is_like = type(value) in number and abs(value) < _MAX_NUMBER  # type: ignore[arg-type]
+    elif isinstance(example, dict):
+        is_like = isinstance(value, dict) and set(value) == set(example)
+    elif isinstance(example, list | tuple):
+        is_like = isinstance(value, list | tuple) and len(value) == len(example)
+    else:
+        is_like = type(value) is type(example)
+    if not is_like:
+        _refuse(name, value)
+    if isinstance(example, dict) and isinstance(value, dict):
+        for key, part in example.items():
+            _check_like(value[key], part, f"{name}.{key}")
+    elif isinstance(example, list | tuple) and isinstance(value, list | tuple):
+        for index, (mine, part) in enumerate(zip(value, example, strict=True)):
+            _check_like(mine, part, f"{name}[{index}]")
+
+
+def _refuse(name: str, value: object) -> NoReturn:
+    msg = f"the checkpoint is damaged: {name} cannot be {show(value)}"
+    raise RunError(msg)

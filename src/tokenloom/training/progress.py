@@ -1,0 +1,100 @@
+"""What a training shows while it goes on: a bar, and text of the model."""
+
+import math
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from tokenloom.errors import ArgumentError
+from tokenloom.loading.distributed import Ranks
+from tokenloom.loading.loader import Loader
+from tokenloom.model.generation import generate
+from tokenloom.model.rnn import RNNModel
+from tokenloom.training.metrics import EpochMetrics
+from tokenloom.training.options import RunOptions
+
+_NUM_TOKENS = 50
+_PROMPT_TOKENS = 12
+
+
+class Report:
+    """A progress bar on stderr, with text of the model below it, on the first rank.
+
+    Parameters
+    ----------
+    model : RNNModel
+    loader : Loader
+    options : RunOptions
+        How often to show text, and what it goes on from.
+    progress : bool, optional
+        Whether to show the bar; by default where stderr is a terminal.
+    ranks : Ranks
+
+    Raises
+    ------
+    ArgumentError
+        Text is to be shown, and there is no tokenizer to write it, or no
+        token in the prompt.
+    """
+
+    def __init__(
+        self,
+        model: RNNModel,
+        loader: Loader,
+        *,
+        options: RunOptions,
+        progress: bool | None,
+        ranks: Ranks,
+    ) -> None:
+        self._model = model
+        self._loader = loader
+        self._options = options
+        self._progress = progress if ranks.is_first else False
+        self._shows_text = ranks.is_first and options.sample_epochs is not None
+        if self._shows_text:
+            # Nobody trains for an hour to be told of a wrong prompt.
+            self._write(num_tokens=0)
+
+    def __enter__(self) -> Self:
+        loader = self._loader
+        self._bar: tqdm[Any] = tqdm(
+            total=None if loader.num_epochs is None else loader.remaining,
+            unit="batch",
+            # tqdm takes None for "only where stderr is a terminal".
+            disable=None if self._progress is None else not self._progress,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def update(self) -> None:
+        """Count a batch."""
+        self._bar.update()
+
+    def show(self, metrics: EpochMetrics) -> None:
+        """Show what was measured over an epoch, and text where it is time for some."""
+        number = metrics.epoch + 1
+        self._bar.set_postfix_str(f"epoch {number}, perplexity {metrics.perplexity:.2f}")
+        is_time = self._shows_text and number % (self._options.sample_epochs or 1) == 0
+        # A model that diverged writes nothing.
+        if is_time and math.isfinite(metrics.perplexity):
+            text = self._write(num_tokens=_NUM_TOKENS)
+            tqdm.write(f"epoch {number}: {text}", file=sys.stderr)
+
+    def _write(self, *, num_tokens: int) -> str:
+        corpus = self._loader.windows.corpus
+        if corpus.tokenizer is None:
+            msg = f"sample_epochs needs a tokenizer that can write text, {corpus.name} has none"
+            raise ArgumentError(msg)
+        prompt = self._options.sample_prompt
+        if prompt is None:
+            prompt = corpus.decode(corpus.tokens[:_PROMPT_TOKENS])
+        return generate(self._model, corpus.tokenizer, prompt, num_tokens=num_tokens)

@@ -1,0 +1,318 @@
+"""A text as the model of a run reads it."""
+
+import os
+
+from tokenloom._wording import count, show
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
+from tokenloom.hub.catalogue import find_entry
+from tokenloom.hub.load import find_store, load, name_split
+from tokenloom.loading.dataset import RandomWindows, SequentialWindows, Windows
+from tokenloom.loading.shard import Shard
+from tokenloom.plan.order import order_version
+from tokenloom.store.reader import read_store
+from tokenloom.text.identity import Identity
+from tokenloom.training.run import Run
+from tokenloom.training.settings import WINDOW_SETTINGS, check_kinds
+
+HELD_OUT, TRAINED = "held-out", "trained"
+"""The splits that every run knows of the corpus that it was trained on."""
+
+
+def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "utf-8") -> Corpus:
+    """Return a corpus in the ids that the model of a run knows.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+        A name in the catalogue or the path of a text file, which is encoded by
+        the run's tokenizer; or a store, or STORE/SPLIT, which must have been
+        written with it.
+    split : str, optional
+        Only a part: the name of one of the store's or the named corpus's
+        splits; else "held-out" or "trained", the tokens that the run measured
+        its held-out perplexity on, or was trained on.
+    encoding : str
+        How a text file is encoded.
+
+    Raises
+    ------
+    ArgumentError
+        The name is none, or there is no such split.
+    CorpusError
+        The store was written with another tokenizer, the text cannot be
+        decoded, or its beginning is not what the run was trained on.
+    RunError
+        The run's tokenizer came from elsewhere, or its settings are damaged.
+    """
+    named_split = None if split in (None, HELD_OUT, TRAINED) else split
+    if split == HELD_OUT and is_apart(run):
+        return _read_held_out(run, name, encoding)
+    store = find_store(name)
+    if store is None:
+        corpus = load(
+            name_split(name, named_split),
+            # Bytes are read as they are, without being decoded.
+            tokenizer="byte" if _tokenizer_name(run) == "byte" else run.load_tokenizer(),
+            encoding=encoding,
+        )
+    else:
+        if split is not None and store.split is not None:
+            msg = f"{name} names a split already: leave out split={split!r}"
+            raise ArgumentError(msg)
+        corpus = load(name) if named_split is None else Corpus.open(name, split=named_split)
+        _check_tokenizer(run, corpus)
+    return corpus if split == named_split else _cut(run, corpus, split)
+
+
+def _cut(run: Run, corpus: Corpus, split: str | None) -> Corpus:
+    """Return the tokens that the run was trained on, or those that it held out."""
+    # Older releases did not write down what they held out.
+    check_kinds(run, ["num_tokens", *{"num_held_out_tokens"}.intersection(run.settings)])
+    num_trained = run.settings["num_tokens"]
+    num_held_out = run.settings.get("num_held_out_tokens", 0)
+    start = _find_trained(run, corpus)
+    needed = num_trained + (num_held_out if split == HELD_OUT else 0)
+    if start is None or len(corpus) < start + needed:
+        msg = (
+            f"the first {num_trained:,} tokens of {corpus.name} must be those that the run "
+            f"{str(run.path)!r} was trained on, but they are others: name its corpus, or "
+            "leave the split out"
+        )
+        raise CorpusError(msg)
+    if split == TRAINED:
+        return corpus.section(start, start + num_trained)
+    if num_held_out < 2:
+        msg = f"the run {str(run.path)!r} held out no text: name another split"
+        raise CorpusError(msg)
+    stop = start + num_trained
+    return as_measured(run, corpus.section(stop, stop + num_held_out))
+
+
+def _find_trained(run: Run, corpus: Corpus) -> int | None:
+    """Return where in a corpus the tokens begin that a run was trained on, or None.
+
+    That is its first token, or the first one of a split where it is a store.
+    """
+    num_tokens, expected = run.settings.get("num_tokens"), run.settings.get("corpus_hash")
+    if type(num_tokens) is not int or num_tokens < 1:
+        return None
+    starts = {0}
+    if corpus.origin is not None:
+        first, splits = corpus.origin.start, read_store(corpus.origin.path).manifest.splits
+        starts |= {start - first for start, _ in splits.values()}
+    for start in sorted(starts):
+        if 0 <= start <= len(corpus) - num_tokens:
+            trained = corpus.section(start, start + num_tokens)
+            if trained.hash == expected:
+                return start
+    return None
+
+
+def count_trained(run: Run, corpus: Corpus) -> int:
+    """Return how many tokens of a corpus the run was trained on, as far as can be known.
+
+    Known is it of the text, or of a copy of it, from which the run took its
+    first tokens; and of any part of the store from which it did.
+    """
+    first, whole = 0, corpus
+    if corpus.origin is not None:
+        first, whole = corpus.origin.start, Corpus.open(corpus.origin.path)
+    start = _find_trained(run, whole)
+    if start is None:
+        return 0
+    stop = min(first + len(corpus), start + run.settings["num_tokens"])
+    return int(max(0, stop - max(first, start)))
+
+
+def is_apart(run: Run) -> bool:
+    """Return whether a run held out a text of another name than that it was trained on."""
+    name = run.settings.get("held_out")
+    return isinstance(name, str) and name != run.settings.get("corpus")
+
+
+def _read_held_out(run: Run, name: str, encoding: str) -> Corpus:
+    """Return what a run held out: the split of a corpus, of which any part is named."""
+    check_kinds(run, ["num_held_out_tokens"])
+    store, held_out = find_store(name), run.settings["held_out"]
+    split = os.path.basename(held_out)  # noqa: PTH119  of a name that may be no path
+    if store is not None and store.split != split:
+        name = str(store._replace(split=split))
+    elif store is None and name != held_out:
+        name = held_out if held_out.partition("/")[0] == name.partition("/")[0] else name
+    corpus = read_as(run, name, encoding=encoding)
+    found = as_measured(run, corpus.first(run.settings["num_held_out_tokens"] or None))
+    if found.hash != run.settings.get("held_out_hash"):
+        msg = (
+            f"the run {str(run.path)!r} held out {held_out}, but {name} is another text: "
+            "name the one that it held out, and leave the split out"
+        )
+        raise CorpusError(msg)
+    return found
+
+
+def as_measured(run: Run, held_out: Corpus) -> Corpus:
+    """Return the held-out text of a run with documents only where the run had them.
+
+    The release that made it may have read the same text without its documents.
+    """
+    had_documents = run.settings.get("held_out_documents_hash") is not None
+    return held_out if had_documents else held_out.undivided()
+
+
+def _check_tokenizer(run: Run, corpus: Corpus) -> None:
+    expected = run.identity(corpus.vocab_size)
+    name = _tokenizer_name(run)
+    if name is not None:
+        tokenizer = run.load_tokenizer()
+        if tokenizer == corpus.tokenizer:
+            return
+        expected = Identity.of(tokenizer)
+    made_by = corpus.identity
+    is_known = made_by is not None and expected is not None
+    if not is_known and name is None:
+        return
+    if made_by is not None and name in (None, made_by.name) and not made_by.differs(expected):
+        return
+    got = None if made_by is None else made_by.name
+    what = "its very vocabulary" if name == got else repr(name)
+    msg = (
+        f"{corpus.name} must have been written with the run's tokenizer, {what}, got {show(got)} "
+        f"with {corpus.vocab_size:,} ids, which mean other tokens: give the text itself (the run's "
+        f"tokenizer is {expected}, that of the store is {made_by or 'unknown'})"
+    )
+    raise CorpusError(msg)
+
+
+def _tokenizer_name(run: Run) -> str | None:
+    described = run.settings.get("tokenizer") or {}
+    name = described.get("name") if isinstance(described, dict) else described
+    if not isinstance(name, str | None):
+        msg = (
+            f"the settings of {str(run.path)!r} are damaged: tokenizer cannot be {show(described)}"
+        )
+        raise RunError(msg)
+    return name
+
+
+# What the settings hold since version 2.
+_NEEDED = ("corpus_hash", "order_version", "rank", "world_size")
+
+
+def reopen_windows(
+    run: Run, corpus: Corpus | None = None, *, encoding: str = "utf-8", shard: Shard | None = None
+) -> Windows:
+    """Return the windows that a run was trained on.
+
+    Parameters
+    ----------
+    run : Run
+    corpus : Corpus, optional
+        The tokens that the run was trained on. By default the corpus is loaded
+        by the name or path in the settings, with the run's tokenizer, and
+        its first tokens are taken, as many as the run was trained on.
+    encoding : str
+        How a text file is encoded.
+    shard : Shard, optional
+        Which part of each batch to read; by default that of the training.
+
+    Raises
+    ------
+    RunError
+        An older release made the run, its text is not at hand, or the text at
+        hand is another one.
+    """
+    settings = run.settings
+    _check_settings(run)
+    if corpus is None:
+        corpus = _load(run, settings["corpus"], encoding).section(0, settings["num_tokens"])
+    _check_corpus(run, corpus)
+    kind = RandomWindows if settings["order"] == "random" else SequentialWindows
+    return kind(
+        corpus,
+        batch_size=settings["batch_size"],
+        seq_len=settings["seq_len"],
+        seed=settings["order_seed"],
+        tail=settings["tail"],
+        resets=None if settings.get("resets", True) else False,
+        shard=shard or Shard(rank=settings["rank"], world_size=settings["world_size"]),
+    )
+
+
+def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus | None]:
+    """Return the training text of a run, and the text behind it, which it held out.
+
+    They are loaded by the names or paths in the settings, with the run's
+    tokenizer: as many tokens from the first one on as the run was trained on,
+    then as many as it held out, or those of the split that it held out; or
+    None for none.
+
+    Raises
+    ------
+    RunError
+        An older release made the run, or its text is not at hand.
+    """
+    _check_settings(run)
+    check_kinds(run, ["num_held_out_tokens"])
+    settings = run.settings
+    corpus, stop = _load(run, settings["corpus"], encoding), settings["num_tokens"]
+    num_held_out = settings["num_held_out_tokens"]
+    train = corpus.section(0, stop)
+    if not num_held_out:
+        return train, None
+    if is_apart(run):
+        held_out = _load(run, settings["held_out"], encoding)
+        return train, as_measured(run, held_out.section(0, num_held_out))
+    if len(corpus) < stop + num_held_out:
+        msg = (
+            f"the run {str(run.path)!r} held out {count(num_held_out, 'token')} after the first "
+            f"{stop:,} of {corpus.name}, which has {len(corpus):,}: resume it in the program that "
+            "began it"
+        )
+        raise RunError(msg)
+    held_out = corpus.section(stop, stop + num_held_out)
+    return train, as_measured(run, held_out)
+
+
+def _load(run: Run, name: str, encoding: str) -> Corpus:
+    try:
+        # A path of that name stands there as one.
+        is_named = find_entry(name) is not None
+        return read_as(run, f"dataset:{name}" if is_named else name, encoding=encoding)
+    except (ArgumentError, CorpusError, StoreError) as error:
+        msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
+        raise RunError(msg) from error
+
+
+def _check_settings(run: Run) -> None:
+    settings = run.settings
+    missing = [name for name in _NEEDED if name not in settings]
+    if missing:
+        msg = (
+            f"the settings of {str(run.path)!r} lack {', '.join(missing)}: an older release "
+            "made the run, which did not write down what it read: train anew"
+        )
+        raise RunError(msg)
+    check_kinds(run, WINDOW_SETTINGS)
+    if "first_epoch" in settings:
+        check_kinds(run, ["first_epoch"])
+    version = order_version(settings["order_seed"], settings.get("first_epoch", 0))
+    if settings["order_version"] != version:
+        msg = (
+            f"this release knows order version {version}, the run {str(run.path)!r} has "
+            f"{settings['order_version']!r}: use the release that made it"
+        )
+        raise RunError(msg)
+
+
+def _check_corpus(run: Run, corpus: Corpus) -> None:
+    expected = run.settings["num_tokens"], run.settings["corpus_hash"]
+    if (len(corpus), corpus.hash) == expected:
+        return
+    msg = (
+        f"the run {str(run.path)!r} was trained on {expected[0]:,} tokens of {expected[1]}, "
+        f"the first of {corpus.name} are {len(corpus):,} of {corpus.hash}: "
+        "put the text there that it was trained on"
+    )
+    raise RunError(msg)

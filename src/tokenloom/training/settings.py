@@ -1,0 +1,279 @@
+"""What a run's settings say of its training, and how two of them differ."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from tokenloom._wording import show
+from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.offsets import DocumentOffsets
+from tokenloom.errors import RunError, StateMismatchError
+from tokenloom.loading.distributed import Ranks, describe_weights, launch_id
+from tokenloom.loading.loader import Loader
+from tokenloom.model.rnn import RNNModel
+from tokenloom.plan.order import order_version
+from tokenloom.training.checkpoint import describe_model
+from tokenloom.training.options import Recipe, RunOptions
+from tokenloom.training.run import Run
+
+SETTINGS_VERSION = 3
+
+# What may change on the way: how much further to go, where the text lies, which release goes on.
+_FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options", "launch")
+
+# What tells tokenizers of other packages apart; the name of their class does not.
+_PROOFS = ("tokenizer.probe", "tokenizer.decoded")
+# What may differ between ranks: where the text lies, and how many cores there are.
+_LOCAL = ("corpus", "held_out", "num_threads", "launch")
+
+# What those are of which a run is opened again.
+_KINDS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("corpus", "order", "tail"), (str, "a string")),
+    **dict.fromkeys(("optimizer", "schedule", "precision"), (str, "a string")),
+    **dict.fromkeys(("num_tokens", "num_held_out_tokens", "batch_size"), (int, "an integer")),
+    **dict.fromkeys(("seq_len", "order_seed", "rank", "world_size"), (int, "an integer")),
+    **dict.fromkeys(("first_epoch", "seed", "num_threads"), (int, "an integer")),
+    **dict.fromkeys(("warmup_updates", "batches_per_update"), (int, "an integer")),
+    **dict.fromkeys(("lr", "max_grad_norm"), (int | float, "a number")),
+    **dict.fromkeys(("run_options", "model"), (dict, "an object")),
+    "num_epochs": (int | None, "an integer or null"),
+    "resets": (bool, "true or false"),
+}
+# Of the windows that a run was trained on.
+WINDOW_SETTINGS = (
+    *("corpus", "num_tokens", "order", "batch_size", "seq_len", "tail"),
+    *("order_seed", "rank", "world_size"),
+)
+
+
+def check_version(run: Run) -> None:
+    """Check that this release can go on with a run.
+
+    Raises
+    ------
+    RunError
+        An older or a newer one made it.
+    """
+    version = run.settings.get("version")
+    if version == SETTINGS_VERSION:
+        return
+    reason = (
+        f"this release reads settings of version {SETTINGS_VERSION}, got {show(version)}: "
+        "use the release that made it"
+    )
+    if version is None or (isinstance(version, int) and version < SETTINGS_VERSION):
+        reason = "an older release made it; train anew"
+    msg = f"the run {str(run.path)!r} cannot be resumed: {reason}"
+    raise RunError(msg)
+
+
+def check_kinds(run: Run, names: Iterable[str] = tuple(_KINDS)) -> None:
+    """Check that some of a run's settings are there, and of the type that they must have.
+
+    Raises
+    ------
+    RunError
+        The first that is not is named.
+    """
+    for name in names:
+        kind, words = _KINDS[name]
+        value = run.settings.get(name)
+        # True and false are integers to Python.
+        is_kind = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if name not in run.settings or not is_kind:
+            got = f"got {show(value)}" if name in run.settings else "there is none"
+            msg = f"the settings of {str(run.path)!r} are damaged: {name} must be {words}, {got}"
+            raise RunError(msg)
+
+
+def describe_training(
+    model: RNNModel,
+    loader: Loader,
+    *,
+    held_out: Corpus | None,
+    recipe: Recipe,
+    run_options: RunOptions,
+    ranks: Ranks,
+) -> dict[str, Any]:
+    """Return all that a training depends on, JSON-able.
+
+    Parameters
+    ----------
+    model : RNNModel
+    loader : Loader
+    held_out : Corpus, optional
+    recipe : Recipe
+    run_options : RunOptions
+    ranks : Ranks
+        Several of them together train on the whole batch.
+    """
+    plan, corpus, shard = loader.plan, loader.windows.corpus, loader.windows.shard
+    is_whole = ranks.world_size > 1
+    return {
+        "version": SETTINGS_VERSION,
+        "corpus": corpus.name,
+        "num_tokens": plan.num_tokens,
+        "corpus_hash": corpus.hash,
+        "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
+        "tokenizer": corpus.describe_identity(),
+        "num_held_out_tokens": 0 if held_out is None else len(held_out),
+        "held_out": None if held_out is None else held_out.name,
+        "held_out_hash": None if held_out is None else held_out.hash,
+        "documents_hash": _hash(loader.windows.documents),
+        "held_out_documents_hash": None if held_out is None else _hash(held_out.boundaries),
+        "order": plan.kind,
+        "batch_size": plan.batch_size,
+        "seq_len": plan.seq_len,
+        "tail": plan.tail,
+        "resets": loader.windows.documents is not None,
+        "order_seed": plan.seed,
+        "order_version": order_version(plan.seed, loader.first_epoch),
+        "rank": 0 if is_whole else shard.rank,
+        "world_size": 1 if is_whole else shard.world_size,
+        "first_epoch": loader.first_epoch,
+        "num_epochs": loader.num_epochs,
+        **recipe.describe(),
+        "num_threads": torch.get_num_threads(),
+        "run_options": run_options.describe(),
+        "launch": launch_id(),
+        "model": describe_model(model),
+    }
+
+
+def confirm_ranks(
+    ranks: Ranks,
+    settings: dict[str, Any],
+    model: RNNModel,
+    loader: Loader,
+    *,
+    held_out: Corpus | None,
+) -> None:
+    """Check that all ranks are about to train on the same.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    settings : dict
+        What `describe_training` returned, and what else must be the same.
+    model : RNNModel
+    loader : Loader
+    held_out : Corpus, optional
+
+    Raises
+    ------
+    UsageError
+        A rank reads another part of the batch than its own; or ranks differ, and
+        each field is named with its values and their ranks.
+    """
+    if ranks.world_size == 1:
+        return
+    with ranks.together():
+        ranks.check_shard(loader.windows.shard)
+        alike = {name: value for name, value in settings.items() if name not in _LOCAL}
+        whole = {
+            "corpus_hash": loader.windows.corpus.whole_hash,
+            "held_out_hash": None if held_out is None else held_out.whole_hash,
+        }
+        position = loader.state_dict()
+        told = {
+            **_flatten({**alike, **whole}),
+            **{name: position[name] for name in ("epoch", "next_batch")},
+            **describe_weights(model),
+        }
+    ranks.confirm(told)
+
+
+def bound_settings(run: Run) -> dict[str, Any]:
+    """Return the settings of a run that stay as they are, as they come back out of JSON."""
+    kept: dict[str, Any] = json.loads(json.dumps(run.settings))
+    return {name: value for name, value in kept.items() if name not in _FREE}
+
+
+def check_unchanged(run: Run, saved: object) -> None:
+    """Check that a run's settings are those that a checkpoint was written with.
+
+    Parameters
+    ----------
+    run : Run
+    saved : dict or None
+        What `bound_settings` returned then; older releases saved none.
+
+    Raises
+    ------
+    StateMismatchError
+        They were changed since; each field is named.
+    """
+    if not isinstance(saved, dict):
+        return
+    before, now = _flatten(saved), _flatten(bound_settings(run))
+    lines = [
+        f"  {name}: then {show(value)}, now {show(now.get(name))}"
+        for name, value in before.items()
+        if now.get(name) != value
+    ]
+    if lines:
+        head = f"cannot resume: the settings of {str(run.path)!r} are not those of its checkpoint."
+        raise StateMismatchError("\n".join([head, *lines, "Put the right settings.json there."]))
+
+
+def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that a training may go on from what another one saved.
+
+    Raises
+    ------
+    StateMismatchError
+        It is another training; each field that differs is named.
+    """
+    flat_saved, flat_now = _flatten(saved), _flatten(now)
+    different = [
+        name
+        for name, value in flat_now.items()
+        if name.partition(".")[0] not in _FREE
+        and flat_saved.get(name) != value
+        # Older releases did not write it down, and a tokenizer need not be at hand.
+        and not (name in _PROOFS and (name not in flat_saved or value is None))
+    ]
+    if _is_shorter(saved.get("num_epochs"), now["num_epochs"]) or (
+        # A schedule is laid out over the whole training.
+        now["schedule"] != "constant" and saved.get("num_epochs") != now["num_epochs"]
+    ):
+        different.append("num_epochs")
+    if not different:
+        return
+    lines = [
+        f"  {name}: saved {flat_saved.get(name)!r}, now {flat_now[name]!r}" for name in different
+    ]
+    msg = "\n".join(
+        [
+            "cannot resume: the run is of another training.",
+            *lines,
+            f"Use the saved {' and '.join(different)}, or begin a new run.",
+        ]
+    )
+    raise StateMismatchError(msg)
+
+
+def _is_shorter(saved: int | None, now: int | None) -> bool:
+    """Return whether there are fewer epochs now; None is without end."""
+    return now is not None and (saved is None or now < saved)
+
+
+def _hash(documents: DocumentOffsets | None) -> str | None:
+    return None if documents is None else documents.hash()
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the settings with nested names joined by a dot.
+
+    >>> _flatten({"lr": 1.0, "model": {"rnn": "GRU"}})
+    {'lr': 1.0, 'model.rnn': 'GRU'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

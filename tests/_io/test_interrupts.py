@@ -1,0 +1,120 @@
+"""Signals that ask a process to end."""
+
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from tokenloom._io.interrupts import SIGNALS, Interrupt, Stopped, ending_in_order
+
+OTHERS = [number for number in SIGNALS if number != signal.SIGINT]
+
+
+def test_the_first_ctrl_c_is_noted() -> None:
+    """It interrupts nothing, and afterwards the signal is as it was."""
+    with Interrupt() as interrupt:
+        assert not any(interrupt.flags)
+        signal.raise_signal(signal.SIGINT)
+        assert [int(number == signal.SIGINT) for number in SIGNALS] == interrupt.flags
+    assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
+
+
+def test_the_second_one_interrupts() -> None:
+    """Who presses it twice does not want to wait."""
+    with Interrupt():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_of_several_ranks_the_second_one_is_the_launchers() -> None:
+    """It comes together with that of the terminal, and the ranks save all the same."""
+    with Interrupt(saves=True, num_ranks=2) as interrupt:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+    assert 1 == sum(interrupt.flags)
+
+
+@pytest.mark.parametrize("number", OTHERS, ids=lambda number: number.name)
+def test_other_signals_wait_where_there_is_something_to_save(number: signal.Signals) -> None:
+    """However often they come; and afterwards they are as they were."""
+    with Interrupt(saves=True) as interrupt:
+        for _ in range(3):
+            signal.raise_signal(number)
+    assert signal.SIG_DFL is signal.getsignal(number)
+    interrupt.end()
+    interrupt.agree(interrupt.flags)
+    with pytest.raises(Stopped) as caught:
+        interrupt.end()
+    assert (128 + number, number.name) == (caught.value.code, caught.value.name)
+
+
+def test_all_processes_agree_on_one_signal() -> None:
+    """What came to another one counts as what came to this one."""
+    interrupt = Interrupt(saves=True, num_ranks=2)
+    interrupt.agree([0] * len(SIGNALS))
+    assert interrupt.number is None
+    interrupt.agree([int(number == signal.SIGTERM) for number in SIGNALS])
+    assert signal.SIGTERM == interrupt.number
+    interrupt.agree([2, *[0] * len(OTHERS)])
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.end()
+
+
+def test_without_anything_to_save_only_ctrl_c_waits() -> None:
+    """A process that would lose nothing ends at once, as it would have."""
+    with Interrupt():
+        assert {signal.SIG_DFL} == {signal.getsignal(number) for number in OTHERS}
+
+
+def test_nothing_is_done_where_somebody_else_handles_the_signal() -> None:
+    """Nor in another thread."""
+    before: dict[Any, Any] = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with Interrupt(saves=True), ending_in_order():
+            assert {signal.SIG_IGN} == {signal.getsignal(number) for number in before}
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
+    found: list[Any] = []
+
+    def enter() -> None:
+        with Interrupt(saves=True), ending_in_order():
+            found.extend(signal.getsignal(number) for number in OTHERS)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert {signal.SIG_DFL} == set(found)
+
+
+@pytest.mark.parametrize("number", OTHERS, ids=lambda number: number.name)
+def test_a_command_ends_in_order(number: signal.Signals) -> None:
+    """What it began is put away, which the same signal does not disturb."""
+    put_away = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
+            put_away.append("everything")
+
+    with pytest.raises(Stopped) as caught, ending_in_order():
+        work()
+    assert ["everything"] == put_away
+    assert 128 + number == caught.value.code
+    assert {signal.SIG_DFL} == {signal.getsignal(other) for other in OTHERS}
+
+
+def test_a_training_takes_the_signals_of_a_command() -> None:
+    """And gives them back."""
+    with ending_in_order():
+        before = [signal.getsignal(number) for number in OTHERS]
+        with Interrupt(saves=True) as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+            assert 1 == sum(interrupt.flags)
+        assert before == [signal.getsignal(number) for number in OTHERS]

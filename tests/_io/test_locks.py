@@ -1,0 +1,54 @@
+"""Folders that are held."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokenloom._io.locks import held
+
+HOLDS = """
+import os, sys, time
+from pathlib import Path
+from tokenloom._io.locks import held
+
+with held(Path(sys.argv[1])):
+    if not os.fork():
+        # Not the parent: it goes on before its child runs at all.
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_held_once(tmp_path: Path) -> None:
+    """It is free again when the block ends, and nothing was written into it."""
+    with held(tmp_path):
+        with pytest.raises(BlockingIOError), held(tmp_path):
+            raise AssertionError
+        with pytest.raises(BlockingIOError), held(tmp_path):
+            raise AssertionError
+    with held(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork")
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    """Even while a process that it forked still lives."""
+    command = [sys.executable, "-c", HOLDS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        try:
+            with pytest.raises(BlockingIOError), held(tmp_path):
+                raise AssertionError
+            process.kill()
+            process.wait()
+            with held(tmp_path):
+                os.kill(worker, 0)
+        finally:
+            process.kill()
+            os.kill(worker, 9)

@@ -1,0 +1,116 @@
+"""What can be typed after the command's name."""
+
+import argparse
+from typing import Any
+
+import pytest
+
+from tokenloom.cli.main import make_parser
+
+OPTIONS = {
+    "train": (
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
+        "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
+        "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
+        "--precision --workers --device --resident --threads --timeout --resume --checkpoint-steps "
+        "--checkpoint-seconds --keep --run --sample-every --prompt --json --quiet"
+    ),
+    "generate": (
+        "run --best --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs "
+        "--device --json"
+    ),
+    "evaluate": (
+        "run --best corpus --split --encoding --offline --batch-size --seq-len "
+        "--across-documents --workers --device --timeout --json --quiet"
+    ),
+    "plan": (
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
+        "--tail --epoch --ranks --workers --json --plot"
+    ),
+    "show": (
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
+        "--tail --epoch --batch --rows --step --spikes --top --json"
+    ),
+    "bench": (
+        "corpus --split --tokenizer --raw --encoding --offline --order --batch-size --seq-len "
+        "--seed "
+        "--tail --workers --seconds --json --quiet --plot"
+    ),
+    "selftest": (
+        "corpus --split --tokenizer --raw --encoding --offline --batch-size --seq-len --seed "
+        "--workers --start-methods --json --quiet"
+    ),
+    "datasets": "--json",
+    "fetch": "names --offline --json --quiet",
+    "prepare": (
+        "sources -o --documents --field --encoding --on-error --on-reserved --split --split-by "
+        "--tokenizer --raw --min-freq --reserved-tokens --end-of-document --workers --offline "
+        "--json --quiet"
+    ),
+    "verify": "store --json --quiet",
+    "info": "store --top --json --plot",
+}
+
+
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each subcommand."""
+    (action,) = (
+        action
+        for action in make_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return dict(action.choices)
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_the_surface_is_pinned(command: str) -> None:
+    """A new option is a deliberate act."""
+    actions = subparsers()[command]._actions[1:]
+    names = [
+        action.option_strings[0] if action.option_strings else action.dest for action in actions
+    ]
+    assert OPTIONS[command].split() == names
+
+
+def test_the_commands_are_pinned() -> None:
+    """A new command is a deliberate act too."""
+    assert sorted(OPTIONS) == sorted(subparsers())
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_teaches_by_examples(command: str) -> None:
+    """Each command that does something shows how."""
+    assert "examples:\n  tokenloom " in subparsers()[command].format_help()
+
+
+def test_the_defaults_are_the_textbooks() -> None:
+    """The concise RNN: sequential, 32 x 35, 256 units, lr 1, norm 1, 10,000 tokens, 500 epochs."""
+    expected: dict[str, Any] = {
+        "corpus": "python_docs",
+        "tokenizer": "char",
+        "order": "sequential",
+        "batch_size": 32,
+        "seq_len": 35,
+        "model": "rnn",
+        "hidden": 256,
+        "layers": 1,
+        "lr": 1.0,
+        "max_grad_norm": 1.0,
+        "max_tokens": 10_000,
+        "epochs": 500,
+    }
+    parsed = vars(make_parser().parse_args(["train"]))
+    assert expected == {name: parsed[name] for name in expected}
+
+
+def test_all_tokens_can_be_asked_for() -> None:
+    """'all' means no limit."""
+    assert make_parser().parse_args(["train", "--max-tokens", "all"]).max_tokens is None
+
+
+def test_rows_are_a_list_of_numbers() -> None:
+    """Separated by commas."""
+    assert make_parser().parse_args(["show", "x", "--rows", "0,5"]).rows == [0, 5]

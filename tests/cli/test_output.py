@@ -1,0 +1,57 @@
+"""What the commands print."""
+
+import json
+import math
+
+import pytest
+
+import tokenloom as tl
+from tokenloom.cli.output import as_options, print_json, print_line, print_table, say, say_error
+
+
+def test_numbers_that_are_not_finite_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    """However deep: JSON has no NaN, and other languages' readers refuse it."""
+    print_json({"a": [math.nan, {"b": -math.inf}], "c": [1.5, 2, None, True, "é"]})
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert {"a": [None, {"b": None}], "c": [1.5, 2, None, True, "é"]} == found
+
+
+def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two spaces between them, none at the end."""
+    print_table([("A", "LONG", ""), ("wide", "b", "")])
+    assert capsys.readouterr().out == "A     LONG\nwide  b\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("seq_len must be below 9", "--seq-len must be below 9"),
+        ("use num_workers=0, got 2", "use --workers 0, got 2"),
+        ("use normalize=False", "use --raw"),
+        ("choose on_error='skip' or on_error='replace'", "choose on_error='skip' or "),
+        ("use Shard(rank=0): seq_len must fit", "use Shard(rank=0): --seq-len must fit"),
+        ("the seq_len must fit; x.seq_len=3", "the seq_len must fit; x.seq_len=3"),
+    ],
+)
+def test_a_shell_reads_options(message: str, expected: str) -> None:
+    """What the command takes is named as it is typed, and nothing else."""
+    options = {"seq_len": "--seq-len", "workers": "--workers", "raw": "--raw"}
+    assert as_options(message, options).startswith(expected)
+
+
+@pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\rb"])
+def test_a_terminal_gets_no_orders(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever stands in names of files, errors and texts, on stdout as on stderr."""
+    print_line(text)
+    print_table([(text, "x")])
+    say(text)
+    say_error(tl.ArgumentError(text))
+    shown = capsys.readouterr()
+    assert not {"\x1b", "\r"} & set(shown.out + shown.err)
+    assert 2 == shown.err.count("a\\x1b[2Jb") + shown.err.count("a b")
+
+
+def test_messages_are_no_results(capsys: pytest.CaptureFixture[str]) -> None:
+    """They go to stderr, with the program's name."""
+    say("done")
+    assert ("", "tokenloom: done\n") == capsys.readouterr()

@@ -1,0 +1,226 @@
+"""The command that prepares a store."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import tokenloom as tl
+from tokenloom.cli.main import main
+
+LINES = "To be, or not to be:\nthat is the question.\n" * 20
+
+
+@pytest.fixture
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a text in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(LINES, encoding="utf-8")
+    return "book.txt"
+
+
+def test_a_summary_is_printed(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Results go to stdout; a second time it says that there is nothing to do."""
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "word"]) == 0
+    shown = capsys.readouterr()
+    for row in (
+        "documents             1\n",
+        "tokens                200\n",
+        "vocabulary            9\n",
+    ):
+        assert row in shown.out
+    assert "characters per token  4.30\nunknown               0.0000%\n" in shown.out
+    assert " MB/s\n" in shown.out
+    assert "" == shown.err
+
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "word"]) == 0
+    shown = capsys.readouterr()
+    assert "tokens                200\n" in shown.out
+    assert "MB" not in shown.out
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "word", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (0, None) == (told["num_bytes_read"], told["megabytes_per_second"])
+    assert "tokenloom: store is finished already, of the same sources and options\n" == shown.err
+
+
+def test_every_option_is_used(
+    book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each changes the store as Python's option of that name does."""
+    del book
+    content = b'{"body": "To be, be"}\n{"body": 3}\n{"body": "or not"}'
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    options = "--documents jsonl --field body --on-error skip --tokenizer word --raw --min-freq 2"
+    more = "--reserved-tokens <pad>,x --end-of-document <eod> --split valid=0.4 --split-by block"
+    words = ["prepare", "-", "-o", "store", *options.split(), *more.split(), "--workers", "1"]
+    assert main([*words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert {"a missing field": 1} == made["problems"]
+    assert (2, 7, 5) == (made["num_documents"], made["num_tokens"], made["num_unknown"])
+    corpus = tl.Corpus.open("store")
+    assert corpus.vocab is not None
+    assert ("<unk>", "<pad>", "x", "<eod>") == corpus.vocab.tokens
+    assert 3 == len(tl.Corpus.open("store", split="valid"))
+
+
+@pytest.mark.parametrize("words", [["jsonl", "record"], ["record", "jsonl"]])
+def test_the_older_word_for_records_makes_the_same_store(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever of the two was typed, and the other one finds the store finished."""
+    source = tmp_path / "a.txt"
+    source.write_text('{"text": "To be"}\n{"text": "or not"}\n', encoding="utf-8")
+    for number, word in enumerate(words):
+        options = ["--documents", word, "--workers", "0"]
+        assert main(["prepare", str(source), "-o", str(tmp_path / str(number)), *options]) == 0
+    one, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "01"
+    )
+    assert one == other
+    assert b'"documents": "record"' in one["manifest.json"]
+    assert 2 == tl.Corpus.open(tmp_path / "0").num_documents
+    capsys.readouterr()
+    options = ["--documents", words[1]]
+    assert main(["prepare", str(source), "-o", str(tmp_path / "0"), *options]) == 0
+    assert "is finished already, of the same sources and options" in capsys.readouterr().err
+
+
+def test_a_split_without_tokens_names_the_option_once(
+    book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what to type."""
+    assert main(["prepare", book, "-o", "store", "--split", "valid=0.3"]) == 1
+    expected = "choose other fractions, or --split-by block; nothing has to be tokenised again"
+    assert expected in capsys.readouterr().err
+
+
+def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or a vocabulary in a file; ids of documents' ends are numbers then."""
+    assert main(["prepare", book, "-o", "first", "--tokenizer", "word"]) == 0
+    Path("more.txt").write_text("to be or what", encoding="utf-8")
+    second = ["prepare", "more.txt", "-o", "second", "--tokenizer", "first"]
+    assert main([*second, "--end-of-document", "0"]) == 0
+    first, made = tl.Corpus.open("first"), tl.Corpus.open("second")
+    assert first.tokenizer == made.tokenizer
+    assert "to be or <unk> <unk>" == made.decode(made.tokens)
+    assert main(["prepare", "more.txt", "-o", "third", "--tokenizer", "first/vocab.json"]) == 0
+    assert first.vocab == tl.Corpus.open("third").vocab
+    capsys.readouterr()
+    assert main(["prepare", "more.txt", "-o", "fourth", "--tokenizer", "bpe"]) == 1
+    assert "--tokenizer must be char, word, byte, the folder of a store" in capsys.readouterr().err
+
+
+def test_places_with_a_problem_are_told(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under the problem's name."""
+    Path("bad.txt").write_bytes(b"abc\xff")
+    assert main(["prepare", book, "bad.txt", "-o", "store", "--on-error", "skip"]) == 0
+    assert "places with undecodable bytes  1\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.txt"], "a source must be a file, a folder"),
+        (["bad.txt"], "bad.txt has undecodable bytes at byte 3"),
+        (["book.txt", "--split", "valid=2"], "--split must be fractions above 0"),
+        (["book.txt", "--split", "a=0.1", "--split", "a=0.2"], "--split must name each part once"),
+        (["book.txt", "--tokenizer", "byte", "--raw"], "--raw must be left out"),
+        (
+            ["book.txt", "--tokenizer", "byte", "--end-of-document", "9" * 5000],
+            "--end-of-document must be an id in [0, 256)",
+        ),
+    ],
+)
+def test_errors_are_one_line(
+    book: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a traceback, and without a store."""
+    del book
+    Path("bad.txt").write_bytes(b"abc\xff")
+    assert main(["prepare", *arguments, "-o", "store"]) == 1
+    shown = capsys.readouterr()
+    assert "" == shown.out
+    assert shown.err.startswith("tokenloom: error: ")
+    assert message in shown.err
+    assert 1 == shown.err.count("\n")
+    assert not Path("store").exists()
+
+
+@pytest.mark.parametrize("split", ["valid", "=0.5", "valid=", "valid=x"])
+def test_a_split_has_a_name_and_a_fraction(split: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the usage is wrong."""
+    assert main(["prepare", "a", "-o", "b", "--split", split]) == 2
+    assert "must be a name and a fraction, like valid=0.1" in capsys.readouterr().err
+
+
+def test_info_tells_it_again(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the lengths of documents, drawn."""
+    words = ["prepare", book, book, "-o", "store", "--tokenizer", "word", "--quiet"]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["info", "store", "--top", "1", "--plot", "lengths.png"]) == 0
+    shown = capsys.readouterr().out
+    for row in (
+        "characters per token  4.30",
+        "unknown rate",
+        "option on_error",
+        "book.txt, book.txt",
+    ):
+        assert row in shown
+    assert "[128, 256)  2\n" in shown
+    assert Path("lengths.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["info", "store", "--json", "--plot", "lengths.svg"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"start": 128, "stop": 256, "num_documents": 2} == told["document_lengths"][-1]
+    assert ("lengths.svg", 0.0) == (told["plot"], told["unknown_rate"])
+
+
+def test_show_tells_where_rows_begin(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The source, the document and the character."""
+    assert main(["prepare", book, "-o", "store"]) == 0
+    capsys.readouterr()
+    shape = ["--batch-size", "2", "--seq-len", "8"]
+    assert main(["show", "store", *shape, "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out)["rows"]:
+        assert ("book.txt", 0) == (row["source"], row["document"])
+        first = row["inputs"][0]
+        assert first in (LINES[row["character"]].lower(), " ")
+    assert main(["show", "store", *shape]) == 0
+    assert ", book.txt, document 0, character " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_is_no_vocabulary(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not waited for, and the option is named."""
+    os.mkfifo("vocab.json")
+    assert 1 == main(["prepare", book, "-o", "store", "--tokenizer", "vocab.json"])
+    assert "--tokenizer must be a vocab.json that can be read" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("book")
+def test_reserved_tokens_may_stop(capsys: pytest.CaptureFixture[str]) -> None:
+    """By default they are counted."""
+    Path("text.txt").write_text("to be <eod> or", encoding="utf-8")
+    how = ["text.txt", "--tokenizer", "word", "--raw", "--end-of-document", "<eod>"]
+    assert 0 == main(["prepare", *how, "-o", "counted"])
+    assert "places with the reserved token '<eod>'  1" in capsys.readouterr().out
+    assert 1 == main(["prepare", *how, "-o", "stopped", "--on-reserved", "stop"])
+    shown = capsys.readouterr().err
+    assert "text.txt has the reserved token '<eod>' at byte 6: in line 1" in shown
+    assert "--on-reserved count" in shown
+
+
+def test_a_split_of_a_store_has_its_tokenizer_and_is_no_source(
+    book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A split is known wherever a store is."""
+    split = ["--split", "valid=0.2", "--split-by", "block"]
+    assert main(["prepare", book, "-o", "store", *split, "--quiet"]) == 0
+    assert main(["prepare", book, "-o", "new", "--tokenizer", "store/valid", "--quiet"]) == 0
+    assert tl.Corpus.open("store").vocab == tl.Corpus.open("new").vocab
+    assert main(["prepare", "store/valid", "-o", "third", "--quiet"]) == 1
+    assert "'store/valid' is a split of a store already" in capsys.readouterr().err

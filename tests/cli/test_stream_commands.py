@@ -1,0 +1,196 @@
+"""The commands that show what a stream of batches reads."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.trainings import BOOK
+from tokenloom.cli.main import main
+from tokenloom.plan.order import Plan
+
+SHAPE = ["--batch-size", "4", "--seq-len", "10"]
+
+
+def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines that a command printed."""
+    assert main(arguments) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def facts(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return what a command printed for programs."""
+    return json.loads("\n".join(printed([*arguments, "--json"], capsys)))
+
+
+def test_plan_tells_who_reads_what(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The accounting, each rank's rows, each worker's batches, and the first starts."""
+    options = ["--order", "random", "--seed", "7", "--epoch", "2", "--ranks", "2", "--workers", "3"]
+    lines = printed(["plan", book, *SHAPE, *options], capsys)
+    num_tokens = len(tl.load(book))
+    plan = Plan(kind="random", num_tokens=num_tokens, seq_len=10, batch_size=4, seed=7, epoch=2)
+    assert "random order, seed 7, epoch 2, 4 rows x 10 tokens, tail drop" in lines[0]
+    rows = [line.split() for line in lines]
+    for name in ("num_batches", "num_inputs", "num_dropped", "phase"):
+        (row,) = (row for row in rows if row[:1] == [name.removeprefix("num_")])
+        assert f"{getattr(plan, name):,}" == row[1]
+    assert ["1", "[2,", "4)"] in rows
+    assert ["1", "1,", "4,", "7,", "..."] in [row[:5] for row in rows]
+    starts = [f"{start:,}" for start in plan.starts(range(1, 2))[0]]
+    assert ["1", *starts] in rows
+
+
+def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The keys are stable."""
+    found = facts(["plan", book, *SHAPE, "--ranks", "4", "--workers", "2"], capsys)
+    expected = {
+        "corpus", "order", "seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens",
+        "num_batches", "num_windows", "num_inputs", "num_dropped", "phase", "num_phases",
+        "world_size", "num_workers", "block_size", "ranks", "workers", "first_starts", "plot",
+    }  # fmt: skip
+    assert expected == set(found)
+    assert [3, 3, 4] == list(found["ranks"][3].values())
+    assert {"first_batch": 1, "step": 2} == {
+        name: found["workers"][1]["dataloader"][name] for name in ("first_batch", "step")
+    }
+
+
+def test_plan_draws_both_orders(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Side by side, in the file that was named."""
+    path = tmp_path / "plan.svg"
+    assert printed(["plan", book, *SHAPE, "--plot", str(path)], capsys)[-1] == f"plot: {path}"
+    assert path.read_text().startswith("<?xml")
+    assert main(["plan", book, *SHAPE, "--plot", "plan.doc"]) == 1
+    assert "must end in .png, .svg or .pdf, got 'plan.doc'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ranks", "3"], "--ranks must divide --batch-size 4, got 3: use 2 or 4 processes"),
+        (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--epoch", "-1"], "epoch must be an integer in [0, "),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_line(
+    options: list[str], message: str, book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, and nothing on stdout."""
+    assert main(["plan", book, *SHAPE, *options]) == 1
+    shown = capsys.readouterr()
+    assert (shown.out, 1) == ("", len(shown.err.splitlines()))
+    assert message in shown.err
+
+
+def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Inputs, and targets moved on by one."""
+    options = ["--order", "random", "--epoch", "3", "--batch", "7", "--rows", "0,2"]
+    lines = printed(["show", book, *SHAPE, *options], capsys)
+    assert "random order, epoch 3, batch 7 of " in lines[0]
+    assert ["row 0", "row 2"] == [line.split(":")[0] for line in lines[1::3]]
+    inputs, targets = (line.split("'")[1] for line in lines[2:4])
+    assert inputs[1:] == targets[:-1]
+
+
+def test_show_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text is that of the tokens that are named."""
+    found = facts(["show", book, *SHAPE, "--rows", "2", "--tail", "pad"], capsys)
+    assert {
+        "corpus", "order", "epoch", "batch", "num_batches", "num_rows", "seq_len", "rows"
+    } == set(found)  # fmt: skip
+    (row,) = found["rows"]
+    corpus = tl.load(book)
+    assert corpus.decode(corpus.tokens[row["start"] : row["stop"] - 1]) == row["inputs"]
+    assert corpus.decode(corpus.tokens[row["start"] + 1 : row["stop"]]) == row["targets"]
+
+
+def test_show_goes_back_to_a_step_of_a_run(
+    run: Path, book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is printed is the batch that the plan has for that step."""
+    num_batches = len(tl.Run.open(run).losses()[0].losses)
+    step = num_batches + 3
+    first, *lines = printed(["show", str(run), "--step", str(step), "--rows", "1"], capsys)
+    assert first.startswith(f"step {step}: loss ")
+    assert f"{book}: sequential order, epoch 1, batch 2 of {num_batches}, 4 rows" in lines[0]
+    found = facts(["show", str(run), "--step", str(step), "--rows", "1"], capsys)
+    assert {"run", "step", "loss"} <= set(found)
+    assert f"  inputs   {found['rows'][0]['inputs']!r}" == lines[2]
+
+
+def test_show_finds_the_spikes_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The step whose loss stands out, with its text; no more than were asked for."""
+    path = run / "losses.jsonl"
+    first, second, third = map(json.loads, path.read_text().splitlines())
+    second["losses"][1], third["losses"][2:4] = 40.0, [90.0, 91.0]
+    for line in (first, second, third):
+        # Lines of older releases do not name the line before.
+        line.pop("after", None)
+    path.write_text("".join(json.dumps(line) + "\n" for line in (first, second, third)))
+    # It would know that these are not its losses.
+    shutil.rmtree(run / "checkpoints")
+    lines = printed(["show", str(run), "--spikes", "--rows", "0"], capsys)
+    assert "2 spikes in " in lines[0]
+    shown = [line for line in lines if line.startswith("step ")]
+    assert [
+        f"step {third['step'] + 2}: loss 90.000",
+        f"step {second['step'] + 1}: loss 40.000",
+    ] == [line.split(",")[0] for line in shown]
+    assert shown[0].endswith("and 1 step after it")
+    found = facts(["show", str(run), "--spikes", "--top", "1"], capsys)
+    assert (2, 1) == (found["num_spikes"], len(found["spikes"]))
+    assert {"first_step", "stop_step", "usual_loss", "deviations", "rows"} <= set(
+        found["spikes"][0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "say which text: --step N or --spikes"),
+        (["--step", "1", "--epoch", "1"], "leave out --epoch: a run has its own text and batches"),
+        (["--spikes", "--batch-size", "5"], "leave out --batch-size: a run has its own"),
+        (["--step", "0"], "step must be in [1, "),
+        (["--step", "1", "--rows", "4"], "rows must be in [0, 4), got 4"),
+    ],
+)
+def test_what_a_run_cannot_show_is_one_line(
+    options: list[str], message: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option that would have no effect is an error too."""
+    assert main(["show", str(run), *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_steps_are_of_runs(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A corpus has none."""
+    assert main(["show", book, "--step", "3"]) == 1
+    assert "--step and --spikes need the folder of a run" in capsys.readouterr().err
+
+
+def test_a_named_corpus_is_not_hidden_by_a_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a run's folder is called like it, the steps are the run's and the batches its own."""
+    run.rename(run.with_name("python_docs"))
+    monkeypatch.chdir(run.parent)
+    assert main(["show", "python_docs", *SHAPE]) == 1
+    assert "'./python_docs' for the folder, or 'dataset:python_docs'" in capsys.readouterr().err
+    shown = printed(["show", "dataset:python_docs", *SHAPE], capsys)
+    assert "python_docs: sequential order" in shown[0]
+    assert printed(["show", "python_docs", "--step", "1"], capsys)[0].startswith("step 1: loss ")
+
+
+def test_another_text_is_one_line(run: Path, book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is shown that the model did not see."""
+    Path(book).write_text(BOOK.replace("Time", "Tide"))
+    assert main(["show", str(run), "--step", "3"]) == 1
+    shown = capsys.readouterr()
+    assert (shown.out, 1) == ("", len(shown.err.splitlines()))
+    assert "put the text there that it was trained on" in shown.err

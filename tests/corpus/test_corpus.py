@@ -1,0 +1,453 @@
+"""The corpus: from text and from ids, its parts, its way to workers."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from tests.stores import make_corpus, make_store
+from tokenloom import (
+    ArgumentError,
+    Corpus,
+    CorpusError,
+    Loader,
+    RNNModel,
+    SequentialWindows,
+    StoreError,
+    Vocab,
+    evaluate,
+)
+from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
+
+NUM_MAPPED = 100_000
+
+
+class OddTokenizer:
+    """A tokenizer of somebody else: the length of each word, up to 9 letters."""
+
+    vocab_size = 10
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the lengths of words."""
+        return [len(word) for word in text.split()]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return words of x."""
+        return " ".join("x" * id_ for id_ in ids)
+
+
+@pytest.fixture
+def mapped(tmp_path: Path) -> npt.NDArray[Any]:
+    """Return a memory map in which every token is its position, modulo 65,536."""
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.arange(NUM_MAPPED).astype(np.uint16))
+    tokens: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return tokens
+
+
+def _vocab(corpus: Corpus) -> Vocab:
+    assert corpus.vocab is not None
+    return corpus.vocab
+
+
+def _copy(corpus: Corpus) -> Corpus:
+    copied: Corpus = pickle.loads(pickle.dumps(corpus))  # noqa: S301  our own bytes
+    return copied
+
+
+def test_from_text_counts_before_it_cuts() -> None:
+    """``max_tokens`` keeps the beginning; the vocabulary is that of the whole text."""
+    corpus = Corpus.from_text("abbb", max_tokens=1)
+
+    expected = ([2], ("<unk>", "b", "a"))
+    assert expected == (corpus.tokens.tolist(), _vocab(corpus).tokens)
+
+
+def test_from_text_may_be_shorter_than_max_tokens() -> None:
+    """``max_tokens`` is an upper bound."""
+    expected = 4
+    assert expected == len(Corpus.from_text("abbb", max_tokens=100))
+
+
+@pytest.mark.parametrize("max_tokens", [0, -1])
+def test_from_text_of_no_tokens_at_all(max_tokens: int) -> None:
+    """``max_tokens`` below 1 is refused."""
+    with pytest.raises(ArgumentError, match=str(max_tokens)):
+        Corpus.from_text("abbb", max_tokens=max_tokens)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [
+        ("char", ("<unk>", "<pad>", " ", "a")),
+        ("word", ("<unk>", "<pad>", "a", "b")),
+    ],
+)
+def test_from_text_passes_on_what_the_vocabulary_needs(
+    tokenizer: str, expected: tuple[str, ...]
+) -> None:
+    """Rare tokens get no id, reserved ones get the first."""
+    text = "a b c b a" if tokenizer == "word" else "a b c a"
+    corpus = Corpus.from_text(text, tokenizer=tokenizer, min_freq=2, reserved_tokens=["<pad>"])
+
+    assert expected == _vocab(corpus).tokens
+
+
+def test_from_text_takes_reserved_tokens_once() -> None:
+    """Reserved tokens may come from an iterator."""
+    corpus = Corpus.from_text("a", reserved_tokens=iter(["<pad>"]))
+
+    expected = ("<unk>", "<pad>", "a")
+    assert expected == _vocab(corpus).tokens
+
+
+def test_from_text_without_normalising() -> None:
+    """Without normalisation every character is a token."""
+    corpus = Corpus.from_text("A\na", normalize=False)
+
+    expected = ("<unk>", "A", "\n", "a")
+    assert expected == _vocab(corpus).tokens
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word"])
+def test_from_bytes_drops_a_byte_order_mark(tokenizer: str) -> None:
+    """What some editors put before a text is no token of it."""
+    corpus = Corpus.from_text(b"\xef\xbb\xbfab", tokenizer=tokenizer, normalize=False)
+
+    expected = "ab"
+    assert expected == corpus.decode(corpus.tokens)
+
+
+def test_from_bytes_keeps_every_byte() -> None:
+    """Byte tokens are the bytes, text or not."""
+    expected = [239, 187, 191, 255, 13, 10]
+    actual = Corpus.from_text(b"\xef\xbb\xbf\xff\r\n", tokenizer="byte").tokens.tolist()
+    assert expected == actual
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", "got byte 0xff at offset 0 "),
+        (b"caf\xe9 au lait", r"got byte 0xe9 at offset 3 \(invalid continuation byte\)"),
+        (b"\xef\xbb\xbfab\x80", "got byte 0x80 at offset 5 "),
+        (b"abc\xe2\x82", r"got byte 0xe2 at offset 3 \(unexpected end of data\)"),
+    ],
+)
+def test_from_bytes_that_are_no_text(content: bytes, message: str) -> None:
+    """Bytes that are no UTF-8 are refused with the first wrong byte and the cure."""
+    with pytest.raises(
+        CorpusError, match=rf'^menu must be text in utf-8, {message}.*tokenizer="byte"$'
+    ):
+        Corpus.from_text(content, name="menu")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "the text is empty"),
+        (b"", {}, "the text is empty"),
+        ("", {"tokenizer": "byte"}, "the text is empty"),
+        (b"", {"tokenizer": "byte"}, "the text is empty"),
+        ("", {"tokenizer": OddTokenizer()}, "the text is empty"),
+        ("1898 ...\n", {}, "nothing but letters a-z survives .* use normalize=False"),
+        ("1898", {"tokenizer": "word"}, "nothing but letters a-z survives .* use normalize=False"),
+        (" \n", {"tokenizer": "word", "normalize": False}, "the tokenizer found none in it"),
+        (" ", {"tokenizer": OddTokenizer()}, "the tokenizer found none in it"),
+    ],
+)
+def test_from_text_without_a_token(text: str | bytes, options: Any, message: str) -> None:
+    """A text that holds no token is refused with the reason."""
+    with pytest.raises(
+        CorpusError, match=f"^page must hold at least one token, got none: {message}$"
+    ):
+        Corpus.from_text(text, name="page", **options)
+
+
+def test_from_text_with_an_unknown_tokenizer() -> None:
+    """A name that no tokenizer has is refused with those there are."""
+    with pytest.raises(ArgumentError, match=r"must be 'char', 'word', 'byte', .*got 'bpe'$"):
+        Corpus.from_text("abc", tokenizer="bpe")
+
+
+def test_foreign_tokenizer_makes_the_ids() -> None:
+    """Any object with encode, decode and vocab_size will do."""
+    expected = [3, 4, 7]
+    actual = Corpus.from_text("the time machine", tokenizer=OddTokenizer()).tokens.tolist()
+    assert expected == actual
+
+
+def test_foreign_tokenizer_reads_bytes_as_text() -> None:
+    """A foreign tokenizer gets str, also where the text came as bytes."""
+    expected = [1, 2]
+    assert expected == Corpus.from_text("é ab".encode(), tokenizer=OddTokenizer()).tokens.tolist()
+
+
+def test_foreign_tokenizer_decodes() -> None:
+    """The corpus decodes with the tokenizer that made it."""
+    corpus = Corpus.from_text("the time", tokenizer=OddTokenizer())
+
+    expected = "xxx xxxx"
+    assert expected == corpus.decode(corpus.tokens)
+
+
+def test_foreign_tokenizer_has_no_vocabulary() -> None:
+    """Only its size is known."""
+    corpus = Corpus.from_text("the time", tokenizer=OddTokenizer())
+
+    expected = (None, 10)
+    assert expected == (corpus.vocab, corpus.vocab_size)
+
+
+def test_foreign_tokenizer_with_ids_out_of_range() -> None:
+    """A tokenizer whose ids are not below its vocab_size is refused."""
+    with pytest.raises(CorpusError, match=r"must be in \[0, 10\), got 11 at position 1$"):
+        Corpus.from_text("my grandfather clockmaking", tokenizer=OddTokenizer())
+
+
+def test_from_tokens_has_the_smallest_type() -> None:
+    """Ids in a list are stored in as few bytes as they need."""
+    expected = ("uint16", [3, 256])
+    tokens = Corpus.from_tokens([3, 256]).tokens
+    assert expected == (tokens.dtype.name, tokens.tolist())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "options", "message"),
+    [
+        ([3, -1], {}, r"\[0, the vocabulary size\), got -1 at position 1"),
+        ([3, 4], {"vocab_size": 4}, r"\[0, 4\), got 4 at position 1"),
+        (np.array([4], np.uint8), {"vocab_size": 4}, r"\[0, 4\), got 4 at position 0"),
+        ([1, 3], {"vocab": Vocab(["a", "b"])}, r"\[0, 3\), got 3 at position 1"),
+        ([[1, 2]], {}, r"got int64 of shape \(1, 2\)"),
+        ([0.5], {}, r"got float64 of shape \(1,\)"),
+        (torch.zeros(2, 2), {}, r"got float32 of shape \(2, 2\)"),
+    ],
+)
+def test_from_tokens_that_are_wrong(tokens: Any, options: Any, message: str) -> None:
+    """Ids that are negative, too large, nested or no integers are refused by name."""
+    with pytest.raises(CorpusError, match=f"^token ids must be .*{message}$"):
+        Corpus.from_tokens(tokens, **options)
+
+
+@pytest.mark.parametrize("tokens", [[], (), np.array([], np.uint8), np.array([], np.int64)])
+def test_from_no_tokens(tokens: npt.ArrayLike) -> None:
+    """A corpus without a token is refused."""
+    with pytest.raises(CorpusError, match=r"^mine must hold at least one token, got none$"):
+        Corpus.from_tokens(tokens, name="mine")
+
+
+def test_from_tokens_with_two_sizes() -> None:
+    """A size that is not the vocabulary's is refused with both."""
+    with pytest.raises(
+        ArgumentError, match=r"^vocab_size must be len\(vocab\)=3 or be left out, got 4$"
+    ):
+        Corpus.from_tokens([1], vocab=Vocab(["a", "b"]), vocab_size=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 2),
+        ({"vocab_size": 9}, 9),
+        ({"vocab": Vocab(["a", "b"])}, 3),
+        ({"vocab": Vocab(["a", "b"]), "vocab_size": 3}, 3),
+    ],
+)
+def test_vocab_size_of_tokens(options: Any, expected: int) -> None:
+    """The size is the one given, else the vocabulary's, else one more than the largest id."""
+    assert expected == Corpus.from_tokens([1, 0], **options).vocab_size
+
+
+@pytest.mark.parametrize("options", [{"vocab_size": 7}, {"vocab": Vocab(list("abcdef"))}])
+@pytest.mark.parametrize("dtype", ["uint16", "int32"])
+def test_ids_of_a_memory_map_are_checked_where_batches_read_them(
+    tmp_path: Path, options: Any, dtype: str
+) -> None:
+    """As those of a store, in every part of the corpus and in workers."""
+    ids = np.arange(200) % 7
+    ids[150] = 50_256 if dtype == "uint16" else -1
+    ids.astype(dtype).tofile(tmp_path / "x.bin")
+    corpus = Corpus.from_tokens(np.memmap(tmp_path / "x.bin", dtype, "r"), **options)
+
+    first, second = corpus.split(0.5)
+    assert 9 == len(list(SequentialWindows(first, batch_size=1, seq_len=10)))
+    for part in (corpus, second, pickle.loads(pickle.dumps(second))):  # noqa: S301  our own bytes
+        windows = SequentialWindows(part, batch_size=1, seq_len=10)
+        with pytest.raises(StoreError, match=rf"x.bin must hold ids in \[0, 7\), got {ids[150]}: "):
+            list(windows)
+        with pytest.raises(StoreError, match=r"x.bin must hold ids in \[0, 7\)"):
+            list(Loader(windows, device="cpu", resident=True))
+    with pytest.raises(StoreError, match=r"x.bin must hold ids in \[0, 7\)"):
+        evaluate(RNNModel(torch.nn.RNN(7, 4), 7), second)
+
+
+@pytest.mark.parametrize("vocab_size", [0, -1, "7", 1.5])
+def test_a_vocabulary_size_is_an_integer(vocab_size: Any) -> None:
+    """Of at least one."""
+    with pytest.raises(ArgumentError, match=r"^vocab_size must be an integer of at least 1, got"):
+        Corpus.from_tokens([0], vocab_size=vocab_size)
+
+
+def test_vocab_size_of_a_memory_map(mapped: npt.NDArray[Any]) -> None:
+    """The size of a memory map is what the caller says."""
+    assert NUM_MAPPED == Corpus.from_tokens(mapped, vocab_size=NUM_MAPPED).vocab_size
+
+
+@pytest.mark.parametrize("num_copies", [0, 1])
+def test_unknown_vocab_size_of_a_memory_map(mapped: npt.NDArray[Any], num_copies: int) -> None:
+    """A memory map is not read through for its largest id, here or in a worker."""
+    corpus = Corpus.from_tokens(mapped, name="mine").section(5, 9)
+    for _ in range(num_copies):
+        corpus = _copy(corpus)
+
+    with pytest.raises(
+        CorpusError,
+        match=r"^the vocabulary size of mine, a memory map, .*pass vocab_size=\.\.\. to Corpus",
+    ):
+        _ = corpus.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("vocab", "expected"),
+    [(None, "1 2"), (Vocab(["a", "b"]), "ab"), (Vocab(["to", "be"]), "to be")],
+)
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor])
+def test_decode_of_tokens(vocab: Vocab | None, expected: str, make: Any) -> None:
+    """Ids are read with the vocabulary; without one they stay numbers."""
+    assert expected == Corpus.from_tokens([1, 2], vocab=vocab).decode(make([1, 2]))
+
+
+def test_vocabulary_of_tokens_comes_back() -> None:
+    """The corpus has the vocabulary that it was given."""
+    vocab = Vocab(["to", "be"])
+
+    assert vocab == Corpus.from_tokens([1, 2], vocab=vocab).vocab
+
+
+def test_unsigned_array_is_not_copied() -> None:
+    """The corpus reads the caller's array."""
+    tokens = np.arange(9, dtype=np.uint16)
+
+    assert tokens is Corpus.from_tokens(tokens).tokens
+
+
+def test_memory_map_is_not_copied(mapped: npt.NDArray[Any]) -> None:
+    """The corpus reads the caller's memory map."""
+    assert np.shares_memory(mapped, Corpus.from_tokens(mapped, vocab_size=NUM_MAPPED).tokens)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [("char", CharTokenizer), ("word", WordTokenizer), ("byte", ByteTokenizer)],
+)
+@pytest.mark.parametrize("text", ["ab", b"ab"])
+def test_tokenizer_of_a_text(text: str | bytes, tokenizer: str, expected: type) -> None:
+    """The corpus has the tokenizer that encodes more text like it."""
+    assert expected is type(Corpus.from_text(text, tokenizer=tokenizer).tokenizer)
+
+
+@pytest.mark.parametrize("shard_tokens", [4, 10])
+def test_open_has_all_of_the_corpus(tmp_path: Path, shard_tokens: int) -> None:
+    """Tokens, vocabulary and tokenizer are those that were saved; the name is the path."""
+    corpus, folder = make_corpus(), make_store(tmp_path / "store", shard_tokens=shard_tokens)
+    opened = Corpus.open(folder, verify=True)
+
+    assert corpus.tokens.tolist() == opened.tokens.tolist()
+    assert (corpus.vocab, corpus.tokenizer) == (opened.vocab, opened.tokenizer)
+    assert f"Corpus({str(folder)!r}, 10 tokens, vocab_size=9)" == repr(opened)
+
+
+def test_open_of_a_split(tmp_path: Path) -> None:
+    """Only the tokens that the store keeps under that name."""
+    opened = Corpus.open(make_store(tmp_path / "store"), split="train")
+
+    assert make_corpus().tokens[:6].tolist() == opened.tokens.tolist()
+
+
+def test_documents_must_fit_the_tokens() -> None:
+    """Offsets that end elsewhere are refused."""
+    with pytest.raises(CorpusError, match=r"from 0 to the 3 tokens, got \[0 4\]$"):
+        Corpus.from_tokens([1, 2, 3], documents=[0, 4])
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_documents_in_memory(tokenizer: str, normalize: bool) -> None:
+    """They are numbered together, and each is what its text is."""
+    texts = ["To be, or", "", "not to\nbé"]
+    corpus = Corpus.from_documents(
+        iter(texts), tokenizer=tokenizer, normalize=normalize, reserved_tokens=["<pad>"]
+    )
+    assert corpus.tokenizer is not None
+    encoded = [np.asarray(corpus.tokenizer.encode(text)) for text in texts]
+    assert np.concatenate(encoded).tolist() == corpus.tokens.tolist()
+    assert corpus.documents is not None
+    assert np.cumsum([0, *map(len, encoded)]).tolist() == corpus.documents.tolist()
+    if corpus.vocab is not None:
+        joined = ("\n" if normalize or tokenizer == "word" else "").join(texts)
+        whole = Corpus.from_text(
+            joined, tokenizer=tokenizer, normalize=normalize, reserved_tokens=["<pad>"]
+        )
+        assert (whole.vocab, whole.hash) == (corpus.vocab, corpus.hash)
+
+
+def test_documents_that_are_none() -> None:
+    """Each error says which."""
+    with pytest.raises(ArgumentError, match=r"^document 1 must be a str, got int"):
+        Corpus.from_documents(["a", 3])  # type: ignore[list-item]  # on purpose
+    with pytest.raises(CorpusError, match="at least one token, got none in 2 documents"):
+        Corpus.from_documents(["1", "2"])
+    with pytest.raises(ArgumentError, match="tokenizer must be 'char', 'word', 'byte'"):
+        Corpus.from_documents(["a"], tokenizer="bpe")
+
+
+TEXT = "To be, or\nnot to be?"
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_a_vocabulary_encodes_as_its_tokenizer_does(kind: str, normalize: bool) -> None:
+    """Whatever text comes through which door."""
+    corpus = Corpus.from_text(TEXT, tokenizer=kind, normalize=normalize)
+    vocab = corpus.vocab
+    assert vocab is not None
+    expected = corpus.tokens.tolist()
+    assert expected == Corpus.from_text(TEXT, tokenizer=vocab).tokens.tolist()
+    assert expected == Corpus.from_documents([TEXT], tokenizer=vocab).tokens.tolist()
+    again = Corpus.from_tokens(corpus.tokens, vocab=vocab)
+    assert corpus.tokenizer == again.tokenizer
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_vocabulary_of_short_words_stays_one_of_words(normalize: bool) -> None:
+    """Each is a single character, as those of characters are."""
+    corpus = Corpus.from_text("a b a", tokenizer="word", normalize=normalize)
+    again = Corpus.from_text("b  a", tokenizer=corpus.vocab or "char")
+    assert [2, 1] == again.tokens.tolist()
+
+
+@pytest.mark.parametrize("texts", ["abc", b"abc"])
+def test_one_text_is_no_iterable_of_documents(texts: Any) -> None:
+    """Its characters would be documents."""
+    with pytest.raises(ArgumentError, match=r"got b?'abc': pass \[text\]"):
+        Corpus.from_documents(texts)
+
+
+@pytest.mark.parametrize("make", [Corpus.from_text, Corpus.from_documents])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"min_freq": -1}, "min_freq must be an integer of at least 0, got -1"),
+        ({"min_freq": 1.5}, "min_freq must be an integer of at least 0, got 1.5"),
+        ({"reserved_tokens": "<pad>"}, "expected an iterable of str tokens"),
+    ],
+)
+def test_options_of_a_vocabulary_that_cannot_be(make: Any, how: Any, message: str) -> None:
+    """A str of reserved tokens would be its characters."""
+    with pytest.raises(ArgumentError, match=message):
+        make("abc" if make is Corpus.from_text else ["abc"], **how)

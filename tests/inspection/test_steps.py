@@ -1,0 +1,175 @@
+"""What the model of a run saw."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import tokenloom as tl
+from tokenloom.inspection.batches import read_rows
+from tokenloom.inspection.steps import describe_spikes, describe_step, find_step
+from tokenloom.training.reopen import reopen_windows
+
+TEXT = "The Time Traveller (for so it will be convenient to speak of him)\n" * 9
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    """Return the path of a small text file."""
+    path = tmp_path / "book.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+def train_and_watch(
+    corpus: tl.Corpus, folder: Path, kind: Any, *, next_batch: int = 0, **options: Any
+) -> tuple[list[str], list[float]]:
+    """Train, and return the inputs of row 1 in each step, as text, and the losses."""
+    windows = kind(corpus, batch_size=2, seq_len=12, seed=5, **options)
+    loader = tl.Loader(windows, num_epochs=2)
+    loader.load_state_dict({**loader.state_dict(), "next_batch": next_batch})
+    torch.manual_seed(0)
+    model = tl.RNNModel(nn.RNN(corpus.vocab_size, 8), corpus.vocab_size)
+    saw: list[torch.Tensor] = []
+    says: list[torch.Tensor] = []
+    model.register_forward_pre_hook(lambda _, arguments: saw.append(arguments[0].clone()))
+    model.register_forward_hook(lambda *arguments: says.append(arguments[2][0].detach().clone()))
+    tl.train(model, loader, run=folder, device="cpu")
+    loader.load_state_dict({**loader.state_dict(), "epoch": 0, "next_batch": next_batch})
+    losses = [
+        float(functional.cross_entropy(logits, batch.targets.T.reshape(-1), ignore_index=-100))
+        for logits, batch in zip(says, loader, strict=True)
+    ]
+    return [corpus.decode(inputs[1]) for inputs in saw], losses
+
+
+@pytest.mark.parametrize("kind", [tl.RandomWindows, tl.SequentialWindows])
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_step_is_what_the_model_saw(
+    kind: Any, tokenizer: str, normalize: bool, book: str, tmp_path: Path
+) -> None:
+    """In a fresh look at the folder, each step's text and loss are those of the training."""
+    corpus = tl.load(book, tokenizer=tokenizer, normalize=normalize).section(0, 100)
+    saw, losses = train_and_watch(corpus, tmp_path / "run", kind)
+    run = tl.Run.open(tmp_path / "run")
+    windows = reopen_windows(run)
+    shown = [describe_step(run, windows, step=step, rows=[1]) for step in range(1, len(saw) + 1)]
+    assert saw == [step["rows"][0]["inputs"] for step in shown]
+    assert pytest.approx(losses, rel=1e-5) == [step["loss"] for step in shown]
+
+
+@pytest.mark.parametrize("options", [{"tail": "pad"}, {"shard": tl.Shard(rank=0, world_size=1)}])
+def test_the_settings_hold_what_decides_the_text(
+    options: dict[str, Any], book: str, tmp_path: Path
+) -> None:
+    """Tail and part of the batch too; the reopened windows read the same plan."""
+    corpus = tl.load(book)
+    train_and_watch(corpus, tmp_path / "run", tl.SequentialWindows, **options)
+    made = tl.SequentialWindows(corpus, batch_size=2, seq_len=12, seed=5, **options)
+    windows = reopen_windows(tl.Run.open(tmp_path / "run"))
+    assert (made.plan, made.columns) == (windows.plan, windows.columns)
+
+
+def test_a_rank_shows_its_own_rows(book: str, tmp_path: Path) -> None:
+    """The run of rank 1 of 2 saw the second half of each batch."""
+    corpus = tl.load(book)
+    shard = tl.Shard(rank=1, world_size=2)
+    windows = tl.RandomWindows(corpus, batch_size=4, seq_len=12, shard=shard)
+    model = tl.RNNModel(nn.RNN(corpus.vocab_size, 8), corpus.vocab_size)
+    tl.train(model, tl.Loader(windows), run=tmp_path / "run", device="cpu")
+    reopened = reopen_windows(tl.Run.open(tmp_path / "run"))
+    expected = [row.start for row in read_rows(windows, index=0, rows=[0, 1])]
+    assert expected == [row.start for row in read_rows(reopened, index=0, rows=[0, 1])]
+    assert windows.plan.starts(range(1))[0, 2:].tolist() == expected
+
+
+def test_a_training_from_the_middle_counts_its_own_steps(book: str, tmp_path: Path) -> None:
+    """Step 1 is the batch at which the loader stood."""
+    saw, _ = train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows, next_batch=4)
+    run = tl.Run.open(tmp_path / "run")
+    first = find_step(run, 1)
+    assert (0, 4) == (first.epoch, first.batch)
+    shown = describe_step(run, reopen_windows(run), step=1, rows=[1])
+    assert saw[0] == shown["rows"][0]["inputs"]
+
+
+def test_spikes_are_shown_with_their_text(book: str, tmp_path: Path) -> None:
+    """The step whose loss was raised is found, and its text is that of the step."""
+    train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
+    path = tmp_path / "run" / "losses.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1]["losses"][3:5] = [99.0, None]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    # It would know that these are not its losses.
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    run = tl.Run.open(tmp_path / "run")
+    windows = reopen_windows(run)
+    found = describe_spikes(run, windows, top=1, rows=[0])
+    (spike,) = found["spikes"]
+    step = lines[1]["step"] + 3
+    assert (step, step + 2, 99.0) == (spike["first_step"], spike["stop_step"], spike["loss"])
+    assert math.isinf(spike["deviations"])
+    assert describe_step(run, windows, step=step, rows=[0])["rows"] == spike["rows"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("Time", "Tide"), "was trained on .* tokens of sha256:.*, the f"),
+        (lambda text: text[:200], "was trained on 5.. tokens of .* are 1.. of sha256:"),
+        (lambda _: "!!!", "cannot be read again: .* must hold at least one token"),
+    ],
+)
+def test_another_text_is_refused(change: Any, message: str, book: str, tmp_path: Path) -> None:
+    """What was changed, shortened or emptied is not shown as what the model saw."""
+    train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
+    Path(book).write_text(change(TEXT), encoding="utf-8")
+    with pytest.raises(tl.RunError, match=message):
+        reopen_windows(tl.Run.open(tmp_path / "run"))
+
+
+def test_a_text_that_is_gone_can_be_given(tmp_path: Path) -> None:
+    """A text that was never a file cannot be found, but a program may have it."""
+    corpus = tl.Corpus.from_text(TEXT)
+    saw, _ = train_and_watch(corpus, tmp_path / "run", tl.RandomWindows)
+    run = tl.Run.open(tmp_path / "run")
+    with pytest.raises(tl.RunError, match="cannot be read again: a corpus must be one of"):
+        reopen_windows(run)
+    shown = describe_step(run, reopen_windows(run, corpus), step=7, rows=[1])
+    assert saw[6] == shown["rows"][0]["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus_hash": None}, "lack corpus_hash: an older release made the run"),
+        ({"order_version": 0}, "knows order version 1, the run .* has 0"),
+    ],
+)
+def test_runs_of_other_releases_are_refused(
+    change: dict[str, Any], message: str, book: str, tmp_path: Path
+) -> None:
+    """What it was trained on cannot be told, or not by this release."""
+    train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
+    path = tmp_path / "run" / "settings.json"
+    settings = {**json.loads(path.read_text()), **change}
+    kept = {name: value for name, value in settings.items() if value is not None}
+    path.write_text(json.dumps(kept))
+    with pytest.raises(tl.RunError, match=message):
+        reopen_windows(tl.Run.open(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("step", [0, -1, 10**6])
+def test_a_step_that_is_not_there_is_refused(step: int, book: str, tmp_path: Path) -> None:
+    """The message names the range."""
+    saw, _ = train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
+    message = rf"step must be in \[1, {len(saw) + 1}\), got {step}"
+    with pytest.raises(tl.ArgumentError, match=message):
+        find_step(tl.Run.open(tmp_path / "run"), step)

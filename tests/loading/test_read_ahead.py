@@ -1,0 +1,336 @@
+"""Blocks that threads read ahead. That nothing is left is tested in integration/."""
+
+import copy
+import gc
+import os
+import pickle
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+import tokenloom as tl
+from tests.census import loader_threads, wait_for
+from tests.resume import rows_of
+from tests.strategies import make_windows
+from tokenloom.loading import blocks, read_ahead
+from tokenloom.loading.read_ahead import EpochRange, WorkerOptions
+from tokenloom.plan.order import Plan
+
+PLAN = Plan(kind="random", num_tokens=400, seq_len=5, batch_size=4, tail="pad")
+
+
+def make_loader(num_workers: int = 2, **options: Any) -> tl.Loader:
+    """Return a loader of three epochs of 20 batches, the last one padded."""
+    return tl.Loader(
+        make_windows(PLAN),
+        num_workers=num_workers,
+        num_epochs=3,
+        worker_options=WorkerOptions(**options),
+    )
+
+
+EXPECTED = [rows_of(batch) for batch in make_loader(0)]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 4])
+@pytest.mark.parametrize("prefetch_factor", [1, 2, 5])
+@pytest.mark.parametrize("block_size", [1, 3, 1000])
+def test_any_read_ahead_gives_the_same_stream(
+    num_workers: int, prefetch_factor: int, block_size: int
+) -> None:
+    """Blocks are read in any order, and come in theirs."""
+    loader = make_loader(num_workers, prefetch_factor=prefetch_factor, block_size=block_size)
+    assert EXPECTED == [rows_of(batch) for batch in loader]
+
+
+def test_batches_that_are_kept_stay_as_they_were() -> None:
+    """What a batch says does not change when the next ones are read, nor in a pickle."""
+    batches = list(make_loader(2, block_size=1))
+    assert EXPECTED == [rows_of(batch) for batch in batches]
+    sent = [pickle.loads(pickle.dumps(batch)) for batch in batches]  # noqa: S301  our own bytes
+    assert EXPECTED == [rows_of(batch) for batch in sent]
+
+
+def test_so_many_blocks_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each worker prefetch_factor blocks, and no more before a block is used up."""
+    read: list[int] = []
+
+    def noting(*arguments: Any, rows: range, **more: Any) -> blocks.Block:
+        read.append(rows.start)
+        return blocks.read_block(*arguments, rows=rows, **more)
+
+    monkeypatch.setattr(read_ahead, "read_block", noting)
+    batches = iter(make_loader(2, block_size=1, prefetch_factor=3))
+    next(batches)
+    assert wait_for(lambda: len(read) == 6)
+    next(batches)
+    assert wait_for(lambda: len(read) == 7)
+    assert list(range(7)) == sorted(read)
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_blocks_are_read_in_so_many_threads(
+    num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the one that uses them, and at the same time."""
+    barrier, names = threading.Barrier(num_workers), set()
+
+    def read(*arguments: Any, **more: Any) -> blocks.Block:
+        names.add(threading.current_thread().name)
+        barrier.wait(60)
+        return blocks.read_block(*arguments, **more)
+
+    monkeypatch.setattr(read_ahead, "read_block", read)
+    batches = iter(make_loader(num_workers, block_size=1))
+    next(batches)
+    # Those that wait for one more would do so for long.
+    barrier.abort()
+    assert {f"tokenloom-loader-{number}" for number in range(num_workers)} == names
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+@pytest.mark.parametrize("block_size", [1, 3, 1000])
+@pytest.mark.parametrize("options", [{}, {"device": "cpu"}])
+@pytest.mark.parametrize("row", [0, 1, 7, 19])
+def test_an_error_comes_at_its_batch(
+    num_workers: int,
+    block_size: int,
+    options: dict[str, Any],
+    row: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As itself, after all batches before it, whatever is read at once; the position is right."""
+
+    def read(*arguments: Any, rows: range, **more: Any) -> blocks.Block:
+        if row in rows:
+            msg = "the disk is gone"
+            raise tl.StoreError(msg)
+        return blocks.read_block(*arguments, rows=rows, **more)
+
+    loader = tl.Loader(
+        make_windows(PLAN),
+        num_workers=num_workers,
+        worker_options=WorkerOptions(block_size=block_size),
+        **options,
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(read_ahead, "read_block", read)
+        batches = iter(loader)
+        assert EXPECTED[:row] == [rows_of(next(batches)) for _ in range(row)]
+        with pytest.raises(tl.StoreError, match="the disk is gone"):
+            next(batches)
+    assert [] == loader_threads()
+    assert row == loader.state_dict()["next_batch"]
+    loader.load_state_dict(loader.state_dict())
+    assert EXPECTED[row:20] == [rows_of(batch) for batch in loader]
+
+
+def test_what_fails_once_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that no single batch has comes before the batches that were read with it."""
+    failures = [OSError("once")]
+
+    def read(*arguments: Any, **more: Any) -> blocks.Block:
+        if failures:
+            raise failures.pop()
+        return blocks.read_block(*arguments, **more)
+
+    monkeypatch.setattr(read_ahead, "read_block", read)
+    with pytest.raises(OSError, match="once"):
+        next(iter(make_loader(1, block_size=4)))
+
+
+def test_damaged_ids_come_at_their_batch(tmp_path: Path) -> None:
+    """A real error of a file: an id that is none, in the middle of a block."""
+    corpus = tl.Corpus.from_text("the time machine " * 40)
+    store = corpus.save(tmp_path / "store")
+    ids = np.load(store / "tokens-00000.npy", mmap_mode="r+")
+    ids[300] = 200
+    ids.flush()
+    windows = tl.SequentialWindows(tl.Corpus.open(store), batch_size=2, seq_len=8)
+    counts = []
+    for num_workers in (0, 2):
+        loader = tl.Loader(windows, num_workers=num_workers)
+        with pytest.raises(tl.StoreError, match="ids in"):
+            list(loader)
+        counts.append(loader.state_dict()["next_batch"])
+    starts = windows.plan.starts(range(windows.plan.num_batches))
+    (bad, *_) = np.flatnonzero(((starts <= 300) & (300 <= starts + 8)).any(axis=1))
+    assert [bad, bad] == counts
+
+
+def test_a_replaced_iterator_has_no_workers_any_more() -> None:
+    """They end when it is replaced, also while it is kept."""
+    loader = make_loader(block_size=1)
+    older = iter(loader)
+    next(older)
+    assert wait_for(lambda: len(loader_threads()) == 2)
+    newer = iter(loader)
+    assert [] == loader_threads()
+    said = [rows_of(next(newer))]
+    loader.load_state_dict(loader.state_dict())
+    assert [] == loader_threads()
+    for replaced in (older, newer):
+        with pytest.raises(tl.UsageError, match="replaced by a newer one"):
+            next(replaced)
+    assert EXPECTED == said + [rows_of(batch) for batch in loader]
+
+
+def test_an_iterator_that_did_not_begin_has_no_workers() -> None:
+    """They start with the first batch that is asked for."""
+    loader = make_loader(block_size=1)
+    stale, newer = iter(loader), iter(loader)
+    assert [] == loader_threads()
+    said = [rows_of(next(newer)) for _ in range(2)]
+    with pytest.raises(tl.UsageError, match="replaced by a newer one"):
+        next(stale)
+    assert EXPECTED == said + [rows_of(batch) for batch in newer]
+    assert loader.remaining == 0
+
+
+def test_nothing_delays_the_end_of_a_loader() -> None:
+    """No cycle of references holds it, so no collection is waited for."""
+    gc.collect()
+    gc.disable()
+    try:
+        loader = make_loader()
+        batches = iter(loader)
+        next(batches)
+        gone = weakref.ref(loader)
+        del loader, batches
+        assert (None, []) == (gone(), loader_threads())
+    finally:
+        gc.enable()
+
+
+def test_two_loaders_read_at_once() -> None:
+    """Each has its own threads and its own position, also over the same windows."""
+    windows = make_windows(PLAN)
+    pairs = zip(
+        tl.Loader(windows, num_workers=2, num_epochs=3),
+        tl.Loader(windows, num_workers=1, num_epochs=3),
+        strict=True,
+    )
+    assert all(rows_of(a) == rows_of(b) == c for (a, b), c in zip(pairs, EXPECTED, strict=True))
+
+
+def test_a_loader_works_in_a_thread() -> None:
+    """Whoever iterates need not be the main thread."""
+    said: list[Any] = []
+    thread = threading.Thread(target=lambda: said.extend(map(rows_of, make_loader())))
+    thread.start()
+    thread.join(60)
+    assert EXPECTED == said
+
+
+class Wrapped(IterableDataset[Any]):
+    """A dataset of somebody else, which reads a Loader in a worker process."""
+
+    def __iter__(self) -> Any:
+        return map(rows_of, make_loader())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start_method", ["fork", "forkserver"])
+def test_a_loader_works_in_a_worker_of_a_data_loader(start_method: str) -> None:
+    """And the worker ends."""
+    loader = DataLoader(
+        Wrapped(), batch_size=None, num_workers=1, multiprocessing_context=start_method
+    )
+    assert EXPECTED == [tuple(said) for said in loader]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_between_two_batches_changes_nothing() -> None:
+    """Both processes get the rest, from threads of their own."""
+    loader = make_loader(block_size=1)
+    batches = iter(loader)
+    said = [rows_of(next(batches)) for _ in range(7)]
+    child = os.fork()
+    if child == 0:
+        is_same = False
+        try:
+            is_same = EXPECTED == [*said, *map(rows_of, batches)] and loader.remaining == 0
+        finally:
+            os._exit(0 if is_same else 1)
+    assert EXPECTED == [*said, *map(rows_of, batches)]
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+def test_a_loader_under_way_can_be_copied(copy_of: Any) -> None:
+    """The copy has workers of its own."""
+    loader = make_loader()
+    batches = iter(loader)
+    next(batches)
+    assert EXPECTED == [rows_of(batch) for batch in copy_of(loader)]
+    assert EXPECTED[1:] == [rows_of(batch) for batch in batches]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_modes_of_pytorch_change_nothing(num_workers: int) -> None:
+    """Neither a default device nor inference mode, where the loader is made, matters later."""
+    with torch.device("meta"), torch.inference_mode():
+        windows = make_windows(PLAN)
+        loader = tl.Loader(windows, num_workers=num_workers, num_epochs=3)
+        next(iter(loader))
+    windows.set_epoch(0)
+    assert EXPECTED == [rows_of(batch) for batch in loader]
+
+
+def test_random_numbers_of_the_caller_are_left_alone() -> None:
+    """No generator is drawn from."""
+    before = torch.get_rng_state()
+    list(make_loader())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_range_without_end_goes_on() -> None:
+    """None as stop_epoch has no last part."""
+    parts = EpochRange(first_epoch=2**40, next_batch=1, stop_epoch=None).parts(
+        num_batches=2, num_rows=9
+    )
+    assert [(2**40, range(1, 2)), (2**40 + 1, range(2))] == [next(parts) for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefetch_factor": 0}, r"prefetch_factor must be an integer in \[1, 2147483648\), got 0"),
+        ({"block_size": 0}, r"block_size must be an integer in \[1, 2147483648\), got 0"),
+        ({"block_size": 2.5}, r"block_size must be an integer in \[1, 2147483648\), got 2.5"),
+    ],
+)
+def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    """The message names the argument and its value."""
+    with pytest.raises(tl.ArgumentError, match=message):
+        WorkerOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("persistent_workers", True),
+        ("persistent_workers", False),
+        ("multiprocessing_context", "spawn"),
+        ("multiprocessing_context", object()),
+    ],
+)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_options_of_processes_are_taken_with_a_warning(
+    name: str, value: Any, num_workers: int
+) -> None:
+    """They change nothing, also without workers; the warning names the line that has them."""
+    with pytest.warns(DeprecationWarning, match=f"{name} means nothing any more") as warned:
+        options = WorkerOptions(**{name: value})
+    assert [__file__] == [warning.filename for warning in warned]
+    loader = tl.Loader(
+        make_windows(PLAN), num_workers=num_workers, num_epochs=3, worker_options=options
+    )
+    assert EXPECTED == [rows_of(batch) for batch in loader]

@@ -1,0 +1,120 @@
+"""A store out of the parts that a preparation kept."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tokenloom as tl
+from tokenloom.preparation import assemble as assembly
+from tokenloom.preparation.assemble import IDS, Tally, assemble, cut_splits
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.workdir import Part, WorkFolder
+from tokenloom.store.manifest import Manifest, Source
+from tokenloom.store.reader import write_shard
+from tokenloom.store.verify import verify_store
+from tokenloom.text.tokenizers import ByteTokenizer
+
+# Ids of three tasks, where documents end in them, characters of the open document.
+TASKS: tuple[tuple[list[int], list[int], int], ...] = (
+    ([1, 2, 3], [2], 1),
+    ([4], [], 1),
+    ([5, 6], [1, 2], 0),
+)
+
+
+def make_parts(work: WorkFolder) -> Tally:
+    """Keep the parts of three tasks over two sources, and count them."""
+    tally = Tally()
+    for number, (ids, ends, open_characters) in enumerate(TASKS):
+        facts = {
+            "start": [number // 2, 10 * number, 0, number == 1],
+            "num_tokens": len(ids),
+            "dtype": "|u1",
+            "num_characters": len(ids),
+            "num_unknown": None if number == 0 else 1,
+            "problems": {"invalid JSON": 1} if number else {},
+            "documents": [[number // 2, len(ends)]],
+            "has_end": bool(ends),
+            "open_characters": open_characters,
+        }
+        part = Part(facts, [bytes(ids), np.array(ends, "<i8").tobytes()])
+        work.write(IDS, number, part)
+        tally.add(part)
+    return tally
+
+
+def make(work: WorkFolder, tally: Tally, **changes: Any) -> Manifest:
+    """Assemble a store of small shards."""
+    told: list[int] = []
+    manifest = assemble(
+        work,
+        tally,
+        tokenizer=ByteTokenizer(),
+        sources=[Source(name="a", num_documents=1), Source(name="b", num_documents=2)],
+        options=PrepareOptions(**{"shard_tokens": 4, **changes}),
+        facts={},
+        tell=told.append,
+    )
+    assert tally.num_tokens == sum(told)
+    return manifest
+
+
+def test_parts_are_counted(tmp_path: Path) -> None:
+    """In the order of the tasks."""
+    tally = make_parts(WorkFolder(tmp_path))
+    assert ([0, 3, 4, 6], 6, 3) == (tally.starts, tally.num_tokens, tally.num_documents)
+    assert [[0, 0, 0, 0, 0], [0, 10, 0, 1, 1], [1, 20, 0, 0, 2]] == tally.places
+    assert ({0: 1, 1: 2}, 6, 2) == (tally.documents, tally.num_characters, tally.num_unknown)
+    assert {"invalid JSON": 2} == tally.problems
+
+
+@pytest.mark.parametrize("shard_tokens", [1, 2, 3, 4, 6, 100])
+def test_shards_take_ids_of_several_tasks(tmp_path: Path, shard_tokens: int) -> None:
+    """And tasks give theirs to several shards."""
+    work = WorkFolder(tmp_path)
+    make(work, make_parts(work), shard_tokens=shard_tokens)
+    corpus = tl.Corpus.open(work.store)
+    assert corpus.documents is not None
+    assert ([1, 2, 3, 4, 5, 6], [0, 2, 5, 6]) == (
+        corpus.tokens[:].tolist(),
+        corpus.documents.tolist(),
+    )
+    assert [] == verify_store(work.store)
+
+
+def test_shards_that_are_whole_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are written again."""
+    work = WorkFolder(tmp_path)
+    expected = make(work, make_parts(work))
+    shards = [work.store / f"tokens-0000{number}.npy" for number in range(2)]
+    shards[1].write_bytes(shards[1].read_bytes()[:-1] + b"\x00")
+    written = []
+    write = write_shard
+
+    def count(folder: Path, index: int, *args: Any, **kwargs: Any) -> Any:
+        written.append(index)
+        return write(folder, index, *args, **kwargs)
+
+    monkeypatch.setattr(assembly, "write_shard", count)
+    assert (expected, [1]) == (make(work, make_parts(work)), written)
+
+
+def test_a_part_that_vanished_is_told(tmp_path: Path) -> None:
+    """Somebody else did it."""
+    work = WorkFolder(tmp_path)
+    tally = make_parts(work)
+    work.part(IDS, 1).unlink()
+    with pytest.raises(tl.StoreError, match=r"tokens-0000001 was changed by somebody else"):
+        make(work, tally)
+
+
+@pytest.mark.parametrize(
+    ("splits", "stop", "empty"),
+    [({"a": 0.99}, 0, "'train'"), ({"a": 0.2, "b": 0.2}, 5, "'a'"), ({"a": 0.2}, 10, "'a'")],
+)
+def test_a_split_without_tokens_is_told(splits: dict[str, float], stop: int, empty: str) -> None:
+    """With what helps."""
+    with pytest.raises(tl.StoreError, match=rf"must hold a token, got none in {empty}: choose"):
+        cut_splits(PrepareOptions(splits=splits), 10, lambda _: stop)

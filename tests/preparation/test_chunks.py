@@ -1,0 +1,136 @@
+"""Sources cut into tasks."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tokenloom as tl
+from tokenloom._io.compressed import read_status
+from tokenloom.preparation import chunks
+from tokenloom.preparation.chunks import Form, Place, SourceFile, cut_tasks
+from tokenloom.text.boundaries import CUTTERS, Rule
+
+
+def make_sources(folder: Path, contents: list[bytes], form: Form = "file") -> list[SourceFile]:
+    """Write files, and return them as sources."""
+    sources = []
+    for number, content in enumerate(contents):
+        path = folder / f"{number}.txt"
+        path.write_bytes(content)
+        num_bytes, changed_ns = read_status(path)
+        sources.append(
+            SourceFile(
+                name=path.name, path=path, form=form, num_bytes=num_bytes, changed_ns=changed_ns
+            )
+        )
+    return sources
+
+
+contents = st.lists(st.text("aB \n\ré時").map(str.encode), min_size=1, max_size=4)
+rules = st.sampled_from(list(CUTTERS))
+forms: st.SearchStrategy[Form] = st.sampled_from(["file", "paragraph", "record"])
+
+
+@given(contents, rules, forms, st.integers(1, 30))
+def test_nothing_is_lost_between_tasks(
+    tmp_path_factory: pytest.TempPathFactory,
+    contents: list[bytes],
+    rule: Rule,
+    form: Form,
+    size: int,
+) -> None:
+    """The slices of all tasks, side by side, are the sources."""
+    sources = make_sources(tmp_path_factory.mktemp("tasks"), contents, form)
+    cut = list(cut_tasks(sources, rule=rule, task_bytes=size, hashes=True))
+
+    joined = [b""] * len(contents)
+    for task in cut:
+        for piece in task.slices:
+            assert piece.place.offset == len(joined[piece.place.source])
+            joined[piece.place.source] += piece.content
+    assert contents == joined
+    assert list(range(len(cut))) == [task.number for task in cut]
+    assert sum(map(len, contents)) == cut[-1].position
+    assert set(range(len(contents))) == {number for task in cut for number in task.digests}
+
+
+@given(contents, rules, forms, st.integers(1, 30), st.booleans())
+def test_tasks_go_on_from_any_place(
+    tmp_path_factory: pytest.TempPathFactory,
+    contents: list[bytes],
+    rule: Rule,
+    form: Form,
+    size: int,
+    hashes: bool,
+) -> None:
+    """Each task knows where the next one begins, and those are the same tasks."""
+    sources = make_sources(tmp_path_factory.mktemp("tasks"), contents, form)
+    cut = list(cut_tasks(sources, rule=rule, task_bytes=size, hashes=hashes))
+
+    for number, task in enumerate(cut):
+        rest = cut_tasks(
+            sources,
+            rule=rule,
+            task_bytes=size,
+            start=task.stop,
+            first=number + 1,
+            hashes=hashes,
+        )
+        # Other bytes may have been read ahead.
+        expected, again = ([one._replace(position=0) for one in x] for x in (cut, rest))
+        assert expected[number + 1 :] == again
+
+
+def test_tasks_are_of_about_one_size(tmp_path: Path) -> None:
+    """Large sources are cut, and small ones stand together."""
+    sources = make_sources(tmp_path, [b"ab cd\n" * 100, *[b"short"] * 30])
+    cut = list(cut_tasks(sources, rule="character", task_bytes=50))
+
+    sizes = [sum(len(piece.content) for piece in task.slices) for task in cut]
+    assert max(sizes[:-1]) <= 75
+    assert min(sizes[:-1]) >= 25
+
+
+def test_a_task_has_no_end_of_tiny_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files fill no task by their bytes."""
+    monkeypatch.setattr(chunks, "_MAX_SLICES", 3)
+    cut = list(cut_tasks(make_sources(tmp_path, [b""] * 7), rule="byte", task_bytes=50))
+
+    assert [3, 3, 1] == [len(task.slices) for task in cut]
+
+
+@pytest.mark.parametrize("task_bytes", [1, 2, 3, 50])
+@pytest.mark.parametrize(
+    ("rule", "form", "offset"),
+    [
+        ("character", "file", 3),
+        ("byte", "file", 0),
+        ("byte", "paragraph", 0),
+        ("byte", "record", 3),
+    ],
+)
+def test_a_byte_order_mark_is_no_text(
+    tmp_path: Path, rule: Rule, form: Form, offset: int, task_bytes: int
+) -> None:
+    """But bytes are taken as they are, where they are no record."""
+    sources = make_sources(tmp_path, [b"\xef\xbb\xbfabc"], form)
+    slices = [
+        piece
+        for task in cut_tasks(sources, rule=rule, task_bytes=task_bytes)
+        for piece in task.slices
+    ]
+
+    assert Place(offset=offset) == slices[0].place
+    assert b"\xef\xbb\xbfabc"[offset:] == b"".join(piece.content for piece in slices)
+
+
+def test_a_source_that_changes_is_told(tmp_path: Path) -> None:
+    """Between two passes, or while it is read."""
+    sources = make_sources(tmp_path, [b"abc" * 100])
+    reading = cut_tasks(sources, rule="byte", task_bytes=50)
+    next(reading)
+    (tmp_path / "0.txt").write_bytes(b"abc")
+    with pytest.raises(tl.CorpusError, match=r"^0.txt must not change while it is read, got 3 b"):
+        list(reading)

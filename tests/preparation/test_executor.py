@@ -1,0 +1,104 @@
+"""Tasks that any executor does."""
+
+import multiprocessing
+import operator
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.preparing import HereExecutor
+from tokenloom.preparation.executor import count_cores, process_pool, run_in_order
+
+
+def test_results_come_in_order() -> None:
+    """Also where the first one takes longest."""
+    gate = threading.Event()
+
+    def wait(number: int) -> int:
+        if number == 0:
+            gate.wait()
+        else:
+            gate.set()
+        return -number
+
+    with ThreadPoolExecutor(2) as executor:
+        results = list(run_in_order(wait, range(5), executor=executor, num_ahead=3))
+    assert [(number, -number) for number in range(5)] == results
+
+
+@pytest.mark.parametrize("num_ahead", [1, 3])
+def test_so_many_are_ahead(num_ahead: int) -> None:
+    """Items are read as they are needed."""
+    read = []
+
+    def items() -> Iterator[int]:
+        for number in range(9):
+            read.append(number)
+            yield number
+
+    results = run_in_order(operator.neg, items(), executor=HereExecutor(), num_ahead=num_ahead)
+    next(results)
+    assert num_ahead + 1 == len(read)
+
+
+def test_an_error_cancels_the_rest() -> None:
+    """What has not begun never does."""
+    begun = []
+    gate = threading.Event()
+
+    def fail(number: int) -> None:
+        begun.append(number)
+        if number:
+            gate.wait()
+        else:
+            raise tl.CorpusError
+
+    with ThreadPoolExecutor(1) as executor:
+        results = run_in_order(fail, range(9), executor=executor, num_ahead=6)
+        with pytest.raises(tl.CorpusError):
+            next(results)
+        gate.set()
+    assert len(begun) < 6
+
+
+class Broken(Executor):
+    """An executor whose processes died."""
+
+    def submit(self, *_: Any, **__: Any) -> Any:
+        """Say so."""
+        raise BrokenExecutor
+
+
+def test_dead_workers_are_told() -> None:
+    """Whatever the executor calls it."""
+    with pytest.raises(tl.WorkerError, match=r"^a worker process died"):
+        list(run_in_order(abs, [1], executor=Broken(), num_ahead=1))
+
+
+def test_one_worker_is_this_process() -> None:
+    """Nothing is started for it."""
+    with process_pool(1) as pool:
+        assert pool is None
+        assert [(1, os.getpid())] == list(run_in_order(_pid, [1], executor=pool, num_ahead=1))
+
+
+def test_several_workers_are_processes() -> None:
+    """They end with the block."""
+    with process_pool(2) as pool:
+        ((_, pid),) = run_in_order(_pid, [1], executor=pool, num_ahead=1)
+        assert os.getpid() != pid
+    assert pid not in [child.pid for child in multiprocessing.active_children()]
+
+
+def _pid(_: int) -> int:
+    return os.getpid()
+
+
+def test_there_is_a_core() -> None:
+    """At least this one."""
+    assert count_cores() >= 1

@@ -1,0 +1,755 @@
+"""Texts of any size to a store."""
+
+import bz2
+import gzip
+import io
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.preparing import HereExecutor, Shifted, contents
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.workdir import work_path
+from tokenloom.store.verify import verify_store
+
+LINES = "To be, or not to be:\nthat is the question.\n" * 20
+SMALL = PrepareOptions(task_bytes=100)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """Return the path of a text."""
+    path = tmp_path / "book.txt"
+    path.write_text(LINES, encoding="utf-8")
+    return path
+
+
+class Stops(HereExecutor):
+    """Counts the tasks it does, and after so many acts as if Ctrl-C was pressed."""
+
+    def __init__(self, num_tasks: int = sys.maxsize) -> None:
+        self.num_done = 0
+        self._num_tasks = num_tasks
+
+    def submit(self, do: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Do it, or stop."""
+        if self.num_done == self._num_tasks:
+            raise KeyboardInterrupt
+        self.num_done += 1
+        return super().submit(do, *args, **kwargs)
+
+
+def interrupt(*args: Any, num_tasks: int = 3, **kwargs: Any) -> int:
+    """Prepare a store until some tasks are done, and return how many were."""
+    executor = Stops(num_tasks)
+    with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
+        prepare(*args, executor=executor, num_workers=1, **kwargs)
+    return executor.num_done
+
+
+def do_all(*args: Any, **kwargs: Any) -> int:
+    """Prepare a store, and return how many tasks were done."""
+    executor = Stops()
+    prepare(*args, executor=executor, num_workers=1, **kwargs)
+    return executor.num_done
+
+
+def test_what_is_prepared_is_told(book: Path, tmp_path: Path) -> None:
+    """Counts are those of the corpus."""
+    made = prepare([book, iter(["be", "é be"])], tmp_path / "store", tokenizer="word")
+    corpus = tl.Corpus.open(tmp_path / "store")
+    assert (True, 3, len(corpus), 9) == (
+        made.is_new,
+        made.num_documents,
+        made.num_tokens,
+        made.vocab_size,
+    )
+    assert (len(LINES) + 6, 0) == (made.num_characters, made.num_unknown)
+    assert ((len(LINES) + 6) / len(corpus), 0.0) == (made.characters_per_token, made.unknown_rate)
+    assert book.stat().st_size + len('"be"\n"\\u00e9 be"\n') == made.num_bytes
+
+
+def executors() -> Iterator[tuple[Executor | None, int]]:
+    """Yield ways to do the same."""
+    yield None, 1
+    yield None, 2
+    yield HereExecutor(), 1
+    with ThreadPoolExecutor(3) as threads:
+        yield threads, 3
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "byte"])
+def test_executors_change_nothing(book: Path, tmp_path: Path, tokenizer: str) -> None:
+    """The same bytes come of any, with any number of tasks on their way."""
+    made = []
+    for number, (executor, num_workers) in enumerate(executors()):
+        path = tmp_path / str(number)
+        prepare(
+            book,
+            path,
+            tokenizer=tokenizer,
+            options=SMALL,
+            executor=executor,
+            num_workers=num_workers,
+        )
+        made.append(contents(path))
+    assert all(made[0] == other for other in made)
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("num_tasks", [0, 1, 6, 10])
+def test_an_interrupted_run_goes_on(
+    book: Path, tmp_path: Path, num_tasks: int, tokenizer: str
+) -> None:
+    """What was finished is not done again, and the bytes are the same."""
+    sources, target = [book, iter([LINES] * 2)], tmp_path / "store"
+    how: dict[str, Any] = {"tokenizer": tokenizer, "options": SMALL}
+    whole = do_all([book, iter([LINES] * 2)], tmp_path / "whole", **how)
+    first = interrupt(sources, target, num_tasks=num_tasks, **how)
+    assert num_tasks == first < whole
+    kept = len(list(work_path(target).glob("tokens-*")))
+    # Of three tasks on their way the third is the one that was not done.
+    lost = first - kept
+    assert lost == min(2, first)
+    second = do_all([book, iter([LINES] * 2)], target, **how)
+    assert whole + lost == first + second
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+    assert ["book.txt", "store", "whole"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("num_tasks", "kept"), [(0, 0), (3, 860), (14, 2 * 860)])
+def test_bytes_of_an_interrupted_run_are_not_read(
+    book: Path, tmp_path: Path, num_tasks: int, kept: int
+) -> None:
+    """So small a file is read at once, of which each has ten tasks."""
+    books = [book, *(tmp_path / f"{number}.txt" for number in range(2))]
+    for other in books[1:]:
+        other.write_bytes(book.read_bytes())
+    interrupt(books, tmp_path / "store", num_tasks=num_tasks, options=SMALL)
+    made = prepare(books, tmp_path / "store", options=SMALL, num_workers=1)
+    assert (3 * 860, 3 * 860 - kept) == (made.num_bytes, made.num_bytes_read)
+
+
+def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
+    """A power cut may leave parts that are not whole."""
+    interrupt(book, tmp_path / "store", num_tasks=4, options=SMALL)
+    parts = sorted(work_path(tmp_path / "store").glob("tokens-*"))
+    parts[1].write_bytes(parts[1].read_bytes()[:-3])
+    prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
+    prepare(book, tmp_path / "whole", options=SMALL, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+
+
+def _swap(first: Path, second: Path) -> None:
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def _edit(path: Path, old: bytes, new: bytes) -> None:
+    """Change a file, and nothing that its entry tells of it."""
+    status = path.stat()
+    content = path.read_bytes()
+    assert len(old) == len(new)
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("how", ["swapped", "of other settings", "of other bytes"])
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_parts_that_do_not_belong_are_made_again(
+    book: Path, tmp_path: Path, how: str, tokenizer: str
+) -> None:
+    """Each is whole by itself, and was made for another place, run or text."""
+    target, other = tmp_path / "store", tmp_path / "other"
+    options = SMALL
+    if how == "of other settings":
+        wrong = PrepareOptions(task_bytes=100, normalize=tokenizer == "byte", field="other")
+        interrupt(book, other, num_tasks=6, tokenizer=tokenizer, options=wrong)
+    elif how == "of other bytes":
+        _edit(book, b"question", b"ANSWER!!")
+        interrupt(book, other, num_tasks=6, tokenizer=tokenizer, options=options)
+        _edit(book, b"ANSWER!!", b"question")
+    interrupt(book, target, num_tasks=6, tokenizer=tokenizer, options=options)
+    parts = sorted(work_path(target).glob("tokens-*"))
+    if how == "swapped":
+        _swap(parts[1], parts[2])
+    else:
+        parts[1].write_bytes((work_path(other) / parts[1].name).read_bytes())
+    prepare(book, target, tokenizer=tokenizer, options=options, num_workers=1)
+    prepare(book, tmp_path / "whole", tokenizer=tokenizer, options=options, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(target)
+
+
+@pytest.mark.parametrize("edited", ["ended", "begun", "to come"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_source_that_was_edited_in_secret_is_read_again(
+    tmp_path: Path, edited: str, suffix: str
+) -> None:
+    """Its size and time are the same; the store is that of the bytes of now."""
+    lines = "To be, or not to be:\nthat is the question.\n"
+    books = [tmp_path / f"{name}.txt{suffix}" for name in ("ended", "begun", "to come")]
+    pack = (lambda text: gzip.compress(text, 0)) if suffix else bytes
+    for path in books:
+        path.write_bytes(pack(lines.encode() * 20))
+    target = tmp_path / "store"
+    how: dict[str, Any] = {"tokenizer": "word", "options": SMALL}
+    interrupt(books, target, num_tasks=16, **how)
+    (path,) = (path for path in books if path.name.startswith(edited))
+    status = path.stat()
+    path.write_bytes(pack(lines.replace("question", "ANSWER!!").encode() * 20))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert status.st_size == path.stat().st_size
+
+    prepare(books, target, num_workers=1, **how)
+    prepare(books, tmp_path / "whole", num_workers=1, **how)
+    assert contents(tmp_path / "whole") == contents(target)
+    corpus = tl.Corpus.open(target)
+    assert corpus.vocab is not None
+    assert (20, 40) == tuple(corpus.vocab.frequencies[word] for word in ("answer", "question"))
+
+
+def test_shards_of_other_parts_are_written_again(
+    book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was finished before a source was edited in secret holds the old tokens."""
+    target = tmp_path / "store"
+    options = PrepareOptions(task_bytes=100, shard_tokens=50)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tokenloom.preparation.assemble.write_manifest", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(book, target, options=options, num_workers=1)
+    monkeypatch.undo()
+    _edit(book, b"question", b"noitseuq")
+    prepare(book, target, options=options, num_workers=1)
+    prepare(book, tmp_path / "whole", options=options, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(target)
+
+
+def test_a_kept_stream_is_proved_by_its_bytes(tmp_path: Path) -> None:
+    """One that was damaged in the work folder is kept again."""
+    texts, target = [f"{LINES[:80]} {number}" for number in range(40)], tmp_path / "store"
+    interrupt(iter(texts), target, num_tasks=6, tokenizer="byte", options=SMALL)
+    _edit(work_path(target) / "source-0000000", b"question", b"ANSWER!!")
+    prepare(iter(texts), target, tokenizer="byte", options=SMALL, num_workers=1)
+    prepare(iter(texts), tmp_path / "whole", tokenizer="byte", options=SMALL, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(target)
+
+
+@pytest.mark.parametrize("name", ["", "store", "source-0000000", "store/tokens-00000.npy"])
+def test_links_in_the_way_lead_nowhere(book: Path, tmp_path: Path, name: str) -> None:
+    """No file that they lead to is changed or removed, and no store becomes a link."""
+    docs, target = tmp_path / "docs", tmp_path / "store"
+    docs.mkdir()
+    (docs / "thesis.txt").write_text("years", encoding="utf-8")
+    link = work_path(target) / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if name:
+        (work_path(target) / "settings.json").write_text("{}", encoding="utf-8")
+    link.symlink_to(docs / "thesis.txt" if name.endswith(("npy", "0")) else docs)
+    try:
+        prepare([book, iter(["b"])], target, num_workers=1)
+    except tl.StoreError:
+        assert name in ("", "store")
+    else:
+        assert name not in ("", "store")
+        assert [] == [path for path in target.rglob("*") if path.is_symlink()]
+    assert not target.is_symlink()
+    assert ["thesis.txt"] == [path.name for path in docs.iterdir()]
+    assert "years" == (docs / "thesis.txt").read_text(encoding="utf-8")
+
+
+def test_other_settings_do_not_go_on(book: Path, tmp_path: Path) -> None:
+    """Each difference is named; only splits may be others."""
+    interrupt(book, tmp_path / "store", options=SMALL)
+    others = PrepareOptions(task_bytes=100, min_freq=2, field="body")
+    with pytest.raises(
+        tl.StoreError, match=r"field was 'text', now 'body'; min_freq was 0, now 2; run it with"
+    ):
+        prepare(book, tmp_path / "store", options=others)
+    with pytest.raises(tl.StoreError, match=r"tokenizer: name was 'char', now 'word'"):
+        prepare(book, tmp_path / "store", tokenizer="word", options=SMALL)
+    os.utime(book, ns=(1, 1))
+    with pytest.raises(tl.StoreError, match=r"book.txt: changed_ns was \d+, now 1"):
+        prepare(book, tmp_path / "store", options=SMALL)
+    assert not (tmp_path / "store").exists()
+
+
+def test_splits_may_be_others(tmp_path: Path) -> None:
+    """They are cut at the end, so a bad one costs nothing."""
+    target = tmp_path / "store"
+    with pytest.raises(tl.StoreError, match=r"each split must hold a token, got none in 'train'"):
+        prepare(iter(["one document"]), target, options=PrepareOptions(splits={"valid": 0.5}))
+    better = PrepareOptions(splits={"valid": 0.5}, split_by="block")
+    prepare(iter(["one document"]), target, options=better)
+    assert "cument" == "".join(
+        tl.Corpus.open(target).decode(tl.Corpus.open(target, split="valid").tokens)
+    )
+
+
+def test_a_finished_store_is_left_alone(book: Path, tmp_path: Path) -> None:
+    """The same call says so, whatever the time of the sources."""
+    first = prepare([book, iter(["b"])], tmp_path / "store")
+    before = contents(tmp_path / "store")
+    os.utime(book)
+    work_path(tmp_path / "store").mkdir()
+    again = prepare([book, iter(["b"])], tmp_path / "store")
+    assert (True, False) == (first.is_new, again.is_new)
+    assert not work_path(tmp_path / "store").exists()
+    assert (first.num_tokens, first.num_characters) == (again.num_tokens, again.num_characters)
+    assert before == contents(tmp_path / "store")
+
+
+def test_another_store_is_not_replaced(book: Path, tmp_path: Path) -> None:
+    """What differs is told: settings, sources, or their bytes."""
+    target = tmp_path / "store"
+    prepare([book, iter(["b"])], target)
+    before = contents(target)
+    with pytest.raises(tl.StoreError, match=r"is a store already, and another one: min_freq was 0"):
+        prepare([book, iter(["b"])], target, options=PrepareOptions(min_freq=3))
+    with pytest.raises(tl.StoreError, match=r"sources: 1 was 'iterable', now None"):
+        prepare([book], target)
+    with pytest.raises(tl.StoreError, match=r"iterable has other bytes now"):
+        prepare([book, iter(["c"])], target)
+    book.write_text(LINES.upper(), encoding="utf-8")
+    with pytest.raises(tl.StoreError, match=r"book.txt has other bytes now"):
+        prepare([book, iter(["b"])], target)
+    assert before == contents(target)
+
+
+def test_a_saved_store_is_not_replaced(book: Path, tmp_path: Path) -> None:
+    """Nor is a folder with anything else in it."""
+    tl.Corpus.from_text("a").save(tmp_path / "saved")
+    with pytest.raises(tl.StoreError, match="it was not prepared, but saved"):
+        prepare(book, tmp_path / "saved")
+    with pytest.raises(tl.StoreError, match="needs a new or an empty folder"):
+        prepare(book, tmp_path)
+
+
+def test_sources_of_every_kind(book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They follow each other, and each counts its documents."""
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"one\n\ntwo"))
+    records = "\n".join(json.dumps({"body": text}) for text in ("three", "four"))
+    (tmp_path / "b.jsonl.bz2").write_bytes(bz2.compress(records.encode()))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"five\n\n\nsix")))
+    sources = [tmp_path / "a.txt.gz", str(tmp_path / "*.bz2"), "-", "python_docs", book]
+    options = PrepareOptions(documents="paragraph", field="body")
+    prepare(sources, tmp_path / "store", tokenizer="word", options=options)
+
+    corpus = tl.Corpus.open(tmp_path / "store")
+    found = [corpus.decode(corpus.document(number).tokens) for number in range(6)]
+    assert ["one", "two", "three", "four", "five", "six"] == found
+    facts = json.loads((tmp_path / "store" / "manifest.json").read_text())["sources"]
+    assert [2, 2, 2] == [source["num_documents"] for source in facts[:3]]
+    assert ["-", "python_docs"] == [source["name"] for source in facts[2:4]]
+    assert [] == verify_store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(("on_error", "num_documents"), [("skip", 1), ("replace", 4)])
+def test_bad_documents_are_counted(tmp_path: Path, on_error: Any, num_documents: int) -> None:
+    """In the summary and in the store."""
+    lines = [b'{"text": "good"}', b'{"text": oh}', b'{"text": ""}', b"{}"]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    made = prepare(
+        tmp_path / "a.jsonl", tmp_path / "store", options=PrepareOptions(on_error=on_error)
+    )
+    problems = {"invalid JSON": 1, "an empty document": 1, "a missing field": 1}
+    assert (num_documents, problems) == (made.num_documents, made.problems)
+    assert "good" == tl.Corpus.open(tmp_path / "store").decode(
+        tl.Corpus.open(tmp_path / "store").tokens
+    )
+
+
+def test_the_first_bad_document_is_told(tmp_path: Path) -> None:
+    """Also where a later one is found sooner; what was finished is kept."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "good"}\n' * 30 + b"oh\n" * 30)
+    with pytest.raises(tl.CorpusError, match=r"a.jsonl has invalid JSON at byte 510"):
+        prepare(tmp_path / "a.jsonl", tmp_path / "store", options=SMALL, num_workers=2)
+    assert not (tmp_path / "store").exists()
+
+
+def test_nothing_to_tokenise(tmp_path: Path) -> None:
+    """A store holds at least one token."""
+    with pytest.raises(tl.CorpusError, match="at least one token, got none in 1 document"):
+        prepare(iter(["123"]), tmp_path / "store")
+
+
+def test_a_given_vocabulary_is_used(tmp_path: Path) -> None:
+    """In one pass; what it lacks is unknown."""
+    vocab = tl.Vocab(["to", "be"], reserved_tokens=["<eod>"])
+    made = prepare(
+        iter(["to be", "or"]),
+        tmp_path / "store",
+        tokenizer=vocab,
+        options=PrepareOptions(end_of_document="<eod>"),
+    )
+    corpus = tl.Corpus.open(tmp_path / "store")
+    assert ([2, 3, 1, 0, 1], vocab) == (corpus.tokens.tolist(), corpus.vocab)
+    assert (1, 0.2) == (made.num_unknown, made.unknown_rate)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", ["char", "word"])
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_vocabulary_brings_its_normalisation(
+    book: Path, tmp_path: Path, kind: str, normalize: bool, saved: bool
+) -> None:
+    """The tokens are those of the corpus that it comes from."""
+    corpus = tl.Corpus.from_text(LINES, tokenizer=kind, normalize=normalize)
+    vocab = corpus.vocab
+    assert vocab is not None
+    if saved:
+        vocab = tl.Vocab.load(vocab.save(tmp_path / "words.json"))
+    prepare(book, tmp_path / "store", tokenizer=vocab, options=SMALL, num_workers=1)
+    again = tl.Corpus.open(tmp_path / "store")
+    assert corpus.tokens.tolist() == again.tokens[:].tolist()
+    assert corpus.tokenizer == again.tokenizer
+
+
+def test_no_worker_is_this_process(book: Path, tmp_path: Path) -> None:
+    """An own tokenizer that cannot be sent anywhere works there."""
+    sources = [iter(["to be"] * 30)]
+    prepare(sources, tmp_path / "store", tokenizer=Vowels(), options=SMALL, num_workers=0)
+    with pytest.raises(tl.ArgumentError, match=r"num_workers must be an integer in \[0, 4096\)"):
+        prepare(book, tmp_path / "store", num_workers=-1)
+
+
+class Vowels:
+    """One token per word: how many vowels it has. What it sees is what counts."""
+
+    vocab_size = 300
+
+    def __init__(self) -> None:
+        self.cannot_be_sent = lambda: None
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the numbers, and the length of the text."""
+        return [*(sum(map(word.count, "aeiou")) for word in text.split()), len(text)]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return words of so many vowels."""
+        return " ".join("a" * id_ for id_ in ids)
+
+
+def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
+    """However small the tasks are; where it cannot be sent to processes, this is said before."""
+    text = "To be, or not to be:\nthat is the question.\n"
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    options = PrepareOptions(task_bytes=8)
+    sources = [tmp_path / "a.txt", tmp_path / "a.txt"]
+    with pytest.raises(tl.ArgumentError, match=r"can be pickled.*pass num_workers=1"):
+        prepare(sources, tmp_path / "s", tokenizer=Vowels(), options=options, num_workers=2)
+    prepare(sources, tmp_path / "s", tokenizer=Vowels(), options=options, num_workers=1)
+    whole = tl.Corpus.from_text(text, tokenizer=Vowels())
+    made = tl.Corpus.open(tmp_path / "s", tokenizer=Vowels())
+    assert 2 * whole.tokens.tolist() == made.tokens.tolist()
+    assert 2 == made.num_documents
+    found = tl.trace(made, 3)
+    assert found is not None
+    assert (0, None) == (found.document, found.character)
+
+
+def test_own_tokenizers_are_told_apart(book: Path, tmp_path: Path) -> None:
+    """By what they make of a text, while a run goes on and when it is finished."""
+    books, store = [book] * 4, tmp_path / "store"
+    interrupt(books, store, tokenizer=Shifted(1), options=SMALL)
+    with pytest.raises(tl.StoreError, match=r"settings is kept.*tokenizer: probe was 'sha256:"):
+        prepare(books, store, tokenizer=Shifted(2), options=SMALL)
+    assert prepare(books, store, tokenizer=Shifted(1), options=SMALL, num_workers=1).is_new
+    with pytest.raises(tl.StoreError, match=r"a store already.*tokenizer: probe was 'sha256:"):
+        prepare(books, store, tokenizer=Shifted(2), options=SMALL)
+    assert not prepare(books, store, tokenizer=Shifted(1), options=SMALL).is_new
+
+
+def test_splits_leak_nothing(tmp_path: Path) -> None:
+    """By document none is on both sides; by block the tokens go on."""
+    texts = ["aaaa", "bbb", "cc", "d"]
+    splits = {"valid": 0.3, "test": 0.1}
+    for split_by, expected in (
+        ("document", ["aaaa", "bbbcc", "d"]),
+        ("block", ["aaaabb", "bcc", "d"]),
+    ):
+        target = tmp_path / split_by
+        options = PrepareOptions(splits=splits, split_by=split_by)  # type: ignore[arg-type]  # a word
+        prepare(iter(texts), target, options=options)
+        whole = tl.Corpus.open(target)
+        parts = [tl.Corpus.open(target, split=name) for name in ("train", "valid", "test")]
+        assert expected == [whole.decode(part.tokens) for part in parts]
+
+
+def test_bars_go_over_bytes_and_tokens(
+    book: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of the sources, and those of the store."""
+    made = prepare(book, tmp_path / "store", options=SMALL, num_workers=1, progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(rf"encode: 100%.* {book.stat().st_size}/{book.stat().st_size} ", shown)
+    assert re.search(rf"write: 100%.* {made.num_tokens}/{made.num_tokens} ", shown)
+    prepare(book, tmp_path / "other", options=SMALL, num_workers=1)
+    assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("documents", "space"),
+    [
+        ("file", " "),
+        ("file", "\t \n"),
+        ("file", "\u2028"),
+        ("paragraph", "\x1c"),
+        ("paragraph", "\u3000 "),
+    ],
+)
+@pytest.mark.parametrize("task_bytes", [1, 7, 1000])
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_white_space_is_empty_however_large_tasks_are(
+    tmp_path: Path, space: str, task_bytes: int, tokenizer: str, documents: Any
+) -> None:
+    """White space before a text is no empty document."""
+    for name, text in (("a", space * 40), ("b", f"{space * 40}b")):
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
+    sources = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    how: dict[str, Any] = {"documents": documents, "task_bytes": task_bytes}
+    raw: dict[str, Any] = {} if tokenizer == "byte" else {"normalize": False}
+    with pytest.raises(tl.CorpusError, match=r"a.txt has an empty document at byte 0: in line 1"):
+        prepare(sources, tmp_path / "s", tokenizer=tokenizer, options=PrepareOptions(**how, **raw))
+    for on_error, num_documents in (("skip", 1), ("replace", 2)):
+        options = PrepareOptions(**how, **raw, on_error=on_error)  # type: ignore[arg-type]  # a word
+        made = prepare(sources, tmp_path / on_error, tokenizer=tokenizer, options=options)
+        assert (num_documents, {"an empty document": 1}) == (made.num_documents, made.problems)
+        corpus = tl.Corpus.open(tmp_path / on_error)
+        whole = tl.Corpus.from_text(f"{space * 40}b", tokenizer=tokenizer, normalize=False)
+        assert corpus.decode(corpus.tokens[:]) == whole.decode(whole.tokens)
+
+
+class Refuses:
+    """One token per character; some texts are too much for it."""
+
+    vocab_size = 1000
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the codes, or raise what nobody expects."""
+        if "!" in text:
+            raise ZeroDivisionError(text)
+        return [*map(ord, text)]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the characters."""
+        return "".join(map(chr, ids))
+
+
+@pytest.mark.parametrize("bad", ["oh!", "\u4e00"])
+def test_an_own_tokenizer_that_fails_obeys(tmp_path: Path, bad: str) -> None:
+    """Whether it raises or returns ids that are none; source, offset and reason are told."""
+    path = tmp_path / "a.jsonl"
+    texts = ["good", bad, "better"]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    reason = r"ZeroDivisionError: oh!" if bad == "oh!" else r"must be in \[0, 1000\), got 19968"
+    how: dict[str, Any] = {"tokenizer": Refuses(), "num_workers": 1}
+    expected = rf"a.jsonl has text that the tokenizer refuses at byte 17: in line 2, .*{reason}"
+    with pytest.raises(tl.CorpusError, match=expected):
+        prepare(path, tmp_path / "s", **how)
+    for on_error, found in (("skip", ["good", "better"]), ("replace", ["good", "", "better"])):
+        options = PrepareOptions(on_error=on_error)  # type: ignore[arg-type]  # a word
+        made = prepare(path, tmp_path / on_error, options=options, **how)
+        assert {"text that the tokenizer refuses": 1} == made.problems
+        corpus = tl.Corpus.open(tmp_path / on_error, tokenizer=Refuses())
+        assert corpus.documents is not None
+        assert found == [
+            corpus.decode(corpus.tokens[start:stop])
+            for start, stop in itertools.pairwise(corpus.documents.tolist())
+        ]
+    with pytest.raises(tl.CorpusError, match=rf"failed at document 1: .*{reason}"):
+        tl.Corpus.from_documents(texts, tokenizer=Refuses())
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte", Shifted(1)])
+def test_half_a_pair_is_no_text(tmp_path: Path, tokenizer: Any) -> None:
+    """In JSON it can be written; every tokenizer gets U+FFFD instead, or nothing."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "good"}\n{"text": "b\\ud83db"}\n')
+    how: dict[str, Any] = {"tokenizer": tokenizer, "num_workers": 1}
+    raw: dict[str, Any] = {"normalize": False} if tokenizer in ("char", "word") else {}
+    expected = r"a.jsonl has undecodable text at byte 28: in line 2, the lone surrogate '\\ud83d'"
+    with pytest.raises(tl.CorpusError, match=expected):
+        prepare(path, tmp_path / "s", options=PrepareOptions(**raw), **how)
+    with pytest.raises(tl.CorpusError, match="iterable has undecodable text in document 1: "):
+        prepare(iter(["a", "\ud83d"]), tmp_path / "i", options=PrepareOptions(**raw), **how)
+    for on_error, found in (("skip", "good"), ("replace", "goodb\ufffdb")):
+        options = PrepareOptions(on_error=on_error, **raw)  # type: ignore[arg-type]  # a word
+        made = prepare(path, tmp_path / on_error, options=options, **how)
+        assert {"undecodable text": 1} == made.problems
+        given = tokenizer if isinstance(tokenizer, Shifted) else None
+        corpus = tl.Corpus.open(tmp_path / on_error, tokenizer=given)
+        assert found == corpus.decode(corpus.tokens[:]).replace(" ", "")
+    with pytest.raises(tl.CorpusError, match=r"text must be text, got the lone surrogate"):
+        tl.Corpus.from_text("a\ud83d", tokenizer=tokenizer)
+    with pytest.raises(tl.CorpusError, match=r"document 1 must be text, got the lone surrogate"):
+        tl.Corpus.from_documents(["a", "a\ud83d"], tokenizer=tokenizer)
+
+
+_RAW = {"normalize": False}
+RESERVED: list[tuple[Any, dict[str, Any], str, str, int]] = [
+    (
+        "word",
+        {"normalize": False, "end_of_document": "<eod>"},
+        "a\nb <eod> c <eod>",
+        "token '<eod>'",
+        2,
+    ),
+    ("word", {"normalize": False, "reserved_tokens": ["<x>"]}, "a\nb <x>", "token '<x>'", 1),
+    ("word", {"normalize": False}, "a\nb <unk>", "token '<unk>'", 1),
+    ("word", {"end_of_document": "eod"}, "a\nb eod", "token 'eod'", 1),
+    ("char", {"normalize": False, "end_of_document": "\x03"}, "a\nb \x03", "token '\\x03'", 1),
+    ("byte", {"end_of_document": 3}, "a\nb \x03", "id 3", 1),
+    (Refuses(), {"end_of_document": 3}, "a\nb \x03", "id 3", 1),
+    (
+        tl.Vocab(["a"], reserved_tokens=["<eod>"]).of_kind("word", normalize=False),
+        {"end_of_document": "<eod>"},
+        "a\nb <eod> a",
+        "token '<eod>'",
+        1,
+    ),
+    (
+        tl.Vocab(["a"], reserved_tokens=["<x>"]).of_kind("word", normalize=False),
+        {},
+        "a\nb <unk> a",
+        "token '<unk>'",
+        1,
+    ),
+]
+
+
+@pytest.mark.parametrize(("tokenizer", "how", "text", "name", "times"), RESERVED)
+def test_reserved_tokens_in_a_text_are_counted(
+    tmp_path: Path, tokenizer: Any, how: dict[str, Any], text: str, name: str, times: int
+) -> None:
+    """They seem to be what they are not; by option they are an error."""
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    again: dict[str, Any] = {"tokenizer": tokenizer, "num_workers": 1}
+    made = prepare(path, tmp_path / "store", options=PrepareOptions(**how), **again)
+    assert {f"the reserved {name}": times} == made.problems
+    stop = PrepareOptions(**how, on_reserved="stop")
+    expected = (
+        rf"a.txt has the reserved {re.escape(name)} at byte 4: in line 2, .*on_reserved='count'"
+    )
+    with pytest.raises(tl.CorpusError, match=expected):
+        prepare(path, tmp_path / "other", options=stop, **again)
+    path.write_text("a\na")
+    assert {} == prepare(path, tmp_path / "other", options=stop, **again).problems
+    with pytest.raises(tl.StoreError, match="on_reserved was 'stop', now None"):
+        prepare(path, tmp_path / "other", options=PrepareOptions(**how), **again)
+
+
+ACCENTS = "Être, ou ne pas être\n\nTelle est la question: \u6642\u9593\n" * 15
+
+
+def in_encoding(folder: Path, encoding: str) -> Path:
+    """Write a folder of a text and of records in an encoding."""
+    folder.mkdir()
+    (folder / "a.txt.gz").write_bytes(gzip.compress(ACCENTS.encode(encoding)))
+    records = "".join(json.dumps({"text": "é"}, ensure_ascii=False) + "\n" for _ in range(9))
+    (folder / "b.jsonl").write_bytes(records.encode(encoding))
+    return folder
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "gb18030", "utf-8-sig"])
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte", Shifted(1)])
+def test_other_encodings_make_the_same_tokens(
+    tmp_path: Path, encoding: str, tokenizer: Any
+) -> None:
+    """They are those of the same text in UTF-8, and each is traced to its character."""
+    stores = []
+    for name in ("utf-8", encoding):
+        options = PrepareOptions(
+            encoding=name, normalize=tokenizer not in ("char", "word"), task_bytes=100
+        )
+        folder = in_encoding(tmp_path / f"in-{name}", name)
+        prepare(folder, tmp_path / name, tokenizer=tokenizer, options=options, num_workers=1)
+        own = tokenizer if isinstance(tokenizer, Shifted) else None
+        stores.append(tl.Corpus.open(tmp_path / name, tokenizer=own))
+    expected, got = stores
+    assert expected.tokens[:].tolist() == got.tokens[:].tolist()
+    assert expected.documents is not None
+    assert got.documents is not None
+    assert expected.documents.tolist() == got.documents.tolist()
+    assert not isinstance(tokenizer, str) or expected.vocab == got.vocab
+    for token in range(0, len(got), 17):
+        places = (tl.trace(corpus, token) for corpus in (expected, got))
+        assert len({(place.document, place.character) for place in places if place}) == 1
+
+
+def test_an_encoding_is_kept_and_compared(tmp_path: Path) -> None:
+    """A store of UTF-8 says nothing of it, as those of before there was a choice."""
+    folder = in_encoding(tmp_path / "in", "utf-16")
+    options = PrepareOptions(encoding="UTF_16", task_bytes=100)
+    assert interrupt(folder, tmp_path / "store", options=options) < do_all(
+        folder, tmp_path / "other", options=options
+    )
+    assert do_all(folder, tmp_path / "store", options=options) > 0
+    assert contents(tmp_path / "store") == contents(tmp_path / "other")
+    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text("utf-8"))
+    assert "utf-16" == manifest["facts"]["preparation"]["encoding"]
+    assert "encoding" not in PrepareOptions().describe()
+    with pytest.raises(tl.StoreError, match="encoding was 'utf-16', now 'utf-16-le'"):
+        prepare(
+            folder, tmp_path / "store", options=PrepareOptions(encoding="utf-16-le", task_bytes=100)
+        )
+
+
+@pytest.mark.parametrize(
+    ("on_error", "tokenizer", "expected"),
+    [
+        ("skip", "char", ["good", "fine"]),
+        ("replace", "char", ["good", "a\ufffdb", "fine"]),
+        ("replace", "byte", ["good", "a\ufffdb", "fine"]),
+    ],
+)
+def test_bytes_that_are_not_in_an_encoding(
+    tmp_path: Path, on_error: Any, tokenizer: str, expected: list[str]
+) -> None:
+    """Documents with such bytes are found, as in UTF-8."""
+    content = "good\n\na#b\n\nfine".encode("utf-16").replace(b"#\0", b"\x00\xd8")
+    (tmp_path / "a.txt").write_bytes(content)
+    options = PrepareOptions(
+        documents="paragraph", encoding="utf-16", on_error=on_error, normalize=tokenizer == "byte"
+    )
+    made = prepare(tmp_path / "a.txt", tmp_path / "store", tokenizer=tokenizer, options=options)
+    corpus = tl.Corpus.open(tmp_path / "store")
+    texts = [corpus.decode(corpus.document(i).tokens) for i in range(corpus.num_documents)]
+    assert expected == texts
+    assert tokenizer == "byte" or {"undecodable bytes": 1} == dict(made.problems)
+    with pytest.raises(tl.CorpusError, match="byte 0x00 at offset 16 is not text in utf-16"):
+        prepare(tmp_path / "a.txt", tmp_path / "x", options=PrepareOptions(encoding="utf-16"))
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte"])
+def test_what_is_no_text_is_refused_at_once(tmp_path: Path, tokenizer: str) -> None:
+    """Nothing is left of the try, whatever becomes of bad documents."""
+    (tmp_path / "a.txt").write_bytes("To be".encode("utf-16"))
+    for on_error in ("stop", "skip", "replace"):
+        with pytest.raises(tl.CorpusError, match="it is text in UTF-16: name it: encoding='utf-16"):
+            prepare(
+                tmp_path / "a.txt",
+                tmp_path / "store",
+                tokenizer=tokenizer,
+                options=PrepareOptions(on_error=on_error),
+            )
+    assert ["a.txt"] == [path.name for path in tmp_path.iterdir()]
+    options = PrepareOptions(encoding="utf-16")
+    prepare(tmp_path / "a.txt", tmp_path / "store", tokenizer=tokenizer, options=options)

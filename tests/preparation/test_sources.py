@@ -1,0 +1,322 @@
+"""Names, patterns, folders, streams and iterables."""
+
+import gzip
+import io
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.stores import make_store
+from tokenloom.hub import catalogue
+from tokenloom.preparation import sources as gathering
+from tokenloom.preparation.chunks import SourceFile
+from tokenloom.preparation.sources import (
+    Found,
+    check_kinds,
+    describe,
+    gather,
+    hash_content,
+    open_sources,
+)
+from tokenloom.preparation.workdir import WorkFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of texts, in which this process works."""
+    for name in ("b.txt", "a.txt", "sub/c.jsonl.gz", "sub/d.md", ".hidden/e.txt", ".f.txt"):
+        (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / name).write_text("text")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(sources: Any) -> list[tuple[str, str]]:
+    """Return names and forms of the sources that are found."""
+    return [(found.name, found.form) for found in gather(sources, documents="paragraph")]
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ("texts/b.txt", [("texts/b.txt", "paragraph")]),
+        (
+            "texts",
+            [
+                ("texts/a.txt", "paragraph"),
+                ("texts/b.txt", "paragraph"),
+                ("texts/sub/c.jsonl.gz", "record"),
+                ("texts/sub/d.md", "paragraph"),
+            ],
+        ),
+        (
+            ["texts/*.txt", Path("texts/sub/d.md")],
+            [
+                ("texts/a.txt", "paragraph"),
+                ("texts/b.txt", "paragraph"),
+                ("texts/sub/d.md", "paragraph"),
+            ],
+        ),
+        (
+            "texts/**/*.*",
+            [
+                ("texts/a.txt", "paragraph"),
+                ("texts/b.txt", "paragraph"),
+                ("texts/sub/c.jsonl.gz", "record"),
+                ("texts/sub/d.md", "paragraph"),
+            ],
+        ),
+        (("-", "python_docs"), [("-", "paragraph"), ("python_docs", "paragraph")]),
+        (iter(["a"]), [("iterable", "string")]),
+        ([["a"], "texts/a.txt"], [("iterable", "string"), ("texts/a.txt", "paragraph")]),
+    ],
+)
+def test_sources_are_found(folder: Path, sources: Any, expected: list[tuple[str, str]]) -> None:
+    """In the order in which they are named; files are sorted, hidden ones left out."""
+    del folder
+    assert expected == names(sources)
+
+
+def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text that it yields is a document; others than the first split are named."""
+
+    def read(folder: Path, split: str) -> list[tl.Document]:
+        assert folder == tmp_path / "unpacked"
+        return [tl.Document(text=f"{split} {number}") for number in range(2)]
+
+    file = tl.RemoteFile(filename="a.zip", urls=("https://a.org/a.zip",), digest="md5:" + "0" * 32)
+    source = tl.Archive(file=file, read=read, splits=("train", "test"))
+    entry = tl.Entry(name="pair", description="", licence="", source=source)
+    monkeypatch.setattr(catalogue, "_registered", {"pair": entry})
+    monkeypatch.setattr(gathering, "fetch", lambda _: tmp_path / "unpacked")
+    for name, split in (("pair", "train"), ("pair/test", "test")):
+        (found,) = gather(name, documents="file")
+        assert (name, "string") == (found.name, found.form)
+        assert found.content is not None
+        assert f'"{split} 0"\n"{split} 1"\n' == b"".join(found.content()).decode()
+
+
+def test_links_to_folders_are_not_followed(folder: Path) -> None:
+    """They might lead round in circles."""
+    (folder / "texts" / "loop").symlink_to(folder / "texts")
+    assert len(names("texts")) == 4
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("nowhere", r"^a source must be a file, a folder.*got 'nowhere'.*iter\(texts\)"),
+        (["To be, or not to be\n" * 900], "a source must be a file"),
+        ("", "a source must be a file"),
+        ("texts/*.pdf", "must hold at least one file that is not hidden, got none"),
+        ("empty", "must hold at least one file that is not hidden, got none"),
+        ([], "^sources must be at least one"),
+        (["-", "-"], "^sources must hold '-', stdin, once at most"),
+        (b"text", "^a source must be a name, a path or an iterable of texts, got b'text'"),
+        (3, "^a source must be a name, a path or an iterable of texts, got 3"),
+    ],
+)
+def test_what_is_no_source(folder: Path, sources: Any, message: str) -> None:
+    """The message says what would be."""
+    (folder / "empty").mkdir()
+    with pytest.raises(tl.ArgumentError, match=message):
+        gather(sources, documents="file")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+    """It cannot be read twice, and nothing waits for it; a pattern passes it over."""
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(tl.ArgumentError, match=r"must be a regular file.*pipe it to stdin"):
+        gather(tmp_path / "pipe.txt", documents="file")
+    (tmp_path / "a.txt").touch()
+    for source in (tmp_path, str(tmp_path / "*.txt")):
+        assert [(tmp_path / "a.txt").as_posix()] == [
+            found.name for found in gather(source, documents="file")
+        ]
+
+
+def test_a_store_is_no_source(tmp_path: Path) -> None:
+    """It has no text."""
+    make_store(tmp_path / "store")
+    with pytest.raises(tl.ArgumentError, match="is a store already"):
+        gather(tmp_path / "store", documents="file")
+
+
+def keep(work: Path, *sources: Any) -> list[SourceFile]:
+    """Find sources, and open them."""
+    return open_sources(gather(list(sources), documents="file"), WorkFolder(work))
+
+
+@pytest.mark.parametrize("sources", ["texts", "texts/**/*"])
+def test_the_files_of_a_store_are_no_sources(folder: Path, sources: str) -> None:
+    """The store that is made may lie beside its texts: the next run finds the same."""
+    before = names(sources)
+    make_store(folder / "texts" / "store")
+    assert (folder / "texts" / "store" / "manifest.json").is_file()
+    assert before == names(sources)
+
+
+def test_iterables_are_kept(tmp_path: Path) -> None:
+    """As JSON strings, so that they can be read twice; the next run compares them."""
+    texts = ["a\nb", tl.Document(text="é\ud83d")]
+    (source,) = keep(tmp_path, iter(texts))
+    assert '"a\\nb"\n"\\u00e9\\ud83d"\n' == source.path.read_text("ascii")
+    assert [source] == keep(tmp_path, iter(texts))
+    with pytest.raises(tl.CorpusError, match=r"^iterable must be what it was in the run that"):
+        keep(tmp_path, iter(["other"]))
+
+
+def test_an_iterable_of_something_else(tmp_path: Path) -> None:
+    """Which one it is, is told; nothing is kept."""
+    with pytest.raises(
+        tl.ArgumentError, match=r"^document 1 of an iterable must be a str, got int"
+    ):
+        keep(tmp_path, iter(["a", 3]))
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_stdin_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that is at its end already does not have to come twice."""
+
+    def feed(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+    feed(b"some text")
+    (source,) = keep(tmp_path, "-")
+    assert b"some text" == source.path.read_bytes()
+    for content in (b"some text", b""):
+        feed(content)
+        assert [source] == keep(tmp_path, "-")
+    feed(b"other")
+    with pytest.raises(tl.CorpusError, match=r"^- must be what it was"):
+        keep(tmp_path, "-")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(tl.ArgumentError, match="must be an open stdin, got a closed one"):
+        keep(tmp_path, "-")
+
+
+def test_what_is_described(tmp_path: Path) -> None:
+    """A file by its size and time, a stream by its name; its content by its hash."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"text")
+    (found,) = gather(path, documents="file")
+    stream = Found("-", "file", content=lambda: iter([b"te", b"xt"]))
+    status = {"num_bytes": 4, "changed_ns": path.stat().st_mtime_ns}
+    assert {
+        path.as_posix(): {"number": 0, "form": "file", **status},
+        "-": {"number": 1, "form": "file"},
+        "- (2)": {"number": 2, "form": "file"},
+    } == describe([found, stream, stream])
+    assert hash_content(stream).startswith("982d9e3eb996f559e633f4d194def3761d909f5a3b64")
+    path.unlink()
+    with pytest.raises(tl.CorpusError, match="No such file"):
+        describe([found])
+
+
+RECORDS = b'{"text": "a"}\n{"text": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "form"),
+    [
+        ("c4.json", RECORDS, "record"),
+        ("c4.json.gz", gzip.compress(RECORDS, mtime=0), "record"),
+        ("c4.json", b'{"text": "' + b"long " * 9_999 + b'"}\n', "record"),
+        ("c4.JSON", "\ufeff".encode() + RECORDS, "record"),
+        ("a.json", b'{\n  "text": "a"\n}\n', "file"),
+        ("a.json", b"[1, 2]", "file"),
+        ("a.txt", RECORDS, "file"),
+    ],
+)
+def test_json_lines_by_their_content(tmp_path: Path, name: str, content: bytes, form: str) -> None:
+    """Files of objects are often named like single documents."""
+    (tmp_path / name).write_bytes(content)
+    (found,) = gather(tmp_path / name, documents="file")
+    assert form == found.form
+    if form == "record":
+        check_kinds([found])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", b'{\n  "text": "a"\n}\n', "one JSON document, not an object on each line"),
+        ("a.json.gz", gzip.compress(b"[1,\n2]", mtime=0), "one JSON document"),
+        ("a.csv", b"a,b\n1,2\n", r"a table \(.csv\)"),
+        ("a.tsv.gz", gzip.compress(b"a\tb\n", mtime=0), r"a table \(.tsv\)"),
+        ("a.txt", RECORDS, "a JSON object on each line: .*documents='jsonl'"),
+        ("part-0", b'{"text": "' + b"long " * 9_999, "a JSON object on each line"),
+        ("a.txt", "To be".encode("utf-16"), "text in UTF-16: .*encoding='utf-16'"),
+        ("a.txt", b"PAR1\x15\x04", "a Parquet file"),
+        ("a.jsonl", b"PAR1\x15\x04", "a Parquet file"),
+        ("a.gz", gzip.compress(bytes(257) + b"ustar", mtime=0), "a tar archive"),
+    ],
+)
+def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """They are refused by name, with the cure, whatever becomes of errors in documents."""
+    (tmp_path / name).write_bytes(content)
+    found = gather(tmp_path / name, documents="file")
+    with pytest.raises(tl.CorpusError, match=message):
+        check_kinds(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"abc", mtime=0), "^- must be text in utf-8, but it is compressed by gzip"),
+        (RECORDS, "^- must be a text, but it has a JSON object on each line"),
+        (b'{"a":\n1}', "^- must be a text, but it is one JSON document.*documents='jsonl'"),
+        (b'[\n  {\n    "a": "to be' + b" or not" * 999, "it is one JSON document"),
+        (b'["to be", "or not' + b" to be" * 999, "it is one JSON document"),
+        (b'{"a": 1}', "^- must be a text, but it has a JSON object on each line"),
+        (b"[[1, 2], [3]]", "it is one JSON document"),
+        (b'id,text\r\n1,"to be, or"\r\n2,not\r\n', r"it is a table \(CSV\): .*the end .txt"),
+        (b"id,text\n" + b'7,"to be,\nor not"\n' * 999, r"it is a table \(CSV\)"),
+        (b"id;text\n1;to be\n2;not to be", r"it is a table \(CSV\)"),
+        (b'id\ttext\n1\t"to be\n2\tnot\n', r"it is a table \(TSV\)"),
+    ],
+)
+def test_stdin_that_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
+) -> None:
+    """It is looked at when it comes."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    with pytest.raises(tl.CorpusError, match=message):
+        keep(tmp_path, "-")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "To be,\nor not to be,\nthat is\n",
+        "Yes, he said.\nNo, she said.\nWell, said he.\n",
+        "[1] is the first note\n[2] is the second\n",
+        "{never} was a word\nso odd\n",
+        "a,b",
+        '"To be," he said, "or not,"\n"that is," he said, "so."\n' * 9,
+    ],
+)
+def test_prose_from_stdin_is_a_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """Commas, tabs and brackets alone make no table."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    (source,) = keep(tmp_path, "-")
+    assert content == source.path.read_text()
+
+
+def test_a_folder_named_like_a_text(folder: Path) -> None:
+    """Which of both is meant must be said."""
+    (folder / "python_docs").mkdir()
+    (folder / "python_docs" / "mine.txt").write_text("mine")
+    with pytest.raises(tl.ArgumentError, match=r"'./python_docs' for the folder, or 'dataset:py"):
+        names("python_docs")
+    assert [("python_docs", "paragraph")] == names("dataset:python_docs")
+    for path in ("./python_docs", Path("python_docs"), "python_docs/*"):
+        assert [("python_docs/mine.txt", "paragraph")] == names(path)

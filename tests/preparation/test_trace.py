@@ -1,0 +1,184 @@
+"""Where a token came from."""
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tokenloom as tl
+from tests.preparing import clean, split_paragraphs
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.trace import Trace, trace_in_store
+
+texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
+    lambda text: any(letter in text for letter in "abB")
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """Leave out what only a power cut would show."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+def begins_with(text: str, spelled: str, *, normalize: bool) -> bool:
+    """Return whether a token can stand at the beginning of a text."""
+    if not normalize:
+        return text.startswith(spelled)
+    if spelled == " ":
+        return clean(text[:1]) == ""
+    return text[: len(spelled)].lower() == spelled
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(texts, min_size=1, max_size=3),
+    st.sampled_from(["char", "word", "byte"]),
+    st.booleans(),
+    st.sampled_from([None, "<eod>"]),
+    st.sampled_from(["file", "paragraph", "record"]),
+    st.integers(1, 50),
+)
+def test_each_token_is_found_where_it_was_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    texts: list[str],
+    tokenizer: str,
+    normalize: bool,
+    end: Any,
+    form: Any,
+    size: int,
+) -> None:
+    """Its source, its document, and a character with which the token begins."""
+    folder = tmp_path_factory.mktemp("tracing")
+    documents = []
+    for number, text in enumerate(texts):
+        content = json.dumps({"text": text}) if form == "record" else text
+        (folder / f"{number}.txt").write_bytes(content.encode())
+        parts = split_paragraphs(text) if form == "paragraph" else [text]
+        documents += [(f"{number}.txt", document) for document in parts]
+    is_byte = tokenizer == "byte"
+    options = PrepareOptions(
+        documents=form,
+        normalize=normalize or is_byte,
+        end_of_document=(0 if is_byte else end) if end else None,
+        task_bytes=size,
+    )
+    sources = [folder / f"{number}.txt" for number in range(len(texts))]
+    prepare(sources, folder / "store", tokenizer=tokenizer, options=options, num_workers=1)
+
+    corpus = tl.Corpus.open(folder / "store")
+    assert corpus.documents is not None
+    for token in range(len(corpus)):
+        found = tl.trace(corpus, token)
+        assert found is not None
+        name, text = documents[found.document]
+        assert corpus.documents[found.document] <= token < corpus.documents[found.document + 1]
+        assert found.source == (folder / name).as_posix()
+        is_end = token == corpus.documents[found.document + 1] - 1
+        if end and is_end:
+            assert found.character is None
+            continue
+        assert found.character is not None
+        id_ = int(corpus.tokens[token])
+        if is_byte:
+            assert id_ == text.encode()[found.character]
+        else:
+            assert corpus.vocab is not None
+            spelled = corpus.vocab.to_tokens(id_)
+            assert begins_with(text[found.character :], spelled, normalize=normalize)
+    first = [tl.trace(corpus, int(start)) for start in set(corpus.documents[:-1].tolist())]
+    assert len(first) == len({found.document for found in first if found})
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a store of a text, a compressed text and an iterable."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("To be, or not", encoding="utf-8")
+    Path("b.txt.gz").write_bytes(gzip.compress(b"to be: that is the question"))
+    sources = ["a.txt", "b.txt.gz", iter(["whether"])]
+    options = PrepareOptions(task_bytes=8, splits={"valid": 0.4})
+    prepare(sources, "store", tokenizer="word", options=options, num_workers=1)
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (0, Trace("a.txt", 0, 0)),
+        (2, Trace("a.txt", 0, 7)),
+        (4, Trace("b.txt.gz", 1, 0)),
+        (9, Trace("b.txt.gz", 1, 19)),
+        (10, Trace("iterable", 2, None)),
+    ],
+)
+def test_sources_of_every_kind(store: Path, token: int, expected: Trace) -> None:
+    """A stream is gone when the store is made."""
+    assert expected == trace_in_store(store, token)
+
+
+def test_splits_count_from_their_start(store: Path) -> None:
+    """A part of a store knows where it lies."""
+    whole, valid = tl.Corpus.open(store), tl.Corpus.open(store, split="valid")
+    start = len(whole) - len(valid)
+    assert tl.trace(whole, start) == tl.trace(valid, 0)
+    assert tl.trace(whole, start + 1) == tl.trace(whole.section(start + 1, start + 2), 0)
+
+
+@pytest.mark.parametrize("content", [None, "To be, or", "To be, or nut"])
+def test_what_was_changed_is_not_trusted(store: Path, content: str | None) -> None:
+    """Not even where the size is the same."""
+    path = store.parent / "a.txt"
+    path.unlink()
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    assert Trace("a.txt", 0, None) == trace_in_store(store, 3)
+    assert Trace("b.txt.gz", 1, 3) == trace_in_store(store, 5)
+
+
+def test_what_was_not_prepared(tmp_path: Path) -> None:
+    """Documents may be known, sources are not."""
+    corpus = tl.Corpus.from_tokens([1, 2, 3], documents=[0, 1, 1, 3])
+    assert [0, 2, 2] == [tl.trace(corpus, token).document for token in range(3)]  # type: ignore[union-attr]  # known
+    saved = tl.Corpus.open(corpus.save(tmp_path / "store"))
+    assert Trace(None, 2, None) == tl.trace(saved, 2)
+    assert tl.trace(tl.Corpus.from_text("abc"), 1) is None
+    assert trace_in_store(tmp_path / "store", 1) is None
+
+
+@pytest.mark.parametrize("token", [-1, 11])
+def test_tokens_out_of_range(store: Path, token: int) -> None:
+    """There is no such token."""
+    with pytest.raises(tl.ArgumentError, match=r"a token must be in \[0, 11\)"):
+        trace_in_store(store, token)
+    with pytest.raises(tl.ArgumentError, match=r"a token must be in \[0, 11\)"):
+        tl.trace(tl.Corpus.open(store), token)
+
+
+def test_a_token_is_an_integer() -> None:
+    """No comparison or search fails instead."""
+    with pytest.raises(tl.ArgumentError, match=r"token must be an integer, got 1.5"):
+        tl.trace(tl.Corpus.from_tokens([1, 2]), 1.5)  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_path_is_no_corpus(store: Path) -> None:
+    """The message says how to make one of a store."""
+    with pytest.raises(tl.ArgumentError, match=r"a Corpus \(Corpus.open opens a store\), got "):
+        tl.trace(str(store), 0)  # type: ignore[arg-type]  # on purpose
+
+
+def test_the_method_of_before_still_works(store: Path) -> None:
+    """It names what to call instead."""
+    corpus = tl.Corpus.open(store)
+    with pytest.warns(DeprecationWarning, match=r"call tokenloom.trace\(corpus, token\)") as noted:
+        assert tl.trace(corpus, 5) == corpus.trace(5)
+    assert __file__ == noted[0].filename

@@ -1,0 +1,235 @@
+"""Tokenizers: the three that are built in, and anybody's own.
+
+Their ids are compared with the plain description in properties/test_text.py.
+"""
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tokenloom import ArgumentError, CorpusError, Vocab
+from tokenloom.text.tokenizers import (
+    TOKENIZER_NAMES,
+    ByteTokenizer,
+    CharTokenizer,
+    WordTokenizer,
+    tokenize,
+    tokenizer_for,
+)
+
+
+@dataclass(frozen=True)
+class OddTokenizer:
+    """A tokenizer of somebody else, which returns what it is told to."""
+
+    ids: npt.ArrayLike
+    vocab_size: int = 10
+
+    def encode(self, text: str, /) -> npt.ArrayLike:
+        """Return ids that have nothing to do with the text."""
+        del text
+        return self.ids
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the ids themselves."""
+        return repr(ids)
+
+
+ABC = Vocab(["a", "b", " "])
+ASKING = Vocab(["a"], unknown_token="?")  # noqa: S106  no password, a token of text
+WORDS = Vocab(["time", "machine"])
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "text", "expected"),
+    [
+        (CharTokenizer(ABC), "", []),
+        (CharTokenizer(ABC), "A-b\nb?", [1, 3, 2, 2]),
+        (CharTokenizer(ABC), "c", [0]),
+        (CharTokenizer(ABC), "é", []),
+        (CharTokenizer(ABC, normalize=False), "aA\né b", [1, 0, 0, 0, 3, 2]),
+        (CharTokenizer(Vocab(["é", "\U0001f600"]), normalize=False), "\U0001f600éa", [2, 1, 0]),
+        (CharTokenizer(Vocab(["long", "a"])), "along", [2, 0, 0, 0, 0]),
+        (CharTokenizer(ASKING, normalize=False), "?a", [0, 1]),
+        (CharTokenizer(Vocab(["a"], reserved_tokens=["b"])), "ab", [2, 1]),
+        (WordTokenizer(WORDS), "", []),
+        (WordTokenizer(WORDS), "The Time\nmachine.", [0, 1, 2]),
+        (WordTokenizer(WORDS, normalize=False), "Time time\u2028machine.", [0, 1, 0]),
+        (ByteTokenizer(), "", []),
+        (ByteTokenizer(), "Aé\r\n", [65, 195, 169, 13, 10]),
+    ],
+)
+def test_encode(tokenizer: Any, text: str, expected: list[int]) -> None:
+    """Each character, word or byte is its id; the vocabulary's strangers are 0."""
+    assert expected == tokenizer.encode(text).tolist()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "ids", "expected"),
+    [
+        (CharTokenizer(ABC), [], ""),
+        (CharTokenizer(ABC), [1, 3, 2], "a b"),
+        (CharTokenizer(ABC), [0, 1], "<unk>a"),
+        (WordTokenizer(WORDS), [], ""),
+        (WordTokenizer(WORDS), [1, 2, 0], "time machine <unk>"),
+        (ByteTokenizer(), [], ""),
+        (ByteTokenizer(), [195, 169], "é"),
+        (ByteTokenizer(), [65, 195], "A\ufffd"),
+    ],
+)
+def test_decode(tokenizer: Any, ids: list[int], expected: str) -> None:
+    """Characters and bytes are joined by nothing, words by a space."""
+    assert expected == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "prompt", "expected"),
+    [
+        (CharTokenizer(ABC), "A ", [1, 3]),
+        (CharTokenizer(ABC), " a", [3, 1]),
+        (CharTokenizer(ABC, normalize=False), "a\n", [1, 0]),
+        (WordTokenizer(WORDS), "Time ", [1]),
+        (WordTokenizer(WORDS, normalize=False), "Time machine", [0, 2]),
+    ],
+)
+def test_encode_prompt(tokenizer: Any, prompt: str, expected: list[int]) -> None:
+    """A prompt of characters keeps its outer spaces; words have none."""
+    assert expected == tokenizer.encode_prompt(prompt).tolist()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [(CharTokenizer(ABC), 4), (WordTokenizer(WORDS), 3), (ByteTokenizer(), 256)],
+)
+def test_vocab_size(tokenizer: Any, expected: int) -> None:
+    """The number of ids includes the unknown token."""
+    assert expected == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize(("num_words", "expected"), [(255, "uint8"), (256, "uint16")])
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_type_follows_the_vocabulary(kind: str, num_words: int, expected: str) -> None:
+    """With the unknown token, 255 tokens fit in a byte and 256 do not."""
+    text = " ".join(chr(0x4E00 + number) for number in range(num_words))
+    text = text.replace(" ", "") if kind == "char" else text
+    ids, _ = tokenize(text, tokenizer=kind, normalize=False)
+
+    assert expected == ids.dtype.name
+
+
+def test_decode_of_an_id_out_of_range() -> None:
+    """An id that the vocabulary does not have is refused."""
+    with pytest.raises(ArgumentError, match=r"an id must be in \[0, 4\), got 4"):
+        CharTokenizer(ABC).decode([4])
+
+
+@pytest.mark.parametrize("tokenizer", [CharTokenizer(ABC), WordTokenizer(ABC), ByteTokenizer()])
+def test_pickle_round_trip(tokenizer: Any) -> None:
+    """Worker processes get an equal tokenizer."""
+    copied = pickle.loads(pickle.dumps(tokenizer))  # noqa: S301  our own bytes
+
+    assert tokenizer == copied
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("char", CharTokenizer), ("word", WordTokenizer), ("byte", ByteTokenizer)],
+)
+def test_tokenize_by_name(name: str, expected: type) -> None:
+    """A name stands for a built-in tokenizer."""
+    _, tokenizer = tokenize("a text", tokenizer=name)
+
+    assert expected is type(tokenizer)
+
+
+def test_names_are_complete() -> None:
+    """The names that messages and the command line offer are those that work."""
+    expected = ("char", "word", "byte")
+    assert expected == TOKENIZER_NAMES
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_tokenize_makes_the_vocabulary_from_counts(kind: str) -> None:
+    """The caller decides how counts in order of first appearance become a vocabulary."""
+    seen: list[dict[str, int]] = []
+
+    def make_vocab(counts: dict[str, int]) -> Vocab:
+        seen.append(counts)
+        return Vocab(counts)
+
+    tokenize("b a b", tokenizer=kind, make_vocab=make_vocab)
+
+    expected = {"char": [{"b": 2, " ": 2, "a": 1}], "word": [{"b": 2, "a": 1}]}
+    assert expected[kind] == seen
+
+
+def test_tokenize_with_a_tokenizer_uses_its_vocabulary() -> None:
+    """A tokenizer that exists already learns nothing from the text."""
+    ids, _ = tokenize("abc", tokenizer=CharTokenizer(ABC))
+
+    expected = [1, 2, 0]
+    assert expected == ids.tolist()
+
+
+def test_tokenize_returns_the_given_tokenizer() -> None:
+    """A tokenizer that exists already comes back itself."""
+    given = OddTokenizer([1])
+    _, tokenizer = tokenize("a", tokenizer=given)
+
+    assert given is tokenizer
+
+
+@pytest.mark.parametrize(
+    "ids", [[3, 9], (3, 9), np.array([3, 9]), np.array([3, 9], np.uint16)], ids=repr
+)
+def test_foreign_ids_are_an_array(ids: npt.ArrayLike) -> None:
+    """Whatever array-like a foreign tokenizer returns becomes an array of the same ids."""
+    made, _ = tokenize("any", tokenizer=OddTokenizer(ids))
+
+    expected = [3, 9]
+    assert expected == made.tolist()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([0, 10], r"token ids must be in \[0, 10\), got 10 at position 1"),
+        ([-1], r"token ids must be in \[0, 10\), got -1 at position 0"),
+        ([[1, 2]], r"must be a one-dimensional array of integers, got int64 of shape \(1, 2\)"),
+        ([0.5], r"must be a one-dimensional array of integers, got float64 of shape \(1,\)"),
+    ],
+)
+def test_foreign_ids_that_are_wrong(ids: npt.ArrayLike, message: str) -> None:
+    """A foreign tokenizer that breaks its own promise is refused at once."""
+    with pytest.raises(CorpusError, match=message):
+        tokenize("any", tokenizer=OddTokenizer(ids))
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe", "", "Char", None, 3, len], ids=repr)
+def test_unknown_tokenizer(tokenizer: Any) -> None:
+    """A name or an object that is no tokenizer is refused with what there is."""
+    with pytest.raises(
+        ArgumentError,
+        match=r"^tokenizer must be 'char', 'word', 'byte', a Vocab, or an object with vocab_size, "
+        r"encode\(text\) and decode\(ids\), got ",
+    ):
+        tokenize("any", tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"), [(["a", "\n"], CharTokenizer), (["a", "bc"], WordTokenizer)]
+)
+def test_tokenizer_for_a_vocabulary(tokens: Sequence[str], expected: type) -> None:
+    """Single characters are encoded as characters, anything else as words."""
+    assert expected is type(tokenizer_for(Vocab(tokens)))
+
+
+def test_tokenizer_for_a_vocabulary_does_not_normalise() -> None:
+    """A vocabulary may hold what normalisation would remove."""
+    expected = [1, 2]
+    assert expected == tokenizer_for(Vocab(["A", "?"])).encode("A?").tolist()

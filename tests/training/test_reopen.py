@@ -1,0 +1,159 @@
+"""A text as the model of a run reads it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tokenloom as tl
+from tokenloom.training.reopen import count_trained, read_as, reopen_corpora
+
+LETTERS = "".join("abcde"[number * number // 7 % 5] for number in range(100))
+BOOK = "the time traveller for so it will be convenient to speak of him " * 4
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    """Return the path of a small text file."""
+    path = tmp_path / "book.txt"
+    path.write_text(BOOK, encoding="utf-8")
+    return str(path)
+
+
+def make_run(folder: Path, corpus: tl.Corpus, held_out: float = 0.2) -> tl.Run:
+    """Return a run that was trained on the first tokens of a corpus."""
+    train, valid = corpus.hold_out(held_out)
+    torch.manual_seed(0)
+    model = tl.RNNModel(nn.RNN(corpus.vocab_size, 4), corpus.vocab_size)
+    loader = tl.Loader(tl.SequentialWindows(train, batch_size=2, seq_len=4))
+    tl.train(model, loader, held_out=valid, run=folder, device="cpu")
+    return tl.Run.open(folder)
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_a_text_is_encoded_as_the_run_was(tokenizer: str, book: str, tmp_path: Path) -> None:
+    """The ids are those of the run's vocabulary, not of a new one."""
+    corpus = tl.load(book, tokenizer=tokenizer)
+    other = tmp_path / "other.txt"
+    other.write_text("him for the time", encoding="utf-8")
+    read = read_as(make_run(tmp_path / "run", corpus), str(other))
+    assert corpus.tokenizer is not None
+    expected = np.asarray(corpus.tokenizer.encode("him for the time"))
+    assert expected.tolist() == read.tokens.tolist()
+
+
+def test_a_run_knows_what_it_held_out(book: str, tmp_path: Path) -> None:
+    """Both parts of the corpus can be had again, and measured."""
+    corpus = tl.load(book)
+    train, valid = corpus.hold_out(0.2)
+    run = make_run(tmp_path / "run", corpus)
+    parts = [read_as(run, book, split=split) for split in ("trained", "held-out")]
+    assert valid is not None
+    assert [train.tokens.tolist(), valid.tokens.tolist()] == [
+        part.tokens.tolist() for part in parts
+    ]
+    perplexity = tl.evaluate(run.load_model(), parts[1]).perplexity
+    assert run.metrics()[-1].held_out_perplexity == pytest.approx(perplexity)
+
+
+def test_a_split_of_a_store_is_read(book: str, tmp_path: Path) -> None:
+    """A store that was written with the same vocabulary has the right ids already."""
+    corpus = tl.load(book)
+    store = corpus.save(tmp_path / "store", splits={"end": (100, 150)})
+    read = read_as(make_run(tmp_path / "run", corpus), str(store), split="end")
+    assert corpus.tokens[100:150].tolist() == read.tokens.tolist()
+
+
+def test_a_store_of_other_ids_is_refused(book: str, tmp_path: Path) -> None:
+    """Its numbers would mean other tokens."""
+    run = make_run(tmp_path / "run", tl.load(book))
+    words = tl.load(book, tokenizer="word").save(tmp_path / "words")
+    with pytest.raises(tl.CorpusError, match="run's tokenizer, 'char', got 'word' with 14 ids"):
+        read_as(run, str(words))
+    others = tl.Corpus.from_text("zyx").save(tmp_path / "others")
+    with pytest.raises(tl.CorpusError, match="tokenizer, its very vocabulary, got 'char'"):
+        read_as(run, str(others))
+
+
+def test_another_text_was_not_held_out(book: str, tmp_path: Path) -> None:
+    """The split of a run is cut out of its own corpus only."""
+    run = make_run(tmp_path / "run", tl.load(book))
+    Path(book).write_text("him " * 90, encoding="utf-8")
+    with pytest.raises(tl.CorpusError, match="was trained on, but they are others: name its"):
+        read_as(run, book, split="held-out")
+
+
+def test_a_run_without_held_out_text_says_so(book: str, tmp_path: Path) -> None:
+    """There is nothing to cut out."""
+    run = make_run(tmp_path / "run", tl.load(book), held_out=0)
+    with pytest.raises(tl.CorpusError, match="held out no text: name another split"):
+        read_as(run, book, split="held-out")
+
+
+@pytest.mark.parametrize("had_documents", [True, False])
+def test_a_held_out_text_has_documents_where_the_run_had_them(
+    had_documents: bool, tmp_path: Path
+) -> None:
+    """An older release read the same tokens of a named corpus without its documents."""
+    whole = tl.Corpus.from_documents(BOOK[at : at + 40] for at in range(0, 240, 40))
+    whole.save(tmp_path / "store")
+    corpus = tl.Corpus.open(tmp_path / "store")
+    run = make_run(tmp_path / "run", corpus if had_documents else corpus.undivided())
+    held_out = read_as(run, str(tmp_path / "store"), split="held-out")
+    assert had_documents == (held_out.documents is not None)
+    _, again = reopen_corpora(run)
+    assert again is not None
+    assert had_documents == (again.documents is not None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Return the path of a store of 100 tokens with three splits."""
+    corpus = tl.Corpus.from_text(LETTERS)
+    splits = {"train": (0, 60), "valid": (60, 80), "test": (80, 100)}
+    return str(corpus.save(tmp_path / "store", splits=splits))
+
+
+def test_tokens_that_a_run_was_trained_on_are_counted(store: str, tmp_path: Path) -> None:
+    """In the whole store, in any of its splits, and in a copy of the text."""
+    run = make_run(tmp_path / "run", tl.load(f"{store}/test"), held_out=0)
+    names = ("", "/train", "/test")
+    seen = {name: count_trained(run, read_as(run, store + name)) for name in names}
+    assert seen == {"": 20, "/train": 0, "/test": 20}
+    assert 20 == count_trained(run, read_as(run, store, split="trained"))
+    copy = tmp_path / "copy.txt"
+    copy.write_text(LETTERS[80:] + "abc", encoding="utf-8")
+    assert 20 == count_trained(run, read_as(run, str(copy)))
+    copy.write_text(LETTERS[79:] + "abc", encoding="utf-8")
+    assert 0 == count_trained(run, read_as(run, str(copy)))
+
+
+def test_a_run_of_the_whole_store_was_trained_on_its_splits(store: str, tmp_path: Path) -> None:
+    """Older releases did so without a word."""
+    run = make_run(tmp_path / "run", tl.Corpus.open(store), held_out=0.3)
+    seen = [count_trained(run, read_as(run, store, split=name)) for name in ("train", "valid")]
+    assert [60, 10] == seen
+
+
+def test_the_held_out_split_of_a_store_is_found_again(store: str, tmp_path: Path) -> None:
+    """It need not lie after what was trained on, and the store may have moved."""
+    train, held_out = tl.load(f"{store}/train"), tl.load(f"{store}/test")
+    model = tl.RNNModel(nn.RNN(train.vocab_size, 4), train.vocab_size)
+    loader = tl.Loader(tl.SequentialWindows(train, batch_size=2, seq_len=4))
+    tl.train(model, loader, held_out=held_out, run=tmp_path / "run", device="cpu")
+    run = tl.Run.open(tmp_path / "run")
+    assert [60, 20] == [len(corpus) for corpus in reopen_corpora(run) if corpus is not None]
+    moved = Path(store).rename(tmp_path / "moved")
+    for name in (str(moved), f"{moved}/train", f"{moved}/test"):
+        assert held_out.hash == read_as(run, name, split="held-out").hash
+    with pytest.raises(tl.RunError, match="cannot be read again"):
+        reopen_corpora(run)
+
+
+def test_a_split_is_named_once(store: str, tmp_path: Path) -> None:
+    """Two names could be two splits."""
+    run = make_run(tmp_path / "run", tl.Corpus.open(store))
+    with pytest.raises(tl.ArgumentError, match="names a split already"):
+        read_as(run, f"{store}/train", split="valid")
