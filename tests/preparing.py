@@ -16,7 +16,7 @@ from tokenloom.text.vocab import Vocab
 
 
 class HereExecutor(Executor):
-    """Does each task when it is submitted, in this thread."""
+    """Does each chunk when it is submitted, in this thread."""
 
     def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Call the function, and return what came of it as a future."""

@@ -246,7 +246,7 @@ def suspend(url: str, folder: Path) -> object:
 
 
 def prepare(source: str, target: Path) -> None:
-    """Make a store in a few tasks and shards, here."""
+    """Make a store in a few chunks and shards, here."""
     options = PrepareOptions(
         task_bytes=700, shard_tokens=900, splits={"valid": 0.2}, split_by="block"
     )

@@ -32,7 +32,7 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a prepared store of two sources, some documents and many tasks."""
+    """Return a prepared store of two sources, some documents and many chunks."""
     folder = tmp_path_factory.mktemp("whole")
     lines = "To be, or not to be:\nthat is the question.\n\n"
     for name in ("a", "b"):

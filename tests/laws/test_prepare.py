@@ -1,4 +1,4 @@
-"""Whatever the documents, tasks and executors: a store is what its documents are as one text."""
+"""Whatever the documents, chunks and executors: a store is what its documents are as one text."""
 
 import functools
 import json

@@ -16,7 +16,7 @@ from tokenloom.store.reader import write_shard
 from tokenloom.store.verify import verify_store
 from tokenloom.text.tokenizers import ByteTokenizer
 
-# Ids of three tasks, where documents end in them, characters of the open document.
+# Ids of three chunks, where documents end in them, characters of the open document.
 TASKS: tuple[tuple[list[int], list[int], int], ...] = (
     ([1, 2, 3], [2], 1),
     ([4], [], 1),
@@ -25,7 +25,7 @@ TASKS: tuple[tuple[list[int], list[int], int], ...] = (
 
 
 def make_parts(work: WorkFolder) -> Tally:
-    """Keep the parts of three tasks over two sources, and count them."""
+    """Keep the parts of three chunks over two sources, and count them."""
     tally = Tally()
     for number, (ids, ends, open_characters) in enumerate(TASKS):
         facts = {
@@ -62,7 +62,7 @@ def make(work: WorkFolder, tally: Tally, **changes: Any) -> Manifest:
 
 
 def test_parts_are_counted(tmp_path: Path) -> None:
-    """In the order of the tasks."""
+    """In the order of the chunks."""
     tally = make_parts(WorkFolder(tmp_path))
     assert ([0, 3, 4, 6], 6, 3) == (tally.starts, tally.num_tokens, tally.num_documents)
     assert [[0, 0, 0, 0, 0], [0, 10, 0, 1, 1], [1, 20, 0, 0, 2]] == tally.places
@@ -71,8 +71,8 @@ def test_parts_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shard_tokens", [1, 2, 3, 4, 6, 100])
-def test_shards_take_ids_of_several_tasks(tmp_path: Path, shard_tokens: int) -> None:
-    """And tasks give theirs to several shards."""
+def test_shards_take_ids_of_several_chunks(tmp_path: Path, shard_tokens: int) -> None:
+    """And chunks give theirs to several shards."""
     work = WorkFolder(tmp_path)
     make(work, make_parts(work), shard_tokens=shard_tokens)
     corpus = tl.Corpus.open(work.store)

@@ -1,4 +1,4 @@
-"""Sources cut into tasks."""
+"""Sources cut into chunks."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tokenloom._io.compressed import read_status
 from tokenloom.preparation import chunks
-from tokenloom.preparation.chunks import Form, Place, SourceFile, cut_tasks
+from tokenloom.preparation.chunks import Cursor, Form, SourceFile, cut_chunks
 from tokenloom.text.boundaries import CUTTERS, Rule
 
 
@@ -34,26 +34,26 @@ forms: st.SearchStrategy[Form] = st.sampled_from(["file", "paragraph", "record"]
 
 
 @given(contents, rules, forms, st.integers(1, 30))
-def test_nothing_is_lost_between_tasks(
+def test_nothing_is_lost_between_chunks(
     tmp_path_factory: pytest.TempPathFactory,
     contents: list[bytes],
     rule: Rule,
     form: Form,
     size: int,
 ) -> None:
-    """The slices of all tasks, side by side, are the sources."""
-    sources = make_sources(tmp_path_factory.mktemp("tasks"), contents, form)
-    cut = list(cut_tasks(sources, rule=rule, task_bytes=size, hashes=True))
+    """The slices of all chunks, side by side, are the sources."""
+    sources = make_sources(tmp_path_factory.mktemp("chunks"), contents, form)
+    cut = list(cut_chunks(sources, rule=rule, task_bytes=size, hashes=True))
 
     joined = [b""] * len(contents)
-    for task in cut:
-        for piece in task.slices:
-            assert piece.place.offset == len(joined[piece.place.source])
-            joined[piece.place.source] += piece.content
+    for chunk in cut:
+        for piece in chunk.slices:
+            assert piece.start.offset == len(joined[piece.start.source])
+            joined[piece.start.source] += piece.content
     assert contents == joined
-    assert list(range(len(cut))) == [task.number for task in cut]
+    assert list(range(len(cut))) == [chunk.number for chunk in cut]
     assert sum(map(len, contents)) == cut[-1].position
-    assert set(range(len(contents))) == {number for task in cut for number in task.digests}
+    assert set(range(len(contents))) == {number for chunk in cut for number in chunk.digests}
 
 
 @given(contents, rules, forms, st.integers(1, 30), st.booleans())
@@ -65,16 +65,16 @@ def test_tasks_go_on_from_any_place(
     size: int,
     hashes: bool,
 ) -> None:
-    """Each task knows where the next one begins, and those are the same tasks."""
-    sources = make_sources(tmp_path_factory.mktemp("tasks"), contents, form)
-    cut = list(cut_tasks(sources, rule=rule, task_bytes=size, hashes=hashes))
+    """Each chunk knows where the next one begins, and those are the same chunks."""
+    sources = make_sources(tmp_path_factory.mktemp("chunks"), contents, form)
+    cut = list(cut_chunks(sources, rule=rule, task_bytes=size, hashes=hashes))
 
-    for number, task in enumerate(cut):
-        rest = cut_tasks(
+    for number, chunk in enumerate(cut):
+        rest = cut_chunks(
             sources,
             rule=rule,
             task_bytes=size,
-            start=task.stop,
+            start=chunk.stop,
             first=number + 1,
             hashes=hashes,
         )
@@ -86,19 +86,21 @@ def test_tasks_go_on_from_any_place(
 def test_tasks_are_of_about_one_size(tmp_path: Path) -> None:
     """Large sources are cut, and small ones stand together."""
     sources = make_sources(tmp_path, [b"ab cd\n" * 100, *[b"short"] * 30])
-    cut = list(cut_tasks(sources, rule="character", task_bytes=50))
+    cut = list(cut_chunks(sources, rule="character", task_bytes=50))
 
-    sizes = [sum(len(piece.content) for piece in task.slices) for task in cut]
+    sizes = [sum(len(piece.content) for piece in chunk.slices) for chunk in cut]
     assert max(sizes[:-1]) <= 75
     assert min(sizes[:-1]) >= 25
 
 
-def test_a_task_has_no_end_of_tiny_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty files fill no task by their bytes."""
+def test_a_chunk_has_no_end_of_tiny_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty files fill no chunk by their bytes."""
     monkeypatch.setattr(chunks, "_MAX_SLICES", 3)
-    cut = list(cut_tasks(make_sources(tmp_path, [b""] * 7), rule="byte", task_bytes=50))
+    cut = list(cut_chunks(make_sources(tmp_path, [b""] * 7), rule="byte", task_bytes=50))
 
-    assert [3, 3, 1] == [len(task.slices) for task in cut]
+    assert [3, 3, 1] == [len(chunk.slices) for chunk in cut]
 
 
 @pytest.mark.parametrize("task_bytes", [1, 2, 3, 50])
@@ -118,18 +120,18 @@ def test_a_byte_order_mark_is_no_text(
     sources = make_sources(tmp_path, [b"\xef\xbb\xbfabc"], form)
     slices = [
         piece
-        for task in cut_tasks(sources, rule=rule, task_bytes=task_bytes)
-        for piece in task.slices
+        for chunk in cut_chunks(sources, rule=rule, task_bytes=task_bytes)
+        for piece in chunk.slices
     ]
 
-    assert Place(offset=offset) == slices[0].place
+    assert Cursor(offset=offset) == slices[0].start
     assert b"\xef\xbb\xbfabc"[offset:] == b"".join(piece.content for piece in slices)
 
 
 def test_a_source_that_changes_is_told(tmp_path: Path) -> None:
     """Between two passes, or while it is read."""
     sources = make_sources(tmp_path, [b"abc" * 100])
-    reading = cut_tasks(sources, rule="byte", task_bytes=50)
+    reading = cut_chunks(sources, rule="byte", task_bytes=50)
     next(reading)
     (tmp_path / "0.txt").write_bytes(b"abc")
     with pytest.raises(tl.CorpusError, match=r"^0.txt must not change while it is read, got 3 b"):

@@ -1,4 +1,4 @@
-"""Tasks to ids."""
+"""Chunks to ids."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.preparation.chunks import Place, Slice, Task
+from tokenloom.preparation.chunks import Chunk, Cursor, Slice
 from tokenloom.preparation.encode import (
     Learning,
     Numbering,
-    encode_task,
+    encode_chunk,
     read_counts,
     read_ids,
     rule_for,
@@ -22,15 +22,15 @@ from tokenloom.text.vocab import Vocab
 READING = Reading("text", "stop")
 
 
-def make_task(*contents: str, **changes: Any) -> Task:
-    """Return a task of one slice for each file."""
+def make_task(*contents: str, **changes: Any) -> Chunk:
+    """Return a chunk of one slice for each file."""
     slices = [
-        Slice(Place(number), f"{number}.txt", "file", content.encode(), goes_on=False)
+        Slice(Cursor(number), f"{number}.txt", "file", content.encode(), goes_on=False)
         for number, content in enumerate(contents)
     ]
     if changes:
         slices[-1] = slices[-1]._replace(**changes)
-    return Task(0, tuple(slices), Place(9), 0, {})
+    return Chunk(0, tuple(slices), Cursor(9), 0, {})
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,19 @@ def make_task(*contents: str, **changes: Any) -> Task:
 def test_tokens_are_numbered_as_they_come(
     kind: Any, counts: dict[str, int], numbers: list[int]
 ) -> None:
-    """Over all documents of a task; the number behind the last ends a document."""
+    """Over all documents of a chunk; the number behind the last ends a document."""
     how = Learning(kind, normalize=False, marks_ends=True)
-    facts, blobs = encode_task(make_task("b a", "c b"), READING, how)
+    facts, blobs = encode_chunk(make_task("b a", "c b"), READING, how)
     assert (numbers, None) == (list(blobs[0]), facts["num_unknown"])
     assert list(counts.items()) == list(read_counts(blobs).items())
 
 
 def test_numbers_become_ids() -> None:
-    """Of the vocabulary that was learned of all tasks."""
-    task = make_task("b a", "c b")
+    """Of the vocabulary that was learned of all chunks."""
+    chunk = make_task("b a", "c b")
     vocab = Vocab({"c": 9, "b": 8, "a": 1}, min_freq=2, reserved_tokens=["<eod>"])
-    with_ends = encode_task(task, READING, Learning("word", normalize=False, marks_ends=True))
-    without = encode_task(task, READING, Learning("word", normalize=False))
+    with_ends = encode_chunk(chunk, READING, Learning("word", normalize=False, marks_ends=True))
+    without = encode_chunk(chunk, READING, Learning("word", normalize=False))
     assert [3, 0, 1, 2, 3, 1] == read_ids(*with_ends, vocab, "<eod>").tolist()
     assert [3, 0, 2, 3] == read_ids(*without, vocab, None).tolist()
 
@@ -63,7 +63,7 @@ def test_numbers_become_ids() -> None:
 def test_ids_that_are_known_stay() -> None:
     """There is nothing to learn."""
     vocab = Vocab(["a", "b"])
-    result = encode_task(make_task("ab?"), READING, Numbering(tokenizer_for(vocab)))
+    result = encode_chunk(make_task("ab?"), READING, Numbering(tokenizer_for(vocab)))
     assert [1, 2, 0] == read_ids(*result, vocab, None).tolist()
     assert {} == read_counts(result.blobs)
 
@@ -72,19 +72,19 @@ def test_the_end_of_a_document_may_need_a_wider_type() -> None:
     """Of 256 tokens the numbers fit in a byte, that of the end does not."""
     text = "".join(chr(0x100 + code) for code in range(256))
     how = Learning("char", normalize=False, marks_ends=True)
-    facts, blobs = encode_task(make_task(text), READING, how)
+    facts, blobs = encode_chunk(make_task(text), READING, how)
     assert [*range(257)] == np.frombuffer(blobs[0], facts["dtype"]).tolist()
-    facts, blobs = encode_task(make_task(text), READING, how._replace(marks_ends=False))
+    facts, blobs = encode_chunk(make_task(text), READING, how._replace(marks_ends=False))
     assert [*range(256)] == np.frombuffer(blobs[0], facts["dtype"]).tolist()
     assert "|u1" == facts["dtype"]
 
 
-def test_what_a_task_tells() -> None:
+def test_what_a_chunk_tells() -> None:
     """Ids, ends of documents, and what is counted."""
     tokenizer = CharTokenizer(Vocab(list("ab")))
     numbering = Numbering(tokenizer, end_id=2)
-    task = make_task("ab c", "b", "aé", goes_on=True)
-    result = encode_task(task, READING, numbering)
+    chunk = make_task("ab c", "b", "aé", goes_on=True)
+    result = encode_chunk(chunk, READING, numbering)
 
     assert [1, 2, 0, 0, 2, 2, 2, 1] == list(result.blobs[0])
     assert [5, 7] == np.frombuffer(result.blobs[1], "<i8").tolist()
@@ -104,7 +104,7 @@ def test_what_a_task_tells() -> None:
 def test_bytes_count_characters_too() -> None:
     """There is no unknown byte."""
     reading = Reading("text", "stop", as_bytes=True)
-    result = encode_task(make_task("é\x00"), reading, Numbering(ByteTokenizer()))
+    result = encode_chunk(make_task("é\x00"), reading, Numbering(ByteTokenizer()))
     assert ("é\x00".encode(), 2, None) == (
         result.blobs[0],
         result.facts["num_characters"],
@@ -128,7 +128,7 @@ class Lengths:
 
 def test_own_tokenizers_see_whole_documents() -> None:
     """One call for each."""
-    result = encode_task(make_task("to be", "or"), READING, Numbering(Lengths()))
+    result = encode_chunk(make_task("to be", "or"), READING, Numbering(Lengths()))
     assert [2, 2, 2] == np.frombuffer(result.blobs[0], "<u2").tolist()
     assert [2, 3] == np.frombuffer(result.blobs[1], "<i8").tolist()
 
@@ -145,13 +145,13 @@ def test_an_own_tokenizer_that_cannot_read_is_named() -> None:
     """It is not the store that could not be written."""
     expected = r"tokenizer Unread must encode .*: \[Errno 2\] No such file: 'merges\.txt'"
     with pytest.raises(tl.CorpusError, match=expected):
-        encode_task(make_task("to be"), READING, Numbering(Unread()))
+        encode_chunk(make_task("to be"), READING, Numbering(Unread()))
 
 
-def test_a_task_without_documents() -> None:
+def test_a_chunk_without_documents() -> None:
     """Is no error."""
-    task = make_task("\n", form="paragraph")
-    result = encode_task(task, READING, Numbering(ByteTokenizer()))
+    chunk = make_task("\n", form="paragraph")
+    result = encode_chunk(chunk, READING, Numbering(ByteTokenizer()))
     assert [b"", b""] == result.blobs
 
 

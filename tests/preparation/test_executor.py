@@ -1,4 +1,4 @@
-"""Tasks that any executor does."""
+"""Chunks that any executor does."""
 
 import multiprocessing
 import operator

@@ -36,30 +36,30 @@ def book(tmp_path: Path) -> Path:
 
 
 class Stops(HereExecutor):
-    """Counts the tasks it does, and after so many acts as if Ctrl-C was pressed."""
+    """Counts the chunks it does, and after so many acts as if Ctrl-C was pressed."""
 
-    def __init__(self, num_tasks: int = sys.maxsize) -> None:
+    def __init__(self, num_chunks: int = sys.maxsize) -> None:
         self.num_done = 0
-        self._num_tasks = num_tasks
+        self._num_chunks = num_chunks
 
     def submit(self, do: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Do it, or stop."""
-        if self.num_done == self._num_tasks:
+        if self.num_done == self._num_chunks:
             raise KeyboardInterrupt
         self.num_done += 1
         return super().submit(do, *args, **kwargs)
 
 
-def interrupt(*args: Any, num_tasks: int = 3, **kwargs: Any) -> int:
-    """Prepare a store until some tasks are done, and return how many were."""
-    executor = Stops(num_tasks)
+def interrupt(*args: Any, num_chunks: int = 3, **kwargs: Any) -> int:
+    """Prepare a store until some chunks are done, and return how many were."""
+    executor = Stops(num_chunks)
     with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
         prepare(*args, executor=executor, num_workers=1, **kwargs)
     return executor.num_done
 
 
 def do_all(*args: Any, **kwargs: Any) -> int:
-    """Prepare a store, and return how many tasks were done."""
+    """Prepare a store, and return how many chunks were done."""
     executor = Stops()
     prepare(*args, executor=executor, num_workers=1, **kwargs)
     return executor.num_done
@@ -91,7 +91,7 @@ def executors() -> Iterator[tuple[Executor | None, int]]:
 
 @pytest.mark.parametrize("tokenizer", ["word", "byte"])
 def test_executors_change_nothing(book: Path, tmp_path: Path, tokenizer: str) -> None:
-    """The same bytes come of any, with any number of tasks on their way."""
+    """The same bytes come of any, with any number of chunks on their way."""
     made = []
     for number, (executor, num_workers) in enumerate(executors()):
         path = tmp_path / str(number)
@@ -108,18 +108,18 @@ def test_executors_change_nothing(book: Path, tmp_path: Path, tokenizer: str) ->
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
-@pytest.mark.parametrize("num_tasks", [0, 1, 6, 10])
+@pytest.mark.parametrize("num_chunks", [0, 1, 6, 10])
 def test_an_interrupted_run_goes_on(
-    book: Path, tmp_path: Path, num_tasks: int, tokenizer: str
+    book: Path, tmp_path: Path, num_chunks: int, tokenizer: str
 ) -> None:
     """What was finished is not done again, and the bytes are the same."""
     sources, target = [book, iter([LINES] * 2)], tmp_path / "store"
     how: dict[str, Any] = {"tokenizer": tokenizer, "options": SMALL}
     whole = do_all([book, iter([LINES] * 2)], tmp_path / "whole", **how)
-    first = interrupt(sources, target, num_tasks=num_tasks, **how)
-    assert num_tasks == first < whole
+    first = interrupt(sources, target, num_chunks=num_chunks, **how)
+    assert num_chunks == first < whole
     kept = len(list(work_path(target).glob("tokens-*")))
-    # Of three tasks on their way the third is the one that was not done.
+    # Of three chunks on their way the third is the one that was not done.
     lost = first - kept
     assert lost == min(2, first)
     second = do_all([book, iter([LINES] * 2)], target, **how)
@@ -128,22 +128,22 @@ def test_an_interrupted_run_goes_on(
     assert ["book.txt", "store", "whole"] == sorted(path.name for path in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("num_tasks", "kept"), [(0, 0), (3, 860), (14, 2 * 860)])
+@pytest.mark.parametrize(("num_chunks", "kept"), [(0, 0), (3, 860), (14, 2 * 860)])
 def test_bytes_of_an_interrupted_run_are_not_read(
-    book: Path, tmp_path: Path, num_tasks: int, kept: int
+    book: Path, tmp_path: Path, num_chunks: int, kept: int
 ) -> None:
-    """So small a file is read at once, of which each has ten tasks."""
+    """So small a file is read at once, of which each has ten chunks."""
     books = [book, *(tmp_path / f"{number}.txt" for number in range(2))]
     for other in books[1:]:
         other.write_bytes(book.read_bytes())
-    interrupt(books, tmp_path / "store", num_tasks=num_tasks, options=SMALL)
+    interrupt(books, tmp_path / "store", num_chunks=num_chunks, options=SMALL)
     made = prepare(books, tmp_path / "store", options=SMALL, num_workers=1)
     assert (3 * 860, 3 * 860 - kept) == (made.num_bytes, made.num_bytes_read)
 
 
 def test_damaged_parts_are_made_again(book: Path, tmp_path: Path) -> None:
     """A power cut may leave parts that are not whole."""
-    interrupt(book, tmp_path / "store", num_tasks=4, options=SMALL)
+    interrupt(book, tmp_path / "store", num_chunks=4, options=SMALL)
     parts = sorted(work_path(tmp_path / "store").glob("tokens-*"))
     parts[1].write_bytes(parts[1].read_bytes()[:-3])
     prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
@@ -177,12 +177,12 @@ def test_parts_that_do_not_belong_are_made_again(
     options = SMALL
     if how == "of other settings":
         wrong = PrepareOptions(task_bytes=100, normalize=tokenizer == "byte", field="other")
-        interrupt(book, other, num_tasks=6, tokenizer=tokenizer, options=wrong)
+        interrupt(book, other, num_chunks=6, tokenizer=tokenizer, options=wrong)
     elif how == "of other bytes":
         _edit(book, b"question", b"ANSWER!!")
-        interrupt(book, other, num_tasks=6, tokenizer=tokenizer, options=options)
+        interrupt(book, other, num_chunks=6, tokenizer=tokenizer, options=options)
         _edit(book, b"ANSWER!!", b"question")
-    interrupt(book, target, num_tasks=6, tokenizer=tokenizer, options=options)
+    interrupt(book, target, num_chunks=6, tokenizer=tokenizer, options=options)
     parts = sorted(work_path(target).glob("tokens-*"))
     if how == "swapped":
         _swap(parts[1], parts[2])
@@ -206,7 +206,7 @@ def test_a_source_that_was_edited_in_secret_is_read_again(
         path.write_bytes(pack(lines.encode() * 20))
     target = tmp_path / "store"
     how: dict[str, Any] = {"tokenizer": "word", "options": SMALL}
-    interrupt(books, target, num_tasks=16, **how)
+    interrupt(books, target, num_chunks=16, **how)
     (path,) = (path for path in books if path.name.startswith(edited))
     status = path.stat()
     path.write_bytes(pack(lines.replace("question", "ANSWER!!").encode() * 20))
@@ -244,7 +244,7 @@ def test_shards_of_other_parts_are_written_again(
 def test_a_kept_stream_is_proved_by_its_bytes(tmp_path: Path) -> None:
     """One that was damaged in the work folder is kept again."""
     texts, target = [f"{LINES[:80]} {number}" for number in range(40)], tmp_path / "store"
-    interrupt(iter(texts), target, num_tasks=6, tokenizer="byte", options=SMALL)
+    interrupt(iter(texts), target, num_chunks=6, tokenizer="byte", options=SMALL)
     _edit(work_path(target) / "source-0000000", b"question", b"ANSWER!!")
     prepare(iter(texts), target, tokenizer="byte", options=SMALL, num_workers=1)
     prepare(iter(texts), tmp_path / "whole", tokenizer="byte", options=SMALL, num_workers=1)
@@ -447,7 +447,7 @@ class Vowels:
 
 
 def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
-    """However small the tasks are; where it cannot be sent to processes, this is said before."""
+    """However small the chunks are; where it cannot be sent to processes, this is said before."""
     text = "To be, or not to be:\nthat is the question.\n"
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     options = PrepareOptions(task_bytes=8)

@@ -1,4 +1,4 @@
-"""The documents in a task's bytes."""
+"""The documents in a chunk's bytes."""
 
 import json
 from collections import Counter
@@ -7,16 +7,21 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tokenloom.preparation.chunks import Form, Place, Slice
+from tokenloom.preparation.chunks import Cursor, Form, Slice
 from tokenloom.preparation.readers import Reading, find_segments
 
 
 def find(
-    content: bytes, form: Form, *, place: Place | None = None, goes_on: bool = False, **reading: Any
+    content: bytes,
+    form: Form,
+    *,
+    start: Cursor | None = None,
+    goes_on: bool = False,
+    **reading: Any,
 ) -> tuple[list[tuple[Any, bool]], dict[str, int]]:
     """Return texts with whether their documents end, and the problems."""
     problems: Counter[str] = Counter()
-    piece = Slice(place or Place(offset=100), "a.txt", form, content, goes_on)
+    piece = Slice(start or Cursor(offset=100), "a.txt", form, content, goes_on)
     chosen = Reading(**{"field": "text", "on_error": "stop", **reading})
     found = [(s.text, s.ends) for s in find_segments(piece, chosen, problems)]
     return found, dict(problems)
@@ -43,8 +48,8 @@ def test_paragraphs(
     content: bytes, inside: bool, goes_on: bool, expected: list[tuple[str, bool]]
 ) -> None:
     """They end with a blank line, also where they began before."""
-    place = Place(offset=100, is_inside=inside)
-    assert expected == find(content, "paragraph", place=place, goes_on=goes_on)[0]
+    start = Cursor(offset=100, is_inside=inside)
+    assert expected == find(content, "paragraph", start=start, goes_on=goes_on)[0]
 
 
 def test_records() -> None:
@@ -105,9 +110,9 @@ def test_bad_documents_are_left_out_or_replaced(
 
 def test_what_is_left_out_of_a_document_that_began_before() -> None:
     """The document ends all the same."""
-    inside = Place(offset=100, is_inside=True)
+    inside = Cursor(offset=100, is_inside=True)
     assert ([("", True)], {"undecodable bytes": 1}) == find(
-        b"\xff", "file", place=inside, on_error="skip"
+        b"\xff", "file", start=inside, on_error="skip"
     )
 
 
@@ -118,8 +123,8 @@ def test_bytes_are_not_decoded() -> None:
 
 def test_the_line_is_told_too() -> None:
     """From the beginning of the source; of an iterable the document is."""
-    place = Place(offset=100, line=7)
+    start = Cursor(offset=100, line=7)
     with pytest.raises(tl.CorpusError, match=r"at byte 119: in line 11, Expecting value; "):
-        find(b'{"text": "good"}\n\n\noh', "record", place=place)
+        find(b'{"text": "good"}\n\n\noh', "record", start=start)
     with pytest.raises(tl.CorpusError, match=r"^a.txt has an empty document in document 8: "):
-        find(b'"good"\n" "\n', "string", place=place)
+        find(b'"good"\n" "\n', "string", start=start)

@@ -39,7 +39,7 @@ def test_what_is_no_utf8_is_cut_somewhere(window: bytes) -> None:
 @pytest.mark.parametrize("character", ["é", "時", "🙂"])
 @pytest.mark.parametrize("num_stray", [1, 2, 3])
 def test_stray_bytes_split_no_character(character: str, num_stray: int) -> None:
-    """Replaced bytes are the same in number, wherever tasks end."""
+    """Replaced bytes are the same in number, wherever chunks end."""
     window = b"ab" + character.encode() + b"\x80" * num_stray
     place = CUTTERS["character"](window)
 

@@ -34,14 +34,14 @@ IDS = "tokens"
 
 @dataclass(slots=True)
 class Tally:
-    """What is known of all tasks, in their order.
+    """What is known of all chunks, in their order.
 
     Attributes
     ----------
     starts : list of int
-        How many tokens come before each task; and one more, for all of them.
+        How many tokens come before each chunk; and one more, for all of them.
     places : list of list of int
-        For each task the source, the offset and the state in which it begins,
+        For each chunk the source, the offset and the state in which it begins,
         whether a document goes on there, and how many characters of that
         document come before: bytes, where bytes are tokens.
     documents : dict of int to int
@@ -55,7 +55,7 @@ class Tally:
     problems : dict of str to int
         How many documents were left out or replaced, by their problem.
     hash : str
-        Of what all tasks say of themselves, their bytes among it.
+        Of what all chunks say of themselves, their bytes among it.
     """
 
     starts: list[int] = field(default_factory=lambda: [0])
@@ -70,7 +70,7 @@ class Tally:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all tasks."""
+        """Tokens of all chunks."""
         return self.starts[-1]
 
     @property
@@ -79,7 +79,7 @@ class Tally:
         return sum(self.documents.values())
 
     def add(self, part: Part) -> None:
-        """Add the next task."""
+        """Add the next chunk."""
         facts = part.facts
         self.hash = hash_json([self.hash, facts])
         source, offset, state, is_inside, *_ = facts["start"]
@@ -100,7 +100,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The ids of all tasks."""
+    """The ids of all chunks."""
 
     work: WorkFolder
     tally: Tally
@@ -109,7 +109,7 @@ class _Parts:
     tell: Callable[[int], object]
 
     def cut(self, tokens: range) -> Iterator[Ids]:
-        """Yield the ids of a range of tokens, task by task."""
+        """Yield the ids of a range of tokens, chunk by chunk."""
         starts = self.tally.starts
         vocab = getattr(self.tokenizer, "vocab", None)
         first = int(np.searchsorted(starts, tokens.start, side="right")) - 1

@@ -1,6 +1,6 @@
-"""Sources cut into tasks, by a rule that depends on nothing but the sources.
+"""Sources cut into chunks, by a rule that depends on nothing but the sources.
 
-A task is some slices: stretches of bytes, each of one source. Where a slice
+A chunk is some slices: runs of bytes, each of one source. Where a slice
 may end depends on what a document is, and on what a token is.
 """
 
@@ -31,7 +31,7 @@ from tokenloom.text.boundaries import (
 # on a line, or a JSON string on a line.
 Form = Literal["file", "paragraph", "record", "string"]
 
-# Of very small sources a task holds no more than so many.
+# Of very small sources a chunk holds no more than so many.
 _MAX_SLICES = 10_000
 _READ_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -66,7 +66,7 @@ class SourceFile:
     undecodable: Undecodable = "stop"
 
     def open(self, *, offset: int = 0, hashes: bool = False) -> Stream:
-        """Return its bytes from a place on."""
+        """Return its bytes from an offset on."""
         return Stream(
             self.path,
             name=self.name,
@@ -77,7 +77,7 @@ class SourceFile:
         )
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Where a slice begins.
 
     Attributes
@@ -102,11 +102,11 @@ class Place(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A stretch of a source.
+    """Bytes of a source, one after the other.
 
     Attributes
     ----------
-    place : Place
+    start : Cursor
         Where it begins.
     name : str
         Of the source.
@@ -117,23 +117,23 @@ class Slice(NamedTuple):
         Whether its last document goes on in the next slice.
     """
 
-    place: Place
+    start: Cursor
     name: str
     form: Form
     content: bytes
     goes_on: bool
 
 
-class Task(NamedTuple):
+class Chunk(NamedTuple):
     """What one call does.
 
     Attributes
     ----------
     number : int
-        Which task, from 0.
+        Which chunk, from 0.
     slices : tuple of Slice
-    stop : Place
-        Where the next task begins.
+    stop : Cursor
+        Where the next chunk begins.
     position : int
         Bytes, before decompression, that were read of all sources so far.
     digests : dict of int to str
@@ -145,7 +145,7 @@ class Task(NamedTuple):
 
     number: int
     slices: tuple[Slice, ...]
-    stop: Place
+    stop: Cursor
     position: int
     digests: dict[int, str]
     prefix: tuple[int, int, str] | None = None
@@ -165,16 +165,16 @@ def choose_undecodable(on_error: str, *, reads_bytes: bool) -> Undecodable:
     return "replace" if reads_bytes else "mark"
 
 
-def cut_tasks(
+def cut_chunks(
     sources: Sequence[SourceFile],
     *,
     rule: Rule,
     task_bytes: int,
-    start: Place = Place(),  # noqa: B008  it is frozen
+    start: Cursor = Cursor(),  # noqa: B008  it is frozen
     first: int = 0,
     hashes: bool = False,
-) -> Iterator[Task]:
-    """Yield the tasks of some sources, from a place on.
+) -> Iterator[Chunk]:
+    """Yield the chunks of some sources, from a cursor on.
 
     Only one of them is held at a time, and in it at most one and a half times
     ``task_bytes``, unless a token, a record or what may not be cut is longer.
@@ -185,11 +185,11 @@ def cut_tasks(
     rule : Rule
         Where documents may be cut.
     task_bytes : int
-        A slice has so many bytes at most, and a task ends with the slice that
+        A slice has so many bytes at most, and a chunk ends with the slice that
         brings it to half of them, so that most slices of large sources are a
-        task of their own.
-    start : Place
-        Where a task begins.
+        chunk of their own.
+    start : Cursor
+        Where a chunk begins.
     first : int
         Which one that is.
     hashes : bool
@@ -207,10 +207,10 @@ def cut_tasks(
     for index in range(start.source, len(sources)):
         source = sources[index]
         offset = start.offset if index == start.source else 0
-        place = start if index == start.source else Place(index)
+        cursor = start if index == start.source else Cursor(index)
         with source.open(offset=offset, hashes=hashes) as stream:
             _check_unchanged(source, stream)
-            for piece, stop in _cut_source(source, stream, place, rule, task_bytes):
+            for piece, stop in _cut_source(source, stream, cursor, rule, task_bytes):
                 slices.append(piece)
                 num_bytes += len(piece.content)
                 if stop.source > index and (digest := stream.finish()):
@@ -219,12 +219,12 @@ def cut_tasks(
                     position = read_before + stream.position
                     so_far = None if stop.source > index else stream.hexdigest()
                     prefix = None if so_far is None else (index, stream.position, so_far)
-                    yield Task(number, tuple(slices), stop, position, digests, prefix)
+                    yield Chunk(number, tuple(slices), stop, position, digests, prefix)
                     slices, digests, num_bytes, number = [], {}, 0, number + 1
             _check_unchanged(source, stream)
             read_before += stream.position
     if slices:
-        yield Task(number, tuple(slices), Place(len(sources)), read_before, digests)
+        yield Chunk(number, tuple(slices), Cursor(len(sources)), read_before, digests)
 
 
 def prove_parts(
@@ -243,7 +243,7 @@ def prove_parts(
     sources : sequence of SourceFile
     parts : iterable of mapping
         What each part says of itself, in their order: ``start``, ``stop``,
-        ``digests`` and ``prefix`` of its task, and the ``documents`` of sources.
+        ``digests`` and ``prefix`` of its chunk, and the ``documents`` of sources.
     tell : callable
         Is told how many bytes were compared.
 
@@ -254,10 +254,10 @@ def prove_parts(
     """
     first_parts: dict[int, int] = {}
     prefixes: list[tuple[int, int, str]] = []
-    num_parts, stop = 0, list(Place())
+    num_parts, stop = 0, list(Cursor())
     for number, facts in enumerate(parts):
         # What was kept before the sources were others may be cut in other places.
-        if facts["start"] not in (stop, list(Place(stop[0], len(_BYTE_ORDER_MARK)))):
+        if facts["start"] not in (stop, list(Cursor(stop[0], len(_BYTE_ORDER_MARK)))):
             break
         for source, _ in facts["documents"]:
             first_parts.setdefault(source, number)
@@ -296,27 +296,27 @@ def _count_equal(
 
 
 def _cut_source(
-    source: SourceFile, stream: Stream, place: Place, rule: Rule, size: int
-) -> Iterator[tuple[Slice, Place]]:
-    """Yield the slices of a source from a place on, each with the next place."""
-    held = stream.read(max(size + 1, len(_BYTE_ORDER_MARK) if place.offset == 0 else 0))
+    source: SourceFile, stream: Stream, cursor: Cursor, rule: Rule, size: int
+) -> Iterator[tuple[Slice, Cursor]]:
+    """Yield the slices of a source from a cursor on, each with the cursor after it."""
+    held = stream.read(max(size + 1, len(_BYTE_ORDER_MARK) if cursor.offset == 0 else 0))
     # It is one of the file's bytes, but no part of a record.
     keeps_mark = rule == "byte" and source.form in ("file", "paragraph")
-    if place.offset == 0 and not keeps_mark and held.startswith(_BYTE_ORDER_MARK):
+    if cursor.offset == 0 and not keeps_mark and held.startswith(_BYTE_ORDER_MARK):
         held = held[len(_BYTE_ORDER_MARK) :]
-        place = place._replace(offset=len(_BYTE_ORDER_MARK))
+        cursor = cursor._replace(offset=len(_BYTE_ORDER_MARK))
     find_cut = _cutter(source.form, rule)
-    while (found := _fill(held, stream, size, place, find_cut)).stop is not None:
+    while (found := _fill(held, stream, size, cursor, find_cut)).stop is not None:
         content, held = found.held[: found.stop], found.held[found.stop :]
         # Only characters may be cut between two letters, or in a gap.
         has_state = found.goes_on and rule == "character"
-        state = state_after(content, place.state) if has_state else NOTHING
-        line = place.line + _count_line_ends(content)
-        after = Place(place.source, place.offset + found.stop, state, found.goes_on, line)
-        yield Slice(place, source.name, source.form, content, found.goes_on), after
-        place = after
-    rest = Slice(place, source.name, source.form, found.held, goes_on=False)
-    yield rest, Place(place.source + 1)
+        state = state_after(content, cursor.state) if has_state else NOTHING
+        line = cursor.line + _count_line_ends(content)
+        after = Cursor(cursor.source, cursor.offset + found.stop, state, found.goes_on, line)
+        yield Slice(cursor, source.name, source.form, content, found.goes_on), after
+        cursor = after
+    rest = Slice(cursor, source.name, source.form, found.held, goes_on=False)
+    yield rest, Cursor(cursor.source + 1)
 
 
 def _count_line_ends(content: bytes) -> int:
@@ -324,27 +324,29 @@ def _count_line_ends(content: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(content, np.uint8) == ord("\n")))
 
 
-class _Filled(NamedTuple):
+class _NextSlice(NamedTuple):
     held: bytes
     stop: int | None
     goes_on: bool
 
 
-def _fill(held: bytes, stream: Stream, size: int, place: Place, find_cut: "_FindCut") -> _Filled:
+def _fill(
+    held: bytes, stream: Stream, size: int, cursor: Cursor, find_cut: "_FindCut"
+) -> _NextSlice:
     """Read on until there is a cut, which is None at the end of the source."""
     while True:
         # One byte more tells whether there is more to come.
         held += stream.read(max(size + 1 - len(held), 0))
         if len(held) <= size:
-            return _Filled(held, None, goes_on=False)
-        cut = find_cut(held[:size], place)
+            return _NextSlice(held, None, goes_on=False)
+        cut = find_cut(held[:size], cursor)
         # Whether a document that begins with white space is empty follows from what comes then.
-        if cut and not (cut[1] and not place.is_inside and is_blank(held, cut[0])):
-            return _Filled(held, *cut)
+        if cut and not (cut[1] and not cursor.is_inside and is_blank(held, cut[0])):
+            return _NextSlice(held, *cut)
         size *= 2
 
 
-_FindCut = Callable[[bytes, Place], tuple[int, bool] | None]
+_FindCut = Callable[[bytes, Cursor], tuple[int, bool] | None]
 
 
 def _cutter(form: Form, rule: Rule) -> _FindCut:
@@ -360,13 +362,13 @@ def _cutter(form: Form, rule: Rule) -> _FindCut:
 
 
 def _cut_paragraph(
-    text: bytes, place: Place, *, cut: Callable[[bytes], int]
+    text: bytes, cursor: Cursor, *, cut: Callable[[bytes], int]
 ) -> tuple[int, bool] | None:
     if stop := cut_paragraphs(text):
         return stop, False
     if cut is CUTTERS["whole"]:
         return None
-    stop = cut_in_paragraph(text, cut, is_inside=place.is_inside)
+    stop = cut_in_paragraph(text, cut, is_inside=cursor.is_inside)
     return (stop, True) if stop else None
 
 

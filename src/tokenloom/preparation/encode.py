@@ -1,8 +1,8 @@
-"""Tasks to ids.
+"""Chunks to ids.
 
-A task is done in any process, thread or machine, in any order: what comes of it
+A chunk is done in any process, thread or machine, in any order: what comes of it
 depends on its arguments alone. Where the vocabulary is not known before all
-tasks are done, each numbers its own tokens as they come and tells which they
+chunks are done, each numbers its own tokens as they come and tells which they
 are, and the ids of all follow from that.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.errors import CorpusError
-from tokenloom.preparation.chunks import Slice, Task
+from tokenloom.preparation.chunks import Chunk, Slice
 from tokenloom.preparation.readers import REFUSED, BadInput, Reading, find_segments
 from tokenloom.text.boundaries import Rule, TextSegment
 from tokenloom.text.encode import Kind, count_lost_by, encode_with, learn, number
@@ -62,7 +62,7 @@ class Learning(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a task.
+    """What came of a chunk.
 
     Attributes
     ----------
@@ -98,13 +98,13 @@ def rule_for(tokenizer: Tokenizer | Literal["char", "word"], *, normalize: bool 
             return "whole"
 
 
-def find_texts(task: Task, reading: Reading, problems: Counter[str]) -> list[TextSegment]:
-    """Return the segments of all slices of a task; see `find_segments`."""
-    return [s for piece in task.slices for s in find_segments(piece, reading, problems)]
+def find_texts(chunk: Chunk, reading: Reading, problems: Counter[str]) -> list[TextSegment]:
+    """Return the segments of all slices of a chunk; see `find_segments`."""
+    return [s for piece in chunk.slices for s in find_segments(piece, reading, problems)]
 
 
-def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Result:
-    """Return the ids of a task, and where documents end in them.
+def encode_chunk(chunk: Chunk, reading: Reading, how: Numbering | Learning) -> Result:
+    """Return the ids of a chunk, and where documents end in them.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
         ids that are out of range, or could not read a file of its own.
     """
     problems: Counter[str] = Counter()
-    found = _find(task, reading, how, problems)
+    found = _find(chunk, reading, how, problems)
     segments = found.segments
     made = _learn(segments, how) if isinstance(how, Learning) else _number(found, how)
     _look_for_reserved(made, found, reading, problems)
@@ -143,9 +143,9 @@ def encode_task(task: Task, reading: Reading, how: Numbering | Learning) -> Resu
 
 
 def read_counts(blobs: list[bytes]) -> dict[str, int]:
-    """Return how often each token of a task appears whose vocabulary is learned.
+    """Return how often each token of a chunk appears whose vocabulary is learned.
 
-    Those of a task whose ids are known are not told.
+    Those of a chunk whose ids are known are not told.
     """
     counts: dict[str, int] = json.loads(blobs[2]) if len(blobs) > 2 else {}
     return counts
@@ -154,14 +154,14 @@ def read_counts(blobs: list[bytes]) -> dict[str, int]:
 def read_ids(
     facts: dict[str, Any], blobs: list[bytes], vocab: Vocab | None, end: str | int | None
 ) -> Ids:
-    """Return the ids of a task.
+    """Return the ids of a chunk.
 
     Parameters
     ----------
     facts, blobs : dict, list of bytes
         Its result.
     vocab : Vocab or None
-        What was learned of all tasks.
+        What was learned of all chunks.
     end : str, int or None
         What stands behind each document: a token, where a vocabulary is learned.
     """
@@ -192,7 +192,7 @@ class _Made(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The segments of a task, the slice of each, and how many documents end in which source.
+    """The segments of a chunk, the slice of each, and how many documents end in which source.
 
     ``ids`` are those of each segment where the tokenizer is somebody else's.
     """
@@ -204,11 +204,11 @@ class _Found(NamedTuple):
 
 
 def _find(
-    task: Task, reading: Reading, how: Numbering | Learning, problems: Counter[str]
+    chunk: Chunk, reading: Reading, how: Numbering | Learning, problems: Counter[str]
 ) -> _Found:
     is_own = isinstance(how, Numbering) and rule_for(how.tokenizer) == "whole"
     found = _Found([], [], [], [] if is_own else None)
-    for piece in task.slices:
+    for piece in chunk.slices:
         segments = list(find_segments(piece, reading, problems))
         if isinstance(how, Numbering) and found.ids is not None:
             segments, ids = _encode_own(segments, piece, reading, how.tokenizer, problems)
@@ -216,7 +216,7 @@ def _find(
         found.segments.extend(segments)
         found.pieces.extend([piece] * len(segments))
         num_ends = sum(segment.ends for segment in segments)
-        found.documents.append([piece.place.source, num_ends])
+        found.documents.append([piece.start.source, num_ends])
     return found
 
 

@@ -1,4 +1,4 @@
-"""Tasks that any executor does, in order, with a bounded number on their way."""
+"""Chunks that any executor does, in order, with a bounded number on their way."""
 
 import contextlib
 import ctypes
@@ -119,7 +119,7 @@ def open_pool(
     num_processes : int
         How many processes do the work without one.
     sends : object
-        The tokenizer that goes along with tasks.
+        The tokenizer that goes along with chunks.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _enter_worker() -> None:
 
 
 class _Pool(ProcessPoolExecutor):
-    """Processes that do not grow from task to task."""
+    """Processes that do not grow from chunk to chunk."""
 
     def submit(self, do: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
         return super().submit(_do, do, *arguments, **named)
@@ -153,7 +153,7 @@ def _do(do: Callable[..., _Result], *arguments: Any, **named: Any) -> _Result:
     try:
         return do(*arguments, **named)
     finally:
-        # The GNU C library would keep more and more of the memory that tasks
+        # The GNU C library would keep more and more of the memory that chunks
         # have freed, see malloc_trim(3). Others have no such function.
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -37,7 +37,7 @@ class Prepared:
         How many of them this call read, rather than one that was interrupted.
     problems : mapping of str to int
         How many documents were left out or replaced, by their problem. Of a
-        document that is cut into several tasks each with a problem counts. And
+        document that is cut into several chunks each with a problem counts. And
         how often reserved tokens stand in texts.
     seconds : float
         That this call took.

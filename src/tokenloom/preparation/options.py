@@ -51,10 +51,10 @@ class PrepareOptions:
         and in messages about them, are those of the UTF-8 bytes.
     on_error : "stop", "skip" or "replace"
         What becomes of a document that cannot be read or is empty. "skip"
-        leaves it out, or, of a document that is cut into several tasks, what
-        lies in this task. "replace" puts U+FFFD for undecodable bytes, and
+        leaves it out, or, of a document that is cut into several chunks, what
+        lies in this chunk. "replace" puts U+FFFD for undecodable bytes, and
         keeps anything else as a document without text. Both count, and of a
-        document that is cut into several tasks they count each that has a problem.
+        document that is cut into several chunks they count each that has a problem.
     normalize : bool
         Whether "char" and "word" begin with the textbook's normalisation.
     on_reserved : "count" or "stop"

@@ -21,14 +21,14 @@ from tokenloom._wording import count
 from tokenloom.errors import CorpusError, StoreError
 from tokenloom.preparation.assemble import IDS, Tally, assemble
 from tokenloom.preparation.chunks import (
-    Place,
+    Chunk,
+    Cursor,
     SourceFile,
-    Task,
     choose_undecodable,
-    cut_tasks,
+    cut_chunks,
     prove_parts,
 )
-from tokenloom.preparation.encode import Learning, Numbering, Result, encode_task, read_counts
+from tokenloom.preparation.encode import Learning, Numbering, Result, encode_chunk, read_counts
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
 from tokenloom.preparation.finished import Prepared, find_finished, summarize
 from tokenloom.preparation.options import (
@@ -90,7 +90,7 @@ def prepare(
         folder of the store.
     num_workers : int, optional
         How many processes; by default one for each core. 0 and 1 do the work
-        in this process. With an executor of yours, twice so many tasks are
+        in this process. With an executor of yours, twice so many chunks are
         sent out at a time.
     progress : bool, optional
         Whether to show a bar; by default where stderr is a terminal.
@@ -220,8 +220,8 @@ class _Run:
         kind = CharTokenizer if self.method.kind == "char" else WordTokenizer
         return kind(vocab, options.normalize)
 
-    def _encode(self) -> Callable[[Task], Result]:
-        """Return what is done with each task."""
+    def _encode(self) -> Callable[[Chunk], Result]:
+        """Return what is done with each chunk."""
         tokenizer, end = self.method.tokenizer, self.options.end_of_document
         how: Numbering | Learning
         if tokenizer is None:
@@ -238,18 +238,18 @@ class _Run:
             self.method.reads_bytes,
             self.options.on_reserved,
         )
-        return functools.partial(encode_task, reading=reading, how=how)
+        return functools.partial(encode_chunk, reading=reading, how=how)
 
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
         """Yield the parts in order: those that are kept, then new ones."""
-        index, start, position = 0, Place(), 0
+        index, start, position = 0, Cursor(), 0
         for part in itertools.islice(self.work.read_all(IDS), self._prove()):
-            index, start, position = index + 1, Place(*part.facts["stop"]), part.facts["position"]
+            index, start, position = index + 1, Cursor(*part.facts["stop"]), part.facts["position"]
             bar.update(position - bar.n)
             yield part
         self.num_bytes_kept = position
         self.work.remove(IDS, start=index)
-        tasks = cut_tasks(
+        chunks = cut_chunks(
             self.sources,
             rule=self.method.rule,
             task_bytes=self.options.task_bytes,
@@ -257,7 +257,7 @@ class _Run:
             first=index,
             hashes=True,
         )
-        results = run_in_order(self._encode(), tasks, executor=executor, num_ahead=num_ahead)
+        results = run_in_order(self._encode(), chunks, executor=executor, num_ahead=num_ahead)
         with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
             yield from self._keep(results, bar)
 
@@ -268,20 +268,20 @@ class _Run:
         with self._bar("compare", self.num_bytes, "B") as bar:
             return prove_parts(self.sources, self.work.read_facts(IDS), tell=bar.update)
 
-    def _keep(self, results: Iterator[tuple[Task, Result]], bar: "tqdm[Any]") -> Iterator[Part]:
-        """Yield what came of tasks, after it was kept."""
-        for task, result in results:
+    def _keep(self, results: Iterator[tuple[Chunk, Result]], bar: "tqdm[Any]") -> Iterator[Part]:
+        """Yield what came of chunks, after it was kept."""
+        for chunk, result in results:
             facts = {
                 **result.facts,
-                "start": task.slices[0].place,
-                "stop": task.stop,
-                "position": task.position,
-                "digests": {str(source): digest for source, digest in task.digests.items()},
-                "prefix": task.prefix,
+                "start": chunk.slices[0].start,
+                "stop": chunk.stop,
+                "position": chunk.position,
+                "digests": {str(source): digest for source, digest in chunk.digests.items()},
+                "prefix": chunk.prefix,
             }
             part = Part(facts, result.blobs)
-            self.work.write(IDS, task.number, part)
-            bar.update(task.position - bar.n)
+            self.work.write(IDS, chunk.number, part)
+            bar.update(chunk.position - bar.n)
             yield part
 
     def _assemble(

@@ -1,4 +1,4 @@
-"""The documents, or segments of them, in a task's bytes."""
+"""The documents, or segments of them, in a chunk's bytes."""
 
 import functools
 import json
@@ -71,8 +71,8 @@ class BadInput(Exception):  # noqa: N818  a condition, which not always ends as 
     def tell(self, piece: Slice) -> str:
         """Return the message of an error: the source, the place in it, the reason and the cure."""
         why = " ".join(self.why.split())
-        before = piece.content[: self.offset - piece.place.offset].count(b"\n")
-        line = piece.place.line + before
+        before = piece.content[: self.offset - piece.start.offset].count(b"\n")
+        line = piece.start.line + before
         if piece.form == "string":
             # A file of ours, of one line for each document.
             return f"{piece.name} has {self.what} in document {line:,}: {why}; {self.cure}"
@@ -99,7 +99,7 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> Ite
         source and the offset in bytes.
     """
     for found in _find(piece):
-        state = 0 if found.starts else piece.place.state
+        state = 0 if found.starts else piece.start.state
         try:
             text = _read(found, piece, reading)
         except BadInput as bad:
@@ -116,7 +116,7 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> Ite
 
 
 def _find(piece: Slice) -> Iterator[_Found]:
-    starts, offset = not piece.place.is_inside, piece.place.offset
+    starts, offset = not piece.start.is_inside, piece.start.offset
     match piece.form:
         case "file":
             yield _Found(piece.content, offset, starts, not piece.goes_on)
@@ -130,12 +130,12 @@ def _find(piece: Slice) -> Iterator[_Found]:
 
 
 def _find_paragraphs(piece: Slice) -> Iterator[_Found]:
-    content, starts = piece.content, not piece.place.is_inside
+    content, starts = piece.content, not piece.start.is_inside
     first = _BEFORE.match(content)
     at = first.end() if first and starts else 0
     for between in _BETWEEN.finditer(content, at):
         text = content[at : between.start()].rstrip(b"\r\n")
-        yield _Found(text, piece.place.offset + at, starts, ends=True)
+        yield _Found(text, piece.start.offset + at, starts, ends=True)
         at, starts = between.end(), True
     rest = content[at:]
     if not piece.goes_on:
@@ -143,7 +143,7 @@ def _find_paragraphs(piece: Slice) -> Iterator[_Found]:
         rest = _LAST.sub(b"", rest).rstrip(b"\r\n")
     # A document that began before ends here, even if nothing of it is left.
     if not starts or rest.strip():
-        yield _Found(rest, piece.place.offset + at, starts, ends=not piece.goes_on)
+        yield _Found(rest, piece.start.offset + at, starts, ends=not piece.goes_on)
 
 
 def _read(found: _Found, piece: Slice, reading: Reading) -> str | bytes:

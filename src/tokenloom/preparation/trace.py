@@ -17,8 +17,8 @@ from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
-from tokenloom.preparation.chunks import Place, SourceFile, Task, choose_undecodable, cut_tasks
-from tokenloom.preparation.encode import Numbering, encode_task, find_texts, rule_for
+from tokenloom.preparation.chunks import Chunk, Cursor, SourceFile, choose_undecodable, cut_chunks
+from tokenloom.preparation.encode import Numbering, encode_chunk, find_texts, rule_for
 from tokenloom.preparation.readers import Reading
 from tokenloom.store.manifest import NUM_PLACE_FIELDS, PLACES, Preparation
 from tokenloom.store.memmap import FileRange, open_range
@@ -95,7 +95,7 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
 def trace_in_store(path: str | os.PathLike[str], token: int) -> Trace | None:
     """Return where a token of a store came from, or None where it was not prepared.
 
-    A task's bytes of the source are read and tokenised again; of a compressed
+    A chunk's bytes of the source are read and tokenised again; of a compressed
     source all that comes before is read, too. What is no longer what it was is
     not trusted.
 
@@ -135,13 +135,13 @@ def _find_character(store: Store, preparation: Preparation, token: int, source: 
         return None
     places = _places(store)
     index = int(np.searchsorted(places[:, 0], token, side="right")) - 1
-    first, *place, character = places[index].tolist()
+    first, *cursor, character = places[index].tolist()
     reads_bytes = isinstance(tokenizer, ByteTokenizer)
     reading = Reading(preparation.field, preparation.on_error, reads_bytes)
     numbering = Numbering(tokenizer, preparation.end_id)
     try:
-        task = _read_task(store, preparation, tokenizer, Place(*place), source)
-        result = encode_task(task, reading, numbering)
+        chunk = _read_chunk(store, preparation, tokenizer, Cursor(*cursor), source)
+        result = encode_chunk(chunk, reading, numbering)
     except CorpusError:
         return None
     ids = np.frombuffer(result.blobs[0], store.dtype)
@@ -153,7 +153,7 @@ def _find_character(store: Store, preparation: Preparation, token: int, source: 
         if at in last_tokens:
             return None
         at -= int(np.searchsorted(last_tokens, at))
-    return _walk(find_texts(task, reading, Counter()), tokenizer, at, character)
+    return _walk(find_texts(chunk, reading, Counter()), tokenizer, at, character)
 
 
 def _places(store: Store) -> npt.NDArray[np.int64]:
@@ -167,10 +167,10 @@ def _places(store: Store) -> npt.NDArray[np.int64]:
     return values.view(np.int64).reshape(-1, NUM_PLACE_FIELDS)
 
 
-def _read_task(
-    store: Store, preparation: Preparation, tokenizer: Tokenizer, start: Place, last: int
-) -> Task:
-    """Return a task again, up to the end of a source.
+def _read_chunk(
+    store: Store, preparation: Preparation, tokenizer: Tokenizer, start: Cursor, last: int
+) -> Chunk:
+    """Return a chunk again, up to the end of a source.
 
     Raises
     ------
@@ -198,25 +198,25 @@ def _read_task(
             msg = f"{one.name} is not as it was"
             raise CorpusError(msg)
     size = preparation.task_bytes
-    tasks = cut_tasks(sources, rule=rule_for(tokenizer), task_bytes=size, start=start)
-    task = next(tasks, None)
-    if task is None:
-        msg = f"no task begins at {start}"
+    chunks = cut_chunks(sources, rule=rule_for(tokenizer), task_bytes=size, start=start)
+    chunk = next(chunks, None)
+    if chunk is None:
+        msg = f"no chunk begins at {start}"
         raise CorpusError(msg)
-    return task
+    return chunk
 
 
 def _walk(segments: list[TextSegment], tokenizer: Tokenizer, at: int, before: int) -> int | None:
-    """Return which character of its document a token of a task begins with.
+    """Return which character of its document a token of a chunk begins with.
 
     Parameters
     ----------
     segments : list of TextSegment
     tokenizer : Tokenizer
     at : int
-        Which token of the task, those that end documents left out.
+        Which token of the chunk, those that end documents left out.
     before : int
-        Characters, of the document that goes on, before the task.
+        Characters, of the document that goes on, before the chunk.
     """
     _, stops = number(segments, tokenizer)
     index = int(np.searchsorted(stops, at, side="right"))

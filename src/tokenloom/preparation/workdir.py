@@ -39,7 +39,7 @@ _OF_STREAMS = ("source", "kept")
 
 
 class Part(NamedTuple):
-    """What was kept of a task.
+    """What was kept of a chunk.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class WorkFolder:
         raise StoreError(msg)
 
     def has_parts(self) -> bool:
-        """Return whether anything was kept of a task."""
+        """Return whether anything was kept of a chunk."""
         names = (path.name for path in self.path.glob("*-*[0-9]"))
         return any(name.rpartition("-")[0] not in _OF_STREAMS for name in names)
 

@@ -16,7 +16,7 @@ VERSION = 1
 DTYPES = ("uint8", "uint16", "uint32", "uint64")
 DOCUMENTS = "documents.npy"
 PLACES = "places.npy"
-# Six integers for each task of a preparation, which docs/reference/preparation.md explains.
+# Six integers for each chunk of a preparation, which docs/reference/preparation.md explains.
 NUM_PLACE_FIELDS = 6
 
 _MAX_COUNT = 2**63
@@ -383,7 +383,7 @@ def _check_files(manifest: Manifest) -> None:
     for file in manifest.files:
         rows, rest = divmod(file.num_bytes - HEADER_BYTES, 8 * NUM_PLACE_FIELDS)
         if file.name == PLACES and (rest or rows < 1):
-            _refuse(f"a header and six int64 per task in {PLACES}", f"{file.num_bytes} bytes")
+            _refuse(f"a header and six int64 per chunk in {PLACES}", f"{file.num_bytes} bytes")
     num_documents = manifest.num_documents
     if num_documents is None:
         return

@@ -24,7 +24,7 @@ def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) 
     """Read every byte of a store, and return what is wrong with which file.
 
     Checks the SHA-256 of each file, that ids are below the vocabulary size,
-    that documents follow each other, that the places of a preparation's tasks
+    that documents follow each other, that the places of a preparation's chunks
     do, that what it says of itself is consistent, and that the vocabulary can be
     read.
 
@@ -135,7 +135,7 @@ class _OffsetsCheck:
 
 
 class _PlacesCheck:
-    """Places of tasks follow each other, from the first token and the first source on."""
+    """Places of chunks follow each other, from the first token and the first source on."""
 
     def __init__(self, store: Store, num_bytes: int) -> None:
         self._store, self._left = store, num_bytes
@@ -149,7 +149,7 @@ class _PlacesCheck:
 
 
 def find_wrong_place(store: Store, content: bytes) -> str | None:
-    """Return what is wrong with the places of a preparation's tasks, or None.
+    """Return what is wrong with the places of a preparation's chunks, or None.
 
     Parameters
     ----------
@@ -180,4 +180,4 @@ def find_wrong_place(store: Store, content: bytes) -> str | None:
     )
     if follows.all() and is_right.all() and start[0] == 0 and source[0] == 0:
         return None
-    return "places of tasks that follow each other within the sources and tokens"
+    return "places of chunks that follow each other within the sources and tokens"
