@@ -29,9 +29,9 @@ from tokenloom.preparation import executor
 from tokenloom.training import loop
 
 PLACES = {
-    "train": (training, "_step"),
+    "train": (loop, "_step"),
     "evaluate": (evaluation, "_add_losses"),
-    "prepare": (executing, "_take"),
+    "prepare": (executor, "_take"),
 }
 
 if __name__ == "__main__":
