@@ -13,19 +13,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from tokenloom import __version__
 from tokenloom._io.interrupts import Stopped, ending_in_order
 from tokenloom.cli import (
-    corpus_commands,
-    machine_commands,
-    model_commands,
+    bench,
+    datasets,
+    evaluate,
+    fetch,
+    generate,
+    info,
+    plan,
     prepare,
-    store_commands,
-    stream_commands,
+    selftest,
+    show,
     train,
+    verify,
 )
 from tokenloom.cli.options import CommandParser
 from tokenloom.cli.output import as_options, say, say_error
 from tokenloom.errors import TokenloomError
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
+# In the order in which the help lists them.
+_COMMANDS = (
+    train,
+    generate,
+    evaluate,
+    plan,
+    show,
+    selftest,
+    bench,
+    prepare,
+    verify,
+    info,
+    datasets,
+    fetch,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +102,7 @@ def _run(argv: Sequence[str] | None) -> int:
         warnings.showwarning = functools.partial(_show_warning, options)
         warnings.simplefilter("default", UserWarning)
         try:
-            return arguments.do(arguments) or 0
+            return arguments.run_command(arguments) or 0
         except BrokenPipeError:
             raise
         # PyTorch tells of dead workers and full memory by RuntimeError.
@@ -122,16 +142,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
     )
-    for room in (
-        train,
-        model_commands,
-        stream_commands,
-        machine_commands,
-        prepare,
-        store_commands,
-        corpus_commands,
-    ):
-        room.add_commands(commands)
+    for command in _COMMANDS:
+        command.add_command(commands)
     return parser
 
 

@@ -1,6 +1,7 @@
 """Options that several subcommands share, and the objects that they name."""
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,8 +12,8 @@ from tokenloom.cli.output import say, say_usage
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
-from tokenloom.hub.load import TRAIN, find_named, find_store, load, name_split
-from tokenloom.store.reader import read_store
+from tokenloom.hub.load import TRAIN, StoreName, find_named, find_store, load, name_split
+from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.tokenizers import TOKENIZER_NAMES
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class _Nothing(list[Any]):
 
 _NOTHING = _Nothing()
 
-Doing = Callable[[argparse.Namespace], int | None]
+Run = Callable[[argparse.Namespace], int | None]
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -119,9 +120,10 @@ class CommandParser(argparse.ArgumentParser):
         return {name for command in commands for name in command._option_string_actions}  # noqa: SLF001
 
 
-def add_command(commands: Any, do: Doing, *, summary: str, epilog: str) -> argparse.ArgumentParser:
-    """Return the new parser of a subcommand, named like the function that does it."""
-    name = do.__name__.removeprefix("_")
+def add_parser(
+    commands: Any, name: str, run: Run, *, summary: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Return the new parser of a subcommand, which ``run`` runs."""
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -129,7 +131,7 @@ def add_command(commands: Any, do: Doing, *, summary: str, epilog: str) -> argpa
         epilog=epilog,
         formatter_class=_HelpFormatter,
     )
-    command.set_defaults(do=do)
+    command.set_defaults(run_command=run)
     return command
 
 
@@ -163,6 +165,16 @@ def add_corpus(
         "--encoding", default="utf-8", help="of a text file; a store has its tokens already"
     )
     add_offline(text)
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    """Add the run whose model is used."""
+    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
+    command.add_argument(
+        "--best",
+        action="store_true",
+        help="take the checkpoint with the lowest held-out perplexity, not the last one",
+    )
 
 
 def add_batches(command: argparse.ArgumentParser) -> None:
@@ -337,6 +349,12 @@ def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Cor
     )
 
 
+def name_store(text: str) -> StoreName:
+    """Return the store, and maybe its split, that was typed; here no text can be meant."""
+    found = None if is_store(text) else find_store(text)
+    return found or StoreName(text)
+
+
 def refuse_options_of_text(arguments: argparse.Namespace) -> None:
     """Refuse options that change nothing of the corpus that was named.
 
@@ -395,3 +413,8 @@ def make_windows(
         shard=shard or Shard(),
         resets=resets,
     )
+
+
+def preload_workers() -> None:
+    """Let the server of the start method "forkserver" import PyTorch, once for all workers."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.loading.dataset"])

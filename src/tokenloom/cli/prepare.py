@@ -1,4 +1,4 @@
-"""The subcommand that prepares a store of texts of any size."""
+"""The command ``tokenloom prepare``: a store of texts of any size."""
 
 import argparse
 import contextlib
@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 from tokenloom._wording import describe_missing, show
 from tokenloom.cli.options import (
-    add_command,
     add_json,
     add_offline,
+    add_parser,
     add_quiet,
     parse_count,
     parse_words,
@@ -52,10 +52,10 @@ bytes. What is finished lies in the hidden folder .STORE.prepare until then.
 """
 
 
-def add_commands(commands: Any) -> None:
-    """Add the subcommand of this room to the parser."""
-    command = add_command(
-        commands, _prepare, summary="make a store of texts of any size", epilog=_EXAMPLES
+def add_command(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = add_parser(
+        commands, "prepare", _run, summary="make a store of texts of any size", epilog=_EXAMPLES
     )
     command.add_argument("sources", metavar="SOURCE", nargs="+", help="what to read; see below")
     command.add_argument(
@@ -163,7 +163,7 @@ def _parse_split(text: str) -> tuple[str, float]:
     raise argparse.ArgumentTypeError(msg)
 
 
-def _prepare(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     if not arguments.split:
         refuse_options(arguments, ("split_by",), "it says where splits begin; add --split")
     if "field" in arguments.given:

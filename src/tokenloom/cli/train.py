@@ -1,4 +1,4 @@
-"""The subcommand that trains a model."""
+"""The command ``tokenloom train``: its options, the training it runs, and its results."""
 
 import argparse
 import importlib.util
@@ -11,10 +11,10 @@ from tokenloom._wording import count
 from tokenloom.cli.options import (
     add_across_documents,
     add_batches,
-    add_command,
     add_corpus,
     add_device,
     add_json,
+    add_parser,
     add_quiet,
     add_timeout,
     parse_count,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tokenloom.text.tokenizers import Tokenizer
     from tokenloom.training.metrics import EpochMetrics
 
-_TRAIN_EXAMPLES = """\
+_EXAMPLES = """\
 examples:
   tokenloom train
       train the textbook's model on the language reference of this Python
@@ -50,14 +50,10 @@ Ctrl-C stops early and leaves the same. Write text with: tokenloom generate RUN
 """
 
 
-def add_commands(commands: Any) -> None:
-    """Add the subcommands of this room to the parser."""
-    _add_train(commands)
-
-
-def _add_train(commands: Any) -> None:
-    command = add_command(
-        commands, _train, summary="train a recurrent model on a text", epilog=_TRAIN_EXAMPLES
+def add_command(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = add_parser(
+        commands, "train", _run, summary="train a recurrent model on a text", epilog=_EXAMPLES
     )
     add_corpus(command, default="python_docs")
     add_batches(command)
@@ -208,7 +204,7 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.cli.job import make_job
     from tokenloom.loading.distributed import joined
     from tokenloom.model.generation import generate

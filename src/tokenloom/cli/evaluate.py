@@ -1,4 +1,4 @@
-"""The subcommands about trained models: measuring them, writing with them."""
+"""The command ``tokenloom evaluate``: how well a trained model predicts a text."""
 
 import argparse
 import time
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count
 from tokenloom.cli.options import (
     add_across_documents,
-    add_command,
     add_device,
     add_json,
     add_offline,
+    add_parser,
     add_quiet,
+    add_run,
     add_timeout,
     parse_count,
-    refuse_options,
     refuse_options_of_text,
 )
 from tokenloom.cli.output import print_json, print_line, print_table, say, say_error
@@ -22,9 +22,8 @@ from tokenloom.cli.output import print_json, print_line, print_table, say, say_e
 if TYPE_CHECKING:
     from tokenloom.corpus.corpus import Corpus
     from tokenloom.model.evaluation import Evaluation
-    from tokenloom.model.generation import GeneratedToken
 
-_EVALUATE_EXAMPLES = """\
+_EXAMPLES = """\
 examples:
   tokenloom evaluate runs/time_machine-20260102-030405 time_machine --split held-out
       the text that the run held out: the last held-out perplexity of its metrics
@@ -40,41 +39,12 @@ is the only option that changes the result.
 """
 
 
-_GENERATE_EXAMPLES = """\
-examples:
-  tokenloom generate runs/time_machine-20260102-030405 --prompt "time traveller"
-      the most likely characters, one after the other
-  tokenloom generate RUN --prompt "the " --num-tokens 300 --temperature 0.7 --top-k 8
-      draw each from the 8 most likely; another --seed gives another text
-  tokenloom generate RUN --prompt "the " --prompt "time " --top-p 0.9 --temperature 1
-      several texts at once, from the likeliest tokens that make up 90 %
-  tokenloom generate RUN --prompt "the " --log-probs --json
-      for programs, with the log-probability of each token
-
-The text of one prompt is printed as it comes.
-"""
-
-
-def add_commands(commands: Any) -> None:
-    """Add the subcommands of this room to the parser."""
-    _add_generate(commands)
-    _add_evaluate(commands)
-
-
-def _add_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", metavar="RUN", help="folder that 'tokenloom train' made")
-    command.add_argument(
-        "--best",
-        action="store_true",
-        help="take the checkpoint with the lowest held-out perplexity, not the last one",
+def add_command(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = add_parser(
+        commands, "evaluate", _run, summary="measure how well a model predicts", epilog=_EXAMPLES
     )
-
-
-def _add_evaluate(commands: Any) -> None:
-    command = add_command(
-        commands, _evaluate, summary="measure how well a model predicts", epilog=_EVALUATE_EXAMPLES
-    )
-    _add_run(command)
+    add_run(command)
     command.add_argument(
         "corpus", metavar="CORPUS", help="a name from 'tokenloom datasets', a text file, or a store"
     )
@@ -104,44 +74,7 @@ def _add_evaluate(commands: Any) -> None:
     add_quiet(command)
 
 
-def _add_generate(commands: Any) -> None:
-    command = add_command(
-        commands, _generate, summary="write text with a trained model", epilog=_GENERATE_EXAMPLES
-    )
-    _add_run(command)
-    command.add_argument(
-        "--prompt",
-        action="append",
-        required=True,
-        help="text that the model continues; may be repeated",
-    )
-    command.add_argument(
-        "--num-tokens", type=parse_count, default=200, metavar="N", help="how many tokens to write"
-    )
-    command.add_argument(
-        "--temperature",
-        type=float,
-        default=0.0,
-        help="0: always the likeliest token, nothing is drawn; 1: as likely as the model says",
-    )
-    command.add_argument(
-        "--top-k", type=parse_count, metavar="K", help="draw from the K likeliest tokens only"
-    )
-    command.add_argument(
-        "--top-p",
-        type=float,
-        metavar="P",
-        help="draw from the likeliest tokens only that together are as likely as P",
-    )
-    command.add_argument("--seed", type=int, default=0, help="seed of the draws, for each prompt")
-    command.add_argument(
-        "--log-probs", action="store_true", help="list the tokens, and how likely each was"
-    )
-    add_device(command)
-    add_json(command)
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.loading.device import choose_device
     from tokenloom.loading.distributed import joined
     from tokenloom.model.evaluation import evaluate
@@ -189,53 +122,6 @@ def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
         f"the run was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
         f"{corpus.name}: such text it predicts better than text that it has not seen"
     )
-
-
-def _generate(arguments: argparse.Namespace) -> None:
-    from tokenloom.loading.device import choose_device
-    from tokenloom.model.generation import stream
-    from tokenloom.training.run import Run
-
-    run = Run.open(arguments.run)
-    prompts = arguments.prompt
-    if arguments.temperature == 0:
-        why = "at temperature 0 nothing is drawn; add --temperature 1"
-        refuse_options(arguments, ("top_k", "top_p", "seed"), why)
-    # One text is shown while it comes; several would mix.
-    shows = len(prompts) == 1 and not arguments.json
-    tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
-    for token in stream(
-        run.load_model(best=arguments.best).to(choose_device(arguments.device)),
-        run.load_tokenizer(),
-        prompts,
-        num_tokens=arguments.num_tokens,
-        temperature=arguments.temperature,
-        top_k=arguments.top_k,
-        top_p=arguments.top_p,
-        seed=arguments.seed,
-        log_probs=arguments.log_probs,
-    ):
-        if shows:
-            print_line(("" if tokens[0] else prompts[0]) + token.text, end="")
-        tokens[token.prompt_index].append(token)
-    if arguments.json:
-        texts = [_describe_text(*pair) for pair in zip(prompts, tokens, strict=True)]
-        print_json({"run": str(run.path), "seed": arguments.seed, "texts": texts})
-        return
-    for prompt, written in zip(prompts, tokens, strict=True):
-        print_line("" if shows else prompt + "".join(token.text for token in written))
-        if arguments.log_probs:
-            rows = [(repr(token.text), f"{token.log_prob:.4f}") for token in written]
-            print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
-
-
-def _describe_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any]:
-    return {
-        "prompt": prompt,
-        "generated": "".join(token.text for token in tokens),
-        "ids": [token.id for token in tokens],
-        "log_probs": [token.log_prob for token in tokens],
-    }
 
 
 def _describe(result: "Evaluation") -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""The command ``tokenloom datasets``: the corpora that have a name."""
+
+import argparse
+from typing import Any
+from urllib.parse import urlsplit
+
+from tokenloom.cli.options import add_json, add_parser
+from tokenloom.cli.output import print_json, print_table
+from tokenloom.hub.catalogue import Archive, Entry, list_entries
+from tokenloom.hub.load import locate
+
+_EXAMPLES = """\
+Any command that takes a CORPUS takes a store, a text file or one of these; of a
+corpus with splits also NAME/SPLIT, such as imdb/test.
+Downloads are verified and kept in the folder that TOKENLOOM_CACHE names.
+
+examples:
+  tokenloom datasets
+      a table: what is at hand, and what would have to be downloaded
+  tokenloom datasets --json
+      the same for programs, with every address and hash
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = add_parser(
+        commands, "datasets", _run, summary="list the corpora that have a name", epilog=_EXAMPLES
+    )
+    add_json(command)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    entries = list_entries()
+    if arguments.json:
+        print_json([_describe(entry) for entry in entries])
+        return
+    rows = [("NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT")]
+    for entry in entries:
+        size, host = "-", "-"
+        if entry.file is not None:
+            size = "?" if entry.file.num_bytes is None else f"{entry.file.num_bytes:,}"
+            host = urlsplit(entry.file.urls[0]).netloc.rpartition("@")[2]
+        licence = entry.licence.partition(";")[0]
+        rows.append((entry.name, size, locate(entry), licence, host, entry.description))
+    print_table(rows)
+
+
+def _describe(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "licence": entry.licence,
+        "where": locate(entry),
+        "splits": list(entry.source.splits) if isinstance(entry.source, Archive) else [],
+        "bytes": entry.file and entry.file.num_bytes,
+        "digest": entry.file and entry.file.digest,
+        "filename": entry.file and entry.file.filename,
+        "urls": entry.file and list(entry.file.urls),
+    }

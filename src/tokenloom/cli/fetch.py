@@ -1,0 +1,67 @@
+"""The command ``tokenloom fetch``: corpora, downloaded before they are needed."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tokenloom.cli.options import add_json, add_offline, add_parser, add_quiet
+from tokenloom.cli.output import print_json, print_line, say_error
+from tokenloom.errors import TokenloomError
+from tokenloom.hub.load import fetch, find
+
+_EXAMPLES = """\
+examples:
+  tokenloom fetch time_machine tiny_shakespeare
+      download two texts, so that later commands need no network
+  tokenloom fetch imdb
+      84 MB, unpacked into 100,000 files; an interrupted download goes on
+  tokenloom fetch time_machine --offline
+      check that it is there and whole, and download nothing
+
+What is at hand already is verified and not downloaded again.
+TOKENLOOM_CACHE names the folder, which can be copied to another machine.
+TOKENLOOM_MIRROR names an address to ask instead of the usual ones.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = add_parser(
+        commands,
+        "fetch",
+        _run,
+        summary="download corpora before the network is gone",
+        epilog=_EXAMPLES,
+    )
+    command.add_argument(
+        "names", metavar="NAME", nargs="+", help="a name from 'tokenloom datasets'"
+    )
+    add_offline(command)
+    add_json(command)
+    add_quiet(command)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    code = 0
+    entries = [find(name) for name in arguments.names]
+    facts = []
+    for name, entry in zip(arguments.names, entries, strict=True):
+        if isinstance(entry, Path):
+            where, path = "a file of yours", entry
+        elif entry.file is None:
+            where, path = "built in", None
+        else:
+            try:
+                path = fetch(entry, progress=False if arguments.quiet else None)
+            except TokenloomError as error:
+                # The others may be had all the same.
+                say_error(error)
+                code = 1
+                continue
+            where = "cached"
+        facts.append({"name": name, "where": where, "path": path and str(path)})
+        if not arguments.json:
+            print_line(f"{name}: {path if where == 'cached' else where}")
+    if arguments.json:
+        print_json(facts)
+    return code

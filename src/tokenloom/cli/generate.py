@@ -1,0 +1,116 @@
+"""The command ``tokenloom generate``: text from a trained model."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from tokenloom.cli.options import (
+    add_device,
+    add_json,
+    add_parser,
+    add_run,
+    parse_count,
+    refuse_options,
+)
+from tokenloom.cli.output import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from tokenloom.model.generation import GeneratedToken
+
+_EXAMPLES = """\
+examples:
+  tokenloom generate runs/time_machine-20260102-030405 --prompt "time traveller"
+      the most likely characters, one after the other
+  tokenloom generate RUN --prompt "the " --num-tokens 300 --temperature 0.7 --top-k 8
+      draw each from the 8 most likely; another --seed gives another text
+  tokenloom generate RUN --prompt "the " --prompt "time " --top-p 0.9 --temperature 1
+      several texts at once, from the likeliest tokens that make up 90 %
+  tokenloom generate RUN --prompt "the " --log-probs --json
+      for programs, with the log-probability of each token
+
+The text of one prompt is printed as it comes.
+"""
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = add_parser(
+        commands, "generate", _run, summary="write text with a trained model", epilog=_EXAMPLES
+    )
+    add_run(command)
+    command.add_argument(
+        "--prompt",
+        action="append",
+        required=True,
+        help="text that the model continues; may be repeated",
+    )
+    command.add_argument(
+        "--num-tokens", type=parse_count, default=200, metavar="N", help="how many tokens to write"
+    )
+    command.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        help="0: always the likeliest token, nothing is drawn; 1: as likely as the model says",
+    )
+    command.add_argument(
+        "--top-k", type=parse_count, metavar="K", help="draw from the K likeliest tokens only"
+    )
+    command.add_argument(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="draw from the likeliest tokens only that together are as likely as P",
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of the draws, for each prompt")
+    command.add_argument(
+        "--log-probs", action="store_true", help="list the tokens, and how likely each was"
+    )
+    add_device(command)
+    add_json(command)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from tokenloom.loading.device import choose_device
+    from tokenloom.model.generation import stream
+    from tokenloom.training.run import Run
+
+    run = Run.open(arguments.run)
+    prompts = arguments.prompt
+    if arguments.temperature == 0:
+        why = "at temperature 0 nothing is drawn; add --temperature 1"
+        refuse_options(arguments, ("top_k", "top_p", "seed"), why)
+    # One text is shown while it comes; several would mix.
+    shows = len(prompts) == 1 and not arguments.json
+    tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
+    for token in stream(
+        run.load_model(best=arguments.best).to(choose_device(arguments.device)),
+        run.load_tokenizer(),
+        prompts,
+        num_tokens=arguments.num_tokens,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        seed=arguments.seed,
+        log_probs=arguments.log_probs,
+    ):
+        if shows:
+            print_line(("" if tokens[0] else prompts[0]) + token.text, end="")
+        tokens[token.prompt_index].append(token)
+    if arguments.json:
+        texts = [_describe_text(*pair) for pair in zip(prompts, tokens, strict=True)]
+        print_json({"run": str(run.path), "seed": arguments.seed, "texts": texts})
+        return
+    for prompt, written in zip(prompts, tokens, strict=True):
+        print_line("" if shows else prompt + "".join(token.text for token in written))
+        if arguments.log_probs:
+            rows = [(repr(token.text), f"{token.log_prob:.4f}") for token in written]
+            print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
+
+
+def _describe_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any]:
+    return {
+        "prompt": prompt,
+        "generated": "".join(token.text for token in tokens),
+        "ids": [token.id for token in tokens],
+        "log_probs": [token.log_prob for token in tokens],
+    }

@@ -1,0 +1,142 @@
+"""The command ``tokenloom show``: batches as text, of a corpus or of a run."""
+
+import argparse
+from typing import Any
+
+from tokenloom._wording import count, show
+from tokenloom.cli.options import (
+    add_batches,
+    add_corpus,
+    add_json,
+    add_parser,
+    load_corpus,
+    make_windows,
+    parse_count,
+    parse_indices,
+    refuse_options,
+)
+from tokenloom.cli.output import print_json, print_line
+from tokenloom.errors import ArgumentError
+from tokenloom.hub.load import find_named
+
+_EXAMPLES = """\
+examples:
+  tokenloom show time_machine
+      the first rows of the first batch: inputs, and targets moved on by one
+  tokenloom show my-book.txt --order random --epoch 3 --batch 7 --rows 0,5
+      two rows of another batch, as every run with this seed reads it
+  tokenloom show runs/time_machine-20260102-030405 --step 118
+      the text that the model of a run saw in its 118th step
+  tokenloom show runs/time_machine-20260102-030405 --spikes --top 3
+      the steps whose loss stands out, with their text
+"""
+
+
+# A run has its own; the batch's place follows from the step.
+_OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", "split", "tokenizer", "raw")
+
+
+_OF_PLACE = ("epoch", "batch")
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = add_parser(commands, "show", _run, summary="show a batch as text", epilog=_EXAMPLES)
+    add_corpus(command, or_else="; or the folder of a run, with --step or --spikes")
+    add_batches(command)
+    place = command.add_argument_group("which batch")
+    place.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0")
+    place.add_argument("--batch", type=int, default=0, metavar="N", help="batch, from 0")
+    place.add_argument(
+        "--rows",
+        type=parse_indices,
+        metavar="N,N",
+        help="rows of the batch, from 0; by default the first four, of a run all",
+    )
+    run = command.add_argument_group("what the model of a run saw")
+    which = run.add_mutually_exclusive_group()
+    which.add_argument("--step", type=int, metavar="N", help="in this step, from 1")
+    which.add_argument(
+        "--spikes", action="store_true", help="in the steps with an unusually high loss"
+    )
+    run.add_argument("--top", type=parse_count, default=3, metavar="N", help="at most N spikes")
+    add_json(command.add_argument_group("output"))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    # Slow to import: it needs torch.
+    from tokenloom.inspection.batches import describe_batch, tell_batch
+    from tokenloom.training.run import is_run
+
+    wants_run = arguments.spikes or arguments.step is not None
+    if wants_run and not is_run(arguments.corpus):
+        msg = (
+            "--step and --spikes need the folder of a run, which 'tokenloom train' made, "
+            f"got {show(arguments.corpus)}"
+        )
+        raise ArgumentError(msg)
+    if wants_run:
+        _show_run(arguments)
+        return
+    # A folder may happen to be called like a named corpus.
+    if find_named(arguments.corpus) is None and is_run(arguments.corpus):
+        msg = f"of the run {arguments.corpus!r} say which text: --step N or --spikes"
+        raise ArgumentError(msg)
+    refuse_options(arguments, ("top",), "it says how many spikes of a run, and --spikes is missing")
+    windows = make_windows(arguments, load_corpus(arguments))
+    windows.set_epoch(arguments.epoch)
+    rows = arguments.rows or windows.columns[:4]
+    batch = describe_batch(windows, index=arguments.batch, rows=rows)
+    if arguments.json:
+        print_json(batch)
+        return
+    for line in tell_batch(batch):
+        print_line(line)
+
+
+def _show_run(arguments: argparse.Namespace) -> None:
+    from tokenloom.inspection.batches import tell_batch
+    from tokenloom.inspection.steps import describe_spikes, describe_step
+    from tokenloom.training.reopen import reopen_windows
+    from tokenloom.training.run import Run
+
+    _check_options_of_run(arguments)
+    run = Run.open(arguments.corpus)
+    windows = reopen_windows(run, encoding=arguments.encoding)
+    rows = arguments.rows or range(len(windows.columns))
+    if arguments.spikes:
+        description = describe_spikes(run, windows, top=arguments.top, rows=rows)
+        steps = description["spikes"]
+    else:
+        description = describe_step(run, windows, step=arguments.step, rows=rows)
+        steps = [description]
+    if arguments.json:
+        print_json(description)
+        return
+    if arguments.spikes:
+        print_line(
+            f"{count(description['num_spikes'], 'spike')} in "
+            f"{count(description['num_steps'], 'step')}: losses "
+            f"more than {description['method']['num_deviations']:g} deviations above the median "
+            f"of the {description['method']['num_before']} before"
+        )
+    for step in steps:
+        print_line(_tell_step(step))
+        for line in tell_batch(step):
+            print_line(line)
+
+
+def _tell_step(step: dict[str, Any]) -> str:
+    line = f"step {step['step']:,}: loss {step['loss']:.3f}"
+    if "deviations" not in step:
+        return line
+    num_more = step["stop_step"] - step["first_step"] - 1
+    usual = f", usual {step['usual_loss']:.3f}, {step['deviations']:.1f} deviations"
+    return f"\n{line}{usual}" + f", and {count(num_more, 'step')} after it" * bool(num_more)
+
+
+def _check_options_of_run(arguments: argparse.Namespace) -> None:
+    why = "a run has its own text and batches; to see others, name a corpus"
+    refuse_options(arguments, (*_OF_CORPUS, *_OF_PLACE), why)
+    if not arguments.spikes:
+        refuse_options(arguments, ("top",), "it says how many spikes, and --spikes is missing")
