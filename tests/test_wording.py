@@ -78,7 +78,7 @@ def test_nouns_agree_with_their_number() -> None:
     [
         (lambda: tl.RandomWindows(None, batch=3), "Windows.__init__"),  # type: ignore[call-arg,arg-type]
         (tl.SequentialWindows, "Windows.__init__"),
-        (lambda: tl.Corpus.from_tokens([1]).section(), "Corpus.section"),  # type: ignore[call-arg]
+        (lambda: tl.Corpus.from_tokens([1]).slice(), "Corpus.slice"),  # type: ignore[call-arg]
         (lambda: tl.Corpus(1), "Corpus.__init__"),  # type: ignore[call-arg,arg-type]
     ],
 )

@@ -36,15 +36,15 @@ def test_documents_follow_each_other(lengths: list[int]) -> None:
 
 
 @given(lengths, st.data())
-def test_sections_of_sections_are_slices(lengths: list[int], data: st.DataObject) -> None:
-    """A section has the parts of documents in it, counted from its start."""
+def test_slices_of_slices_are_those_of_the_offsets(lengths: list[int], data: st.DataObject) -> None:
+    """A slice has the parts of documents in it, counted from its start."""
     total = sum(lengths)
     owners = np.repeat(np.arange(len(lengths)), lengths)
     documents, first = _documents(lengths), 0
     for _ in range(2):
         start = data.draw(st.integers(0, total - 1))
         stop = data.draw(st.integers(start + 1, total))
-        documents, first, total = documents.section(start, stop), first + start, stop - start
+        documents, first, total = documents.slice(start, stop), first + start, stop - start
 
     parts = [tokens for tokens in _tokens_of(documents) if tokens]
     assert list(range(total)) == list(chain(*parts))
@@ -61,7 +61,7 @@ def test_no_document_is_lost_at_a_boundary(lengths: list[int], data: st.DataObje
         return
     cut = data.draw(st.sampled_from(inner))
     documents = _documents(lengths)
-    sides = documents.section(0, cut), documents.section(cut, sum(lengths))
+    sides = documents.slice(0, cut), documents.slice(cut, sum(lengths))
 
     got = [len(tokens) for side in sides for tokens in _tokens_of(side)]
     assert lengths == got
@@ -79,8 +79,8 @@ def test_a_boundary_is_at_or_before_else_after(lengths: list[int], position: int
 
 
 def test_a_boundary_is_counted_from_the_start_of_the_range() -> None:
-    """In a section, boundaries are those of the section."""
-    documents = _documents([3, 3, 3]).section(2, 8)
+    """In a slice, boundaries are those of the slice."""
+    documents = _documents([3, 3, 3]).slice(2, 8)
 
     assert [1, 1, 4] == [documents.boundary(position) for position in (0, 3, 5)]
 
@@ -113,7 +113,7 @@ def test_offsets_in_a_file_travel_by_name(tmp_path: Path) -> None:
     """Another process maps the file for itself."""
     np.save(tmp_path / "documents.npy", np.arange(50_001))
     offsets: Any = np.load(tmp_path / "documents.npy", mmap_mode="r")
-    packed = pickle.dumps(DocumentOffsets(offsets).section(7, 9_999))
+    packed = pickle.dumps(DocumentOffsets(offsets).slice(7, 9_999))
 
     copied: DocumentOffsets = pickle.loads(packed)  # noqa: S301  our own bytes
     assert len(packed) < 1000
@@ -145,7 +145,7 @@ def test_documents_of_the_same_lengths_have_the_same_hash(
     """And no others: the hash is that of the offsets."""
     one, other = _documents(lengths), _documents(others)
     assert (lengths == others) == (one.hash() == other.hash())
-    before = _documents([4, *lengths]).section(4, 4 + sum(lengths))
+    before = _documents([4, *lengths]).slice(4, 4 + sum(lengths))
     assert (before.offsets().tolist() == one.offsets().tolist()) == (before.hash() == one.hash())
 
 
@@ -162,7 +162,7 @@ def test_all_offsets_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_proof_of_many_offsets_finds_what_numpy_finds(
     num_documents: int, data: st.DataObject
 ) -> None:
-    """In a file, in cells of a few offsets each, also for empty documents and any section."""
+    """In a file, in cells of a few offsets each, also for empty documents and any slice."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents_room, "_CELL", 3)
         patch.setattr(documents_room, "_NUM_CELLS", 40)
@@ -182,7 +182,7 @@ def test_the_proof_of_many_offsets_finds_what_numpy_finds(
         ]
         assert found[0] == found[1]
         start, stop = sorted(data.draw(st.tuples(st.integers(0, end), st.integers(0, end))))
-        parts = [documents.section(start, stop) for documents in (in_file, in_memory)]
+        parts = [documents.slice(start, stop) for documents in (in_file, in_memory)]
         assert parts[0].offsets().tolist() == parts[1].offsets().tolist()
         assert parts[0].boundary(1) == parts[1].boundary(1)
 

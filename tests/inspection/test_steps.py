@@ -56,7 +56,7 @@ def test_a_step_is_what_the_model_saw(
     kind: Any, tokenizer: str, normalize: bool, book: str, tmp_path: Path
 ) -> None:
     """In a fresh look at the folder, each step's text and loss are those of the training."""
-    corpus = tl.load(book, tokenizer=tokenizer, normalize=normalize).section(0, 100)
+    corpus = tl.load(book, tokenizer=tokenizer, normalize=normalize).slice(0, 100)
     saw, losses = train_and_watch(corpus, tmp_path / "run", kind)
     run = tl.Run.open(tmp_path / "run")
     windows = reopen_windows(run)

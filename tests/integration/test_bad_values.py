@@ -140,7 +140,7 @@ INTEGERS: dict[str, Door] = {
     "load.max_tokens": lambda n, _: tl.load("python_docs", max_tokens=n),
     "trace": lambda n, _: tl.trace(CORPUS, n),
     "Corpus.document": lambda n, _: tl.Corpus.from_documents(["one", "two"]).document(n),
-    "Corpus.section": lambda n, _: CORPUS.section(n, n),
+    "Corpus.slice": lambda n, _: CORPUS.slice(n, n),
     "Corpus.decode": lambda n, _: CORPUS.decode([n]),
     "Corpus.save": lambda n, folder: CORPUS.first(9).save(folder / "store", shard_tokens=n),
     "Corpus.save.splits": lambda n, folder: CORPUS.save(folder / "store", splits={"train": (0, n)}),

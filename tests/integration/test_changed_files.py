@@ -109,7 +109,7 @@ def damage(store: Path, number: int, value: int) -> None:
 
 @pytest.mark.parametrize("value", [-150, 20, 2**40, 2_999], ids=str)
 @pytest.mark.parametrize(
-    "door", ["show", "trace", "document", "evaluate", "info", "split", "section", "hash", "save"]
+    "door", ["show", "trace", "document", "evaluate", "info", "split", "slice", "hash", "save"]
 )
 def test_damaged_offsets_are_found_where_they_are_read(
     door: str, value: int, store: Path, tmp_path: Path
@@ -126,8 +126,8 @@ def test_damaged_offsets_are_found_where_they_are_read(
         "evaluate": lambda: tl.evaluate(model, corpus),
         "info": lambda: count_lengths(corpus),
         "split": lambda: corpus.split(0.5, by="document"),
-        "section": lambda: corpus.section(1_450, 1_550).num_documents,
-        "hash": lambda: corpus.boundaries and corpus.boundaries.hash(),
+        "slice": lambda: corpus.slice(1_450, 1_550).num_documents,
+        "hash": lambda: corpus.document_offsets and corpus.document_offsets.hash(),
         "save": lambda: corpus.save(tmp_path / "copy"),
     }
     with pytest.raises(tl.StoreError, match=r"documents.npy must never fall, got .* at number"):

@@ -33,7 +33,7 @@ def corpora(draw: st.DrawFn, num_tokens: int) -> tl.Corpus:
     corpus = tl.Corpus.from_tokens(
         np.arange(whole, dtype=np.uint16), documents=[0, *sorted(cuts), whole]
     )
-    return corpus.section(before, before + num_tokens)
+    return corpus.slice(before, before + num_tokens)
 
 
 def expected_facts(windows: list[Window], corpus: tl.Corpus, seq_len: int) -> Facts:

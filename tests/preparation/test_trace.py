@@ -131,7 +131,7 @@ def test_splits_count_from_their_start(store: Path) -> None:
     whole, valid = tl.Corpus.open(store), tl.Corpus.open(store, split="valid")
     start = len(whole) - len(valid)
     assert tl.trace(whole, start) == tl.trace(valid, 0)
-    assert tl.trace(whole, start + 1) == tl.trace(whole.section(start + 1, start + 2), 0)
+    assert tl.trace(whole, start + 1) == tl.trace(whole.slice(start + 1, start + 2), 0)
 
 
 @pytest.mark.parametrize("content", [None, "To be, or", "To be, or nut"])

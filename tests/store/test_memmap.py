@@ -27,7 +27,7 @@ from tokenloom.store.memmap import (
     open_ranges,
     pack,
     read_whole,
-    section,
+    slice_tokens,
 )
 from tokenloom.text.ids import Ids
 
@@ -264,7 +264,7 @@ def test_joined_files_are_one_array(
     stop = data.draw(st.integers(start + 1, len(ids)))
     starts = np.array(data.draw(st.lists(st.integers(0, stop - start - 1), max_size=9)), np.int64)
     width = data.draw(st.integers(1, 9))
-    part = section(section(tokens, 0, stop), start, stop)
+    part = slice_tokens(slice_tokens(tokens, 0, stop), start, stop)
 
     assert ids == tokens.tolist() == list(tokens) == np.asarray(tokens).tolist()
     assert array[key].tolist() == tokens[key].tolist()
@@ -313,8 +313,8 @@ def test_a_section_in_one_file_is_a_memory_map(tmp_path: Path) -> None:
     """Where nothing needs to be joined, nothing is in the way."""
     tokens = join(tmp_path, list(range(9)), [4, 5])
 
-    assert isinstance(section(tokens, 5, 8), np.memmap)
-    assert isinstance(section(tokens, 3, 5), ConcatenatedMemmap)
+    assert isinstance(slice_tokens(tokens, 5, 8), np.memmap)
+    assert isinstance(slice_tokens(tokens, 3, 5), ConcatenatedMemmap)
 
 
 def test_files_are_mapped_when_they_are_read(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_ids_that_are_too_large_are_found(tmp_path: Path, lengths: list[int]) -> None:
     """Windows and whole arrays are looked at, also those of sections and of copies."""
     whole = open_ranges(join(tmp_path, [0, 1, 2, 3, 4, 5, 6, 7, 8], lengths, num_ids=8).parts)
-    for tokens in (whole, section(whole, 2, 9), _copy_over(section(whole, 2, 9))):
+    for tokens in (whole, slice_tokens(whole, 2, 9), _copy_over(slice_tokens(whole, 2, 9))):
         gather(tokens, np.array([0]), width=6)
         for width in (2, 3):
             with pytest.raises(StoreError, match=r"\d.bin.* must hold ids in \[0, 8\), got 8: "):

@@ -65,7 +65,7 @@ def test_sections_are_saved_too(
     corpus = tl.Corpus.from_tokens(ids, documents=[0, middle, len(ids)])
     opened = tl.Corpus.open(corpus.save(folder / "whole", shard_tokens=shard_tokens))
     start = data.draw(st.integers(0, len(ids) - 1))
-    section = opened.section(start, data.draw(st.integers(start + 1, len(ids))))
+    section = opened.slice(start, data.draw(st.integers(start + 1, len(ids))))
 
     again = tl.Corpus.open(section.save(folder / "part", shard_tokens=7), verify=True)
     assert equal(section, again)

@@ -92,7 +92,7 @@ def test_a_store_is_opened_with_its_tokenizer_only(how: str, tmp_path: Path) -> 
         tl.Corpus.from_text(TEXT, tokenizer=FIRST).save(store)
     if how in ("again", "section"):
         corpus = tl.Corpus.open(store)
-        corpus = corpus.section(3, 20) if how == "section" else corpus
+        corpus = corpus.slice(3, 20) if how == "section" else corpus
         store = corpus.save(tmp_path / "again")
     same = tl.Corpus.open(store, tokenizer=Words("the", "time", "for"))
     assert "the time" == same.decode([1, 2])

@@ -30,7 +30,7 @@ class DocumentOffsets:
     start, stop : int
         The range of tokens, half-open; all of them by default.
     order : optional
-        What is known of the same offsets already, for a section of them.
+        What is known of the same offsets already, for a slice of them.
 
     Raises
     ------
@@ -82,7 +82,7 @@ class DocumentOffsets:
         starts. Few offsets at a time are in memory.
 
         >>> documents = DocumentOffsets(np.array([0, 2, 5, 7, 10]))
-        >>> documents.section(0, 5).hash() == documents.section(5, 10).hash()
+        >>> documents.slice(0, 5).hash() == documents.slice(5, 10).hash()
         True
         """
         self._order.check(self._first, self._last)
@@ -117,7 +117,7 @@ class DocumentOffsets:
             raise StoreError(msg)
         return low, high
 
-    def section(self, start: int, stop: int) -> "DocumentOffsets":
+    def slice(self, start: int, stop: int) -> "DocumentOffsets":
         """Return the documents of a range within this one."""
         start, stop = self._start + start, self._start + stop
         return DocumentOffsets(self._offsets, start=start, stop=stop, order=self._order)

@@ -176,7 +176,7 @@ def count_ids(corpus: Corpus, *, progress: bool | None = None) -> npt.NDArray[np
     disable = None if progress is None else not progress
     with tqdm(total=len(corpus), unit="token", unit_scale=True, disable=disable) as bar:
         for start in range(0, len(corpus), _CHUNK):
-            piece = corpus.section(start, start + _CHUNK)
+            piece = corpus.slice(start, start + _CHUNK)
             counts += np.bincount(read_whole(piece.tokens), minlength=len(counts))
             bar.update(len(piece))
     return counts

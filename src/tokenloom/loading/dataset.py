@@ -337,7 +337,7 @@ class _Windows(IterableDataset[Batch]):
             )
             raise ArgumentError(msg)
         require_type("resets", resets, bool | np.bool_ | None, "True, False or None")
-        if resets and corpus.boundaries is None:
+        if resets and corpus.document_offsets is None:
             msg = (
                 f"resets=True needs documents, and {corpus.name} has none: pass documents=... "
                 "to Corpus.from_tokens, or leave resets out"
@@ -381,7 +381,7 @@ class _Windows(IterableDataset[Batch]):
     @property
     def documents(self) -> DocumentOffsets | None:
         """What the batches look up document starts in, if they know of any."""
-        return None if self._resets is False else self._corpus.boundaries
+        return None if self._resets is False else self._corpus.document_offsets
 
     @property
     def plan(self) -> Plan:

@@ -184,7 +184,7 @@ def evaluate_confirmed(  # noqa: PLR0913  the same as of `evaluate`
         model.train(was_training)
     nats, num_tokens = (_add_ranks(total, place) if is_group else total).tolist()
     is_whole = num_tokens == len(corpus) - 1
-    predicted = corpus.section(1, len(corpus))
+    predicted = corpus.slice(1, len(corpus))
     return Evaluation(
         num_tokens=int(num_tokens),
         nats_per_token=nats / num_tokens if num_tokens else 0.0,
@@ -201,7 +201,7 @@ def _confirm_ranks(ranks: Ranks, model: RNNModel, corpus: Corpus, *, shape: dict
     facts: dict[str, Any] = {}
     with ranks.together():
         if ranks.world_size > 1:
-            vocab, documents = corpus.vocab, corpus.boundaries if shape["resets"] else None
+            vocab, documents = corpus.vocab, corpus.document_offsets if shape["resets"] else None
             facts = {
                 **shape,
                 "corpus": corpus.whole_hash,

@@ -89,7 +89,11 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
         found = trace_in_store(corpus.origin.path, corpus.origin.start + token)
         if found is not None:
             return found
-    return None if corpus.boundaries is None else Trace(None, corpus.boundaries.number(token), None)
+    return (
+        None
+        if corpus.document_offsets is None
+        else Trace(None, corpus.document_offsets.number(token), None)
+    )
 
 
 def trace_in_store(path: str | os.PathLike[str], token: int) -> Trace | None:

@@ -234,7 +234,7 @@ class ConcatenatedMemmap:
         ids: list[int] = self[:].tolist()
         return ids
 
-    def section(self, start: int, stop: int) -> "Tokens":
+    def slice_tokens(self, start: int, stop: int) -> "Tokens":
         """Return the ids [start, stop) without reading them."""
         parts = []
         for part, end in zip(self.parts, self._stops.tolist(), strict=True):
@@ -385,14 +385,14 @@ def open_ranges(parts: Sequence[FileRange]) -> Tokens:
     return open_range(parts[0]) if len(parts) == 1 else ConcatenatedMemmap(parts)
 
 
-def section(tokens: Tokens, start: int, stop: int) -> Tokens:
+def slice_tokens(tokens: Tokens, start: int, stop: int) -> Tokens:
     """Return the ids [start, stop) without a copy.
 
-    >>> section(np.arange(9), 3, 5).tolist()
+    >>> slice_tokens(np.arange(9), 3, 5).tolist()
     [3, 4]
     """
     if isinstance(tokens, ConcatenatedMemmap):
-        return tokens.section(start, stop)
+        return tokens.slice_tokens(start, stop)
     return tokens[start:stop]
 
 

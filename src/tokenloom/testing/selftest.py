@@ -100,7 +100,7 @@ class Settings:
             stop = min(stop, (num_batches * self.batch_size + 1) * self.seq_len + 1)
         make = RandomWindows if kind == "random" else SequentialWindows
         return make(
-            self.corpus.section(0, stop),
+            self.corpus.slice(0, stop),
             batch_size=self.batch_size,
             seq_len=self.seq_len,
             seed=self.seed,

@@ -82,12 +82,12 @@ def _cut(run: Run, corpus: Corpus, split: str | None) -> Corpus:
         )
         raise CorpusError(msg)
     if split == TRAINED:
-        return corpus.section(start, start + num_trained)
+        return corpus.slice(start, start + num_trained)
     if num_held_out < 2:
         msg = f"the run {str(run.path)!r} held out no text: name another split"
         raise CorpusError(msg)
     stop = start + num_trained
-    return as_measured(run, corpus.section(stop, stop + num_held_out))
+    return as_measured(run, corpus.slice(stop, stop + num_held_out))
 
 
 def _find_trained(run: Run, corpus: Corpus) -> int | None:
@@ -104,7 +104,7 @@ def _find_trained(run: Run, corpus: Corpus) -> int | None:
         starts |= {start - first for start, _ in splits.values()}
     for start in sorted(starts):
         if 0 <= start <= len(corpus) - num_tokens:
-            trained = corpus.section(start, start + num_tokens)
+            trained = corpus.slice(start, start + num_tokens)
             if trained.hash == expected:
                 return start
     return None
@@ -226,7 +226,7 @@ def reopen_windows(
     settings = run.settings
     _check_settings(run)
     if corpus is None:
-        corpus = _load(run, settings["corpus"], encoding).section(0, settings["num_tokens"])
+        corpus = _load(run, settings["corpus"], encoding).slice(0, settings["num_tokens"])
     _check_corpus(run, corpus)
     kind = RandomWindows if settings["order"] == "random" else SequentialWindows
     return kind(
@@ -258,12 +258,12 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
     settings = run.settings
     corpus, stop = _load(run, settings["corpus"], encoding), settings["num_tokens"]
     num_held_out = settings["num_held_out_tokens"]
-    train = corpus.section(0, stop)
+    train = corpus.slice(0, stop)
     if not num_held_out:
         return train, None
     if is_apart(run):
         held_out = _load(run, settings["held_out"], encoding)
-        return train, as_measured(run, held_out.section(0, num_held_out))
+        return train, as_measured(run, held_out.slice(0, num_held_out))
     if len(corpus) < stop + num_held_out:
         msg = (
             f"the run {str(run.path)!r} held out {count(num_held_out, 'token')} after the first "
@@ -271,7 +271,7 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
             "began it"
         )
         raise RunError(msg)
-    held_out = corpus.section(stop, stop + num_held_out)
+    held_out = corpus.slice(stop, stop + num_held_out)
     return train, as_measured(run, held_out)
 
 

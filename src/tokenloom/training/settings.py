@@ -122,7 +122,7 @@ def describe_training(
         "held_out": None if held_out is None else held_out.name,
         "held_out_hash": None if held_out is None else held_out.hash,
         "documents_hash": _hash(loader.windows.documents),
-        "held_out_documents_hash": None if held_out is None else _hash(held_out.boundaries),
+        "held_out_documents_hash": None if held_out is None else _hash(held_out.document_offsets),
         "order": plan.kind,
         "batch_size": plan.batch_size,
         "seq_len": plan.seq_len,
