@@ -1,90 +1,33 @@
-"""The commands that show what a stream of batches reads."""
+"""The command that shows batches as text."""
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import tokenloom as tl
+from tests.cli.printing import SHAPE, facts, printed
+from tests.stores import make_store
 from tests.trainings import BOOK
 from tokenloom.cli.main import main
-from tokenloom.plan.order import Plan
-
-SHAPE = ["--batch-size", "4", "--seq-len", "10"]
 
 
-def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Return the lines that a command printed."""
-    assert main(arguments) == 0
-    return capsys.readouterr().out.splitlines()
-
-
-def facts(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
-    """Return what a command printed for programs."""
-    return json.loads("\n".join(printed([*arguments, "--json"], capsys)))
-
-
-def test_plan_tells_who_reads_what(book: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The accounting, each rank's rows, each worker's batches, and the first starts."""
-    options = ["--order", "random", "--seed", "7", "--epoch", "2", "--ranks", "2", "--workers", "3"]
-    lines = printed(["plan", book, *SHAPE, *options], capsys)
-    num_tokens = len(tl.load(book))
-    plan = Plan(kind="random", num_tokens=num_tokens, seq_len=10, batch_size=4, seed=7, epoch=2)
-    assert "random order, seed 7, epoch 2, 4 rows x 10 tokens, tail drop" in lines[0]
-    rows = [line.split() for line in lines]
-    for name in ("num_batches", "num_inputs", "num_dropped", "phase"):
-        (row,) = (row for row in rows if row[:1] == [name.removeprefix("num_")])
-        assert f"{getattr(plan, name):,}" == row[1]
-    assert ["1", "[2,", "4)"] in rows
-    assert ["1", "1,", "4,", "7,", "..."] in [row[:5] for row in rows]
-    starts = [f"{start:,}" for start in plan.starts(range(1, 2))[0]]
-    assert ["1", *starts] in rows
-
-
-def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The keys are stable."""
-    found = facts(["plan", book, *SHAPE, "--ranks", "4", "--workers", "2"], capsys)
-    expected = {
-        "corpus", "order", "seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens",
-        "num_batches", "num_windows", "num_inputs", "num_dropped", "phase", "num_phases",
-        "world_size", "num_workers", "block_size", "ranks", "workers", "first_starts", "plot",
-    }  # fmt: skip
-    assert expected == set(found)
-    assert [3, 3, 4] == list(found["ranks"][3].values())
-    assert {"first_batch": 1, "step": 2} == {
-        name: found["workers"][1]["dataloader"][name] for name in ("first_batch", "step")
-    }
-
-
-def test_plan_draws_both_orders(
-    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_launcher_does_not_halve_the_batch(
+    book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Side by side, in the file that was named."""
-    path = tmp_path / "plan.svg"
-    assert printed(["plan", book, *SHAPE, "--plot", str(path)], capsys)[-1] == f"plot: {path}"
-    assert path.read_text().startswith("<?xml")
-    assert main(["plan", book, *SHAPE, "--plot", "plan.doc"]) == 1
-    assert "must end in .png, .svg or .pdf, got 'plan.doc'" in capsys.readouterr().err
+    """The commands run in one process and show whole batches."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["show", book, "--batch-size", "4", "--seq-len", "10"]) == 0
+    assert "4 rows x 10 tokens" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--ranks", "3"], "--ranks must divide --batch-size 4, got 3: use 2 or 4 processes"),
-        (["--workers", "-1"], "--workers must be at least 0, got -1"),
-        (["--epoch", "-1"], "epoch must be an integer in [0, "),
-    ],
-)
-def test_a_plan_that_cannot_be_is_one_line(
-    options: list[str], message: str, book: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Exit code 1, and nothing on stdout."""
-    assert main(["plan", book, *SHAPE, *options]) == 1
-    shown = capsys.readouterr()
-    assert (shown.out, 1) == ("", len(shown.err.splitlines()))
-    assert message in shown.err
+def test_a_store_is_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that take a corpus take the folder of a store."""
+    folder = str(make_store(tmp_path / "store"))
+    assert main(["show", folder, "--batch-size", "1", "--seq-len", "3"]) == 0
+    assert "inputs   'or not" in capsys.readouterr().out
 
 
 def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[str]) -> None:

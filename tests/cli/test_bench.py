@@ -1,18 +1,13 @@
-"""The commands that try a stream on this machine."""
+"""The command that measures streams."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tokenloom.cli.main import main
-from tokenloom.errors import LawError
-from tokenloom.testing import selftest
 
 BENCH = ["bench", "python_docs", "--workers", "0", "--seconds", "0.01", "--quiet"]
-SELFTEST = ["selftest", "python_docs", "--batch-size", "2", "--seq-len", "3", "--quiet"]
-SELFTEST += ["--workers", "1", "--start-methods", "fork"]
 
 
 def test_bench_marks_what_it_recommends(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,25 +52,3 @@ def test_bench_refuses_in_one_line(
     assert main([*BENCH, *options]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
-
-
-@pytest.mark.slow
-def test_selftest_for_programs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every check with what it found; a broken law is told, and the exit code is 1."""
-
-    def break_law(*_: Any) -> None:
-        msg = "on purpose"
-        raise LawError(msg)
-
-    monkeypatch.setattr(selftest, "check_seeds", break_law)
-    assert main([*SELFTEST, "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert ["holds", "machine", "checks"] == list(found)
-    broken = [check for check in found["checks"] if check["problem"]]
-    assert found["holds"] is False
-    assert [{"8 seeds"}, {"LawError: on purpose"}] == [
-        {check[name] for check in broken} for name in ("law", "problem")
-    ]
-    assert len(found["checks"]) > len(broken)

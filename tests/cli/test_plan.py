@@ -1,0 +1,71 @@
+"""The command that shows who reads what."""
+
+from pathlib import Path
+
+import pytest
+
+import tokenloom as tl
+from tests.cli.printing import SHAPE, facts, printed
+from tokenloom.cli.main import main
+from tokenloom.plan.order import Plan
+
+
+def test_plan_tells_who_reads_what(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The accounting, each rank's rows, each worker's batches, and the first starts."""
+    options = ["--order", "random", "--seed", "7", "--epoch", "2", "--ranks", "2", "--workers", "3"]
+    lines = printed(["plan", book, *SHAPE, *options], capsys)
+    num_tokens = len(tl.load(book))
+    plan = Plan(kind="random", num_tokens=num_tokens, seq_len=10, batch_size=4, seed=7, epoch=2)
+    assert "random order, seed 7, epoch 2, 4 rows x 10 tokens, tail drop" in lines[0]
+    rows = [line.split() for line in lines]
+    for name in ("num_batches", "num_inputs", "num_dropped", "phase"):
+        (row,) = (row for row in rows if row[:1] == [name.removeprefix("num_")])
+        assert f"{getattr(plan, name):,}" == row[1]
+    assert ["1", "[2,", "4)"] in rows
+    assert ["1", "1,", "4,", "7,", "..."] in [row[:5] for row in rows]
+    starts = [f"{start:,}" for start in plan.starts(range(1, 2))[0]]
+    assert ["1", *starts] in rows
+
+
+def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The keys are stable."""
+    found = facts(["plan", book, *SHAPE, "--ranks", "4", "--workers", "2"], capsys)
+    expected = {
+        "corpus", "order", "seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens",
+        "num_batches", "num_windows", "num_inputs", "num_dropped", "phase", "num_phases",
+        "world_size", "num_workers", "block_size", "ranks", "workers", "first_starts", "plot",
+    }  # fmt: skip
+    assert expected == set(found)
+    assert [3, 3, 4] == list(found["ranks"][3].values())
+    assert {"first_batch": 1, "step": 2} == {
+        name: found["workers"][1]["dataloader"][name] for name in ("first_batch", "step")
+    }
+
+
+def test_plan_draws_both_orders(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Side by side, in the file that was named."""
+    path = tmp_path / "plan.svg"
+    assert printed(["plan", book, *SHAPE, "--plot", str(path)], capsys)[-1] == f"plot: {path}"
+    assert path.read_text().startswith("<?xml")
+    assert main(["plan", book, *SHAPE, "--plot", "plan.doc"]) == 1
+    assert "must end in .png, .svg or .pdf, got 'plan.doc'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ranks", "3"], "--ranks must divide --batch-size 4, got 3: use 2 or 4 processes"),
+        (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--epoch", "-1"], "epoch must be an integer in [0, "),
+    ],
+)
+def test_a_plan_that_cannot_be_is_one_line(
+    options: list[str], message: str, book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, and nothing on stdout."""
+    assert main(["plan", book, *SHAPE, *options]) == 1
+    shown = capsys.readouterr()
+    assert (shown.out, 1) == ("", len(shown.err.splitlines()))
+    assert message in shown.err
