@@ -10,7 +10,7 @@ import tokenloom as tl
 from tokenloom._io.compressed import read_status
 from tokenloom.preparation import chunks
 from tokenloom.preparation.chunks import Cursor, Form, SourceFile, cut_chunks
-from tokenloom.text.boundaries import CUTTERS, Rule
+from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 
 
 def make_sources(folder: Path, contents: list[bytes], form: Form = "file") -> list[SourceFile]:
@@ -29,21 +29,21 @@ def make_sources(folder: Path, contents: list[bytes], form: Form = "file") -> li
 
 
 contents = st.lists(st.text("aB \n\ré時").map(str.encode), min_size=1, max_size=4)
-rules = st.sampled_from(list(CUTTERS))
+boundaries = st.sampled_from([BYTES, CHARACTERS, LETTERS, WORDS, DOCUMENTS])
 forms: st.SearchStrategy[Form] = st.sampled_from(["file", "paragraph", "record"])
 
 
-@given(contents, rules, forms, st.integers(1, 30))
+@given(contents, boundaries, forms, st.integers(1, 30))
 def test_nothing_is_lost_between_chunks(
     tmp_path_factory: pytest.TempPathFactory,
     contents: list[bytes],
-    rule: Rule,
+    boundary: Boundary,
     form: Form,
     size: int,
 ) -> None:
     """The slices of all chunks, side by side, are the sources."""
     sources = make_sources(tmp_path_factory.mktemp("chunks"), contents, form)
-    cut = list(cut_chunks(sources, rule=rule, task_bytes=size, hashes=True))
+    cut = list(cut_chunks(sources, boundary=boundary, task_bytes=size, hashes=True))
 
     joined = [b""] * len(contents)
     for chunk in cut:
@@ -56,23 +56,23 @@ def test_nothing_is_lost_between_chunks(
     assert set(range(len(contents))) == {number for chunk in cut for number in chunk.digests}
 
 
-@given(contents, rules, forms, st.integers(1, 30), st.booleans())
+@given(contents, boundaries, forms, st.integers(1, 30), st.booleans())
 def test_tasks_go_on_from_any_place(
     tmp_path_factory: pytest.TempPathFactory,
     contents: list[bytes],
-    rule: Rule,
+    boundary: Boundary,
     form: Form,
     size: int,
     hashes: bool,
 ) -> None:
     """Each chunk knows where the next one begins, and those are the same chunks."""
     sources = make_sources(tmp_path_factory.mktemp("chunks"), contents, form)
-    cut = list(cut_chunks(sources, rule=rule, task_bytes=size, hashes=hashes))
+    cut = list(cut_chunks(sources, boundary=boundary, task_bytes=size, hashes=hashes))
 
     for number, chunk in enumerate(cut):
         rest = cut_chunks(
             sources,
-            rule=rule,
+            boundary=boundary,
             task_bytes=size,
             start=chunk.stop,
             first=number + 1,
@@ -86,7 +86,7 @@ def test_tasks_go_on_from_any_place(
 def test_tasks_are_of_about_one_size(tmp_path: Path) -> None:
     """Large sources are cut, and small ones stand together."""
     sources = make_sources(tmp_path, [b"ab cd\n" * 100, *[b"short"] * 30])
-    cut = list(cut_chunks(sources, rule="character", task_bytes=50))
+    cut = list(cut_chunks(sources, boundary=CHARACTERS, task_bytes=50))
 
     sizes = [sum(len(piece.content) for piece in chunk.slices) for chunk in cut]
     assert max(sizes[:-1]) <= 75
@@ -98,29 +98,26 @@ def test_a_chunk_has_no_end_of_tiny_sources(
 ) -> None:
     """Empty files fill no chunk by their bytes."""
     monkeypatch.setattr(chunks, "_MAX_SLICES", 3)
-    cut = list(cut_chunks(make_sources(tmp_path, [b""] * 7), rule="byte", task_bytes=50))
+    cut = list(cut_chunks(make_sources(tmp_path, [b""] * 7), boundary=BYTES, task_bytes=50))
 
     assert [3, 3, 1] == [len(chunk.slices) for chunk in cut]
 
 
 @pytest.mark.parametrize("task_bytes", [1, 2, 3, 50])
 @pytest.mark.parametrize(
-    ("rule", "form", "offset"),
-    [
-        ("character", "file", 3),
-        ("byte", "file", 0),
-        ("byte", "paragraph", 0),
-        ("byte", "record", 3),
-    ],
+    ("reads_bytes", "form", "offset"),
+    [(False, "file", 3), (True, "file", 0), (True, "paragraph", 0), (True, "record", 3)],
 )
 def test_a_byte_order_mark_is_no_text(
-    tmp_path: Path, rule: Rule, form: Form, offset: int, task_bytes: int
+    tmp_path: Path, reads_bytes: bool, form: Form, offset: int, task_bytes: int
 ) -> None:
     """But bytes are taken as they are, where they are no record."""
     sources = make_sources(tmp_path, [b"\xef\xbb\xbfabc"], form)
     slices = [
         piece
-        for chunk in cut_chunks(sources, rule=rule, task_bytes=task_bytes)
+        for chunk in cut_chunks(
+            sources, boundary=BYTES, reads_bytes=reads_bytes, task_bytes=task_bytes
+        )
         for piece in chunk.slices
     ]
 
@@ -131,7 +128,7 @@ def test_a_byte_order_mark_is_no_text(
 def test_a_source_that_changes_is_told(tmp_path: Path) -> None:
     """Between two passes, or while it is read."""
     sources = make_sources(tmp_path, [b"abc" * 100])
-    reading = cut_chunks(sources, rule="byte", task_bytes=50)
+    reading = cut_chunks(sources, boundary=BYTES, task_bytes=50)
     next(reading)
     (tmp_path / "0.txt").write_bytes(b"abc")
     with pytest.raises(tl.CorpusError, match=r"^0.txt must not change while it is read, got 3 b"):

@@ -11,11 +11,12 @@ from tokenloom.preparation.encode import (
     Learning,
     Numbering,
     encode_chunk,
+    find_boundary,
     read_counts,
     read_ids,
-    rule_for,
 )
 from tokenloom.preparation.readers import Reading
+from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab
 
@@ -158,13 +159,13 @@ def test_a_chunk_without_documents() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "expected"),
     [
-        (CharTokenizer(Vocab(list("a"))), "character"),
-        (WordTokenizer(Vocab(list("a"))), "letters"),
-        (WordTokenizer(Vocab(list("a")), normalize=False), "word"),
-        (ByteTokenizer(), "byte"),
-        (Lengths(), "whole"),
+        (CharTokenizer(Vocab(list("a"))), CHARACTERS),
+        (WordTokenizer(Vocab(list("a"))), LETTERS),
+        (WordTokenizer(Vocab(list("a")), normalize=False), WORDS),
+        (ByteTokenizer(), BYTES),
+        (Lengths(), DOCUMENTS),
     ],
 )
-def test_where_documents_may_be_cut(tokenizer: Any, expected: str) -> None:
+def test_where_documents_may_be_cut(tokenizer: Any, expected: Boundary) -> None:
     """Nobody knows what another tokenizer does at a cut."""
-    assert expected == rule_for(tokenizer)
+    assert expected == find_boundary(tokenizer)

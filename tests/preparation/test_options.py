@@ -9,6 +9,7 @@ import pytest
 
 import tokenloom as tl
 from tokenloom.preparation.options import PrepareOptions, choose_method, find_end_id, reserve
+from tokenloom.text.boundaries import BYTES, CHARACTERS, WORDS
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tokenloom.text.vocab import Vocab
 
@@ -104,10 +105,10 @@ def test_tokenizers_are_checked(tokenizer: Any, changes: dict[str, Any], message
 def test_methods() -> None:
     """Two kinds are counted, all others exist."""
     options = PrepareOptions(normalize=False)
-    assert ("word", None, "word", False) == choose_method("word", options)
-    assert (None, ByteTokenizer(), "byte", True) == choose_method("byte", PrepareOptions())
+    assert ("word", None, WORDS, False) == choose_method("word", options)
+    assert (None, ByteTokenizer(), BYTES, True) == choose_method("byte", PrepareOptions())
     made = CharTokenizer(VOCAB, normalize=False)
-    assert (None, made, "character", False) == choose_method(VOCAB, PrepareOptions())
+    assert (None, made, CHARACTERS, False) == choose_method(VOCAB, PrepareOptions())
     own = WordTokenizer(VOCAB)
     assert own is choose_method(own, PrepareOptions()).tokenizer
 

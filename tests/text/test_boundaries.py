@@ -5,15 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom.text.boundaries import (
-    CUTTERS,
-    GAP,
-    LETTER,
-    NOTHING,
+    LETTERS,
+    WORDS,
+    cut_characters,
     cut_in_paragraph,
     cut_paragraphs,
-    state_after,
 )
-from tokenloom.text.normalize import clean_characters, clean_words
+from tokenloom.text.normalize import NOTHING, PREFIXES, clean_characters, clean_words, state_after
 
 texts = st.text("aB \n\r.é\u3000\u2029時😀")
 
@@ -23,7 +21,7 @@ def test_characters_are_cut_whole(text: str, more: str) -> None:
     """Both sides are UTF-8, and nothing is lost."""
     whole = (text + more).encode("utf-8")
     window = whole[: len(text.encode("utf-8"))]
-    place = CUTTERS["character"](window)
+    place = cut_characters(window)
 
     assert text + more == whole[:place].decode("utf-8") + whole[place:].decode("utf-8")
 
@@ -31,7 +29,7 @@ def test_characters_are_cut_whole(text: str, more: str) -> None:
 @given(st.binary(min_size=1))
 def test_what_is_no_utf8_is_cut_somewhere(window: bytes) -> None:
     """Each piece has at most three bytes less than the window, so work goes on."""
-    place = CUTTERS["character"](window + b"\xff")
+    place = cut_characters(window + b"\xff")
 
     assert place > 0
 
@@ -41,7 +39,7 @@ def test_what_is_no_utf8_is_cut_somewhere(window: bytes) -> None:
 def test_stray_bytes_split_no_character(character: str, num_stray: int) -> None:
     """Replaced bytes are the same in number, wherever chunks end."""
     window = b"ab" + character.encode() + b"\x80" * num_stray
-    place = CUTTERS["character"](window)
+    place = cut_characters(window)
 
     pieces = window[:place], window[place:]
     assert window.decode(errors="replace") == "".join(
@@ -54,8 +52,8 @@ def test_words_are_cut_whole(text: str, more: str) -> None:
     """The words of both sides are the words of the whole."""
     whole = (text + more).encode("utf-8")
     window = whole[: len(text.encode("utf-8"))]
-    for rule, split in (("word", str.split), ("letters", lambda text: clean_words(text).split())):
-        place = CUTTERS[rule](window)  # type: ignore[index]  # a word of the rule
+    for boundary, split in ((WORDS, str.split), (LETTERS, lambda text: clean_words(text).split())):
+        place = boundary.cut(window)
         first, second = whole[:place].decode("utf-8"), whole[place:].decode("utf-8")
         assert split(text + more) == split(first) + split(second)
 
@@ -63,10 +61,9 @@ def test_words_are_cut_whole(text: str, more: str) -> None:
 @given(st.lists(texts, max_size=5))
 def test_the_state_carries_the_normalisation_on(pieces: list[str]) -> None:
     """A text that is cut anywhere is normalised piece by piece."""
-    prefixes = {NOTHING: "", LETTER: "a", GAP: "a "}
     state, cleaned = NOTHING, ""
     for piece in pieces:
-        prefix = prefixes[state]
+        prefix = PREFIXES[state]
         cleaned += clean_characters(prefix + piece)[bool(prefix) :]
         state = state_after(piece.encode("utf-8"), state)
 

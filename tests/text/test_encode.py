@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom.text.boundaries import GAP, LETTER, NOTHING, TextSegment
+from tokenloom.text.documents import TextSegment
 from tokenloom.text.encode import add_counts, count_normalized, learn, number
-from tokenloom.text.normalize import clean_characters, clean_words
+from tokenloom.text.normalize import GAP, LETTER, NOTHING, PREFIXES, clean_characters, clean_words
 from tokenloom.text.tokenizers import CharTokenizer, WordTokenizer
 from tokenloom.text.vocab import Vocab
 
@@ -38,7 +38,7 @@ def test_many_documents_in_one_call(parts: list[str], state: int, normalize: boo
         *(TextSegment(p, 0, ends=True) for p in parts[1:]),
     ]
     words, characters = WordTokenizer(vocab, normalize), CharTokenizer(vocab, normalize)
-    prefix = {NOTHING: "", LETTER: "a", GAP: "a "}[state] if normalize else ""
+    prefix = PREFIXES[state] if normalize else ""
     for tokenizer, before in ((words, ""), (characters, prefix)):
         each = [tokenizer.encode(part).tolist() for part in parts]
         each[0] = tokenizer.encode(before + parts[0]).tolist()[bool(before) :]

@@ -17,15 +17,14 @@ from tokenloom._io.compressed import Stream, Undecodable
 from tokenloom._io.regular import open_regular
 from tokenloom.errors import CorpusError
 from tokenloom.text.boundaries import (
-    CUTTERS,
-    NOTHING,
-    Rule,
+    DOCUMENTS,
+    Boundary,
     cut_in_paragraph,
     cut_lines,
     cut_paragraphs,
     is_blank,
-    state_after,
 )
+from tokenloom.text.normalize import NOTHING, state_after
 
 # What a document is: the file, what stands between blank lines, a JSON object
 # on a line, or a JSON string on a line.
@@ -87,7 +86,7 @@ class Cursor(NamedTuple):
     offset : int
         Bytes of it, after decompression and as UTF-8, that come before.
     state : int
-        See `tokenloom.text.boundaries.state_after`.
+        See `tokenloom.text.normalize.state_after`.
     is_inside : bool
         Whether a document goes on here.
     line : int
@@ -168,7 +167,8 @@ def choose_undecodable(on_error: str, *, reads_bytes: bool) -> Undecodable:
 def cut_chunks(
     sources: Sequence[SourceFile],
     *,
-    rule: Rule,
+    boundary: Boundary,
+    reads_bytes: bool = False,
     task_bytes: int,
     start: Cursor = Cursor(),  # noqa: B008  it is frozen
     first: int = 0,
@@ -182,8 +182,10 @@ def cut_chunks(
     Parameters
     ----------
     sources : sequence of SourceFile
-    rule : Rule
+    boundary : Boundary
         Where documents may be cut.
+    reads_bytes : bool
+        Whether all bytes of a file are its text, a byte order mark too.
     task_bytes : int
         A slice has so many bytes at most, and a chunk ends with the slice that
         brings it to half of them, so that most slices of large sources are a
@@ -210,7 +212,12 @@ def cut_chunks(
         cursor = start if index == start.source else Cursor(index)
         with source.open(offset=offset, hashes=hashes) as stream:
             _check_unchanged(source, stream)
-            for piece, stop in _cut_source(source, stream, cursor, rule, task_bytes):
+            # It is one of the file's bytes, but no part of a record.
+            keeps_mark = reads_bytes and source.form in ("file", "paragraph")
+            pieces = _cut_source(
+                source, stream, cursor, boundary, task_bytes, keeps_mark=keeps_mark
+            )
+            for piece, stop in pieces:
                 slices.append(piece)
                 num_bytes += len(piece.content)
                 if stop.source > index and (digest := stream.finish()):
@@ -296,20 +303,23 @@ def _count_equal(
 
 
 def _cut_source(
-    source: SourceFile, stream: Stream, cursor: Cursor, rule: Rule, size: int
+    source: SourceFile,
+    stream: Stream,
+    cursor: Cursor,
+    boundary: Boundary,
+    size: int,
+    *,
+    keeps_mark: bool,
 ) -> Iterator[tuple[Slice, Cursor]]:
     """Yield the slices of a source from a cursor on, each with the cursor after it."""
     held = stream.read(max(size + 1, len(_BYTE_ORDER_MARK) if cursor.offset == 0 else 0))
-    # It is one of the file's bytes, but no part of a record.
-    keeps_mark = rule == "byte" and source.form in ("file", "paragraph")
     if cursor.offset == 0 and not keeps_mark and held.startswith(_BYTE_ORDER_MARK):
         held = held[len(_BYTE_ORDER_MARK) :]
         cursor = cursor._replace(offset=len(_BYTE_ORDER_MARK))
-    find_cut = _cutter(source.form, rule)
+    find_cut = _cutter(source.form, boundary)
     while (found := _fill(held, stream, size, cursor, find_cut)).stop is not None:
         content, held = found.held[: found.stop], found.held[found.stop :]
-        # Only characters may be cut between two letters, or in a gap.
-        has_state = found.goes_on and rule == "character"
+        has_state = found.goes_on and boundary.has_state
         state = state_after(content, cursor.state) if has_state else NOTHING
         line = cursor.line + _count_line_ends(content)
         after = Cursor(cursor.source, cursor.offset + found.stop, state, found.goes_on, line)
@@ -349,26 +359,23 @@ def _fill(
 _FindCut = Callable[[bytes, Cursor], tuple[int, bool] | None]
 
 
-def _cutter(form: Form, rule: Rule) -> _FindCut:
-    """Return a function that finds a cut, and whether a document goes on behind it."""
-    cut = CUTTERS[rule]
+def _cutter(form: Form, boundary: Boundary) -> _FindCut:
+    """Return a function that finds a cut, and whether a document goes on after it."""
     match form:
         case "file":
-            return lambda text, _: (stop, True) if (stop := cut(text)) else None
+            return lambda text, _: (stop, True) if (stop := boundary.cut(text)) else None
         case "paragraph":
-            return functools.partial(_cut_paragraph, cut=cut)
+            return functools.partial(_cut_paragraph, boundary=boundary)
         case "record" | "string":
             return lambda text, _: (stop, False) if (stop := cut_lines(text)) else None
 
 
-def _cut_paragraph(
-    text: bytes, cursor: Cursor, *, cut: Callable[[bytes], int]
-) -> tuple[int, bool] | None:
+def _cut_paragraph(text: bytes, cursor: Cursor, *, boundary: Boundary) -> tuple[int, bool] | None:
     if stop := cut_paragraphs(text):
         return stop, False
-    if cut is CUTTERS["whole"]:
+    if boundary == DOCUMENTS:
         return None
-    stop = cut_in_paragraph(text, cut, is_inside=cursor.is_inside)
+    stop = cut_in_paragraph(text, boundary.cut, is_inside=cursor.is_inside)
     return (stop, True) if stop else None
 
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import Chunk, Slice
 from tokenloom.preparation.readers import REFUSED, BadInput, Reading, find_segments
-from tokenloom.text.boundaries import Rule, TextSegment
+from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
+from tokenloom.text.documents import TextSegment
 from tokenloom.text.encode import Kind, count_lost_by, encode_with, learn, number
 from tokenloom.text.ids import Ids, narrow_dtype
 from tokenloom.text.normalize import Lost, count_lost
@@ -79,23 +80,25 @@ class Result(NamedTuple):
     blobs: list[bytes]
 
 
-def rule_for(tokenizer: Tokenizer | Literal["char", "word"], *, normalize: bool = True) -> Rule:
+def find_boundary(
+    tokenizer: Tokenizer | Literal["char", "word"], *, normalize: bool = True
+) -> Boundary:
     """Return where documents may be cut for a tokenizer.
 
-    >>> rule_for("word"), rule_for(ByteTokenizer())
-    ('letters', 'byte')
+    >>> find_boundary("word").cut(b"the time ma")
+    8
     """
     match tokenizer:
         case "char" | CharTokenizer():
-            return "character"
+            return CHARACTERS
         case "word":
-            return "letters" if normalize else "word"
+            return LETTERS if normalize else WORDS
         case WordTokenizer(normalize=normalize):
-            return "letters" if normalize else "word"
+            return LETTERS if normalize else WORDS
         case ByteTokenizer():
-            return "byte"
+            return BYTES
         case _:
-            return "whole"
+            return DOCUMENTS
 
 
 def find_texts(chunk: Chunk, reading: Reading, problems: Counter[str]) -> list[TextSegment]:
@@ -206,7 +209,7 @@ class _Found(NamedTuple):
 def _find(
     chunk: Chunk, reading: Reading, how: Numbering | Learning, problems: Counter[str]
 ) -> _Found:
-    is_own = isinstance(how, Numbering) and rule_for(how.tokenizer) == "whole"
+    is_own = isinstance(how, Numbering) and find_boundary(how.tokenizer) == DOCUMENTS
     found = _Found([], [], [], [] if is_own else None)
     for piece in chunk.slices:
         segments = list(find_segments(piece, reading, problems))

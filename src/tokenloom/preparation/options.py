@@ -10,11 +10,11 @@ from tokenloom._checks import as_integer, as_strings, require_flags, require_typ
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.encode import rule_for
+from tokenloom.preparation.encode import find_boundary
 from tokenloom.preparation.readers import OnError, OnReserved
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
 from tokenloom.store.writer import SHARD_TOKENS
-from tokenloom.text.boundaries import Rule
+from tokenloom.text.boundaries import Boundary
 from tokenloom.text.encode import Kind
 from tokenloom.text.identity import probe
 from tokenloom.text.tokenizers import (
@@ -155,7 +155,7 @@ class Method(NamedTuple):
         Whose vocabulary is to be counted, if any is.
     tokenizer : Tokenizer or None
         What exists already.
-    rule : Rule
+    boundary : Boundary
         Where its documents may be cut.
     reads_bytes : bool
         Whether files are taken as they are, without decoding.
@@ -163,7 +163,7 @@ class Method(NamedTuple):
 
     kind: Kind | None
     tokenizer: Tokenizer | None
-    rule: Rule
+    boundary: Boundary
     reads_bytes: bool
 
     def describe(self) -> dict[str, Any]:
@@ -196,8 +196,8 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
     if isinstance(tokenizer, str) and tokenizer in ("char", "word"):
         kind: Kind = "char" if tokenizer == "char" else "word"
         _check_counted(options)
-        rule = rule_for(kind, normalize=options.normalize)
-        return Method(kind, None, rule, reads_bytes=False)
+        boundary = find_boundary(kind, normalize=options.normalize)
+        return Method(kind, None, boundary, reads_bytes=False)
     made = _make(tokenizer)
     asked = {
         "normalize": not options.normalize,
@@ -209,7 +209,7 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
             msg = f"{name} must be left out where the tokenizer is given, got {show(tokenizer)}"
             raise ArgumentError(msg)
     find_end_id(options.end_of_document, made)
-    return Method(None, made, rule_for(made), reads_bytes=isinstance(made, ByteTokenizer))
+    return Method(None, made, find_boundary(made), reads_bytes=isinstance(made, ByteTokenizer))
 
 
 def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:

@@ -251,7 +251,8 @@ class _Run:
         self.work.remove(IDS, start=index)
         chunks = cut_chunks(
             self.sources,
-            rule=self.method.rule,
+            boundary=self.method.boundary,
+            reads_bytes=self.method.reads_bytes,
             task_bytes=self.options.task_bytes,
             start=start,
             first=index,

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import Form, Slice
-from tokenloom.text.boundaries import TextSegment, is_blank
+from tokenloom.text.boundaries import is_blank
+from tokenloom.text.documents import TextSegment
 from tokenloom.text.encode import find_surrogate
 
 OnError = Literal["stop", "skip", "replace"]

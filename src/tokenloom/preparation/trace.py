@@ -18,16 +18,16 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.chunks import Chunk, Cursor, SourceFile, choose_undecodable, cut_chunks
-from tokenloom.preparation.encode import Numbering, encode_chunk, find_texts, rule_for
+from tokenloom.preparation.encode import Numbering, encode_chunk, find_boundary, find_texts
 from tokenloom.preparation.readers import Reading
 from tokenloom.store.manifest import NUM_PLACE_FIELDS, PLACES, Preparation
 from tokenloom.store.memmap import FileRange, open_range
 from tokenloom.store.npy import HEADER_BYTES
 from tokenloom.store.reader import CURE, OFFSETS, Store, open_store
 from tokenloom.store.verify import find_wrong_place
-from tokenloom.text.boundaries import TextSegment
-from tokenloom.text.encode import PREFIXES, number
-from tokenloom.text.normalize import clean_characters
+from tokenloom.text.documents import TextSegment
+from tokenloom.text.encode import number
+from tokenloom.text.normalize import PREFIXES, clean_characters
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 
 _LETTERS = re.compile("[A-Za-z]+")
@@ -202,7 +202,13 @@ def _read_chunk(
             msg = f"{one.name} is not as it was"
             raise CorpusError(msg)
     size = preparation.task_bytes
-    chunks = cut_chunks(sources, rule=rule_for(tokenizer), task_bytes=size, start=start)
+    chunks = cut_chunks(
+        sources,
+        boundary=find_boundary(tokenizer),
+        reads_bytes=reads_bytes,
+        task_bytes=size,
+        start=start,
+    )
     chunk = next(chunks, None)
     if chunk is None:
         msg = f"no chunk begins at {start}"

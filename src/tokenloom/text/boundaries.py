@@ -1,33 +1,15 @@
 """Where a text's bytes may be cut so that its tokens stay the same.
 
-Texts are UTF-8. All functions take the first bytes of a longer text, and
-return how many of them come before the cut; 0 if there is no place for one.
+Texts are UTF-8. Each function that cuts takes the first bytes of a longer text,
+and returns how many of them come before the cut; 0 if there is no place for one.
 """
 
 import re
-import string
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-# What may be cut: between bytes, between characters, between words of letters
-# a-z, between words as white space has them, or nothing within a document.
-Rule = Literal["byte", "character", "letters", "word", "whole"]
+from tokenloom.text.normalize import CLASSES, LINE_END, OTHER
 
-# What the normalisation of characters has seen of a line before a cut.
-NOTHING, LETTER, GAP = range(3)
-
-_LETTER, _LINE_END, _INNER, _OTHER = b"a\nc "
-_CLASSES = bytes(
-    _LETTER
-    if chr(byte) in string.ascii_letters
-    else _LINE_END
-    if byte in b"\r\n"
-    # The bytes of a character but its first.
-    else _INNER
-    if byte & 0xC0 == 0x80
-    else _OTHER
-    for byte in range(256)
-)
 _ASCII_SPACE = bytes(ord(" ") if chr(byte).isspace() and byte < 0x80 else 0 for byte in range(256))
 # White space beyond ASCII, as str.split knows it.
 _WIDE_SPACES = [chr(code).encode("utf-8") for code in range(0x80, 0x10000) if chr(code).isspace()]
@@ -46,7 +28,7 @@ def cut_bytes(text: bytes) -> int:
 
 
 def cut_characters(text: bytes) -> int:
-    r"""Cut behind the last line end, else before the last character.
+    r"""Cut after the last line end, else before the last character.
 
     >>> cut_characters(b"ab\ncd"), cut_characters("aéé".encode())
     (3, 3)
@@ -57,24 +39,24 @@ def cut_characters(text: bytes) -> int:
     # No character has more than four bytes; whatever else is no UTF-8.
     while place > max(len(text) - 4, 0) and text[place] & 0xC0 == 0x80:
         place -= 1
-    # Behind so many of them ends whatever character they may belong to.
+    # The character that they may belong to ends after so many of them.
     return len(text) if text[place:] and text[place] & 0xC0 == 0x80 else place
 
 
 def cut_letters(text: bytes) -> int:
-    r"""Cut behind the last line end, else before the last character that is no letter a-z.
+    r"""Cut after the last line end, else before the last character that is no letter a-z.
 
     >>> cut_letters(b"the time ma"), cut_letters(b"the\ntime ma"), cut_letters(b"machine")
     (8, 4, 0)
     """
     if place := text.rfind(b"\n") + 1:
         return place
-    classes = text.translate(_CLASSES)
-    return max(classes.rfind(_OTHER), classes.rfind(_LINE_END), 0)
+    classes = text.translate(CLASSES)
+    return max(classes.rfind(OTHER), classes.rfind(LINE_END), 0)
 
 
 def cut_words(text: bytes) -> int:
-    """Cut behind the last white space.
+    """Cut after the last white space.
 
     >>> cut_words(b"to be or n"), cut_words("時間　機".encode()), cut_words(b"be")
     (9, 9, 0)
@@ -89,17 +71,32 @@ def cut_nowhere(_: bytes) -> int:
     return 0
 
 
-CUTTERS: dict[Rule, Callable[[bytes], int]] = {
-    "byte": cut_bytes,
-    "character": cut_characters,
-    "letters": cut_letters,
-    "word": cut_words,
-    "whole": cut_nowhere,
-}
+class Boundary(NamedTuple):
+    """Where a document may be cut so that its tokens stay the same.
+
+    Attributes
+    ----------
+    cut : callable
+        Finds the last place for a cut in the first bytes of a text.
+    has_state : bool
+        Whether what comes after a cut depends on what came before it; see
+        `tokenloom.text.normalize.state_after`.
+    """
+
+    cut: Callable[[bytes], int]
+    has_state: bool = False
+
+
+BYTES = Boundary(cut_bytes)
+CHARACTERS = Boundary(cut_characters, has_state=True)
+LETTERS = Boundary(cut_letters)
+WORDS = Boundary(cut_words)
+# Nothing within a document.
+DOCUMENTS = Boundary(cut_nowhere)
 
 
 def cut_lines(text: bytes) -> int:
-    r"""Cut behind the last line end.
+    r"""Cut after the last line end.
 
     >>> cut_lines(b"a\nb\nc")
     4
@@ -108,7 +105,7 @@ def cut_lines(text: bytes) -> int:
 
 
 def cut_paragraphs(text: bytes) -> int:
-    r"""Cut behind the last blank line.
+    r"""Cut after the last blank line.
 
     >>> cut_paragraphs(b"a\n \nb\n\nc"), cut_paragraphs(b"a\nb")
     (7, 0)
@@ -163,49 +160,3 @@ def is_blank(text: bytes, stop: int | None = None) -> bool:
     # Only its first bytes are copied.
     rest = text[start : min(start + 4, end)]
     return not rest or (stop is not None and any(one.startswith(rest) for one in _WIDE_SPACES))
-
-
-def state_after(text: bytes, state: int) -> int:
-    r"""Return what the normalisation of characters has seen at the end of a text.
-
-    Parameters
-    ----------
-    text : bytes
-    state : int
-        What it has seen before: NOTHING of the line but what vanishes, a
-        LETTER right before, or a letter and then a GAP.
-
-    >>> [state_after(text, NOTHING) for text in (b"ab", b"ab ", b"ab \n", b"1")]
-    [1, 2, 0, 0]
-    >>> state_after(b"12", LETTER)
-    2
-    """
-    if text.endswith(b"\n"):
-        return NOTHING
-    classes = text.translate(_CLASSES)
-    last_letter, last_line_end = classes.rfind(_LETTER), classes.rfind(_LINE_END)
-    if last_letter < 0 and last_line_end < 0:
-        return GAP if state != NOTHING and text else state
-    if last_line_end > last_letter:
-        return NOTHING
-    return LETTER if last_letter == len(text) - 1 else GAP
-
-
-class TextSegment(NamedTuple):
-    """A document, or a part of one.
-
-    Attributes
-    ----------
-    text : str or bytes
-    state : int
-        See `tokenloom.text.boundaries.state_after`.
-    ends : bool
-        Whether the document ends with it.
-    offset : int
-        Bytes of the source that come before it.
-    """
-
-    text: str | bytes
-    state: int
-    ends: bool
-    offset: int = 0

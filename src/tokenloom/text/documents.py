@@ -1,8 +1,8 @@
-"""A document, as a source yields it."""
+"""Documents, as a source yields them, and segments of them, as they are encoded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,3 +18,23 @@ class Document:
 
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TextSegment(NamedTuple):
+    """A document, or a part of one.
+
+    Attributes
+    ----------
+    text : str or bytes
+    state : int
+        See `tokenloom.text.normalize.state_after`.
+    ends : bool
+        Whether the document ends with it.
+    offset : int
+        Bytes of the source that come before it.
+    """
+
+    text: str | bytes
+    state: int
+    ends: bool
+    offset: int = 0

@@ -12,11 +12,10 @@ import numpy.typing as npt
 from tokenloom._checks import require_flags
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.text.boundaries import GAP, LETTER, NOTHING, TextSegment
 from tokenloom.text.counting import number_characters, number_words
-from tokenloom.text.documents import Document
+from tokenloom.text.documents import Document, TextSegment
 from tokenloom.text.ids import Ids, as_ids, narrow_dtype
-from tokenloom.text.normalize import Lost, clean_characters, count_lost
+from tokenloom.text.normalize import NOTHING, PREFIXES, Lost, clean_characters, count_lost
 from tokenloom.text.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
@@ -171,8 +170,6 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
         raise ArgumentError(msg) from error
 
 
-# A letter in its place, of which the token is taken away again.
-PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
 _IS_LETTER = np.array([chr(code).isalpha() and code < 0x80 for code in range(256)])
 _IS_LINE_END = np.array([code in b"\r\n" for code in range(256)])
 

@@ -33,6 +33,22 @@ _LINES = bytes(
     _NEWLINE if byte in b"\r\n" else cleaned
     for byte, cleaned in enumerate(_LETTERS_AND_SPACES)
 )
+# What each byte is to a cut: a letter a-z, the end of a line, a later byte of a
+# character, or something else.
+_LETTER, LINE_END, _INNER, OTHER = b"a\nc "
+CLASSES = bytes(
+    _LETTER
+    if chr(byte) in string.ascii_letters
+    else LINE_END
+    if byte in b"\r\n"
+    else _INNER
+    if byte & 0xC0 == 0x80
+    else OTHER
+    for byte in range(256)
+)
+# What normalising characters has seen of a line before a cut, and a text in its place.
+NOTHING, LETTER, GAP = range(3)
+PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
 _IN_WORD = re.compile(rb"(?<=[A-Za-z])[A-Za-z]")
 _NO_LETTER = re.compile(rb"[^A-Za-z]")
 _WHITE_SPACE = re.compile(r"\s")
@@ -80,6 +96,32 @@ def split_words(text: str, *, normalize: bool = True) -> Iterator[list[str]]:
         return
     for piece in _cut(_encode(text), _NO_LETTER):
         yield piece.translate(_LETTERS_AND_SPACES).decode("ascii").split()
+
+
+def state_after(text: bytes, state: int) -> int:
+    r"""Return what the normalisation of characters has seen at the end of a text.
+
+    Parameters
+    ----------
+    text : bytes
+    state : int
+        What it has seen before: NOTHING of the line but what vanishes, a
+        LETTER right before, or a letter and then a GAP.
+
+    >>> [state_after(text, NOTHING) for text in (b"ab", b"ab ", b"ab \n", b"1")]
+    [1, 2, 0, 0]
+    >>> state_after(b"12", LETTER)
+    2
+    """
+    if text.endswith(b"\n"):
+        return NOTHING
+    classes = text.translate(CLASSES)
+    last_letter, last_line_end = classes.rfind(_LETTER), classes.rfind(LINE_END)
+    if last_letter < 0 and last_line_end < 0:
+        return GAP if state != NOTHING and text else state
+    if last_line_end > last_letter:
+        return NOTHING
+    return LETTER if last_letter == len(text) - 1 else GAP
 
 
 def clean_prompt(prompt: str) -> str:
