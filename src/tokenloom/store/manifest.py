@@ -1,8 +1,9 @@
-"""What a store says of itself: the text of its ``manifest.json``."""
+"""The manifest of a store: what its ``manifest.json`` says of the other files."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
@@ -107,7 +108,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What is in a store.
+    """What is in a store; the fields of ``manifest.json`` are these, in this order.
 
     Attributes
     ----------
@@ -115,12 +116,16 @@ class Manifest:
         Of the tokens, which are little-endian.
     vocab_size : int
         Ids are in [0, vocab_size).
+    num_tokens : int
+        Number of tokens in all shards.
+    num_documents : int or None
+        Number of documents, where their offsets are kept.
+    tokenizer : mapping or None
+        JSON-able; see `tokenloom.text.tokenizers.describe_tokenizer`.
     shards : tuple of ShardFile
         The files of tokens, in order.
     files : tuple of StoreFile
-        All others: documents, vocabulary, what a preparation leaves.
-    tokenizer : mapping or None
-        JSON-able; see `tokenloom.text.tokenizers.describe_tokenizer`.
+        All others, sorted by name: documents, vocabulary, what a preparation leaves.
     splits : mapping of str to (int, int)
         Half-open ranges of tokens that have a name.
     sources : tuple of Source
@@ -135,9 +140,11 @@ class Manifest:
 
     dtype: str
     vocab_size: int
+    num_tokens: int = field(init=False)
+    num_documents: int | None = field(init=False)
+    tokenizer: Mapping[str, Any] | None = None
     shards: tuple[ShardFile, ...]
     files: tuple[StoreFile, ...] = ()
-    tokenizer: Mapping[str, Any] | None = None
     splits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -148,6 +155,13 @@ class Manifest:
         _check_count("vocab_size", self.vocab_size, least=1)
         if not self.shards:
             _refuse("at least one shard", "none")
+        derived = {
+            "num_tokens": sum(shard.num_tokens for shard in self.shards),
+            "num_documents": _count_documents(self.files),
+            "files": tuple(sorted(self.files, key=lambda file: file.name)),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
         _check_count("num_tokens", self.num_tokens)
         _check_files(self)
         if not isinstance(self.tokenizer, Mapping | None):
@@ -160,18 +174,6 @@ class Manifest:
             if not start < stop <= self.num_tokens:
                 expected = f"0 <= start < stop <= num_tokens={self.num_tokens} for each split"
                 _refuse(expected, f"{name!r}: {[start, stop]}")
-
-    @property
-    def num_tokens(self) -> int:
-        """Number of tokens in all shards."""
-        return sum(shard.num_tokens for shard in self.shards)
-
-    @property
-    def num_documents(self) -> int | None:
-        """Number of documents, where their offsets are kept."""
-        if not any(file.name == DOCUMENTS for file in self.files):
-            return None
-        return (self.file(DOCUMENTS).num_bytes - HEADER_BYTES) // 8 - 1
 
     @property
     def preparation(self) -> "Preparation | None":
@@ -226,7 +228,7 @@ class Preparation:
     field, on_error, task_bytes
         See `tokenloom.PrepareOptions`.
     end_id : int or None
-        What stands behind each document.
+        The id after each document.
     forms : list of str
         What a document of each source is.
     settings : mapping
@@ -284,30 +286,13 @@ def write_json(manifest: Manifest) -> str:
     value = {
         "format": FORMAT,
         "version": VERSION,
-        "dtype": manifest.dtype,
-        "vocab_size": manifest.vocab_size,
-        "num_tokens": manifest.num_tokens,
-        "num_documents": manifest.num_documents,
-        "tokenizer": manifest.tokenizer,
+        **_fields(manifest),
         "shards": [
-            {"name": shard_name(index), "num_tokens": shard.num_tokens, "sha256": shard.sha256}
+            {"name": shard_name(index), **_fields(shard)}
             for index, shard in enumerate(manifest.shards)
         ],
-        "files": [
-            {"name": file.name, "num_bytes": file.num_bytes, "sha256": file.sha256}
-            for file in sorted(manifest.files, key=lambda file: file.name)
-        ],
-        "splits": {name: list(bounds) for name, bounds in manifest.splits.items()},
-        "sources": [
-            {
-                "name": source.name,
-                "num_documents": source.num_documents,
-                "num_bytes": source.num_bytes,
-                "sha256": source.sha256,
-            }
-            for source in manifest.sources
-        ],
-        "facts": manifest.facts,
+        "files": [_fields(file) for file in manifest.files],
+        "sources": [_fields(source) for source in manifest.sources],
     }
     return json.dumps({**value, "checksum": hash_json(value)}, indent=1, allow_nan=False) + "\n"
 
@@ -342,17 +327,39 @@ def read_json(text: str) -> Manifest:
     return manifest
 
 
-def _build(value: Mapping[str, Any]) -> Manifest:
+def _fields(entry: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name, in their order.
+
+    >>> _fields(StoreFile("vocab.json", 3, "0" * 64))["num_bytes"]
+    3
+    """
+    return {each.name: getattr(entry, each.name) for each in dataclasses.fields(entry)}
+
+
+def _build(value: object) -> Manifest:
+    """Return the manifest of a JSON object; its derived fields are compared later."""
+    given = _arguments(Manifest, value, "format", "version")
     return Manifest(
-        dtype=value["dtype"],
-        vocab_size=value["vocab_size"],
-        shards=tuple(ShardFile(shard["num_tokens"], shard["sha256"]) for shard in value["shards"]),
-        files=tuple(StoreFile(**file) for file in value["files"]),
-        tokenizer=value["tokenizer"],
-        splits={name: (start, stop) for name, (start, stop) in value["splits"].items()},
-        sources=tuple(Source(**source) for source in value["sources"]),
-        facts=value["facts"],
+        **{
+            **given,
+            "shards": tuple(ShardFile(**_arguments(ShardFile, s, "name")) for s in given["shards"]),
+            "files": tuple(StoreFile(**_arguments(StoreFile, file)) for file in given["files"]),
+            "sources": tuple(Source(**_arguments(Source, one)) for one in given["sources"]),
+            "splits": {name: (start, stop) for name, (start, stop) in given["splits"].items()},
+        }
     )
+
+
+def _arguments(kind: Any, value: object, *others: str) -> dict[str, Any]:
+    """Return what a dataclass is made with, from the JSON object that `_fields` gave.
+
+    The object must have those fields and ``others``, and no more.
+    """
+    fields = dataclasses.fields(kind)
+    names = [*others, *(each.name for each in fields)]
+    if not isinstance(value, dict) or value.keys() != set(names):
+        _refuse(f"the fields {', '.join(names)}", list(value) if isinstance(value, dict) else value)
+    return {each.name: value[each.name] for each in fields if each.init}
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -374,6 +381,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(constant: str) -> NoReturn:
     _refuse("finite numbers", constant)
+
+
+def _count_documents(files: Iterable[StoreFile]) -> int | None:
+    sizes = [file.num_bytes for file in files if file.name == DOCUMENTS]
+    return (sizes[0] - HEADER_BYTES) // 8 - 1 if sizes else None
 
 
 def _check_files(manifest: Manifest) -> None:
