@@ -50,18 +50,9 @@ nitpick_ignore_regex = [
         r"(argparse|collections|concurrent|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*",
     ),
     (r"py:.*", r"Path"),
-    # What `Batch` can be given where its tensors are made already; not public.
-    (r"py:class", r"tokenloom\.tensors\.Tensors"),
-    (r"py:.*", r"(tokenloom\.resets\.)?BlockResets"),
-    (r"py:.*", r"Axes|Figure"),
-    # What a corpus and a store are made of; not public either.
-    (r"py:.*", r"Identity|Manifest"),
-    (
-        r"py:.*",
-        r"tokenloom\.(documents|hashing|identity|manifest|maps|passages|tokenizers)\.\w+",
-    ),
-    # What a run keeps of a model; not public.
-    (r"py:class", r"tokenloom\.checkpoint\.Checkpoint|Checkpoint"),
+    # What only a file of a room has is not public.
+    (r"py:.*", r"tokenloom(\.\w+){3,}"),
+    (r"py:.*", r"Axes|BlockResets|Checkpoint|Figure|Identity|Manifest"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
     (r"py:class", r"\"\w+\"|sequence|str to (int|float)"),

@@ -29,7 +29,7 @@ def main() -> None:
 
     try:
         make_windows(corpus, shard=tl.Shard(rank=0, world_size=3))
-    except tl.ArgumentError as error:
+    except tl.errors.ArgumentError as error:
         print("three ranks:", error)
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,8 +17,9 @@ SOURCE = Path(tokenloom.__file__).parent
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))
-# Where each public name comes from.
-NAMES: dict[str, str] = vars(tokenloom)["_ROOMS"]
+# Where each name of every day comes from, and where the others are now.
+NAMES: dict[str, str] = vars(tokenloom)["_NAMES"]
+MOVED: dict[str, str] = vars(tokenloom)["_MOVED"]
 MAX_BODY_LINES = 40
 
 
@@ -93,19 +95,52 @@ def test_all_is_sorted_and_complete() -> None:
 
 
 def test_types_are_known_of_every_public_name() -> None:
-    """The stub lists the same names from the same rooms."""
+    """The stub has the same names from the same files, the rooms, and where the others are now."""
     stub = ast.parse((SOURCE / "__init__.pyi").read_text(encoding="utf-8"))
     listed = {
-        alias.name: (node.module or "").removeprefix("tokenloom.")
+        alias.asname: (node.module or "").removeprefix("tokenloom.")
         for node in stub.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert NAMES == listed
-    assert (
-        ast.literal_eval(next(node.value for node in stub.body if isinstance(node, ast.Assign)))
-        == tokenloom.__all__
+    moved = {
+        ast.unparse(node.targets[0]): ast.unparse(node.value)
+        for node in stub.body
+        if isinstance(node, ast.Assign)
+    }
+    assert {**NAMES, **dict.fromkeys(vars(tokenloom)["_ROOMS"], "tokenloom")} == listed
+    assert {name: f"{room}.{name}" for name, room in MOVED.items()} == moved
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_an_old_name_warns_of_its_new_place(name: str) -> None:
+    """It is not listed, and is the same object."""
+    place = f"tokenloom.{MOVED[name]}"
+    with pytest.warns(
+        DeprecationWarning, match=f"^tokenloom.{name} is now {place}.{name}, "
+    ) as seen:
+        value = getattr(tokenloom, name)
+    assert getattr(importlib.import_module(place), name) is value
+    assert __file__ == seen[0].filename
+    assert name not in tokenloom.__all__
+
+
+def test_each_line_with_an_old_name_is_warned_of_once() -> None:
+    """One line says it once, another one again."""
+    program = """
+import warnings
+warnings.simplefilter("default")
+import tokenloom as tl
+for _ in range(3):
+    tl.ArgumentError
+from tokenloom import CorpusError
+from tokenloom.laws import check_length
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
     )
+    warned = re.findall(r"<string>:(\d+): DeprecationWarning: tokenloom.(\w+) is", result.stderr)
+    assert [("6", "ArgumentError"), ("7", "CorpusError"), ("8", "laws")] == warned
 
 
 def test_no_room_has_the_name_of_a_function() -> None:
@@ -154,5 +189,6 @@ def test_errors_are_also_builtins() -> None:
         "WorkerError": RuntimeError,
     }
     for name, builtin in builtins.items():
-        assert issubclass(getattr(tokenloom, name), (tokenloom.TokenloomError, builtin))
-        assert issubclass(getattr(tokenloom, name), builtin)
+        error = getattr(tokenloom.errors, name)
+        assert issubclass(error, tokenloom.TokenloomError)
+        assert issubclass(error, builtin)

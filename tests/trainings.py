@@ -77,7 +77,7 @@ def outcome_of(run: Path) -> list[Any]:
 
 def train_in_pieces(
     run: Path, model: dict[str, Any], stops: Sequence[int], **options: Any
-) -> list[tl.EpochMetrics]:
+) -> list[tl.training.EpochMetrics]:
     """Train, fail in the given steps of each piece, resume each time, and finish."""
     order, tail = options.pop("order", "sequential"), options.pop("tail", "drop")
     for piece, stop in enumerate([*stops, None]):

@@ -18,6 +18,7 @@ from tokenloom._io.atomic import (
     require_own,
     write_text,
 )
+from tokenloom.errors import ArgumentError
 
 
 class _StopError(Exception):
@@ -251,15 +252,15 @@ CORPUS = tl.Corpus.from_text("the time machine")
         CORPUS.save,
         tl.Vocab([]).save,
         lambda path: tl.Run.create(path, corpus=CORPUS, settings={}),
-        lambda path: tl.write_nanogpt(CORPUS, path),
-        lambda path: tl.write_megatron(CORPUS, path),
+        lambda path: tl.corpus.write_nanogpt(CORPUS, path),
+        lambda path: tl.corpus.write_megatron(CORPUS, path),
         tl.open_foreign,
         lambda path: tl.prepare(iter(["to be"]), path),
     ],
 )
 def test_a_path_without_sense_is_refused(call: Callable[[str], object], tmp_path: Path) -> None:
     """No system allows a NUL character in a path, and nothing is made on the way to it."""
-    with pytest.raises(tl.ArgumentError, match=r"must hold no NUL character, got '.*a\\x00b"):
+    with pytest.raises(ArgumentError, match=r"must hold no NUL character, got '.*a\\x00b"):
         call(str(tmp_path / "folder" / "a\0b"))
     assert _names(tmp_path) == []
 

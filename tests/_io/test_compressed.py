@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import zstandard
 
-import tokenloom as tl
 from tokenloom._io.compressed import (
     Stream,
     Undecodable,
@@ -22,6 +21,7 @@ from tokenloom._io.compressed import (
     find_encoding,
     read_status,
 )
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
 
 CONTENT = b"to be or not to be, " * 20_000
 WAYS: dict[str, Callable[[bytes], bytes]] = {
@@ -69,16 +69,16 @@ def test_damaged_files_are_told(tmp_path: Path, suffix: str) -> None:
     """Garbage raises our own error, which names the file; so does a file that was cut."""
     path = write(tmp_path, suffix, CONTENT)
     path.write_bytes(b"no such format, in any of these")
-    with pytest.raises(tl.CorpusError, match=r"cannot read 'a text' near byte"):
+    with pytest.raises(CorpusError, match=r"cannot read 'a text' near byte"):
         Stream(path, name="a text").read(100)
     path.write_bytes(WAYS[suffix](CONTENT)[:-9])
-    with pytest.raises(tl.CorpusError, match=r"cannot read 'a text' near byte"):
+    with pytest.raises(CorpusError, match=r"cannot read 'a text' near byte"):
         Stream(path, name="a text").read(1 << 30)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """With what the system says."""
-    with pytest.raises(tl.CorpusError, match=r"^cannot read 'a text': No such file"):
+    with pytest.raises(CorpusError, match=r"^cannot read 'a text': No such file"):
         Stream(tmp_path / "none", name="a text")
 
 
@@ -86,7 +86,7 @@ def test_the_package_for_zst_is_optional(tmp_path: Path, monkeypatch: pytest.Mon
     """The error names the extra."""
     path = write(tmp_path, ".zst", b"abc")
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(tl.UsageError, match=r"python -m pip install zstandard, or"):
+    with pytest.raises(UsageError, match=r"python -m pip install zstandard, or"):
         Stream(path, name="text")
 
 
@@ -143,11 +143,11 @@ def test_what_follows_a_stream_must_be_one(tmp_path: Path, suffix: str) -> None:
         wrong.append(bytes(damaged))
     for rest in wrong:
         path.write_bytes(whole + rest)
-        with pytest.raises(tl.CorpusError, match=r"^cannot read 'a text' near byte \d"):
+        with pytest.raises(CorpusError, match=r"^cannot read 'a text' near byte \d"):
             Stream(path, name="a text").read(1 << 30)
     path.write_bytes(whole + b"some other bytes")
     message = f"what follows the stream that ends at byte {len(whole)} is no stream of"
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         Stream(path, name="a text").read(1 << 30)
 
 
@@ -156,7 +156,7 @@ def test_an_empty_file_was_cut(tmp_path: Path, suffix: str) -> None:
     """A compressed file of no text is not empty."""
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"")
-    with pytest.raises(tl.CorpusError, match="it is empty, without any"):
+    with pytest.raises(CorpusError, match="it is empty, without any"):
         Stream(path, name="x").read(1)
     path.write_bytes(WAYS[suffix](b""))
     assert b"" == Stream(path, name="x").read(1)
@@ -170,7 +170,7 @@ def test_lzma_of_before_xz(tmp_path: Path) -> None:
     assert b"abc" == Stream(path, name="x").read(9)
     for content in (alone + alone, alone[:-2]):
         path.write_bytes(content)
-        with pytest.raises(tl.CorpusError, match="cannot read 'x' near byte"):
+        with pytest.raises(CorpusError, match="cannot read 'x' near byte"):
             Stream(path, name="x").read(9)
 
 
@@ -195,21 +195,21 @@ def test_bytes_that_are_not_in_the_encoding(tmp_path: Path) -> None:
     content[200_000:200_002] = b"\x00\xd8"
     path = tmp_path / "a.txt"
     path.write_bytes(content)
-    with pytest.raises(tl.CorpusError, match="byte 0x00 at offset 200,000 is not text in utf-16"):
+    with pytest.raises(CorpusError, match="byte 0x00 at offset 200,000 is not text in utf-16"):
         Stream(path, name="a", encoding="utf-16").read(1 << 30)
     ways: dict[Undecodable, bytes] = {"mark": b"\xff", "replace": "\ufffd".encode()}
     for undecodable, expected in ways.items():
         read = Stream(path, name="a", encoding="utf-16", undecodable=undecodable).read(1 << 30)
         assert 1 == read.count(expected)
     path.write_bytes(TEXT.encode("utf-16")[:-1])
-    with pytest.raises(tl.CorpusError, match="truncated data"):
+    with pytest.raises(CorpusError, match="truncated data"):
         Stream(path, name="a", encoding="utf-16").read(1 << 30)
 
 
 @pytest.mark.parametrize("encoding", ["none", "rot13", "base64", "", "utf-8\0"])
 def test_what_is_no_encoding(encoding: str) -> None:
     """Python has codecs that are none of texts."""
-    with pytest.raises(tl.ArgumentError, match=r"^encoding must be one of texts that Python knows"):
+    with pytest.raises(ArgumentError, match=r"^encoding must be one of texts that Python knows"):
         find_encoding(encoding)
 
 
@@ -229,7 +229,7 @@ def test_texts_in_another_encoding(
 ) -> None:
     """The cure is named, not a damage."""
     (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(tl.CorpusError, match=f"^a must be text in {encoding}, but it is {message}"):
+    with pytest.raises(CorpusError, match=f"^a must be text in {encoding}, but it is {message}"):
         check_text(tmp_path / "a.txt", name="a", encoding=encoding)
 
 
@@ -237,5 +237,5 @@ def test_texts_in_another_encoding(
 def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
     """Only regular files are opened."""
     os.mkfifo(tmp_path / "a.txt")
-    with pytest.raises(tl.CorpusError, match="must be a regular file, is a named pipe"):
+    with pytest.raises(CorpusError, match="must be a regular file, is a named pipe"):
         Stream(tmp_path / "a.txt", name="a")

@@ -20,8 +20,12 @@ def poem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer
     monkeypatch.setattr(catalogue, "_registered", {})
     digest = f"sha256:{hashlib.sha256(BOOK.encode()).hexdigest()}"
     with serving({"/poem.txt": Answer(body=BOOK.encode())}) as server:
-        file = tl.RemoteFile(filename="poem.txt", urls=(f"{server.url}/poem.txt",), digest=digest)
-        tl.register(tl.Entry(name="poem", description="a poem", licence="ours", source=file))
+        file = tl.hub.RemoteFile(
+            filename="poem.txt", urls=(f"{server.url}/poem.txt",), digest=digest
+        )
+        tl.hub.register(
+            tl.hub.Entry(name="poem", description="a poem", licence="ours", source=file)
+        )
         yield server
 
 

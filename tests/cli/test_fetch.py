@@ -34,10 +34,10 @@ def test_fetch_goes_on(
     poem: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One text that cannot be had does not keep the others away; the exit code tells of it."""
-    file = tl.RemoteFile(
+    file = tl.hub.RemoteFile(
         filename="lost.txt", urls=(f"{poem.url}/lost.txt",), digest="sha256:" + "0" * 64
     )
-    tl.register(tl.Entry(name="lost", description="a text", licence="ours", source=file))
+    tl.hub.register(tl.hub.Entry(name="lost", description="a text", licence="ours", source=file))
     assert main(["fetch", "lost", "poem", "--quiet"]) == 1
     out, err = capsys.readouterr()
     assert f"poem: {tmp_path / 'cache' / 'poem.txt'}\n" == out

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-import tokenloom as tl
 from tokenloom.cli.output import as_options, print_json, print_line, print_table, say, say_error
+from tokenloom.errors import ArgumentError
 
 
 def test_numbers_that_are_not_finite_are_null(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +45,7 @@ def test_a_terminal_gets_no_orders(text: str, capsys: pytest.CaptureFixture[str]
     print_line(text)
     print_table([(text, "x")])
     say(text)
-    say_error(tl.ArgumentError(text))
+    say_error(ArgumentError(text))
     shown = capsys.readouterr()
     assert not {"\x1b", "\r"} & set(shown.out + shown.err)
     assert 2 == shown.err.count("a\\x1b[2Jb") + shown.err.count("a b")

@@ -14,18 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stores import make_corpus, make_store
-from tokenloom import (
-    ArgumentError,
-    Corpus,
-    CorpusError,
-    Loader,
-    RNNModel,
-    SequentialWindows,
-    StoreError,
-    Vocab,
-    evaluate,
-)
+from tokenloom import Corpus, Loader, RNNModel, SequentialWindows, StoreError, Vocab, evaluate
 from tokenloom.corpus import corpus as corpus_module
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store.reader import open_store
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError, CorpusError
 
 # Documents of 3, 2 and 4 tokens in uint16: the index of Megatron, 102 bytes.
 MEGATRON_INDEX = bytes.fromhex(
@@ -106,7 +107,7 @@ def test_negative_ids_are_found_without_a_vocabulary(tmp_path: Path) -> None:
 
     with pytest.raises(tl.StoreError, match="got -2: "):
         list(tl.RandomWindows(corpus, batch_size=1, seq_len=2))
-    with pytest.raises(tl.CorpusError, match="is not known"):
+    with pytest.raises(CorpusError, match="is not known"):
         _ = corpus.vocab_size
 
 
@@ -121,7 +122,7 @@ def test_nanogpts_characters_are_the_vocabulary(tmp_path: Path) -> None:
     assert corpus.vocab is not None
     assert tuple(characters) == corpus.vocab.tokens
     assert (5, "ab \n") == (corpus.vocab_size, corpus.decode(corpus.tokens))
-    with pytest.raises(tl.ArgumentError, match=r"^vocab_size must be 5, as in .*meta.pkl, got 6$"):
+    with pytest.raises(ArgumentError, match=r"^vocab_size must be 5, as in .*meta.pkl, got 6$"):
         tl.open_foreign(tmp_path / "val.bin", vocab_size=6)
 
 
@@ -158,7 +159,7 @@ def test_a_foreign_pickle_runs_no_code(tmp_path: Path, meta: Any, message: str) 
     (tmp_path / "train.bin").write_bytes(b"\0\0")
 
     with pytest.raises(
-        tl.CorpusError,
+        CorpusError,
         match=rf"meta.pkl must have nanoGPT's vocab_size, itos and stoi, got .*{message}",
     ):
         tl.open_foreign(tmp_path / "train.bin")
@@ -175,7 +176,7 @@ def test_a_damaged_pickle_is_an_error_of_ours(tmp_path: Path, data: st.DataObjec
     (tmp_path / "train.bin").write_bytes(b"\0\0")
     try:
         corpus = tl.open_foreign(tmp_path / "train.bin")
-    except tl.CorpusError:
+    except CorpusError:
         return
     assert corpus.vocab is not None
 
@@ -192,7 +193,7 @@ def test_the_header_of_llm_c(tmp_path: Path, magic: int, version: int, dtype: st
 
     corpus = tl.open_foreign(path, vocab_size=301)
     assert (IDS, dtype, 301) == (corpus.tokens.tolist(), corpus.tokens.dtype.str, corpus.vocab_size)
-    with pytest.raises(tl.ArgumentError, match=r"^dtype must be uint\d\d, which .* says itself"):
+    with pytest.raises(ArgumentError, match=r"^dtype must be uint\d\d, which .* says itself"):
         tl.open_foreign(path, dtype="uint8")
 
 
@@ -218,13 +219,13 @@ def test_what_begins_like_llm_c_must_agree(
     header[:3] = change
     (tmp_path / "x.bin").write_bytes((header.tobytes() + bytes(range(1, 201)))[: 1024 + rest])
 
-    with pytest.raises(tl.CorpusError, match=f"x.bin must have {message}"):
+    with pytest.raises(CorpusError, match=f"x.bin must have {message}"):
         tl.open_foreign(tmp_path / "x.bin")
 
 
 def test_megatrons_index_byte_by_byte(tmp_path: Path) -> None:
     """The example of 102 bytes is what is written."""
-    index = tl.write_megatron(make_corpus(), tmp_path / "x")
+    index = tl.corpus.write_megatron(make_corpus(), tmp_path / "x")
 
     assert (102, MEGATRON_INDEX) == (len(MEGATRON_INDEX), index.read_bytes())
     assert np.array(IDS, "<u2").tobytes() == (tmp_path / "x.bin").read_bytes()
@@ -290,7 +291,7 @@ def test_an_index_that_lies(tmp_path: Path, at: int, value: bytes, message: str)
 
     if message == "9 tokens":
         message = r"x.bin must have 10 tokens of uint16, as its .idx says, got 18 bytes"
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         tl.open_foreign(tmp_path / "x")
 
 
@@ -304,7 +305,7 @@ def test_a_damaged_index_is_an_error_of_ours(tmp_path: Path, at: int, byte: int,
         make_megatron(tmp_path, content)
         try:
             corpus = tl.open_foreign(tmp_path / "x")
-        except (tl.CorpusError, tl.ArgumentError):
+        except (CorpusError, ArgumentError):
             continue
         assert len(corpus) in (9, 18)
 
@@ -312,7 +313,7 @@ def test_a_damaged_index_is_an_error_of_ours(tmp_path: Path, at: int, byte: int,
 def test_large_ids_for_megatron_are_int32(tmp_path: Path) -> None:
     """The type follows the largest id."""
     corpus = tl.Corpus.from_tokens([1, 65_536, 3])
-    tl.write_megatron(corpus, tmp_path / "y")
+    tl.corpus.write_megatron(corpus, tmp_path / "y")
 
     read = tl.open_foreign(tmp_path / "y")
     assert ([1, 65_536, 3], "<i4", [0, 3]) == (
@@ -328,7 +329,7 @@ def test_what_is_written_for_megatron_is_read(
 ) -> None:
     """Tokens and documents come back, also those without any token."""
     corpus = tl.Corpus.from_tokens(range(sum(lengths)), documents=np.cumsum([0, *lengths]))
-    path = tl.write_megatron(corpus, tmp_path_factory.mktemp("megatron") / "a.b")
+    path = tl.corpus.write_megatron(corpus, tmp_path_factory.mktemp("megatron") / "a.b")
 
     read = tl.open_foreign(path)
     assert path.name == "a.b.idx"
@@ -342,7 +343,7 @@ def test_what_is_written_for_megatron_is_read(
 )
 def test_megatrons_own_reader_and_writer(tmp_path: Path) -> None:
     """Megatron reads what is written for it, and what it writes is read."""
-    tl.write_megatron(make_corpus(), tmp_path / "ours")
+    tl.corpus.write_megatron(make_corpus(), tmp_path / "ours")
     program = f"""
 import numpy, torch
 from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
@@ -367,7 +368,7 @@ def test_a_numpy_file_says_its_type(tmp_path: Path) -> None:
 
     corpus = tl.open_foreign(tmp_path / "x.npy")
     assert ([1, 70_000], "uint32") == (corpus.tokens.tolist(), corpus.tokens.dtype.name)
-    with pytest.raises(tl.ArgumentError, match=r"^dtype must be uint32, which .* says itself, or"):
+    with pytest.raises(ArgumentError, match=r"^dtype must be uint32, which .* says itself, or"):
         tl.open_foreign(tmp_path / "x.npy", dtype="uint16")
 
 
@@ -387,7 +388,7 @@ def test_numpy_files_that_are_no_ids(tmp_path: Path, array: Any, message: str) -
     """Other arrays are refused by type and shape, and no pickle in them is read."""
     np.save(tmp_path / "x.npy", array)
 
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         tl.open_foreign(tmp_path / "x.npy")
 
 
@@ -440,7 +441,7 @@ def test_documents_that_cannot_be(tmp_path: Path, content: bytes, message: str) 
     np.array(IDS, "<u2").tofile(tmp_path / "part-0.npy")
     (tmp_path / "part-0.csv.gz").write_bytes(content)
 
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         tl.open_foreign(tmp_path / "part-0.npy")
 
 
@@ -458,20 +459,20 @@ def test_files_that_cannot_be(
     """An empty file, half a token, and no type of integers are refused."""
     (tmp_path / "x.bin").write_bytes(content)
 
-    with pytest.raises((tl.CorpusError, tl.ArgumentError), match=message):
+    with pytest.raises((CorpusError, ArgumentError), match=message):
         tl.open_foreign(tmp_path / "x.bin", **options)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """The name and the reason stand in the message."""
-    with pytest.raises(tl.CorpusError, match=r"^cannot read '.*x.bin': No such file or directory$"):
+    with pytest.raises(CorpusError, match=r"^cannot read '.*x.bin': No such file or directory$"):
         tl.open_foreign(tmp_path / "x.bin")
 
 
 def test_what_is_written_for_nanogpt(tmp_path: Path) -> None:
     """Bare uint16 tokens, and a pickle of its three fields."""
     corpus = tl.Corpus.from_text("the time machine")
-    path = tl.write_nanogpt(corpus, tmp_path / "train.bin")
+    path = tl.corpus.write_nanogpt(corpus, tmp_path / "train.bin")
     # nanoGPT's own way to read both.
     tokens = np.memmap(path, dtype=np.uint16, mode="r")
     meta = pickle.loads((tmp_path / "meta.pkl").read_bytes())  # noqa: S301  our own bytes
@@ -500,7 +501,7 @@ def test_nanogpts_files_mean_the_same_when_they_are_read_back(
 ) -> None:
     """Words stay words, bytes bytes, and whatever is normalised stays so."""
     corpus = tl.Corpus.from_text(text, **options)
-    read = tl.open_foreign(tl.write_nanogpt(corpus, tmp_path / "train.bin"))
+    read = tl.open_foreign(tl.corpus.write_nanogpt(corpus, tmp_path / "train.bin"))
 
     assert corpus.decode(corpus.tokens) == read.decode(read.tokens)
     assert read.tokenizer is not None
@@ -537,27 +538,27 @@ def test_one_vocabulary_does_not_speak_for_two(tmp_path: Path) -> None:
     """What would change the meaning of a file beside, or be read wrongly, is refused."""
     chars, words = (tl.Corpus.from_text("the cat", tokenizer=kind) for kind in ("char", "word"))
     for name in ("train.bin", "val.bin"):
-        tl.write_nanogpt(chars, tmp_path / name)
+        tl.corpus.write_nanogpt(chars, tmp_path / name)
     for other in (words, make_corpus()):
-        with pytest.raises(tl.ArgumentError, match=r"meta.pkl must say what train.bin holds"):
-            tl.write_nanogpt(other, tmp_path / "train.bin")
+        with pytest.raises(ArgumentError, match=r"meta.pkl must say what train.bin holds"):
+            tl.corpus.write_nanogpt(other, tmp_path / "train.bin")
     assert "the cat" == "".join(chars.decode(tl.open_foreign(tmp_path / "val.bin").tokens))
 
 
 def test_tokens_without_a_vocabulary_for_nanogpt(tmp_path: Path) -> None:
     """There is nothing to say beside them."""
-    tl.write_nanogpt(make_corpus(), tmp_path / "deep" / "train.bin")
+    tl.corpus.write_nanogpt(make_corpus(), tmp_path / "deep" / "train.bin")
 
     assert ["train.bin"] == [path.name for path in (tmp_path / "deep").iterdir()]
 
 
 @pytest.mark.parametrize(
-    ("write", "largest"), [(tl.write_nanogpt, 1 << 16), (tl.write_megatron, 1 << 31)]
+    ("write", "largest"), [(tl.corpus.write_nanogpt, 1 << 16), (tl.corpus.write_megatron, 1 << 31)]
 )
 def test_ids_that_do_not_fit_leave_no_file(tmp_path: Path, write: Any, largest: int) -> None:
     """No id is cut to fit the type of another project."""
     with pytest.raises(
-        tl.ArgumentError, match=rf"holds u?int\d\d: .* must be in \[0, {largest}\), got {largest}"
+        ArgumentError, match=rf"holds u?int\d\d: .* must be in \[0, {largest}\), got {largest}"
     ):
         write(tl.Corpus.from_tokens([1, largest]), tmp_path / "x.bin")
 
@@ -573,8 +574,8 @@ def test_documents_that_are_too_long_for_megatron(tmp_path: Path) -> None:
             file.truncate(1 << 32)
     except OSError as error:
         pytest.skip(f"this file system has no such sparse files: {error}")
-    with pytest.raises(tl.ArgumentError, match=r"shorter than 2\*\*31 tokens, got 2,147,483,648"):
-        tl.write_megatron(tl.open_foreign(path), tmp_path / "y")
+    with pytest.raises(ArgumentError, match=r"shorter than 2\*\*31 tokens, got 2,147,483,648"):
+        tl.corpus.write_megatron(tl.open_foreign(path), tmp_path / "y")
 
 
 def test_a_large_vocabulary_is_read_as_uint32(tmp_path: Path) -> None:
@@ -585,11 +586,11 @@ def test_a_large_vocabulary_is_read_as_uint32(tmp_path: Path) -> None:
     assert ("uint32", [128_000, 5]) == (corpus.tokens.dtype.name, corpus.tokens[:2].tolist())
 
     np.arange(400, dtype=np.uint16).tofile(path)
-    with pytest.raises(tl.CorpusError, match=r"ids below vocab_size=128,256, so uint32, or a dty"):
+    with pytest.raises(CorpusError, match=r"ids below vocab_size=128,256, so uint32, or a dty"):
         tl.open_foreign(path, vocab_size=128_256)
     assert 400 == len(tl.open_foreign(path, vocab_size=128_256, dtype="uint16"))
     path.write_bytes(bytes(402))
-    with pytest.raises(tl.CorpusError, match="whole tokens of uint32"):
+    with pytest.raises(CorpusError, match="whole tokens of uint32"):
         tl.open_foreign(path, vocab_size=128_256)
 
 
@@ -603,7 +604,7 @@ def test_wider_ids_are_not_taken_for_uint16(
     np.random.default_rng(0).integers(0, 50_257, 3000).astype(dtype).tofile(path)
     advice = 'dtype="int64"' if dtype == "int64" else 'dtype="uint32" or "int32"'
     message = f"tokens of uint16, or its dtype must be named, got .*: {advice}"
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         tl.open_foreign(path, vocab_size=vocab_size)
     assert 3000 == len(tl.open_foreign(path, vocab_size=vocab_size, dtype=dtype))
 
@@ -622,7 +623,7 @@ def test_wider_ids_are_not_taken_for_uint16(
 def test_what_is_no_token_file(tmp_path: Path, content: bytes, message: str) -> None:
     """Any bytes could be taken as bare tokens, so they are recognised."""
     (tmp_path / "x.bin").write_bytes(content)
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         tl.open_foreign(tmp_path / "x.bin")
 
 
@@ -646,14 +647,14 @@ def test_only_regular_files_are_opened(tmp_path: Path, name: str, kind: str) -> 
         case "link":
             path.symlink_to(tmp_path / "nowhere")
     opened = {"meta.pkl": "x.bin", "y.csv.gz": "y.npy", "z.bin": "z.idx"}.get(name, name)
-    with pytest.raises(tl.CorpusError, match=rf"cannot read .*{re.escape(name)}'"):
+    with pytest.raises(CorpusError, match=rf"cannot read .*{re.escape(name)}'"):
         tl.open_foreign(tmp_path / opened)
 
 
 def test_ids_of_eight_bytes_are_not_guessed_as_four(tmp_path: Path) -> None:
     """Their upper halves would be ids of zero between the others."""
     np.array([70_000, 1, 2, 300], "<i8").tofile(tmp_path / "x.bin")
-    with pytest.raises(tl.CorpusError, match=r"every second one 0.*dtype=\"int64\""):
+    with pytest.raises(CorpusError, match=r"every second one 0.*dtype=\"int64\""):
         tl.open_foreign(tmp_path / "x.bin", vocab_size=128_256)
     corpus = tl.open_foreign(tmp_path / "x.bin", vocab_size=128_256, dtype="int64")
     assert corpus.tokens[:].tolist() == [70_000, 1, 2, 300]
@@ -663,14 +664,14 @@ def test_ids_of_eight_bytes_are_not_guessed_as_four(tmp_path: Path) -> None:
 def test_other_files_of_llmc_hold_no_tokens(tmp_path: Path, magic: int) -> None:
     """Their headers have more numbers than that of tokens."""
     np.array([magic, 3, 1024, 50257, *[0] * 252], "<i4").tofile(tmp_path / "x.bin")
-    with pytest.raises(tl.CorpusError, match=f"must have llm.c's 20240520 .*, got {magic}"):
+    with pytest.raises(CorpusError, match=f"must have llm.c's 20240520 .*, got {magic}"):
         tl.open_foreign(tmp_path / "x.bin")
 
 
 @pytest.mark.parametrize("path", [["a.bin", "b.bin"], None, 3, b"a.bin"])
 def test_a_path_is_one_file(path: Any) -> None:
     """Lists of files are not read."""
-    with pytest.raises(tl.ArgumentError, match=r"^path must be that of one file"):
+    with pytest.raises(ArgumentError, match=r"^path must be that of one file"):
         tl.open_foreign(path)
 
 
@@ -681,15 +682,13 @@ def test_small_files_take_little_memory(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "meta.pkl").write_bytes(content)
     tracemalloc.start()
     try:
-        with pytest.raises(tl.CorpusError, match=r"meta.pkl must have nanoGPT's"):
+        with pytest.raises(CorpusError, match=r"meta.pkl must have nanoGPT's"):
             tl.open_foreign(tmp_path / "x.npy")
         (tmp_path / "meta.pkl").unlink()
         for line in (b"0,1\n", b"\n", b"0,0\n", b"0"):
             (tmp_path / "x.csv.gz").write_bytes(gzip.compress(line * (1 << 22), 9, mtime=0))
             tracemalloc.reset_peak()
-            with pytest.raises(
-                tl.CorpusError, match=r"x.csv.gz must have start and end of at most"
-            ):
+            with pytest.raises(CorpusError, match=r"x.csv.gz must have start and end of at most"):
                 tl.open_foreign(tmp_path / "x.npy")
             (tmp_path / "x.csv.gz").unlink()
         assert tracemalloc.get_traced_memory()[1] < 1 << 25
@@ -720,7 +719,9 @@ def make_olmo(folder: Path) -> list[Path]:
 
 def make_nanogpt(folder: Path) -> list[Path]:
     """Write nanoGPT's tokens and vocabulary."""
-    path = tl.write_nanogpt(tl.Corpus.from_text("abcabbcbc", tokenizer="char"), folder / "x.bin")
+    path = tl.corpus.write_nanogpt(
+        tl.Corpus.from_text("abcabbcbc", tokenizer="char"), folder / "x.bin"
+    )
     return [path, folder / "meta.pkl"]
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom import ArgumentError, CorpusError, StoreError
+from tokenloom import StoreError
 from tokenloom.corpus import offsets as documents_room
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
+from tokenloom.errors import ArgumentError, CorpusError
 
 lengths = st.lists(st.integers(0, 5), min_size=1, max_size=12).filter(any)
 

@@ -17,6 +17,7 @@ from tokenloom.corpus.statistics import (
     most_frequent,
     tabulate,
 )
+from tokenloom.errors import ArgumentError
 from tokenloom.store.manifest import Manifest, Source
 from tokenloom.store.reader import write_manifest, write_shard
 
@@ -110,7 +111,7 @@ def test_the_most_frequent_come_first() -> None:
 
 def test_too_many_ids_are_not_counted() -> None:
     """Where the counts would fill the memory, the error says so."""
-    with pytest.raises(tl.ArgumentError, match="counted for up to 67,108,864 of them, got 1,000"):
+    with pytest.raises(ArgumentError, match="counted for up to 67,108,864 of them, got 1,000"):
         count_ids(tl.Corpus.from_tokens([1], vocab_size=10**12))
 
 

@@ -16,6 +16,7 @@ import tokenloom as tl
 from tests.server import Answer, FileServer, serving
 from tests.textbook import IS_REAL, answers, book, enter, offer
 from tokenloom import d2l
+from tokenloom.errors import ArgumentError
 
 TEXT = b"The Time Machine\r\n\r\nby H. G. Wells [1898]\n"
 
@@ -128,7 +129,7 @@ def test_errors_name_cures_that_help(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_url_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is named like the end of its url."""
     monkeypatch.setitem(d2l.DATA_HUB, "mine", ("http://127.0.0.1:9/x/", "0" * 40))
-    with pytest.raises(tl.ArgumentError, match=r"^the url of 'mine' in DATA_HUB must end in the"):
+    with pytest.raises(ArgumentError, match=r"^the url of 'mine' in DATA_HUB must end in the"):
         d2l.download("mine")
 
 
@@ -151,14 +152,14 @@ def test_entries_are_read_at_each_call(monkeypatch: pytest.MonkeyPatch, server: 
 
 def test_an_unknown_name_is_refused() -> None:
     """The message lists the known ones."""
-    with pytest.raises(tl.ArgumentError, match=r"DATA_HUB, which has time_machine, got 'moon'"):
+    with pytest.raises(ArgumentError, match=r"DATA_HUB, which has time_machine, got 'moon'"):
         d2l.download("moon")
 
 
 def test_a_hash_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be verified is not downloaded."""
     monkeypatch.setitem(d2l.DATA_HUB, "mine", ("http://127.0.0.1:9/x", "abc"))
-    with pytest.raises(tl.ArgumentError, match="got 'sha1:abc'"):
+    with pytest.raises(ArgumentError, match="got 'sha1:abc'"):
         d2l.download("mine")
 
 
@@ -206,7 +207,7 @@ def test_words_and_characters() -> None:
 
 def test_an_unknown_kind_of_token_is_refused() -> None:
     """Repaired: the textbook prints that it does not know it and returns None."""
-    with pytest.raises(tl.ArgumentError, match="'word' or 'char', got 'syllable'"):
+    with pytest.raises(ArgumentError, match="'word' or 'char', got 'syllable'"):
         d2l.tokenize(["a"], token="syllable")  # noqa: S106  no password
 
 

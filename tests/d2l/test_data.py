@@ -13,6 +13,7 @@ import tokenloom as tl
 from tests.server import serving
 from tests.textbook import answers, book, enter, offer
 from tokenloom import d2l
+from tokenloom.errors import CorpusError
 
 Pairs = Iterator[tuple[torch.Tensor, torch.Tensor]]
 KINDS = [
@@ -148,7 +149,7 @@ def test_the_last_window_has_its_target() -> None:
 def test_errors_come_with_the_call(iterate: Callable[..., Pairs], windows_kind: type) -> None:
     """Not with the first batch."""
     del windows_kind
-    with pytest.raises(tl.CorpusError, match="needs at least 11 tokens, the corpus has 10"):
+    with pytest.raises(CorpusError, match="needs at least 11 tokens, the corpus has 10"):
         iterate(list(range(10)), 2, 5)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-import tokenloom as tl
 from tokenloom import d2l
 from tokenloom.d2l.figures import _can_show
+from tokenloom.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -199,13 +199,13 @@ def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch
     """The message says what to install; points are kept all the same."""
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install matplotlib"):
         d2l.plot([1, 2])
-    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install matplotlib"):
         _ = d2l.plt
     animator = d2l.Animator()
     animator.add(1, 1)
-    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install matplotlib"):
         _ = animator.fig
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 import tokenloom as tl
 from tokenloom import d2l
+from tokenloom.errors import ArgumentError
 
 CPU = torch.device("cpu")
 VOCAB = d2l.Vocab(list("time traveller"))
@@ -111,7 +112,7 @@ def test_prediction_is_made_without_dropout() -> None:
 
 def test_an_empty_prefix_is_refused() -> None:
     """A model needs something to go on from."""
-    with pytest.raises(tl.ArgumentError, match="at least one token, got ''"):
+    with pytest.raises(ArgumentError, match="at least one token, got ''"):
         d2l.predict_ch8("", 3, Successor("time"), VOCAB, CPU)
 
 
@@ -196,7 +197,7 @@ def test_a_state_may_be_a_list() -> None:
 
 def test_an_epoch_of_nothing_is_refused() -> None:
     """Repaired: the textbook divides by zero."""
-    with pytest.raises(tl.ArgumentError, match="at least one batch, got none"):
+    with pytest.raises(ArgumentError, match="at least one batch, got none"):
         d2l.train_epoch_ch8(linear_net(), [], nn.CrossEntropyLoss(), lambda **_: None, CPU, False)  # noqa: FBT003
 
 
@@ -259,7 +260,7 @@ def test_training_draws_the_perplexity(
 
 def test_training_of_no_epochs_is_refused() -> None:
     """Repaired: the textbook ends in a NameError."""
-    with pytest.raises(tl.ArgumentError, match="num_epochs must be at least 1, got 0"):
+    with pytest.raises(ArgumentError, match="num_epochs must be at least 1, got 0"):
         d2l.train_ch8(linear_net(), pairs(), VOCAB, 1, 0, CPU)
 
 

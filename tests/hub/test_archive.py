@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import processes
-from tokenloom import ArchiveError, ArgumentError
+from tokenloom.errors import ArchiveError, ArgumentError
 from tokenloom.hub.archive import Limits, _read_zip, check_name, unpack
 
 TEXTS = {f"{number}.txt": b"%d" % number * 1000 for number in range(5)}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tokenloom import Archive, ArgumentError, BuiltIn, Entry, RemoteFile, register
-from tokenloom.hub import catalogue
+from tokenloom.errors import ArgumentError
+from tokenloom.hub import Archive, BuiltIn, Entry, RemoteFile, catalogue, register
 from tokenloom.hub.catalogue import CATALOGUE, find_entry, list_entries
 
 DIGEST = "sha256:" + "0" * 64
@@ -363,8 +363,8 @@ def test_entry_point_of_an_installed_package(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[tokenloom.corpora]\nhaiku = texts:HAIKU\n")
     (tmp_path / "texts.py").write_text(
         "import tokenloom as tl\n"
-        "HAIKU = tl.Entry(name='haiku', description='three lines', licence='CC0-1.0',\n"
-        "                 source=tl.BuiltIn(read=lambda: b'old pond'))\n"
+        "HAIKU = tl.hub.Entry(name='haiku', description='three lines', licence='CC0-1.0',\n"
+        "                 source=tl.hub.BuiltIn(read=lambda: b'old pond'))\n"
     )
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"

@@ -27,7 +27,8 @@ from tests import misbehaving, processes
 from tests.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
 from tests.misbehaving import GOOD as GOOD_FILE
 from tests.server import Answer, FileServer, refusing, serving
-from tokenloom import ArgumentError, ChecksumError, DownloadError, TokenloomError
+from tokenloom import ChecksumError, DownloadError, TokenloomError
+from tokenloom.errors import ArgumentError
 from tokenloom.hub import download as room
 from tokenloom.hub.download import download
 from tokenloom.hub.transfer import Patience

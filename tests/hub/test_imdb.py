@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tokenloom import CorpusError, Document
+from tokenloom import Document
+from tokenloom.errors import CorpusError
 from tokenloom.hub.imdb import REVIEW_FOLDERS, REVIEW_SPLITS, parse_name, read_reviews
 
 

@@ -19,22 +19,9 @@ import pytest
 
 import tokenloom as tl
 from tests.server import Answer, FileServer, refusing, serving
-from tokenloom import (
-    Archive,
-    ArchiveError,
-    ArgumentError,
-    BuiltIn,
-    ChecksumError,
-    Corpus,
-    CorpusError,
-    Document,
-    DownloadError,
-    Entry,
-    RemoteFile,
-    TokenloomError,
-    register,
-)
-from tokenloom.hub import catalogue, download
+from tokenloom import ChecksumError, Corpus, Document, DownloadError, TokenloomError
+from tokenloom.errors import ArchiveError, ArgumentError, CorpusError
+from tokenloom.hub import Archive, BuiltIn, Entry, RemoteFile, catalogue, download, register
 from tokenloom.hub.catalogue import CATALOGUE
 from tokenloom.hub.imdb import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 from tokenloom.hub.load import cache_folder, fetch, find, load, locate, read, read_documents
@@ -472,11 +459,11 @@ def test_a_name_that_is_also_a_path(
         case "link":
             path.symlink_to("nowhere")
     with pytest.raises(
-        tl.ArgumentError, match=rf"is both .* write './{name}' for the .*, or 'dataset:{name}'"
+        ArgumentError, match=rf"is both .* write './{name}' for the .*, or 'dataset:{name}'"
     ):
         find(name)
     found = find(f"dataset:{name}")
-    assert isinstance(found, tl.Entry)
+    assert isinstance(found, tl.hub.Entry)
     assert name == found.name
     if kind == "file":
         assert Path(name) == find(f"./{name}") == find(Path(name))
@@ -485,7 +472,7 @@ def test_a_name_that_is_also_a_path(
 
 def test_a_dataset_of_no_such_name() -> None:
     """The prefix is only for names of the catalogue."""
-    with pytest.raises(tl.ArgumentError, match="'dataset:none' must be one of imdb, imdb/train"):
+    with pytest.raises(ArgumentError, match="'dataset:none' must be one of imdb, imdb/train"):
         find("dataset:none")
 
 
@@ -965,7 +952,7 @@ def test_files_that_are_no_text(
 ) -> None:
     """Each is called what it is, with the cure, and becomes no tokens."""
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(tl.CorpusError, match=rf"{name} must be .*text.*but it is {message}"):
+    with pytest.raises(CorpusError, match=rf"{name} must be .*text.*but it is {message}"):
         tl.load(tmp_path / name, tokenizer=tokenizer)
 
 

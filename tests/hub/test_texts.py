@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tokenloom import CorpusError, Document
+from tokenloom import Document
+from tokenloom.errors import CorpusError
 from tokenloom.hub.texts import read_file, read_python_docs
 
 

@@ -16,7 +16,7 @@ import requests
 from tests import misbehaving
 from tests.misbehaving import CONTENT, Talk
 from tests.server import refusing
-from tokenloom import ArgumentError
+from tokenloom.errors import ArgumentError
 from tokenloom.hub.replies import TransferError
 from tokenloom.hub.transfer import Exchange, Patience, Reply, describe
 

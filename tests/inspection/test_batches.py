@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.inspection.batches import Division, describe_division
 from tokenloom.loading import dataset
 
@@ -53,7 +54,7 @@ def test_without_workers_the_process_reads_all() -> None:
 )
 def test_what_cannot_be_divided_is_refused(options: dict[str, int], message: str) -> None:
     """The message names the numbers that work."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         Division(plan=make_windows("random").plan, **options)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.inspection import benchmark
 from tokenloom.inspection.benchmark import (
     Measurement,
@@ -120,12 +121,12 @@ def test_a_setting_is_written_as_python() -> None:
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
 def test_no_time_is_refused(seconds: float) -> None:
     """The message names the range."""
-    with pytest.raises(tl.ArgumentError, match=r"seconds must be in \(0, inf\), got"):
+    with pytest.raises(ArgumentError, match=r"seconds must be in \(0, inf\), got"):
         list(take_samples(WINDOWS, [Setting(reader="Loader", num_workers=0)], seconds=seconds))
 
 
 @pytest.mark.parametrize("num_workers", [[], [1, -2]])
 def test_no_workers_to_try_are_refused(num_workers: list[int]) -> None:
     """An empty table says nothing."""
-    with pytest.raises(tl.ArgumentError, match="numbers of workers must be of at least 0, got"):
+    with pytest.raises(ArgumentError, match="numbers of workers must be of at least 0, got"):
         choose_settings(WINDOWS, num_workers=num_workers)

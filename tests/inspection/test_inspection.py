@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.inspection.batches import describe_batch, read_rows, tell_batch
 
 CORPUS = tl.Corpus.from_text("the time machine by h g wells " * 3, name="book")
@@ -52,5 +53,5 @@ def test_ids_are_shown_where_nothing_decodes_them() -> None:
 )
 def test_what_is_not_there_is_refused(index: int, rows: list[int], message: str) -> None:
     """The message names the range."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         describe_batch(make_windows(), index=index, rows=rows)

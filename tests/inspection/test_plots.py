@@ -10,14 +10,15 @@ import pytest
 
 import tokenloom as tl
 from tokenloom._figures import check_picture, save_figure, save_picture
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.inspection.benchmark import Measurement, Setting
 from tokenloom.inspection.plots import plot_measurements, plot_orders, plot_plans
 from tokenloom.plan.order import Plan
 from tokenloom.training.metrics import plot_perplexity
 
 METRICS = [
-    tl.EpochMetrics(epoch=0, step=8, perplexity=20.0, tokens_per_second=1.0),
-    tl.EpochMetrics(
+    tl.training.EpochMetrics(epoch=0, step=8, perplexity=20.0, tokens_per_second=1.0),
+    tl.training.EpochMetrics(
         epoch=1, step=16, perplexity=10.0, tokens_per_second=1.0, held_out_perplexity=12.0
     ),
 ]
@@ -87,13 +88,13 @@ def test_an_order_is_drawn_window_by_window_and_pair_by_pair() -> None:
 
 def test_an_order_that_cannot_be_seen_is_refused() -> None:
     """The message says which, how many windows it has and how many it may have."""
-    with pytest.raises(tl.ArgumentError, match=r"at most 20,000 windows, got 20,001 in 'long'"):
+    with pytest.raises(ArgumentError, match=r"at most 20,000 windows, got 20,001 in 'long'"):
         plot_orders({"short": np.arange(2), "long": np.arange(20_001)})
 
 
 def test_no_orders_are_refused() -> None:
     """There is nothing to draw."""
-    with pytest.raises(tl.ArgumentError, match="at least one order, got none"):
+    with pytest.raises(ArgumentError, match="at least one order, got none"):
         plot_orders({})
 
 
@@ -161,18 +162,18 @@ def test_a_picture_has_the_format_of_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["plan", "plan.txt", ".png"])
 def test_a_name_that_is_no_picture_is_refused(name: str) -> None:
     """Before anything is measured."""
-    with pytest.raises(tl.ArgumentError, match=r"must end in \.png, \.svg or \.pdf, got"):
+    with pytest.raises(ArgumentError, match=r"must end in \.png, \.svg or \.pdf, got"):
         check_picture(name)
 
 
 def test_no_metrics_are_refused() -> None:
     """There is nothing to draw."""
-    with pytest.raises(tl.ArgumentError, match="at least one epoch, got none"):
+    with pytest.raises(ArgumentError, match="at least one epoch, got none"):
         plot_perplexity([])
 
 
 def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(tl.UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install matplotlib"):
         plot_perplexity(METRICS)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError, RunError
 from tokenloom.inspection.batches import read_rows
 from tokenloom.inspection.steps import describe_spikes, describe_step, find_step
 from tokenloom.training.reopen import reopen_windows
@@ -131,7 +132,7 @@ def test_another_text_is_refused(change: Any, message: str, book: str, tmp_path:
     """What was changed, shortened or emptied is not shown as what the model saw."""
     train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
     Path(book).write_text(change(TEXT), encoding="utf-8")
-    with pytest.raises(tl.RunError, match=message):
+    with pytest.raises(RunError, match=message):
         reopen_windows(tl.Run.open(tmp_path / "run"))
 
 
@@ -140,7 +141,7 @@ def test_a_text_that_is_gone_can_be_given(tmp_path: Path) -> None:
     corpus = tl.Corpus.from_text(TEXT)
     saw, _ = train_and_watch(corpus, tmp_path / "run", tl.RandomWindows)
     run = tl.Run.open(tmp_path / "run")
-    with pytest.raises(tl.RunError, match="cannot be read again: a corpus must be one of"):
+    with pytest.raises(RunError, match="cannot be read again: a corpus must be one of"):
         reopen_windows(run)
     shown = describe_step(run, reopen_windows(run, corpus), step=7, rows=[1])
     assert saw[6] == shown["rows"][0]["inputs"]
@@ -162,7 +163,7 @@ def test_runs_of_other_releases_are_refused(
     settings = {**json.loads(path.read_text()), **change}
     kept = {name: value for name, value in settings.items() if value is not None}
     path.write_text(json.dumps(kept))
-    with pytest.raises(tl.RunError, match=message):
+    with pytest.raises(RunError, match=message):
         reopen_windows(tl.Run.open(tmp_path / "run"))
 
 
@@ -171,5 +172,5 @@ def test_a_step_that_is_not_there_is_refused(step: int, book: str, tmp_path: Pat
     """The message names the range."""
     saw, _ = train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
     message = rf"step must be in \[1, {len(saw) + 1}\), got {step}"
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         find_step(tl.Run.open(tmp_path / "run"), step)

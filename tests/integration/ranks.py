@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError, UsageError
 
 
 def make_windows(**options: Any) -> tl.RandomWindows:
@@ -75,7 +76,7 @@ def mesh(_: Path) -> Any:
     try:
         tl.Shard.detect(mesh=whole)
         refused = ""
-    except tl.ArgumentError as error:
+    except ArgumentError as error:
         refused = str(error)
     shard = tl.Shard.detect(mesh=whole["dp"])
     return {"alone": read(make_windows(shard=shard)), "refused": refused}
@@ -160,7 +161,7 @@ def attempt(action: Any) -> str:
     """Return our own error's message, or nothing."""
     try:
         action()
-    except tl.UsageError as error:
+    except UsageError as error:
         return str(error)
     return ""
 

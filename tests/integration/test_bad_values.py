@@ -157,7 +157,7 @@ INTEGERS: dict[str, Door] = {
         options=tl.PrepareOptions(end_of_document=n),
         progress=False,
     ),
-    "RemoteFile.num_bytes": lambda n, _: tl.RemoteFile(
+    "RemoteFile.num_bytes": lambda n, _: tl.hub.RemoteFile(
         filename="a.txt", urls=("https://localhost/a",), digest="sha256:" + "0" * 64, num_bytes=n
     ),
 }
@@ -185,8 +185,8 @@ BAD_NUMBERS = (10**5000, -(10**5000), 10**400, math.nan, math.inf, -math.inf, "1
 GOOD_NUMBERS = (np.float32(0.5), np.float64(0.5), Fraction(1, 2))
 
 PATHS: dict[str, Door] = {
-    "write_nanogpt": lambda path, _: tl.write_nanogpt(CORPUS, path),
-    "write_megatron": lambda path, _: tl.write_megatron(CORPUS, path),
+    "write_nanogpt": lambda path, _: tl.corpus.write_nanogpt(CORPUS, path),
+    "write_megatron": lambda path, _: tl.corpus.write_megatron(CORPUS, path),
     "open_foreign": lambda path, _: tl.open_foreign(path),
     "Vocab.save": lambda path, _: VOCAB.save(path),
     "Vocab.load": lambda path, _: tl.Vocab.load(path),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import tokenloom as tl
 from tests.preparing import contents
 from tests.processes import fill_the_disk_of_a_preparation, kill_preparations, race_to_prepare, run
+from tokenloom.errors import WorkerError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.workdir import work_path
@@ -168,7 +168,7 @@ def test_a_worker_that_dies(tmp_path: Path) -> None:
     """The error says so, and what to do."""
     texts = iter(json.dumps(number) * 10 for number in range(9))
     options = PrepareOptions(task_bytes=8)
-    with pytest.raises(tl.WorkerError, match=r"a worker process died.*run the same again"):
+    with pytest.raises(WorkerError, match=r"a worker process died.*run the same again"):
         prepare(texts, tmp_path / "s", tokenizer=Dying(), options=options, num_workers=2)
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import tokenloom as tl
 from tests.preparing import contents
+from tokenloom.errors import CorpusError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 
@@ -19,7 +19,7 @@ def test_what_stopped_goes_on_with_skip(tmp_path: Path, num_good: int) -> None:
     """Whether something was kept or not, and the store is that of a run that never stopped."""
     source = tmp_path / "a.jsonl"
     source.write_text(GOOD * num_good + BAD * 3 + GOOD, encoding="utf-8")
-    with pytest.raises(tl.CorpusError, match="on_error='skip'"):
+    with pytest.raises(CorpusError, match="on_error='skip'"):
         prepare(source, tmp_path / "store", tokenizer="byte", options=STOP, num_workers=1)
     made = prepare(source, tmp_path / "store", tokenizer="byte", options=SKIP, num_workers=1)
     assert (num_good + 1, {"invalid JSON": 3}) == (made.num_documents, made.problems)
@@ -32,7 +32,7 @@ def test_a_mended_file_begins_anew(tmp_path: Path) -> None:
     source, target = tmp_path / "a.jsonl", tmp_path / "store"
     for content in (BAD, GOOD * 30 + BAD):
         source.write_text(content, encoding="utf-8")
-        with pytest.raises(tl.CorpusError, match="invalid JSON"):
+        with pytest.raises(CorpusError, match="invalid JSON"):
             prepare(source, target, options=STOP, num_workers=1)
     source.write_text(GOOD * 30, encoding="utf-8")
     assert 30 == prepare(source, target, options=STOP, num_workers=1).num_documents
@@ -51,7 +51,7 @@ def test_a_failed_run_does_not_refuse_other_options(tmp_path: Path, right: Prepa
     source, target = tmp_path / "a.jsonl", tmp_path / "store"
     both = '{"text": "good", "body": "better"}\n'
     source.write_text(both * 30 + '{"body": "best"}\n', encoding="utf-8")
-    with pytest.raises(tl.CorpusError, match="a missing field"):
+    with pytest.raises(CorpusError, match="a missing field"):
         prepare(source, target, options=STOP, num_workers=1)
     prepare(source, target, options=right, num_workers=1)
     prepare(source, tmp_path / "whole", options=right, num_workers=1)
@@ -62,7 +62,7 @@ def test_text_without_a_token_may_be_prepared_raw(tmp_path: Path) -> None:
     """The command that failed is run again with the option that the message names."""
     source, target = tmp_path / "a.txt", tmp_path / "store"
     source.write_text("時間機器\n" * 30, encoding="utf-8")
-    with pytest.raises(tl.CorpusError, match="must hold at least one token"):
+    with pytest.raises(CorpusError, match="must hold at least one token"):
         prepare(source, target, options=STOP, num_workers=1)
     raw = PrepareOptions(task_bytes=100, normalize=False)
     assert 150 == prepare(source, target, options=raw, num_workers=1).num_tokens
@@ -72,7 +72,7 @@ def test_text_without_a_token_may_be_prepared_raw(tmp_path: Path) -> None:
 def test_a_mended_stream_begins_anew(tmp_path: Path, mended: list[str]) -> None:
     """After an error other texts may come, and those that were kept are forgotten."""
     target = tmp_path / "store"
-    with pytest.raises(tl.CorpusError, match="an empty document"):
+    with pytest.raises(CorpusError, match="an empty document"):
         prepare(iter(["good"] * 30 + [""]), target, options=STOP, num_workers=1)
     prepare(iter(mended), target, options=SKIP, num_workers=1)
     prepare(iter(mended), tmp_path / "whole", options=SKIP, num_workers=1)
@@ -82,6 +82,6 @@ def test_a_mended_stream_begins_anew(tmp_path: Path, mended: list[str]) -> None:
 def test_a_stream_is_not_read_twice_to_be_skipped(tmp_path: Path) -> None:
     """It is at its end, and what it held is kept."""
     texts = iter(["", "good"])
-    with pytest.raises(tl.CorpusError, match="an empty document"):
+    with pytest.raises(CorpusError, match="an empty document"):
         prepare(texts, tmp_path / "store", options=STOP)
     assert 1 == prepare(texts, tmp_path / "store", options=SKIP).num_documents

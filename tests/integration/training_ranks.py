@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 import tokenloom as tl
 from tests.trainings import HELD_OUT, TRAIN, StoppedError, make_loader, make_model, stop_in_step
+from tokenloom.errors import WorkerError
 
 # What is called on both ranks, instead of `tokenloom.train`.
 OWN = ("evaluate", "confirm", "optimizer")
@@ -198,7 +199,7 @@ def harm(folder: Path, action: Any) -> None:
         model.register_forward_pre_hook(count)
     try:
         tl.train(model, make_loader(), run=folder / "run", device="cpu")
-    except tl.WorkerError as error:
+    except WorkerError as error:
         (folder / "error.txt").write_text(str(error), encoding="utf-8")
         # A group of which a member is gone cannot be left in order.
         os._exit(0)

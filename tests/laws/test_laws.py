@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 import tokenloom as tl
 from tests.strategies import kinds, make_windows, plans, seeds
+from tokenloom.errors import ArgumentError
 from tokenloom.plan.order import Kind, Plan
 
 WORKERS = (0, 1, 3, 4)
@@ -110,7 +111,7 @@ def test_law_4_other_world_sizes_are_refused(plan: Plan, data: st.DataObject) ->
     divisors = [n for n in range(1, plan.batch_size + 1) if plan.batch_size % n == 0]
     below, above = ([n for n in divisors if (n > world_size) == is_above] for is_above in (0, 1))
     near = " or ".join(map(str, below[-1:] + above[:1]))
-    with pytest.raises(tl.ArgumentError, match=f"use {near} process"):
+    with pytest.raises(ArgumentError, match=f"use {near} process"):
         make_windows(plan, shard=tl.Shard(rank=0, world_size=world_size))
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.preparing import HereExecutor, contents, number_documents, split_paragraphs
+from tokenloom.errors import CorpusError
 from tokenloom.preparation import prepare as preparation
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.store.verify import verify_store
@@ -63,7 +64,7 @@ def check(
     """Prepare a store, and compare it with what the documents come to."""
     ids, offsets, made = number_documents(expected, tokenizer, chosen)
     if not ids:
-        with pytest.raises(tl.CorpusError, match="at least one token"):
+        with pytest.raises(CorpusError, match="at least one token"):
             prepare(sources, folder / "store", tokenizer=tokenizer, options=chosen, executor=ex)
         return
     prepare(sources, folder / "store", tokenizer=tokenizer, options=chosen, executor=ex)

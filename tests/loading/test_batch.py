@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import default_collate, default_convert
 
 import tokenloom as tl
+from tokenloom.errors import UsageError
 from tokenloom.loading.batch import Tensors
 
 WINDOWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint16)
@@ -124,7 +125,7 @@ def test_default_convert_leaves_it_alone() -> None:
 
 def test_collating_names_the_cure() -> None:
     """Forgetting batch_size=None raises our own error."""
-    with pytest.raises(tl.UsageError, match=r"use DataLoader\(windows, batch_size=None"):
+    with pytest.raises(UsageError, match=r"use DataLoader\(windows, batch_size=None"):
         default_collate([make_batch()])
 
 

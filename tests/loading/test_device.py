@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.loading.device import choose_device
 
 
@@ -15,5 +15,5 @@ def test_a_device_can_be_named() -> None:
 @pytest.mark.parametrize("name", ["abacus", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     """The message names the device."""
-    with pytest.raises(tl.ArgumentError, match=f"device must be one .* got '{name}'"):
+    with pytest.raises(ArgumentError, match=f"device must be one .* got '{name}'"):
         choose_device(name)

@@ -5,6 +5,7 @@ import torch
 
 import tokenloom as tl
 from tests.trainings import TRAIN, make_loader, make_model
+from tokenloom.errors import ArgumentError, RunError, UsageError, WorkerError
 from tokenloom.loading.distributed import Ranks, joined
 
 
@@ -16,8 +17,8 @@ def test_alone_nothing_is_sent() -> None:
     assert values.equal(ranks.total(values))
     with joined(timeout_seconds=1.0, tell=print) as found:
         assert ranks == found
-    with pytest.raises(tl.RunError, match="mine"), joined(timeout_seconds=1.0, tell=print):
-        raise tl.RunError("mine")  # noqa: EM101  as it is
+    with pytest.raises(RunError, match="mine"), joined(timeout_seconds=1.0, tell=print):
+        raise RunError("mine")  # noqa: EM101  as it is
 
 
 def test_seeds_differ_by_rank() -> None:
@@ -33,7 +34,7 @@ def test_torchrun_without_a_group_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(tl.UsageError, match=r"call torch\.distributed"):
+    with pytest.raises(UsageError, match=r"call torch\.distributed"):
         tl.train(make_model(), make_loader(), device="cpu")
 
 
@@ -68,14 +69,14 @@ def test_a_variable_that_torchrun_did_not_set_is_named(
         if text is not None:
             monkeypatch.setenv(each, text)
     message = f"the variable {name}, which torchrun sets, must be"
-    with pytest.raises(tl.ArgumentError, match=message), joined(timeout_seconds=1.0, tell=print):
+    with pytest.raises(ArgumentError, match=message), joined(timeout_seconds=1.0, tell=print):
         pass
 
 
 def test_another_ranks_windows_are_refused() -> None:
     """The message says to leave out the shard."""
     ranks = Ranks(rank=1, world_size=2)
-    with pytest.raises(tl.UsageError, match=r"rank 1 of 2 must read its own part .* leave out"):
+    with pytest.raises(UsageError, match=r"rank 1 of 2 must read its own part .* leave out"):
         ranks.check_shard(tl.Shard(rank=0, world_size=2))
     ranks.check_shard(tl.Shard(rank=1, world_size=2))
     # One process may train on a part.
@@ -86,7 +87,7 @@ def test_another_ranks_windows_are_refused() -> None:
 def test_a_lost_rank_is_told_in_words(lost: str) -> None:
     """Other errors go on as they are, and alone there is nobody to lose."""
     with (
-        pytest.raises(tl.WorkerError, match="rank 1 of 2 waited for another rank"),
+        pytest.raises(WorkerError, match="rank 1 of 2 waited for another rank"),
         Ranks(rank=1, world_size=2).watched(),
     ):
         raise RuntimeError(lost)
@@ -102,5 +103,5 @@ def test_a_process_that_knows_no_other_cannot_be_compared() -> None:
     make_loader().windows.confirm_ranks(model=make_model(), facts={"lr": 0.1})
     windows = tl.RandomWindows(TRAIN, batch_size=4, shard=tl.Shard(rank=1, world_size=2))
     for part in (windows, tl.Loader(windows)):
-        with pytest.raises(tl.UsageError, match=r"part 1 of 2 .* call torch\.distributed"):
+        with pytest.raises(UsageError, match=r"part 1 of 2 .* call torch\.distributed"):
             part.confirm_ranks()

@@ -15,6 +15,7 @@ import tokenloom as tl
 from tests.census import loader_threads, wait_for
 from tests.resume import assert_resumes_everywhere, rows_of
 from tests.strategies import make_windows, plans
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.plan.order import Kind, Plan
 
 CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
@@ -163,7 +164,7 @@ def test_one_position_has_one_iterator() -> None:
     next(older)
     newer = iter(loader)
     next(newer)
-    with pytest.raises(tl.UsageError, match="replaced by a newer one"):
+    with pytest.raises(UsageError, match="replaced by a newer one"):
         next(older)
 
 
@@ -173,7 +174,7 @@ def test_loading_stops_the_running_iterator() -> None:
     iterator = iter(loader)
     next(iterator)
     loader.load_state_dict(loader.state_dict())
-    with pytest.raises(tl.UsageError, match="load_state_dict"):
+    with pytest.raises(UsageError, match="load_state_dict"):
         next(iterator)
 
 
@@ -252,7 +253,7 @@ def test_a_break_stops_the_workers() -> None:
 def test_a_loader_is_no_dataset(options: dict[str, Any]) -> None:
     """Whoever gives it to a DataLoader is told what to do instead."""
     loader: Any = DataLoader(make_loader(), **options)  # type: ignore[arg-type]  # on purpose
-    with pytest.raises(tl.UsageError, match=r"DataLoader\(loader.windows, batch_size=None\)"):
+    with pytest.raises(UsageError, match=r"DataLoader\(loader.windows, batch_size=None\)"):
         next(iter(loader))
 
 
@@ -279,13 +280,13 @@ def test_a_loader_is_no_dataset(options: dict[str, Any]) -> None:
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     """The message names the argument and its value."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         make_loader(**options)
 
 
 def test_a_loader_takes_windows_only() -> None:
     """The message says what came instead."""
-    with pytest.raises(tl.ArgumentError, match="must be RandomWindows or SequentialWindows"):
+    with pytest.raises(ArgumentError, match="must be RandomWindows or SequentialWindows"):
         tl.Loader(CORPUS)  # type: ignore[arg-type]  # on purpose
 
 
@@ -320,7 +321,7 @@ def test_two_threads_that_ask_one_iterator_are_refused(
     thread.start()
     try:
         assert is_inside.wait(10)
-        with pytest.raises(tl.UsageError, match=r"belongs to one thread.*a Loader, of its own"):
+        with pytest.raises(UsageError, match=r"belongs to one thread.*a Loader, of its own"):
             next(iterator)
     finally:
         is_refused.set()

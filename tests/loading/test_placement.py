@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.resume import assert_resumes_everywhere
 from tests.strategies import make_windows, plans
+from tokenloom.errors import ArgumentError
 from tokenloom.loading.blocks import Block
 from tokenloom.plan.order import Plan
 
@@ -93,7 +94,7 @@ def test_a_corpus_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(torch, "tensor", fail)
     windows = tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
-    with pytest.raises(tl.ArgumentError, match="must put 800 bytes of tokens on cpu"):
+    with pytest.raises(ArgumentError, match="must put 800 bytes of tokens on cpu"):
         tl.Loader(windows, device="cpu", resident=True)
 
 

@@ -18,6 +18,7 @@ import tokenloom as tl
 from tests.census import loader_threads, wait_for
 from tests.resume import rows_of
 from tests.strategies import make_windows
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading import blocks, read_ahead
 from tokenloom.loading.read_ahead import EpochRange, WorkerOptions
 from tokenloom.plan.order import Plan
@@ -176,7 +177,7 @@ def test_a_replaced_iterator_has_no_workers_any_more() -> None:
     loader.load_state_dict(loader.state_dict())
     assert [] == loader_threads()
     for replaced in (older, newer):
-        with pytest.raises(tl.UsageError, match="replaced by a newer one"):
+        with pytest.raises(UsageError, match="replaced by a newer one"):
             next(replaced)
     assert EXPECTED == said + [rows_of(batch) for batch in loader]
 
@@ -187,7 +188,7 @@ def test_an_iterator_that_did_not_begin_has_no_workers() -> None:
     stale, newer = iter(loader), iter(loader)
     assert [] == loader_threads()
     said = [rows_of(next(newer)) for _ in range(2)]
-    with pytest.raises(tl.UsageError, match="replaced by a newer one"):
+    with pytest.raises(UsageError, match="replaced by a newer one"):
         next(stale)
     assert EXPECTED == said + [rows_of(batch) for batch in newer]
     assert loader.remaining == 0
@@ -309,7 +310,7 @@ def test_a_range_without_end_goes_on() -> None:
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     """The message names the argument and its value."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         WorkerOptions(**options)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch.distributed as dist
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.loading.shard import read_number
 
 
@@ -25,7 +26,7 @@ def test_a_world_size_that_does_not_divide_is_refused() -> None:
     message = (
         "world_size must divide batch_size=12, got 5: use 4 or 6 processes, or batch_size=10 or 15"
     )
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         tl.Shard(rank=0, world_size=5).columns(12)
 
 
@@ -41,20 +42,20 @@ def test_a_world_size_that_does_not_divide_is_refused() -> None:
 )
 def test_a_large_batch_is_refused_at_once(batch_size: int, world_size: int, cure: str) -> None:
     """Neighbours are named, and not all divisors searched for, which would take for ever."""
-    with pytest.raises(tl.ArgumentError, match=cure):
+    with pytest.raises(ArgumentError, match=cure):
         tl.Shard(rank=0, world_size=world_size).columns(batch_size)
 
 
 @pytest.mark.parametrize("rank", [-1, 2])
 def test_a_rank_out_of_range_is_refused(rank: int) -> None:
     """The message has both bounds."""
-    with pytest.raises(tl.ArgumentError, match=rf"rank must be in \[0, world_size=2\), got {rank}"):
+    with pytest.raises(ArgumentError, match=rf"rank must be in \[0, world_size=2\), got {rank}"):
         tl.Shard(rank=rank, world_size=2)
 
 
 def test_an_empty_world_is_refused() -> None:
     """There is at least one process."""
-    with pytest.raises(tl.ArgumentError, match="world_size must be at least 1, got 0"):
+    with pytest.raises(ArgumentError, match="world_size must be at least 1, got 0"):
         tl.Shard(rank=0, world_size=0)
 
 
@@ -73,7 +74,7 @@ def test_the_launcher_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_half_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """RANK without WORLD_SIZE is a mistake, not a world of one."""
     monkeypatch.setenv("RANK", "2")
-    with pytest.raises(tl.ArgumentError, match="got RANK='2' and WORLD_SIZE=None"):
+    with pytest.raises(ArgumentError, match="got RANK='2' and WORLD_SIZE=None"):
         tl.Shard.detect()
 
 
@@ -110,12 +111,12 @@ def test_variables_that_are_no_pair_are_refused(
     """The message names both of them, and who sets them."""
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", world_size)
-    with pytest.raises(tl.ArgumentError, match="RANK and WORLD_SIZE, which torchrun sets, must"):
+    with pytest.raises(ArgumentError, match="RANK and WORLD_SIZE, which torchrun sets, must"):
         tl.Shard.detect()
 
 
 def test_other_variables_of_torchrun_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that is wrong is named."""
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "")
-    with pytest.raises(tl.ArgumentError, match="TORCHELASTIC_RESTART_COUNT, which torchrun sets"):
+    with pytest.raises(ArgumentError, match="TORCHELASTIC_RESTART_COUNT, which torchrun sets"):
         read_number("TORCHELASTIC_RESTART_COUNT", default=0)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
 
 # How to start 0 or 1 workers.
 FORK = (None, "fork")
@@ -106,7 +107,7 @@ def test_set_epoch_during_iteration_is_refused() -> None:
     next(iterator)
     windows.set_epoch(4)
     message = r"set_epoch\(4\) was called while epoch 0 was being iterated: drop the iterator"
-    with pytest.raises(tl.UsageError, match=message):
+    with pytest.raises(UsageError, match=message):
         next(iterator)
 
 
@@ -114,7 +115,7 @@ def test_forgetting_batch_size_none_names_the_cure() -> None:
     """The usual slip raises our own error, also out of a worker."""
     for num_workers in (0, 1):
         loader = DataLoader(make_windows(), num_workers=num_workers)
-        with pytest.raises(tl.UsageError, match="batch_size=None"):
+        with pytest.raises(UsageError, match="batch_size=None"):
             next(iter(loader))
 
 
@@ -164,7 +165,7 @@ def test_a_pickle_of_another_part_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         "used, but this is rank 0 of 2: make the windows in each process"
     )
     for use in (len, iter, tl.Loader):
-        with pytest.raises(tl.UsageError, match=message):
+        with pytest.raises(UsageError, match=message):
             use(received)
 
 
@@ -189,7 +190,7 @@ def test_a_part_that_changes_after_its_detection_is_refused(
         windows, batch_size=None, num_workers=num_workers, multiprocessing_context=FORK[num_workers]
     )
     for batches in (windows, loader, before[1]):
-        with pytest.raises(tl.UsageError, match=r"rank 0 of 1, .* but this is rank 1 of 2"):
+        with pytest.raises(UsageError, match=r"rank 0 of 1, .* but this is rank 1 of 2"):
             next(iter(batches))
 
 
@@ -204,14 +205,14 @@ def test_the_launcher_divides_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_array_is_no_corpus() -> None:
     """The message says how to wrap it."""
-    with pytest.raises(tl.ArgumentError, match=r"got ndarray: wrap token ids in Corpus"):
+    with pytest.raises(ArgumentError, match=r"got ndarray: wrap token ids in Corpus"):
         tl.RandomWindows(np.arange(10))  # type: ignore[arg-type]  # on purpose
 
 
 def test_a_negative_epoch_is_refused() -> None:
     """And the epoch stays as it was."""
     windows = make_windows()
-    with pytest.raises(tl.ArgumentError, match="epoch must be an integer in"):
+    with pytest.raises(ArgumentError, match="epoch must be an integer in"):
         windows.set_epoch(-1)
     assert windows.epoch == 0
 
@@ -280,13 +281,13 @@ def test_batches_may_not_know_where_documents_start(windows: Any) -> None:
     """Then they say so, and how to change it."""
     batch = next(iter(windows))
     assert not batch.has_resets
-    with pytest.raises(tl.UsageError, match=r"use a corpus that does, .* and no resets=False"):
+    with pytest.raises(UsageError, match=r"use a corpus that does, .* and no resets=False"):
         _ = batch.resets
 
 
 def test_resets_need_documents() -> None:
     """Whoever asks for them is told at once that there are none."""
-    with pytest.raises(tl.CorpusError, match="resets=True needs documents, and tokens has none"):
+    with pytest.raises(CorpusError, match="resets=True needs documents, and tokens has none"):
         make_windows(resets=True)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
+from tokenloom.errors import CorpusError
 
 CORPUS = tl.Corpus.from_tokens(np.arange(200) % 7, vocab_size=7)
 
@@ -54,7 +55,7 @@ def test_parts_weigh_to_the_whole(world_size: int) -> None:
 
 def test_bits_are_nats_by_the_logarithm_of_two() -> None:
     """A loss of log(2) nats is one bit, and is spread over the characters of a token."""
-    result = tl.Evaluation(num_tokens=10, nats_per_token=math.log(2), num_characters=40)
+    result = tl.model.Evaluation(num_tokens=10, nats_per_token=math.log(2), num_characters=40)
     assert (1.0, 4.0, 0.25) == (
         result.bits_per_token,
         result.characters_per_token,
@@ -110,14 +111,14 @@ def test_a_rank_evaluates_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_hopeless_model_has_infinite_perplexity() -> None:
     """exp() of a huge loss does not raise."""
-    result = tl.Evaluation(num_tokens=1, nats_per_token=1e9)
+    result = tl.model.Evaluation(num_tokens=1, nats_per_token=1e9)
     assert math.inf == result.perplexity
 
 
 def test_a_single_token_cannot_be_evaluated() -> None:
     """There is nothing to predict."""
     corpus: Any = tl.Corpus.from_tokens([1])
-    with pytest.raises(tl.CorpusError, match="at least 2 tokens, the corpus has 1"):
+    with pytest.raises(CorpusError, match="at least 2 tokens, the corpus has 1"):
         tl.evaluate(make_model(), corpus)
 
 

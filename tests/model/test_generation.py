@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.model.generation import _Sampler
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
@@ -134,13 +135,13 @@ def test_the_model_goes_on_training() -> None:
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     """The message names the argument and its value."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         tl.generate(Successor(), VOCAB, "a", **options)
 
 
 def test_an_empty_prompt_is_refused() -> None:
     """A model needs something to go on from."""
-    with pytest.raises(tl.ArgumentError, match="prompt must hold at least one token, got ''"):
+    with pytest.raises(ArgumentError, match="prompt must hold at least one token, got ''"):
         tl.generate(Successor(), VOCAB, "")
 
 
@@ -149,7 +150,7 @@ def test_prompt_of_which_nothing_is_left_is_refused_with_the_reason() -> None:
     corpus = tl.Corpus.from_text("the time machine", tokenizer="word")
     model = tl.RNNModel(torch.nn.GRU(corpus.vocab_size, 4), corpus.vocab_size)
     assert corpus.tokenizer is not None
-    with pytest.raises(tl.ArgumentError, match="got '时间', of which the tokenizer keeps nothing"):
+    with pytest.raises(ArgumentError, match="got '时间', of which the tokenizer keeps nothing"):
         tl.generate(model, corpus.tokenizer, "时间")
 
 
@@ -293,5 +294,5 @@ def test_a_model_that_diverged_is_refused() -> None:
     """There is no likeliest token among what is no number."""
     model = make_model()
     nn.init.constant_(model.linear.bias, torch.nan)
-    with pytest.raises(tl.ArgumentError, match="logits must be finite"):
+    with pytest.raises(ArgumentError, match="logits must be finite"):
         tl.generate(model, VOCAB, "a")

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.model.rnn import detach
 
 LAYERS: list[Any] = [nn.RNN, nn.GRU, nn.LSTM]
@@ -119,7 +120,7 @@ def test_detach_cuts_the_gradient(layer: Any) -> None:
 )
 def test_what_cannot_work_is_refused(make: Any, message: str) -> None:
     """The message says what was expected."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         make()
 
 
@@ -195,5 +196,5 @@ def test_the_layer_runs_once_more_per_step_with_a_reset() -> None:
 def test_two_directions_have_no_resets() -> None:
     """The direction from the end would have to begin there."""
     model = tl.RNNModel(nn.RNN(5, 8, bidirectional=True), vocab_size=5)
-    with pytest.raises(tl.ArgumentError, match="resets need a model with one direction"):
+    with pytest.raises(ArgumentError, match="resets need a model with one direction"):
         model(torch.zeros(3, 7, dtype=torch.int64), None, RESETS)

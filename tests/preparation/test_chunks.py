@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tokenloom as tl
 from tokenloom._io.compressed import read_status
+from tokenloom.errors import CorpusError
 from tokenloom.preparation import chunks
 from tokenloom.preparation.chunks import Cursor, Form, SourceFile, cut_chunks
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
@@ -131,5 +131,5 @@ def test_a_source_that_changes_is_told(tmp_path: Path) -> None:
     reading = cut_chunks(sources, boundary=BYTES, task_bytes=50)
     next(reading)
     (tmp_path / "0.txt").write_bytes(b"abc")
-    with pytest.raises(tl.CorpusError, match=r"^0.txt must not change while it is read, got 3 b"):
+    with pytest.raises(CorpusError, match=r"^0.txt must not change while it is read, got 3 b"):
         list(reading)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import tokenloom as tl
+from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import Chunk, Cursor, Slice
 from tokenloom.preparation.encode import (
     Learning,
@@ -145,7 +145,7 @@ class Unread(Lengths):
 def test_an_own_tokenizer_that_cannot_read_is_named() -> None:
     """It is not the store that could not be written."""
     expected = r"tokenizer Unread must encode .*: \[Errno 2\] No such file: 'merges\.txt'"
-    with pytest.raises(tl.CorpusError, match=expected):
+    with pytest.raises(CorpusError, match=expected):
         encode_chunk(make_task("to be"), READING, Numbering(Unread()))
 
 

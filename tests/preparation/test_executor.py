@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import tokenloom as tl
 from tests.preparing import HereExecutor
+from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.executor import count_cores, process_pool, run_in_order
 
 
@@ -56,11 +56,11 @@ def test_an_error_cancels_the_rest() -> None:
         if number:
             gate.wait()
         else:
-            raise tl.CorpusError
+            raise CorpusError
 
     with ThreadPoolExecutor(1) as executor:
         results = run_in_order(fail, range(9), executor=executor, num_ahead=6)
-        with pytest.raises(tl.CorpusError):
+        with pytest.raises(CorpusError):
             next(results)
         gate.set()
     assert len(begun) < 6
@@ -76,7 +76,7 @@ class Broken(Executor):
 
 def test_dead_workers_are_told() -> None:
     """Whatever the executor calls it."""
-    with pytest.raises(tl.WorkerError, match=r"^a worker process died"):
+    with pytest.raises(WorkerError, match=r"^a worker process died"):
         list(run_in_order(abs, [1], executor=Broken(), num_ahead=1))
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-import tokenloom as tl
+from tokenloom.errors import ArgumentError
 from tokenloom.preparation.options import PrepareOptions, choose_method, find_end_id, reserve
 from tokenloom.text.boundaries import BYTES, CHARACTERS, WORDS
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
@@ -47,7 +47,7 @@ VOCAB = Vocab(["a", "b"], reserved_tokens=["<eod>"])
 )
 def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
     """When they are made, not hours later."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         PrepareOptions(**changes)
 
 
@@ -98,7 +98,7 @@ def test_options_of_other_packages_are_plain() -> None:
 )
 def test_tokenizers_are_checked(tokenizer: Any, changes: dict[str, Any], message: str) -> None:
     """What a tokenizer cannot do is told before anything is read."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         choose_method(tokenizer, PrepareOptions(**changes))
 
 

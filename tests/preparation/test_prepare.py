@@ -18,6 +18,7 @@ import pytest
 
 import tokenloom as tl
 from tests.preparing import HereExecutor, Shifted, contents
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.workdir import work_path
@@ -378,14 +379,14 @@ def test_bad_documents_are_counted(tmp_path: Path, on_error: Any, num_documents:
 def test_the_first_bad_document_is_told(tmp_path: Path) -> None:
     """Also where a later one is found sooner; what was finished is kept."""
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "good"}\n' * 30 + b"oh\n" * 30)
-    with pytest.raises(tl.CorpusError, match=r"a.jsonl has invalid JSON at byte 510"):
+    with pytest.raises(CorpusError, match=r"a.jsonl has invalid JSON at byte 510"):
         prepare(tmp_path / "a.jsonl", tmp_path / "store", options=SMALL, num_workers=2)
     assert not (tmp_path / "store").exists()
 
 
 def test_nothing_to_tokenise(tmp_path: Path) -> None:
     """A store holds at least one token."""
-    with pytest.raises(tl.CorpusError, match="at least one token, got none in 1 document"):
+    with pytest.raises(CorpusError, match="at least one token, got none in 1 document"):
         prepare(iter(["123"]), tmp_path / "store")
 
 
@@ -425,7 +426,7 @@ def test_no_worker_is_this_process(book: Path, tmp_path: Path) -> None:
     """An own tokenizer that cannot be sent anywhere works there."""
     sources = [iter(["to be"] * 30)]
     prepare(sources, tmp_path / "store", tokenizer=Vowels(), options=SMALL, num_workers=0)
-    with pytest.raises(tl.ArgumentError, match=r"num_workers must be an integer in \[0, 4096\)"):
+    with pytest.raises(ArgumentError, match=r"num_workers must be an integer in \[0, 4096\)"):
         prepare(book, tmp_path / "store", num_workers=-1)
 
 
@@ -452,7 +453,7 @@ def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     options = PrepareOptions(task_bytes=8)
     sources = [tmp_path / "a.txt", tmp_path / "a.txt"]
-    with pytest.raises(tl.ArgumentError, match=r"can be pickled.*pass num_workers=1"):
+    with pytest.raises(ArgumentError, match=r"can be pickled.*pass num_workers=1"):
         prepare(sources, tmp_path / "s", tokenizer=Vowels(), options=options, num_workers=2)
     prepare(sources, tmp_path / "s", tokenizer=Vowels(), options=options, num_workers=1)
     whole = tl.Corpus.from_text(text, tokenizer=Vowels())
@@ -525,7 +526,7 @@ def test_white_space_is_empty_however_large_tasks_are(
     sources = [tmp_path / "a.txt", tmp_path / "b.txt"]
     how: dict[str, Any] = {"documents": documents, "task_bytes": task_bytes}
     raw: dict[str, Any] = {} if tokenizer == "byte" else {"normalize": False}
-    with pytest.raises(tl.CorpusError, match=r"a.txt has an empty document at byte 0: in line 1"):
+    with pytest.raises(CorpusError, match=r"a.txt has an empty document at byte 0: in line 1"):
         prepare(sources, tmp_path / "s", tokenizer=tokenizer, options=PrepareOptions(**how, **raw))
     for on_error, num_documents in (("skip", 1), ("replace", 2)):
         options = PrepareOptions(**how, **raw, on_error=on_error)  # type: ignore[arg-type]  # a word
@@ -561,7 +562,7 @@ def test_an_own_tokenizer_that_fails_obeys(tmp_path: Path, bad: str) -> None:
     reason = r"ZeroDivisionError: oh!" if bad == "oh!" else r"must be in \[0, 1000\), got 19968"
     how: dict[str, Any] = {"tokenizer": Refuses(), "num_workers": 1}
     expected = rf"a.jsonl has text that the tokenizer refuses at byte 17: in line 2, .*{reason}"
-    with pytest.raises(tl.CorpusError, match=expected):
+    with pytest.raises(CorpusError, match=expected):
         prepare(path, tmp_path / "s", **how)
     for on_error, found in (("skip", ["good", "better"]), ("replace", ["good", "", "better"])):
         options = PrepareOptions(on_error=on_error)  # type: ignore[arg-type]  # a word
@@ -573,7 +574,7 @@ def test_an_own_tokenizer_that_fails_obeys(tmp_path: Path, bad: str) -> None:
             corpus.decode(corpus.tokens[start:stop])
             for start, stop in itertools.pairwise(corpus.documents.tolist())
         ]
-    with pytest.raises(tl.CorpusError, match=rf"failed at document 1: .*{reason}"):
+    with pytest.raises(CorpusError, match=rf"failed at document 1: .*{reason}"):
         tl.Corpus.from_documents(texts, tokenizer=Refuses())
 
 
@@ -585,9 +586,9 @@ def test_half_a_pair_is_no_text(tmp_path: Path, tokenizer: Any) -> None:
     how: dict[str, Any] = {"tokenizer": tokenizer, "num_workers": 1}
     raw: dict[str, Any] = {"normalize": False} if tokenizer in ("char", "word") else {}
     expected = r"a.jsonl has undecodable text at byte 28: in line 2, the lone surrogate '\\ud83d'"
-    with pytest.raises(tl.CorpusError, match=expected):
+    with pytest.raises(CorpusError, match=expected):
         prepare(path, tmp_path / "s", options=PrepareOptions(**raw), **how)
-    with pytest.raises(tl.CorpusError, match="iterable has undecodable text in document 1: "):
+    with pytest.raises(CorpusError, match="iterable has undecodable text in document 1: "):
         prepare(iter(["a", "\ud83d"]), tmp_path / "i", options=PrepareOptions(**raw), **how)
     for on_error, found in (("skip", "good"), ("replace", "goodb\ufffdb")):
         options = PrepareOptions(on_error=on_error, **raw)  # type: ignore[arg-type]  # a word
@@ -596,9 +597,9 @@ def test_half_a_pair_is_no_text(tmp_path: Path, tokenizer: Any) -> None:
         given = tokenizer if isinstance(tokenizer, Shifted) else None
         corpus = tl.Corpus.open(tmp_path / on_error, tokenizer=given)
         assert found == corpus.decode(corpus.tokens[:]).replace(" ", "")
-    with pytest.raises(tl.CorpusError, match=r"text must be text, got the lone surrogate"):
+    with pytest.raises(CorpusError, match=r"text must be text, got the lone surrogate"):
         tl.Corpus.from_text("a\ud83d", tokenizer=tokenizer)
-    with pytest.raises(tl.CorpusError, match=r"document 1 must be text, got the lone surrogate"):
+    with pytest.raises(CorpusError, match=r"document 1 must be text, got the lone surrogate"):
         tl.Corpus.from_documents(["a", "a\ud83d"], tokenizer=tokenizer)
 
 
@@ -648,7 +649,7 @@ def test_reserved_tokens_in_a_text_are_counted(
     expected = (
         rf"a.txt has the reserved {re.escape(name)} at byte 4: in line 2, .*on_reserved='count'"
     )
-    with pytest.raises(tl.CorpusError, match=expected):
+    with pytest.raises(CorpusError, match=expected):
         prepare(path, tmp_path / "other", options=stop, **again)
     path.write_text("a\na")
     assert {} == prepare(path, tmp_path / "other", options=stop, **again).problems
@@ -734,7 +735,7 @@ def test_bytes_that_are_not_in_an_encoding(
     texts = [corpus.decode(corpus.document(i).tokens) for i in range(corpus.num_documents)]
     assert expected == texts
     assert tokenizer == "byte" or {"undecodable bytes": 1} == dict(made.problems)
-    with pytest.raises(tl.CorpusError, match="byte 0x00 at offset 16 is not text in utf-16"):
+    with pytest.raises(CorpusError, match="byte 0x00 at offset 16 is not text in utf-16"):
         prepare(tmp_path / "a.txt", tmp_path / "x", options=PrepareOptions(encoding="utf-16"))
 
 
@@ -743,7 +744,7 @@ def test_what_is_no_text_is_refused_at_once(tmp_path: Path, tokenizer: str) -> N
     """Nothing is left of the try, whatever becomes of bad documents."""
     (tmp_path / "a.txt").write_bytes("To be".encode("utf-16"))
     for on_error in ("stop", "skip", "replace"):
-        with pytest.raises(tl.CorpusError, match="it is text in UTF-16: name it: encoding='utf-16"):
+        with pytest.raises(CorpusError, match="it is text in UTF-16: name it: encoding='utf-16"):
             prepare(
                 tmp_path / "a.txt",
                 tmp_path / "store",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import tokenloom as tl
+from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import Cursor, Form, Slice
 from tokenloom.preparation.readers import Reading, find_segments
 
@@ -91,7 +91,7 @@ def test_bad_documents_stop(
 ) -> None:
     """The message has the source, the offset in bytes and the cure."""
     del instead
-    with pytest.raises(tl.CorpusError, match=rf"^a.txt has {what} at byte {offset}: .*on_error='"):
+    with pytest.raises(CorpusError, match=rf"^a.txt has {what} at byte {offset}: .*on_error='"):
         find(content, form)
 
 
@@ -124,7 +124,7 @@ def test_bytes_are_not_decoded() -> None:
 def test_the_line_is_told_too() -> None:
     """From the beginning of the source; of an iterable the document is."""
     start = Cursor(offset=100, line=7)
-    with pytest.raises(tl.CorpusError, match=r"at byte 119: in line 11, Expecting value; "):
+    with pytest.raises(CorpusError, match=r"at byte 119: in line 11, Expecting value; "):
         find(b'{"text": "good"}\n\n\noh', "record", start=start)
-    with pytest.raises(tl.CorpusError, match=r"^a.txt has an empty document in document 8: "):
+    with pytest.raises(CorpusError, match=r"^a.txt has an empty document in document 8: "):
         find(b'"good"\n" "\n', "string", start=start)

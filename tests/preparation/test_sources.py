@@ -12,6 +12,7 @@ import pytest
 
 import tokenloom as tl
 from tests.stores import make_store
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub import catalogue
 from tokenloom.preparation import sources as gathering
 from tokenloom.preparation.chunks import SourceFile
@@ -89,9 +90,11 @@ def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert folder == tmp_path / "unpacked"
         return [tl.Document(text=f"{split} {number}") for number in range(2)]
 
-    file = tl.RemoteFile(filename="a.zip", urls=("https://a.org/a.zip",), digest="md5:" + "0" * 32)
-    source = tl.Archive(file=file, read=read, splits=("train", "test"))
-    entry = tl.Entry(name="pair", description="", licence="", source=source)
+    file = tl.hub.RemoteFile(
+        filename="a.zip", urls=("https://a.org/a.zip",), digest="md5:" + "0" * 32
+    )
+    source = tl.hub.Archive(file=file, read=read, splits=("train", "test"))
+    entry = tl.hub.Entry(name="pair", description="", licence="", source=source)
     monkeypatch.setattr(catalogue, "_registered", {"pair": entry})
     monkeypatch.setattr(gathering, "fetch", lambda _: tmp_path / "unpacked")
     for name, split in (("pair", "train"), ("pair/test", "test")):
@@ -124,7 +127,7 @@ def test_links_to_folders_are_not_followed(folder: Path) -> None:
 def test_what_is_no_source(folder: Path, sources: Any, message: str) -> None:
     """The message says what would be."""
     (folder / "empty").mkdir()
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         gather(sources, documents="file")
 
 
@@ -132,7 +135,7 @@ def test_what_is_no_source(folder: Path, sources: Any, message: str) -> None:
 def test_a_pipe_is_no_source(tmp_path: Path) -> None:
     """It cannot be read twice, and nothing waits for it; a pattern passes it over."""
     os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises(tl.ArgumentError, match=r"must be a regular file.*pipe it to stdin"):
+    with pytest.raises(ArgumentError, match=r"must be a regular file.*pipe it to stdin"):
         gather(tmp_path / "pipe.txt", documents="file")
     (tmp_path / "a.txt").touch()
     for source in (tmp_path, str(tmp_path / "*.txt")):
@@ -144,7 +147,7 @@ def test_a_pipe_is_no_source(tmp_path: Path) -> None:
 def test_a_store_is_no_source(tmp_path: Path) -> None:
     """It has no text."""
     make_store(tmp_path / "store")
-    with pytest.raises(tl.ArgumentError, match="is a store already"):
+    with pytest.raises(ArgumentError, match="is a store already"):
         gather(tmp_path / "store", documents="file")
 
 
@@ -168,15 +171,13 @@ def test_iterables_are_kept(tmp_path: Path) -> None:
     (source,) = keep(tmp_path, iter(texts))
     assert '"a\\nb"\n"\\u00e9\\ud83d"\n' == source.path.read_text("ascii")
     assert [source] == keep(tmp_path, iter(texts))
-    with pytest.raises(tl.CorpusError, match=r"^iterable must be what it was in the run that"):
+    with pytest.raises(CorpusError, match=r"^iterable must be what it was in the run that"):
         keep(tmp_path, iter(["other"]))
 
 
 def test_an_iterable_of_something_else(tmp_path: Path) -> None:
     """Which one it is, is told; nothing is kept."""
-    with pytest.raises(
-        tl.ArgumentError, match=r"^document 1 of an iterable must be a str, got int"
-    ):
+    with pytest.raises(ArgumentError, match=r"^document 1 of an iterable must be a str, got int"):
         keep(tmp_path, iter(["a", 3]))
     assert [] == list(tmp_path.iterdir())
 
@@ -194,10 +195,10 @@ def test_stdin_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         feed(content)
         assert [source] == keep(tmp_path, "-")
     feed(b"other")
-    with pytest.raises(tl.CorpusError, match=r"^- must be what it was"):
+    with pytest.raises(CorpusError, match=r"^- must be what it was"):
         keep(tmp_path, "-")
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(tl.ArgumentError, match="must be an open stdin, got a closed one"):
+    with pytest.raises(ArgumentError, match="must be an open stdin, got a closed one"):
         keep(tmp_path, "-")
 
 
@@ -215,7 +216,7 @@ def test_what_is_described(tmp_path: Path) -> None:
     } == describe([found, stream, stream])
     assert hash_content(stream).startswith("982d9e3eb996f559e633f4d194def3761d909f5a3b64")
     path.unlink()
-    with pytest.raises(tl.CorpusError, match="No such file"):
+    with pytest.raises(CorpusError, match="No such file"):
         describe([found])
 
 
@@ -262,7 +263,7 @@ def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, mess
     """They are refused by name, with the cure, whatever becomes of errors in documents."""
     (tmp_path / name).write_bytes(content)
     found = gather(tmp_path / name, documents="file")
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         check_kinds(found)
 
 
@@ -287,7 +288,7 @@ def test_stdin_that_is_no_text(
 ) -> None:
     """It is looked at when it comes."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         keep(tmp_path, "-")
 
 
@@ -315,7 +316,7 @@ def test_a_folder_named_like_a_text(folder: Path) -> None:
     """Which of both is meant must be said."""
     (folder / "python_docs").mkdir()
     (folder / "python_docs" / "mine.txt").write_text("mine")
-    with pytest.raises(tl.ArgumentError, match=r"'./python_docs' for the folder, or 'dataset:py"):
+    with pytest.raises(ArgumentError, match=r"'./python_docs' for the folder, or 'dataset:py"):
         names("python_docs")
     assert [("python_docs", "paragraph")] == names("dataset:python_docs")
     for path in ("./python_docs", Path("python_docs"), "python_docs/*"):

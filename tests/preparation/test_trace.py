@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.preparing import clean, split_paragraphs
+from tokenloom.errors import ArgumentError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace, trace_in_store
@@ -158,21 +159,21 @@ def test_what_was_not_prepared(tmp_path: Path) -> None:
 @pytest.mark.parametrize("token", [-1, 11])
 def test_tokens_out_of_range(store: Path, token: int) -> None:
     """There is no such token."""
-    with pytest.raises(tl.ArgumentError, match=r"a token must be in \[0, 11\)"):
+    with pytest.raises(ArgumentError, match=r"a token must be in \[0, 11\)"):
         trace_in_store(store, token)
-    with pytest.raises(tl.ArgumentError, match=r"a token must be in \[0, 11\)"):
+    with pytest.raises(ArgumentError, match=r"a token must be in \[0, 11\)"):
         tl.trace(tl.Corpus.open(store), token)
 
 
 def test_a_token_is_an_integer() -> None:
     """No comparison or search fails instead."""
-    with pytest.raises(tl.ArgumentError, match=r"token must be an integer, got 1.5"):
+    with pytest.raises(ArgumentError, match=r"token must be an integer, got 1.5"):
         tl.trace(tl.Corpus.from_tokens([1, 2]), 1.5)  # type: ignore[arg-type]  # on purpose
 
 
 def test_a_path_is_no_corpus(store: Path) -> None:
     """The message says how to make one of a store."""
-    with pytest.raises(tl.ArgumentError, match=r"a Corpus \(Corpus.open opens a store\), got "):
+    with pytest.raises(ArgumentError, match=r"a Corpus \(Corpus.open opens a store\), got "):
         tl.trace(str(store), 0)  # type: ignore[arg-type]  # on purpose
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import tokenloom as tl
+from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.workdir import (
     Part,
     WorkFolder,
@@ -135,13 +136,13 @@ def _end_by(work: WorkFolder, error: type[BaseException]) -> None:
 def test_a_failed_run_leaves_its_settings_free(work: WorkFolder) -> None:
     """An interrupted one does not, though the one before it failed."""
     work.claim({"a": 1})
-    with pytest.raises(tl.CorpusError):
-        _end_by(work, tl.CorpusError)
+    with pytest.raises(CorpusError):
+        _end_by(work, CorpusError)
     work.claim({"a": 1})
     assert PART == work.read("ids", 0)
     work.claim({"a": 2})
     assert work.read("ids", 0) is None
-    for error in (KeyboardInterrupt, tl.WorkerError, OSError):
+    for error in (KeyboardInterrupt, WorkerError, OSError):
         work.forget_failure()
         with pytest.raises(error):
             _end_by(work, error)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokenloom import ArgumentError
+from tokenloom.errors import ArgumentError
 from tokenloom.store.npy import NpyHeader, npy_header, read_npy_header, write_npy
 
 

@@ -12,6 +12,7 @@ import pytest
 import tokenloom as tl
 from tests.stores import lie, make_corpus, make_store
 from tokenloom._io.digest import hash_file
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store.manifest import Manifest, ShardFile
 from tokenloom.store.memmap import ConcatenatedMemmap
 from tokenloom.store.npy import write_npy
@@ -46,7 +47,7 @@ def test_a_shard_is_numpys_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [9, -1, 300])
 def test_ids_out_of_range_leave_no_shard(tmp_path: Path, wrong: int) -> None:
     """Each id is checked when it is written, so none is cut to fit the type."""
-    with pytest.raises(tl.CorpusError, match=rf"must be in \[0, 9\), got {wrong} at position 1"):
+    with pytest.raises(CorpusError, match=rf"must be in \[0, 9\), got {wrong} at position 1"):
         write(tmp_path, [np.array([1, 2]), np.array([3, wrong])])
 
     assert [] == list(tmp_path.iterdir())
@@ -250,6 +251,6 @@ def test_a_store_may_move(tmp_path: Path) -> None:
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     """The names that there are stand in the message."""
     with pytest.raises(
-        tl.ArgumentError, match=r"^split must be one of the store's \('train'\), got 'test'$"
+        ArgumentError, match=r"^split must be one of the store's \('train'\), got 'test'$"
     ):
         tl.Corpus.open(make_store(tmp_path / "store"), split="test")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.stores import make_corpus, make_store
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store import writer
 from tokenloom.store.verify import verify_store
 from tokenloom.text.ids import as_ids
@@ -96,7 +97,7 @@ def test_a_memory_map_that_lies_about_its_size(tmp_path: Path) -> None:
         np.memmap(tmp_path / "ids.bin", dtype=np.uint8, mode="r"), vocab_size=5
     )
 
-    with pytest.raises(tl.CorpusError, match=r"must be in \[0, 5\), got 5 at position 0"):
+    with pytest.raises(CorpusError, match=r"must be in \[0, 5\), got 5 at position 0"):
         corpus.save(tmp_path / "store")
     assert ["ids.bin"] == [path.name for path in tmp_path.iterdir()]
 
@@ -121,7 +122,7 @@ def test_a_tokenizer_from_elsewhere_is_passed_again(tmp_path: Path) -> None:
     assert tl.Corpus.open(path).tokenizer is None
     assert "1 2" == tl.Corpus.open(path).decode([1, 2])
     assert "e ee" == tl.Corpus.open(path, tokenizer=OwnTokenizer()).decode([1, 2])
-    with pytest.raises(tl.ArgumentError, match=r"^vocab_size must be the store's 3, got 256$"):
+    with pytest.raises(ArgumentError, match=r"^vocab_size must be the store's 3, got 256$"):
         tl.Corpus.open(path, tokenizer=tl.Corpus.from_text(b"a", tokenizer="byte").tokenizer)
 
 
@@ -181,7 +182,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_shards_of_no_tokens_are_refused(tmp_path: Path) -> None:
     """A file holds at least one token."""
     with pytest.raises(
-        tl.ArgumentError, match=r"^shard_tokens must be an integer of at least 1, got 0$"
+        ArgumentError, match=r"^shard_tokens must be an integer of at least 1, got 0$"
     ):
         make_corpus().save(tmp_path / "store", shard_tokens=0)
 

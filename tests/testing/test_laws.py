@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
+from tokenloom.errors import LawError
 from tokenloom.loading import batch as tensors
 from tokenloom.loading import blocks
 from tokenloom.plan import state as positions
@@ -63,14 +64,14 @@ def break_starts(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
 def test_law_1_is_broken_where_a_token_is_an_input_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two windows that overlap are found."""
     break_starts(monkeypatch, lambda starts: np.minimum(starts, 200))
-    with pytest.raises(tl.LawError, match=r"law 1 is broken: .* are inputs twice"):
+    with pytest.raises(LawError, match=r"law 1 is broken: .* are inputs twice"):
         laws.check_batches(make_windows(), range(19))
 
 
 def test_law_1_is_broken_where_a_window_leaves_the_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A target past the end is found."""
     break_starts(monkeypatch, lambda starts: starts + 395 - starts.max())
-    with pytest.raises(tl.LawError, match=r"law 1 is broken: .* reads \[395, 400\] of 400"):
+    with pytest.raises(LawError, match=r"law 1 is broken: .* reads \[395, 400\] of 400"):
         laws.check_batches(make_windows(), range(19))
 
 
@@ -87,19 +88,19 @@ def test_laws_1_and_2_are_broken_where_tokens_are_others(
         return ids
 
     monkeypatch.setattr(blocks, "gather", broken)
-    with pytest.raises(tl.LawError, match=f"{law} is broken"):
+    with pytest.raises(LawError, match=f"{law} is broken"):
         laws.check_batches(make_windows(), range(19))
 
 
 def test_law_4_is_broken_where_ranks_read_the_same() -> None:
     """Ranks that all read the first rows are no whole batch."""
-    with pytest.raises(tl.LawError, match="law 4 is broken: 2 ranks side by side differs"):
+    with pytest.raises(LawError, match="law 4 is broken: 2 ranks side by side differs"):
         laws.check_ranks(lambda _, world_size: make_windows(0, world_size), 2)
 
 
 def test_law_4_is_broken_where_any_world_size_is_taken() -> None:
     """A part that is not there must be refused."""
-    with pytest.raises(tl.LawError, match="5 processes were taken"):
+    with pytest.raises(LawError, match="5 processes were taken"):
         laws.check_world_sizes(lambda *_: make_windows())
 
 
@@ -113,7 +114,7 @@ def test_laws_6_and_7_are_broken_where_a_count_is_wrong(
     batches = list(windows)
     monkeypatch.setattr(Plan, name, property(lambda _: right + 1))
     monkeypatch.setattr(tl.RandomWindows, "__iter__", lambda _: iter(batches))
-    with pytest.raises(tl.LawError, match=f"{right + 1}, counted {right}"):
+    with pytest.raises(LawError, match=f"{right + 1}, counted {right}"):
         laws.check_length(windows)
 
 
@@ -126,7 +127,7 @@ def test_law_8_holds(tail: Any) -> None:
 def test_law_8_is_broken_where_the_arithmetic_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform that orders otherwise is found by a hash that is pinned."""
     break_starts(monkeypatch, lambda starts: starts + 1)
-    with pytest.raises(tl.LawError, match="law 8 is broken: this platform orders random plans"):
+    with pytest.raises(LawError, match="law 8 is broken: this platform orders random plans"):
         laws.check_seeds(make_windows().plan)
 
 
@@ -142,21 +143,21 @@ def test_law_8_is_broken_where_seed_or_epoch_is_ignored(
         return starts(dataclasses.replace(plan, **changes), rows, columns)
 
     monkeypatch.setattr(Plan, "starts", ignoring)
-    with pytest.raises(tl.LawError, match=f"another {name} gives the same order"):
+    with pytest.raises(LawError, match=f"another {name} gives the same order"):
         laws.check_seeds(make_windows().plan)
 
 
 def test_law_8_is_broken_where_processes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that says something else, or fails, is quoted."""
     monkeypatch.setattr(laws, "_PLAN_PROGRAM", "raise SystemExit('no plan here')")
-    with pytest.raises(tl.LawError, match="another plan, or none: no plan here"):
+    with pytest.raises(LawError, match="another plan, or none: no plan here"):
         laws.check_seeds(make_windows().plan)
 
 
 def test_law_9_is_broken_where_a_mismatch_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state of any other plan must be refused."""
     monkeypatch.setattr(positions, "_check_proof", lambda *_: None)
-    with pytest.raises(tl.LawError, match="a state with another kind was taken"):
+    with pytest.raises(LawError, match="a state with another kind was taken"):
         laws.check_state(make_loader())
 
 
@@ -168,7 +169,7 @@ def test_law_9_is_broken_where_a_refusal_names_nothing(monkeypatch: pytest.Monke
         raise tl.StateMismatchError(msg)
 
     monkeypatch.setattr(positions, "_check_proof", refuse)
-    with pytest.raises(tl.LawError, match="another kind was refused without naming it: no"):
+    with pytest.raises(LawError, match="another kind was refused without naming it: no"):
         laws.check_state(make_loader())
 
 
@@ -181,7 +182,7 @@ def test_law_9_is_broken_where_a_refused_state_counts(monkeypatch: pytest.Monkey
 
     loader = make_loader()
     monkeypatch.setattr("tokenloom.loading.loader.restore_position", hasty)
-    with pytest.raises(tl.LawError, match="a refused state changed the loader"):
+    with pytest.raises(LawError, match="a refused state changed the loader"):
         laws.check_state(loader)
 
 
@@ -189,7 +190,7 @@ def test_law_7_is_broken_where_padding_is_a_target(monkeypatch: pytest.MonkeyPat
     """Where there is nothing to learn the target must be -100, and the mask False."""
     monkeypatch.setattr(tensors, "IGNORED_TARGET", 0)
     windows = make_windows(tail="pad")
-    with pytest.raises(tl.LawError, match=r"law 7 is broken: .* mask or padding say otherwise"):
+    with pytest.raises(LawError, match=r"law 7 is broken: .* mask or padding say otherwise"):
         laws.check_batches(windows, range(len(windows)))
 
 
@@ -202,7 +203,7 @@ def test_law_10_is_broken_where_memory_grows(monkeypatch: pytest.MonkeyPatch) ->
         return starts
 
     break_starts(monkeypatch, grow)
-    with pytest.raises(tl.LawError, match=r"law 10 is broken: a row of 10\^12 tokens' plan took"):
+    with pytest.raises(LawError, match=r"law 10 is broken: a row of 10\^12 tokens' plan took"):
         laws.check_cost(make_windows().plan)
 
 
@@ -221,7 +222,7 @@ def test_law_5_is_broken_where_a_batch_is_skipped(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("tokenloom.loading.loader.restore_position", late)
     # It would tell before the batches do.
     monkeypatch.setattr(tl.Loader, "remaining", property(late_remaining))
-    with pytest.raises(tl.LawError, match=r"law 5 is broken: .* resumed after 7 batches differs"):
+    with pytest.raises(LawError, match=r"law 5 is broken: .* resumed after 7 batches differs"):
         laws.assert_resumes_everywhere(lambda: [make_loader()])
 
 
@@ -236,7 +237,7 @@ def test_law_5_is_broken_where_the_next_epoch_differs(monkeypatch: pytest.Monkey
         return [make_loader()]
 
     with pytest.raises(
-        tl.LawError, match=r"law 5 .* the epoch after, .* after 0 batches differs at batch 0"
+        LawError, match=r"law 5 .* the epoch after, .* after 0 batches differs at batch 0"
     ):
         laws.assert_resumes_everywhere(lambda: [make_loader()], make_restored)
 
@@ -249,7 +250,7 @@ def test_law_5_is_broken_where_ranks_stand_apart() -> None:
         ahead.load_state_dict({**ahead.state_dict(), "next_batch": 1})
         return [tl.Loader(make_windows(0, 2)), ahead]
 
-    with pytest.raises(tl.LawError, match="the ranks' states differ"):
+    with pytest.raises(LawError, match="the ranks' states differ"):
         laws.assert_resumes_everywhere(make)
 
 
@@ -266,7 +267,7 @@ def test_what_a_loader_says_of_its_length_is_checked(
     """len() and remaining are promises too."""
     wrong = value if callable(value) else property(lambda _: value)
     monkeypatch.setattr(tl.Loader, name, wrong)
-    with pytest.raises(tl.LawError, match=message):
+    with pytest.raises(LawError, match=message):
         laws.assert_resumes_everywhere(lambda: [make_loader()])
 
 
@@ -279,7 +280,7 @@ def test_an_iteration_that_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(tl.Loader, "_end_of_iteration", late)
     monkeypatch.setattr(tl.Loader, "remaining", property(lambda loader: 19 - loader._next_batch))
-    with pytest.raises(tl.LawError, match=r"law 5 .* after 1 batch gave more batches"):
+    with pytest.raises(LawError, match=r"law 5 .* after 1 batch gave more batches"):
         laws.assert_resumes_everywhere(lambda: [make_loader()])
 
 
@@ -290,7 +291,7 @@ def test_a_stream_that_gives_nothing_is_found() -> None:
         def __iter__(self) -> Any:
             return iter(())
 
-    with pytest.raises(tl.LawError, match=r"law 6 is broken: len\(\) says 19, got 0 batches"):
+    with pytest.raises(LawError, match=r"law 6 is broken: len\(\) says 19, got 0 batches"):
         laws.assert_resumes_everywhere(lambda: [Empty(make_windows())])
 
 
@@ -302,7 +303,7 @@ def test_ranks_of_different_lengths_are_found() -> None:
     def make(rank: int, world_size: int) -> Any:
         return windows[rank] if world_size == 2 else list(make_windows())[:1]
 
-    with pytest.raises(tl.LawError, match="2 ranks give different numbers of batches"):
+    with pytest.raises(LawError, match="2 ranks give different numbers of batches"):
         laws.check_ranks(make, 2)
 
 
@@ -310,7 +311,7 @@ def test_ranks_of_different_lengths_are_found() -> None:
 def test_a_stream_of_another_length_is_found(got: int, much: str) -> None:
     """Batches that are missing, and ones too many, are told apart."""
     said = [laws.Said(0, row, "") for row in range(20)]
-    with pytest.raises(tl.LawError, match=f"law 3 is broken: it gave {much} batches"):
+    with pytest.raises(LawError, match=f"law 3 is broken: it gave {much} batches"):
         laws.check_stream(said[:19], said[:got], law="law 3", what="it")
 
 

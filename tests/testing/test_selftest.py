@@ -8,6 +8,7 @@ import pytest
 
 import tokenloom as tl
 from tokenloom.cli.main import main
+from tokenloom.errors import LawError
 from tokenloom.testing import selftest
 from tokenloom.testing.selftest import Check, Outcome, Settings, cover_pairs, run_check, tabulate
 
@@ -17,7 +18,7 @@ CORPUS = tl.Corpus.from_tokens(np.arange(2000, dtype=np.uint16))
 def break_law() -> None:
     """Do what a check does that finds a law broken."""
     msg = "law 3 is broken: it differs"
-    raise tl.LawError(msg)
+    raise LawError(msg)
 
 
 def hold() -> None:

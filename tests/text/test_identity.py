@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tokenloom.training.reopen import read_as
@@ -97,9 +98,9 @@ def test_a_store_is_opened_with_its_tokenizer_only(how: str, tmp_path: Path) -> 
     same = tl.Corpus.open(store, tokenizer=Words("the", "time", "for"))
     assert "the time" == same.decode([1, 2])
     message = r"must be the one that made the ids of the store .*4 ids, proof sha256:.*got another"
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         tl.Corpus.open(store, tokenizer=SECOND)
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         tl.load(store, tokenizer=SECOND)
 
 
@@ -123,7 +124,7 @@ def test_a_probe_of_an_older_release_is_compared(tmp_path: Path) -> None:
     assert opened.identity is not None
     old = manifest["facts"]["preparation"]["tokenizer"]["probe"]
     assert old == opened.identity.probe == Identity.of(Foreign(first)).probe
-    with pytest.raises(tl.ArgumentError, match="must be the one that made the ids"):
+    with pytest.raises(ArgumentError, match="must be the one that made the ids"):
         tl.Corpus.open(store, tokenizer=Foreign(second))
 
 
@@ -139,7 +140,7 @@ def test_a_store_of_our_own_tokenizer_is_opened_with_no_other(
     others = [kind(tl.Vocab(list(corpus.vocab.tokens[:0:-1]))), Words(*corpus.vocab.tokens[:0:-1])]
     for other in others:
         assert other.vocab_size == corpus.vocab_size
-        with pytest.raises(tl.ArgumentError, match=f"'{tokenizer}', .*got another"):
+        with pytest.raises(ArgumentError, match=f"'{tokenizer}', .*got another"):
             tl.Corpus.open(tmp_path / "store", tokenizer=other)
     again = tl.Corpus.open(tmp_path / "store", tokenizer=corpus.tokenizer)
     assert again.hash == corpus.hash
@@ -149,9 +150,9 @@ def test_a_model_measures_no_text_of_another_vocabulary(tmp_path: Path) -> None:
     """Neither one of another size, nor one of the same size."""
     words, chars = (tl.Corpus.from_text(TEXT, tokenizer=name) for name in ("word", "char"))
     large = make_model(527)
-    with pytest.raises(tl.ArgumentError, match=r"must be \d+, as text is of the tokenizer 'char'"):
+    with pytest.raises(ArgumentError, match=r"must be \d+, as text is of the tokenizer 'char'"):
         tl.evaluate(large, chars)
-    with pytest.raises(tl.ArgumentError, match=r"got 527: such ids mean other tokens"):
+    with pytest.raises(ArgumentError, match=r"got 527: such ids mean other tokens"):
         tl.train(large, tl.Loader(tl.SequentialWindows(words, batch_size=2, seq_len=4)))
     model = train(chars, run=tmp_path / "run")
     mixed = tl.Corpus.from_text(TEXT[::-1].replace("e", "zz"), tokenizer="char", normalize=False)
@@ -160,7 +161,7 @@ def test_a_model_measures_no_text_of_another_vocabulary(tmp_path: Path) -> None:
     for trained in (model, tl.Run.open(tmp_path / "run").load_model()):
         assert tl.evaluate(trained, chars, progress=False).num_tokens == len(chars) - 1
         for corpus in (other, mixed):
-            with pytest.raises(tl.ArgumentError, match="tokenizer"):
+            with pytest.raises(ArgumentError, match="tokenizer"):
                 tl.evaluate(trained, corpus)
 
 
@@ -169,7 +170,7 @@ def test_a_held_out_text_is_of_the_same_vocabulary() -> None:
     corpus = tl.Corpus.from_text(TEXT)
     other = tl.Corpus.from_text("z" * 40 + TEXT.replace("v", ""))
     assert other.vocab_size == corpus.vocab_size
-    with pytest.raises(tl.ArgumentError, match="of the tokenizer of the training text"):
+    with pytest.raises(ArgumentError, match="of the tokenizer of the training text"):
         train(corpus, held_out=other)
 
 
@@ -180,9 +181,9 @@ def test_text_is_written_with_the_models_own_tokenizer(tmp_path: Path) -> None:
     for trained in (model, tl.Run.open(tmp_path / "run").load_model()):
         assert tl.generate(trained, FIRST, "the", num_tokens=2).startswith("the")
         for other in (SECOND, Words("the", "time"), Words("the", "time", "for", "so")):
-            with pytest.raises(tl.ArgumentError, match="must be the one that the model was"):
+            with pytest.raises(ArgumentError, match="must be the one that the model was"):
                 tl.generate(trained, other, "the", num_tokens=2)
-            with pytest.raises(tl.ArgumentError, match="must be the one that the model was"):
+            with pytest.raises(ArgumentError, match="must be the one that the model was"):
                 list(tl.stream(trained, other, "the", num_tokens=2))
 
 
@@ -193,7 +194,7 @@ def test_a_run_reads_no_store_of_another_tokenizer(tmp_path: Path) -> None:
     train(tl.Corpus.open(tmp_path / "first"), run=tmp_path / "run")
     run = tl.Run.open(tmp_path / "run")
     assert len(read_as(run, str(tmp_path / "first"))) == len(TEXT.split())
-    with pytest.raises(tl.CorpusError, match="must have been written with the run's tokenizer"):
+    with pytest.raises(CorpusError, match="must have been written with the run's tokenizer"):
         read_as(run, str(tmp_path / "second"))
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom import CorpusError
+from tokenloom.errors import CorpusError
 from tokenloom.text import ids as arrays
 from tokenloom.text.ids import Ids, as_ids, is_memory_map, narrow_dtype
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tokenloom import ArgumentError
 from tokenloom.cli.main import main
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.encode import decode
 from tokenloom.text.tokenizers import ByteTokenizer
 
@@ -50,7 +50,7 @@ def test_what_cannot_be_decoded_is_found_by_its_line(
     content: bytes, encoding: str, where: str
 ) -> None:
     """An editor goes to lines, a program to offsets."""
-    with pytest.raises(tl.CorpusError, match=where):
+    with pytest.raises(CorpusError, match=where):
         decode(content, name="page", encoding=encoding)
 
 
@@ -85,7 +85,7 @@ def test_a_text_that_loses_much_is_reported(caplog: pytest.LogCaptureFixture) ->
 def test_a_text_that_loses_everything_is_an_error(make: Callable[[str], object]) -> None:
     """It says what is in the text, and what keeps it."""
     message = "of 5 characters none is one; to keep them use normalize=False"
-    with pytest.raises(tl.CorpusError, match=message):
+    with pytest.raises(CorpusError, match=message):
         make("\u65f6\u95f4\u65c5\u884c\u8005")
 
 

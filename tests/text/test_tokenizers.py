@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tokenloom import ArgumentError, CorpusError, Vocab
+from tokenloom import Vocab
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.tokenizers import (
     TOKENIZER_NAMES,
     ByteTokenizer,

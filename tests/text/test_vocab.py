@@ -14,7 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenloom import ArgumentError, Corpus, CorpusError, Vocab
+from tokenloom import Corpus, Vocab
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.vocab import UNKNOWN_ID
 
 # Ids: <unk> 0, <pad> 1, <eos> 2, t 3 (3 times), e 4 (2 times), m 5, i 6.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.errors import RunError
 from tokenloom.training.checkpoint import Checkpoint, build_model, describe_model, pack, unpack
 
 LAYERS = [
@@ -101,7 +102,7 @@ def damage(content: bytes, change: str) -> bytes:
 def test_a_damaged_checkpoint_is_refused(change: str, message: str) -> None:
     """Each kind of damage is a typed error that says what is wrong."""
     content = damage(make_content(), change)
-    with pytest.raises(tl.RunError, match=message):
+    with pytest.raises(RunError, match=message):
         unpack(content, name="c.pt").build()
 
 
@@ -117,7 +118,7 @@ def test_one_number_does_not_stand_for_many() -> None:
         shapes = build_model(describe_large()).state_dict()
     weights = {name: torch.zeros(1).expand(value.shape) for name, value in shapes.items()}
     large = Checkpoint(model=describe_large(), weights=weights, epoch=0, step=1)
-    with pytest.raises(tl.RunError, match=r"'c\.pt' is damaged: a tensor cannot be a tensor of"):
+    with pytest.raises(RunError, match=r"'c\.pt' is damaged: a tensor cannot be a tensor of"):
         unpack(pack(large), name="c.pt")
 
 
@@ -125,7 +126,7 @@ def test_a_description_asks_for_no_more_than_the_weights_fill() -> None:
     """There is no memory for a model before its weights are known to fit it."""
     small = Checkpoint.of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1)
     large = Checkpoint(model=describe_large(), weights=small.weights, epoch=0, step=1)
-    with pytest.raises(tl.RunError, match="do not fit the model"):
+    with pytest.raises(RunError, match="do not fit the model"):
         large.build()
 
 
@@ -140,7 +141,7 @@ def test_a_description_asks_for_no_more_than_the_weights_fill() -> None:
 def test_sizes_that_no_model_has_are_refused(change: dict[str, Any]) -> None:
     """A billion layers would be made for ever."""
     description = describe_model(tl.RNNModel(nn.RNN(5, 8), 5))
-    with pytest.raises(tl.RunError, match="the description of the model cannot be used"):
+    with pytest.raises(RunError, match="the description of the model cannot be used"):
         build_model({**description, **change})
 
 
@@ -151,7 +152,7 @@ def test_one_list_does_not_stand_for_many() -> None:
         values = [values, values]
     model = tl.RNNModel(nn.RNN(5, 8), 5)
     content = pack(Checkpoint.of(model, epoch=0, step=1, training={"settings": values}))
-    with pytest.raises(tl.RunError, match="the number of its values"):
+    with pytest.raises(RunError, match="the number of its values"):
         unpack(content, name="c.pt")
 
 
@@ -162,7 +163,7 @@ def test_one_list_does_not_stand_for_many() -> None:
 )
 def test_a_tiny_pickle_is_no_checkpoint(content: bytes) -> None:
     """Whatever the unpickler makes of it."""
-    with pytest.raises(tl.RunError, match=r"c\.pt"):
+    with pytest.raises(RunError, match=r"c\.pt"):
         unpack(content, name="c.pt")
 
 
@@ -171,5 +172,5 @@ def test_a_tiny_pickle_is_no_checkpoint(content: bytes) -> None:
 def test_a_flag_of_the_model_is_true_or_false(name: str, value: object) -> None:
     """PyTorch would make the layer, and fail in the first step."""
     description = {**describe_model(tl.RNNModel(nn.GRU(5, 8), 5)), name: value}
-    with pytest.raises(tl.RunError, match=f"cannot be used, .*: {name} cannot be"):
+    with pytest.raises(RunError, match=f"cannot be used, .*: {name} cannot be"):
         build_model(description)

@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.errors import RunError
 from tokenloom.training.checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -106,7 +107,7 @@ def test_where_all_are_damaged(tmp_path: Path) -> None:
     write(tmp_path, 5).write_bytes(b"")
     with (
         pytest.warns(UserWarning, match="is damaged"),
-        pytest.raises(tl.RunError, match=r"none of the 1 checkpoints in .* is whole"),
+        pytest.raises(RunError, match=r"none of the 1 checkpoints in .* is whole"),
     ):
         read_checkpoint(tmp_path)
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import tokenloom as tl
 from tests.trainings import stop_in_step
+from tokenloom.errors import ArgumentError
 from tokenloom.model.rnn import State, detach
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
@@ -283,26 +284,26 @@ def test_a_progress_bar_is_shown_when_asked_for(capfd: pytest.CaptureFixture[str
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     """The message names the argument and its value."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         tl.train(make_model(), make_loader(), **options)
 
 
 def test_a_refused_training_leaves_no_folder(tmp_path: Path) -> None:
     """A wrong argument is found before the run begins."""
-    with pytest.raises(tl.ArgumentError):
+    with pytest.raises(ArgumentError):
         tl.train(make_model(), make_loader(), run=tmp_path / "run", device="abacus")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_model_that_is_too_small_is_refused() -> None:
     """Its vocabulary must hold the corpus's."""
-    with pytest.raises(tl.ArgumentError, match=r"must be at least the corpus's 20, got 3"):
+    with pytest.raises(ArgumentError, match=r"must be at least the corpus's 20, got 3"):
         tl.train(tl.RNNModel(nn.RNN(3, 4), 3), make_loader())
 
 
 def test_bare_windows_are_refused() -> None:
     """The message says how to wrap them."""
-    with pytest.raises(tl.ArgumentError, match=r"wrap the windows in Loader"):
+    with pytest.raises(ArgumentError, match=r"wrap the windows in Loader"):
         tl.train(make_model(), make_loader().windows)  # type: ignore[arg-type]  # on purpose
 
 
@@ -328,6 +329,6 @@ def test_a_schedule_needs_an_end(tmp_path: Path) -> None:
     model, options = make_model(), tl.TrainingOptions(schedule="cosine")
     # Otherwise it would go on without end.
     stop_in_step(model, 2)
-    with pytest.raises(tl.ArgumentError, match="give the loader num_epochs, or use schedule="):
+    with pytest.raises(ArgumentError, match="give the loader num_epochs, or use schedule="):
         tl.train(model, make_loader(num_epochs=None), options=options, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ import tokenloom as tl
 from tests.trainings import CORPUS, HELD_OUT, make_loader, make_model, weights_of
 
 
-def train(model: tl.RNNModel, batch_size: int, **options: Any) -> list[tl.EpochMetrics]:
+def train(model: tl.RNNModel, batch_size: int, **options: Any) -> list[tl.training.EpochMetrics]:
     """Train on windows in random order, of which the last batch is padded."""
     windows = tl.RandomWindows(CORPUS, batch_size=batch_size, seq_len=10, tail="pad")
     loader = tl.Loader(windows, num_epochs=2)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError
 
 
 def factors(num_updates: int | None = 10, **options: Any) -> list[float]:
@@ -35,7 +36,7 @@ def test_without_an_end_nothing_falls() -> None:
     """Of an endless training only the warm-up is known; what would fall is refused."""
     assert [0.5] + [1.0] * 9 == factors(None, warmup_updates=2)
     for schedule in ("cosine", "linear"):
-        with pytest.raises(tl.ArgumentError, match=f"schedule='{schedule}' falls up to the last"):
+        with pytest.raises(ArgumentError, match=f"schedule='{schedule}' falls up to the last"):
             factors(None, schedule=schedule, warmup_updates=2)
 
 
@@ -71,7 +72,7 @@ def test_values_that_cannot_work_are_refused(
     kind: Any, values: dict[str, Any], message: str
 ) -> None:
     """When they are made, with the name and the value."""
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         kind(**values)
 
 

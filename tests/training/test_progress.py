@@ -9,6 +9,7 @@ from torch import nn
 
 import tokenloom as tl
 from tests.trainings import make_loader, make_model
+from tokenloom.errors import ArgumentError
 
 
 def test_text_is_shown_every_few_epochs(capfd: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +43,7 @@ def test_text_that_cannot_be_written_is_found_before_training(
     loader = tl.Loader(tl.RandomWindows(corpus, batch_size=4, seq_len=5)) if not prompt else None
     options = tl.RunOptions(sample_epochs=1, sample_prompt=prompt)
     model = make_model() if prompt else tl.RNNModel(nn.RNN(20, 8), 20)
-    with pytest.raises(tl.ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         tl.train(
             model,
             loader or make_loader(),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.errors import ArgumentError, CorpusError, RunError
 from tokenloom.training.reopen import count_trained, read_as, reopen_corpora
 
 LETTERS = "".join("abcde"[number * number // 7 % 5] for number in range(100))
@@ -70,10 +71,10 @@ def test_a_store_of_other_ids_is_refused(book: str, tmp_path: Path) -> None:
     """Its numbers would mean other tokens."""
     run = make_run(tmp_path / "run", tl.load(book))
     words = tl.load(book, tokenizer="word").save(tmp_path / "words")
-    with pytest.raises(tl.CorpusError, match="run's tokenizer, 'char', got 'word' with 14 ids"):
+    with pytest.raises(CorpusError, match="run's tokenizer, 'char', got 'word' with 14 ids"):
         read_as(run, str(words))
     others = tl.Corpus.from_text("zyx").save(tmp_path / "others")
-    with pytest.raises(tl.CorpusError, match="tokenizer, its very vocabulary, got 'char'"):
+    with pytest.raises(CorpusError, match="tokenizer, its very vocabulary, got 'char'"):
         read_as(run, str(others))
 
 
@@ -81,14 +82,14 @@ def test_another_text_was_not_held_out(book: str, tmp_path: Path) -> None:
     """The split of a run is cut out of its own corpus only."""
     run = make_run(tmp_path / "run", tl.load(book))
     Path(book).write_text("him " * 90, encoding="utf-8")
-    with pytest.raises(tl.CorpusError, match="was trained on, but they are others: name its"):
+    with pytest.raises(CorpusError, match="was trained on, but they are others: name its"):
         read_as(run, book, split="held-out")
 
 
 def test_a_run_without_held_out_text_says_so(book: str, tmp_path: Path) -> None:
     """There is nothing to cut out."""
     run = make_run(tmp_path / "run", tl.load(book), held_out=0)
-    with pytest.raises(tl.CorpusError, match="held out no text: name another split"):
+    with pytest.raises(CorpusError, match="held out no text: name another split"):
         read_as(run, book, split="held-out")
 
 
@@ -148,12 +149,12 @@ def test_the_held_out_split_of_a_store_is_found_again(store: str, tmp_path: Path
     moved = Path(store).rename(tmp_path / "moved")
     for name in (str(moved), f"{moved}/train", f"{moved}/test"):
         assert held_out.hash == read_as(run, name, split="held-out").hash
-    with pytest.raises(tl.RunError, match="cannot be read again"):
+    with pytest.raises(RunError, match="cannot be read again"):
         reopen_corpora(run)
 
 
 def test_a_split_is_named_once(store: str, tmp_path: Path) -> None:
     """Two names could be two splits."""
     run = make_run(tmp_path / "run", tl.Corpus.open(store))
-    with pytest.raises(tl.ArgumentError, match="names a split already"):
+    with pytest.raises(ArgumentError, match="names a split already"):
         read_as(run, f"{store}/train", split="valid")

@@ -34,6 +34,7 @@ from tests.trainings import (
     train_in_pieces,
     weights_of,
 )
+from tokenloom.errors import ArgumentError, RunError, UsageError
 from tokenloom.training import meter as epochs_room
 from tokenloom.training.checkpoint import Checkpoint
 from tokenloom.training.resume import Snapshots
@@ -50,7 +51,7 @@ def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of the time of so small trainings."""
 
     def refuse(_: Any) -> None:
-        raise tl.UsageError
+        raise UsageError
 
     monkeypatch.setattr(epochs_room, "plot_perplexity", refuse)
 
@@ -130,7 +131,7 @@ def test_two_trainings_do_not_share_a_run(resume: bool, tmp_path: Path) -> None:
     def train_too(*_: Any) -> None:
         steps.append(1)
         if len(steps) == 2:
-            with pytest.raises(tl.RunError, match="in use" if resume else "must be new or empty"):
+            with pytest.raises(RunError, match="in use" if resume else "must be new or empty"):
                 tl.train(make_model(), make_loader(), **options, resume=resume)
 
     model.register_forward_pre_hook(train_too)
@@ -283,7 +284,7 @@ def test_a_run_is_not_made_shorter(saved: int | None, now: int, tmp_path: Path) 
 
 def test_resume_needs_a_run() -> None:
     """Without a folder there is nothing to go on with."""
-    with pytest.raises(tl.ArgumentError, match="resume=True needs run"):
+    with pytest.raises(ArgumentError, match="resume=True needs run"):
         tl.train(make_model(), make_loader(), resume=True, device="cpu")
 
 
@@ -296,7 +297,7 @@ def test_a_run_of_an_older_release_is_refused(tmp_path: Path) -> None:
     torch.save({**values, "version": 1}, tmp_path / "run" / "checkpoint.pt")
     for file in (tmp_path / "run" / "checkpoints").iterdir():
         file.unlink()
-    with pytest.raises(tl.RunError, match="cannot be resumed: an older release made it"):
+    with pytest.raises(RunError, match="cannot be resumed: an older release made it"):
         tl.train(make_model(), make_loader(), run=tmp_path / "run", resume=True, device="cpu")
     assert weights_of(tl.Run.open(tmp_path / "run").load_model()) == {
         name: value.tolist() for name, value in values["weights"].items()
@@ -405,9 +406,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     for path in (other / "checkpoints").iterdir():
         shutil.copy(path, mine / "checkpoints")
     before = sorted((mine / "checkpoints").iterdir())
-    with pytest.raises(tl.RunError, match=r"belongs to another run: its id is '[0-9a-f]{32}'"):
+    with pytest.raises(RunError, match=r"belongs to another run: its id is '[0-9a-f]{32}'"):
         resume(mine)
-    with pytest.raises(tl.RunError, match="belongs to another run"):
+    with pytest.raises(RunError, match="belongs to another run"):
         tl.Run.open(mine).load_model()
     assert before == sorted((mine / "checkpoints").iterdir())
 
@@ -416,7 +417,7 @@ def test_settings_of_another_run_are_refused(tmp_path: Path) -> None:
     """They hold the id of that run."""
     mine, other = begin_two_runs(tmp_path)
     shutil.copy(other / "settings.json", mine)
-    with pytest.raises(tl.RunError, match="belongs to another run"):
+    with pytest.raises(RunError, match="belongs to another run"):
         resume(mine)
 
 
@@ -424,7 +425,7 @@ def test_a_vocabulary_of_another_run_is_refused(tmp_path: Path) -> None:
     """Its ids would be other characters."""
     mine, _ = begin_two_runs(tmp_path)
     tl.Vocab(["z", "y", "x"]).save(mine / "vocab.json")
-    with pytest.raises(tl.RunError, match="is not that of the run"):
+    with pytest.raises(RunError, match="is not that of the run"):
         tl.Run.open(mine).load_tokenizer()
 
 
@@ -459,7 +460,7 @@ def test_records_that_are_not_those_of_the_checkpoint_are_refused(
     else:
         shutil.copy(other / name, path)
     before = path.read_bytes() if path.exists() else None
-    with pytest.raises(tl.RunError, match=rf"{name} (must hold all lines|does not follow)|line 3"):
+    with pytest.raises(RunError, match=rf"{name} (must hold all lines|does not follow)|line 3"):
         resume(mine)
     assert before == (path.read_bytes() if path.exists() else None)
 
@@ -482,8 +483,8 @@ def test_records_are_on_the_disk_before_the_checkpoint(
     run = tl.Run.create(tmp_path / "run", corpus=CORPUS, settings={})
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_replace)
-    run.record(tl.EpochMetrics(epoch=0, step=9, perplexity=2.0, tokens_per_second=1.0))
-    run.record_losses(tl.StepLosses(step=1, epoch=0, batch=0, losses=[1.0]))
+    run.record(tl.training.EpochMetrics(epoch=0, step=9, perplexity=2.0, tokens_per_second=1.0))
+    run.record_losses(tl.training.StepLosses(step=1, epoch=0, batch=0, losses=[1.0]))
     run.save(Checkpoint.of(make_model(), epoch=0, step=9))
     order = [events.index(name) for name in ("metrics.jsonl", "losses.jsonl", "run", "named .pt")]
     assert sorted(order) == order
@@ -499,7 +500,7 @@ def begin(run: Path, *, lr: float = 1.0, stop: int = 21) -> None:
         tl.train(model, make_loader(), run=run, **options)
 
 
-def finish(run: Path) -> list[tl.EpochMetrics]:
+def finish(run: Path) -> list[tl.training.EpochMetrics]:
     """Resume what `begin` began."""
     options: dict[str, Any] = {"run_options": EVERY_FOUR, "device": "cpu", "resume": True}
     return tl.train(make_model(), make_loader(), run=run, **options)

@@ -17,6 +17,7 @@ from torch import nn
 import tokenloom as tl
 from tests.trainings import BOOK, SMALL, make_loader, make_model
 from tokenloom.cli.main import main
+from tokenloom.errors import RunError
 from tokenloom.training.checkpoint import Checkpoint
 from tokenloom.training.metrics import StepLosses
 from tokenloom.training.run import is_run
@@ -50,8 +51,8 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
     """Each epoch is a line with the five keys, and a digest of the line before it."""
     run = make_run(tmp_path)
     metrics = [
-        tl.EpochMetrics(epoch=0, step=8, perplexity=9.5, tokens_per_second=1000.0),
-        tl.EpochMetrics(
+        tl.training.EpochMetrics(epoch=0, step=8, perplexity=9.5, tokens_per_second=1000.0),
+        tl.training.EpochMetrics(
             epoch=1, step=16, perplexity=8.5, tokens_per_second=1.0, held_out_perplexity=3.5
         ),
     ]
@@ -66,7 +67,9 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
 def test_a_perplexity_that_is_not_finite_stays_json(tmp_path: Path) -> None:
     """JSON has no infinity: it is null in the file, and NaN when it is read."""
     run = make_run(tmp_path)
-    run.record(tl.EpochMetrics(epoch=0, step=1, perplexity=math.inf, tokens_per_second=1.0))
+    run.record(
+        tl.training.EpochMetrics(epoch=0, step=1, perplexity=math.inf, tokens_per_second=1.0)
+    )
     assert '"perplexity": null' in (tmp_path / "metrics.jsonl").read_text()
     assert [True] == [math.isnan(entry.perplexity) for entry in run.metrics()]
 
@@ -98,7 +101,7 @@ def test_a_line_of_losses_that_was_broken_off_is_left_out(tmp_path: Path) -> Non
 
 def test_losses_of_an_older_release_are_missing(tmp_path: Path) -> None:
     """The message says why."""
-    with pytest.raises(tl.RunError, match=r"has no losses\.jsonl: no step was finished, or an old"):
+    with pytest.raises(RunError, match=r"has no losses\.jsonl: no step was finished, or an old"):
         make_run(tmp_path).losses()
 
 
@@ -107,9 +110,7 @@ def test_damaged_losses_are_refused(line: str, tmp_path: Path) -> None:
     """A line that is whole but says something else is damage."""
     run = make_run(tmp_path)
     (tmp_path / "losses.jsonl").write_text(line + "\n")
-    with pytest.raises(
-        tl.RunError, match=r"cannot read the losses in .*: line 1 of losses\.jsonl "
-    ):
+    with pytest.raises(RunError, match=r"cannot read the losses in .*: line 1 of losses\.jsonl "):
         run.losses()
 
 
@@ -125,7 +126,7 @@ def test_a_run_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
     """Nothing is written where nobody would find it."""
     run = make_run(tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
-    with pytest.raises(tl.RunError, match=r"cannot write into the run's folder .* is gone"):
+    with pytest.raises(RunError, match=r"cannot write into the run's folder .* is gone"):
         run.save(Checkpoint.of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1))
     assert not (tmp_path / "run").exists()
 
@@ -140,7 +141,7 @@ def test_one_of_two_runs_gets_the_folder(tmp_path: Path) -> None:
 def test_settings_that_are_no_table_are_refused(tmp_path: Path) -> None:
     """A damaged file is not a run."""
     (tmp_path / "settings.json").write_text("[]")
-    with pytest.raises(tl.RunError, match="expected the folder of a run"):
+    with pytest.raises(RunError, match="expected the folder of a run"):
         tl.Run.open(tmp_path)
 
 
@@ -149,12 +150,12 @@ def test_a_run_that_was_killed_at_its_beginning_is_begun_again(tmp_path: Path) -
     for name in ("settings.json", "vocab.json", f".settings.json.{'0' * 16}.part"):
         (tmp_path / name).touch()
     corpus = tl.Corpus.from_text(TEXT)
-    with pytest.raises(tl.RunError, match="must be new or empty"):
+    with pytest.raises(RunError, match="must be new or empty"):
         make_run(tmp_path)
     tl.Run.create(tmp_path, corpus=corpus, settings={}, again=True)
     assert ["settings.json", "vocab.json"] == sorted(path.name for path in tmp_path.iterdir())
     (tmp_path / "settings.json").unlink()
-    with pytest.raises(tl.RunError, match="must be new or empty"):
+    with pytest.raises(RunError, match="must be new or empty"):
         tl.Run.create(tmp_path, corpus=corpus, settings={}, again=True)
     assert ["vocab.json"] == [path.name for path in tmp_path.iterdir()]
 
@@ -162,26 +163,26 @@ def test_a_run_that_was_killed_at_its_beginning_is_begun_again(tmp_path: Path) -
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     """Nothing of another run is overwritten."""
     (tmp_path / "thesis.txt").write_text("all of it")
-    with pytest.raises(tl.RunError, match="must be new or empty"):
+    with pytest.raises(RunError, match="must be new or empty"):
         make_run(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     """A file stands where the folder should."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(tl.RunError, match="cannot write the run's folder"):
+    with pytest.raises(RunError, match="cannot write the run's folder"):
         make_run(tmp_path / "file" / "run")
 
 
 def test_any_other_folder_is_no_run(tmp_path: Path) -> None:
     """The message says how to make one."""
-    with pytest.raises(tl.RunError, match="'tokenloom train' makes one"):
+    with pytest.raises(RunError, match="'tokenloom train' makes one"):
         tl.Run.open(tmp_path)
 
 
 def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     """The message says what to do."""
-    with pytest.raises(tl.RunError, match="found none: train first"):
+    with pytest.raises(RunError, match="found none: train first"):
         make_run(tmp_path).load_model()
 
 
@@ -197,7 +198,7 @@ def test_a_damaged_vocabulary_is_refused(tmp_path: Path) -> None:
     """The message names the file's format."""
     run = make_run(tmp_path)
     (tmp_path / "vocab.json").write_text("{}")
-    with pytest.raises(tl.RunError, match="must be a vocabulary in the format"):
+    with pytest.raises(RunError, match="must be a vocabulary in the format"):
         run.load_tokenizer()
 
 
@@ -205,7 +206,7 @@ def test_damaged_metrics_are_refused(tmp_path: Path) -> None:
     """A line that lacks something is a typed error."""
     run = make_run(tmp_path)
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n')
-    with pytest.raises(tl.RunError, match=r": line 1 of metrics\.jsonl lacks 'step'"):
+    with pytest.raises(RunError, match=r": line 1 of metrics\.jsonl lacks 'step'"):
         run.metrics()
 
 
@@ -226,7 +227,7 @@ class Shout:
 def test_a_foreign_tokenizer_is_not_guessed(tmp_path: Path) -> None:
     """The message says how to generate with it."""
     make_run(tmp_path, tokenizer=Shout())
-    with pytest.raises(tl.RunError, match=r"call tokenloom\.generate with your tokenizer"):
+    with pytest.raises(RunError, match=r"call tokenloom\.generate with your tokenizer"):
         tl.Run.open(tmp_path).load_tokenizer()
 
 
@@ -254,9 +255,9 @@ def test_what_is_no_file_is_refused_at_once(name: str, what: str, tmp_path: Path
     options: dict[str, Any] = {"run": path, "device": "cpu"}
     tl.train(make_model(), make_loader(num_epochs=1), **options)
     put_in_place(path / name, what)
-    with pytest.raises(tl.RunError):
+    with pytest.raises(RunError):
         tl.train(make_model(), make_loader(num_epochs=2), resume=True, **options)
-    with pytest.raises(tl.RunError):
+    with pytest.raises(RunError):
         [read(tl.Run.open(path)) for read in (tl.Run.metrics, tl.Run.losses)]
 
 
@@ -286,7 +287,7 @@ def test_nothing_is_written_through_a_link(name: str, tmp_path: Path) -> None:
     (path / name).rename(docs)
     (path / name).symlink_to(docs)
     before = docs.read_bytes() if docs.is_file() else sorted(docs.iterdir())
-    with pytest.raises(tl.RunError, match="must be no link"):
+    with pytest.raises(RunError, match="must be no link"):
         tl.train(make_model(), make_loader(num_epochs=2), resume=True, **options)
     assert before == (docs.read_bytes() if docs.is_file() else sorted(docs.iterdir()))
 
@@ -307,7 +308,7 @@ def test_records_of_another_run_are_refused(
         "settings.json": [run.metrics, run.losses, run.load_model],
     }
     for read in readers[name]:
-        with pytest.raises(tl.RunError, match="another run"):
+        with pytest.raises(RunError, match="another run"):
             read()
     if name == "settings.json":
         assert main(["generate", str(run.path), "--prompt", "the"]) == 1
@@ -343,7 +344,7 @@ def test_a_new_run_may_be_begun_through_a_link_of_ones_own(tmp_path: Path) -> No
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to("disk")
     assert tmp_path / "disk" == make_run(tmp_path / "run").path
-    with pytest.raises(tl.RunError, match="must be new or empty"):
+    with pytest.raises(RunError, match="must be new or empty"):
         make_run(tmp_path / "run")
 
 
@@ -356,7 +357,7 @@ def test_a_link_of_another_user_to_a_run_is_not_followed(
     link = tmp_path / "latest"
     link.symlink_to("run")
     monkeypatch.setattr(os, "geteuid", lambda: link.lstat().st_uid + 1)
-    with pytest.raises(tl.RunError, match="must be no link"):
+    with pytest.raises(RunError, match="must be no link"):
         tl.train(make_model(), make_loader(num_epochs=2), run=link, resume=True, device="cpu")
 
 
@@ -366,10 +367,10 @@ def test_what_a_killed_run_left_is_begun_again_by_train(tmp_path: Path) -> None:
     path.mkdir()
     (path / "settings.json").touch()
     (path / f".vocab.json.{'0' * 16}.part").touch()
-    with pytest.raises(tl.RunError, match=r"killed before its settings were written.* begin it"):
+    with pytest.raises(RunError, match=r"killed before its settings were written.* begin it"):
         tl.Run.open(path)
     (path / "mine.txt").touch()
-    with pytest.raises(tl.RunError, match="must be new or empty"):
+    with pytest.raises(RunError, match="must be new or empty"):
         tl.train(make_model(), make_loader(num_epochs=1), run=path, device="cpu")
     (path / "mine.txt").unlink()
     tl.train(make_model(), make_loader(num_epochs=1), run=path, device="cpu")
@@ -381,7 +382,7 @@ def test_settings_that_are_no_object_are_refused(text: str, tmp_path: Path) -> N
     """Whatever the parser says of them."""
     tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
     (tmp_path / "run" / "settings.json").write_text(text)
-    with pytest.raises(tl.RunError):
+    with pytest.raises(RunError):
         tl.Run.open(tmp_path / "run")
 
 

@@ -124,7 +124,7 @@ def write_nanogpt(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
 
     Where documents end is not kept, since nanoGPT has no place for it. Of a
     tokenizer of tokenloom's the tokens are written to ``meta.pkl``, and which
-    tokenizer it is, so that `open_foreign` reads the same text; nanoGPT itself
+    tokenizer it is, so that `tokenloom.open_foreign` reads the same text; nanoGPT itself
     joins tokens by nothing, so it prints words without spaces, and bytes as the
     first 256 characters. No ``meta.pkl`` means GPT-2's tokens to nanoGPT.
 

@@ -26,7 +26,7 @@ class Row:
     inputs, targets : str
         What they spell; ids where nothing decodes them. Padding is left out.
     source : str or None
-        Where its first token came from; see `tokenloom.Trace`.
+        Where its first token came from; see `tokenloom.preparation.Trace`.
     document, character : int or None
         Likewise.
     """

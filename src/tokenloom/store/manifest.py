@@ -234,7 +234,7 @@ class Preparation:
     settings : mapping
         The tokenizer and all options.
     num_characters, num_unknown, num_dropped, problems
-        See `tokenloom.Prepared`.
+        See `tokenloom.preparation.Prepared`.
     """
 
     field: Any

@@ -3,16 +3,6 @@
 from tokenloom.training.loop import train
 from tokenloom.training.metrics import EpochMetrics, StepLosses
 from tokenloom.training.options import RunOptions, TrainingOptions
-from tokenloom.training.reopen import reopen_corpora, reopen_windows
 from tokenloom.training.run import Run
 
-__all__ = [
-    "EpochMetrics",
-    "Run",
-    "RunOptions",
-    "StepLosses",
-    "TrainingOptions",
-    "reopen_corpora",
-    "reopen_windows",
-    "train",
-]
+__all__ = ["EpochMetrics", "Run", "RunOptions", "StepLosses", "TrainingOptions", "train"]
