@@ -9,7 +9,9 @@ import numpy as np
 
 import tokenloom as tl
 from tokenloom._io.digest import hash_json
+from tokenloom.store.manifest import Manifest, Source
 from tokenloom.store.memmap import gather
+from tokenloom.store.reader import write_manifest, write_shard
 
 TEXT = "to be or not to be that is the question"
 
@@ -23,6 +25,19 @@ def make_corpus() -> tl.Corpus:
 def make_store(folder: Path, *, shard_tokens: int = 4) -> Path:
     """Write the small corpus in shards of 4, 4 and 2 tokens."""
     return make_corpus().save(folder, splits={"train": (0, 6)}, shard_tokens=shard_tokens)
+
+
+def make_store_of_sources(folder: Path, num_sources: int, facts: dict[str, Any]) -> Path:
+    """Make a store of 4 tokens from some sources."""
+    shard = write_shard(
+        folder, 0, [np.array([0, 1, 2, 1])], num_tokens=4, dtype="uint8", vocab_size=3
+    )
+    sources = [Source(name=f"{n}.txt", num_documents=1) for n in range(num_sources)]
+    manifest = Manifest(
+        dtype="uint8", vocab_size=3, shards=(shard,), sources=tuple(sources), facts=facts
+    )
+    write_manifest(folder, manifest)
+    return folder
 
 
 def read_all(path: Path) -> list[int]:

@@ -37,6 +37,8 @@ def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> Non
     }  # fmt: skip
     assert expected == set(found)
     assert [3, 3, 4] == list(found["ranks"][3].values())
+    counts = [worker["dataloader"]["num_batches"] for worker in found["workers"]]
+    assert sum(counts) == found["num_batches"]
     assert {"first_batch": 1, "step": 2} == {
         name: found["workers"][1]["dataloader"][name] for name in ("first_batch", "step")
     }

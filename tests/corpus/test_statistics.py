@@ -1,5 +1,6 @@
 """What is in a store, in numbers."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,54 +8,40 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.stores import make_corpus, make_store
+from tests.stores import make_corpus, make_store, make_store_of_sources
 from tokenloom.corpus import statistics
 from tokenloom.corpus.statistics import (
+    StoreDescription,
     count_ids,
     count_lengths,
     count_text_characters,
     describe_store,
     most_frequent,
-    tabulate,
 )
 from tokenloom.errors import ArgumentError
-from tokenloom.store.manifest import Manifest, Source
-from tokenloom.store.reader import write_manifest, write_shard
-
-
-def make_with_sources(folder: Path, num_sources: int, facts: dict[str, Any]) -> Path:
-    """Make a store of 4 tokens from some sources."""
-    shard = write_shard(
-        folder, 0, [np.array([0, 1, 2, 1])], num_tokens=4, dtype="uint8", vocab_size=3
-    )
-    sources = [Source(name=f"{n}.txt", num_documents=1) for n in range(num_sources)]
-    manifest = Manifest(
-        dtype="uint8", vocab_size=3, shards=(shard,), sources=tuple(sources), facts=facts
-    )
-    write_manifest(folder, manifest)
-    return folder
 
 
 def test_a_store_is_described(tmp_path: Path) -> None:
     """Numbers, splits and tokenizer are those of the corpus, the hash is what a position proves."""
     folder = make_store(tmp_path / "store")
 
-    assert {
-        "path": str(folder),
-        "num_tokens": 10,
-        "vocab_size": 9,
-        "num_documents": 3,
-        "characters_per_token": None,
-        "unknown_rate": None,
-        "tokenizer": {"name": "word", "normalize": True},
-        "dtype": "uint8",
-        "num_shards": 3,
-        "num_bytes": sum(path.stat().st_size for path in folder.iterdir()),
-        "splits": {"train": [0, 6]},
-        "sources": [],
-        "facts": {},
-        "hash": make_corpus().hash,
-    } == describe_store(folder)
+    expected = StoreDescription(
+        path=str(folder),
+        num_tokens=10,
+        vocab_size=9,
+        num_documents=3,
+        characters_per_token=None,
+        unknown_rate=None,
+        tokenizer={"name": "word", "normalize": True},
+        dtype="uint8",
+        num_shards=3,
+        num_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        splits={"train": (0, 6)},
+        sources=(),
+        facts={},
+        hash=make_corpus().hash,
+    )
+    assert expected == describe_store(folder)
 
 
 @pytest.mark.parametrize(
@@ -65,27 +52,8 @@ def test_characters_per_token(
     tmp_path: Path, facts: dict[str, Any], expected: float | None
 ) -> None:
     """What a preparation counted is divided by the tokens."""
-    folder = make_with_sources(tmp_path, 0, facts)
-    assert expected == describe_store(folder)["characters_per_token"]
-
-
-@pytest.mark.parametrize(
-    ("num_sources", "expected"),
-    [(1, "0.txt"), (3, "0.txt, 1.txt, 2.txt"), (1005, "0.txt, 1.txt, 2.txt and 1,002 more")],
-)
-def test_sources_fit_into_a_line(tmp_path: Path, num_sources: int, expected: str) -> None:
-    """The first ones stand for all."""
-    facts = {"num_characters": 10, "unknown_rate": 0.125, "settings": {"by": "line"}, "none": []}
-    rows = dict(tabulate(describe_store(make_with_sources(tmp_path, num_sources, facts))))
-
-    assert expected == rows["sources"]
-    assert ("2.50", "10", "12.5000%", '{"by": "line"}') == (
-        rows["characters per token"],
-        rows["characters"],
-        rows["unknown rate"],
-        rows["settings"],
-    )
-    assert not {"none", "documents", "facts"} & set(rows)
+    folder = make_store_of_sources(tmp_path, 0, facts)
+    assert expected == describe_store(folder).characters_per_token
 
 
 @pytest.mark.parametrize("shard_tokens", [3, 100])
@@ -104,9 +72,9 @@ def test_the_most_frequent_come_first() -> None:
     """Ties stand in the order of ids; what does not appear is left out."""
     corpus = tl.Corpus.from_text("b a c b", tokenizer="word")
 
-    top = [(row["token"], row["count"]) for row in most_frequent(corpus, 10)]
+    top = [(row.token, row.count) for row in most_frequent(corpus, 10)]
     assert [("b", 2), ("a", 1), ("c", 1)] == top
-    assert [("b", 2)] == [(row["token"], row["count"]) for row in most_frequent(corpus, 1)]
+    assert [("b", 2)] == [(row.token, row.count) for row in most_frequent(corpus, 1)]
 
 
 def test_too_many_ids_are_not_counted() -> None:
@@ -142,5 +110,5 @@ def test_lengths_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [(0, 1, 1), (1, 2, 2), (2, 4, 2), (4, 8, 2), (8, 16, 1)]
     for chunk in (1, 3, 100):
         monkeypatch.setattr(statistics, "_CHUNK", chunk)
-        assert expected == [tuple(entry.values()) for entry in count_lengths(corpus)]
+        assert expected == [dataclasses.astuple(entry) for entry in count_lengths(corpus)]
     assert [] == count_lengths(tl.Corpus.from_tokens([1]))

@@ -1,4 +1,4 @@
-"""Who reads what."""
+"""Batches as text, and who reads them."""
 
 import itertools
 from types import SimpleNamespace
@@ -8,10 +8,11 @@ import pytest
 
 import tokenloom as tl
 from tokenloom.errors import ArgumentError
-from tokenloom.inspection.batches import Division, describe_division
+from tokenloom.inspection.batches import Division, read_batch
 from tokenloom.loading import dataset
 
 CORPUS = tl.Corpus.from_tokens([1, 2, 3] * 400)
+BOOK = tl.Corpus.from_text("the time machine by h g wells " * 3, name="book")
 CASES = list(itertools.product(["random", "sequential"], [1, 2, 4], [1, 2, 3, 20], [35, 3]))
 
 
@@ -19,6 +20,11 @@ def make_windows(kind: str, **options: Any) -> tl.RandomWindows | tl.SequentialW
     """Return windows of one order."""
     made = tl.RandomWindows if kind == "random" else tl.SequentialWindows
     return made(CORPUS, batch_size=4, **options)
+
+
+def book_windows(**options: Any) -> tl.SequentialWindows:
+    """Return small windows."""
+    return tl.SequentialWindows(BOOK, **{"batch_size": 2, "seq_len": 8, **options})
 
 
 @pytest.mark.parametrize(("kind", "world_size", "num_workers", "seq_len"), CASES)
@@ -33,8 +39,7 @@ def test_workers_read_what_is_said(
         assert read.columns == division.columns(rank)
         for worker in range(num_workers):
             info = SimpleNamespace(id=worker, num_workers=num_workers)
-            for room in (dataset, dataset):
-                monkeypatch.setattr(room, "get_worker_info", lambda info=info: info)
+            monkeypatch.setattr(dataset, "get_worker_info", lambda info=info: info)
             assert [batch.index for batch in read] == list(division.rows(worker))
 
 
@@ -58,22 +63,50 @@ def test_what_cannot_be_divided_is_refused(options: dict[str, int], message: str
         Division(plan=make_windows("random").plan, **options)
 
 
-def test_the_description_is_the_plans() -> None:
-    """Counts, phase and starts are those that the plan has, and the parts are all of it."""
-    plan = make_windows("random", seq_len=7, seed=3, tail="pad").plan.at(2)
-    description = describe_division(Division(plan=plan, world_size=2, num_workers=3))
-    names = ("num_batches", "num_inputs", "num_dropped", "phase", "epoch", "seed", "tail")
-    assert [getattr(plan, name) for name in names] == [description[name] for name in names]
-    assert plan.starts(range(3)).tolist() == description["first_starts"]
-    assert [(0, 2), (2, 4)] == [(r["rows_start"], r["rows_stop"]) for r in description["ranks"]]
-    counts = [worker["dataloader"]["num_batches"] for worker in description["workers"]]
-    assert plan.num_batches == sum(counts)
-
-
 @pytest.mark.parametrize("kind", ["random", "sequential"])
 @pytest.mark.parametrize("tail", ["drop", "pad"])
 def test_windows_are_counted(kind: str, tail: Any) -> None:
     """Those that hold an input, and no padding."""
     plan = make_windows(kind, seq_len=7, tail=tail).plan
     lengths = plan.lengths(plan.starts(range(plan.num_batches)))
-    assert (lengths > 0).sum() == describe_division(Division(plan=plan))["num_windows"]
+    assert (lengths > 0).sum() == Division(plan=plan).num_windows
+
+
+def test_inputs_and_targets_are_shown_as_text() -> None:
+    """Each row says which tokens it reads, and what they spell."""
+    windows = book_windows()
+    text = BOOK.decode(BOOK.tokens)
+    start = int(windows.plan.starts(range(2, 3))[0, 1])
+    batch = read_batch(windows, index=2, rows=[1])
+    assert ("book", "sequential", 0, 2) == (batch.corpus, batch.order, batch.epoch, batch.batch)
+    assert (5, 2, 8) == (batch.num_batches, batch.num_rows, batch.seq_len)
+    (row,) = batch.rows
+    assert (1, start, start + 9) == (row.row, row.start, row.stop)
+    assert (text[start : start + 8], text[start + 1 : start + 9]) == (row.inputs, row.targets)
+
+
+def test_padding_is_not_shown() -> None:
+    """A shorter window is shown as far as it counts."""
+    windows = book_windows(tail="pad")
+    (row,) = read_batch(windows, index=len(windows) - 1, rows=[1]).rows
+    assert 0 < len(row.inputs) < 8
+    assert BOOK.decode(BOOK.tokens[row.start : row.stop - 1]) == row.inputs
+
+
+def test_ids_are_shown_where_nothing_decodes_them() -> None:
+    """Foreign token arrays are shown as numbers."""
+    corpus = tl.Corpus.from_tokens(range(50))
+    windows = tl.SequentialWindows(corpus, batch_size=1, seq_len=3, shard=tl.Shard())
+    start = windows.plan.phase
+    (row,) = read_batch(windows, index=0, rows=[0]).rows
+    assert f"{start} {start + 1} {start + 2}" == row.inputs
+
+
+@pytest.mark.parametrize(
+    ("index", "rows", "message"),
+    [(5, [0], r"batch must be in \[0, 5\), got 5"), (0, [2], r"rows must be in \[0, 2\), got 2")],
+)
+def test_what_is_not_there_is_refused(index: int, rows: list[int], message: str) -> None:
+    """The message names the range."""
+    with pytest.raises(ArgumentError, match=message):
+        read_batch(book_windows(), index=index, rows=rows)

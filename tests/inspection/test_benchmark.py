@@ -8,12 +8,12 @@ import pytest
 import tokenloom as tl
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection import benchmark
+from tokenloom.inspection.batches import default_block_size
 from tokenloom.inspection.benchmark import (
     Measurement,
     Sample,
     Setting,
     choose_settings,
-    default_block_size,
     recommend,
     summarize,
     take_samples,
@@ -52,7 +52,7 @@ def test_settings_are_workers_times_blocks() -> None:
 def test_blocks_are_smaller_than_the_default() -> None:
     """Where a block is one batch anyway, nothing is tried twice."""
     windows = tl.RandomWindows(CORPUS, batch_size=100, seq_len=10, shard=tl.Shard())
-    assert default_block_size(windows) == 1
+    assert default_block_size(windows.plan, windows.columns) == 1
     assert [None] == [s.block_size for s in choose_settings(windows, num_workers=[0])][:-1]
 
 

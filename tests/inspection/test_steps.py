@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,8 +14,8 @@ from torch.nn import functional
 
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, RunError
-from tokenloom.inspection.batches import read_rows
-from tokenloom.inspection.steps import describe_spikes, describe_step, find_step
+from tokenloom.inspection.batches import read_batch
+from tokenloom.inspection.steps import find_spikes, find_step, read_spikes, read_step
 from tokenloom.training.reopen import reopen_windows
 
 TEXT = "The Time Traveller (for so it will be convenient to speak of him)\n" * 9
@@ -61,9 +62,9 @@ def test_a_step_is_what_the_model_saw(
     saw, losses = train_and_watch(corpus, tmp_path / "run", kind)
     run = tl.Run.open(tmp_path / "run")
     windows = reopen_windows(run)
-    shown = [describe_step(run, windows, step=step, rows=[1]) for step in range(1, len(saw) + 1)]
-    assert saw == [step["rows"][0]["inputs"] for step in shown]
-    assert pytest.approx(losses, rel=1e-5) == [step["loss"] for step in shown]
+    shown = [read_step(run, windows, step=step, rows=[1]) for step in range(1, len(saw) + 1)]
+    assert saw == [step.batch.rows[0].inputs for step in shown]
+    assert pytest.approx(losses, rel=1e-5) == [step.loss for step in shown]
 
 
 @pytest.mark.parametrize("options", [{"tail": "pad"}, {"shard": tl.Shard(rank=0, world_size=1)}])
@@ -86,8 +87,8 @@ def test_a_rank_shows_its_own_rows(book: str, tmp_path: Path) -> None:
     model = tl.RNNModel(nn.RNN(corpus.vocab_size, 8), corpus.vocab_size)
     tl.train(model, tl.Loader(windows), run=tmp_path / "run", device="cpu")
     reopened = reopen_windows(tl.Run.open(tmp_path / "run"))
-    expected = [row.start for row in read_rows(windows, index=0, rows=[0, 1])]
-    assert expected == [row.start for row in read_rows(reopened, index=0, rows=[0, 1])]
+    expected = [row.start for row in read_batch(windows, index=0, rows=[0, 1]).rows]
+    assert expected == [row.start for row in read_batch(reopened, index=0, rows=[0, 1]).rows]
     assert windows.plan.starts(range(1))[0, 2:].tolist() == expected
 
 
@@ -97,8 +98,8 @@ def test_a_training_from_the_middle_counts_its_own_steps(book: str, tmp_path: Pa
     run = tl.Run.open(tmp_path / "run")
     first = find_step(run, 1)
     assert (0, 4) == (first.epoch, first.batch)
-    shown = describe_step(run, reopen_windows(run), step=1, rows=[1])
-    assert saw[0] == shown["rows"][0]["inputs"]
+    shown = read_step(run, reopen_windows(run), step=1, rows=[1])
+    assert saw[0] == shown.batch.rows[0].inputs
 
 
 def test_spikes_are_shown_with_their_text(book: str, tmp_path: Path) -> None:
@@ -112,12 +113,12 @@ def test_spikes_are_shown_with_their_text(book: str, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     run = tl.Run.open(tmp_path / "run")
     windows = reopen_windows(run)
-    found = describe_spikes(run, windows, top=1, rows=[0])
-    (spike,) = found["spikes"]
+    found = read_spikes(run, windows, top=1, rows=[0])
+    (spike,) = found.spikes
     step = lines[1]["step"] + 3
-    assert (step, step + 2, 99.0) == (spike["first_step"], spike["stop_step"], spike["loss"])
-    assert math.isinf(spike["deviations"])
-    assert describe_step(run, windows, step=step, rows=[0])["rows"] == spike["rows"]
+    assert (step, step + 2, 99.0) == (spike.first_step, spike.stop_step, spike.text.loss)
+    assert math.isinf(spike.deviations)
+    assert read_step(run, windows, step=step, rows=[0]) == spike.text
 
 
 @pytest.mark.parametrize(
@@ -143,8 +144,8 @@ def test_a_text_that_is_gone_can_be_given(tmp_path: Path) -> None:
     run = tl.Run.open(tmp_path / "run")
     with pytest.raises(RunError, match="cannot be read again: a corpus must be one of"):
         reopen_windows(run)
-    shown = describe_step(run, reopen_windows(run, corpus), step=7, rows=[1])
-    assert saw[6] == shown["rows"][0]["inputs"]
+    shown = read_step(run, reopen_windows(run, corpus), step=7, rows=[1])
+    assert saw[6] == shown.batch.rows[0].inputs
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,66 @@ def test_a_step_that_is_not_there_is_refused(step: int, book: str, tmp_path: Pat
     message = rf"step must be in \[1, {len(saw) + 1}\), got {step}"
     with pytest.raises(ArgumentError, match=message):
         find_step(tl.Run.open(tmp_path / "run"), step)
+
+
+def noise(num_steps: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return losses that fall, with noise."""
+    generator = np.random.default_rng(seed)
+    falling = 3 * np.exp(-np.arange(num_steps) / 200) + 1
+    return falling + generator.normal(0, 0.05, num_steps)
+
+
+def test_a_training_without_spikes_has_none() -> None:
+    """Neither its high beginning nor its noise stands out."""
+    assert [] == [spike for seed in range(20) for spike in find_spikes(noise(2000, seed))]
+
+
+def test_spikes_come_strongest_first() -> None:
+    """Each with its steps, its loss and what was usual before it."""
+    losses = noise(2000)
+    losses[700], losses[1500:1503] = 3.0, [4.0, 9.0, 4.0]
+    first, second = find_spikes(losses)
+    assert [(1500, 1503, 4.0), (700, 701, 3.0)] == [
+        (spike.first, spike.stop, spike.loss) for spike in (first, second)
+    ]
+    assert np.median(losses[600:700]) == second.usual
+    mad = np.median(np.abs(losses[600:700] - second.usual))
+    assert pytest.approx((3.0 - second.usual) / (1.4826 * mad)) == second.deviations
+
+
+def test_earlier_spikes_do_not_hide_later_ones() -> None:
+    """Median and MAD are not moved by what stood out before."""
+    losses = noise(1000)
+    losses[500:600:5] = 9.0
+    losses[590] = 5.0
+    assert 590 in [spike.first for spike in find_spikes(losses)]
+
+
+def test_what_is_not_finite_stands_out() -> None:
+    """Also at the very beginning, and it spoils no median."""
+    losses = noise(300)
+    losses[3] = losses[200] = math.nan
+    losses[250] = 9.0
+    assert [3, 200, 250] == [spike.first for spike in find_spikes(losses)]
+
+
+def test_rounding_is_no_spike() -> None:
+    """Where all losses are equal the MAD is 0; what is a bit higher does not stand out."""
+    losses = np.full(300, 2.0)
+    losses[200], losses[250] = 2.001, 2.1
+    assert [250] == [spike.first for spike in find_spikes(losses)]
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 5])
+def test_a_short_training_has_none(num_steps: int) -> None:
+    """There is nothing to compare with."""
+    assert [] == find_spikes(np.full(num_steps, 5.0))
+
+
+def test_long_trainings_are_looked_at_in_parts() -> None:
+    """What is found does not depend on where a part ends."""
+    losses = noise(10_000)
+    places = [4095, 4096, 4097, 8192, 9999]
+    losses[places] = 9.0
+    found = find_spikes(losses)
+    assert [(4095, 4098), (8192, 8193), (9999, 10_000)] == sorted((s.first, s.stop) for s in found)

@@ -1,7 +1,6 @@
 """Every door to a prepared store, after each of its files was damaged: our errors only."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -14,8 +13,8 @@ import pytest
 import tokenloom as tl
 from tests.stores import lie
 from tokenloom._io.digest import hash_file
-from tokenloom.corpus.statistics import describe_store, most_frequent, tabulate
-from tokenloom.inspection.batches import describe_batch
+from tokenloom.cli.main import make_parser
+from tokenloom.inspection.batches import read_batch
 from tokenloom.preparation.trace import trace_in_store
 from tokenloom.store.npy import HEADER_BYTES
 from tokenloom.store.verify import verify_store
@@ -57,14 +56,13 @@ def store(whole: Path, tmp_path: Path) -> Path:
 def _show(path: Path) -> None:
     corpus = tl.Corpus.open(path)
     windows = tl.RandomWindows(corpus, batch_size=4, seq_len=9)
-    describe_batch(windows, index=len(windows) - 1, rows=range(4))
+    read_batch(windows, index=len(windows) - 1, rows=range(4))
 
 
 def _info(path: Path) -> None:
-    description = describe_store(path)
-    json.dumps(description)
-    list(tabulate(description))
-    most_frequent(tl.Corpus.open(path), 3)
+    for words in (["--json"], ["--top", "3"]):
+        arguments = make_parser().parse_args(["info", str(path), *words])
+        arguments.run_command(arguments)
 
 
 def _prepare(path: Path) -> None:

@@ -65,7 +65,8 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom._figures import check_picture, save_picture
-    from tokenloom.inspection.benchmark import default_block_size, recommend, summarize
+    from tokenloom.inspection.batches import default_block_size
+    from tokenloom.inspection.benchmark import recommend, summarize
     from tokenloom.inspection.plots import plot_measurements
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
@@ -82,7 +83,9 @@ def _run(arguments: argparse.Namespace) -> None:
         picture = None if path is None else str(path)
         print_json({"windows": windows_of, "measurements": rows, "plot": picture})
         return
-    print_table(list(_tabulate(measurements, best, default_block_size(windows))))
+    print_table(
+        list(_tabulate(measurements, best, default_block_size(windows.plan, windows.columns)))
+    )
     print_line(f"\nrecommended: {best.setting}")
     if path is not None:
         print_line(f"plot: {path}")

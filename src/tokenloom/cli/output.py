@@ -42,7 +42,7 @@ def _finite(value: Any) -> Any:
     match value:
         case dict():
             return {key: _finite(item) for key, item in value.items()}
-        case list():
+        case list() | tuple():
             return [_finite(item) for item in value]
         case float() if not math.isfinite(value):
             return None

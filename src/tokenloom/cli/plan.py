@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
 from tokenloom.cli.options import (
@@ -17,6 +17,12 @@ from tokenloom.cli.options import (
     parse_count,
 )
 from tokenloom.cli.output import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from tokenloom.inspection.batches import Division
+
+# The starts of so many batches are listed.
+_NUM_LISTED = 3
 
 _EXAMPLES = """\
 examples:
@@ -55,15 +61,13 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom._figures import check_picture, save_picture
-    from tokenloom.inspection.batches import Division, describe_division
+    from tokenloom.inspection.batches import Division
     from tokenloom.inspection.plots import plot_plans
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
     windows = make_windows(arguments, load_corpus(arguments))
     plan = windows.plan.at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
-    description = {"corpus": windows.corpus.name, **describe_division(division)}
-    description["plot"] = None if path is None else str(path)
     if path is not None:
         orders = [
             dataclasses.replace(plan, kind="random"),
@@ -71,73 +75,110 @@ def _run(arguments: argparse.Namespace) -> None:
         ]
         save_picture(plot_plans(orders), path)
     if arguments.json:
-        print_json(description)
+        facts = {"corpus": windows.corpus.name, **_facts(division)}
+        print_json({**facts, "plot": None if path is None else str(path)})
         return
-    _print_plan(description)
+    _print_division(division, corpus_name=windows.corpus.name)
     if path is not None:
         print_line(f"\nplot: {path}")
 
 
-def _print_plan(plan: dict[str, Any]) -> None:
-    print_line(
-        f"{plan['corpus']}: {plan['order']} order, seed {plan['seed']}, epoch {plan['epoch']}, "
-        f"{count(plan['batch_size'], 'row')} x {count(plan['seq_len'], 'token')}, "
-        f"tail {plan['tail']}\n"
-    )
-    print_table(list(_accounting(plan)))
-    batches = count(plan["num_batches"], "batch", "batches")
-    print_line(f"\nRANKS: each reads these rows of {batches}")
-    print_table(
-        [
-            ("rank", "rows"),
-            *(
-                (str(rank["rank"]), f"[{rank['rows_start']:,}, {rank['rows_stop']:,})")
-                for rank in plan["ranks"]
-            ),
-        ]
-    )
-    of_whom = "each rank's" if plan["world_size"] > 1 else "the process's"
-    print_line(f"\nWORKERS of a DataLoader: {of_whom} rows, in these batches")
-    print_table(list(_workers(plan)))
-    print_line(
-        f"a Loader reads blocks of {plan['block_size']:,} batches, each by the worker that is free"
-    )
-    print_line("\nFIRST STARTS: where the windows begin, in tokens")
-    print_table(list(_first_starts(plan)))
-
-
-def _accounting(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    explained = {
-        "num_tokens": "of the corpus",
-        "num_batches": "in this and in every epoch",
-        "num_windows": "that these batches read, each its own text",
-        "num_inputs": "tokens that are an input, each once",
-        "num_dropped": "tokens that are no input in this epoch",
-        "phase": f"first token that may be an input, drawn from [0, {plan['num_phases']:,})",
+def _facts(division: "Division") -> dict[str, Any]:
+    plan = division.plan
+    ranks = [(rank, division.columns(rank)) for rank in range(division.world_size)]
+    return {
+        "order": plan.kind,
+        "seed": plan.seed,
+        "epoch": plan.epoch,
+        "batch_size": plan.batch_size,
+        "seq_len": plan.seq_len,
+        "tail": plan.tail,
+        "num_tokens": plan.num_tokens,
+        "num_batches": plan.num_batches,
+        "num_windows": division.num_windows,
+        "num_inputs": plan.num_inputs,
+        "num_dropped": plan.num_dropped,
+        "phase": plan.phase,
+        "num_phases": plan.num_phases,
+        "world_size": division.world_size,
+        "num_workers": division.num_workers,
+        "block_size": division.block_size,
+        "ranks": [
+            {"rank": rank, "rows_start": rows.start, "rows_stop": rows.stop} for rank, rows in ranks
+        ],
+        "workers": [_facts_of_worker(division, worker) for worker in division.readers],
+        "first_starts": plan.starts(_listed(division)).tolist(),
     }
-    for name, what in explained.items():
-        yield name.removeprefix("num_"), f"{plan[name]:>15,}", what
 
 
-def _workers(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def _facts_of_worker(division: "Division", worker: int) -> dict[str, Any]:
+    """Return a worker's batches as the first, the step and the count, since they may be many."""
+    rows = division.rows(worker)
+    return {
+        "worker": worker,
+        "dataloader": {"first_batch": worker, "step": rows.step, "num_batches": len(rows)},
+    }
+
+
+def _listed(division: "Division") -> range:
+    return range(min(_NUM_LISTED, division.plan.num_batches))
+
+
+def _print_division(division: "Division", *, corpus_name: str) -> None:
+    plan = division.plan
+    print_line(
+        f"{corpus_name}: {plan.kind} order, seed {plan.seed}, epoch {plan.epoch}, "
+        f"{count(plan.batch_size, 'row')} x {count(plan.seq_len, 'token')}, tail {plan.tail}\n"
+    )
+    print_table(list(_tabulate_counts(division)))
+    batches = count(plan.num_batches, "batch", "batches")
+    print_line(f"\nRANKS: each reads these rows of {batches}")
+    print_table(list(_tabulate_ranks(division)))
+    whose = "each rank's" if division.world_size > 1 else "the process's"
+    print_line(f"\nWORKERS of a DataLoader: {whose} rows, in these batches")
+    print_table(list(_tabulate_workers(division)))
+    blocks = count(division.block_size, "batch", "batches")
+    print_line(f"a Loader reads blocks of {blocks}, each by the worker that is free")
+    print_line("\nFIRST STARTS: where the windows begin, in tokens")
+    print_table(list(_tabulate_starts(division)))
+
+
+def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
+    plan = division.plan
+    phases = f"first token that may be an input, drawn from [0, {plan.num_phases:,})"
+    for name, number, what in (
+        ("tokens", plan.num_tokens, "of the corpus"),
+        ("batches", plan.num_batches, "in this and in every epoch"),
+        ("windows", division.num_windows, "that these batches read, each its own text"),
+        ("inputs", plan.num_inputs, "tokens that are an input, each once"),
+        ("dropped", plan.num_dropped, "tokens that are no input in this epoch"),
+        ("phase", plan.phase, phases),
+    ):
+        yield name, f"{number:>15,}", what
+
+
+def _tabulate_ranks(division: "Division") -> Iterator[tuple[str, ...]]:
+    yield "rank", "rows"
+    for rank in range(division.world_size):
+        rows = division.columns(rank)
+        yield str(rank), f"[{rows.start:,}, {rows.stop:,})"
+
+
+def _tabulate_workers(division: "Division") -> Iterator[tuple[str, ...]]:
     yield "worker", "batches", "number"
-    for worker in plan["workers"]:
-        single = worker["dataloader"]
-        rows = range(single["first_batch"], plan["num_batches"], single["step"])
+    for worker in division.readers:
+        rows = division.rows(worker)
+        listed = [f"{row:,}" for row in rows[:3]] + ["..."] * (len(rows) > 3)
         yield (
-            str(worker["worker"]) if plan["num_workers"] else "none",
-            _shorten([f"{row:,}" for row in rows[:3]], len(rows)),
-            f"{single['num_batches']:>6,}",
+            str(worker) if division.num_workers else "none",
+            ", ".join(listed) or "nothing",
+            f"{len(rows):>6,}",
         )
 
 
-def _shorten(first: list[str], number: int) -> str:
-    return ", ".join([*first, *["..."] * (number > len(first))]) or "nothing"
-
-
-def _first_starts(plan: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    shown = range(plan["batch_size"])[:6]
-    more = ("...",) * (plan["batch_size"] > len(shown))
+def _tabulate_starts(division: "Division") -> Iterator[tuple[str, ...]]:
+    shown = range(division.plan.batch_size)[:6]
+    more = ("...",) * (division.plan.batch_size > len(shown))
     yield "batch", *(f"row {row}" for row in shown), *more
-    for batch, starts in enumerate(plan["first_starts"]):
+    for batch, starts in enumerate(division.plan.starts(_listed(division))):
         yield str(batch), *(f"{starts[row]:,}" for row in shown), *more

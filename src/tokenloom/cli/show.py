@@ -1,7 +1,8 @@
 """The command ``tokenloom show``: batches as text, of a corpus or of a run."""
 
 import argparse
-from typing import Any
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count, show
 from tokenloom.cli.options import (
@@ -18,6 +19,10 @@ from tokenloom.cli.options import (
 from tokenloom.cli.output import print_json, print_line
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import find_named
+
+if TYPE_CHECKING:
+    from tokenloom.inspection.batches import BatchText
+    from tokenloom.inspection.steps import RunSpikes, StepText
 
 _EXAMPLES = """\
 examples:
@@ -65,7 +70,7 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     # Slow to import: it needs torch.
-    from tokenloom.inspection.batches import describe_batch, tell_batch
+    from tokenloom.inspection.batches import read_batch
     from tokenloom.training.run import is_run
 
     wants_run = arguments.spikes or arguments.step is not None
@@ -86,17 +91,15 @@ def _run(arguments: argparse.Namespace) -> None:
     windows = make_windows(arguments, load_corpus(arguments))
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or windows.columns[:4]
-    batch = describe_batch(windows, index=arguments.batch, rows=rows)
+    batch = read_batch(windows, index=arguments.batch, rows=rows)
     if arguments.json:
-        print_json(batch)
+        print_json(dataclasses.asdict(batch))
         return
-    for line in tell_batch(batch):
-        print_line(line)
+    _print_batch(batch)
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
-    from tokenloom.inspection.batches import tell_batch
-    from tokenloom.inspection.steps import describe_spikes, describe_step
+    from tokenloom.inspection.steps import read_spikes, read_step
     from tokenloom.training.reopen import reopen_windows
     from tokenloom.training.run import Run
 
@@ -105,34 +108,76 @@ def _show_run(arguments: argparse.Namespace) -> None:
     windows = reopen_windows(run, encoding=arguments.encoding)
     rows = arguments.rows or range(len(windows.columns))
     if arguments.spikes:
-        description = describe_spikes(run, windows, top=arguments.top, rows=rows)
-        steps = description["spikes"]
-    else:
-        description = describe_step(run, windows, step=arguments.step, rows=rows)
-        steps = [description]
-    if arguments.json:
-        print_json(description)
+        spikes = read_spikes(run, windows, top=arguments.top, rows=rows)
+        if arguments.json:
+            print_json({"run": str(run.path), **_facts_of_spikes(spikes)})
+        else:
+            _print_spikes(spikes)
         return
-    if arguments.spikes:
-        print_line(
-            f"{count(description['num_spikes'], 'spike')} in "
-            f"{count(description['num_steps'], 'step')}: losses "
-            f"more than {description['method']['num_deviations']:g} deviations above the median "
-            f"of the {description['method']['num_before']} before"
-        )
-    for step in steps:
-        print_line(_tell_step(step))
-        for line in tell_batch(step):
-            print_line(line)
+    step = read_step(run, windows, step=arguments.step, rows=rows)
+    if arguments.json:
+        print_json({"run": str(run.path), **_facts_of_step(step)})
+        return
+    print_line(_format_step(step))
+    _print_batch(step.batch)
 
 
-def _tell_step(step: dict[str, Any]) -> str:
-    line = f"step {step['step']:,}: loss {step['loss']:.3f}"
-    if "deviations" not in step:
-        return line
-    num_more = step["stop_step"] - step["first_step"] - 1
-    usual = f", usual {step['usual_loss']:.3f}, {step['deviations']:.1f} deviations"
-    return f"\n{line}{usual}" + f", and {count(num_more, 'step')} after it" * bool(num_more)
+def _facts_of_step(step: "StepText") -> dict[str, Any]:
+    return {"step": step.step, "loss": step.loss, **dataclasses.asdict(step.batch)}
+
+
+def _facts_of_spikes(found: "RunSpikes") -> dict[str, Any]:
+    from tokenloom.inspection.steps import NUM_BEFORE, NUM_DEVIATIONS
+
+    return {
+        "num_steps": found.num_steps,
+        "method": {"num_before": NUM_BEFORE, "num_deviations": NUM_DEVIATIONS},
+        "num_spikes": found.num_spikes,
+        "spikes": [
+            {
+                "first_step": spike.first_step,
+                "stop_step": spike.stop_step,
+                "usual_loss": spike.usual_loss,
+                "deviations": spike.deviations,
+                **_facts_of_step(spike.text),
+            }
+            for spike in found.spikes
+        ],
+    }
+
+
+def _print_spikes(found: "RunSpikes") -> None:
+    from tokenloom.inspection.steps import NUM_BEFORE, NUM_DEVIATIONS
+
+    print_line(
+        f"{count(found.num_spikes, 'spike')} in {count(found.num_steps, 'step')}: losses more "
+        f"than {NUM_DEVIATIONS:g} deviations above the median of the {NUM_BEFORE} before"
+    )
+    for spike in found.spikes:
+        num_more = spike.stop_step - spike.first_step - 1
+        line = f"{_format_step(spike.text)}, usual {spike.usual_loss:.3f}, "
+        line += f"{spike.deviations:.1f} deviations"
+        print_line(f"\n{line}" + f", and {count(num_more, 'step')} after it" * bool(num_more))
+        _print_batch(spike.text.batch)
+
+
+def _format_step(step: "StepText") -> str:
+    return f"step {step.step:,}: loss {step.loss:.3f}"
+
+
+def _print_batch(batch: "BatchText") -> None:
+    print_line(
+        f"{batch.corpus}: {batch.order} order, epoch {batch.epoch}, batch {batch.batch} of "
+        f"{batch.num_batches:,}, {count(batch.num_rows, 'row')} x {count(batch.seq_len, 'token')}"
+    )
+    for row in batch.rows:
+        words = [f"row {row.row}: tokens [{row.start:,}, {row.stop:,})"]
+        words += [row.source] if row.source is not None else []
+        words += [f"document {row.document:,}"] if row.document is not None else []
+        words += [f"character {row.character:,}"] if row.character is not None else []
+        print_line(", ".join(words))
+        print_line(f"  inputs   {row.inputs!r}")
+        print_line(f"  targets  {row.targets!r}")
 
 
 def _check_options_of_run(arguments: argparse.Namespace) -> None:

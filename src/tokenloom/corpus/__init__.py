@@ -2,10 +2,18 @@
 
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.formats import open_foreign, write_megatron, write_nanogpt
-from tokenloom.corpus.statistics import count_ids, describe_store, most_frequent
+from tokenloom.corpus.statistics import (
+    StoreDescription,
+    TokenCount,
+    count_ids,
+    describe_store,
+    most_frequent,
+)
 
 __all__ = [
     "Corpus",
+    "StoreDescription",
+    "TokenCount",
     "count_ids",
     "describe_store",
     "most_frequent",

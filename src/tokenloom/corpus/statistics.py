@@ -1,8 +1,8 @@
-"""What is in a store, for people and for programs."""
+"""What is in a store: its description, and counts of its tokens and documents."""
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
+from tokenloom.store.manifest import Manifest, Source
 from tokenloom.store.memmap import advise, read_whole
 from tokenloom.store.reader import MANIFEST, open_store
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
@@ -21,8 +22,72 @@ _CHUNK = 1 << 22
 _MAX_IDS = 1 << 26
 
 
-def describe_store(path: str | os.PathLike[str], *, split: str | None = None) -> dict[str, Any]:
-    """Return what a store says of itself, JSON-able.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreDescription:
+    """What is in a store, or in a split of it.
+
+    Attributes
+    ----------
+    path : str
+    num_tokens, vocab_size : int
+    num_documents : int or None
+        None where the store does not know its documents.
+    characters_per_token, unknown_rate : float or None
+        Of the whole text, before normalisation, and of the whole store. None
+        where they were not counted, as for a split.
+    tokenizer : dict or None
+        Its description in the manifest.
+    dtype : str
+    num_shards, num_bytes : int
+        Of the whole store, all its files.
+    splits : mapping of str to tuple of int
+        Half-open ranges of tokens.
+    sources : tuple of Source
+    facts : mapping of str to object
+        What else the manifest holds.
+    hash : str
+        Of the tokens, as in `Corpus.hash`.
+    split : str or None
+        The split that is described; None for the whole store.
+    """
+
+    path: str
+    num_tokens: int
+    vocab_size: int
+    num_documents: int | None
+    characters_per_token: float | None
+    unknown_rate: float | None
+    tokenizer: Mapping[str, Any] | None
+    dtype: str
+    num_shards: int
+    num_bytes: int
+    splits: Mapping[str, tuple[int, int]]
+    sources: tuple[Source, ...]
+    facts: Mapping[str, Any]
+    hash: str
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthCount:
+    """How many documents have a length, in tokens, in the half-open range [start, stop)."""
+
+    start: int
+    stop: int
+    num_documents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCount:
+    """How often a token appears."""
+
+    id: int
+    token: str
+    count: int
+
+
+def describe_store(path: str | os.PathLike[str], *, split: str | None = None) -> StoreDescription:
+    """Return what is in a store.
 
     Tokens are read for the hash only, and of those 4 MiB at most.
 
@@ -30,8 +95,8 @@ def describe_store(path: str | os.PathLike[str], *, split: str | None = None) ->
     ----------
     path : str or path
     split : str, optional
-        Of whose tokens, documents and hash to tell, instead of those of the
-        whole store; how many characters and unknown tokens it has, no store says.
+        Describe the tokens, documents and hash of this split instead of those
+        of the whole store.
 
     Raises
     ------
@@ -42,82 +107,36 @@ def describe_store(path: str | os.PathLike[str], *, split: str | None = None) ->
     """
     store = open_store(path)
     manifest = store.manifest
-    num_characters: Any = manifest.facts.get("num_characters")
-    is_known = type(num_characters) is int and 0 <= num_characters < 1 << 63
-    num_unknown: Any = manifest.facts.get("num_unknown")
-    description = {
-        "path": os.fspath(path),
-        "num_tokens": manifest.num_tokens,
-        "vocab_size": manifest.vocab_size,
-        "num_documents": manifest.num_documents,
-        "characters_per_token": num_characters / manifest.num_tokens if is_known else None,
-        "unknown_rate": num_unknown / manifest.num_tokens
-        if type(num_unknown) is int and 0 <= num_unknown < 1 << 63
-        else None,
-        "tokenizer": manifest.tokenizer,
-        "dtype": manifest.dtype,
-        "num_shards": len(manifest.shards),
-        "num_bytes": sum(file.num_bytes for file in store.files())
-        + (store.path / MANIFEST).stat().st_size,
-        "splits": {name: list(bounds) for name, bounds in manifest.splits.items()},
-        "sources": [
-            {"name": source.name, "num_documents": source.num_documents}
-            for source in manifest.sources
-        ],
-        "facts": dict(manifest.facts),
-        "hash": Corpus.open(path).hash,
-    }
-    if split is None:
-        return description
     corpus = Corpus.open(path, split=split)
-    unknown = dict.fromkeys(("characters_per_token", "unknown_rate"))
-    tokens = {"num_tokens": len(corpus), "num_documents": corpus.num_documents}
-    return {**description, "split": split, **tokens, **unknown, "hash": corpus.hash}
+    is_whole = split is None
+    return StoreDescription(
+        path=os.fspath(path),
+        num_tokens=len(corpus),
+        vocab_size=manifest.vocab_size,
+        num_documents=None if corpus.documents is None else corpus.num_documents,
+        characters_per_token=_per_token(manifest, "num_characters") if is_whole else None,
+        unknown_rate=_per_token(manifest, "num_unknown") if is_whole else None,
+        tokenizer=manifest.tokenizer,
+        dtype=manifest.dtype,
+        num_shards=len(manifest.shards),
+        num_bytes=sum(file.num_bytes for file in store.files())
+        + (store.path / MANIFEST).stat().st_size,
+        splits=manifest.splits,
+        sources=manifest.sources,
+        facts=manifest.facts,
+        hash=corpus.hash,
+        split=split,
+    )
 
 
-def tabulate(description: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the rows of a table of what `describe_store` returned.
-
-    >>> dict(tabulate({"num_tokens": 1200, "sources": [], "splits": {"train": [0, 900]}}))
-    {'tokens': '1,200', 'split train': '900 tokens from 0'}
-    """
-    for key, value in description.items():
-        label = key.removeprefix("num_").replace("_", " ")
-        match value:
-            case bool() | str():
-                yield label, str(value)
-            case int():
-                yield label, f"{value:,}"
-            case float():
-                yield label, f"{value:.4%}" if key == "unknown_rate" else f"{value:.2f}"
-            case dict() if key == "splits":
-                for name, (start, stop) in value.items():
-                    yield f"split {name}", f"{stop - start:,} tokens from {start:,}"
-            case dict() if key == "facts":
-                yield from _tabulate_facts(value)
-            case list() if key == "sources" and value:
-                others = f" and {len(value) - 3:,} more" if len(value) > 3 else ""
-                yield label, ", ".join(source["name"] for source in value[:3]) + others
-            case dict() | list() if value:
-                yield label, json.dumps(value)
-            case _:
-                pass
+def _per_token(manifest: Manifest, fact: str) -> float | None:
+    """Return a counted fact for each token; None where it is missing, or no count."""
+    counted: Any = manifest.facts.get(fact)
+    is_count = type(counted) is int and 0 <= counted < 1 << 63
+    return counted / manifest.num_tokens if is_count else None
 
 
-def _tabulate_facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield facts, and what a preparation was told, but for what the table has already."""
-    told = facts.get("preparation")
-    if not isinstance(told, dict):
-        yield from tabulate(facts)
-        return
-    yield from tabulate({name: value for name, value in facts.items() if name != "preparation"})
-    for name, value in told.items():
-        # Of the forms there is one for each source, which may be millions.
-        if name not in ("tokenizer", "forms", "splits") and value not in (None, []):
-            yield f"option {name}", str(value)
-
-
-def count_lengths(corpus: Corpus) -> list[dict[str, int]]:
+def count_lengths(corpus: Corpus) -> list[LengthCount]:
     """Return how many documents have which length, in tokens, by powers of two.
 
     Parameters
@@ -126,12 +145,12 @@ def count_lengths(corpus: Corpus) -> list[dict[str, int]]:
 
     Returns
     -------
-    list of dict
-        ``start`` and ``stop`` of a half-open range of lengths, and
-        ``num_documents``; empty where nobody knows of documents.
+    list of LengthCount
+        From the shortest on, without gaps; empty where the corpus has no
+        document offsets.
 
     >>> count_lengths(Corpus.from_tokens([1, 2, 3, 4], documents=[0, 0, 1, 4]))[1]
-    {'start': 1, 'stop': 2, 'num_documents': 1}
+    LengthCount(start=1, stop=2, num_documents=1)
     """
     offsets = corpus.documents
     counts = np.zeros(65, np.int64)
@@ -142,7 +161,7 @@ def count_lengths(corpus: Corpus) -> list[dict[str, int]]:
         counts += np.bincount(np.frexp(lengths.astype(np.float64))[1], minlength=len(counts))
     stop = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
     return [
-        {"start": (1 << bits) >> 1, "stop": 1 << bits, "num_documents": int(counts[bits])}
+        LengthCount(start=(1 << bits) >> 1, stop=1 << bits, num_documents=int(counts[bits]))
         for bits in range(stop)
     ]
 
@@ -184,8 +203,8 @@ def count_ids(corpus: Corpus, *, progress: bool | None = None) -> npt.NDArray[np
 
 def most_frequent(
     corpus: Corpus, num_ids: int, *, progress: bool | None = None
-) -> list[dict[str, Any]]:
-    """Return the ids that appear most often, with what they stand for.
+) -> list[TokenCount]:
+    """Return the ids that appear most often, with their tokens.
 
     Parameters
     ----------
@@ -196,12 +215,12 @@ def most_frequent(
         As in `count_ids`, whose errors this raises.
 
     >>> most_frequent(Corpus.from_text("a rose is a rose", tokenizer="word"), 1)
-    [{'id': 1, 'token': 'a', 'count': 2}]
+    [TokenCount(id=1, token='a', count=2)]
     """
     counts = count_ids(corpus, progress=progress)
     order = np.argsort(-counts, kind="stable")[:num_ids]
     return [
-        {"id": id_, "token": corpus.decode([id_]), "count": int(counts[id_])}
+        TokenCount(id=id_, token=corpus.decode([id_]), count=int(counts[id_]))
         for id_ in order.tolist()
         if counts[id_]
     ]
@@ -240,7 +259,7 @@ def _character_lengths(tokenizer: Tokenizer | None) -> npt.NDArray[np.int64] | N
             return np.ones(tokenizer.vocab_size, np.int64)
         case ByteTokenizer():
             lengths = np.ones(256, np.int64)
-            # These go on with a character that began before (RFC 3629).
+            # These bytes continue a character that began before them (RFC 3629).
             lengths[0x80:0xC0] = 0
             return lengths
         case WordTokenizer(vocab=vocab):

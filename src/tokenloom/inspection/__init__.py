@@ -1,6 +1,6 @@
 """Looking into the stream: batches as text, steps of a run, pictures, benchmarks."""
 
-from tokenloom.inspection.batches import describe_batch, describe_division
-from tokenloom.inspection.steps import describe_spikes, describe_step
+from tokenloom.inspection.batches import Division, read_batch
+from tokenloom.inspection.steps import find_spikes, read_spikes, read_step
 
-__all__ = ["describe_batch", "describe_division", "describe_spikes", "describe_step"]
+__all__ = ["Division", "find_spikes", "read_batch", "read_spikes", "read_step"]

@@ -1,10 +1,8 @@
-"""What a batch holds, and which rank and worker reads it."""
+"""Batches as text, and which rank and worker reads them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from tokenloom._wording import count
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.blocks import read_block, rows_per_block
 from tokenloom.loading.dataset import Windows
@@ -14,17 +12,18 @@ from tokenloom.preparation.trace import trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A row of a batch.
+class RowText:
+    """A row of a batch as text.
 
     Attributes
     ----------
     row : int
-        Which one, from 0.
+        Its index in the batch, from 0.
     start, stop : int
         The tokens of the corpus that it reads, targets too, half-open.
     inputs, targets : str
-        What they spell; ids where nothing decodes them. Padding is left out.
+        The text of its inputs and targets, without padding; ids where nothing
+        decodes them.
     source : str or None
         Where its first token came from; see `tokenloom.preparation.Trace`.
     document, character : int or None
@@ -36,13 +35,43 @@ class Row:
     stop: int
     inputs: str
     targets: str
-    source: str | None = None
-    document: int | None = None
-    character: int | None = None
+    source: str | None
+    document: int | None
+    character: int | None
 
 
-def read_rows(windows: Windows, *, index: int, rows: Sequence[int]) -> list[Row]:
-    """Return rows of one batch as text.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchText:
+    """A batch with some of its rows as text.
+
+    Attributes
+    ----------
+    corpus : str
+        Its name.
+    order : str
+        "random" or "sequential".
+    epoch, batch : int
+        Which batch of which epoch, both from 0.
+    num_batches : int
+        Batches of each epoch.
+    num_rows, seq_len : int
+        Shape of the batch; of one rank's part of it, where there are several.
+    rows : tuple of RowText
+        Those that were asked for.
+    """
+
+    corpus: str
+    order: str
+    epoch: int
+    batch: int
+    num_batches: int
+    num_rows: int
+    seq_len: int
+    rows: tuple[RowText, ...]
+
+
+def read_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> BatchText:
+    """Return a batch, and some of its rows as text.
 
     Parameters
     ----------
@@ -58,8 +87,7 @@ def read_rows(windows: Windows, *, index: int, rows: Sequence[int]) -> list[Row]
     ArgumentError
         ``index`` or a row is out of range.
     """
-    plan = windows.plan
-    columns = windows.columns
+    plan, columns = windows.plan, windows.columns
     if not 0 <= index < plan.num_batches:
         msg = f"batch must be in [0, {plan.num_batches}), got {index}"
         raise ArgumentError(msg)
@@ -67,60 +95,42 @@ def read_rows(windows: Windows, *, index: int, rows: Sequence[int]) -> list[Row]
     if wrong:
         msg = f"rows must be in [0, {len(columns)}), got {wrong[0]}"
         raise ArgumentError(msg)
+    return BatchText(
+        corpus=windows.corpus.name,
+        order=plan.kind,
+        epoch=plan.epoch,
+        batch=index,
+        num_batches=plan.num_batches,
+        num_rows=len(columns),
+        seq_len=plan.seq_len,
+        rows=tuple(_read_rows(windows, index, rows)),
+    )
+
+
+def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowText]:
+    corpus, plan, columns = windows.corpus, windows.plan, windows.columns
     batch_rows = range(index, index + 1)
     starts = plan.starts(batch_rows, columns)
-    lengths = plan.lengths(starts, columns)[0]
-    block = read_block(windows.corpus.tokens, plan, rows=batch_rows, columns=columns)
+    lengths = plan.lengths(starts, columns)[0].tolist()
+    block = read_block(corpus.tokens, plan, rows=batch_rows, columns=columns)
     (batch,) = block.narrow_batches()
-    decode = windows.corpus.decode
-    return [
-        Row(
-            row=row,
-            start=int(starts[0, row]),
-            stop=int(starts[0, row] + lengths[row] + 1),
-            inputs=decode(batch.inputs[row, : lengths[row]].tolist()),
-            targets=decode(batch.targets[row, : lengths[row]].tolist()),
-            **_trace(windows, int(starts[0, row])),
+    texts = []
+    for row in rows:
+        start, length = int(starts[0, row]), lengths[row]
+        origin = trace(corpus, start)
+        texts.append(
+            RowText(
+                row=row,
+                start=start,
+                stop=start + length + 1,
+                inputs=corpus.decode(batch.inputs[row, :length].tolist()),
+                targets=corpus.decode(batch.targets[row, :length].tolist()),
+                source=origin and origin.source,
+                document=origin and origin.document,
+                character=origin and origin.character,
+            )
         )
-        for row in rows
-    ]
-
-
-def _trace(windows: Windows, token: int) -> dict[str, Any]:
-    found = trace(windows.corpus, token)
-    return {} if found is None else found._asdict()
-
-
-def describe_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> dict[str, Any]:
-    """Return a batch and some of its rows, JSON-able; see `read_rows`."""
-    plan = windows.plan
-    return {
-        "corpus": windows.corpus.name,
-        "order": plan.kind,
-        "epoch": plan.epoch,
-        "batch": index,
-        "num_batches": plan.num_batches,
-        "num_rows": len(windows.columns),
-        "seq_len": plan.seq_len,
-        "rows": [asdict(row) for row in read_rows(windows, index=index, rows=rows)],
-    }
-
-
-def tell_batch(batch: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines that tell people what `describe_batch` returned."""
-    yield (
-        f"{batch['corpus']}: {batch['order']} order, epoch {batch['epoch']}, batch "
-        f"{batch['batch']} of {batch['num_batches']:,}, "
-        f"{count(batch['num_rows'], 'row')} x {count(batch['seq_len'], 'token')}"
-    )
-    for row in batch["rows"]:
-        where = [f"row {row['row']}: tokens [{row['start']:,}, {row['stop']:,})"]
-        where += [row["source"]] if row["source"] is not None else []
-        for name in ("document", "character"):
-            where += [f"{name} {row[name]:,}"] if row[name] is not None else []
-        yield ", ".join(where)
-        yield f"  inputs   {row['inputs']!r}"
-        yield f"  targets  {row['targets']!r}"
+    return texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,54 +190,16 @@ class Division:
         return range(self.plan.num_batches)[worker :: len(self.readers)]
 
     @property
+    def num_windows(self) -> int:
+        """How many windows the batches of an epoch read, without those of padding only."""
+        return min(self.plan.num_windows, self.plan.num_batches * self.plan.batch_size)
+
+    @property
     def block_size(self) -> int:
         """How many batches a `Loader` reads at once, by default."""
-        return min(rows_per_block(self.plan, self.columns(rank=0)), self.plan.num_batches)
+        return default_block_size(self.plan, self.columns(rank=0))
 
 
-def describe_division(division: Division, *, num_first: int = 3) -> dict[str, Any]:
-    """Return a plan, its accounting and who reads what, JSON-able.
-
-    Parameters
-    ----------
-    division : Division
-    num_first : int
-        Of so many batches the window starts are listed.
-    """
-    plan = division.plan
-    first = range(min(num_first, plan.num_batches))
-    return {
-        "order": plan.kind,
-        "seed": plan.seed,
-        "epoch": plan.epoch,
-        "batch_size": plan.batch_size,
-        "seq_len": plan.seq_len,
-        "tail": plan.tail,
-        "num_tokens": plan.num_tokens,
-        "num_batches": plan.num_batches,
-        "num_windows": min(plan.num_windows, plan.num_batches * plan.batch_size),
-        "num_inputs": plan.num_inputs,
-        "num_dropped": plan.num_dropped,
-        "phase": plan.phase,
-        "num_phases": plan.num_phases,
-        "world_size": division.world_size,
-        "num_workers": division.num_workers,
-        "block_size": division.block_size,
-        "ranks": [_describe_rank(division, rank) for rank in range(division.world_size)],
-        "workers": [_describe_worker(division, worker) for worker in division.readers],
-        "first_starts": plan.starts(first).tolist(),
-    }
-
-
-def _describe_rank(division: Division, rank: int) -> dict[str, Any]:
-    columns = division.columns(rank)
-    return {"rank": rank, "rows_start": columns.start, "rows_stop": columns.stop}
-
-
-def _describe_worker(division: Division, worker: int) -> dict[str, Any]:
-    """Return a worker's batches as the first, the step and the count: they may be many."""
-    rows = division.rows(worker)
-    return {
-        "worker": worker,
-        "dataloader": {"first_batch": worker, "step": rows.step, "num_batches": len(rows)},
-    }
+def default_block_size(plan: Plan, columns: range) -> int:
+    """Return how many batches of these columns a `Loader` reads at once, by default."""
+    return min(rows_per_block(plan, columns), plan.num_batches)

@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from tokenloom.errors import ArgumentError
+from tokenloom.inspection.batches import default_block_size
 from tokenloom.loading.batch import Batch
-from tokenloom.loading.blocks import rows_per_block
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
@@ -120,7 +120,7 @@ def choose_settings(
         msg = f"numbers of workers must be of at least 0, got {list(num_workers)}"
         raise ArgumentError(msg)
     has_gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
-    usual = default_block_size(windows)
+    usual = default_block_size(windows.plan, windows.columns)
     sizes: list[int | None] = [None, *(size for size in _BLOCK_SIZES if size < usual)]
     numbers = list(dict.fromkeys(num_workers))
     settings = [
@@ -136,12 +136,6 @@ def choose_settings(
             for number in numbers
         ]
     return settings
-
-
-def default_block_size(windows: Windows) -> int:
-    """Return how many batches a `Loader` reads at once where nobody says."""
-    plan = windows.plan
-    return min(rows_per_block(plan, windows.columns), plan.num_batches)
 
 
 def take_samples(

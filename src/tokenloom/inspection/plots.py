@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tokenloom._figures import import_matplotlib, new_figure
+from tokenloom.corpus.statistics import LengthCount
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection.benchmark import Measurement, recommend
 from tokenloom.plan.order import IntArray, Plan
@@ -47,12 +48,12 @@ def plot_plans(plans: Sequence[Plan]) -> "Figure":
     return figure
 
 
-def plot_lengths(lengths: Sequence[dict[str, int]]) -> "Figure":
+def plot_lengths(lengths: Sequence[LengthCount]) -> "Figure":
     """Draw how many documents have which length.
 
     Parameters
     ----------
-    lengths : sequence of dict
+    lengths : sequence of LengthCount
         What `tokenloom.corpus.statistics.count_lengths` returned.
 
     Raises
@@ -67,8 +68,8 @@ def plot_lengths(lengths: Sequence[dict[str, int]]) -> "Figure":
         raise ArgumentError(msg)
     figure = new_figure(width=7.0, height=4.0)
     axes = figure.add_subplot()
-    axes.bar(range(len(lengths)), [entry["num_documents"] for entry in lengths], width=0.9)
-    labels = [f"{entry['start']:,}" for entry in lengths]
+    axes.bar(range(len(lengths)), [each.num_documents for each in lengths], width=0.9)
+    labels = [f"{each.start:,}" for each in lengths]
     axes.set_xticks(range(len(lengths)), labels, rotation=45)
     axes.set_xlabel("tokens of a document, at least")
     axes.set_ylabel("documents")

@@ -1,15 +1,14 @@
-"""What the model of a run saw: the batch of a step, read again."""
+"""Steps of a run as text: those that are asked for, and those whose loss stands out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tokenloom.errors import ArgumentError, RunError
-from tokenloom.inspection.batches import describe_batch
+from tokenloom.inspection.batches import BatchText, read_batch
 from tokenloom.loading.dataset import Windows
 from tokenloom.training.metrics import StepLosses
 from tokenloom.training.run import Run
@@ -25,6 +24,188 @@ _MAD_TO_DEVIATION = 1.4826
 # Where the losses before are all but equal, rounding is no spike.
 _LEAST_DEVIATION = 1e-3
 _CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step of a training.
+
+    Attributes
+    ----------
+    step : int
+        Its number, counted from 1 over the whole run.
+    epoch, batch : int
+        What the model was trained on, both from 0.
+    loss : float
+        Of the batch before the step, in nats per token; NaN if not finite.
+    """
+
+    step: int
+    epoch: int
+    batch: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepText:
+    """A step of a training, with the text that the model saw in it.
+
+    Attributes
+    ----------
+    step : int
+        Its number, counted from 1 over the whole run.
+    loss : float
+        As in `Step`.
+    batch : BatchText
+    """
+
+    step: int
+    loss: float
+    batch: BatchText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpikeText:
+    """Successive steps whose loss stands out, with the text of the first of them.
+
+    Attributes
+    ----------
+    first_step, stop_step : int
+        Numbers of the steps, from 1, half-open.
+    usual_loss, deviations : float
+        As in `Spike`.
+    text : StepText
+    """
+
+    first_step: int
+    stop_step: int
+    usual_loss: float
+    deviations: float
+    text: StepText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpikes:
+    """What stands out among the losses of a run.
+
+    Attributes
+    ----------
+    num_steps, num_spikes : int
+        Of the whole run.
+    spikes : tuple of SpikeText
+        The strongest of them, the strongest first.
+    """
+
+    num_steps: int
+    num_spikes: int
+    spikes: tuple[SpikeText, ...]
+
+
+def find_step(run: Run, step: int) -> Step:
+    """Return which batch a step was, and its loss.
+
+    Raises
+    ------
+    ArgumentError
+        The run has no such step.
+    RunError
+        The run's losses are missing or damaged.
+    """
+    return _find(_read_losses(run), step)
+
+
+def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> StepText:
+    """Return the text that the model saw in a step.
+
+    Parameters
+    ----------
+    run : Run
+    windows : RandomWindows or SequentialWindows
+        What `reopen_windows` returned; their epoch is set.
+    step : int
+        Its number, counted from 1 over the whole run.
+    rows : sequence of int
+        Which rows of the batch.
+
+    Raises
+    ------
+    ArgumentError
+        The run has no such step, or the batch no such row.
+    RunError
+        The run's losses are missing or damaged.
+    """
+    return _read_text(find_step(run, step), windows, rows)
+
+
+def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) -> RunSpikes:
+    """Return the spikes of a run's loss, the strongest first, with their text.
+
+    `find_spikes` defines what a spike is.
+
+    Parameters
+    ----------
+    run : Run
+    windows : RandomWindows or SequentialWindows
+        What `reopen_windows` returned; their epoch is set.
+    top : int
+        At most so many of the spikes are read.
+    rows : sequence of int
+        Which rows of each batch.
+
+    Raises
+    ------
+    ArgumentError
+        The batch has no such row.
+    RunError
+        The run's losses are missing or damaged.
+    """
+    records = _read_losses(run)
+    losses = np.concatenate([np.array(record.losses, float) for record in records])
+    first_step = records[0].step
+    spikes = find_spikes(losses)
+    return RunSpikes(
+        num_steps=len(losses),
+        num_spikes=len(spikes),
+        spikes=tuple(
+            SpikeText(
+                first_step=first_step + spike.first,
+                stop_step=first_step + spike.stop,
+                usual_loss=spike.usual,
+                deviations=spike.deviations,
+                text=_read_text(_find(records, first_step + spike.first), windows, rows),
+            )
+            for spike in spikes[:top]
+        ),
+    )
+
+
+def _read_text(step: Step, windows: Windows, rows: Sequence[int]) -> StepText:
+    windows.set_epoch(step.epoch)
+    batch = read_batch(windows, index=step.batch, rows=rows)
+    return StepText(step=step.step, loss=step.loss, batch=batch)
+
+
+def _read_losses(run: Run) -> list[StepLosses]:
+    records = [record for record in run.losses() if record.losses]
+    if not records:
+        msg = f"the run {str(run.path)!r} has no step: train longer"
+        raise RunError(msg)
+    return records
+
+
+def _find(records: Sequence[StepLosses], step: int) -> Step:
+    for record in records:
+        position = step - record.step
+        if 0 <= position < len(record.losses):
+            return Step(
+                step=step,
+                epoch=record.epoch,
+                batch=record.batch + position,
+                loss=record.losses[position],
+            )
+    last = records[-1].step + len(records[-1].losses) - 1
+    msg = f"step must be in [{records[0].step}, {last + 1}), got {step}"
+    raise ArgumentError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +233,7 @@ class Spike:
 
 
 def find_spikes(losses: Losses) -> list[Spike]:
-    """Return what stands out, the strongest first.
+    """Return the losses that stand out, the strongest first.
 
     The Hampel identifier (Davies and Gather, 1993, "The identification of
     multiple outliers", JASA 88), one-sided, over the steps before: a loss
@@ -106,125 +287,6 @@ def _compare(losses: Losses) -> tuple[Losses, Losses]:
         scale[start + enough] = np.maximum(
             _MAD_TO_DEVIATION * mad, _LEAST_DEVIATION * np.abs(median)
         )
-    # Where too little came before, nothing is said: 0 deviations.
+    # A loss with too few before it is not judged: 0 deviations.
     deviations = np.nan_to_num((known - usual) / np.maximum(scale, np.finfo(float).tiny), nan=0.0)
     return usual, np.where(np.isfinite(losses), deviations, np.inf)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A step of a training.
-
-    Attributes
-    ----------
-    step : int
-        Which one, counted from 1 over the whole run.
-    epoch, batch : int
-        What the model was trained on, both from 0.
-    loss : float
-        Of the batch before the step, in nats per token; NaN if not finite.
-    """
-
-    step: int
-    epoch: int
-    batch: int
-    loss: float
-
-
-def find_step(run: Run, step: int) -> Step:
-    """Return which batch a step was, and its loss.
-
-    Raises
-    ------
-    ArgumentError
-        The run has no such step.
-    RunError
-        The run's losses are missing or damaged.
-    """
-    return _find(_records(run), step)
-
-
-def describe_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> dict[str, Any]:
-    """Return the text that the model saw in a step, JSON-able.
-
-    Parameters
-    ----------
-    run : Run
-    windows : RandomWindows or SequentialWindows
-        What `reopen_windows` returned; their epoch is set.
-    step : int
-        Which one, counted from 1 over the whole run.
-    rows : sequence of int
-        Which rows of the batch.
-
-    Raises
-    ------
-    ArgumentError
-        The run has no such step, or the batch no such row.
-    RunError
-        The run's losses are missing or damaged.
-    """
-    return {"run": str(run.path), **_describe(find_step(run, step), windows, rows)}
-
-
-def describe_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) -> dict[str, Any]:
-    """Return the spikes of a run's loss, the strongest first, with their text, JSON-able.
-
-    See `tokenloom.inspection.steps.find_spikes` for what a spike is, and `describe_step`.
-
-    Raises
-    ------
-    ArgumentError
-        The batch has no such row.
-    RunError
-        The run's losses are missing or damaged.
-    """
-    records = _records(run)
-    losses = np.concatenate([np.array(record.losses, float) for record in records])
-    first_step = records[0].step
-    spikes = find_spikes(losses)
-    return {
-        "run": str(run.path),
-        "num_steps": len(losses),
-        "method": {"num_before": NUM_BEFORE, "num_deviations": NUM_DEVIATIONS},
-        "num_spikes": len(spikes),
-        "spikes": [
-            {
-                "first_step": first_step + spike.first,
-                "stop_step": first_step + spike.stop,
-                "usual_loss": spike.usual,
-                "deviations": spike.deviations,
-                **_describe(_find(records, first_step + spike.first), windows, rows),
-            }
-            for spike in spikes[:top]
-        ],
-    }
-
-
-def _describe(step: Step, windows: Windows, rows: Sequence[int]) -> dict[str, Any]:
-    windows.set_epoch(step.epoch)
-    batch = describe_batch(windows, index=step.batch, rows=rows)
-    return {"step": step.step, "loss": step.loss, **batch}
-
-
-def _records(run: Run) -> list[StepLosses]:
-    records = [record for record in run.losses() if record.losses]
-    if not records:
-        msg = f"the run {str(run.path)!r} has no step: train longer"
-        raise RunError(msg)
-    return records
-
-
-def _find(records: Sequence[StepLosses], step: int) -> Step:
-    for record in records:
-        position = step - record.step
-        if 0 <= position < len(record.losses):
-            return Step(
-                step=step,
-                epoch=record.epoch,
-                batch=record.batch + position,
-                loss=record.losses[position],
-            )
-    last = records[-1].step + len(records[-1].losses) - 1
-    msg = f"step must be in [{records[0].step}, {last + 1}), got {step}"
-    raise ArgumentError(msg)
