@@ -15,7 +15,8 @@ import tokenloom
 from tokenloom._figures import save_figure
 from tokenloom.cli.main import make_parser
 from tokenloom.inspection.plots import plot_orders, plot_plans
-from tokenloom.plan.order import IntArray, Plan
+from tokenloom.plan.order import IntArray
+from tokenloom.plan.plan import Plan
 from tokenloom.text.ids import Ids
 
 project = "tokenloom"

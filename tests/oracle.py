@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 
 
 class Window(NamedTuple):

@@ -6,9 +6,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tokenloom.plan.order import Kind, Plan, Tail
+from tokenloom.loading import Windows
+from tokenloom.plan.order import Tail
+from tokenloom.plan.plan import Plan
 
-kinds: st.SearchStrategy[Kind] = st.sampled_from(["random", "sequential"])
+kinds: st.SearchStrategy[str] = st.sampled_from(["random", "sequential"])
 tails: st.SearchStrategy[Tail] = st.sampled_from(["drop", "pad"])
 seeds = st.integers(0, 2**64 - 1)
 epochs = st.integers(0, 2**32)
@@ -18,7 +20,7 @@ epochs = st.integers(0, 2**32)
 def plans(
     draw: st.DrawFn,
     *,
-    kind: st.SearchStrategy[Kind] = kinds,
+    kind: st.SearchStrategy[str] = kinds,
     tail: st.SearchStrategy[Tail] = tails,
 ) -> Plan:
     """Plans of up to some hundred windows, with corpora of any length that works."""
@@ -37,9 +39,7 @@ def plans(
     )
 
 
-def make_windows(
-    plan: Plan, *, shard: tl.Shard | None = None
-) -> tl.RandomWindows | tl.SequentialWindows:
+def make_windows(plan: Plan, *, shard: tl.Shard | None = None) -> Windows:
     """Return the windows of a plan over a corpus in which every token is its position."""
     corpus = tl.Corpus.from_tokens(np.arange(plan.num_tokens, dtype=np.uint16))
     options: dict[str, Any] = {
@@ -49,7 +49,6 @@ def make_windows(
         "tail": plan.tail,
         "shard": shard,
     }
-    kind = tl.RandomWindows if plan.kind == "random" else tl.SequentialWindows
-    windows = kind(corpus, **options)
+    windows = Windows(plan.kind, corpus, **options)
     windows.set_epoch(plan.epoch)
     return windows

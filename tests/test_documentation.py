@@ -21,7 +21,7 @@ from tests import misbehaving
 from tests.test_package import FILES, SOURCE
 from tokenloom import d2l
 from tokenloom.cli.main import main, make_parser
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position
 
 ROOT = Path(__file__).parents[1]

@@ -40,7 +40,7 @@ _NAMES = {
     "Document": "text.documents",
     "DownloadError": "errors",
     "Loader": "loading.loader",
-    "Plan": "plan.order",
+    "Plan": "plan.plan",
     "PrepareOptions": "preparation.options",
     "RNNModel": "model.rnn",
     "RandomWindows": "loading.dataset",

@@ -30,7 +30,7 @@ from tokenloom.loading.shard import Shard as Shard
 from tokenloom.model.evaluation import evaluate as evaluate
 from tokenloom.model.generation import generate as generate, stream as stream
 from tokenloom.model.rnn import RNNModel as RNNModel
-from tokenloom.plan.order import Plan as Plan
+from tokenloom.plan.plan import Plan as Plan
 from tokenloom.preparation.options import PrepareOptions as PrepareOptions
 from tokenloom.preparation.prepare import prepare as prepare
 from tokenloom.preparation.trace import trace as trace

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from types import UnionType
 from typing import SupportsIndex, cast
@@ -119,6 +119,21 @@ def require_type(name: str, value: object, types: type | UnionType, expected: st
     """
     if not isinstance(value, types):
         msg = f"{name} must be {expected}, got {show(value)}"
+        raise ArgumentError(msg)
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse an argument that is none of several strings.
+
+    Raises
+    ------
+    ArgumentError
+        It is none of them.
+
+    >>> require_choice("tail", "pad", ("drop", "pad"))
+    """
+    if not isinstance(value, str) or value not in choices:
+        msg = f"{name} must be {' or '.join(map(repr, choices))}, got {show(value)}"
         raise ArgumentError(msg)
 
 

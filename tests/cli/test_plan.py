@@ -7,7 +7,7 @@ import pytest
 import tokenloom as tl
 from tests.cli.printing import SHAPE, facts, printed
 from tokenloom.cli.main import main
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 
 
 def test_plan_tells_who_reads_what(book: str, capsys: pytest.CaptureFixture[str]) -> None:

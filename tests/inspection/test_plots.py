@@ -13,7 +13,7 @@ from tokenloom._figures import check_picture, save_figure, save_picture
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.inspection.benchmark import Measurement, Setting
 from tokenloom.inspection.plots import plot_measurements, plot_orders, plot_plans
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 from tokenloom.training.metrics import plot_perplexity
 
 METRICS = [

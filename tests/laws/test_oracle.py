@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.oracle import Oracle, Rows
 from tests.strategies import epochs, kinds, make_windows, plans, seeds, tails
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 
 
 @st.composite

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.oracle import Oracle, Window
 from tests.strategies import plans
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 
 
 class Facts(NamedTuple):

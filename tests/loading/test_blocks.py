@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.strategies import plans
 from tokenloom.loading import blocks
 from tokenloom.loading.blocks import Block, first_rows, read_block, rows_per_block, split_rows
-from tokenloom.plan.order import Kind, Plan
+from tokenloom.plan.plan import Plan
 
 
 def make_block() -> Block:
@@ -119,7 +119,7 @@ def test_parts_of_rows_are_short_at_first(num_rows: int, size: int, step: int) -
     [("random", 5, True), ("sequential", 5, False), ("random", 40_000, False)],
 )
 def test_only_short_random_windows_are_read_without_read_ahead(
-    kind: Kind, seq_len: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, seq_len: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long windows, and lanes of contiguous text, gain by what the system reads ahead."""
     advice = []

@@ -4,7 +4,7 @@ import numpy as np
 
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.loading.document_starts import BlockResets, find_segments
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 
 PLAN = Plan(kind="sequential", num_tokens=40, seq_len=4, batch_size=2, tail="pad")
 

@@ -16,18 +16,19 @@ from tests.census import loader_threads, wait_for
 from tests.resume import assert_resumes_everywhere, rows_of
 from tests.strategies import make_windows, plans
 from tokenloom.errors import ArgumentError, UsageError
-from tokenloom.plan.order import Kind, Plan
+from tokenloom.loading import Windows
+from tokenloom.plan.plan import Plan
 
 CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
 NUM_BATCHES = 19
 
 
 def make_loader(
-    kind: Kind = "random", *, world: tuple[int, int] = (0, 1), **options: Any
+    kind: str = "random", *, world: tuple[int, int] = (0, 1), **options: Any
 ) -> tl.Loader:
     """Return a loader of 19 batches per epoch."""
-    windows = (tl.RandomWindows if kind == "random" else tl.SequentialWindows)(
-        CORPUS, batch_size=4, seq_len=5, shard=tl.Shard(rank=world[0], world_size=world[1])
+    windows = Windows(
+        kind, CORPUS, batch_size=4, seq_len=5, shard=tl.Shard(rank=world[0], world_size=world[1])
     )
     return tl.Loader(windows, **options)
 
@@ -41,7 +42,7 @@ def test_it_resumes_everywhere(plan: Plan) -> None:
 
 @pytest.mark.parametrize("kind", ["random", "sequential"])
 @pytest.mark.parametrize(("saved", "restored"), [(0, 2), (2, 0), (3, 1)])
-def test_it_resumes_with_another_number_of_workers(kind: Kind, saved: int, restored: int) -> None:
+def test_it_resumes_with_another_number_of_workers(kind: str, saved: int, restored: int) -> None:
     """What workers read ahead does not count as consumed."""
     loader = make_loader(kind, num_workers=saved)
     iterator = iter(loader)
@@ -55,7 +56,7 @@ def test_it_resumes_with_another_number_of_workers(kind: Kind, saved: int, resto
 
 
 @pytest.mark.parametrize("kind", ["random", "sequential"])
-def test_it_resumes_with_another_world_size(kind: Kind) -> None:
+def test_it_resumes_with_another_world_size(kind: str) -> None:
     """A position saved by one of two ranks is a position of the whole stream."""
     loader = make_loader(kind, world=(1, 2))
     iterator = iter(loader)

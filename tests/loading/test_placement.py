@@ -13,7 +13,7 @@ from tests.resume import assert_resumes_everywhere
 from tests.strategies import make_windows, plans
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.blocks import Block
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 
 DEVICES = [
     "cpu",

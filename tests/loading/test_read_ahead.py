@@ -21,7 +21,7 @@ from tests.strategies import make_windows
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading import blocks, read_ahead
 from tokenloom.loading.read_ahead import EpochRange, WorkerOptions
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 
 PLAN = Plan(kind="random", num_tokens=400, seq_len=5, batch_size=4, tail="pad")
 

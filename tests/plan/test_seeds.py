@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tokenloom.errors import ArgumentError
-from tokenloom.plan.order import MAX_EPOCH, Plan
+from tokenloom.plan.order import MAX_EPOCH
+from tokenloom.plan.plan import Plan
 from tokenloom.plan.seeds import mix_epoch, mix_rank, torch_seed
 
 # Around the ends of 32, 62 and 64 bits, and multiples that share their low words.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.strategies import plans
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 
 PLAN = Plan(kind="random", num_tokens=10_000, seq_len=35, batch_size=4, epoch=3)

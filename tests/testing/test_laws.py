@@ -11,7 +11,8 @@ from tokenloom.errors import LawError
 from tokenloom.loading import batch as tensors
 from tokenloom.loading import blocks
 from tokenloom.plan import state as positions
-from tokenloom.plan.order import IntArray, Plan
+from tokenloom.plan.order import IntArray
+from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import restore_position
 from tokenloom.store import memmap
 from tokenloom.testing import laws

@@ -13,6 +13,7 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
 from tokenloom.hub.load import TRAIN, StoreName, find_named, find_store, load, name_split
+from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.tokenizers import TOKENIZER_NAMES
 
@@ -182,7 +183,7 @@ def add_batches(command: argparse.ArgumentParser) -> None:
     batches = command.add_argument_group("batches")
     batches.add_argument(
         "--order",
-        choices=("sequential", "random"),
+        choices=tuple(ORDERS),
         default="sequential",
         help="whether each row continues the same row of the batch before, or windows are drawn "
         "in random order",
@@ -399,11 +400,11 @@ def make_windows(
     resets: bool | None = None,
 ) -> "Windows":
     """Return windows of the order and shape that were named, over whole batches by default."""
-    from tokenloom.loading.dataset import RandomWindows, SequentialWindows
+    from tokenloom.loading.dataset import Windows
     from tokenloom.loading.shard import Shard
 
-    kind = RandomWindows if arguments.order == "random" else SequentialWindows
-    return kind(
+    return Windows(
+        arguments.order,
         corpus,
         batch_size=arguments.batch_size,
         seq_len=arguments.seq_len,

@@ -17,6 +17,7 @@ from tokenloom.cli.options import (
     parse_count,
 )
 from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.plan.plan import ORDERS
 
 if TYPE_CHECKING:
     from tokenloom.inspection.batches import Division
@@ -69,10 +70,7 @@ def _run(arguments: argparse.Namespace) -> None:
     plan = windows.plan.at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
     if path is not None:
-        orders = [
-            dataclasses.replace(plan, kind="random"),
-            dataclasses.replace(plan, kind="sequential"),
-        ]
+        orders = [dataclasses.replace(plan, kind=kind) for kind in ORDERS]
         save_picture(plot_plans(orders), path)
     if arguments.json:
         facts = {"corpus": windows.corpus.name, **_facts(division)}

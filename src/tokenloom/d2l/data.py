@@ -21,7 +21,7 @@ from tokenloom.hub.load import addresses, cache_folder
 from tokenloom.hub.texts import read_file
 from tokenloom.loading.dataset import RandomWindows, SequentialWindows
 from tokenloom.loading.shard import Shard
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 from tokenloom.text.encode import decode
 from tokenloom.text.normalize import clean_words
 from tokenloom.text.vocab import UNKNOWN_ID, number_tokens, sort_counts

@@ -7,7 +7,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.loading.blocks import read_block, rows_per_block
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.shard import Shard
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 from tokenloom.preparation.trace import trace
 
 

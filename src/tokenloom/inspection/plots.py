@@ -9,7 +9,8 @@ from tokenloom._figures import import_matplotlib, new_figure
 from tokenloom.corpus.statistics import LengthCount
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection.benchmark import Measurement, recommend
-from tokenloom.plan.order import IntArray, Plan
+from tokenloom.plan.order import IntArray
+from tokenloom.plan.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.loading.batch import Batch, Tensors, widen
 from tokenloom.loading.document_starts import BlockResets
-from tokenloom.plan.order import IntArray, Plan
+from tokenloom.plan.order import IntArray
+from tokenloom.plan.plan import Plan
 from tokenloom.store.memmap import Tokens, advise, confirm, gather
 from tokenloom.text.ids import Ids
 

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, ClassVar, Protocol, Self, final
+from typing import Any, Protocol, Self, final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tokenloom._checks import require_type
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
-from tokenloom._wording import count, name_methods, show
+from tokenloom._wording import count, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
@@ -30,7 +30,8 @@ from tokenloom.loading.blocks import (
 )
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.shard import Shard, check_same_part
-from tokenloom.plan.order import Kind, Plan, Tail
+from tokenloom.plan.order import Tail
+from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 from tokenloom.text.vocab import Vocab
 
@@ -307,20 +308,39 @@ def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
 _BY_A_NEW_PROCESS = -1
 
 
-class _Windows(IterableDataset[Batch]):
-    """What both kinds of windows share; they differ in their plan only.
+class Windows(IterableDataset[Batch]):
+    """Batches of windows of a corpus, in an order that has a name.
 
+    A dataset for ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
+
+    Parameters
+    ----------
+    order : str
+        One of `tokenloom.plan.ORDERS`.
+    corpus, batch_size, seq_len, seed, tail, shard, resets
+        As in `RandomWindows`.
+
+    Raises
+    ------
+    ArgumentError, CorpusError
+        As in `RandomWindows`; or no order has this name.
+
+    Notes
+    -----
     The configuration is frozen. The only cell that changes is the epoch, which
     lies in shared memory so that persistent workers see it; a copy, and what
     comes out of a plain pickle, has a cell of its own. There is no
     ``state_dict`` here on purpose: the position belongs to the iterator, and a
     StatefulDataLoader would trust the dataset and replay the epoch.
+
+    >>> corpus = Corpus.from_text("the time machine " * 9)
+    >>> Windows("sequential", corpus, batch_size=2, seq_len=8).plan.carries_state
+    True
     """
 
-    _kind: ClassVar[Kind]
-
-    def __init__(
+    def __init__(  # noqa: PLR0913  the shape of a batch, flat, as users know it
         self,
+        order: str,
         corpus: Corpus,
         *,
         batch_size: int = 32,
@@ -346,7 +366,7 @@ class _Windows(IterableDataset[Batch]):
         self._corpus = corpus
         self._resets = resets
         self._first_plan = Plan(
-            kind=self._kind,
+            kind=order,
             num_tokens=len(corpus),
             seq_len=seq_len,
             batch_size=batch_size,
@@ -530,11 +550,8 @@ class _Windows(IterableDataset[Batch]):
         return copied
 
 
-name_methods(_Windows, "Windows")
-
-
 @final
-class RandomWindows(_Windows):
+class RandomWindows(Windows):
     """Batches of disjoint windows in pseudo-random order.
 
     Every epoch cuts the corpus into disjoint windows from a random phase on
@@ -552,7 +569,7 @@ class RandomWindows(_Windows):
         In [0, 2**64).
     tail : "drop" or "pad"
         Whether the tokens that fill no whole batch are left out of this epoch,
-        or fill a last batch with padding; see `tokenloom.plan.order.Plan`.
+        or fill a last batch with padding; see `tokenloom.Plan`.
     shard : Shard, optional
         Which rows of each batch this process reads; detected by default, see
         `Shard.detect`.
@@ -574,11 +591,31 @@ class RandomWindows(_Windows):
     (9, (2, 8))
     """
 
-    _kind = "random"
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 35,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+        resets: bool | None = None,
+    ) -> None:
+        super().__init__(
+            "random",
+            corpus,
+            batch_size=batch_size,
+            seq_len=seq_len,
+            seed=seed,
+            tail=tail,
+            shard=shard,
+            resets=resets,
+        )
 
 
 @final
-class SequentialWindows(_Windows):
+class SequentialWindows(Windows):
     """Batches in which each row continues the same row of the batch before.
 
     Every epoch lays ``batch_size`` lanes of contiguous text over the corpus,
@@ -602,7 +639,24 @@ class SequentialWindows(_Windows):
     'me machine the t'
     """
 
-    _kind = "sequential"
-
-
-Windows = RandomWindows | SequentialWindows
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 35,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+        resets: bool | None = None,
+    ) -> None:
+        super().__init__(
+            "sequential",
+            corpus,
+            batch_size=batch_size,
+            seq_len=seq_len,
+            seed=seed,
+            tail=tail,
+            shard=shard,
+            resets=resets,
+        )

@@ -11,7 +11,7 @@ from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch, Tensors
 from tokenloom.loading.blocks import Block, find_resets
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 from tokenloom.store.memmap import Tokens, read_whole
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.corpus.offsets import DocumentOffsets
-from tokenloom.plan.order import IntArray, Plan
+from tokenloom.plan.order import IntArray
+from tokenloom.plan.plan import Plan
 
 
 class BlockResets:

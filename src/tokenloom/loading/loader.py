@@ -15,16 +15,11 @@ from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.blocks import Block
-from tokenloom.loading.dataset import (
-    RandomWindows,
-    SequentialWindows,
-    Windows,
-    refuse_second_thread,
-)
+from tokenloom.loading.dataset import Windows, refuse_second_thread
 from tokenloom.loading.device import ResidentTokens, choose_device, place
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.read_ahead import EpochRange, WorkerOptions, plan_parts, read_epochs
-from tokenloom.plan.order import Plan
+from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 
 
@@ -63,7 +58,7 @@ class Loader:
     ArgumentError
         A value is out of range, or the world size does not divide the batch.
 
-    >>> from tokenloom.corpus.corpus import Corpus
+    >>> from tokenloom import Corpus, RandomWindows
     >>> corpus = Corpus.from_text("the time machine " * 9)
     >>> windows = RandomWindows(corpus, batch_size=2, seq_len=8)
     >>> loader = Loader(windows, num_epochs=2)
@@ -85,7 +80,7 @@ class Loader:
     ) -> None:
         if unknown:
             raise _refuse_option(next(iter(unknown)))
-        if not isinstance(windows, RandomWindows | SequentialWindows):
+        if not isinstance(windows, Windows):
             msg = (
                 f"windows must be RandomWindows or SequentialWindows, got {type(windows).__name__}"
             )

@@ -19,7 +19,8 @@ from tokenloom.loading.blocks import (
     split_rows,
 )
 from tokenloom.loading.dataset import Windows
-from tokenloom.plan.order import IntArray, Plan
+from tokenloom.plan.order import IntArray
+from tokenloom.plan.plan import Plan
 
 _MEANS_NOTHING = ("multiprocessing_context", "persistent_workers")
 

@@ -1,5 +1,6 @@
 """Orders: which tokens each batch reads, computed from a few numbers."""
 
-from tokenloom.plan.order import Plan
+from tokenloom.plan.order import Order, PlanSettings
+from tokenloom.plan.plan import ORDERS, Plan
 
-__all__ = ["Plan"]
+__all__ = ["ORDERS", "Order", "Plan", "PlanSettings"]

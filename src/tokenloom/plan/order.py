@@ -1,23 +1,15 @@
-"""Where the windows of each batch start: the order of an epoch as arithmetic.
+"""What any order of an epoch answers."""
 
-A plan is a virtual int64 array of window starts, shape ``(num_batches,
-batch_size)``. Any block of it can be asked for; none of it is stored. Ranks
-take columns of it, workers take rows, and a position in it is a row number.
-"""
-
-import dataclasses
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import as_integer, require_type
-from tokenloom._wording import show
-from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.plan.permutation import MAX_SIZE, NUM_KEYS, permute
+from tokenloom._checks import as_integer, require_choice
+from tokenloom.errors import CorpusError
+from tokenloom.plan.permutation import MAX_SIZE, NUM_KEYS
 from tokenloom.plan.seeds import mix_epoch
 
 ORDER_VERSION = 1
@@ -27,11 +19,9 @@ WIDE_ORDER_VERSION = 2
 # So far below 2**63 that any number of epochs more is an int64.
 MAX_EPOCH = 1 << 62
 
-Kind = Literal["random", "sequential"]
 Tail = Literal["drop", "pad"]
 IntArray = npt.NDArray[np.int64]
 
-_KINDS: tuple[Kind, ...] = ("random", "sequential")
 _TAILS: tuple[Tail, ...] = ("drop", "pad")
 _INTEGER_RANGES = (
     ("num_tokens", 0, MAX_SIZE),
@@ -43,51 +33,23 @@ _INTEGER_RANGES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The window starts of one epoch, computed on demand.
-
-    A window is ``seq_len`` inputs and the one token after them. Targets are
-    the inputs moved on by one, so a window that starts at ``start`` reads the
-    half-open range ``[start, start + seq_len + 1)`` of the corpus.
+class PlanSettings:
+    """The settings of one epoch, from which its order is computed.
 
     Parameters
     ----------
-    kind : "random" or "sequential"
-        "random": disjoint windows from a random phase on, in the order of a
-        pseudo-random permutation. "sequential": ``batch_size`` lanes of
-        contiguous text from a random phase on; row ``k + 1`` of a column
-        continues row ``k``, so a recurrent model may carry its hidden state.
-    num_tokens : int
-        Length of the corpus in tokens.
-    seq_len : int
-        Inputs per window, in tokens.
-    batch_size : int
-        Windows per batch over all ranks.
-    seed, epoch : int
-        ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62). They are mixed, and
-        no two pairs share an order; see ``tokenloom.plan.seeds.mix_epoch``.
-    tail : "drop" or "pad"
-        "drop": only whole windows in whole batches; the phase is drawn from
-        what is left over. "pad": every token that has a successor is an input
-        exactly once, so nothing is left to draw a phase from: it is 0, and
-        the last windows are shorter or empty.
+    kind : str
+        The name of the order.
+    num_tokens, seq_len, batch_size, seed, epoch, tail
+        As in `tokenloom.Plan`.
 
     Raises
     ------
     ArgumentError
         A value is out of its range.
-    CorpusError
-        The corpus is shorter than one batch ("drop") or than two tokens
-        ("pad").
-
-    >>> plan = Plan(kind="sequential", num_tokens=21, seq_len=2, batch_size=2)
-    >>> plan.num_batches, plan.num_inputs, plan.num_dropped
-    (4, 16, 5)
-    >>> (plan.starts(range(1, 4)) - plan.starts(range(0, 3))).tolist()
-    [[2, 2], [2, 2], [2, 2]]
     """
 
-    kind: Kind
+    kind: str
     num_tokens: int
     seq_len: int
     batch_size: int
@@ -96,183 +58,113 @@ class Plan:
     tail: Tail = "drop"
 
     def __post_init__(self) -> None:
-        _check_choice("kind", self.kind, _KINDS)
-        _check_choice("tail", self.tail, _TAILS)
+        require_choice("tail", self.tail, _TAILS)
         for name, start, stop in _INTEGER_RANGES:
             value = as_integer(name, getattr(self, name), start=start, stop=stop)
             object.__setattr__(self, name, value)
-        self._check_enough_tokens()
 
-    def _check_enough_tokens(self) -> None:
-        if self.tail == "pad":
-            needed, what = 2, 'one input and its target (tail="pad")'
-            cure = "give more text"
-        else:
-            needed = self._inputs_per_batch + 1
-            what = f"one batch of {self.batch_size:,} x {self.seq_len:,} inputs"
-            cure = 'lower batch_size or seq_len, use tail="pad" or give more text'
-        if self.num_tokens < needed:
-            msg = (
-                f"{what} needs at least {needed:,} tokens, "
-                f"the corpus has {self.num_tokens:,}: {cure}"
-            )
-            raise CorpusError(msg)
 
-    def at(self, epoch: int) -> "Plan":
-        """Return the same plan of another epoch.
+class Order(Protocol):
+    """What a `tokenloom.Plan` asks of its order.
 
-        Raises
-        ------
-        ArgumentError
-            ``epoch`` is out of its range.
-        """
-        return dataclasses.replace(self, epoch=epoch)
+    An order is a value: it keeps nothing between calls. One that inherits from
+    this class writes `kind`, `carries_state` and `starts`; the rest has
+    defaults, which hold for windows that are cut from the corpus one after the
+    other from the phase on, all of them ``seq_len`` inputs long.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Its name in options and in saved positions."""
 
     @property
     def carries_state(self) -> bool:
         """Whether each row continues the text of the row before it."""
-        return self.kind == "sequential"
 
     @property
-    def num_batches(self) -> int:
-        """Rows of the plan: batches per epoch, the same in every epoch."""
-        if self.tail == "pad":
-            return -(-(self.num_tokens - 1) // self._inputs_per_batch)
-        # seq_len tokens are set aside for the phase, unless that would cost a
-        # short corpus its only batch.
-        return max(1, (self.num_tokens - self.seq_len) // self._inputs_per_batch)
+    def golden_digest(self) -> str | None:
+        """The hash of its pinned plan, by which `tokenloom.testing` finds a platform that differs.
 
-    @property
-    def num_inputs(self) -> int:
-        """Tokens that are an input in an epoch, each of them once."""
-        if self.tail == "pad":
-            return self.num_tokens - 1
-        return self.num_batches * self._inputs_per_batch
-
-    @property
-    def num_dropped(self) -> int:
-        """Tokens that are no input in an epoch.
-
-        At most ``(batch_size + 1) * seq_len``; with ``tail="pad"`` it is one,
-        the last token of the corpus, which is only a target.
+        It is that of `tokenloom.testing.laws.digest_plan`. None pins nothing.
         """
-        return self.num_tokens - self.num_inputs
+        return None
 
-    @property
-    def phase(self) -> int:
-        """The first token that may be an input in this epoch.
-
-        Uniform in [0, num_phases), from the first raw word of the seed.
-        """
-        return (int(_epoch_words(self.seed, self.epoch)[0]) * self.num_phases) >> 64
-
-    @property
-    def num_phases(self) -> int:
-        """How many values the phase can take.
-
-        ``seq_len`` of them; fewer where the corpus holds barely one batch, and
-        only 0 with ``tail="pad"``.
-        """
-        if self.tail == "pad":
-            return 1
-        return min(self.seq_len, self.num_dropped)
-
-    @property
-    def num_windows(self) -> int:
-        """Windows from which the batches of an epoch are made.
-
-        Random order permutes all of them and drops the last few of the
-        permutation, so what is dropped is random too.
-        """
-        if self.tail == "pad":
-            return -(-(self.num_tokens - 1) // self.seq_len)
-        return (self.num_tokens - self.num_phases) // self.seq_len
-
-    @property
-    def _inputs_per_batch(self) -> int:
-        return self.batch_size * self.seq_len
-
-    def starts(self, rows: range, columns: range | None = None) -> IntArray:
-        """Return the window starts of a block of the plan.
+    def starts(self, settings: PlanSettings, rows: IntArray, columns: IntArray) -> IntArray:
+        """Return where windows start.
 
         Parameters
         ----------
-        rows : range
-            Batches, within [0, num_batches); any positive step.
-        columns : range, optional
-            Rows of each batch, within [0, batch_size); all by default.
+        settings : PlanSettings
+        rows : int64 array, shape (num_rows, 1)
+            Batches, within [0, num_batches).
+        columns : int64 array, shape (num_columns,)
+            Rows of each batch, within [0, batch_size).
 
         Returns
         -------
-        int64 array, shape (len(rows), len(columns))
-            Half-open windows ``[start, start + seq_len + 1)``. With
-            ``tail="pad"`` see `lengths` for how much of them counts.
-
-        Raises
-        ------
-        ArgumentError
-            ``rows`` or ``columns`` reach outside the plan.
+        int64 array, shape (num_rows, num_columns)
+            Every start with its length lies within the corpus, and no token is
+            an input twice.
         """
-        columns = range(self.batch_size) if columns is None else columns
-        _check_range("rows", rows, self.num_batches)
-        _check_range("columns", columns, self.batch_size)
-        row = np.arange(rows.start, rows.stop, rows.step, dtype=np.int64)[:, None]
-        column = np.arange(columns.start, columns.stop, columns.step, dtype=np.int64)
-        if self.kind == "random":
-            return self._random_starts(row * self.batch_size + column)
-        lane_start, lane_stop = self._lanes(column)
-        starts: IntArray = np.minimum(lane_start + row * self.seq_len, lane_stop)
-        return starts
 
-    def lengths(self, starts: IntArray, columns: range | None = None) -> IntArray:
+    def lengths(self, settings: PlanSettings, starts: IntArray, columns: IntArray) -> IntArray:
         """Return how many inputs of each window count.
 
         Parameters
         ----------
+        settings : PlanSettings
         starts : int64 array, shape (num_rows, num_columns)
             What `starts` returned.
-        columns : range, optional
-            The columns given to `starts`.
+        columns : int64 array, shape (num_columns,)
+            The columns that were given to it.
 
         Returns
         -------
         int64 array, shape of ``starts``
             In [0, seq_len]; ``seq_len`` everywhere with ``tail="drop"``.
         """
-        if self.tail == "drop":
-            return np.full_like(starts, self.seq_len)
-        stop: int | IntArray = self.num_tokens - 1
-        if self.kind == "sequential":
-            columns = range(self.batch_size) if columns is None else columns
-            column = np.arange(columns.start, columns.stop, columns.step, dtype=np.int64)
-            stop = self._lanes(column)[1]
-        lengths: IntArray = np.minimum(stop - starts, self.seq_len)
+        del columns
+        if settings.tail == "drop":
+            return np.full_like(starts, settings.seq_len)
+        lengths: IntArray = np.minimum(settings.num_tokens - 1 - starts, settings.seq_len)
         return lengths
 
-    def _random_starts(self, positions: IntArray) -> IntArray:
-        num_windows = self.num_windows
-        keys = _epoch_words(self.seed, self.epoch)[1:]
-        # Positions past the last window are the padding of the last batch.
-        windows = permute(np.minimum(positions, num_windows - 1), size=num_windows, keys=keys)
-        starts = windows * self.seq_len + self.phase
-        if self.tail == "pad":
-            starts[positions >= num_windows] = self.num_tokens - 1
-        return starts
+    def check(self, settings: PlanSettings) -> None:
+        """Check that the corpus is long enough for an epoch.
 
-    def _lanes(self, column: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the half-open token ranges of lanes: starts and stops."""
-        if self.tail == "pad":
-            # Lanes differ by one token at most, so padding is the last row only.
-            lane_len, num_longer = divmod(self.num_tokens - 1, self.batch_size)
-            starts = column * lane_len + np.minimum(column, num_longer)
-            return starts, starts + lane_len + (column < num_longer)
-        # The textbook's lanes: what the phase leaves, cut into equal parts.
-        starts = self.phase + column * ((self.num_tokens - 1 - self.phase) // self.batch_size)
-        return starts, starts + self.num_batches * self.seq_len
+        Raises
+        ------
+        CorpusError
+            It is too short; the message says how many tokens are needed.
+        """
+        check_enough_tokens(settings)
+
+    def num_batches(self, settings: PlanSettings) -> int:
+        """Return the number of batches of an epoch, the same in every epoch."""
+        return count_batches(settings)
+
+    def num_inputs(self, settings: PlanSettings) -> int:
+        """Return the number of tokens that are an input in an epoch, each of them once."""
+        return count_inputs(settings)
+
+    def version(self, seed: int, epoch: int) -> int:
+        """Return the version of the arithmetic that orders an epoch.
+
+        A position that another version saved is refused.
+        """
+        return order_version(seed, epoch)
+
+    def proof(self, settings: PlanSettings) -> dict[str, int | str]:
+        """Return what a saved position must have in common with the plan that it is loaded into.
+
+        Flat, JSON-able, and the same in every epoch.
+        """
+        names = ("num_tokens", "seq_len", "batch_size", "seed", "tail")
+        return {name: getattr(settings, name) for name in names}
 
 
 def order_version(seed: int, epoch: int) -> int:
-    """Return the version of the arithmetic that orders an epoch.
+    """Return the version of the arithmetic that mixes a seed with an epoch.
 
     >>> order_version(0, 3), order_version(2**32, 3), order_version(0, 2**32)
     (1, 2, 2)
@@ -281,7 +173,7 @@ def order_version(seed: int, epoch: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _epoch_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
+def draw_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
     """Return raw random words, shape (17,): one for the phase, then the round keys.
 
     Raw words of a seed sequence are stable across NumPy versions (NEP 19);
@@ -292,16 +184,65 @@ def _epoch_words(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
     return words
 
 
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        expected = " or ".join(map(repr, choices))
-        msg = f"{name} must be {expected}, got {show(value)}"
-        raise ArgumentError(msg)
+def count_batches(settings: PlanSettings) -> int:
+    """Return how many batches an epoch of windows has."""
+    inputs_per_batch = settings.batch_size * settings.seq_len
+    if settings.tail == "pad":
+        return -(-(settings.num_tokens - 1) // inputs_per_batch)
+    # seq_len tokens are set aside for the phase, unless that would cost a
+    # short corpus its only batch.
+    return max(1, (settings.num_tokens - settings.seq_len) // inputs_per_batch)
 
 
-def _check_range(name: str, values: range, size: int) -> None:
-    require_type(name, values, range, "a range")
-    inside = not values or (0 <= values[0] <= values[-1] < size)
-    if not inside or values.step < 1:
-        msg = f"{name} must go up within [0, {size}), got {show(values)}"
-        raise ArgumentError(msg)
+def count_inputs(settings: PlanSettings) -> int:
+    """Return how many tokens are an input in an epoch of windows."""
+    if settings.tail == "pad":
+        return settings.num_tokens - 1
+    return count_batches(settings) * settings.batch_size * settings.seq_len
+
+
+def count_phases(settings: PlanSettings) -> int:
+    """Return how many values the phase can take.
+
+    ``seq_len`` of them; fewer where the corpus holds barely one batch, and
+    only 0 with ``tail="pad"``.
+    """
+    if settings.tail == "pad":
+        return 1
+    return min(settings.seq_len, settings.num_tokens - count_inputs(settings))
+
+
+def count_windows(settings: PlanSettings) -> int:
+    """Return how many windows the batches of an epoch are made from."""
+    if settings.tail == "pad":
+        return -(-(settings.num_tokens - 1) // settings.seq_len)
+    return (settings.num_tokens - count_phases(settings)) // settings.seq_len
+
+
+def draw_phase(settings: PlanSettings) -> int:
+    """Return the first token that may be an input, uniform in [0, num_phases)."""
+    word = int(draw_words(settings.seed, settings.epoch)[0])
+    return (word * count_phases(settings)) >> 64
+
+
+def check_enough_tokens(settings: PlanSettings) -> None:
+    """Check that a corpus holds a batch of windows, or, where it is padded, one input.
+
+    Raises
+    ------
+    CorpusError
+        It does not.
+    """
+    if settings.tail == "pad":
+        needed, what = 2, 'one input and its target (tail="pad")'
+        cure = "give more text"
+    else:
+        needed = settings.batch_size * settings.seq_len + 1
+        what = f"one batch of {settings.batch_size:,} x {settings.seq_len:,} inputs"
+        cure = 'lower batch_size or seq_len, use tail="pad" or give more text'
+    if settings.num_tokens < needed:
+        msg = (
+            f"{what} needs at least {needed:,} tokens, "
+            f"the corpus has {settings.num_tokens:,}: {cure}"
+        )
+        raise CorpusError(msg)

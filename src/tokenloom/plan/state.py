@@ -11,7 +11,8 @@ from typing import Any, SupportsIndex
 
 from tokenloom._wording import show
 from tokenloom.errors import StateMismatchError
-from tokenloom.plan.order import MAX_EPOCH, Plan, order_version
+from tokenloom.plan.order import MAX_EPOCH
+from tokenloom.plan.plan import Plan
 
 STATE_VERSION = 1
 
@@ -70,20 +71,16 @@ def describe_position(
     worker : (worker_index, num_workers), optional
         Whose rows are counted; those of the whole stream by default.
     """
+    proof = plan.order.proof(plan)
     state: dict[str, Any] = {
         "version": STATE_VERSION,
         "kind": plan.kind,
-        "order_version": order_version(plan.seed, plan.epoch),
+        "order_version": plan.order.version(plan.seed, plan.epoch),
         "corpus": corpus_hash,
-        "num_tokens": plan.num_tokens,
-        "seq_len": plan.seq_len,
-        "batch_size": plan.batch_size,
-        "seed": plan.seed,
+        **{name: value for name, value in proof.items() if value != _OPTIONAL.get(name)},
         "epoch": plan.epoch,
         "next_batch": next_batch,
     }
-    if plan.tail != _OPTIONAL["tail"]:
-        state["tail"] = plan.tail
     if worker is not None:
         state["worker"], state["num_workers"] = worker
         return state
@@ -120,7 +117,7 @@ def restore_position(
     saved = _check_form(state, current)
     epoch = saved["epoch"]
     if type(epoch) is int:
-        current["order_version"] = order_version(plan.seed, epoch)
+        current["order_version"] = plan.order.version(plan.seed, epoch)
     _check_proof(saved, _OPTIONAL | current)
     # An iterator of worker w of W that is done stands at most W rows past the end.
     past_end = 0 if worker is None else worker[1]

@@ -18,11 +18,12 @@ from torch.utils.data import DataLoader
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
-from tokenloom.loading.dataset import RandomWindows, SequentialWindows, Windows
+from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
 from tokenloom.loading.shard import Shard
-from tokenloom.plan.order import Kind, Tail
+from tokenloom.plan.order import Tail
+from tokenloom.plan.plan import ORDERS
 from tokenloom.testing.laws import (
     assert_resumes_everywhere,
     check_batches,
@@ -36,7 +37,7 @@ from tokenloom.testing.laws import (
     digest,
 )
 
-_KINDS: tuple[Kind, ...] = ("random", "sequential")
+_KINDS = tuple(ORDERS)
 _TAILS: tuple[Tail, ...] = ("drop", "pad")
 # Of the whole corpus so many batches are looked at, from end to end of an epoch.
 _NUM_SAMPLES = 64
@@ -87,7 +88,7 @@ class Settings:
 
     def windows(
         self,
-        kind: Kind,
+        kind: str,
         *,
         tail: Tail = "drop",
         num_batches: int | None = None,
@@ -98,8 +99,8 @@ class Settings:
         stop = len(self.corpus)
         if num_batches is not None:
             stop = min(stop, (num_batches * self.batch_size + 1) * self.seq_len + 1)
-        make = RandomWindows if kind == "random" else SequentialWindows
-        return make(
+        return Windows(
+            kind,
             self.corpus.slice(0, stop),
             batch_size=self.batch_size,
             seq_len=self.seq_len,
@@ -112,7 +113,7 @@ class Settings:
 class Way(NamedTuple):
     """One way to read a stream with a `Loader`, whose workers are threads."""
 
-    kind: Kind
+    kind: str
     tail: Tail
     world_size: int
     num_workers: int
@@ -145,7 +146,7 @@ class Way(NamedTuple):
 class ProcessWay(NamedTuple):
     """One way to read a stream with PyTorch's DataLoader, whose workers are processes."""
 
-    kind: Kind
+    kind: str
     tail: Tail
     world_size: int
     num_workers: int
@@ -286,7 +287,7 @@ def _describe(way: Way | ProcessWay) -> str:
     return f"{way.kind}, tail={way.tail}, {_count(way.world_size, 'rank')}"
 
 
-def _check_tokens(settings: Settings, kind: Kind, tail: Tail) -> Check:
+def _check_tokens(settings: Settings, kind: str, tail: Tail) -> Check:
     windows = settings.windows(kind, tail=tail)
     last = windows.plan.num_batches - 1
     rows = [last * step // _NUM_SAMPLES for step in range(_NUM_SAMPLES + 1)]
@@ -294,7 +295,7 @@ def _check_tokens(settings: Settings, kind: Kind, tail: Tail) -> Check:
     return Check("1, 2 tokens", f"{kind}, tail={tail}", run)
 
 
-def _check_counts(settings: Settings, kind: Kind, tail: Tail) -> Check:
+def _check_counts(settings: Settings, kind: str, tail: Tail) -> Check:
     windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
     return Check("6, 7 counts", f"{kind}, tail={tail}", partial(check_length, windows))
 
@@ -318,7 +319,7 @@ def _check_workers(settings: Settings, way: Way | ProcessWay) -> Check:
     return Check("3 workers", f"the last of {way}", run)
 
 
-def _check_devices(settings: Settings, kind: Kind, tail: Tail) -> Check:
+def _check_devices(settings: Settings, kind: str, tail: Tail) -> Check:
     def run() -> None:
         windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
         expected = [digest(batch) for batch in windows]
@@ -340,7 +341,7 @@ def _check_ranks(settings: Settings) -> Iterator[Check]:
             yield Check("4 ranks", f"{kind}, {_count(size, 'rank')}", run)
 
 
-def _part(settings: Settings, kind: Kind, rank: int, world_size: int) -> Windows:
+def _part(settings: Settings, kind: str, rank: int, world_size: int) -> Windows:
     return settings.windows(kind, num_batches=_BATCHES_PER_EPOCH, rank=rank, world_size=world_size)
 
 

@@ -7,9 +7,9 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.hub.catalogue import find_entry
 from tokenloom.hub.load import find_store, load, name_split
-from tokenloom.loading.dataset import RandomWindows, SequentialWindows, Windows
+from tokenloom.loading.dataset import Windows
 from tokenloom.loading.shard import Shard
-from tokenloom.plan.order import order_version
+from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import read_store
 from tokenloom.text.identity import Identity
 from tokenloom.training.run import Run
@@ -228,8 +228,8 @@ def reopen_windows(
     if corpus is None:
         corpus = _load(run, settings["corpus"], encoding).slice(0, settings["num_tokens"])
     _check_corpus(run, corpus)
-    kind = RandomWindows if settings["order"] == "random" else SequentialWindows
-    return kind(
+    return Windows(
+        settings["order"],
         corpus,
         batch_size=settings["batch_size"],
         seq_len=settings["seq_len"],
@@ -297,7 +297,14 @@ def _check_settings(run: Run) -> None:
     check_kinds(run, WINDOW_SETTINGS)
     if "first_epoch" in settings:
         check_kinds(run, ["first_epoch"])
-    version = order_version(settings["order_seed"], settings.get("first_epoch", 0))
+    order = ORDERS.get(settings["order"])
+    if order is None:
+        msg = (
+            f"the run {str(run.path)!r} was trained in {settings['order']!r} order, and this "
+            f"release knows {' and '.join(map(repr, ORDERS))}: use the release that made it"
+        )
+        raise RunError(msg)
+    version = order.version(settings["order_seed"], settings.get("first_epoch", 0))
     if settings["order_version"] != version:
         msg = (
             f"this release knows order version {version}, the run {str(run.path)!r} has "

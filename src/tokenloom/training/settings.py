@@ -13,7 +13,6 @@ from tokenloom.errors import RunError, StateMismatchError
 from tokenloom.loading.distributed import Ranks, describe_weights, launch_id
 from tokenloom.loading.loader import Loader
 from tokenloom.model.rnn import RNNModel
-from tokenloom.plan.order import order_version
 from tokenloom.training.checkpoint import describe_model
 from tokenloom.training.options import Recipe, RunOptions
 from tokenloom.training.run import Run
@@ -129,7 +128,7 @@ def describe_training(
         "tail": plan.tail,
         "resets": loader.windows.documents is not None,
         "order_seed": plan.seed,
-        "order_version": order_version(plan.seed, loader.first_epoch),
+        "order_version": plan.order.version(plan.seed, loader.first_epoch),
         "rank": 0 if is_whole else shard.rank,
         "world_size": 1 if is_whole else shard.world_size,
         "first_epoch": loader.first_epoch,

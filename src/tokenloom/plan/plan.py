@@ -1,0 +1,207 @@
+"""The plan of an epoch: which windows each of its batches reads.
+
+A plan is a virtual int64 array of window starts, shape ``(num_batches,
+batch_size)``. Any block of it can be asked for; none of it is stored. Ranks
+take columns of it, workers take rows, and a position in it is a row number.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Self, final
+
+import numpy as np
+
+from tokenloom._checks import require_choice, require_type
+from tokenloom._wording import show
+from tokenloom.errors import ArgumentError
+from tokenloom.plan.order import (
+    IntArray,
+    Order,
+    PlanSettings,
+    count_phases,
+    count_windows,
+    draw_phase,
+)
+from tokenloom.plan.random import RandomOrder
+from tokenloom.plan.sequential import SequentialOrder
+
+ORDERS: Mapping[str, Order] = MappingProxyType(
+    {order.kind: order for order in (RandomOrder(), SequentialOrder())}
+)
+"""The orders that have a name."""
+
+
+@final
+class Plan(PlanSettings):
+    """The window starts of one epoch, computed on demand.
+
+    A window is ``seq_len`` inputs and the one token after them. Targets are
+    the inputs moved on by one, so a window that starts at ``start`` reads the
+    half-open range ``[start, start + seq_len + 1)`` of the corpus.
+
+    Parameters
+    ----------
+    kind : str
+        The name of the order. "random": disjoint windows from a random phase
+        on, in the order of a pseudo-random permutation. "sequential":
+        ``batch_size`` lanes of contiguous text from a random phase on; row
+        ``k + 1`` of a column continues row ``k``, so a recurrent model may
+        carry its hidden state.
+    num_tokens : int
+        Length of the corpus in tokens.
+    seq_len : int
+        Inputs per window, in tokens.
+    batch_size : int
+        Windows per batch over all ranks.
+    seed, epoch : int
+        ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62). They are mixed, and
+        no two pairs share an order; see ``tokenloom.plan.seeds.mix_epoch``.
+    tail : "drop" or "pad"
+        "drop": only whole windows in whole batches; the phase is drawn from
+        what is left over. "pad": every token that has a successor is an input
+        exactly once, so nothing is left to draw a phase from: it is 0, and
+        the last windows are shorter or empty.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of its range.
+    CorpusError
+        The corpus is shorter than one batch ("drop") or than two tokens
+        ("pad").
+
+    >>> plan = Plan(kind="sequential", num_tokens=21, seq_len=2, batch_size=2)
+    >>> plan.num_batches, plan.num_inputs, plan.num_dropped
+    (4, 16, 5)
+    >>> (plan.starts(range(1, 4)) - plan.starts(range(0, 3))).tolist()
+    [[2, 2], [2, 2], [2, 2]]
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        require_choice("kind", self.kind, tuple(ORDERS))
+        super().__post_init__()
+        self.order.check(self)
+
+    @property
+    def order(self) -> Order:
+        """What computes the plan."""
+        return ORDERS[self.kind]
+
+    def at(self, epoch: int) -> Self:
+        """Return the same plan of another epoch.
+
+        Raises
+        ------
+        ArgumentError
+            ``epoch`` is out of its range.
+        """
+        return dataclasses.replace(self, epoch=epoch)
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether each row continues the text of the row before it."""
+        return self.order.carries_state
+
+    @property
+    def num_batches(self) -> int:
+        """Rows of the plan: batches per epoch, the same in every epoch."""
+        return self.order.num_batches(self)
+
+    @property
+    def num_inputs(self) -> int:
+        """Tokens that are an input in an epoch, each of them once."""
+        return self.order.num_inputs(self)
+
+    @property
+    def num_dropped(self) -> int:
+        """Tokens that are no input in an epoch.
+
+        At most ``(batch_size + 1) * seq_len``; with ``tail="pad"`` it is one,
+        the last token of the corpus, which is only a target.
+        """
+        return self.num_tokens - self.num_inputs
+
+    @property
+    def phase(self) -> int:
+        """The first token that may be an input in this epoch.
+
+        Uniform in [0, num_phases), from the first raw word of the seed.
+        """
+        return draw_phase(self)
+
+    @property
+    def num_phases(self) -> int:
+        """How many values the phase can take.
+
+        ``seq_len`` of them; fewer where the corpus holds barely one batch, and
+        only 0 with ``tail="pad"``.
+        """
+        return count_phases(self)
+
+    @property
+    def num_windows(self) -> int:
+        """Windows from which the batches of an epoch are made.
+
+        Random order permutes all of them and drops the last few of the
+        permutation, so what is dropped is random too.
+        """
+        return count_windows(self)
+
+    def starts(self, rows: range, columns: range | None = None) -> IntArray:
+        """Return the window starts of a block of the plan.
+
+        Parameters
+        ----------
+        rows : range
+            Batches, within [0, num_batches); any positive step.
+        columns : range, optional
+            Rows of each batch, within [0, batch_size); all by default.
+
+        Returns
+        -------
+        int64 array, shape (len(rows), len(columns))
+            Half-open windows ``[start, start + seq_len + 1)``. With
+            ``tail="pad"`` see `lengths` for how much of them counts.
+
+        Raises
+        ------
+        ArgumentError
+            ``rows`` or ``columns`` reach outside the plan.
+        """
+        columns = range(self.batch_size) if columns is None else columns
+        _check_range("rows", rows, self.num_batches)
+        _check_range("columns", columns, self.batch_size)
+        return self.order.starts(self, _as_array(rows)[:, None], _as_array(columns))
+
+    def lengths(self, starts: IntArray, columns: range | None = None) -> IntArray:
+        """Return how many inputs of each window count.
+
+        Parameters
+        ----------
+        starts : int64 array, shape (num_rows, num_columns)
+            What `starts` returned.
+        columns : range, optional
+            The columns given to `starts`.
+
+        Returns
+        -------
+        int64 array, shape of ``starts``
+            In [0, seq_len]; ``seq_len`` everywhere with ``tail="drop"``.
+        """
+        columns = range(self.batch_size) if columns is None else columns
+        return self.order.lengths(self, starts, _as_array(columns))
+
+
+def _as_array(values: range) -> IntArray:
+    return np.arange(values.start, values.stop, values.step, dtype=np.int64)
+
+
+def _check_range(name: str, values: range, size: int) -> None:
+    require_type(name, values, range, "a range")
+    inside = not values or (0 <= values[0] <= values[-1] < size)
+    if not inside or values.step < 1:
+        msg = f"{name} must go up within [0, {size}), got {show(values)}"
+        raise ArgumentError(msg)
