@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.trainings import BOOK, SMALL
 from tokenloom.cli.main import main
 from tokenloom.hub import download
-from tokenloom.hub.transfer import Patience
+from tokenloom.hub.download import Patience
 from tokenloom.loading import blocks
 
 # The tensors here are small: more threads would only wait for each other.

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tokenloom.hub.transfer import Patience
+from tokenloom.hub.download import Patience
 
 if sys.platform != "win32":
     import fcntl
@@ -454,7 +454,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             ends=DOWNLOAD,
             message=_TOO_SLOW,
             patience=HASTY,
-            requests="whole, whole",
+            requests="whole, part",
         ),
         Row(
             happened="'100 Continue' without an end",
@@ -469,6 +469,14 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             happened="a slow server that is fast enough",
             did="waited",
             answers=(flow,),
+        ),
+        Row(
+            happened="a slow server that is too slow for the whole file",
+            did="gave up after `total_seconds`, and did not ask again",
+            answers=(flow,),
+            ends=DOWNLOAD,
+            message=r"the file was not whole after 0\.3 seconds",
+            patience=replace(PATIENT, total_seconds=0.3),
         ),
     ),
     "Status": (
@@ -551,7 +559,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             did="did not wait for a day",
             answers=(lambda talk: status(talk, "429 Too Many Requests", "Retry-After: 86400"),),
             ends=DOWNLOAD,
-            message=r"got 429 Too Many Requests, to be asked again after 86,400 seconds",
+            message=r"got 429 Too Many Requests, with Retry-After: 86400\.",
         ),
         Row(
             happened="503 with a Retry-After that is neither number nor date",
@@ -677,7 +685,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="no length, and no end",
-            did="stopped reading behind the expected size",
+            did="stopped reading after the expected size",
             answers=(endless,),
             ends=CHECKSUM,
             message=_OTHER_SIZE.format("more than 200,000"),
@@ -871,7 +879,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="another edition after the break, from a server that ignores If-Range",
-            did="saw the other ETag, and asked for the whole file",
+            did="found the wrong hash, and asked for the whole file",
             answers=(
                 partial(HALF, body=OTHER[::-1], tag='"0"'),
                 partial(part, heeds_if_range=False),

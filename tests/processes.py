@@ -24,7 +24,7 @@ from tokenloom.errors import TokenloomError
 from tokenloom.hub import archive as archives
 from tokenloom.hub import download
 from tokenloom.hub.archive import unpack
-from tokenloom.hub.transfer import Patience
+from tokenloom.hub.download import Patience
 from tokenloom.preparation import assemble, chunks, sources, workdir
 from tokenloom.preparation import prepare as preparation
 from tokenloom.preparation.options import PrepareOptions

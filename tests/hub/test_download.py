@@ -16,12 +16,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 
 from tests import misbehaving, processes
 from tests.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
@@ -30,8 +31,7 @@ from tests.server import Answer, FileServer, refusing, serving
 from tokenloom import ChecksumError, DownloadError, TokenloomError
 from tokenloom.errors import ArgumentError
 from tokenloom.hub import download as room
-from tokenloom.hub.download import download
-from tokenloom.hub.transfer import Patience
+from tokenloom.hub.download import Patience, download, hide_password, is_address
 
 GOOD = b"The Time Traveller (for so it will be convenient to speak of him)\n" * 3000
 SHA256 = hashlib.sha256(GOOD).hexdigest()
@@ -282,10 +282,10 @@ def test_progress_prints_nothing_to_stdout(
     assert expected == capsys.readouterr().out
 
 
-def _outcome(row: Row, path: Path, urls: list[str]) -> tuple[str, str]:
+def _outcome(row: Row, path: Path, urls: list[str], patience: Patience) -> tuple[str, str]:
     """Return how a download ends, and what its error says."""
     try:
-        download(urls, path, num_bytes=row.num_bytes, digest=DIGEST, patience=row.patience)
+        download(urls, path, num_bytes=row.num_bytes, digest=DIGEST, patience=patience)
     except TokenloomError as error:
         return f"`{type(error).__name__}`", str(error)
     return GOOD_FILE, ""
@@ -294,14 +294,14 @@ def _outcome(row: Row, path: Path, urls: list[str]) -> tuple[str, str]:
 # One row makes urllib3 lose a connection that it refused.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.happened)
-def test_row(row: Row, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row(row: Row, path: Path) -> None:
     """Whatever happens, it ends with the good file or a typed error, as the page says."""
     paused: list[float] = []
-    monkeypatch.setattr(room, "time", SimpleNamespace(sleep=paused.append))
+    patience = replace(row.patience, sleep=paused.append)
     path.parent.mkdir()
     with misbehaving.misbehaving({"": row.answers, "/second": row.second}) as server:
         urls = [f"{server.url}/file", *[f"{server.url}/second"] * bool(row.second)]
-        ends, message = _outcome(row, path, urls)
+        ends, message = _outcome(row, path, urls, patience)
     gc.collect()
     left = {other.name: other.read_bytes() for other in path.parent.iterdir()}
 
@@ -661,3 +661,357 @@ def test_planted_partial_file_is_not_written_through(server: FileServer, path: P
     _download(path, f"{server.url}/good")
 
     assert (GOOD, b"mine") == (path.read_bytes(), precious.read_bytes())
+
+
+NOON = "Thu, 01 Jan 1970 12:00:00 GMT"
+QUICK = Patience(connect_seconds=10, stall_seconds=0.2, num_attempts=1)
+
+
+def _ask(path: Path, *urls: str, patience: Patience = QUICK) -> Path:
+    return download(urls, path, num_bytes=None, digest=DIGEST, patience=patience)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://me:secret@example.org/a: no", "http://example.org/a: no"),
+        ("https://me@example.org/", "https://example.org/"),
+        ("http://me:se@cret@a.org/b; http://me:x@b.org", "http://a.org/b; http://b.org"),
+        ("http://example.org/@a?b=//c@d", "http://example.org/@a?b=//d"),
+        ("nobody listens at //", "nobody listens at //"),
+    ],
+)
+def test_password_is_hidden(text: str, expected: str) -> None:
+    """An error shows no password; nothing else is taken away but what looks like one."""
+    assert expected == hide_password(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://example.org", True),
+        ("HTTPS://example.org:8443/a?b", True),
+        ("http://[::1]/", True),
+        ("http://", False),
+        ("http://:80/", False),
+        ("http://a:b/", False),
+        ("http://a:0/", False),
+        ("http://[::1", False),
+        ("ftp://example.org", False),
+        ("example.org/a", False),
+        ("", False),
+    ],
+)
+def test_addresses(url: str, *, expected: bool) -> None:
+    """An address has a host that the web can be asked of."""
+    assert expected == is_address(url)
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("b", "http://example.org/a/b"),
+        ("/b", "http://example.org/b"),
+        ("//example.net/b", "http://example.net/b"),
+        ("http://example.net:8080/b?c", "http://example.net:8080/b?c"),
+        ("https://example.org/b", "https://example.org/b"),
+        # As a header is read that a server wrote in UTF-8.
+        ("/caf\u00c3\u00a9", "http://example.org/caf\u00e9"),
+    ],
+)
+def test_redirects_that_are_followed(location: str, expected: str) -> None:
+    """To the same scheme, and to a connection that is secure."""
+    assert expected == room._next_address("http://example.org/a/", location)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "location",
+    ["", "file:///etc/hostname", "ftp://a.org/", "data:,a", "http://[::1", "/caf\u00e9", "/\u20ac"],
+)
+def test_redirects_that_are_refused(scheme: str, location: str) -> None:
+    """To another scheme, and to nowhere; the address is not asked again."""
+    message = f"^expected a redirect to another {scheme} address, got one to "
+    with pytest.raises(room._FetchError, match=message) as caught:
+        room._next_address(f"{scheme}://example.org/", location)
+
+    assert caught.value.retry_seconds is None
+
+
+def _reply(status: int, **headers: str) -> requests.Response:
+    reply = requests.Response()
+    reply.status_code = status
+    reply.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return reply
+
+
+@pytest.mark.parametrize(("status", "start"), [(200, 0), (200, 5), (206, 5)])
+def test_statuses_of_a_file(status: int, start: int) -> None:
+    """The whole file is always welcome, a part of it if it was asked for."""
+    room._check_status(_reply(status), asked_start=start)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "retry_seconds"),
+    [
+        *((status, {}, None) for status in (201, 203, 204, 300, 304, 401, 404, 410, 416, 501, 505)),
+        *((status, {}, 0.0) for status in (206, 408, 425, 429, 500, 502, 503, 504)),
+        (503, {"Retry_After": "7"}, 7.0),
+        (503, {"Retry_After": " 7 "}, 7.0),
+        (503, {"Retry_After": "soon"}, 0.0),
+        (503, {"Retry_After": "-5"}, 0.0),
+        (503, {"Retry_After": "9" * 5000}, 0.0),
+        (503, {"Retry_After": "Thu, 01 Jan 99999 00:00:00 GMT"}, 0.0),
+        (503, {"Retry_After": NOON}, 0.0),
+        (404, {"Retry_After": "7"}, None),
+    ],
+)
+def test_statuses_of_no_file(
+    status: int, headers: dict[str, str], retry_seconds: float | None
+) -> None:
+    """Whether the same address is asked again depends on the status, and when on its wish."""
+    with pytest.raises(room._FetchError, match=f"^expected status 200, got {status}") as caught:
+        room._check_status(_reply(status, **headers), asked_start=0)
+
+    assert retry_seconds == caught.value.retry_seconds
+
+
+@pytest.mark.parametrize("length", [None, 60])
+def test_range_that_was_asked_for(length: int | None) -> None:
+    """The rest, to the last byte."""
+    expected = 100
+    assert expected == room._parse_range("bytes 40-99/100", start=40, length=length)
+
+
+@pytest.mark.parametrize(
+    ("content_range", "length"),
+    [
+        ("", None),
+        ("bytes 39-99/100", None),
+        ("bytes 40-98/100", None),
+        ("bytes 40-100/100", None),
+        ("bytes 40-99/*", None),
+        ("bytes */100", None),
+        ("lines 40-99/100", None),
+        ("bytes -40-99/100", None),
+        ("bytes 40-" + "9" * 5000 + "/1" + "0" * 5000, None),
+        ("bytes 40-99/100", 59),
+        ("bytes 40-99/100", 100),
+    ],
+)
+def test_range_that_was_not_asked_for(content_range: str, length: int | None) -> None:
+    """Anything else is a lie: the bytes from before are forgotten, and all are asked for."""
+    with pytest.raises(room._FetchError, match=r"^asked for the bytes from 40 on, got ") as caught:
+        room._parse_range(content_range, start=40, length=length)
+
+    assert (0.0, True) == (caught.value.retry_seconds, caught.value.spoils)
+
+
+@pytest.mark.parametrize(
+    ("etag", "last_modified", "expected"),
+    [('"1"', NOON, '"1"'), ('W/"1"', NOON, NOON), ('W/"1"', "", ""), ("", NOON, NOON)],
+)
+def test_edition(etag: str, last_modified: str, expected: str) -> None:
+    """A weak ETag says that two editions are about the same, which is not enough."""
+    assert expected == room._find_edition({"ETag": etag, "Last-Modified": last_modified})
+
+
+@pytest.mark.parametrize("tag", ['"1"', ""])
+def test_rest_is_asked_for_by_its_edition(path: Path, tag: str) -> None:
+    """The server is asked for the rest of the edition that it sent, and never for a compression."""
+    seen: list[dict[str, str]] = []
+
+    def look(talk: misbehaving.Talk) -> None:
+        seen.append(dict(talk.headers))
+        misbehaving.part(talk, tag=tag)
+
+    answers = (partial(misbehaving.cut, stop=100_000, tag=tag), look)
+    with misbehaving.misbehaving({"": answers}) as server:
+        _ask(path, server.url, patience=Patience(num_attempts=2, pause_seconds=0.001))
+
+    (headers,) = seen
+    assert ("identity", tag) == (headers["accept-encoding"], headers.get("if-range", ""))
+
+
+@pytest.mark.parametrize(
+    ("also", "kind"),
+    [
+        ("Content-Type: text/html; charset=utf-8", r" \(text/html\)"),
+        ("Content-Encoding: gzip", r" \(gzip-encoded\)"),
+        ("Content-Type: text/plain\r\nContent-Encoding: br", r" \(br-encoded text/plain\)"),
+        ("", ""),
+    ],
+)
+def test_kind_of_another_file(path: Path, also: str, kind: str) -> None:
+    """A message names what the server called the bytes."""
+    answers = {"": (partial(misbehaving.whole, body=b"other", also=also),)}
+    with (
+        misbehaving.misbehaving(answers) as server,
+        pytest.raises(ChecksumError, match=rf"got sha256:\w+{kind}\."),
+    ):
+        _ask(path, server.url)
+
+
+def test_message_that_a_server_wrote() -> None:
+    """No terminal obeys it, also not by the controls of 8 bits, and it is short."""
+    failure = room._FetchError("got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\n" + "x" * 70_000)
+
+    assert str(failure).startswith(r"got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\nxxx")
+    assert len(str(failure)) < 1_000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"connect_seconds": 0},
+        {"stall_seconds": -1.0},
+        {"stall_seconds": float("inf")},
+        {"stall_seconds": float("nan")},
+        {"total_seconds": float("inf")},
+        {"max_pause_seconds": float("inf")},
+        {"pause_seconds": -1.0},
+        {"num_attempts": 0},
+    ],
+)
+def test_patience_that_cannot_work(changes: dict[str, Any]) -> None:
+    """No wait may be endless, and there must be an attempt."""
+    with pytest.raises(ArgumentError, match=r"^patience must be above 0 and finite, with at least"):
+        Patience(**changes)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "retry_seconds"),
+    [
+        (requests.ConnectTimeout(), "no connection within 10 seconds", 0),
+        (requests.ConnectionError("odd"), "the connection broke: odd", 0),
+        (ConnectionResetError(104, "reset"), "the connection broke: [Errno 104] reset", 0),
+        (requests.exceptions.ProxyError("no"), "the proxy failed: no", 0),
+        (requests.exceptions.SSLError("bad"), "the secure connection failed: bad", 0),
+        (
+            requests.exceptions.SSLError(ssl.SSLCertVerificationError("who")),
+            "SSLError: ('who',)",
+            None,
+        ),
+        (requests.exceptions.InvalidURL("bad"), "InvalidURL: bad", None),
+    ],
+)
+def test_errors_in_plain_words(error: Exception, message: str, retry_seconds: float | None) -> None:
+    """Each says what happened, and whether another attempt may end otherwise."""
+    failure = room._describe(error, Patience())
+
+    assert (message, retry_seconds) == (str(failure), failure.retry_seconds)
+
+
+_HEAD = b"HTTP/1.1 %s\r\n%s\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (_HEAD % (b"302 Found", b"Location: /next"), bytes(1 << 16)),
+        (_HEAD % (b"302 Found", b"Location: ftp://example.org/"), bytes(1 << 16)),
+        (_HEAD % (b"404 Not Found", b"X: y"), bytes(1 << 16)),
+        (_HEAD % (b"500 Oh", b"Transfer-Encoding: chunked"), b"10000\r\n%s\r\n" % bytes(1 << 16)),
+        (_HEAD % (b"206 Partial Content", b"Content-Range: bytes 7-9/10"), bytes(1 << 16)),
+        (_HEAD % (b"200 OK", b"Content-Encoding: gzip"), bytes(1 << 16)),
+        (_HEAD % (b"200 OK", b"Transfer-Encoding: chunked"), b"0" * (1 << 16)),
+        (_HEAD % (b"200 OK", b"Transfer-Encoding: chunked"), b"1;%s\r\nx\r\n" % (b"x" * 60_000)),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Header: %s\r\n" % (b"x" * 60_000)),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        (b"", bytes(1 << 16)),
+    ],
+)
+def test_no_answer_is_read_without_end(path: Path, begin: bytes, piece: bytes) -> None:
+    """Little is taken of an answer without an end, and its connection is closed."""
+    sent: list[int] = []
+    is_closed = threading.Event()
+
+    def flood(talk: misbehaving.Talk) -> None:
+        try:
+            talk.send(begin)
+            while not talk.over.is_set():
+                talk.send(piece)
+                sent.append(len(piece))
+        except OSError:
+            is_closed.set()
+            raise
+
+    patience = Patience(connect_seconds=20, stall_seconds=20, num_attempts=1)
+    with misbehaving.misbehaving({"": (flood, misbehaving.part)}) as server:
+        with contextlib.suppress(TokenloomError):
+            download([server.url], path, num_bytes=200_000, digest=DIGEST, patience=patience)
+        assert is_closed.wait(20)
+
+    # What the system takes on its own account is some MiB.
+    assert sum(sent) < 32 << 20
+
+
+@pytest.mark.parametrize("answer", [misbehaving.drip_headers, misbehaving.drip_chunks])
+def test_slow_connection_is_closed(path: Path, answer: misbehaving.Answer) -> None:
+    """The server cannot send on to a download that is over."""
+    is_closed = threading.Event()
+
+    def watched(talk: misbehaving.Talk) -> None:
+        try:
+            answer(talk)
+            misbehaving.wait(talk)
+        finally:
+            is_closed.set()
+
+    with misbehaving.misbehaving({"": (watched,)}) as server:
+        with pytest.raises(DownloadError, match=r"too slow|nothing came"):
+            _ask(path, server.url)
+        assert is_closed.wait(20)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    "reply", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 407 \x1b[2J\r\n\r\n", b"\x16\x03\x03\x40"]
+)
+def test_stalling_proxy(
+    path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, reply: bytes
+) -> None:
+    """The replies of a proxy are bounded like those of a server, and shown without controls."""
+
+    def answer(talk: misbehaving.Talk) -> None:
+        talk.send(reply)
+        misbehaving.wait(talk)
+
+    with misbehaving.misbehaving({"": (answer,)}) as proxy:
+        monkeypatch.setenv(f"{scheme}_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("NO_PROXY", "")
+        with pytest.raises(DownloadError) as caught:
+            _ask(path, f"{scheme}://example.invalid/file")
+
+    assert str(caught.value).isprintable()
+
+
+def test_proxy_that_drips(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The headers of a proxy, before the server is reached, are bounded too."""
+    with misbehaving.misbehaving({"": (misbehaving.drip_headers,)}) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("NO_PROXY", "")
+        with pytest.raises(DownloadError, match=r"too slow|nothing came"):
+            _ask(path, "https://example.invalid/file")
+
+
+def test_stalling_handshake(path: Path) -> None:
+    """A server that accepts a connection, and says nothing of who it is, is given up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        patience = Patience(connect_seconds=0.2, num_attempts=1)
+        with pytest.raises(DownloadError, match=r"no connection within 0\.2 seconds"):
+            _ask(path, f"https://127.0.0.1:{server.getsockname()[1]}/", patience=patience)
+
+
+def test_name_that_nobody_knows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the resolver's reason."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(DownloadError, match=r"no connection: .*Name or service not known"):
+        _ask(path, "http://example.invalid/")

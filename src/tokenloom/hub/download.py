@@ -1,38 +1,112 @@
 """One file over HTTP, verified before it takes its name."""
 
+import contextlib
 import errno
+import functools
+import http.client
+import io
 import logging
+import math
 import os
 import random
+import re
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
+from urllib.parse import urljoin, urlsplit
 
+import requests
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.util.retry import Retry
 
 from tokenloom._io.atomic import as_path, replacing, require_own
 from tokenloom._io.digest import hash_file, parse_digest
-from tokenloom.errors import ChecksumError, DownloadError
-from tokenloom.hub.replies import TransferError, hide_password
-from tokenloom.hub.transfer import Exchange, Patience, Reply
+from tokenloom.errors import ArgumentError, ChecksumError, DownloadError
 
 _LOGGER = logging.getLogger("tokenloom.download")
-# For whoever does not say otherwise; read at each call.
+
+# Requests lets some errors of urllib3, on which it stands, through.
+_NETWORK_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError)
+_OK, _PART, _NO_SUCH_PART, _SWITCHING_PROTOCOLS = 200, 206, 416, 101
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# A little later the same request may get another reply.
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NUM_REDIRECTS = 5
+_PIECE_BYTES = 1 << 13
+# A step is the beginning of a reply, or so many bytes of the file.
+_STEP_BYTES = 1 << 15
+# With all that the server puts around them.
+_MAX_STEP_BYTES = 1 << 20
+# A reply without an end must end where the size is not known.
+_MAX_UNKNOWN_BYTES = 1 << 34
+# Of a message, in characters: a status line may be 64 KiB long.
+_MAX_MESSAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a download waits, and how often it tries.
+
+    Attributes
+    ----------
+    connect_seconds : float
+        For a connection, and its TLS handshake.
+    stall_seconds : float
+        Without a byte. The beginning of a reply may take twice as long, and so
+        may every further 32 KiB: slower servers are given up.
+    total_seconds : float
+        For the whole download, with all its attempts.
+    num_attempts : int
+        At each address.
+    pause_seconds : float
+        Before the second attempt; doubled before each further one. Half of each
+        pause is drawn at random, so that many processes do not come at once.
+    max_pause_seconds : float
+        The longest pause, also where a server asks for a longer one.
+    sleep : callable
+        Waits for so many seconds.
+    """
+
+    connect_seconds: float = 10.0
+    stall_seconds: float = 30.0
+    total_seconds: float = 86_400.0
+    num_attempts: int = 5
+    pause_seconds: float = 1.0
+    max_pause_seconds: float = 60.0
+    sleep: Callable[[float], object] = time.sleep
+
+    def __post_init__(self) -> None:
+        waits = (
+            self.connect_seconds,
+            self.stall_seconds,
+            self.total_seconds,
+            self.max_pause_seconds,
+        )
+        is_bounded = all(0 < seconds < math.inf for seconds in waits)
+        if not is_bounded or not self.pause_seconds >= 0 or self.num_attempts < 1:
+            msg = f"patience must be above 0 and finite, with at least one attempt, got {self}"
+            raise ArgumentError(msg)
+
+
+# The default; read at each call.
 PATIENCE = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cures:
-    """What a message tells to do, for the one who asked for the file.
+    """What a message advises, in the words of the caller.
 
     Attributes
     ----------
     source : str
-        If no address has it.
+        If no address has the file.
     folder : str
-        If it cannot be written, or read, where it shall be.
+        If the folder cannot be written, or the file in it not read.
     """
 
     source: str = "name a mirror in TOKENLOOM_MIRROR"
@@ -40,97 +114,6 @@ class Cures:
 
 
 _CURES = Cures()
-# A server that never ends must end where nobody knows the size.
-_MAX_UNKNOWN_BYTES = 1 << 34
-
-
-def download(
-    urls: Sequence[str],
-    path: str | os.PathLike[str],
-    *,
-    num_bytes: int | None,
-    digest: str,
-    progress: bool | None = None,
-    patience: Patience | None = None,
-    cures: Cures = _CURES,
-) -> Path:
-    """Download a file from the first of several addresses that has it.
-
-    The addresses are asked in turn, and again after a pause where they failed
-    in a way that passes. What arrived before a connection broke is kept for
-    the next attempt, which asks for the rest only. Between two calls nothing
-    is kept.
-
-    Parameters
-    ----------
-    urls : sequence of str
-        Tried in this order.
-    path : path
-        Takes the file, whole and verified or not at all.
-    num_bytes : int, optional
-        Size that the file must have, None where only its hash is known.
-    digest : str
-        Hash that the file must have: ``"sha256:"`` and 64 hexadecimal digits,
-        or ``"sha1:"`` and 40, or ``"md5:"`` and 32.
-    progress : bool, optional
-        Whether to show a bar on stderr; by default where that is a terminal.
-    patience : Patience, optional
-        How long to wait and how often to try, by default `PATIENCE`.
-    cures : Cures
-        For messages.
-
-    Returns
-    -------
-    Path
-        ``path``.
-
-    Raises
-    ------
-    ArgumentError
-        The digest has none of these forms.
-    ChecksumError
-        The last address gave other bytes than expected.
-    DownloadError
-        The last address gave no file, or the file cannot be written.
-    """
-    target = as_path(path)
-    digest = ":".join(parse_digest(digest))
-    if not urls:
-        msg = f"cannot download {target.name!r}: no address is known"
-        raise DownloadError(msg)
-    try:
-        _require_replaceable(target)
-        with (
-            replacing(target) as partial,
-            partial.open("rb+") as file,
-            tqdm(
-                total=num_bytes,
-                desc=target.name,
-                unit="B",
-                unit_scale=True,
-                # tqdm takes None for "only where stderr is a terminal".
-                disable=None if progress is None else not progress,
-            ) as bar,
-        ):
-            arrival = _Arrival(file, partial, bar, num_bytes=num_bytes, digest=digest)
-            if failures := _ask_in_turn(urls, arrival, patience or PATIENCE):
-                raise _summarise(list(failures.items()), path, cures)
-    except (ChecksumError, DownloadError):
-        raise
-    except OSError as error:
-        msg = (
-            f"cannot write {os.fspath(path)!r}: {error.strerror or error}: "
-            f"make room there, or {cures.folder}"
-        )
-        raise DownloadError(msg) from error
-    return target
-
-
-def _require_replaceable(target: Path) -> None:
-    """Let a name pass that is free, or that a file of this user has."""
-    require_own(target)
-    if target.exists() and not target.is_file():
-        raise OSError(errno.EEXIST, "what is there is no file", os.fspath(target))
 
 
 def fetch_file(
@@ -179,32 +162,151 @@ def fetch_file(
     )
 
 
+def download(
+    urls: Sequence[str],
+    path: str | os.PathLike[str],
+    *,
+    num_bytes: int | None,
+    digest: str,
+    progress: bool | None = None,
+    patience: Patience | None = None,
+    cures: Cures = _CURES,
+) -> Path:
+    """Download a file from the first of several addresses that has it.
+
+    The addresses are asked in turn, and again after a pause where they failed
+    in a way that passes. The bytes that arrived before a connection broke are
+    kept for the next attempt, which asks for the rest only. Between two calls
+    nothing is kept.
+
+    Parameters
+    ----------
+    urls : sequence of str
+        Tried in this order.
+    path : path
+        Takes the file, whole and verified or not at all.
+    num_bytes : int, optional
+        Size that the file must have, None where only its hash is known.
+    digest : str
+        Hash that the file must have: ``"sha256:"`` and 64 hexadecimal digits,
+        or ``"sha1:"`` and 40, or ``"md5:"`` and 32.
+    progress : bool, optional
+        Whether to show a bar on stderr; by default where that is a terminal.
+    patience : Patience, optional
+        How long to wait and how often to try, by default `PATIENCE`.
+    cures : Cures
+        For messages.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    ArgumentError
+        The digest has none of these forms.
+    ChecksumError
+        The last address gave other bytes than expected.
+    DownloadError
+        The last address gave no file, or the file cannot be written.
+    """
+    target = as_path(path)
+    digest = ":".join(parse_digest(digest))
+    if not urls:
+        msg = f"cannot download {target.name!r}: no address is known"
+        raise DownloadError(msg)
+    try:
+        _require_replaceable(target)
+        with (
+            replacing(target) as temporary,
+            temporary.open("rb+") as file,
+            tqdm(
+                total=num_bytes,
+                desc=target.name,
+                unit="B",
+                unit_scale=True,
+                # tqdm takes None for "only where stderr is a terminal".
+                disable=None if progress is None else not progress,
+            ) as bar,
+        ):
+            partial = _PartialFile(file, temporary, bar, num_bytes=num_bytes, digest=digest)
+            if failures := _ask_in_turn(urls, partial, patience or PATIENCE):
+                raise _summarise(list(failures.items()), path, cures)
+    except (ChecksumError, DownloadError):
+        raise
+    except OSError as error:
+        msg = (
+            f"cannot write {os.fspath(path)!r}: {error.strerror or error}: "
+            f"make room there, or {cures.folder}"
+        )
+        raise DownloadError(msg) from error
+    return target
+
+
+def _require_replaceable(target: Path) -> None:
+    """Accept a name that is free, or that a file of this user has."""
+    require_own(target)
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EEXIST, "what is there is no file", os.fspath(target))
+
+
+class _FetchError(Exception):
+    """What came instead of the file.
+
+    Attributes
+    ----------
+    retry_seconds : float or None
+        After so long the same address may be asked again; None: never.
+    is_content : bool
+        Whether a file came, and it was another one.
+    spoils : bool
+        Whether the bytes that arrived before must be forgotten.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_seconds: float | None = None,
+        is_content: bool = False,
+        spoils: bool = False,
+    ) -> None:
+        # A server wrote a part of it: no terminal may obey that, and it may be long.
+        shown = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown))
+        self.retry_seconds = retry_seconds
+        self.is_content = is_content
+        self.spoils = spoils
+
+
 def _ask_in_turn(
-    urls: Sequence[str], arrival: "_Arrival", patience: Patience
-) -> dict[str, TransferError]:
+    urls: Sequence[str], partial: "_PartialFile", patience: Patience
+) -> dict[str, _FetchError]:
     """Return what went wrong at each address, and nothing once the file is whole."""
-    failures: dict[str, TransferError] = {}
+    failures: dict[str, _FetchError] = {}
     to_ask = list(dict.fromkeys(urls))
+    bounds = _Bounds(patience)
     for pause in pauses(patience):
         asked_for = (failures[url].retry_seconds or 0 for url in to_ask if url in failures)
-        time.sleep(max(pause, *asked_for, 0))
+        patience.sleep(max(pause, *asked_for, 0))
         for url in to_ask:
             try:
-                arrival.go_on_from(url, patience)
-            except TransferError as failure:
+                partial.fetch_rest(url, bounds)
+            except _FetchError as failure:
                 _LOGGER.info("%s", hide_password(f"{url}: {failure}"))
                 failures[url] = failure
             else:
                 return {}
-        to_ask = [url for url in to_ask if _may_pass(failures[url], patience)]
+        to_ask = [
+            url
+            for url in to_ask
+            if (seconds := failures[url].retry_seconds) is not None
+            and seconds <= patience.max_pause_seconds
+        ]
         if not to_ask:
             break
     return failures
-
-
-def _may_pass(failure: TransferError, patience: Patience) -> bool:
-    seconds = failure.retry_seconds
-    return seconds is not None and seconds <= patience.max_pause_seconds
 
 
 def pauses(patience: Patience) -> Iterator[float]:
@@ -220,8 +322,25 @@ def pauses(patience: Patience) -> Iterator[float]:
         yield random.SystemRandom().uniform(longest / 2, longest)
 
 
-class _Arrival:
-    """What arrived of a file, and what it shall be."""
+def _summarise(
+    failures: Sequence[tuple[str, _FetchError]], path: str | os.PathLike[str], cures: Cures
+) -> DownloadError | ChecksumError:
+    tried = hide_password("; ".join(f"{url}: {failure}" for url, failure in failures))
+    if failures[-1][1].is_content:
+        kind: type[DownloadError | ChecksumError] = ChecksumError
+        cure = "the server may have given an error page or another edition: try again"
+    else:
+        kind, cure = DownloadError, "check the network and try again"
+    msg = (
+        f"cannot download {Path(path).name!r}: {tried}. What to do: {cure}, "
+        f"or put the file at {os.fspath(path)!r} by hand, "
+        f"or {cures.source}"
+    )
+    return kind(msg)
+
+
+class _PartialFile:
+    """The bytes of a file that have arrived, and what the whole must be."""
 
     def __init__(
         self,
@@ -237,75 +356,84 @@ class _Arrival:
         self._bar = bar
         self._num_bytes = num_bytes
         self._digest = digest
+        self._max_bytes = _MAX_UNKNOWN_BYTES if num_bytes is None else num_bytes
         # What each address called its edition when it last sent bytes.
-        self._validators: dict[str, str] = {}
+        self._editions: dict[str, str] = {}
 
     @property
     def _size(self) -> int:
         return self._file.tell()
 
-    def go_on_from(self, url: str, patience: Patience) -> None:
-        """Fetch what is missing from an address.
+    def fetch_rest(self, url: str, bounds: "_Bounds") -> None:
+        """Fetch the missing bytes from an address.
 
         Raises
         ------
-        TransferError
-            The file is not whole thereafter.
+        _FetchError
+            The file is not whole after that.
         """
-        exchange = Exchange(patience)
         try:
-            self._receive(url, exchange)
-        except TransferError as failure:
+            with _Session(bounds) as session, session.ask(url, self._ask_for_rest(url)) as reply:
+                self._receive(url, reply, bounds)
+        except _FetchError as failure:
             if failure.spoils:
                 self._restart()
             raise
-        finally:
-            exchange.close()
 
-    def _receive(self, url: str, exchange: Exchange) -> None:
-        start = self._size
-        reply = exchange.open(url, start=start, validator=self._validators.get(url, ""))
-        if reply.stop is not None and not self._fits(reply.stop):
-            # Its bytes do not come, so what arrived before is as good as it was,
-            # but for a part, which that would be asked for again.
-            spoils = reply.start > 0
-            raise _other_file(reply, self._wanted_size, f"{reply.stop:,} bytes", spoils=spoils)
-        if reply.start == 0:
+    def _ask_for_rest(self, url: str) -> dict[str, str]:
+        """Return the headers that ask for the missing bytes, all of them at first."""
+        headers = {"Accept-Encoding": "identity"}
+        if self._size:
+            headers["Range"] = f"bytes={self._size}-"
+            if edition := self._editions.get(url, ""):
+                # Of another edition the server shall send all bytes.
+                headers["If-Range"] = edition
+        return headers
+
+    def _receive(self, url: str, reply: requests.Response, bounds: "_Bounds") -> None:
+        asked_start = self._size
+        _check_status(reply, asked_start=asked_start)
+        stop = None if reply.raw.chunked else _parse_length(reply.headers.get("Content-Length", ""))
+        start = 0
+        if reply.status_code == _PART:
+            start = asked_start
+            stop = _parse_range(reply.headers.get("Content-Range", ""), start=start, length=stop)
+        if stop is not None and (stop > self._max_bytes or self._num_bytes not in (None, stop)):
+            # Its bytes do not come, so those that arrived before are as good as they
+            # were; but for a part, which the next attempt would ask for again.
+            raise self._other_size(reply, f"{stop:,} bytes", spoils=start > 0)
+        if start == 0:
             self._restart()
-            self._validators[url] = reply.validator
+            self._editions[url] = _find_edition(reply.headers)
         try:
-            for chunk in reply.chunks:
-                self._file.write(chunk)
+            for piece in _pieces(reply, bounds):
+                self._file.write(piece)
                 self._show()
-                if self._size > self._most:
-                    raise _other_file(reply, self._wanted_size, f"more than {self._most:,} bytes")
-        except TransferError:
-            # Nothing is missing where what went wrong came after the last byte.
+                if self._size > self._max_bytes:
+                    raise self._other_size(reply, f"more than {self._max_bytes:,} bytes")
+        except _FetchError:
+            # No byte is missing where the failure came after the last one.
             if self._size != self._num_bytes or self._hash() != self._digest:
                 raise
-        self._check(reply)
+        self._check(reply, stop)
 
-    def _check(self, reply: Reply) -> None:
-        """Refuse what arrived if it is not the whole file."""
-        size, expected = self._size, self._num_bytes or reply.stop or 0
-        if size < expected and reply.has_end and reply.stop is None:
-            raise _other_file(reply, self._wanted_size, f"{size:,} bytes")
+    def _check(self, reply: requests.Response, stop: int | None) -> None:
+        """Refuse the bytes that arrived if they are not the whole file."""
+        size, expected = self._size, self._num_bytes or stop or 0
+        if size < expected and reply.raw.chunked and stop is None:
+            # The last chunk says that it is the last one.
+            raise self._other_size(reply, f"{size:,} bytes")
         if size < expected:
             msg = f"the connection ended after {size:,} of {expected:,} bytes"
-            raise TransferError(msg, retry_seconds=0)
+            raise _FetchError(msg, retry_seconds=0)
         if (digest := self._hash()) != self._digest:
-            raise _other_file(reply, self._digest, digest)
+            raise _other_file(reply, self._digest, digest, spoils=True)
 
-    def _fits(self, size: int) -> bool:
-        return size <= self._most and self._num_bytes in (None, size)
-
-    @property
-    def _most(self) -> int:
-        return _MAX_UNKNOWN_BYTES if self._num_bytes is None else self._num_bytes
-
-    @property
-    def _wanted_size(self) -> str:
-        return f"{'at most ' if self._num_bytes is None else ''}{self._most:,} bytes"
+    def _other_size(
+        self, reply: requests.Response, got: str, *, spoils: bool = True
+    ) -> _FetchError:
+        at_most = "at most " if self._num_bytes is None else ""
+        return _other_file(reply, f"{at_most}{self._max_bytes:,} bytes", got, spoils=spoils)
 
     def _hash(self) -> str:
         self._file.flush()
@@ -320,30 +448,324 @@ class _Arrival:
         self._bar.update(self._size - self._bar.n)
 
 
-def _other_file(reply: Reply, expected: str, got: str, *, spoils: bool = True) -> TransferError:
+def _pieces(reply: requests.Response, bounds: "_Bounds") -> Iterator[bytes]:
+    """Yield the bytes of a reply as they are delivered, within bounds.
+
+    Some servers call a compressed file a file that they compressed, and
+    requests would undo it.
+
+    Raises
+    ------
+    _FetchError
+        The connection broke, or was too slow.
+    """
+    left = 0
+    try:
+        for piece in reply.raw.stream(_PIECE_BYTES, decode_content=False):
+            left -= len(piece)
+            if left <= 0:
+                bounds.begin()
+                left = _STEP_BYTES
+            yield piece
+    except _NETWORK_ERRORS as error:
+        raise _describe(error, bounds.patience) from error
+
+
+def _other_file(reply: requests.Response, expected: str, got: str, *, spoils: bool) -> _FetchError:
     """Return that another file came, from this address or, in part, from before."""
-    kind = f" ({reply.kind})" if reply.kind else ""
-    return TransferError(
-        f"expected {expected}, got {got}{kind}",
-        # Bytes from before may be to blame: the next attempt does without them.
-        retry_seconds=0 if reply.start else None,
+    encoding = reply.headers.get("Content-Encoding", "")
+    content_type = reply.headers.get("Content-Type", "").partition(";")[0]
+    kind = f"{encoding}-encoded {content_type}".rstrip() if encoding else content_type
+    return _FetchError(
+        f"expected {expected}, got {got} ({kind})" if kind else f"expected {expected}, got {got}",
+        # The bytes from before may be to blame: the next attempt does without them.
+        retry_seconds=0 if reply.status_code == _PART else None,
         is_content=True,
         spoils=spoils,
     )
 
 
-def _summarise(
-    failures: Sequence[tuple[str, TransferError]], path: str | os.PathLike[str], cures: Cures
-) -> DownloadError | ChecksumError:
-    tried = hide_password("; ".join(f"{url}: {failure}" for url, failure in failures))
-    if failures[-1][1].is_content:
-        kind: type[DownloadError | ChecksumError] = ChecksumError
-        cure = "the server may have given an error page or another edition: try again"
-    else:
-        kind, cure = DownloadError, "check the network and try again"
-    msg = (
-        f"cannot download {Path(path).name!r}: {tried}. What to do: {cure}, "
-        f"or put the file at {os.fspath(path)!r} by hand, "
-        f"or {cures.source}"
+class _Session(requests.Session):
+    """Requests whose replies are read within bounds, and no further than asked for."""
+
+    def __init__(self, bounds: "_Bounds") -> None:
+        super().__init__()
+        self._bounds = bounds
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _BoundedAdapter(bounds))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Follow no redirect: requests would read its body, and go from https to http."""
+        return
+
+    def ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """Return the reply of an address, or of the one that it leads to.
+
+        Raises
+        ------
+        _FetchError
+            There is no reply, or too many redirects.
+        """
+        patience = self._bounds.patience
+        for _ in range(_NUM_REDIRECTS + 1):
+            self._bounds.begin()
+            try:
+                reply = self.get(
+                    url,
+                    headers=headers,
+                    stream=True,
+                    timeout=(patience.connect_seconds, patience.stall_seconds),
+                    allow_redirects=False,
+                )
+            except _NETWORK_ERRORS as error:
+                raise _describe(error, patience) from error
+            if reply.status_code not in _REDIRECTS:
+                return reply
+            reply.close()
+            url = _next_address(url, reply.headers.get("Location", ""))
+        msg = f"expected a file, got more than {_NUM_REDIRECTS} redirects, the last to {url}"
+        raise _FetchError(msg)
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Gives the connections of requests a class of replies that are read within bounds."""
+
+    def __init__(self, bounds: "_Bounds") -> None:
+        self._bounds = bounds
+        super().__init__()
+
+    def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*arguments, **options)
+        own = {"response_class": functools.partial(_BoundedReply, bounds=self._bounds)}
+        pool.ConnectionCls = type("BoundedConnection", (pool.ConnectionCls,), own)
+        return pool
+
+
+class _BoundedReply(http.client.HTTPResponse):
+    """A reply, of a server or of a proxy, without those before it such as 103 Early Hints."""
+
+    def __init__(self, sock: Any, *arguments: Any, bounds: "_Bounds", **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_BoundedFile(sock, self.fp.detach(), bounds))
+
+    def begin(self) -> None:
+        super().begin()
+        # http.client knows 100 Continue only.
+        while self.status < _OK and self.status != _SWITCHING_PROTOCOLS:
+            self.headers = None  # type: ignore[assignment]  # has not begun, to http.client
+            super().begin()
+
+
+class _BoundedFile(io.RawIOBase):
+    """The bytes of a socket, in time and not too many."""
+
+    def __init__(self, sock: Any, raw: io.RawIOBase, bounds: "_Bounds") -> None:
+        self._sock = sock
+        self._raw = raw
+        self._bounds = bounds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._sock.settimeout(self._bounds.wait_seconds())
+        try:
+            num_bytes = cast("Any", self._raw).readinto(buffer) or 0
+        except TimeoutError as error:
+            # The time of the step may be over, and not only that of the read.
+            self._bounds.wait_seconds()
+            msg = f"nothing came for {self._bounds.patience.stall_seconds:g} seconds"
+            raise _FetchError(msg, retry_seconds=0) from error
+        self._bounds.left -= num_bytes
+        return int(num_bytes)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Bounds:
+    """How long a step of a download may still take, and how many bytes may come in it.
+
+    Every reply asks before it waits for bytes, so a step is bounded whatever
+    the bytes are: headers, the sizes of chunks, the words of a proxy, or an
+    answer before the answer.
+
+    Attributes
+    ----------
+    patience : Patience
+    left : int
+        Bytes that may still come.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self.patience = patience
+        self._end = time.monotonic() + patience.total_seconds
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a step.
+
+        Raises
+        ------
+        _FetchError
+            The time of the whole download is over.
+        """
+        self.left = _MAX_STEP_BYTES
+        self._deadline = time.monotonic() + 2 * self.patience.stall_seconds
+        self.wait_seconds()
+
+    def wait_seconds(self) -> float:
+        """Return how long the next bytes may be waited for.
+
+        Raises
+        ------
+        _FetchError
+            The time of the step or of the whole download is over, or too many
+            bytes came.
+        """
+        now = time.monotonic()
+        if now >= self._end:
+            msg = f"the file was not whole after {self.patience.total_seconds:,g} seconds"
+            raise _FetchError(msg)
+        if now >= self._deadline:
+            seconds = 2 * self.patience.stall_seconds
+            msg = f"too slow: less than {_STEP_BYTES >> 10} KiB in {seconds:g} seconds"
+            raise _FetchError(msg, retry_seconds=0)
+        if self.left <= 0:
+            msg = (
+                f"too many bytes: more than {_MAX_STEP_BYTES >> 20} MiB of headers, "
+                f"or for {_STEP_BYTES >> 10} KiB of content"
+            )
+            raise _FetchError(msg, retry_seconds=0)
+        return min(self.patience.stall_seconds, self._deadline - now, self._end - now)
+
+
+def _describe(error: Exception, patience: Patience) -> _FetchError:
+    """Return in plain words what an error of the network means."""
+    cause = error.args[0] if error.args else None
+    match error, cause:
+        case requests.Timeout(), _:
+            # Replies have bounds of their own.
+            msg = f"no connection within {patience.connect_seconds:g} seconds"
+        case requests.exceptions.SSLError(), _ if not _is_certificate(error):
+            msg = f"the secure connection failed: {error}"
+        case ((requests.exceptions.SSLError() | ValueError()), _):
+            # Another attempt would end like this one.
+            return _FetchError(f"{type(error).__name__}: {error}")
+        case requests.exceptions.ProxyError(), _:
+            msg = f"the proxy failed: {error}"
+        case requests.ConnectionError(), MaxRetryError(reason=reason):
+            msg = f"no connection: {str(reason).rpartition(': ')[2]}"
+        case _:
+            msg = f"the connection broke: {cause if isinstance(cause, Exception) else error}"
+    return _FetchError(msg, retry_seconds=0)
+
+
+def _is_certificate(error: object) -> bool:
+    """Return whether an error comes from a server that cannot prove who it is."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    causes = (
+        (*error.args, error.__cause__, error.__context__) if isinstance(error, Exception) else ()
     )
-    return kind(msg)
+    return any(map(_is_certificate, causes))
+
+
+def is_address(url: str) -> bool:
+    """Return whether the web can be asked for it.
+
+    >>> is_address("HTTP://example.org"), is_address("http://"), is_address("/a.txt")
+    (True, False, False)
+    """
+    try:
+        parts = urlsplit(url)
+        # A port that is no number is noticed where it is looked at.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def hide_password(text: str) -> str:
+    """Return a text with addresses as they may be shown: without names and passwords.
+
+    >>> hide_password("http://me:secret@example.org/a: refused")
+    'http://example.org/a: refused'
+    """
+    return re.sub(r"(?<=//)[^/?#\s]*@", "", text)
+
+
+def _next_address(url: str, location: str) -> str:
+    """Return the address of a redirect, to the same scheme or from http to https.
+
+    >>> _next_address("http://example.org/a/b", "../c")
+    'http://example.org/c'
+    """
+    scheme = urlsplit(url).scheme
+    try:
+        # Headers are read as Latin-1, and servers write UTF-8.
+        target = urljoin(url, location.encode("latin-1").decode("utf-8"))
+        target_scheme = urlsplit(target).scheme
+    except ValueError:
+        target, target_scheme = "", ""
+    if location and (target_scheme == scheme or (scheme, target_scheme) == ("http", "https")):
+        return target
+    msg = f"expected a redirect to another {scheme} address, got one to {location!r}"
+    raise _FetchError(msg)
+
+
+def _check_status(reply: requests.Response, *, asked_start: int) -> None:
+    """Refuse a reply that is neither the file nor the part of it that was asked for."""
+    status = reply.status_code
+    if status == _OK or (status == _PART and asked_start):
+        return
+    got = f"expected status 200, got {status} {reply.reason or ''}".rstrip()
+    if status == _NO_SUCH_PART and asked_start:
+        msg = f"{got} to bytes from {asked_start:,} on"
+        raise _FetchError(msg, retry_seconds=0, spoils=True)
+    seconds = 0.0
+    if wish := reply.headers.get("Retry-After", ""):
+        got += f", with Retry-After: {wish}"
+        # It may be neither a number nor a date, or a date that no calendar has.
+        with contextlib.suppress(HTTPError, OverflowError, ValueError):
+            seconds = Retry().parse_retry_after(wish)
+    # A part that nobody asked for is a mistake that need not come again.
+    may_pass = status in _PASSING or status == _PART
+    raise _FetchError(got, retry_seconds=seconds if may_pass else None)
+
+
+def _parse_length(text: str) -> int | None:
+    """Return how many bytes a server announces, None if it announces no number.
+
+    >>> _parse_length("1024"), _parse_length("-5")
+    (1024, None)
+    """
+    # No file is longer, and Python refuses numbers of thousands of digits.
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text.strip()) else None
+
+
+def _parse_range(content_range: str, *, start: int, length: int | None) -> int:
+    """Return the size of a file whose rest, from ``start`` on, comes in ``length`` bytes.
+
+    >>> _parse_range("bytes 20-99/100", start=20, length=80)
+    100
+    """
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", content_range.strip())
+    first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
+    if first == start and last == total - 1 and length in (None, total - start):
+        return total
+    msg = (
+        f"asked for the bytes from {start:,} on, got {content_range or 'no Content-Range'!r} "
+        f"with a length of {length}"
+    )
+    raise _FetchError(msg, retry_seconds=0, spoils=True)
+
+
+def _find_edition(headers: Mapping[str, str]) -> str:
+    """Return what differs between two editions of a file, byte by byte; may be empty.
+
+    >>> _find_edition({"ETag": 'W/"about the same"', "Last-Modified": "Thu, 01 Jan 1970"})
+    'Thu, 01 Jan 1970'
+    """
+    etag = headers.get("ETag", "")
+    return headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag

@@ -13,8 +13,7 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.archive import unpack
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
-from tokenloom.hub.download import fetch_file
-from tokenloom.hub.replies import hide_password, is_address
+from tokenloom.hub.download import fetch_file, hide_password, is_address
 from tokenloom.hub.texts import read_file, read_text_file
 from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.documents import Document
