@@ -320,7 +320,7 @@ HALF = partial(cut, stop=100_000)
 _OTHER_SIZE = r"expected 200,000 bytes, got {} bytes"
 # On a busy machine the one or the other is noticed first.
 _TOO_SLOW = r"nothing came for 0\.4 seconds|too slow: less than 32 KiB in 0\.8 seconds"
-_LIES = "noticed the lie, forgot what it had, and asked for the whole file"
+_LIES = "detected it, discarded the bytes so far, and asked for the whole file"
 
 # What a server alone can do, by headings of the page.
 GROUPS: Mapping[str, tuple[Row, ...]] = {
@@ -370,13 +370,13 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part, part",
         ),
         Row(
-            happened="fewer bytes than announced, and a polite end",
+            happened="fewer bytes than announced, then a regular end",
             did="asked for the rest",
             answers=(partial(cut, stop=150_000, reset=False), part),
             requests="whole, part",
         ),
         Row(
-            happened="something that is no HTTP",
+            happened="bytes that are not HTTP",
             did="asked again",
             answers=(partial(raw, content=b"SSH-2.0-OpenSSH_9.6\r\n" * 20), part),
             requests="whole, whole",
@@ -389,7 +389,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="'103 Early Hints' and other answers before the answer",
-            did="read over them",
+            did="skipped them",
             answers=(hinted,),
         ),
         Row(
@@ -423,14 +423,14 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, whole",
         ),
         Row(
-            happened="it stalls in the middle",
+            happened="the server stalls in the middle",
             did="waited `stall_seconds`, and asked for the rest",
             answers=(partial(stall, stop=100_000), part),
             patience=replace(PATIENT, stall_seconds=1.0),
             requests="whole, part",
         ),
         Row(
-            happened="headers come a byte at a time",
+            happened="headers arrive one byte at a time",
             did="gave up after twice `stall_seconds`, though no byte was late",
             answers=(drip_headers,),
             ends=DOWNLOAD,
@@ -439,7 +439,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, whole",
         ),
         Row(
-            happened="the file comes a byte at a time",
+            happened="the file arrives one byte at a time",
             did="gave up, since 32 KiB took longer than twice `stall_seconds`",
             answers=(drip_body,),
             ends=DOWNLOAD,
@@ -448,7 +448,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, whole",
         ),
         Row(
-            happened="chunks of one byte come now and then",
+            happened="chunks of one byte arrive now and then",
             did="gave up, since 32 KiB took longer than twice `stall_seconds`",
             answers=(drip_chunks,),
             ends=DOWNLOAD,
@@ -489,7 +489,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="404 Not Found with the right bytes",
-            did="did not take them",
+            did="did not use them",
             answers=(
                 lambda talk: talk.say("404 Not Found", "Content-Length: 200000", body=CONTENT),
             ),
@@ -616,7 +616,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             message="expected a redirect to another http address, got one to 'ftp://127.0.0.1/file'",
         ),
         Row(
-            happened="a redirect to nowhere",
+            happened="a redirect without an address",
             did="refused",
             answers=(lambda talk: talk.say("301 Moved Permanently", "Content-Length: 0"),),
             ends=DOWNLOAD,
@@ -626,7 +626,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
     "The content": (
         Row(
             happened="an HTML page with status 200",
-            did="refused it by its size, before its bytes came",
+            did="refused it by its size, before reading it",
             answers=(partial(whole, body=PAGE, also="Content-Type: text/html; charset=utf-8"),),
             ends=CHECKSUM,
             message=_OTHER_SIZE.format(r"39") + r" \(text/html\)",
@@ -639,7 +639,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             message=_OTHER_SIZE.format("39") + r" \(text/html\)",
         ),
         Row(
-            happened="an HTML page where only the hash is known",
+            happened="an HTML page, if only the hash is known",
             did="refused it by its hash",
             answers=(partial(whole, body=PAGE, also="Content-Type: text/html"),),
             ends=CHECKSUM,
@@ -655,21 +655,21 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="a file that is a byte too short",
-            did="refused it before its bytes came",
+            did="refused it before reading it",
             answers=(partial(whole, body=CONTENT[:-1]),),
             ends=CHECKSUM,
             message=_OTHER_SIZE.format("199,999"),
         ),
         Row(
             happened="a file that is a byte too long",
-            did="refused it before its bytes came",
+            did="refused it before reading it",
             answers=(partial(whole, body=CONTENT + b"!"),),
             ends=CHECKSUM,
             message=_OTHER_SIZE.format("200,001"),
         ),
         Row(
             happened="more bytes than announced",
-            did="read what was announced",
+            did="read only the announced bytes",
             answers=(partial(whole, body=CONTENT + b"!" * 50_000, length=len(CONTENT)),),
         ),
         Row(
@@ -691,7 +691,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             message=_OTHER_SIZE.format("more than 200,000"),
         ),
         Row(
-            happened="a length that is no number",
+            happened="a length that is not a number",
             did="read to the end",
             answers=(partial(whole, length="many"),),
         ),
@@ -707,7 +707,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="two lengths that differ",
-            did="refused such a reply",
+            did="refused the reply",
             answers=(partial(whole, also="Content-Length: 7"),),
             ends=DOWNLOAD,
             message="InvalidHeader: .*Content-Length",
@@ -718,7 +718,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             answers=(chunked,),
         ),
         Row(
-            happened="a chunk whose size is no number",
+            happened="a chunk whose size is not a number",
             did="asked for the rest",
             answers=(broken_chunk, part),
             requests="whole, part",
@@ -731,7 +731,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="chunks, and after the last one headers without an end",
-            did="had the file already",
+            did="already had the whole file",
             answers=(endless_trailers,),
         ),
         Row(
@@ -749,27 +749,27 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             message=r"expected sha256:\w+, got sha256:",
         ),
         Row(
-            happened="the file compressed by gzip, though that was not asked for",
+            happened="the file compressed by gzip, although this was not requested",
             did="refused it, with the reason",
             answers=(partial(chunked, body=gzip.compress(CONTENT), also="Content-Encoding: gzip"),),
             ends=CHECKSUM,
             message=r"got more than 200,000 bytes \(gzip-encoded\)",
         ),
         Row(
-            happened="the file itself, called gzip-encoded",
-            did="took the bytes as they came",
+            happened="the file itself, marked as gzip-encoded",
+            did="used the bytes unchanged",
             answers=(partial(whole, also="Content-Encoding: gzip"),),
         ),
     ),
     "Parts": (
         Row(
-            happened="asked for the rest, it sends the whole file",
-            did="started over with that",
+            happened="asked for the rest, the server sends the whole file",
+            did="started again with it",
             answers=(HALF, whole),
             requests="whole, part",
         ),
         Row(
-            happened="asked for the rest, it sends a part from elsewhere",
+            happened="asked for the rest, the server sends another part",
             did=_LIES,
             answers=(
                 HALF,
@@ -779,25 +779,25 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part, whole",
         ),
         Row(
-            happened="asked for the rest, it says so and sends other bytes",
+            happened="asked for the rest, the server announces it and sends other bytes",
             did="found the wrong hash, and asked for the whole file",
             answers=(HALF, partial(part, body=OTHER), part),
             requests="whole, part, whole",
         ),
         Row(
-            happened="asked for the rest, it sends a part without saying which",
+            happened="asked for the rest, the server sends a part without its range",
             did=_LIES,
             answers=(HALF, partial(wrong_part, content_range=""), part),
             requests="whole, part, whole",
         ),
         Row(
-            happened="asked for the rest, it sends a part of a file of another size",
-            did="noticed the other size, and asked for the whole file",
+            happened="asked for the rest, the server sends a part of a file of another size",
+            did="detected the other size, and asked for the whole file",
             answers=(HALF, partial(part, body=CONTENT + b"!"), part),
             requests="whole, part, whole",
         ),
         Row(
-            happened="asked for the rest, it sends less than the rest",
+            happened="asked for the rest, the server sends less than the rest",
             did=_LIES,
             answers=(
                 HALF,
@@ -807,7 +807,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part, whole",
         ),
         Row(
-            happened="asked for the rest, it announces a part and another length",
+            happened="asked for the rest, the server announces a part and another length",
             did=_LIES,
             answers=(
                 HALF,
@@ -817,7 +817,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part, whole",
         ),
         Row(
-            happened="asked for the rest, it sends several parts in one",
+            happened="asked for the rest, the server sends several parts in one reply",
             did=_LIES,
             answers=(
                 HALF,
@@ -831,7 +831,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part, whole",
         ),
         Row(
-            happened="asked for the rest, it has a date where it had an ETag before",
+            happened="asked for the rest, the server sends a date instead of the ETag sent before",
             did="took the rest, and let the hash decide",
             answers=(
                 HALF,
@@ -844,19 +844,19 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part",
         ),
         Row(
-            happened="asked for the rest, it says 416, no such part",
+            happened="asked for the rest, the server replies 416, no such part",
             did="asked for the whole file",
             answers=(HALF, partial(status, line="416 Range Not Satisfiable"), part),
             requests="whole, part, whole",
         ),
         Row(
-            happened="a part that nobody asked for",
+            happened="a part that was not requested",
             did="asked again",
             answers=(partial(wrong_part, content_range="bytes 0-199999/200000"), part),
             requests="whole, whole",
         ),
         Row(
-            happened="it lies about parts each time",
+            happened="the server sends wrong parts each time",
             did="gave up after the last attempt",
             answers=(HALF, partial(wrong_part, content_range=""), HALF),
             ends=DOWNLOAD,
@@ -865,13 +865,13 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
         ),
         Row(
             happened="another edition before, the right one after the break",
-            did="sent If-Range, so that the whole right edition came",
+            did="sent If-Range, and got the whole right edition",
             answers=(partial(HALF, body=OTHER[::-1], tag='"0"'), part),
             requests="whole, part",
         ),
         Row(
             happened="the right edition before, another one after the break",
-            did="sent If-Range, so that the whole other edition came, and refused that by its hash",
+            did="sent If-Range, got the whole other edition, and refused it by its hash",
             answers=(HALF, partial(part, body=OTHER, tag='"2"')),
             ends=CHECKSUM,
             message=r"expected sha256:\w+, got sha256:",
@@ -932,7 +932,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             requests="whole, part, whole, whole",
         ),
         Row(
-            happened="both addresses fail in a way that passes",
+            happened="both addresses fail temporarily",
             did="asked both, and after a pause both again",
             answers=(partial(status, line="500 Internal Server Error"),),
             second=(partial(status, line="503 Service Unavailable"), part),
@@ -946,25 +946,25 @@ ROWS = tuple(row for rows in GROUPS.values() for row in rows)
 
 TESTED_ROWS = (
     TestedRow(
-        happened="nobody listens: the connection is refused",
+        happened="no server: the connection is refused",
         did="tried again, gave up",
         ends=DOWNLOAD,
         test="test_refused_connection",
     ),
     TestedRow(
-        happened="nobody listens at the first address",
+        happened="no server at the first address",
         did="asked the second",
         ends=GOOD,
         test="test_second_address_helps_where_nobody_answers",
     ),
     TestedRow(
-        happened="a certificate that nobody vouches for",
+        happened="a certificate of an unknown authority",
         did="did not ask again",
         ends=DOWNLOAD,
         test="test_unknown_certificate",
     ),
     TestedRow(
-        happened="a byte of a secure connection is damaged on its way",
+        happened="a byte of a secure connection is damaged in transit",
         did="asked for the rest",
         ends=GOOD,
         test="test_damaged_secure_connection",
@@ -977,60 +977,60 @@ TESTED_ROWS = (
     ),
     TestedRow(
         happened="reset after any number of bytes",
-        did="asked for the rest, or for all of it where next to nothing arrived",
+        did="asked for the rest, or for the whole file if almost nothing had arrived",
         ends=GOOD,
         test="test_reset_anywhere",
     ),
     TestedRow(
-        happened="no length and no end, where only the hash is known",
+        happened="no length and no end, if only the hash is known",
         did="stopped reading at 16 GiB",
         ends=CHECKSUM,
         test="test_endless_file_of_unknown_size",
     ),
     TestedRow(
         happened="the cache is read-only",
-        did="said so",
+        did="reported it",
         ends=DOWNLOAD,
         test="test_read_only_folder",
     ),
     TestedRow(
         happened="the disk is full",
-        did="said so, and removed what it had written",
+        did="reported it, and removed the bytes written so far",
         ends=DOWNLOAD,
         test="test_full_disk",
     ),
     TestedRow(
         happened="Ctrl-C",
-        did="removed what had arrived",
+        did="removed the bytes that had arrived",
         ends="`KeyboardInterrupt`",
         test="test_interrupted_download",
     ),
     TestedRow(
         happened="killed, by SIGKILL, at any moment",
-        did="the next process removed what was left, and asked for the whole file",
+        did="the next process removed the remaining file, and asked for the whole file",
         ends=GOOD,
         test="test_killed_at_any_moment",
     ),
     TestedRow(
         happened="eight processes at once",
-        did="each downloaded, the last one won",
+        did="each downloaded the file, and the last one replaced it",
         ends=GOOD,
         test="test_processes_that_race",
     ),
     TestedRow(
         happened="eight processes at once, half of them killed",
-        did="the others were not disturbed; the next process cleared up",
+        did="the others were not disturbed; the next process removed the remaining files",
         ends=GOOD,
         test="test_processes_that_race_and_die",
     ),
     TestedRow(
-        happened="a process is suspended, and goes on after another one downloaded",
-        did="neither touched what the other had",
+        happened="a process is suspended, and continues after another one has downloaded the file",
+        did="neither changed the other's file",
         ends=GOOD,
         test="test_suspended_process",
     ),
     TestedRow(
-        happened="a good file had the name, and only bad ones come",
+        happened="a good file has the name, and only bad files arrive",
         did="left the file as it was",
         ends=CHECKSUM,
         test="test_bad_file_keeps_the_old_one",
