@@ -11,7 +11,7 @@ import tokenloom as tl
 from tokenloom._io.digest import hash_json
 from tokenloom.store.manifest import Manifest, Source
 from tokenloom.store.memmap import gather
-from tokenloom.store.reader import write_manifest, write_shard
+from tokenloom.store.writer import write_manifest, write_shard
 
 TEXT = "to be or not to be that is the question"
 

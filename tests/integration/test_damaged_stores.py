@@ -15,7 +15,6 @@ from tests.stores import lie
 from tokenloom._io.digest import hash_file
 from tokenloom.cli.main import make_parser
 from tokenloom.inspection.batches import read_batch
-from tokenloom.preparation.trace import trace_in_store
 from tokenloom.store.npy import HEADER_BYTES
 from tokenloom.store.verify import verify_store
 
@@ -65,6 +64,12 @@ def _info(path: Path) -> None:
         arguments.run_command(arguments)
 
 
+def _trace(path: Path) -> None:
+    corpus = tl.Corpus.open(path)
+    for token in (0, 150, 200, 299):
+        tl.trace(corpus, token)
+
+
 def _prepare(path: Path) -> None:
     sources = list(path.parent.glob("*.txt")) or [path.parent]
     tl.prepare(sources, path, num_workers=1)
@@ -73,7 +78,7 @@ def _prepare(path: Path) -> None:
 DOORS: dict[str, Callable[[Path], object]] = {
     "show": _show,
     "info": _info,
-    "trace": lambda path: [trace_in_store(path, token) for token in (0, 150, 200, 299)],
+    "trace": _trace,
     "open": lambda path: tl.Corpus.open(path, verify=True),
     "prepare": _prepare,
 }

@@ -12,7 +12,7 @@ import pytest
 import tokenloom as tl
 from tokenloom.store.manifest import Manifest, ShardFile
 from tokenloom.store.npy import npy_header
-from tokenloom.store.reader import write_manifest
+from tokenloom.store.writer import write_manifest
 
 NUM_TOKENS = 500
 # The lengths of files: a row of a batch may reach over three of them.

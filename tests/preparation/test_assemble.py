@@ -12,8 +12,8 @@ from tokenloom.preparation.assemble import IDS, Tally, assemble, cut_splits
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.workdir import Part, WorkFolder
 from tokenloom.store.manifest import Manifest, Source
-from tokenloom.store.reader import write_shard
 from tokenloom.store.verify import verify_store
+from tokenloom.store.writer import write_shard
 from tokenloom.text.tokenizers import ByteTokenizer
 
 # Ids of three chunks, where documents end in them, characters of the open document.

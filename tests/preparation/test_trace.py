@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.preparing import clean, split_paragraphs
 from tokenloom.errors import ArgumentError
+from tokenloom.preparation import trace as tracing
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
-from tokenloom.preparation.trace import Trace, trace_in_store
+from tokenloom.preparation.trace import Trace
+from tokenloom.store.reader import open_store
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
     lambda text: any(letter in text for letter in "abB")
@@ -124,7 +126,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_sources_of_every_kind(store: Path, token: int, expected: Trace) -> None:
     """A stream is gone when the store is made."""
-    assert expected == trace_in_store(store, token)
+    assert expected == tl.trace(tl.Corpus.open(store), token)
 
 
 def test_splits_count_from_their_start(store: Path) -> None:
@@ -138,12 +140,54 @@ def test_splits_count_from_their_start(store: Path) -> None:
 @pytest.mark.parametrize("content", [None, "To be, or", "To be, or nut"])
 def test_what_was_changed_is_not_trusted(store: Path, content: str | None) -> None:
     """Not even where the size is the same."""
+    corpus = tl.Corpus.open(store)
+    assert Trace("a.txt", 0, 10) == tl.trace(corpus, 3)
     path = store.parent / "a.txt"
     path.unlink()
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    assert Trace("a.txt", 0, None) == trace_in_store(store, 3)
-    assert Trace("b.txt.gz", 1, 3) == trace_in_store(store, 5)
+    assert Trace("a.txt", 0, None) == tl.trace(corpus, 3)
+    assert Trace("b.txt.gz", 1, 3) == tl.trace(corpus, 5)
+    path.write_text("To be, or not", encoding="utf-8")
+    assert Trace("a.txt", 0, 10) == tl.trace(corpus, 3)
+
+
+def test_a_store_is_opened_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tokens are traced; a corpus and its slices are each one."""
+    opened = []
+
+    def note(path: Path) -> Any:
+        opened.append(path)
+        return open_store(path)
+
+    monkeypatch.setattr(tracing, "open_store", note)
+    corpus = tl.Corpus.open(store)
+    assert [7, 10, 0] == [tl.trace(corpus, token).character for token in (2, 3, 4)]  # type: ignore[union-attr]  # known
+    assert [store] == opened
+
+
+@pytest.mark.parametrize("name", ["tokens-00000.npy", "documents.npy"])
+def test_a_store_that_was_changed_is_noticed(store: Path, name: str) -> None:
+    """Also where it was traced before."""
+    corpus = tl.Corpus.open(store)
+    tl.trace(corpus, 3)
+    other = store / "other"
+    other.write_bytes((store / name).read_bytes())
+    other.replace(store / name)
+    with pytest.raises(tl.StoreError, match=f"{name} must stay as it was when it was opened"):
+        tl.trace(corpus, 3)
+
+
+def test_another_manifest_is_read(store: Path) -> None:
+    """What is kept of a store is kept with its manifest."""
+    corpus = tl.Corpus.open(store)
+    tl.trace(corpus, 3)
+    (store / "manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(tl.StoreError, match=r"manifest.json cannot be used"):
+        tl.trace(corpus, 3)
+    (store / "manifest.json").unlink()
+    with pytest.raises(tl.StoreError, match="must be the folder of a store"):
+        tl.trace(corpus, 3)
 
 
 def test_what_was_not_prepared(tmp_path: Path) -> None:
@@ -153,14 +197,11 @@ def test_what_was_not_prepared(tmp_path: Path) -> None:
     saved = tl.Corpus.open(corpus.save(tmp_path / "store"))
     assert Trace(None, 2, None) == tl.trace(saved, 2)
     assert tl.trace(tl.Corpus.from_text("abc"), 1) is None
-    assert trace_in_store(tmp_path / "store", 1) is None
 
 
 @pytest.mark.parametrize("token", [-1, 11])
 def test_tokens_out_of_range(store: Path, token: int) -> None:
     """There is no such token."""
-    with pytest.raises(ArgumentError, match=r"a token must be in \[0, 11\)"):
-        trace_in_store(store, token)
     with pytest.raises(ArgumentError, match=r"a token must be in \[0, 11\)"):
         tl.trace(tl.Corpus.open(store), token)
 

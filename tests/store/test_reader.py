@@ -12,85 +12,11 @@ import pytest
 import tokenloom as tl
 from tests.stores import lie, make_corpus, make_store
 from tokenloom._io.digest import hash_file
-from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.store.manifest import Manifest, ShardFile
+from tokenloom.errors import ArgumentError
 from tokenloom.store.memmap import ConcatenatedMemmap
 from tokenloom.store.npy import write_npy
-from tokenloom.store.reader import (
-    enter_file,
-    open_store,
-    write_documents,
-    write_manifest,
-    write_shard,
-    write_tokenizer,
-)
-from tokenloom.text.ids import Ids
-from tokenloom.text.tokenizers import ByteTokenizer
-
-
-def write(folder: Path, pieces: list[Ids], **changes: Any) -> ShardFile:
-    """Write a shard of ids below 9."""
-    num_tokens = sum(map(len, pieces))
-    options: dict[str, Any] = {"num_tokens": num_tokens, "dtype": "uint8", "vocab_size": 9}
-    return write_shard(folder, 0, pieces, **{**options, **changes})
-
-
-def test_a_shard_is_numpys_file(tmp_path: Path) -> None:
-    """Any tool reads it; its entry has its length and hash."""
-    entry = write(tmp_path, [np.array([1, 2]), np.array([8])], dtype="uint16")
-    path = tmp_path / "tokens-00000.npy"
-
-    assert ShardFile(3, hash_file(path).removeprefix("sha256:")) == entry
-    assert ("<u2", [1, 2, 8]) == (np.load(path).dtype.str, np.load(path).tolist())
-
-
-@pytest.mark.parametrize("wrong", [9, -1, 300])
-def test_ids_out_of_range_leave_no_shard(tmp_path: Path, wrong: int) -> None:
-    """Each id is checked when it is written, so none is cut to fit the type."""
-    with pytest.raises(CorpusError, match=rf"must be in \[0, 9\), got {wrong} at position 1"):
-        write(tmp_path, [np.array([1, 2]), np.array([3, wrong])])
-
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_an_error_in_the_middle_leaves_no_shard(tmp_path: Path) -> None:
-    """Pieces may come out of anything that can fail."""
-
-    def pieces() -> Any:
-        yield np.array([1])
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_shard(tmp_path, 0, pieces(), num_tokens=2, dtype="uint8", vocab_size=9)
-
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_a_store_piece_by_piece(tmp_path: Path) -> None:
-    """What a preparation does, in any order, makes a store when the manifest is written."""
-    second = write_shard(
-        tmp_path, 1, [np.array([98, 0])], num_tokens=2, dtype="uint8", vocab_size=256
-    )
-    documents = write_documents(tmp_path, [np.array([0, 2]), np.array([5])], num_documents=2)
-    first = write_shard(
-        tmp_path, 0, [np.array([1, 2, 3])], num_tokens=3, dtype="uint8", vocab_size=256
-    )
-    (tmp_path / "notes.txt").write_bytes(b"anything")
-    description, files = write_tokenizer(tmp_path, ByteTokenizer())
-    with pytest.raises(tl.StoreError, match=r"with manifest.json in it, which is written last"):
-        open_store(tmp_path)
-    manifest = Manifest(
-        dtype="uint8",
-        vocab_size=256,
-        shards=(first, second),
-        files=(documents, *files, enter_file(tmp_path, "notes.txt")),
-        tokenizer=description,
-    )
-    write_manifest(tmp_path, manifest)
-
-    corpus = tl.Corpus.open(tmp_path, verify=True)
-    assert [1, 2, 3, 98, 0] == corpus.tokens.tolist()
-    assert ([0, 2, 5], ByteTokenizer()) == (corpus.documents.tolist(), corpus.tokenizer)  # type: ignore[union-attr]  # it has some
+from tokenloom.store.reader import open_store
+from tokenloom.store.writer import write_documents
 
 
 def test_a_store_of_one_shard_is_a_memory_map(tmp_path: Path) -> None:

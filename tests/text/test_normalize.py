@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom.hub.texts import read_python_docs
-from tokenloom.text.normalize import clean_characters, clean_prompt, clean_words, count_lost
+from tokenloom.text.normalize import (
+    clean_characters,
+    clean_prompt,
+    clean_words,
+    count_lost,
+    find_characters,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,20 @@ from tokenloom.text.normalize import clean_characters, clean_prompt, clean_words
 def test_clean_characters(text: str, expected: str) -> None:
     """Letters and single spaces inside a line stay; line ends vanish."""
     assert expected == clean_characters(text)
+
+
+@given(st.text("aB \r\n.é時\U0001f600"))
+def test_each_character_is_found_where_it_stood(text: str) -> None:
+    """A letter at itself, and a space at the first character that is none after a letter."""
+    cleaned, places = clean_characters(text), find_characters(text).tolist()
+    assert len(cleaned) == len(places)
+    assert places == sorted(set(places))
+    for character, place in zip(cleaned, places, strict=True):
+        if character == " ":
+            assert clean_characters(text[place - 1 : place + 1]).isalpha()
+            assert not clean_characters(text[place])
+        else:
+            assert character == text[place].lower()
 
 
 @pytest.mark.parametrize(

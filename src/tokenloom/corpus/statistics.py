@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
-from tokenloom.store.manifest import Manifest, Source
+from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.memmap import advise, read_whole
-from tokenloom.store.reader import MANIFEST, open_store
+from tokenloom.store.reader import open_store
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 from tokenloom.text.vocab import UNKNOWN_ID
 

@@ -14,14 +14,11 @@ from tokenloom.errors import StoreError
 from tokenloom.preparation.encode import read_ids
 from tokenloom.preparation.options import REST, PrepareOptions
 from tokenloom.preparation.workdir import Part, WorkFolder
-from tokenloom.store.manifest import PLACES, Manifest, ShardFile, Source, StoreFile, shard_name
-from tokenloom.store.npy import write_npy
-from tokenloom.store.reader import (
-    MANIFEST,
-    OFFSETS,
-    enter_file,
+from tokenloom.store.manifest import MANIFEST, OFFSETS, Manifest, ShardFile, Source, shard_name
+from tokenloom.store.writer import (
     write_documents,
     write_manifest,
+    write_places,
     write_shard,
     write_tokenizer,
 )
@@ -167,9 +164,10 @@ def assemble(
         for index, start in enumerate(range(0, tally.num_tokens, size))
     ]
     description, files = write_tokenizer(folder, tokenizer)
+    places = [[start, *place] for start, place in zip(tally.starts, tally.places, strict=False)]
     files += (
         write_documents(folder, parts.ends(), num_documents=tally.num_documents),
-        _write_places(folder, tally),
+        write_places(folder, places),
     )
     manifest = Manifest(
         dtype=dtype,
@@ -218,13 +216,6 @@ def _write_shard(parts: _Parts, index: int, tokens: range, dtype: str) -> ShardF
 def _has_hash(path: Path, kept: Part) -> bool:
     is_regular = path.is_file() and not path.is_symlink()
     return is_regular and hash_file(path) == f"sha256:{kept.facts['sha256']}"
-
-
-def _write_places(folder: Path, tally: Tally) -> StoreFile:
-    rows = [[start, *place] for start, place in zip(tally.starts, tally.places, strict=False)]
-    values = np.array(rows, OFFSETS).ravel()
-    write_npy(folder / PLACES, [values], dtype=OFFSETS, length=len(values))
-    return enter_file(folder, PLACES)
 
 
 def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ may end depends on what a document is, and on what a token is.
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -173,7 +173,7 @@ def cut_chunks(
     start: Cursor = Cursor(),  # noqa: B008  it is frozen
     first: int = 0,
     hashes: bool = False,
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """Yield the chunks of some sources, from a cursor on.
 
     Only one of them is held at a time, and in it at most one and a half times

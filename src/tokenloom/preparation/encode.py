@@ -101,11 +101,6 @@ def find_boundary(
             return DOCUMENTS
 
 
-def find_texts(chunk: Chunk, reading: Reading, problems: Counter[str]) -> list[TextSegment]:
-    """Return the segments of all slices of a chunk; see `find_segments`."""
-    return [s for piece in chunk.slices for s in find_segments(piece, reading, problems)]
-
-
 def encode_chunk(chunk: Chunk, reading: Reading, how: Numbering | Learning) -> Result:
     """Return the ids of a chunk, and where documents end in them.
 

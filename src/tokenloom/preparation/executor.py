@@ -5,7 +5,7 @@ import ctypes
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from multiprocessing.reduction import ForkingPickler
@@ -25,7 +25,7 @@ def run_in_order(
     *,
     executor: Executor | None,
     num_ahead: int,
-) -> Iterator[tuple[_Item, _Result]]:
+) -> Generator[tuple[_Item, _Result], None, None]:
     """Yield each item with what came of it, in the order of the items.
 
     Parameters

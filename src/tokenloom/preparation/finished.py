@@ -10,8 +10,8 @@ from tokenloom._io.digest import hash_file
 from tokenloom.errors import StoreError
 from tokenloom.preparation.sources import Found, hash_content, stat
 from tokenloom.preparation.workdir import compare
-from tokenloom.store.manifest import Manifest, Source
-from tokenloom.store.reader import MANIFEST, is_store, open_store
+from tokenloom.store.manifest import MANIFEST, Manifest, Source
+from tokenloom.store.reader import is_store, open_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -259,7 +259,7 @@ class _Run:
             hashes=True,
         )
         results = run_in_order(self._encode(), chunks, executor=executor, num_ahead=num_ahead)
-        with contextlib.closing(results):  # type: ignore[type-var]  # it is a generator
+        with contextlib.closing(results):
             yield from self._keep(results, bar)
 
     def _prove(self) -> int:

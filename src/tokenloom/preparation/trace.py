@@ -1,10 +1,11 @@
 """Where a token of a corpus came from: its source, document and character."""
 
-import bisect
+import contextlib
 import itertools
-import os
 import re
+import weakref
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,23 +13,31 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import require_integers, require_type
-from tokenloom._io.compressed import find_encoding
+from tokenloom._io.compressed import find_encoding, read_status
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
-from tokenloom.preparation.chunks import Chunk, Cursor, SourceFile, choose_undecodable, cut_chunks
-from tokenloom.preparation.encode import Numbering, encode_chunk, find_boundary, find_texts
-from tokenloom.preparation.readers import Reading
-from tokenloom.store.manifest import NUM_PLACE_FIELDS, PLACES, Preparation
-from tokenloom.store.memmap import FileRange, open_range
+from tokenloom.preparation.chunks import Cursor, SourceFile, choose_undecodable, cut_chunks
+from tokenloom.preparation.encode import find_boundary
+from tokenloom.preparation.readers import Reading, find_segments
+from tokenloom.store.manifest import (
+    MANIFEST,
+    NUM_PLACE_FIELDS,
+    OFFSETS,
+    PLACES,
+    Preparation,
+    Source,
+)
+from tokenloom.store.memmap import FileIdentity, FileRange, confirm, open_range
 from tokenloom.store.npy import HEADER_BYTES
-from tokenloom.store.reader import CURE, OFFSETS, Store, open_store
+from tokenloom.store.reader import CURE, Store, open_store
 from tokenloom.store.verify import find_wrong_place
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.encode import number
-from tokenloom.text.normalize import PREFIXES, clean_characters
-from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.text.ids import Offsets
+from tokenloom.text.normalize import PREFIXES, find_characters
+from tokenloom.text.tokenizers import CharTokenizer, Tokenizer, WordTokenizer, takes_bytes
 
 _LETTERS = re.compile("[A-Za-z]+")
 _WORD = re.compile(r"\S+")
@@ -61,8 +70,10 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
     """Return where a token came from, or None where that is not known.
 
     Of a store that `tokenloom.prepare` made this is the source, the document
-    and the character, for which a part of the source is read and tokenised
-    again. Of any other corpus with documents it is the document.
+    and the character, for which a chunk of the source is read and tokenised
+    again; of a compressed source all that comes before is read, too. What is no
+    longer what it was is not trusted. Of any other corpus with documents it is
+    the document. What was read is kept for the next token of the same corpus.
 
     Parameters
     ----------
@@ -75,7 +86,8 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
     ArgumentError
         There is no such token, or the first argument is no corpus.
     StoreError
-        The store that the corpus lies in cannot be used any more.
+        The store that the corpus lies in cannot be used any more, or was changed
+        since the corpus was opened.
 
     >>> trace(Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]), 2).document
     1
@@ -86,161 +98,206 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
         msg = f"a token must be in [0, {len(corpus)}), got {show(token)}"
         raise ArgumentError(msg)
     if corpus.origin is not None:
-        found = trace_in_store(corpus.origin.path, corpus.origin.start + token)
-        if found is not None:
-            return found
-    return (
-        None
-        if corpus.document_offsets is None
-        else Trace(None, corpus.document_offsets.number(token), None)
-    )
+        corpus.check_files()
+        prepared = _open_prepared(corpus, Path(corpus.origin.path))
+        if prepared is not None:
+            return prepared.trace(corpus.origin.start + token)
+    documents = corpus.document_offsets
+    return None if documents is None else Trace(None, documents.number(token), None)
 
 
-def trace_in_store(path: str | os.PathLike[str], token: int) -> Trace | None:
-    """Return where a token of a store came from, or None where it was not prepared.
+# What was opened to trace tokens of a corpus, with the manifest's identity then. It ends with
+# the corpus.
+_OPENED: weakref.WeakKeyDictionary[Corpus, tuple[FileIdentity, "_PreparedStore | None"]]
+_OPENED = weakref.WeakKeyDictionary()
 
-    A chunk's bytes of the source are read and tokenised again; of a compressed
-    source all that comes before is read, too. What is no longer what it was is
-    not trusted.
+
+def _open_prepared(corpus: Corpus, path: Path) -> "_PreparedStore | None":
+    """Return the store of a corpus, opened once, or None where it was not prepared."""
+    manifest = path / MANIFEST
+    # Where it is gone, open_store says so.
+    now = FileIdentity.of(manifest.stat()) if manifest.exists() else None
+    identity, prepared = _OPENED.get(corpus, (None, None))
+    if now is None or identity != now:
+        store = open_store(path)
+        preparation, offsets = store.manifest.preparation, store.documents()
+        prepared = None
+        if preparation is not None and offsets is not None:
+            prepared = _PreparedStore(store, preparation, offsets)
+        _OPENED[corpus] = FileIdentity.of(manifest.stat()) if now is None else now, prepared
+    return prepared
+
+
+class _ReadChunk(NamedTuple):
+    """A chunk of a preparation that was read and tokenised again.
+
+    Attributes
+    ----------
+    first : int
+        Its first token, of the store.
+    num_tokens : int
+        With those that stand for the end of a document.
+    marks : int64 array, shape (num_marks,)
+        Which of its tokens, from 0, stand for the end of a document.
+    segments : list of TextSegment
+    stops : int64 array, shape (num_segments,)
+        How many tokens come before the end of each segment, without marks.
+    befores : list of int
+        How many characters of its document come before each segment.
+    """
+
+    first: int
+    num_tokens: int
+    marks: npt.NDArray[np.int64]
+    segments: list[TextSegment]
+    stops: npt.NDArray[np.int64]
+    befores: list[int]
+
+    def find_character(self, token: int, tokenizer: Tokenizer) -> int | None:
+        """Return which character of its document a token of the store begins with."""
+        at = token - self.first
+        if at >= self.num_tokens or at in self.marks:
+            return None
+        at -= int(np.searchsorted(self.marks, at))
+        index = int(np.searchsorted(self.stops, at, side="right"))
+        at -= int(self.stops[index - 1]) if index else 0
+        inside = find_in_text(self.segments[index], tokenizer, at)
+        return None if inside is None else self.befores[index] + inside
+
+
+class _PreparedStore:
+    """A store that a preparation made, with what tracing reads of it again and again.
 
     Parameters
     ----------
-    path : str or path
-    token : int
-        In [0, num_tokens).
-
-    Raises
-    ------
-    ArgumentError
-        There is no such token.
-    StoreError
-        The store cannot be used.
+    store : Store
+    preparation : Preparation
+    offsets : int64 array, shape (num_documents + 1,)
     """
-    store = open_store(path)
-    manifest = store.manifest
-    if not 0 <= token < manifest.num_tokens:
-        msg = f"a token must be in [0, {manifest.num_tokens}), got {show(token)}"
-        raise ArgumentError(msg)
-    offsets = store.documents()
-    preparation = manifest.preparation
-    if offsets is None or preparation is None:
-        return None
-    document = DocumentOffsets(offsets).number(token)
-    stops = np.cumsum([source.num_documents for source in manifest.sources])
-    source = int(np.searchsorted(stops, document, side="right"))
-    character = _find_character(store, preparation, token, source)
-    return Trace(manifest.sources[source].name, document, character)
 
+    def __init__(self, store: Store, preparation: Preparation, offsets: Offsets) -> None:
+        self._preparation = preparation
+        self._tokens = store.tokens()
+        self._documents = DocumentOffsets(offsets)
+        self._sources = store.manifest.sources
+        self._source_stops = np.cumsum([source.num_documents for source in self._sources])
+        self._tokenizer = store.tokenizer()
+        if self._tokenizer is not None:
+            self._places = _read_places(store)
+            self._files = _list_files(self._sources, preparation, self._tokenizer)
+        self._key: object = None
+        self._chunk: _ReadChunk | None = None
 
-def _find_character(store: Store, preparation: Preparation, token: int, source: int) -> int | None:
-    """Return which character of its document a token begins with."""
-    tokenizer = store.tokenizer()
-    if tokenizer is None:
-        return None
-    places = _places(store)
-    index = int(np.searchsorted(places[:, 0], token, side="right")) - 1
-    first, *cursor, character = places[index].tolist()
-    reads_bytes = isinstance(tokenizer, ByteTokenizer)
-    reading = Reading(preparation.field, preparation.on_error, reads_bytes)
-    numbering = Numbering(tokenizer, preparation.end_id)
-    try:
-        chunk = _read_chunk(store, preparation, tokenizer, Cursor(*cursor), source)
-        result = encode_chunk(chunk, reading, numbering)
-    except CorpusError:
-        return None
-    ids = np.frombuffer(result.blobs[0], store.dtype)
-    at = token - first
-    if at >= len(ids) or not np.array_equal(ids, store.tokens()[first : first + len(ids)]):
-        return None
-    if numbering.end_id is not None:
-        last_tokens = np.frombuffer(result.blobs[1], OFFSETS) - 1
-        if at in last_tokens:
+    def trace(self, token: int) -> Trace:
+        """Return where a token of the store came from."""
+        document = self._documents.number(token)
+        # Of sources with 2, 0 and 3 documents the stops are 2, 2 and 5: document 2 is the third's.
+        source = int(np.searchsorted(self._source_stops, document, side="right"))
+        character = None
+        if self._tokenizer is not None:
+            chunk = self._read_chunk(token, source)
+            character = chunk and chunk.find_character(token, self._tokenizer)
+        return Trace(self._sources[source].name, document, character)
+
+    def _read_chunk(self, token: int, source: int) -> _ReadChunk | None:
+        """Return the chunk of a token, read up to the end of a source, where that is as it was."""
+        index = int(np.searchsorted(self._places[:, 0], token, side="right")) - 1
+        first_source = int(self._places[index, 1])
+        try:
+            files = self._files[first_source : source + 1]
+            statuses = [read_status(file.path) for file in files]
+        except OSError:
             return None
-        at -= int(np.searchsorted(last_tokens, at))
-    return _walk(find_texts(chunk, reading, Counter()), tokenizer, at, character)
+        entries = self._sources[first_source : source + 1]
+        if [num_bytes for num_bytes, _ in statuses] != [entry.num_bytes for entry in entries]:
+            return None
+        key = (index, source, statuses)
+        if key != self._key:
+            with contextlib.suppress(CorpusError):
+                self._chunk = None
+                self._chunk = self._encode_again(index, source)
+            self._key = key
+        return self._chunk
+
+    def _encode_again(self, index: int, source: int) -> _ReadChunk | None:
+        """Return a chunk of the preparation, or None where the store holds other tokens.
+
+        Raises
+        ------
+        CorpusError
+            A source cannot be read.
+        """
+        preparation, tokenizer = self._preparation, self._tokenizer
+        assert tokenizer is not None  # noqa: S101  the caller has looked
+        first, *cursor, before = self._places[index].tolist()
+        reads_bytes = takes_bytes(tokenizer)
+        chunks = cut_chunks(
+            self._files[: source + 1],
+            boundary=find_boundary(tokenizer),
+            reads_bytes=reads_bytes,
+            task_bytes=preparation.task_bytes,
+            start=Cursor(*cursor),
+        )
+        with contextlib.closing(chunks):
+            slices = next(chunks).slices
+        reading = Reading(preparation.field, preparation.on_error, reads_bytes)
+        segments = [s for piece in slices for s in find_segments(piece, reading, Counter())]
+        ids, stops = number(segments, tokenizer)
+        marks = np.empty(0, np.int64)
+        if preparation.end_id is not None:
+            # Documents that end after 2 and 3 of [7, 8, 9] are [7, 8, end, 9, end]: marks 2 and 4.
+            ends = stops[[segment.ends for segment in segments]]
+            marks = ends + np.arange(len(ends))
+        num_tokens = len(ids) + len(marks)
+        confirm(self._tokens)
+        stored = self._tokens[first : first + num_tokens]
+        if len(stored) != num_tokens or not np.array_equal(np.delete(stored, marks), ids):
+            return None
+        if (stored[marks] != preparation.end_id).any():
+            return None
+        befores = []
+        for segment in segments:
+            befores.append(before)
+            before = 0 if segment.ends else before + len(segment.text)
+        return _ReadChunk(first, num_tokens, marks, segments, stops, befores)
 
 
-def _places(store: Store) -> npt.NDArray[np.int64]:
+def _read_places(store: Store) -> npt.NDArray[np.int64]:
+    """Return where the chunks begin: int64 array, shape (num_chunks, NUM_PLACE_FIELDS)."""
     num_bytes = store.manifest.file(PLACES).num_bytes
     length = (num_bytes - HEADER_BYTES) // OFFSETS.itemsize
     path = str(store.path / PLACES)
-    values = np.asarray(open_range(FileRange(path, OFFSETS.str, HEADER_BYTES, length)))
+    values = np.array(open_range(FileRange(path, OFFSETS.str, HEADER_BYTES, length)))
     if wrong := find_wrong_place(store, values.tobytes()):
         msg = f"{path} must hold {wrong}: {CURE}"
         raise StoreError(msg)
     return values.view(np.int64).reshape(-1, NUM_PLACE_FIELDS)
 
 
-def _read_chunk(
-    store: Store, preparation: Preparation, tokenizer: Tokenizer, start: Cursor, last: int
-) -> Chunk:
-    """Return a chunk again, up to the end of a source.
-
-    Raises
-    ------
-    CorpusError
-        A source is gone, or has another size.
-    """
-    sources = []
-    reads_bytes = isinstance(tokenizer, ByteTokenizer)
+def _list_files(
+    sources: Sequence[Source], preparation: Preparation, tokenizer: Tokenizer
+) -> list[SourceFile]:
+    """Return the sources of a store as the files that were read."""
     encoding = find_encoding(str(preparation.settings.get("encoding", "utf-8")))
-    for entry, form in zip(store.manifest.sources, preparation.forms, strict=True):
-        path = Path(entry.name)
-        # What could not be decoded was dealt with: the same again.
-        sources.append(
-            SourceFile(
-                name=entry.name,
-                path=path,
-                form=form,
-                encoding=encoding,
-                undecodable=choose_undecodable(preparation.on_error, reads_bytes=reads_bytes),
-            )
+    # What could not be decoded was dealt with: the same again.
+    undecodable = choose_undecodable(preparation.on_error, reads_bytes=takes_bytes(tokenizer))
+    return [
+        SourceFile(
+            name=source.name,
+            path=Path(source.name),
+            form=form,
+            encoding=encoding,
+            undecodable=undecodable,
         )
-    sources = sources[: last + 1]
-    for one, entry in list(zip(sources, store.manifest.sources, strict=False))[start.source :]:
-        if not one.path.is_file() or one.path.stat().st_size != entry.num_bytes:
-            msg = f"{one.name} is not as it was"
-            raise CorpusError(msg)
-    size = preparation.task_bytes
-    chunks = cut_chunks(
-        sources,
-        boundary=find_boundary(tokenizer),
-        reads_bytes=reads_bytes,
-        task_bytes=size,
-        start=start,
-    )
-    chunk = next(chunks, None)
-    if chunk is None:
-        msg = f"no chunk begins at {start}"
-        raise CorpusError(msg)
-    return chunk
-
-
-def _walk(segments: list[TextSegment], tokenizer: Tokenizer, at: int, before: int) -> int | None:
-    """Return which character of its document a token of a chunk begins with.
-
-    Parameters
-    ----------
-    segments : list of TextSegment
-    tokenizer : Tokenizer
-    at : int
-        Which token of the chunk, those that end documents left out.
-    before : int
-        Characters, of the document that goes on, before the chunk.
-    """
-    _, stops = number(segments, tokenizer)
-    index = int(np.searchsorted(stops, at, side="right"))
-    for segment in segments[:index]:
-        before = 0 if segment.ends else before + len(segment.text)
-    at -= int(stops[index - 1]) if index else 0
-    inside = find_in_text(segments[index], tokenizer, at)
-    return None if inside is None else before + inside
+        for source, form in zip(sources, preparation.forms, strict=True)
+    ]
 
 
 def find_in_text(segment: TextSegment, tokenizer: Tokenizer, at: int) -> int | None:
     """Return which character of a segment a token of it begins with.
 
-    -1 is the last character before it: a space that lies there.
+    A space stands for a gap, and begins where that does. -1 is the last character
+    before the segment, where the gap begins there.
 
     >>> from tokenloom.text.vocab import Vocab
     >>> find_in_text(TextSegment("To be, or", 0, ends=True), WordTokenizer(Vocab()), 2)
@@ -254,23 +311,10 @@ def find_in_text(segment: TextSegment, tokenizer: Tokenizer, at: int) -> int | N
             words = (_LETTERS if normalize else _WORD).finditer(text)
             return next(itertools.islice(words, at, None)).start()
         case CharTokenizer(normalize=True):
-            return _find_letter(text, at, PREFIXES[segment.state])
+            # What came before the segment counts as "a" or "a ", of which "a" is no token of it.
+            prefix = PREFIXES[segment.state]
+            return int(find_characters(prefix + text)[at + bool(prefix)]) - len(prefix)
         case CharTokenizer():
             return at
         case _:
             return None
-
-
-def _find_letter(text: str, at: int, prefix: str) -> int:
-    def count(length: int) -> int:
-        return len(clean_characters(prefix + text[:length])) - bool(prefix)
-
-    place = bisect.bisect_right(range(len(text) + 1), at, key=count) - 1
-    # With a letter comes the space before it, which begins behind the letter before.
-    if count(place + 1) == at + 2:
-        letter = place
-        while place > 0 and not (text[place - 1].isascii() and text[place - 1].isalpha()):
-            place -= 1
-        # The whole gap may have been at the end of what comes before.
-        return place - (place == letter)
-    return place

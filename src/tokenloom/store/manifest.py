@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
+import numpy as np
+
 from tokenloom._io.digest import hash_json
 from tokenloom._wording import count
 from tokenloom.errors import StoreError
@@ -15,10 +17,14 @@ from tokenloom.store.npy import HEADER_BYTES
 FORMAT = "tokenloom-store"
 VERSION = 1
 DTYPES = ("uint8", "uint16", "uint32", "uint64")
+MANIFEST = "manifest.json"
+VOCAB = "vocab.json"
 DOCUMENTS = "documents.npy"
 PLACES = "places.npy"
 # Six integers for each chunk of a preparation, which docs/reference/preparation.md explains.
 NUM_PLACE_FIELDS = 6
+# The type of the integers in documents.npy and places.npy.
+OFFSETS = np.dtype("<i8")
 
 _MAX_COUNT = 2**63
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -28,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 # Of a preparation's settings: what follows from the others, once the sources were read.
 _FOUND_LATER = ("forms", "end_id")
 
-_TAKEN = ("manifest.json", "tokens-")
+_TAKEN = (MANIFEST, "tokens-")
 
 
 @dataclass(frozen=True, slots=True)

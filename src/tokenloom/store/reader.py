@@ -1,11 +1,8 @@
-"""The folder that holds a corpus on disk: write it, open it, verify it.
-
-Every file is written whole or not at all, and ``manifest.json`` last.
-"""
+"""The folder that holds a corpus on disk: open it, look at its files."""
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,149 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import require_type
-from tokenloom._io.atomic import require_path, write_text
+from tokenloom._io.atomic import require_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.regular import read_bounded
 from tokenloom._wording import describe_missing, suggest
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.manifest import (
     DOCUMENTS,
+    MANIFEST,
+    OFFSETS,
     PLACES,
+    VOCAB,
     Manifest,
-    ShardFile,
-    StoreFile,
     read_json,
     shard_name,
-    write_json,
 )
 from tokenloom.store.memmap import FileRange, Tokens, open_range, open_ranges
-from tokenloom.store.npy import HEADER_BYTES, Piece, npy_header, write_npy
-from tokenloom.text.identity import Identity, describe_identity
-from tokenloom.text.ids import Ids, check_range
+from tokenloom.store.npy import HEADER_BYTES, npy_header
+from tokenloom.text.identity import Identity
 from tokenloom.text.tokenizers import Tokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab, read_vocab
 
-MANIFEST = "manifest.json"
-VOCAB = "vocab.json"
 # It names each source; so many bytes are millions of sources.
 _MAX_MANIFEST_BYTES = 1 << 31
 CURE = "make the store again, or copy it again from where it is whole"
-
-OFFSETS = np.dtype("<i8")
-
-
-def write_shard(
-    folder: Path,
-    index: int,
-    pieces: Iterable[Ids],
-    *,
-    num_tokens: int,
-    dtype: str,
-    vocab_size: int,
-) -> ShardFile:
-    """Write a file of tokens, whole or not at all, and return its entry.
-
-    May be called in any process, for any shard of a store, in any order.
-
-    Parameters
-    ----------
-    folder : Path
-        Made if it is missing.
-    index : int
-        Place of the shard in the store, from 0.
-    pieces : iterable of integer arrays
-        The tokens, one array after the other.
-    num_tokens : int
-        How many there are together.
-    dtype : str
-        One of `tokenloom.store.manifest.DTYPES`.
-    vocab_size : int
-        Ids must be in [0, vocab_size).
-
-    Raises
-    ------
-    ArgumentError
-        The pieces do not hold ``num_tokens`` tokens.
-    CorpusError
-        An id is out of range.
-    OSError
-        The file cannot be written; nothing is left of it.
-    """
-    little_endian = np.dtype(dtype).newbyteorder("<")
-    # None of them is larger than what check_range lets through.
-    checked = (piece for piece in pieces if check_range(piece, vocab_size) < vocab_size)
-    path = folder / shard_name(index)
-    return ShardFile(num_tokens, write_npy(path, checked, dtype=little_endian, length=num_tokens))
-
-
-def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int) -> StoreFile:
-    """Write the offsets of the documents, whole or not at all.
-
-    Parameters
-    ----------
-    folder : Path
-    pieces : iterable of integer arrays
-        One after the other: num_documents + 1 offsets, from 0 to the number of
-        tokens. Document i is the tokens [offsets[i], offsets[i + 1]).
-    num_documents : int
-
-    Raises
-    ------
-    ArgumentError
-        The pieces do not hold so many offsets.
-    OSError
-        The file cannot be written; nothing is left of it.
-    """
-    length = num_documents + 1
-    sha256 = write_npy(folder / DOCUMENTS, pieces, dtype=OFFSETS, length=length)
-    return StoreFile(DOCUMENTS, HEADER_BYTES + 8 * length, sha256)
-
-
-def write_tokenizer(
-    folder: Path, tokenizer: Tokenizer | None
-) -> tuple[dict[str, Any] | None, tuple[StoreFile, ...]]:
-    """Write a tokenizer's vocabulary, and return its description and the files.
-
-    A tokenizer that came from elsewhere leaves the name of its type, and what
-    tells it from others.
-
-    Raises
-    ------
-    OSError
-        A file cannot be written.
-    """
-    if tokenizer is None:
-        return None, ()
-    vocab = getattr(tokenizer, "vocab", None)
-    files: tuple[StoreFile, ...] = ()
-    if isinstance(vocab, Vocab):
-        # The manifest says how texts become its tokens.
-        vocab.of_kind(None).save(folder / VOCAB)
-        files = (enter_file(folder, VOCAB),)
-    return describe_identity(tokenizer), files
-
-
-def enter_file(folder: Path, name: str) -> StoreFile:
-    """Return the manifest's entry of a file that was written already.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    """
-    path = folder / name
-    return StoreFile(name, path.stat().st_size, _sha256(path))
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, after all other files: now the folder is a store.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
-    write_text(folder / MANIFEST, write_json(manifest))
 
 
 class StoredFile(NamedTuple):
@@ -187,15 +65,30 @@ class Store:
         """Type of the tokens, little-endian."""
         return np.dtype(self.manifest.dtype).newbyteorder("<")
 
+    def shards(self) -> list[FileRange]:
+        """Return where the tokens lie, in order."""
+        manifest, dtype = self.manifest, self.dtype
+        # Where every value of the type is an id, none needs to be looked at.
+        is_safe = manifest.vocab_size > np.iinfo(dtype).max
+        num_ids = None if is_safe else manifest.vocab_size
+        return [
+            FileRange(
+                str(self.path / shard_name(index)),
+                dtype.str,
+                HEADER_BYTES,
+                shard.num_tokens,
+                num_ids,
+            )
+            for index, shard in enumerate(manifest.shards)
+        ]
+
     def files(self) -> Iterator[StoredFile]:
         """Yield every file but the manifest."""
-        for index, shard in enumerate(self.manifest.shards):
-            yield StoredFile(
-                self.path / shard_name(index),
-                HEADER_BYTES + shard.num_tokens * self.dtype.itemsize,
-                npy_header(self.dtype, shard.num_tokens),
-                shard.sha256,
-            )
+        dtype = self.dtype
+        for shard, entry in zip(self.shards(), self.manifest.shards, strict=True):
+            num_bytes = HEADER_BYTES + shard.length * dtype.itemsize
+            header = npy_header(dtype, shard.length)
+            yield StoredFile(Path(shard.filename), num_bytes, header, entry.sha256)
         for file in self.manifest.files:
             header = b""
             if file.name in (DOCUMENTS, PLACES):
@@ -204,17 +97,7 @@ class Store:
 
     def tokens(self) -> Tokens:
         """Return the tokens, mapped: one memory map, or several as one array."""
-        manifest, dtype = self.manifest, self.dtype
-        # Where every value of the type is an id, none needs to be looked at.
-        is_safe = manifest.vocab_size > np.iinfo(dtype).max
-        num_ids = None if is_safe else manifest.vocab_size
-        names = (str(self.path / shard_name(index)) for index in range(len(manifest.shards)))
-        return open_ranges(
-            [
-                FileRange(name, dtype.str, HEADER_BYTES, shard.num_tokens, num_ids)
-                for name, shard in zip(names, manifest.shards, strict=True)
-            ]
-        )
+        return open_ranges(self.shards())
 
     def bounds(self, split: str) -> tuple[int, int]:
         """Return start and stop of a split, in tokens.
@@ -242,12 +125,11 @@ class Store:
         StoreError
             They do not begin at 0 and end at the number of tokens.
         """
-        if self.manifest.num_documents is None:
+        num_documents = self.manifest.num_documents
+        if num_documents is None:
             return None
         path = str(self.path / DOCUMENTS)
-        offsets = open_range(
-            FileRange(path, OFFSETS.str, HEADER_BYTES, self.manifest.num_documents + 1)
-        )
+        offsets = open_range(FileRange(path, OFFSETS.str, HEADER_BYTES, num_documents + 1))
         ends = int(offsets[0]), int(offsets[-1])
         if ends != (0, self.manifest.num_tokens):
             msg = f"{path} must go from 0 to {self.manifest.num_tokens}, got {ends}: {CURE}"
@@ -304,7 +186,7 @@ class Store:
 
     def _load_vocab(self) -> Vocab:
         path, expected = self.path / VOCAB, self.manifest.file(VOCAB).sha256
-        if (sha256 := _sha256(path)) != expected:
+        if (sha256 := hash_file(path).removeprefix("sha256:")) != expected:
             msg = f"{path} must have the SHA-256 {expected}, got {sha256}: {CURE}"
             raise StoreError(msg)
         return read_vocab(path)
@@ -363,10 +245,6 @@ def find_problem(file: StoredFile) -> str | None:
     if header != file.header:
         return f"{file.path} must begin with the header {file.header!r}, got {header!r}: {CURE}"
     return None
-
-
-def _sha256(path: Path) -> str:
-    return hash_file(path).removeprefix("sha256:")
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tokenloom.errors import StoreError
-from tokenloom.store.manifest import DOCUMENTS, NUM_PLACE_FIELDS, PLACES
+from tokenloom.store.manifest import DOCUMENTS, NUM_PLACE_FIELDS, OFFSETS, PLACES
 from tokenloom.store.npy import HEADER_BYTES
-from tokenloom.store.reader import CURE, OFFSETS, Store, StoredFile, find_problem, read_store
+from tokenloom.store.reader import CURE, Store, StoredFile, find_problem, read_store
 
 _READ_BYTES = 1 << 22
 
@@ -155,7 +155,7 @@ def find_wrong_place(store: Store, content: bytes) -> str | None:
     ----------
     store : Store
     content : bytes
-        What stands in the file behind its header.
+        What the file holds after its header.
     """
     places = np.frombuffer(content, OFFSETS).reshape(-1, NUM_PLACE_FIELDS)
     start, source, offset, state, is_inside, characters = places.T

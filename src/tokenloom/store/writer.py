@@ -1,21 +1,38 @@
-"""A corpus to a store, whole or not at all."""
+"""A corpus to a store, whole or not at all.
+
+Every file is written whole or not at all, and ``manifest.json`` last.
+"""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tokenloom._checks import as_integer, to_integer
-from tokenloom._io.atomic import filling
+from tokenloom._io.atomic import filling, write_text
+from tokenloom._io.digest import hash_file
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, StoreError
-from tokenloom.store.manifest import Manifest, ShardFile
+from tokenloom.store.manifest import (
+    DOCUMENTS,
+    MANIFEST,
+    OFFSETS,
+    PLACES,
+    VOCAB,
+    Manifest,
+    ShardFile,
+    StoreFile,
+    shard_name,
+    write_json,
+)
 from tokenloom.store.memmap import Tokens, advise, confirm
-from tokenloom.store.reader import write_documents, write_manifest, write_shard, write_tokenizer
+from tokenloom.store.npy import HEADER_BYTES, Piece, write_npy
+from tokenloom.text.identity import describe_identity
 from tokenloom.text.ids import Ids, Offsets, check_range, narrow_dtype
 from tokenloom.text.tokenizers import Tokenizer
+from tokenloom.text.vocab import Vocab
 
 # Files of up to half a gigabyte where ids take two bytes.
 SHARD_TOKENS = 1 << 28
@@ -49,7 +66,7 @@ def save_store(  # noqa: PLR0913  each is a part of a store
         with filling(path) as folder:
             description, files = write_tokenizer(folder, tokenizer)
             if description is None and made_by.get("type") != "NoneType":
-                # The tokenizer is not at hand; what is known of it goes on with the ids.
+                # The tokenizer is not at hand; what is known of it is kept with the ids.
                 description = dict(made_by) or None
             if offsets is not None:
                 files += (write_documents(folder, [offsets], num_documents=len(offsets) - 1),)
@@ -101,6 +118,141 @@ def _write_shards(
             dtype=dtype,
             vocab_size=vocab_size,
         )
+
+
+def write_shard(
+    folder: Path,
+    index: int,
+    pieces: Iterable[Ids],
+    *,
+    num_tokens: int,
+    dtype: str,
+    vocab_size: int,
+) -> ShardFile:
+    """Write a file of tokens, whole or not at all, and return its entry.
+
+    May be called in any process, for any shard of a store, in any order.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is missing.
+    index : int
+        Place of the shard in the store, from 0.
+    pieces : iterable of integer arrays
+        The tokens, one array after the other.
+    num_tokens : int
+        How many there are together.
+    dtype : str
+        One of `tokenloom.store.manifest.DTYPES`.
+    vocab_size : int
+        Ids must be in [0, vocab_size).
+
+    Raises
+    ------
+    ArgumentError
+        The pieces do not hold ``num_tokens`` tokens.
+    CorpusError
+        An id is out of range.
+    OSError
+        The file cannot be written; nothing is left of it.
+    """
+    little_endian = np.dtype(dtype).newbyteorder("<")
+    # None of them is larger than what check_range lets through.
+    checked = (piece for piece in pieces if check_range(piece, vocab_size) < vocab_size)
+    path = folder / shard_name(index)
+    return ShardFile(num_tokens, write_npy(path, checked, dtype=little_endian, length=num_tokens))
+
+
+def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int) -> StoreFile:
+    """Write the offsets of the documents, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+    pieces : iterable of integer arrays
+        One after the other: num_documents + 1 offsets, from 0 to the number of
+        tokens. Document i is the tokens [offsets[i], offsets[i + 1]).
+    num_documents : int
+
+    Raises
+    ------
+    ArgumentError
+        The pieces do not hold so many offsets.
+    OSError
+        The file cannot be written; nothing is left of it.
+    """
+    return _write_integers(folder, DOCUMENTS, pieces, length=num_documents + 1)
+
+
+def write_places(folder: Path, places: Sequence[Sequence[int]]) -> StoreFile:
+    """Write where the chunks of a preparation begin, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+    places : sequence of (token, source, offset, state, is_inside, characters)
+        One for each chunk; see docs/reference/preparation.md.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; nothing is left of it.
+    """
+    values = np.array(places, OFFSETS).ravel()
+    return _write_integers(folder, PLACES, [values], length=len(values))
+
+
+def _write_integers(folder: Path, name: str, pieces: Iterable[Piece], *, length: int) -> StoreFile:
+    sha256 = write_npy(folder / name, pieces, dtype=OFFSETS, length=length)
+    return StoreFile(name, HEADER_BYTES + OFFSETS.itemsize * length, sha256)
+
+
+def write_tokenizer(
+    folder: Path, tokenizer: Tokenizer | None
+) -> tuple[dict[str, Any] | None, tuple[StoreFile, ...]]:
+    """Write a tokenizer's vocabulary, and return its description and the files.
+
+    A tokenizer that came from elsewhere leaves the name of its type, and what
+    tells it from others.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written.
+    """
+    if tokenizer is None:
+        return None, ()
+    vocab = getattr(tokenizer, "vocab", None)
+    files: tuple[StoreFile, ...] = ()
+    if isinstance(vocab, Vocab):
+        # The manifest says how texts become its tokens.
+        vocab.of_kind(None).save(folder / VOCAB)
+        files = (enter_file(folder, VOCAB),)
+    return describe_identity(tokenizer), files
+
+
+def enter_file(folder: Path, name: str) -> StoreFile:
+    """Return the manifest's entry of a file that was written already.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    path = folder / name
+    return StoreFile(name, path.stat().st_size, hash_file(path).removeprefix("sha256:"))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, after all other files: now the folder is a store.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    write_text(folder / MANIFEST, write_json(manifest))
 
 
 def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids]:

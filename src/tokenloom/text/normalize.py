@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import AnyStr, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tokenloom._wording import count
 
@@ -67,6 +68,22 @@ def clean_characters(text: str) -> str:
     """
     pieces = _cut(_encode(text), _IN_WORD)
     return b"".join(map(_clean_lines, pieces)).decode("ascii")
+
+
+def find_characters(text: str) -> npt.NDArray[np.int64]:
+    r"""Return where each character of `clean_characters` stands in a text: int64 array.
+
+    A space stands for a gap, and is where that begins.
+
+    >>> clean_characters("Caf\u00e9s,\nat 1"), find_characters("Caf\u00e9s,\nat 1").tolist()
+    ('caf sat', [0, 1, 2, 3, 4, 7, 8])
+    """
+    content = _encode(text)
+    places = np.flatnonzero(_find_kept(_classify(content)))
+    if text.isascii():
+        return places
+    is_first_byte = np.frombuffer(content, np.uint8) & 0xC0 != 0x80
+    return (np.cumsum(is_first_byte) - 1)[places]
 
 
 def clean_words(text: str) -> str:
@@ -257,9 +274,29 @@ def _cut(text: AnyStr, boundary: "re.Pattern[AnyStr]") -> Iterator[AnyStr]:
 
 def _clean_lines(piece: bytes) -> bytes:
     """Keep letters, and one space per run of others between two that has no line end."""
-    codes = np.frombuffer(piece.translate(_LINES), np.uint8)
+    codes = _classify(piece)
+    return codes[_find_kept(codes)].tobytes()
+
+
+def _classify(text: bytes) -> npt.NDArray[np.uint8]:
+    r"""Return each byte as a small letter, a line end or a space.
+
+    >>> _classify(b"Be, \rb").tobytes()
+    b'be  \nb'
+    """
+    return np.frombuffer(text.translate(_LINES), np.uint8)
+
+
+def _find_kept(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    r"""Return which of some classified bytes stay: letters, and the first of each inner gap.
+
+    >>> codes = np.frombuffer(b"be  or\n not ", np.uint8)
+    >>> codes[_find_kept(codes)].tobytes()
+    b'be ornot'
+    """
     is_letter = codes > _SPACE
     # The first byte of a run stands for it; a run at the very start has no letter before it.
+    # Of "be  or\n not " these are 2, 6 and 11; run 6 has a line end, and run 11 is at the end.
     run_starts = np.flatnonzero(is_letter[:-1] > is_letter[1:]) + 1
     keep = is_letter.copy()
     keep[run_starts] = True
@@ -268,4 +305,4 @@ def _clean_lines(piece: bytes) -> bytes:
     keep[run_starts[runs[runs >= 0]]] = False
     if run_starts.size and not is_letter[-1]:
         keep[run_starts[-1]] = False
-    return codes[keep].tobytes()
+    return keep
