@@ -1,0 +1,146 @@
+"""The page about new sources: what it says is done in a copy of the source tree, and works."""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server import Answer, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/contributing/add-a-source.md"
+ADDED = ("dover_beach", "letters", "python_keywords")
+POEM = b"The sea is calm to-night.\nThe tide is full, the moon lies fair\n"
+CATALOGUE, TEXTS = "src/tokenloom/hub/catalogue.py", "src/tokenloom/hub/texts.py"
+# What the page says in words: what to import at the top of which file.
+IMPORTS = {
+    CATALOGUE: "from tokenloom.hub.texts import read_letters, read_python_keywords\n",
+    TEXTS: "import keyword\n"
+    "from collections.abc import Iterator\n"
+    "from tokenloom.text.documents import Document\n"
+    "from tokenloom.text.encode import decode\n",
+}
+
+
+def _letters() -> bytes:
+    """Return a zip file of four letters, the same bytes each time."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for year in (1894, 1895):
+            for number in (1, 2):
+                info = zipfile.ZipInfo(f"letters/{year}/{number}.txt")
+                archive.writestr(info, f"Letter {number} of {year}.\n")
+    return made.getvalue()
+
+
+def _blocks() -> list[tuple[str, str]]:
+    """Return the file that each block of the page names, which may be none, and its code."""
+    blocks = re.findall(
+        r"^```(?:python|text)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    named = [re.fullmatch(r"(?:# (\S+\.\w+)[^\n]*\n)?(.*)", block, re.DOTALL) for block in blocks]
+    return [(match[1] or "", match[2]) for match in named if match is not None]
+
+
+def _add_entry(catalogue: str, entry: str) -> str:
+    """Put an entry before the first one whose name is greater, or after the last one."""
+    name = re.findall(r'name="(\w+)"', entry)[0]
+    starts = list(re.finditer(r'^    Entry\(\n        name="(\w+)"', catalogue, re.MULTILINE))
+    end = catalogue.index("\n)\n", starts[-1].start()) + 1
+    place = next((start.start() for start in starts if start[1] > name), end)
+    return f"{catalogue[:place]}{entry}{catalogue[place:]}"
+
+
+def _import(module: str, imports: str) -> str:
+    """Put lines at the top of a module, after its docstring."""
+    place = module.index('"""\n', 3) + 4
+    return f"{module[:place]}{imports}{module[place:]}"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the source, with what the page adds."""
+    tree = tmp_path_factory.mktemp("tree")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src", tree / "src", ignore=ignored)
+    for name, imports in IMPORTS.items():
+        path = tree / name
+        path.write_text(_import(path.read_text("utf-8"), imports), encoding="utf-8")
+    for name, code in _blocks():
+        path = tree / name
+        if name == CATALOGUE:
+            path.write_text(_add_entry(path.read_text("utf-8"), code), encoding="utf-8")
+        elif name == TEXTS:
+            path.write_text(f"{path.read_text('utf-8')}\n\n{code}", encoding="utf-8")
+        elif name == "pyproject.toml":
+            _install(tomllib.loads(code), tree / "src")
+        elif name.endswith(".py"):
+            (tree / "src" / name).parent.mkdir()
+            (tree / "src" / name).write_text(code, encoding="utf-8")
+    return tree
+
+
+def _install(project: dict[str, dict[str, dict[str, dict[str, str]]]], folder: Path) -> None:
+    """Write the metadata that an installer writes for a project."""
+    info = folder / "my_texts-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-texts\nVersion: 1.0\n")
+    ((group, points),) = project["project"]["entry-points"].items()
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def environment(tree: Path) -> Iterator[dict[str, str]]:
+    """Return the environment of a process that uses the copy, and a server with its files."""
+    answers = {"/dover-beach.txt": Answer(body=POEM), "/letters.zip": Answer(body=_letters())}
+    with serving(answers) as server:
+        yield {
+            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+            "PYTHONPATH": str(tree / "src"),
+            "TOKENLOOM_MIRROR": server.url,
+            "TOKENLOOM_CACHE": str(tree / "cache"),
+        }
+
+
+def _run(tree: Path, environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(
+        command, cwd=tree, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_page_names_two_files() -> None:
+    """A source in the tree takes a change of two files at most."""
+    assert {CATALOGUE, TEXTS} == {name for name, _ in _blocks() if name.startswith("src/")}
+
+
+def test_new_names_are_listed(tree: Path, environment: dict[str, str]) -> None:
+    """The command line lists what was added here, and what another package brings."""
+    listed = _run(tree, environment, "-m", "tokenloom", "datasets")
+
+    names = [line.split(" ")[0] for line in listed.splitlines()]
+    assert {*ADDED, "sonnet"} <= set(names)
+
+
+def test_new_names_are_loaded_and_prepared(tree: Path, environment: dict[str, str]) -> None:
+    """The page's own lines run, with a server that has the files."""
+    ((_, code),) = [block for block in _blocks() if "tl.prepare(" in block[1]]
+    assert all(name in code for name in ADDED)
+    counted = 'print(tl.load("letters/1895").num_documents, len(tl.load("sonnet")))\n'
+    read = 'print([d.metadata for d in tl.read_documents("letters/1895")])\n'
+
+    shown = _run(tree, environment, "-c", f"{code}{counted}{read}")
+
+    expected = "2 37\n[{'year': 1895, 'number': 1}, {'year': 1895, 'number': 2}]\n"
+    assert expected == shown
