@@ -56,7 +56,7 @@ def _add_entry(catalogue: str, entry: str) -> str:
     starts = list(re.finditer(r'^    Entry\(\n        name="(\w+)"', catalogue, re.MULTILINE))
     end = catalogue.index("\n)\n", starts[-1].start()) + 1
     place = next((start.start() for start in starts if start[1] > name), end)
-    return f"{catalogue[:place]}{entry}{catalogue[place:]}"
+    return f"{catalogue[:place]}{entry.rstrip()},\n{catalogue[place:]}"
 
 
 def _import(module: str, imports: str) -> str:
