@@ -53,10 +53,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Path"),
     # What only a file of a room has is not public.
     (r"py:.*", r"tokenloom(\.\w+){3,}"),
-    (r"py:.*", r"Axes|BlockResets|Checkpoint|Figure|Identity|Manifest"),
+    (r"py:.*", r"Axes|BlockResets|Checkpoint|Figure|Identity|Manifest|Source"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
-    (r"py:class", r"\"\w+\"|sequence|str to (int|float)"),
+    (r"py:class", r"\"\w+\"|sequence|str to (int|float|object|tuple)"),
 ]
 
 _COMMANDS = (

@@ -31,10 +31,13 @@ class StoreDescription:
     path : str
     num_tokens, vocab_size : int
     num_documents : int or None
-        None where the store does not know its documents.
-    characters_per_token, unknown_rate : float or None
-        Of the whole text, before normalisation, and of the whole store. None
-        where they were not counted, as for a split.
+        None if the store has no document offsets.
+    characters_per_token : float or None
+        Over the whole store, before normalisation. None if it was not counted,
+        as for a split.
+    unknown_rate : float or None
+        Fraction of unknown tokens in the whole store. None if it was not
+        counted, as for a split.
     tokenizer : dict or None
         Its description in the manifest.
     dtype : str
@@ -46,7 +49,7 @@ class StoreDescription:
     facts : mapping of str to object
         What else the manifest holds.
     hash : str
-        Of the tokens, as in `Corpus.hash`.
+        Of the tokens, as in `tokenloom.Corpus.hash`.
     split : str or None
         The split that is described; None for the whole store.
     """
