@@ -5,9 +5,8 @@ An iterator inside a DataLoader's worker counts the rows of that worker, so its
 state names the worker, and neither kind can be loaded as the other.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, SupportsIndex
+from typing import Any
 
 from tokenloom._wording import show
 from tokenloom.errors import StateMismatchError
@@ -24,31 +23,6 @@ _LOADER, _STATEFUL = "a tokenloom.Loader", "a torchdata StatefulDataLoader"
 _OPTIONAL = {"tail": "drop"}
 # How deep in a checkpoint a position is looked for.
 _MAX_DEPTH = 4
-
-
-class StreamState(dict[str, Any]):
-    """The state of a Loader, a dict.
-
-    Where it is given to a StatefulDataLoader as it is, which would refuse it
-    without a reason, it tells what is wrong. Once it was written to a file it
-    is a plain dict.
-    """
-
-    def __contains__(self, key: object) -> bool:
-        if key in _TORCHDATA_KEYS:
-            raise _other_kind(saver=_LOADER, loader=_STATEFUL)
-        return super().__contains__(key)
-
-    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
-        # The one kind of mapping that torch.load(weights_only=True) makes anew.
-        return OrderedDict, (), None, None, iter(self.items())
-
-    def __copy__(self) -> "StreamState":
-        return StreamState(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "StreamState":
-        # It is flat, and its values do not change.
-        return StreamState(self)
 
 
 def describe_position(
@@ -83,8 +57,7 @@ def describe_position(
     }
     if worker is not None:
         state["worker"], state["num_workers"] = worker
-        return state
-    return StreamState(state)
+    return state
 
 
 def restore_position(
@@ -146,10 +119,9 @@ def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
             "Loader returned"
         )
         raise StateMismatchError(msg)
-    # Ours are looked up one by one: a StreamState answers for torchdata's keys.
-    if not isinstance(state, StreamState) and any(key in state for key in _TORCHDATA_KEYS):
+    if any(key in state for key in _TORCHDATA_KEYS):
         raise _other_kind(saver=_STATEFUL, loader=_LOADER)
-    if not isinstance(state, StreamState) and not _is_position(state):
+    if not _is_position(state):
         _refuse_whole(state)
     if not _is_same(state.get("version"), STATE_VERSION):
         msg = (
