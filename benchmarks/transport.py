@@ -36,7 +36,8 @@ class ReadBlock:
     def __call__(self, rows: range) -> Block:
         """Return the block of these rows."""
         windows = self._windows
-        return read_block(windows.corpus.tokens, windows.plan, rows=rows, columns=windows.columns)
+        references = windows.plan.references(rows, windows.columns)
+        return read_block(windows.corpus.tokens, references)
 
 
 def nodes(method: str) -> Callable[[Task], Batches]:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.census import wait_for
-from tokenloom.loading import ahead
-from tokenloom.loading.ahead import work_ahead
+from tokenloom.loading import read_ahead
+from tokenloom.loading.read_ahead import work_ahead
 
 
 def start(
@@ -127,7 +127,7 @@ def test_threads_go_with_the_iterator(how: str) -> None:
 
 def test_nobody_waits_for_a_job_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread ends when its job does; what waits for it has a bound."""
-    monkeypatch.setattr(ahead, "_PATIENCE", 0.05)
+    monkeypatch.setattr(read_ahead, "_PATIENCE", 0.05)
     go_on = threading.Event()
     results = start(lambda number: number == 0 or go_on.wait(60))
     next(results)
@@ -156,7 +156,7 @@ def test_what_was_asked_and_not_begun_is_not_done() -> None:
 
 def test_threads_end_where_a_stop_was_interrupted() -> None:
     """As long as the owner goes: no instruction of Python is needed for that."""
-    threads = ahead._Threads(double, 3, "tokenloom-test")
+    threads = read_ahead._Threads(double, 3, "tokenloom-test")
     assert threads.ask(4).get() == (8, None)
     del threads
     assert wait_for(lambda: not mine())
@@ -164,7 +164,7 @@ def test_threads_end_where_a_stop_was_interrupted() -> None:
 
 def test_threads_can_be_waited_for_again() -> None:
     """As at the end of a program, which stops what may be stopped already."""
-    threads = ahead._Threads(double, 2, "tokenloom-test")
+    threads = read_ahead._Threads(double, 2, "tokenloom-test")
     began_at = time.monotonic()
     for _ in range(3):
         threads.tell_to_stop()
@@ -176,7 +176,7 @@ def test_threads_can_be_waited_for_again() -> None:
 def test_an_owner_may_go_before_its_threads_start() -> None:
     """They end without an error, which would be reported as one that nobody could catch."""
     for _ in range(50):
-        ahead._Threads(double, 2, "tokenloom-test")
+        read_ahead._Threads(double, 2, "tokenloom-test")
     assert wait_for(lambda: not mine())
 
 
@@ -235,7 +235,7 @@ def test_a_forked_process_may_drop_the_iterator() -> None:
     if child == 0:
         began_at = time.monotonic()
         del results
-        os._exit(0 if time.monotonic() - began_at < ahead._PATIENCE else 1)
+        os._exit(0 if time.monotonic() - began_at < read_ahead._PATIENCE else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert [2, 4, 6] == list(itertools.islice(results, 3))
     results.close()
@@ -246,7 +246,7 @@ def test_the_interpreter_ends_with_an_iteration_under_way(job: str) -> None:
     """Neither a finished, nor a waiting, nor an endless job keeps it."""
     source = f"""
 import itertools, os, time
-from tokenloom.loading.ahead import work_ahead
+from tokenloom.loading.read_ahead import work_ahead
 work = dict(double=lambda n: 2 * n, sleep=lambda n: n and time.sleep(600),
             read=lambda n: n and os.read(os.pipe()[0], 1))[{job!r}]
 results = work_ahead(work, itertools.count(), num_threads=2, num_ahead=4, name="tokenloom-test")

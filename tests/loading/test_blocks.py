@@ -1,5 +1,6 @@
 """Several batches at once."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -10,14 +11,22 @@ from hypothesis import strategies as st
 
 from tests.strategies import plans
 from tokenloom.loading import blocks
-from tokenloom.loading.blocks import Block, first_rows, read_block, rows_per_block, split_rows
+from tokenloom.loading.blocks import (
+    Block,
+    first_rows,
+    plan_epochs,
+    read_block,
+    rows_per_block,
+    split_rows,
+)
 from tokenloom.plan.plan import Plan
 
 
 def make_block() -> Block:
     """Return a block of 64 batches of 10 x 35 tokens, each with other ids."""
     ids = np.arange(64 * 10 * 36, dtype=np.uint16).reshape(64, 10, 36)
-    return Block(windows=ids, lengths=None, epoch=0, rows=range(5, 69))
+    plan = Plan(kind="random", num_tokens=100_000, seq_len=35, batch_size=10)
+    return Block(windows=ids, references=plan.references(range(5, 69), range(10)))
 
 
 def test_a_batch_of_a_block_pickles_alone() -> None:
@@ -56,7 +65,7 @@ def test_wide_and_narrow_batches_say_the_same(plan: Plan) -> None:
     """Widening a block at once gives what each of its batches gives alone."""
     tokens = np.arange(plan.num_tokens, dtype=np.uint16)
     columns, rows = range(plan.batch_size), range(plan.num_batches)
-    block = read_block(tokens, plan, rows=rows, columns=columns)
+    block = read_block(tokens, plan.references(rows, columns))
     pairs = zip(block.wide_batches(), block.narrow_batches(), strict=True)
     for wide, narrow in pairs:
         assert (wide.epoch, wide.index) == (narrow.epoch, narrow.index)
@@ -125,5 +134,13 @@ def test_only_short_random_windows_are_read_without_read_ahead(
     advice = []
     monkeypatch.setattr(blocks, "advise", lambda _, *, is_random: advice.append(is_random))
     plan = Plan(kind=kind, num_tokens=100_000, seq_len=seq_len, batch_size=1)
-    read_block(np.zeros(100_000, np.uint16), plan, rows=range(1), columns=range(1))
+    read_block(np.zeros(100_000, np.uint16), plan.references(range(1), range(1)))
     assert [expected] == advice
+
+
+def test_a_range_of_epochs_without_end_goes_on() -> None:
+    """None as stop_epoch has no last block."""
+    plan = Plan(kind="random", num_tokens=25, seq_len=4, batch_size=2, epoch=2**40)
+    parts = plan_epochs(plan, next_batch=1, stop_epoch=None, columns=range(2))
+    read = [(part.plan.epoch, part.rows) for part in itertools.islice(parts, 2)]
+    assert [(2**40, range(1, 2)), (2**40 + 1, range(2))] == read

@@ -23,7 +23,7 @@ class Counting(DocumentOffsets):
 def test_a_block_is_searched_once_and_when_it_is_asked() -> None:
     """Whoever asks for no resets pays for none."""
     documents = Counting(np.array([0, 10, 40]))
-    resets = BlockResets(documents, PLAN, rows=range(1, 4), columns=range(2))
+    resets = BlockResets(documents, PLAN.references(range(1, 4), range(2)))
     assert getattr(documents, "num_searches", 0) == 0
     assert [resets.of(row).tolist() for row in (1, 2, 3)] == [[], [2], []]
     assert documents.num_searches == 1

@@ -20,8 +20,8 @@ from tests.resume import rows_of
 from tests.strategies import make_windows
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading import blocks, read_ahead
-from tokenloom.loading.read_ahead import EpochRange, WorkerOptions
-from tokenloom.plan.plan import Plan
+from tokenloom.loading.read_ahead import WorkerOptions
+from tokenloom.plan.plan import Plan, References
 
 PLAN = Plan(kind="random", num_tokens=400, seq_len=5, batch_size=4, tail="pad")
 
@@ -62,9 +62,9 @@ def test_so_many_blocks_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """For each worker prefetch_factor blocks, and no more before a block is used up."""
     read: list[int] = []
 
-    def noting(*arguments: Any, rows: range, **more: Any) -> blocks.Block:
-        read.append(rows.start)
-        return blocks.read_block(*arguments, rows=rows, **more)
+    def noting(tokens: Any, references: References, **more: Any) -> blocks.Block:
+        read.append(references.rows.start)
+        return blocks.read_block(tokens, references, **more)
 
     monkeypatch.setattr(read_ahead, "read_block", noting)
     batches = iter(make_loader(2, block_size=1, prefetch_factor=3))
@@ -108,11 +108,11 @@ def test_an_error_comes_at_its_batch(
 ) -> None:
     """As itself, after all batches before it, whatever is read at once; the position is right."""
 
-    def read(*arguments: Any, rows: range, **more: Any) -> blocks.Block:
-        if row in rows:
+    def read(tokens: Any, references: References, **more: Any) -> blocks.Block:
+        if row in references.rows:
             msg = "the disk is gone"
             raise tl.StoreError(msg)
-        return blocks.read_block(*arguments, rows=rows, **more)
+        return blocks.read_block(tokens, references, **more)
 
     loader = tl.Loader(
         make_windows(PLAN),
@@ -290,14 +290,6 @@ def test_random_numbers_of_the_caller_are_left_alone() -> None:
     before = torch.get_rng_state()
     list(make_loader())
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_a_range_without_end_goes_on() -> None:
-    """None as stop_epoch has no last part."""
-    parts = EpochRange(first_epoch=2**40, next_batch=1, stop_epoch=None).parts(
-        num_batches=2, num_rows=9
-    )
-    assert [(2**40, range(1, 2)), (2**40 + 1, range(2))] == [next(parts) for _ in range(2)]
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,10 @@ def read_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> BatchTex
 def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowText]:
     corpus, plan, columns = windows.corpus, windows.plan, windows.columns
     batch_rows = range(index, index + 1)
-    starts = plan.starts(batch_rows, columns)
+    references = plan.references(batch_rows, columns)
+    starts = references.starts
     lengths = plan.lengths(starts, columns)[0].tolist()
-    block = read_block(corpus.tokens, plan, rows=batch_rows, columns=columns)
-    (batch,) = block.narrow_batches()
+    (batch,) = read_block(corpus.tokens, references).narrow_batches()
     texts = []
     for row in rows:
         start, length = int(starts[0, row]), lengths[row]

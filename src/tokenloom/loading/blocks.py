@@ -1,24 +1,22 @@
-"""Several batches at once: fewer, larger copies and messages."""
+"""Blocks: several batches that are read at once, so that copies are few and large."""
 
-import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.loading.batch import Batch, Tensors, widen
 from tokenloom.loading.document_starts import BlockResets
-from tokenloom.plan.order import IntArray
-from tokenloom.plan.plan import Plan
+from tokenloom.plan.plan import Plan, References
 from tokenloom.store.memmap import Tokens, advise, confirm, gather
 from tokenloom.text.ids import Ids
-
-BLOCKS_PER_ORDER = 8
-"""How many blocks that are read in this process have their order computed at once."""
 
 _BLOCK_TOKENS = 1 << 18
 _FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
+# So many blocks have their order computed at once.
+_BLOCKS_PER_ORDER = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,29 +25,25 @@ class Block:
 
     Attributes
     ----------
-    windows : integer array, shape (num_batches, num_rows, seq_len + 1)
-    lengths : int64 array, shape (num_batches, num_rows), or None
-        As in `Batch`.
-    epoch : int
-    rows : range
-        The rows of the plan, one per batch.
+    windows : integer array, shape (num_batches, num_rows, seq_len + 1), or None
+        None where only tensors hold the ids.
+    references : References
+        What was read.
     resets : BlockResets or None
         What finds where documents start in them.
     """
 
-    windows: Ids
-    lengths: IntArray | None
-    epoch: int
-    rows: range
+    windows: Ids | None
+    references: References
     resets: BlockResets | None = None
 
     def widen(self) -> Tensors:
         """Return what the batches say, with the batches along the first dimension."""
-        return widen(self.windows, self.lengths)
+        return self._widen(0, len(self.references.rows))
 
-    def batches(self, tensors: Tensors) -> Iterator[Batch]:
-        """Yield the batches, as views of ``tensors``, which `widen` returned."""
-        for position, part in enumerate(tensors.unbind()):
+    def batches(self, tensors: Tensors, *, first: int = 0) -> Iterator[Batch]:
+        """Yield batches from the ``first`` on, as views of tensors, such as `widen` returned."""
+        for position, part in enumerate(tensors.unbind(), first):
             yield self._batch(position, part)
 
     def wide_batches(self) -> Iterator[Batch]:
@@ -58,56 +52,114 @@ class Block:
         About 16,384 tokens, which with their int64 tensors fit into a
         processor's cache. A batch of more is widened when it is unpacked.
         """
-        size = _WIDE_TOKENS // max(1, self.windows[0].size)
+        num_batches, plan = len(self.references.rows), self.references.plan
+        size = _WIDE_TOKENS // max(1, len(self.references.columns) * (plan.seq_len + 1))
         if size < 2:
             yield from self.narrow_batches()
             return
-        for start in range(0, len(self.rows), size):
-            part = slice(start, start + size)
-            lengths = None if self.lengths is None else self.lengths[part]
-            some = dataclasses.replace(
-                self, windows=self.windows[part], lengths=lengths, rows=self.rows[part]
-            )
-            yield from some.batches(some.widen())
+        for start in range(0, num_batches, size):
+            yield from self.batches(self._widen(start, start + size), first=start)
 
     def narrow_batches(self) -> Iterator[Batch]:
         """Yield the batches without tensors, to be sent elsewhere."""
-        return map(self._batch, range(len(self.rows)))
+        return map(self._batch, range(len(self.references.rows)))
+
+    def _widen(self, start: int, stop: int) -> Tensors:
+        lengths = self.references.lengths
+        assert self.windows is not None  # noqa: S101  whatever has tensors only is wide
+        return widen(self.windows[start:stop], None if lengths is None else lengths[start:stop])
 
     def _batch(self, position: int, tensors: Tensors | None = None) -> Batch:
+        references = self.references
         return Batch(
-            self.windows[position],
-            epoch=self.epoch,
-            index=self.rows[position],
-            lengths=None if self.lengths is None else self.lengths[position],
+            None if self.windows is None else self.windows[position],
+            epoch=references.plan.epoch,
+            index=references.rows[position],
+            lengths=None if references.lengths is None else references.lengths[position],
             tensors=tensors,
             resets=self.resets,
         )
 
 
-def read_block(
-    tokens: Tokens,
+def plan_epochs(
     plan: Plan,
     *,
-    rows: range,
+    next_batch: int,
+    stop_epoch: int | None,
     columns: range,
-    documents: DocumentOffsets | None = None,
-    starts: IntArray | None = None,
+    block_size: int | None = None,
+) -> Iterator[References]:
+    """Yield what each block reads, from a row of the plan's epoch on, up to an epoch.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the first epoch.
+    next_batch : int
+        Its row that is read first.
+    stop_epoch : int or None
+        The epoch before which the last block ends; None never ends.
+    columns, block_size
+        As in `plan_blocks`.
+
+    >>> plan = Plan(kind="random", num_tokens=25, seq_len=4, batch_size=1, epoch=1)
+    >>> options = {"columns": range(1), "block_size": 4}
+    >>> blocks = plan_epochs(plan, next_batch=3, stop_epoch=3, **options)
+    >>> [(block.plan.epoch, block.rows) for block in blocks]
+    [(1, range(3, 5)), (2, range(0, 4)), (2, range(4, 5))]
+    """
+    first: int | None = first_rows(plan, columns)
+    rows = range(next_batch, plan.num_batches)
+    epochs = itertools.count(plan.epoch)
+    for epoch in epochs if stop_epoch is None else range(plan.epoch, stop_epoch):
+        yield from plan_blocks(
+            plan.at(epoch), rows, columns=columns, block_size=block_size, first=first
+        )
+        # Only the first batch of all is waited for.
+        first, rows = None, range(plan.num_batches)
+
+
+def plan_blocks(
+    plan: Plan,
+    rows: range,
+    *,
+    columns: range,
+    block_size: int | None = None,
+    first: int | None = None,
+) -> Iterator[References]:
+    """Yield what each block of an epoch reads; the order of several is computed at once.
+
+    Parameters
+    ----------
+    plan : Plan
+    rows : range
+        Which batches.
+    columns : range
+        Which rows of each.
+    block_size : int, optional
+        Batches per block; by default `rows_per_block`.
+    first : int, optional
+        As in `split_rows`.
+    """
+    size = block_size or rows_per_block(plan, columns)
+    for part in split_rows(rows, _BLOCKS_PER_ORDER * size, first=first):
+        references = plan.references(part, columns)
+        for start in range(0, len(part), size):
+            yield references.slice(start, start + size)
+
+
+def read_block(
+    tokens: Tokens, references: References, *, documents: DocumentOffsets | None = None
 ) -> Block:
     """Return some rows of several batches, copied out of the corpus.
 
     Parameters
     ----------
     tokens : integer array, shape (num_tokens,)
-    plan : Plan
-    rows : range
-        Which batches.
-    columns : range
-        Which rows of each.
+    references : References
+        Which of the tokens.
     documents : DocumentOffsets, optional
         Of the corpus, where the batches are to know where documents start.
-    starts : int64 array, shape (num_batches, num_rows), optional
-        What ``plan.starts`` returned, where that is known already.
 
     Raises
     ------
@@ -115,63 +167,20 @@ def read_block(
         A file of the corpus was changed or replaced since it was opened: that
         is looked at about once a second, and at the end of each epoch.
     """
-    if starts is None:
-        starts = plan.starts(rows, columns)
-    lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
+    plan, rows = references.plan, references.rows
     # Of long windows the system reads ahead what they are about to need.
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
-    ids = gather(tokens, starts, width=plan.seq_len + 1)
+    windows = gather(tokens, references.starts, width=plan.seq_len + 1)
     if rows[-1] + rows.step >= plan.num_batches:
-        # The last that is read of this epoch: what changed in the meantime is told by now.
+        # The last block of this epoch: a change in the meantime is reported by now.
         confirm(tokens)
-    resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
-    return Block(windows=ids, lengths=lengths, epoch=plan.epoch, rows=rows, resets=resets)
+    return Block(windows=windows, references=references, resets=find_resets(documents, references))
 
 
-def read_blocks(
-    tokens: Tokens,
-    plan: Plan,
-    *,
-    rows: range,
-    columns: range,
-    size: int,
-    documents: DocumentOffsets | None = None,
-) -> Iterator[Block]:
-    """Yield blocks of ``size`` batches; the order of all of them is computed at once.
-
-    Parameters
-    ----------
-    tokens, plan, rows, columns, documents
-        As in `read_block`.
-    size : int
-        The last block may have fewer batches.
-    """
-    starts = plan.starts(rows, columns)
-    for first in range(0, len(rows), size):
-        part = slice(first, first + size)
-        yield read_block(
-            tokens,
-            plan,
-            rows=rows[part],
-            columns=columns,
-            documents=documents,
-            starts=starts[part],
-        )
-
-
-def find_resets(
-    documents: DocumentOffsets | None,
-    plan: Plan,
-    *,
-    rows: range,
-    columns: range,
-    starts: IntArray | None = None,
-) -> BlockResets | None:
-    """Return what finds where documents start, or None where nobody knows."""
-    if documents is None:
-        return None
-    return BlockResets(documents, plan, rows=rows, columns=columns, starts=starts)
+def find_resets(documents: DocumentOffsets | None, references: References) -> BlockResets | None:
+    """Return what finds where documents start, or None where there are no documents."""
+    return None if documents is None else BlockResets(documents, references)
 
 
 def rows_per_block(plan: Plan, columns: range) -> int:

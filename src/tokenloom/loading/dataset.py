@@ -1,4 +1,4 @@
-"""Windows of a corpus as a PyTorch dataset, in random or in sequential order."""
+"""Windows of a corpus as a PyTorch dataset, in any order."""
 
 import inspect
 import itertools
@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Protocol, Self, final
+from typing import Any, Self, final
 
 import numpy as np
 import torch
@@ -21,13 +21,7 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.loading.batch import Batch
-from tokenloom.loading.blocks import (
-    BLOCKS_PER_ORDER,
-    first_rows,
-    read_blocks,
-    rows_per_block,
-    split_rows,
-)
+from tokenloom.loading.blocks import first_rows, plan_blocks, read_block
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.shard import Shard, check_same_part
 from tokenloom.plan.order import Tail
@@ -35,277 +29,10 @@ from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 from tokenloom.text.vocab import Vocab
 
+_BY_A_NEW_PROCESS = -1
 # Each piece of shared memory keeps a file open, of which a process may have 1,024 on many
 # systems: so many integers lie in one.
 _PER_PAGE = 8_192
-
-
-def share_zeros(*shape: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return zeros in shared memory, which goes with the last process that maps it.
-
-    Whatever default device or mode the caller has set: the tensor is on the
-    CPU, and may be written to later.
-    """
-    with torch.inference_mode(mode=False):
-        tensor = torch.zeros(shape, dtype=dtype, device="cpu")
-        tensor.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
-        return tensor
-
-
-class SharedInteger:
-    """An integer that a process shares with the workers that it starts, by any method.
-
-    A worker that is forked inherits it; to one that is started afresh, or
-    through a queue of multiprocessing, its place in shared memory is sent. A
-    plain pickle holds the number, and what comes out of it is shared anew.
-
-    Parameters
-    ----------
-    value : int
-        In [-2**63, 2**63).
-
-    >>> cell = SharedInteger(3)
-    >>> cell.value += 1
-    >>> cell.value
-    4
-    """
-
-    __slots__ = ("index", "page")
-
-    def __init__(self, value: int = 0) -> None:
-        self.page, self.index = _take_place()
-        self.value = value
-
-    @classmethod
-    def at(cls, page: "_Page", index: int) -> Self:
-        """Return the integer that lies at a place which exists already."""
-        cell = cls.__new__(cls)
-        cell.page, cell.index = page, index
-        return cell
-
-    @property
-    def value(self) -> int:
-        """What it is now, whichever process has set it."""
-        return int(self.page.values[self.index])
-
-    @value.setter
-    def value(self, value: int) -> None:
-        self.page.values[self.index] = value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SharedInteger, (self.value,)
-
-
-class _Page:
-    """Memory for many integers, which goes with the last of them.
-
-    A place is never used twice, since a worker may still look at it.
-    """
-
-    def __init__(self, tensor: torch.Tensor | None = None) -> None:
-        self._tensor = share_zeros(_PER_PAGE, dtype=torch.int64) if tensor is None else tensor
-        # Through NumPy: nothing that the caller does in inference mode matters.
-        self.values = self._tensor.numpy()
-        # One that was received or inherited is given out by the process that made it.
-        self._maker = os.getpid() if tensor is None else None
-        self._indices = itertools.count()
-
-    def take_index(self) -> int | None:
-        """Return a free place, or None where another page is needed."""
-        index = next(self._indices)
-        return index if index < _PER_PAGE and self._maker == os.getpid() else None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Page, (self._tensor,)
-
-
-class _Newest:
-    """The page that has free places, as long as one of its integers is used."""
-
-    page: "weakref.ref[_Page] | None" = None
-
-
-def _take_place() -> tuple[_Page, int]:
-    page = None if _Newest.page is None else _Newest.page()
-    index = None if page is None else page.take_index()
-    if page is None or index is None:
-        page, index = _Page(), 0
-        page.take_index()
-        _Newest.page = weakref.ref(page)
-    return page, index
-
-
-def _send(cell: SharedInteger) -> tuple[Any, ...]:
-    return SharedInteger.at, (cell.page, cell.index)
-
-
-ForkingPickler.register(SharedInteger, _send)
-
-
-class Readable(Protocol):
-    """What an iterator asks of the windows that it reads."""
-
-    @property
-    def corpus(self) -> Corpus:
-        """The corpus that the windows read."""
-
-    @property
-    def documents(self) -> DocumentOffsets | None:
-        """The documents whose starts the batches know of, if they do."""
-
-    @property
-    def plan(self) -> Plan:
-        """The plan of the current epoch, over all ranks."""
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that the next iterator reads."""
-
-    @property
-    def columns(self) -> range:
-        """The rows of each batch that this process reads, half-open."""
-
-
-class WindowsIterator(Iterator[Batch]):
-    """The batches of one epoch that this process, or this worker, reads.
-
-    Worker w of W takes the rows w, w + W, ... of the plan; DataLoader's round
-    robin puts them back in order.
-    """
-
-    def __init__(self, windows: Readable) -> None:
-        worker = get_worker_info()
-        self._windows = windows
-        self._worker = None if worker is None else (worker.id, worker.num_workers)
-        self._epoch_cell = windows.epoch
-        self._go_to(windows.epoch, 0 if worker is None else worker.id)
-
-    def _go_to(self, epoch: int, next_batch: int) -> None:
-        self._plan = self._windows.plan.at(epoch)
-        self._next_batch = next_batch
-        self._batches = self._read()
-
-    def _read(self) -> Iterator[Batch]:
-        # Not before the first batch is asked for: PyTorch passes on what a worker raises there,
-        # and not what it raises as a persistent worker begins another iteration.
-        self._windows.corpus.check_files()
-        if self._worker is not None:
-            check_in_order(self._plan)
-        num_workers = 1 if self._worker is None else self._worker[1]
-        rows = range(self._next_batch, self._plan.num_batches, num_workers)
-        tokens, columns = self._windows.corpus.tokens, self._windows.columns
-        documents = self._windows.documents
-        size, first = rows_per_block(self._plan, columns), first_rows(self._plan, columns)
-        for part in split_rows(rows, BLOCKS_PER_ORDER * size, first=first):
-            for block in read_blocks(
-                tokens, self._plan, rows=part, columns=columns, size=size, documents=documents
-            ):
-                yield from block.wide_batches() if self._worker is None else block.narrow_batches()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Batch:
-        if self._windows.epoch != self._epoch_cell:
-            raise epoch_was_changed(self._windows.epoch, self._plan.epoch)
-        try:
-            batch = next(self._batches)
-        except ValueError as error:
-            refuse_second_thread(error)
-            raise
-        # After this worker's last row it stands past the end.
-        self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
-        return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position of this worker and the proof of its plan.
-
-        For StatefulDataLoader. It is not the state of a `tokenloom.Loader`.
-        """
-        return describe_position(
-            self._plan,
-            corpus_hash=self._windows.corpus.hash,
-            next_batch=self._next_batch,
-            worker=self._worker or (0, 1),
-        )
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position that `state_dict` returned.
-
-        Raises
-        ------
-        StateMismatchError
-            The state belongs to another plan, corpus, worker or number of
-            workers, or to a `tokenloom.Loader`.
-        """
-        epoch, next_batch = restore_position(
-            state,
-            plan=self._plan,
-            corpus_hash=self._windows.corpus.hash,
-            worker=self._worker or (0, 1),
-        )
-        self._go_to(epoch, next_batch)
-
-
-def check_in_order(plan: Plan) -> None:
-    """Check that the DataLoader which starts a worker here keeps the order, if it matters.
-
-    PyTorch tells its dataset nothing of that. But the call that starts a
-    worker, or pickles the windows for one, stands below this one, and so does
-    the iterator that makes it; in a worker that was forked it still does.
-
-    Raises
-    ------
-    UsageError
-        ``in_order=False``, and the hidden state is carried from batch to batch.
-
-    Notes
-    -----
-    It reads private names of PyTorch, once for each pass of a worker. Where
-    another release has other names it finds nothing, and refuses nothing.
-    """
-    frame = inspect.currentframe() if plan.carries_state else None
-    while frame is not None:
-        starter = frame.f_locals.get("self")
-        if "_num_workers" in getattr(starter, "__dict__", {}) and starter is not None:
-            if not getattr(starter, "_in_order", True):
-                msg = (
-                    "in_order=False of a DataLoader yields batches in any order, but sequential "
-                    "windows carry a state from each batch to the next: leave it out, or use "
-                    "RandomWindows"
-                )
-                raise UsageError(msg)
-            return
-        frame = frame.f_back
-
-
-def refuse_second_thread(error: ValueError) -> None:
-    """Refuse that two threads ask one iterator at the same time, if that was the error.
-
-    Raises
-    ------
-    UsageError
-        It was.
-    """
-    # A generator says it in these words, and with no error of its own.
-    if type(error) is ValueError and str(error) == "generator already executing":
-        msg = (
-            "an iterator of batches belongs to one thread, and another one is asking it right "
-            "now: let one thread iterate and hand the batches over through a queue.Queue, or "
-            "give each thread windows, or a Loader, of its own"
-        )
-        raise UsageError(msg) from error
-
-
-def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
-    """Return what is raised where the epoch was set between two batches."""
-    return UsageError(
-        f"set_epoch({epoch}) was called while epoch {iterated} was being iterated: "
-        "drop the iterator, call set_epoch, then start a new one"
-    )
-
-
-_BY_A_NEW_PROCESS = -1
 
 
 class Windows(IterableDataset[Batch]):
@@ -482,12 +209,23 @@ class Windows(IterableDataset[Batch]):
         group: torch.distributed.ProcessGroup | None = None,
     ) -> None:
         """Check that all ranks read the same stream, each its part; see `Loader.confirm_ranks`."""
+        self.confirm_position({}, model=model, facts=facts, group=group)
+
+    def confirm_position(
+        self,
+        position: Mapping[str, Any],
+        *,
+        model: torch.nn.Module | None,
+        facts: Mapping[str, Any] | None,
+        group: torch.distributed.ProcessGroup | None,
+    ) -> None:
+        """Check what `confirm_ranks` does, and that all ranks stand at the same position."""
         ranks = Ranks.detect(group)
         with ranks.together():
             ranks.check_group(self.shard)
-            told = {**self.describe_stream(), **(facts or {})}
-            told |= {} if model is None else describe_weights(model)
-        ranks.confirm(told, shard=self.shard)
+            mine = {**self.describe_stream(), **position, **(facts or {})}
+            mine |= {} if model is None else describe_weights(model)
+        ranks.confirm(mine, shard=self.shard)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iterators read, also in workers.
@@ -660,3 +398,242 @@ class SequentialWindows(Windows):
             shard=shard,
             resets=resets,
         )
+
+
+class WindowsIterator(Iterator[Batch]):
+    """The batches of one epoch that this process, or this worker, reads.
+
+    Worker w of W takes the rows w, w + W, ... of the plan; DataLoader's round
+    robin puts them back in order.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        worker = get_worker_info()
+        self._windows = windows
+        self._worker = None if worker is None else (worker.id, worker.num_workers)
+        self._epoch_cell = windows.epoch
+        self._go_to(windows.epoch, 0 if worker is None else worker.id)
+
+    def _go_to(self, epoch: int, next_batch: int) -> None:
+        self._plan = self._windows.plan.at(epoch)
+        self._next_batch = next_batch
+        self._batches = self._read()
+
+    def _read(self) -> Iterator[Batch]:
+        # Not before the first batch is asked for: PyTorch passes on what a worker raises there,
+        # and not what it raises as a persistent worker begins another iteration.
+        self._windows.corpus.check_files()
+        if self._worker is not None:
+            check_in_order(self._plan)
+        num_workers = 1 if self._worker is None else self._worker[1]
+        rows = range(self._next_batch, self._plan.num_batches, num_workers)
+        tokens, documents = self._windows.corpus.tokens, self._windows.documents
+        columns = self._windows.columns
+        first = first_rows(self._plan, columns)
+        for references in plan_blocks(self._plan, rows, columns=columns, first=first):
+            block = read_block(tokens, references, documents=documents)
+            yield from block.wide_batches() if self._worker is None else block.narrow_batches()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._windows.epoch != self._epoch_cell:
+            raise epoch_was_changed(self._windows.epoch, self._plan.epoch)
+        try:
+            batch = next(self._batches)
+        except ValueError as error:
+            refuse_second_thread(error)
+            raise
+        # After this worker's last row it stands past the end.
+        self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of this worker and the proof of its plan.
+
+        For StatefulDataLoader. It is not the state of a `tokenloom.Loader`.
+        """
+        return describe_position(
+            self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            next_batch=self._next_batch,
+            worker=self._worker or (0, 1),
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to the position that `state_dict` returned.
+
+        Raises
+        ------
+        StateMismatchError
+            The state belongs to another plan, corpus, worker or number of
+            workers, or to a `tokenloom.Loader`.
+        """
+        epoch, next_batch = restore_position(
+            state,
+            plan=self._plan,
+            corpus_hash=self._windows.corpus.hash,
+            worker=self._worker or (0, 1),
+        )
+        self._go_to(epoch, next_batch)
+
+
+def check_in_order(plan: Plan) -> None:
+    """Check that the DataLoader which starts a worker here keeps the order, if it matters.
+
+    PyTorch tells its dataset nothing of that. But the call that starts a
+    worker, or pickles the windows for one, stands below this one, and so does
+    the iterator that makes it; in a worker that was forked it still does.
+
+    Raises
+    ------
+    UsageError
+        ``in_order=False``, and the hidden state is carried from batch to batch.
+
+    Notes
+    -----
+    It reads private names of PyTorch, once for each pass of a worker. Where
+    another release has other names it finds nothing, and refuses nothing.
+    """
+    frame = inspect.currentframe() if plan.carries_state else None
+    while frame is not None:
+        starter = frame.f_locals.get("self")
+        if "_num_workers" in getattr(starter, "__dict__", {}) and starter is not None:
+            if not getattr(starter, "_in_order", True):
+                msg = (
+                    "in_order=False of a DataLoader yields batches in any order, but sequential "
+                    "windows carry a state from each batch to the next: leave it out, or use "
+                    "RandomWindows"
+                )
+                raise UsageError(msg)
+            return
+        frame = frame.f_back
+
+
+def refuse_second_thread(error: ValueError) -> None:
+    """Refuse that two threads ask one iterator at the same time, if that was the error.
+
+    Raises
+    ------
+    UsageError
+        It was.
+    """
+    # A generator says it in these words, and with no error of its own.
+    if type(error) is ValueError and str(error) == "generator already executing":
+        msg = (
+            "an iterator of batches belongs to one thread, and another one is asking it right "
+            "now: let one thread iterate and hand the batches over through a queue.Queue, or "
+            "give each thread windows, or a Loader, of its own"
+        )
+        raise UsageError(msg) from error
+
+
+def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
+    """Return what is raised where the epoch was set between two batches."""
+    return UsageError(
+        f"set_epoch({epoch}) was called while epoch {iterated} was being iterated: "
+        "drop the iterator, call set_epoch, then start a new one"
+    )
+
+
+def share_zeros(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return zeros in shared memory, which goes with the last process that maps it.
+
+    Whatever default device or mode the caller has set: the tensor is on the
+    CPU, and may be written to later.
+    """
+    with torch.inference_mode(mode=False):
+        tensor = torch.zeros(shape, dtype=dtype, device="cpu")
+        tensor.share_memory_()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        return tensor
+
+
+class SharedInteger:
+    """An integer that a process shares with the workers that it starts, by any method.
+
+    A worker that is forked inherits it; to one that is started afresh, or
+    through a queue of multiprocessing, its place in shared memory is sent. A
+    plain pickle holds the number, and what comes out of it is shared anew.
+
+    Parameters
+    ----------
+    value : int
+        In [-2**63, 2**63).
+
+    >>> cell = SharedInteger(3)
+    >>> cell.value += 1
+    >>> cell.value
+    4
+    """
+
+    __slots__ = ("index", "page")
+
+    def __init__(self, value: int = 0) -> None:
+        self.page, self.index = _take_place()
+        self.value = value
+
+    @classmethod
+    def at(cls, page: "_Page", index: int) -> Self:
+        """Return the integer that lies at a place which exists already."""
+        cell = cls.__new__(cls)
+        cell.page, cell.index = page, index
+        return cell
+
+    @property
+    def value(self) -> int:
+        """What it is now, whichever process has set it."""
+        return int(self.page.values[self.index])
+
+    @value.setter
+    def value(self, value: int) -> None:
+        self.page.values[self.index] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedInteger, (self.value,)
+
+
+class _Page:
+    """Memory for many integers, which goes with the last of them.
+
+    A place is never used twice, since a worker may still look at it.
+    """
+
+    def __init__(self, tensor: torch.Tensor | None = None) -> None:
+        self._tensor = share_zeros(_PER_PAGE, dtype=torch.int64) if tensor is None else tensor
+        # Through NumPy: nothing that the caller does in inference mode matters.
+        self.values = self._tensor.numpy()
+        # One that was received or inherited is given out by the process that made it.
+        self._maker = os.getpid() if tensor is None else None
+        self._indices = itertools.count()
+
+    def take_index(self) -> int | None:
+        """Return a free place, or None where another page is needed."""
+        index = next(self._indices)
+        return index if index < _PER_PAGE and self._maker == os.getpid() else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Page, (self._tensor,)
+
+
+class _Newest:
+    """The page that has free places, as long as one of its integers is used."""
+
+    page: "weakref.ref[_Page] | None" = None
+
+
+def _take_place() -> tuple[_Page, int]:
+    page = None if _Newest.page is None else _Newest.page()
+    index = None if page is None else page.take_index()
+    if page is None or index is None:
+        page, index = _Page(), 0
+        page.take_index()
+        _Newest.page = weakref.ref(page)
+    return page, index
+
+
+def _send(cell: SharedInteger) -> tuple[Any, ...]:
+    return SharedInteger.at, (cell.page, cell.index)
+
+
+ForkingPickler.register(SharedInteger, _send)

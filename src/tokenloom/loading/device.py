@@ -1,5 +1,6 @@
 """Batches on a device, copied there ahead of their use or gathered there."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch, Tensors
 from tokenloom.loading.blocks import Block, find_resets
-from tokenloom.plan.plan import Plan
+from tokenloom.plan.plan import References
 from tokenloom.store.memmap import Tokens, read_whole
 
 
@@ -38,7 +39,7 @@ def choose_device(device: torch.device | str | int | None = None) -> torch.devic
     return chosen
 
 
-def place(
+def prefetch(
     blocks: Iterator[Block], *, device: torch.device | None, pin_memory: bool
 ) -> Iterator[Batch]:
     """Yield the batches of blocks, with their tensors where they are wanted.
@@ -56,15 +57,15 @@ def place(
     pin_memory : bool
         Whether that memory is page-locked, where there is a GPU.
     """
-    if device is None:
-        pins = pin_memory and torch.cuda.is_available()
-        for block in blocks:
-            if pins:
-                yield from block.batches(block.widen().pin_memory())
-            else:
-                yield from block.wide_batches()
-        return
-    copier = _Copier(device)
+    if device is not None:
+        return _copy_ahead(blocks, _Copier(device))
+    if pin_memory and torch.cuda.is_available():
+        pinned = (block.batches(block.widen().pin_memory()) for block in blocks)
+        return itertools.chain.from_iterable(pinned)
+    return itertools.chain.from_iterable(map(Block.wide_batches, blocks))
+
+
+def _copy_ahead(blocks: Iterator[Block], copier: "_Copier") -> Iterator[Batch]:
     coming = _start(copier, blocks)
     is_first = True
     while coming is not None:
@@ -118,15 +119,13 @@ class ResidentTokens:
             raise ArgumentError(msg) from error
 
     def read(
-        self, plan: Plan, *, rows: range, columns: range, documents: DocumentOffsets | None = None
+        self, references: References, *, documents: DocumentOffsets | None = None
     ) -> Iterator[Batch]:
-        """Yield some rows of several batches, gathered on the device."""
-        starts = plan.starts(rows, columns)
-        lengths = plan.lengths(starts, columns) if plan.tail == "pad" else None
-        device = self._tokens.device
-        steps = torch.arange(plan.seq_len + 1, device=device)
-        positions = torch.from_numpy(starts).to(device)[..., None] + steps
-        if lengths is not None:
+        """Return some rows of several batches, gathered on the device; see `read_block`."""
+        device, seq_len = self._tokens.device, references.plan.seq_len
+        steps = torch.arange(seq_len + 1, device=device)
+        positions = torch.from_numpy(references.starts).to(device)[..., None] + steps
+        if references.lengths is not None:
             positions.clamp_(max=len(self._tokens) - 1)
         windows = self._tokens[positions].long() & self._mask
         # Copies also where a slice of a single row is contiguous as it is.
@@ -135,20 +134,14 @@ class ResidentTokens:
             for part in (windows[..., :-1], windows[..., 1:])
         )
         mask = None
-        if lengths is not None:
-            mask = steps[:-1] < torch.from_numpy(lengths).to(device)[..., None]
+        if references.lengths is not None:
+            mask = steps[:-1] < torch.from_numpy(references.lengths).to(device)[..., None]
             inputs.masked_fill_(~mask, 0)
             targets.masked_fill_(~mask, IGNORED_TARGET)
-        resets = find_resets(documents, plan, rows=rows, columns=columns, starts=starts)
-        for position, tensors in enumerate(Tensors(inputs, targets, mask).unbind()):
-            yield Batch(
-                None,
-                epoch=plan.epoch,
-                index=rows[position],
-                lengths=None if lengths is None else lengths[position],
-                tensors=tensors,
-                resets=resets,
-            )
+        block = Block(
+            windows=None, references=references, resets=find_resets(documents, references)
+        )
+        return block.batches(Tensors(inputs, targets, mask))
 
 
 class _Transfer(NamedTuple):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.plan.order import IntArray
-from tokenloom.plan.plan import Plan
+from tokenloom.plan.plan import References
 
 
 class BlockResets:
@@ -19,31 +19,15 @@ class BlockResets:
     Parameters
     ----------
     documents : DocumentOffsets
-    plan : Plan
-    rows : range
-        Which batches.
-    columns : range
-        Which rows of each.
-    starts : int64 array, shape (len(rows), len(columns)), optional
-        What ``plan.starts(rows, columns)`` returned, if it is at hand.
+    references : References
+        Which tokens the batches read.
     """
 
-    __slots__ = ("_columns", "_documents", "_found", "_plan", "_rows", "_starts")
+    __slots__ = ("_documents", "_found", "_references")
 
-    def __init__(
-        self,
-        documents: DocumentOffsets,
-        plan: Plan,
-        *,
-        rows: range,
-        columns: range,
-        starts: IntArray | None = None,
-    ) -> None:
+    def __init__(self, documents: DocumentOffsets, references: References) -> None:
         self._documents = documents
-        self._plan = plan
-        self._rows = rows
-        self._columns = columns
-        self._starts = starts
+        self._references = references
         self._found: IntArray | None = None
 
     def of(self, row: int) -> IntArray:
@@ -62,19 +46,19 @@ class BlockResets:
         """
         if self._found is None:
             self._found = self._find()
-        size = len(self._columns) * (self._plan.seq_len + 1)
-        first = self._rows.index(row) * size
+        references = self._references
+        size = len(references.columns) * (references.plan.seq_len + 1)
+        first = references.rows.index(row) * size
         start, stop = np.searchsorted(self._found, (first, first + size))
         return self._found[start:stop] - first
 
     def _find(self) -> IntArray:
-        starts = self._starts
-        if starts is None:
-            starts = self._plan.starts(self._rows, self._columns)
-        lengths = self._plan.lengths(starts, self._columns)
-        return self._documents.starts_within(
-            starts.ravel(), lengths.ravel() + 1, width=self._plan.seq_len + 1
-        )
+        starts, lengths = self._references.starts, self._references.lengths
+        seq_len = self._references.plan.seq_len
+        if lengths is None:
+            lengths = np.full_like(starts, seq_len)
+        # The token after the last input may begin a document too.
+        return self._documents.starts_within(starts.ravel(), lengths.ravel() + 1, width=seq_len + 1)
 
 
 class Segments(NamedTuple):
@@ -112,6 +96,8 @@ def find_segments(mask: npt.NDArray[np.bool_], lengths: IntArray | None) -> Segm
     >>> segments.bounds.tolist()
     [0, 2, 4, 5, 7, 8]
     """
+    # The example above, line by line: begins is [[1, 0, 1, 0], [1, 1, 0, 1]], where the last 1
+    # begins the padding; bounds are the places of its ones in the flattened batch and the end.
     num_rows, seq_len = mask.shape
     begins = mask.copy()
     begins[:, 0] = True
@@ -120,6 +106,7 @@ def find_segments(mask: npt.NDArray[np.bool_], lengths: IntArray | None) -> Segm
         begins[short, lengths[short]] = True
     bounds = np.append(np.flatnonzero(begins), mask.size)
     sizes = np.diff(bounds)
+    # Positions 0 to 7 less the bound that each of them follows: 0 0 2 2 4 5 5 7.
     position_ids = np.arange(mask.size) - np.repeat(bounds[:-1], sizes)
     document_ids = np.cumsum(begins, axis=1) - 1
     if lengths is not None:

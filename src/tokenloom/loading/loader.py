@@ -1,6 +1,7 @@
 """The stream of batches with its own position: epochs, workers, resume."""
 
 import contextlib
+import functools
 import itertools
 import sys
 import weakref
@@ -14,11 +15,10 @@ from tokenloom._checks import MAX_WORKERS, as_integer
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.batch import Batch
-from tokenloom.loading.blocks import Block
+from tokenloom.loading.blocks import Block, plan_epochs
 from tokenloom.loading.dataset import Windows, refuse_second_thread
-from tokenloom.loading.device import ResidentTokens, choose_device, place
-from tokenloom.loading.distributed import Ranks, describe_weights
-from tokenloom.loading.read_ahead import EpochRange, WorkerOptions, plan_parts, read_epochs
+from tokenloom.loading.device import ResidentTokens, choose_device, prefetch
+from tokenloom.loading.read_ahead import WorkerOptions, read_blocks
 from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 
@@ -52,6 +52,13 @@ class Loader:
         must fit, and needs no workers. The batches are the same.
     worker_options : WorkerOptions, optional
         How far workers read ahead, and how much at once.
+
+    Attributes
+    ----------
+    carries_state : bool
+        Whether each row continues the text of the same row of the batch before.
+    num_batches : int
+        Batches per epoch.
 
     Raises
     ------
@@ -95,8 +102,9 @@ class Loader:
         self.worker_options = WorkerOptions() if worker_options is None else worker_options
         self._device = None if device is None else choose_device(device)
         self._plan = windows.plan
+        self.carries_state = self._plan.carries_state
         # Detects the shard now, in the main process, and checks it.
-        self._num_batches = len(windows)
+        self.num_batches = len(windows)
         self._check_length()
         self._resident = self._make_resident() if resident else None
         self._epoch, self._next_batch = self._plan.epoch, 0
@@ -108,10 +116,10 @@ class Loader:
 
     def _check_length(self) -> None:
         """Check that all batches of an iteration can be counted by `len`."""
-        most = sys.maxsize // max(self._num_batches, 1)
+        most = sys.maxsize // max(self.num_batches, 1)
         if self.num_epochs is not None and self.num_epochs > most:
             msg = (
-                f"num_epochs must be at most {most:,} of {self._num_batches:,} batches each, got "
+                f"num_epochs must be at most {most:,} of {self.num_batches:,} batches each, got "
                 f"{show(self.num_epochs)}: None is for an endless loader"
             )
             raise ArgumentError(msg)
@@ -136,7 +144,7 @@ class Loader:
             The loader is endless.
         """
         self._check_has_end()
-        return (self._stop_epoch - self._epoch) * self._num_batches - self._next_batch
+        return (self._stop_epoch - self._epoch) * self.num_batches - self._next_batch
 
     def __len__(self) -> int:
         """Return the number of batches of a whole iteration.
@@ -146,7 +154,7 @@ class Loader:
         TypeError
             The loader is endless.
         """
-        return self._check_has_end() * self._num_batches
+        return self._check_has_end() * self.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
         """Start an iteration: at the loaded position, else at the epoch's first batch.
@@ -219,13 +227,12 @@ class Loader:
         WorkerError
             Another rank failed before it could be compared.
         """
-        mine = {"next_batch": self._next_batch, "num_epochs": self.num_epochs}
-        windows, ranks = self.windows, Ranks.detect(group)
-        with ranks.together():
-            ranks.check_group(windows.shard)
-            told = {**windows.describe_stream(), "epoch": self._epoch, **mine, **(facts or {})}
-            told |= {} if model is None else describe_weights(model)
-        ranks.confirm(told, shard=windows.shard)
+        position = {
+            "epoch": self._epoch,
+            "next_batch": self._next_batch,
+            "num_epochs": self.num_epochs,
+        }
+        self.windows.confirm_position(position, model=model, facts=facts, group=group)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last batch that the consumer received.
@@ -285,7 +292,7 @@ class Loader:
                     raise UsageError(msg)
                 if batch is None:
                     return
-                epochs, next_batch = divmod(batch.index + 1, self._num_batches)
+                epochs, next_batch = divmod(batch.index + 1, self.num_batches)
                 # From here to the consumer's loop nothing is called, so no Ctrl-C comes between.
                 self._epoch, self._next_batch = batch.epoch + epochs, next_batch
                 yield batch
@@ -296,22 +303,24 @@ class Loader:
 
     def _read_ahead(self) -> tuple[Generator[Block, None, None] | None, Iterator[Batch]]:
         """Return what reads blocks, if that is done, and the batches that come of it."""
-        epochs = EpochRange(
-            first_epoch=self._epoch,
+        references = plan_epochs(
+            self.plan,
             next_batch=self._next_batch,
             stop_epoch=None if self.num_epochs is None else self._stop_epoch,
+            columns=self.windows.columns,
+            block_size=self.worker_options.block_size,
         )
-        if self._resident is None:
-            blocks = read_epochs(
-                self.windows, epochs, num_workers=self.num_workers, options=self.worker_options
-            )
-            self._reading = weakref.ref(blocks)
-            return blocks, place(blocks, device=self._device, pin_memory=self.pin_memory)
-        columns, documents = self.windows.columns, self.windows.documents
-        return None, itertools.chain.from_iterable(
-            self._resident.read(plan, rows=rows, columns=columns, documents=documents)
-            for plan, rows in plan_parts(self.windows, self.worker_options, epochs)
+        if self._resident is not None:
+            read = functools.partial(self._resident.read, documents=self.windows.documents)
+            return None, itertools.chain.from_iterable(map(read, references))
+        blocks = read_blocks(
+            self.windows,
+            references,
+            num_workers=self.num_workers,
+            prefetch_factor=self.worker_options.prefetch_factor,
         )
+        self._reading = weakref.ref(blocks)
+        return blocks, prefetch(blocks, device=self._device, pin_memory=self.pin_memory)
 
     def _end_of_iteration(self) -> int:
         """Return the epoch before which the iteration at this position ends.

@@ -1,27 +1,42 @@
-"""Blocks of a stream in order, which threads read ahead."""
+"""Blocks that threads read ahead of their use, in order.
 
+Ctrl-C raises KeyboardInterrupt between any two instructions of the main thread.
+Where that happens inside a lock that is written in Python (those of
+`threading` and `concurrent.futures` are), the lock stays locked, and a thread
+that needs it waits for ever. So the thread that uses the blocks calls only
+what is written in C and cannot be left half done: queues of the kind
+`queue.SimpleQueue`, the start of one helping thread, and a weak reference
+whose callback stops the others.
+"""
+
+import _thread
+import atexit
 import contextlib
 import functools
 import itertools
+import os
+import queue
+import threading
+import time
 import warnings
-from collections.abc import Generator, Iterator
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tokenloom._checks import as_integer
-from tokenloom.loading.ahead import work_ahead
-from tokenloom.loading.blocks import (
-    BLOCKS_PER_ORDER,
-    Block,
-    first_rows,
-    read_block,
-    rows_per_block,
-    split_rows,
-)
+from tokenloom.loading.blocks import Block, read_block
 from tokenloom.loading.dataset import Windows
-from tokenloom.plan.order import IntArray
-from tokenloom.plan.plan import Plan
+from tokenloom.plan.plan import References
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# How long whoever stops waits for threads that are in the middle of a job, in seconds.
+_PATIENCE = 1.0
+# The owners of the threads that live, by weak references.
+_LIVING: set["weakref.ref[_Threads]"] = set()
 _MEANS_NOTHING = ("multiprocessing_context", "persistent_workers")
 
 
@@ -66,167 +81,234 @@ class WorkerOptions:
             if value is not None or name == "prefetch_factor":
                 object.__setattr__(self, name, as_integer(name, value, start=1, stop=1 << 31))
 
-    def num_rows(self, plan: Plan, columns: range) -> int:
-        """Return how many batches a block has."""
-        return self.block_size or rows_per_block(plan, columns)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRange:
-    """A part of the stream: from one row of an epoch on, up to an epoch.
-
-    Attributes
-    ----------
-    first_epoch, next_batch : int
-        Where it begins.
-    stop_epoch : int or None
-        The epoch before which it ends; None never ends.
-    """
-
-    first_epoch: int
-    next_batch: int
-    stop_epoch: int | None
-
-    def parts(
-        self, *, num_batches: int, num_rows: int, first: int | None = None
-    ) -> Iterator[tuple[int, range]]:
-        """Yield epochs and ranges of at most ``num_rows`` rows, one per block.
-
-        ``first`` is that of `tokenloom.loading.blocks.split_rows`, for the first epoch.
-
-        >>> epochs = EpochRange(first_epoch=1, next_batch=3, stop_epoch=3)
-        >>> list(epochs.parts(num_batches=5, num_rows=4))
-        [(1, range(3, 5)), (2, range(0, 4)), (2, range(4, 5))]
-        """
-        epochs = (
-            itertools.count(self.first_epoch)
-            if self.stop_epoch is None
-            else range(self.first_epoch, self.stop_epoch)
-        )
-        rows = range(self.next_batch, num_batches)
-        for epoch in epochs:
-            for part in split_rows(rows, num_rows, first=first):
-                yield epoch, part
-            rows, first = range(num_batches), None
-
-
-class _Part(NamedTuple):
-    """What is read at once.
-
-    Attributes
-    ----------
-    plan : Plan
-    rows : range
-        Which batches.
-    starts : int64 array, shape (len(rows), num_columns)
-        Where their windows start.
-    """
-
-    plan: Plan
-    rows: range
-    starts: IntArray
-
-    def section(self, start: int, stop: int) -> "_Part":
-        """Return some of the batches, [start, stop) of these."""
-        return _Part(self.plan, self.rows[start:stop], self.starts[start:stop])
-
-
-def read_epochs(
-    windows: Windows, epochs: EpochRange, *, num_workers: int, options: WorkerOptions
+def read_blocks(
+    windows: Windows, references: Iterator[References], *, num_workers: int, prefetch_factor: int
 ) -> Generator[Block, None, None]:
-    """Yield the blocks of a range of epochs, in order.
+    """Yield the blocks of windows, in order.
 
     An error is raised where the batch that has it would have come.
 
     Parameters
     ----------
     windows : RandomWindows or SequentialWindows
-    epochs : EpochRange
+    references : iterator of References
+        What each block reads.
     num_workers : int
         Threads that read ahead; 0 reads in the thread that uses the blocks.
-    options : WorkerOptions
+    prefetch_factor : int
+        Blocks that are read ahead for each worker.
     """
-    # The order is computed here: its hundred small steps would each wait for
-    # Python's lock in a thread. A gather waits for it once or twice.
-    parts = _parts(windows, epochs, options)
+    # The order is computed here, as references are asked for: its hundred small steps would
+    # each wait for Python's lock in a thread. A gather waits for it once or twice.
     read = functools.partial(_read, windows)
     if num_workers == 0:
-        yield from _take(map(read, parts))
+        yield from _raise_in_turn(map(read, references))
         return
     ahead = work_ahead(
         read,
-        parts,
+        references,
         num_threads=num_workers,
-        num_ahead=num_workers * options.prefetch_factor,
+        num_ahead=num_workers * prefetch_factor,
         name="tokenloom-loader",
     )
     # Its threads would live as long as the traceback of an error that comes up here.
     with contextlib.closing(ahead):
-        yield from _take(ahead)
+        yield from _raise_in_turn(ahead)
 
 
-def _parts(windows: Windows, epochs: EpochRange, options: WorkerOptions) -> Iterator[_Part]:
-    columns = windows.columns
-    size = options.num_rows(windows.plan, columns)
-    for plan, rows in plan_parts(windows, options, epochs, num_blocks=BLOCKS_PER_ORDER):
-        whole = _Part(plan, rows, plan.starts(rows, columns))
-        for start in range(0, len(rows), size):
-            yield whole.section(start, start + size)
-
-
-class _Read(NamedTuple):
+class _ReadBlocks(NamedTuple):
     """The blocks that could be read, and the error of the batch after them, if there is one."""
 
     blocks: list[Block]
     error: Exception | None
 
 
-def _take(results: Iterator[_Read]) -> Iterator[Block]:
+def _raise_in_turn(results: Iterator[_ReadBlocks]) -> Iterator[Block]:
     for blocks, error in results:
         yield from blocks
         if error is not None:
             raise error
 
 
-def _read(windows: Windows, part: _Part) -> _Read:
+def _read(windows: Windows, references: References) -> _ReadBlocks:
     try:
-        return _Read([_read_block(windows, part)], None)
+        return _ReadBlocks([_read_block(windows, references)], None)
     except Exception as error:  # noqa: BLE001  raised by the thread that uses the batches
-        return _read_one_by_one(windows, part, error)
+        return _read_one_by_one(windows, references, error)
 
 
-def _read_one_by_one(windows: Windows, part: _Part, error: Exception) -> _Read:
+def _read_one_by_one(windows: Windows, references: References, error: Exception) -> _ReadBlocks:
     """Return the batches before the one that cannot be read, and its error."""
     blocks = []
-    for position in range(len(part.rows)):
+    for position in range(len(references.rows)):
         try:
-            blocks.append(_read_block(windows, part.section(position, position + 1)))
+            blocks.append(_read_block(windows, references.slice(position, position + 1)))
         except Exception as error_of_batch:  # noqa: BLE001  as above
-            return _Read(blocks, error_of_batch)
+            return _ReadBlocks(blocks, error_of_batch)
     # Each of them could be read: what failed once is no batch's own, and is not hidden.
-    return _Read([], error)
+    return _ReadBlocks([], error)
 
 
-def _read_block(windows: Windows, part: _Part) -> Block:
-    return read_block(
-        windows.corpus.tokens,
-        part.plan,
-        rows=part.rows,
-        columns=windows.columns,
-        documents=windows.documents,
-        starts=part.starts,
-    )
+def _read_block(windows: Windows, references: References) -> Block:
+    return read_block(windows.corpus.tokens, references, documents=windows.documents)
 
 
-def plan_parts(
-    windows: Windows, options: WorkerOptions, epochs: EpochRange, *, num_blocks: int = 1
-) -> Iterator[tuple[Plan, range]]:
-    """Yield the plan and the rows of each so many blocks that are read in this process."""
-    plan, columns = windows.plan, windows.columns
-    parts = epochs.parts(
-        num_batches=plan.num_batches,
-        num_rows=num_blocks * options.num_rows(plan, columns),
-        first=first_rows(plan, columns),
-    )
-    for epoch, rows in parts:
-        yield plan.at(epoch), rows
+def work_ahead(
+    work: Callable[[Job], Result],
+    jobs: Iterator[Job],
+    *,
+    num_threads: int,
+    num_ahead: int,
+    name: str,
+) -> Generator[Result, None, None]:
+    """Yield the result of each job, in order, while threads do the next ones.
+
+    An exception that a job ends with is raised where its result would have
+    come. The threads stop when the iterator ends or is dropped. In a process
+    that was forked in between they are started again.
+
+    Parameters
+    ----------
+    work : callable
+        Called in the threads with a job.
+    jobs : iterator
+        Advanced in the thread that uses the results.
+    num_threads : int
+    num_ahead : int
+        Jobs that are begun, or done, before their results are asked for.
+    name : str
+        What the names of the threads begin with.
+    """
+    threads = _Threads(work, num_threads, name)
+    coming: deque[tuple[Job, queue.SimpleQueue[Any]]] = deque()
+    try:
+        while True:
+            coming.extend(
+                (job, threads.ask(job)) for job in itertools.islice(jobs, num_ahead - len(coming))
+            )
+            if not coming:
+                return
+            if not threads.are_here:
+                threads = _Threads(work, num_threads, name)
+                coming = deque((job, threads.ask(job)) for job, _ in coming)
+            result, error = coming.popleft()[1].get()
+            if error is not None:
+                raise error
+            yield result
+    finally:
+        error = None  # its traceback refers to this frame
+        coming.clear()
+        threads.stop()
+
+
+class _Threads:
+    """Some threads that do jobs until they are stopped, or nobody refers to this any more."""
+
+    def __init__(self, work: Callable[[Any], Any], num_threads: int, name: str) -> None:
+        self._pid = os.getpid()
+        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._started: queue.SimpleQueue[threading.Thread | None] = queue.SimpleQueue()
+        # Once nobody refers to self the threads get the reference itself, which is no job.
+        owner = weakref.ref(self, self._jobs.put)
+        # A reference keeps its hash, also where this is gone before a thread looks at it.
+        hash(owner)
+        _thread.start_new_thread(
+            _start, (num_threads, name, self._started, (work, self._jobs, owner))
+        )
+
+    @property
+    def are_here(self) -> bool:
+        """Whether this is the process in which the threads were started."""
+        return os.getpid() == self._pid
+
+    def ask(self, job: Any) -> "queue.SimpleQueue[Any]":
+        """Let a thread do a job; return where its result, or its exception, will be put."""
+        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._jobs.put((job, answer))
+        return answer
+
+    def tell_to_stop(self) -> None:
+        """Let the threads end after the jobs that they are doing."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+        self._jobs.put(None)
+
+    def wait(self, deadline: float) -> None:
+        """Wait until the threads have ended, but not beyond a time of `time.monotonic`."""
+        with contextlib.suppress(queue.Empty):
+            while thread := self._started.get(timeout=max(0, deadline - time.monotonic())):
+                # A collection of garbage may call this in one of the threads.
+                if thread.ident != threading.get_ident():
+                    thread.join(max(0, deadline - time.monotonic()))
+            # All were started. Whoever waits again, such as at the end of the program, is told so.
+            self._started.put(None)
+
+    def stop(self) -> None:
+        """Let the threads end, and wait for them if that does not take long."""
+        if self.are_here:
+            self.tell_to_stop()
+            self.wait(time.monotonic() + _PATIENCE)
+
+
+def _start(
+    num_threads: int,
+    name: str,
+    started: "queue.SimpleQueue[threading.Thread | None]",
+    arguments: tuple[Any, ...],
+) -> None:
+    """Start threads, in a thread that no Ctrl-C interrupts."""
+    _stop_at_exit()
+    _LIVING.add(arguments[-1])
+    num_started = 0
+    # Where the system gives no more threads fewer do, and be it this one.
+    with contextlib.suppress(RuntimeError):
+        for number in range(num_threads):
+            thread = threading.Thread(
+                target=_work, args=arguments, name=f"{name}-{number}", daemon=True
+            )
+            thread.start()
+            started.put(thread)
+            num_started += 1
+    started.put(None)
+    if not num_started:
+        _work(*arguments)
+
+
+def _work(
+    work: Callable[[Any], Any],
+    jobs: "queue.SimpleQueue[Any]",
+    owner: "weakref.ref[_Threads]",
+) -> None:
+    while isinstance(request := jobs.get(), tuple):
+        job, answer = request
+        if owner() is not None:
+            answer.put(_attempt(work, job))
+        # While this waits it keeps nothing alive.
+        del request, job, answer
+    _LIVING.discard(owner)
+    # For the next thread.
+    jobs.put(None)
+
+
+def _attempt(work: Callable[[Any], Any], job: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return work(job), None
+    except BaseException as error:  # noqa: BLE001  raised where the result is asked for
+        return None, error
+
+
+@functools.cache
+def _stop_at_exit() -> None:
+    atexit.register(_stop_all)
+
+
+def _stop_all() -> None:
+    """Let no thread be in the middle of a job when the interpreter goes."""
+    found = [threads for owner in list(_LIVING) if (threads := owner()) and threads.are_here]
+    for threads in found:
+        threads.tell_to_stop()
+    deadline = time.monotonic() + _PATIENCE
+    for threads in found:
+        threads.wait(deadline)

@@ -7,6 +7,7 @@ take columns of it, workers take rows, and a position in it is a row number.
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self, final
 
@@ -193,6 +194,45 @@ class Plan(PlanSettings):
         """
         columns = range(self.batch_size) if columns is None else columns
         return self.order.lengths(self, starts, _as_array(columns))
+
+    def references(self, rows: range, columns: range) -> "References":
+        """Return which tokens a block of the plan reads; the arguments are those of `starts`."""
+        starts = self.starts(rows, columns)
+        lengths = None if self.tail == "drop" else self.lengths(starts, columns)
+        return References(plan=self, rows=rows, columns=columns, starts=starts, lengths=lengths)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """Which tokens some rows of some batches read, for whatever reads them.
+
+    Attributes
+    ----------
+    plan : Plan
+    rows : range
+        Which batches.
+    columns : range
+        Which rows of each.
+    starts : int64 array, shape (len(rows), len(columns))
+        Where the windows start.
+    lengths : int64 array of that shape, or None
+        How many inputs of each window count; None where all ``seq_len`` do.
+    """
+
+    plan: Plan
+    rows: range
+    columns: range
+    starts: IntArray
+    lengths: IntArray | None
+
+    def slice(self, start: int, stop: int) -> Self:
+        """Return those of some of the batches, [start, stop) of these."""
+        return dataclasses.replace(
+            self,
+            rows=self.rows[start:stop],
+            starts=self.starts[start:stop],
+            lengths=None if self.lengths is None else self.lengths[start:stop],
+        )
 
 
 def _as_array(values: range) -> IntArray:

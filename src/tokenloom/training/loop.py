@@ -49,7 +49,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
 
     Plain stochastic gradient descent on the mean cross-entropy of each batch,
     unless ``options`` say otherwise. The hidden state is carried from batch to
-    batch and detached where ``loader.plan.carries_state``, and begins at zero
+    batch and detached where ``loader.carries_state``, and begins at zero
     everywhere else: also where documents start, if the corpus knows and the
     windows were not made with ``resets=False``.
 
@@ -180,7 +180,7 @@ def train_and_tell(  # noqa: PLR0913  the same as of `train`
                 loss, state = _step(updates, batch, state)
                 epochs.add(loss, batch)
                 report.update()
-                if batch.index + 1 == loader.plan.num_batches:
+                if batch.index + 1 == loader.num_batches:
                     report.show(epochs.finish())
                 snapshots.save_if_due(state)
                 if interrupt.number is not None and updates.is_complete:
@@ -206,7 +206,7 @@ class _Learner(nn.Module):
 
 def _carry(state: State | None, batch: Batch, loader: Loader) -> State | None:
     """Return the state that a batch begins with; None for zeros."""
-    begins = batch.index == 0 or not loader.plan.carries_state
+    begins = batch.index == 0 or not loader.carries_state
     return None if begins or state is None else detach(state)
 
 
