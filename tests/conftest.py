@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from tests.trainings import BOOK, SMALL
+from tests.support.trainings import BOOK, SMALL
 from tokenloom.cli.main import main
 from tokenloom.hub import download
 from tokenloom.hub.download import Patience

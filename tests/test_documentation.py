@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 import tokenloom as tl
-from tests import misbehaving
+from tests.support import misbehaving
 from tests.test_package import FILES, SOURCE
 from tokenloom import d2l
 from tokenloom.cli.main import main, make_parser

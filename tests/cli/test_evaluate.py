@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.trainings import SMALL
+from tests.support.trainings import SMALL
 from tokenloom.cli.main import main
 
 

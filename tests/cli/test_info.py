@@ -8,7 +8,7 @@ import pytest
 
 import tokenloom as tl
 from tests.cli.printing import printed
-from tests.stores import make_store, make_store_of_sources
+from tests.support.stores import make_store, make_store_of_sources
 from tokenloom.cli.main import main
 
 

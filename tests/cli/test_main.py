@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.server import FileServer
-from tests.stores import make_store
-from tests.trainings import BOOK, SMALL
+from tests.support.file_server import FileServer
+from tests.support.stores import make_store
+from tests.support.trainings import BOOK, SMALL
 from tokenloom.cli.main import main
 
 

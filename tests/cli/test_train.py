@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tests.trainings import SMALL, weights_of
+from tests.support.trainings import SMALL, weights_of
 from tokenloom.cli.main import main
 
 

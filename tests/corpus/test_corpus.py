@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stores import make_corpus, make_store
+from tests.support.stores import make_corpus, make_store
 from tokenloom import Corpus, Loader, RNNModel, SequentialWindows, StoreError, Vocab, evaluate
 from tokenloom.corpus import corpus as corpus_module
 from tokenloom.errors import ArgumentError, CorpusError

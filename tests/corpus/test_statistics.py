@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.stores import make_corpus, make_store, make_store_of_sources
+from tests.support.stores import make_corpus, make_store, make_store_of_sources
 from tokenloom.corpus import statistics
 from tokenloom.corpus.statistics import (
     StoreDescription,

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.server import Answer, FileServer, serving
-from tests.textbook import IS_REAL, answers, book, enter, offer
+from tests.support.file_server import Answer, FileServer, serving
+from tests.support.textbook import IS_REAL, answers, book, enter, offer
 from tokenloom import d2l
 from tokenloom.errors import ArgumentError
 

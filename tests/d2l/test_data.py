@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tests.server import serving
-from tests.textbook import answers, book, enter, offer
+from tests.support.file_server import serving
+from tests.support.textbook import answers, book, enter, offer
 from tokenloom import d2l
 from tokenloom.errors import CorpusError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import processes
+from tests.support import harmed
 from tokenloom.errors import ArchiveError, ArgumentError
 from tokenloom.hub.archive import Limits, _read_zip, check_name, unpack
 
@@ -555,7 +555,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     archive, folder = tmp_path / "texts.tar.gz", tmp_path / "cache"
     folder.mkdir()
     _tar(archive, TEXTS)
-    _, result = processes.run(processes.kill_unpacking, str(archive), folder)
+    _, result = harmed.run(harmed.kill_unpacking, str(archive), folder)
 
     assert {"moments": True, "bad": [], "unrecovered": []} == result
 

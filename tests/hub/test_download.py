@@ -24,10 +24,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests import misbehaving, processes
-from tests.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
-from tests.misbehaving import GOOD as GOOD_FILE
-from tests.server import Answer, FileServer, refusing, serving
+from tests.support import harmed, misbehaving
+from tests.support.file_server import Answer, FileServer, refusing, serving
+from tests.support.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
+from tests.support.misbehaving import GOOD as GOOD_FILE
 from tokenloom import ChecksumError, DownloadError, TokenloomError
 from tokenloom.errors import ArgumentError
 from tokenloom.hub import download as room
@@ -424,7 +424,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are harmed
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Before whatever line it is killed, no bad file has the name, and the next one mends."""
     with misbehaving.misbehaving({"": (_unreliable,)}) as server:
-        _, result = processes.run(processes.kill_downloads, server.url, tmp_path)
+        _, result = harmed.run(harmed.kill_downloads, server.url, tmp_path)
 
     assert {"moments": True, "bad": [], "unrecovered": []} == result
 
@@ -433,7 +433,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 def test_processes_that_race(tmp_path: Path) -> None:
     """Eight processes at once end with one good file, and nothing else."""
     with misbehaving.misbehaving({"": (_unreliable,)}) as server:
-        _, result = processes.run(processes.race, server.url, tmp_path)
+        _, result = harmed.run(harmed.race, server.url, tmp_path)
 
     assert [[0] * 8, ["text.txt"], True] == result
 
@@ -442,7 +442,7 @@ def test_processes_that_race(tmp_path: Path) -> None:
 def test_processes_that_race_and_die(tmp_path: Path) -> None:
     """Where half of them are killed the others are not disturbed, and nothing is left."""
     with misbehaving.misbehaving({"": (_unreliable,)}) as server:
-        _, result = processes.run(processes.race_and_die, server.url, tmp_path)
+        _, result = harmed.run(harmed.race_and_die, server.url, tmp_path)
 
     survivors, *rest = result
     assert [0] * len(survivors) == survivors
@@ -454,7 +454,7 @@ def test_processes_that_race_and_die(tmp_path: Path) -> None:
 def test_suspended_process(tmp_path: Path) -> None:
     """A process that sleeps on its partial file is neither robbed nor harmed."""
     with misbehaving.misbehaving({"": (misbehaving.part,)}) as server:
-        _, result = processes.run(processes.suspend, server.url, tmp_path)
+        _, result = harmed.run(harmed.suspend, server.url, tmp_path)
 
     assert [[0, 0, True], 2, ["text.txt"]] == result
 
@@ -463,7 +463,7 @@ def test_suspended_process(tmp_path: Path) -> None:
 def test_interrupted_download(tmp_path: Path) -> None:
     """Ctrl-C leaves nothing."""
     with misbehaving.misbehaving({"": (_unreliable,)}) as server:
-        _, result = processes.run(processes.interrupt, server.url, tmp_path)
+        _, result = harmed.run(harmed.interrupt, server.url, tmp_path)
 
     assert [0, False, 0] == result
 
@@ -472,7 +472,7 @@ def test_interrupted_download(tmp_path: Path) -> None:
 def test_full_disk(tmp_path: Path) -> None:
     """A disk that is full raises DownloadError with what to do, and is not kept full."""
     with misbehaving.misbehaving({"": (misbehaving.part,)}) as server:
-        said, result = processes.run(processes.fill_the_disk, server.url, tmp_path)
+        said, result = harmed.run(harmed.fill_the_disk, server.url, tmp_path)
 
     assert re.match(r"DownloadError: cannot write .*text\.txt': File too large: make room", said)
     assert [1, []] == result
@@ -486,7 +486,7 @@ def test_read_only_folder() -> None:
         tempfile.TemporaryDirectory(prefix="tokenloom-") as folder,
         misbehaving.misbehaving({"": (misbehaving.part,)}) as server,
     ):
-        said, result = processes.run(processes.forbid_to_write, server.url, Path(folder))
+        said, result = harmed.run(harmed.forbid_to_write, server.url, Path(folder))
 
     assert re.match(r"DownloadError: cannot write .*: Permission denied: make room there, or", said)
     assert [1, []] == result

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.server import Answer, FileServer, refusing, serving
+from tests.support.file_server import Answer, FileServer, refusing, serving
 from tokenloom import ChecksumError, Corpus, Document, DownloadError, TokenloomError
 from tokenloom.errors import ArchiveError, ArgumentError, CorpusError
 from tokenloom.hub import Archive, BuiltIn, Entry, RemoteFile, catalogue, download, register

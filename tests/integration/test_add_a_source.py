@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import Answer, serving
+from tests.support.file_server import Answer, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/contributing/add-a-source.md"

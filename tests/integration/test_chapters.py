@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  the readers' name
 
-from tests.server import serving
-from tests.textbook import IS_REAL, answers, book, enter, offer
+from tests.support.file_server import serving
+from tests.support.textbook import IS_REAL, answers, book, enter, offer
 from tokenloom import d2l as d2l  # noqa: PLC0414  the readers' spelling
 
 REPORT = r"perplexity (\d+\.\d), \d+\.\d tokens/sec on cpu"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.stores import lie
+from tests.support.stores import lie
 from tokenloom._io.digest import hash_file
 from tokenloom.cli.main import make_parser
 from tokenloom.inspection.batches import read_batch

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.preparing import contents
-from tests.processes import fill_the_disk_of_a_preparation, kill_preparations, race_to_prepare, run
+from tests.support.harmed import (
+    fill_the_disk_of_a_preparation,
+    kill_preparations,
+    race_to_prepare,
+    run,
+)
+from tests.support.preparations import contents
 from tokenloom.errors import WorkerError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare

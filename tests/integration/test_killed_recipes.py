@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.census import needs_proc
-from tests.recipes import ROOT, assert_survives
+from tests.support.killed_recipes import ROOT, assert_survives
+from tests.support.process_resources import needs_proc
 
 pytestmark = [needs_proc, pytest.mark.slow]
 

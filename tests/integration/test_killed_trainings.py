@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.census import needs_proc
-from tests.trainings import LAYERS, ORDERS
+from tests.support.process_resources import needs_proc
+from tests.support.trainings import LAYERS, ORDERS
 
 pytestmark = [needs_proc, pytest.mark.slow]
 
@@ -22,7 +22,15 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
     Every layer in both orders, with dropout, and with another number of
     workers after each kill; metrics and losses are those of one piece too.
     """
-    command = [sys.executable, "-W", "ignore", "-m", "tests.killing", str(tmp_path), "0"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "tests.support.killed_trainings",
+        str(tmp_path),
+        "0",
+    ]
     root, said = Path(__file__).parents[2], tmp_path / "said.txt"
     with (
         said.open("w", encoding="utf-8") as file,

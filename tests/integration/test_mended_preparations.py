@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.preparing import contents
+from tests.support.preparations import contents
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare

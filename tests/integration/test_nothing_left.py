@@ -15,7 +15,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 import tokenloom as tl
-from tests.census import children_of, left_since, needs_proc, take_census
+from tests.support.process_resources import children_of, left_since, needs_proc, take_census
 
 pytestmark = [needs_proc, pytest.mark.slow, pytest.mark.alone]
 
@@ -105,7 +105,7 @@ def test_stops_of_all_kinds_at_any_moment_leave_nothing(tmp_path: Path) -> None:
 
     And the position is always that of the last batch that came.
     """
-    command = [sys.executable, "-W", "error", "-m", "tests.stopping"]
+    command = [sys.executable, "-W", "error", "-m", "tests.support.stopped_loaders"]
     command += ["400", "1", str(tmp_path / "ids.npy")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (0, "") == (done.returncode, done.stderr)

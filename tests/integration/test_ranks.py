@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.integration.ranks import evaluation, free_port, make_windows, read
+from tests.support.loading_ranks import evaluation, free_port, make_windows, read
 
-SCRIPT = Path(__file__).with_name("ranks.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "loading_ranks.py"
 ROOT = SCRIPT.parents[2]
 SECONDS = 240
 WHOLE = read(make_windows())

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.integration.ranks import free_port
-from tests.preparing import contents
-from tests.trainings import BOOK, SMALL, outcome_of
+from tests.support.loading_ranks import free_port
+from tests.support.preparations import contents
+from tests.support.trainings import BOOK, SMALL, outcome_of
 from tokenloom.cli.main import main
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainings import BOOK, SMALL, outcome_of
+from tests.support.trainings import BOOK, SMALL, outcome_of
 from tokenloom.cli.main import main
 
 ROOT = Path(__file__).parents[2]

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tests.census import children_of, needs_proc
-from tests.integration.ranks import free_port
-from tests.integration.training_ranks import CASES, DIFFERENT, SPLIT, STOP, train
+from tests.support.loading_ranks import free_port
+from tests.support.process_resources import children_of, needs_proc
+from tests.support.training_ranks import CASES, DIFFERENT, SPLIT, STOP, train
 from tokenloom.cli.main import main
 
-SCRIPT = Path(__file__).with_name("training_ranks.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "training_ranks.py"
 ROOT = SCRIPT.parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]

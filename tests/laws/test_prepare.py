@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.preparing import HereExecutor, contents, number_documents, split_paragraphs
+from tests.support.preparations import HereExecutor, contents, number_documents, split_paragraphs
 from tokenloom.errors import CorpusError
 from tokenloom.preparation import prepare as preparation
 from tokenloom.preparation.options import PrepareOptions

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.oracle import Oracle, Window
-from tests.strategies import plans
+from tests.support.oracle import Oracle, Window
+from tests.support.strategies import plans
 from tokenloom.plan.plan import Plan
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.golden import TIME_MACHINE, needs_time_machine
+from tests.support.time_machine import TIME_MACHINE, needs_time_machine
 from tokenloom.text import counting
 from tokenloom.text import normalize as normalizing
 from tokenloom.text.counting import count_characters

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.census import wait_for
+from tests.support.process_resources import wait_for
 from tokenloom.loading import read_ahead
 from tokenloom.loading.read_ahead import work_ahead
 

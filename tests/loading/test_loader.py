@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import tokenloom as tl
-from tests.census import loader_threads, wait_for
-from tests.resume import assert_resumes_everywhere, rows_of
-from tests.strategies import make_windows, plans
+from tests.support.process_resources import loader_threads, wait_for
+from tests.support.resume import assert_resumes_everywhere, rows_of
+from tests.support.strategies import make_windows, plans
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading import Windows
 from tokenloom.plan.plan import Plan

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.census import left_since, needs_proc, take_census
+from tests.support.process_resources import left_since, needs_proc, take_census
 from tokenloom.loading.dataset import SharedInteger, share_zeros
 
 

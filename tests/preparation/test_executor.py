@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.preparing import HereExecutor
+from tests.support.preparations import HereExecutor
 from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.executor import count_cores, process_pool, run_in_order
 

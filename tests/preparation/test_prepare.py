@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.preparing import HereExecutor, Shifted, contents
+from tests.support.preparations import HereExecutor, Shifted, contents
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.stores import make_store
+from tests.support.stores import make_store
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub import catalogue
 from tokenloom.preparation import sources as gathering

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.preparing import clean, split_paragraphs
+from tests.support.preparations import clean, split_paragraphs
 from tokenloom.errors import ArgumentError
 from tokenloom.preparation import trace as tracing
 from tokenloom.preparation.options import PrepareOptions

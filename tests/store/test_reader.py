@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.stores import lie, make_corpus, make_store
+from tests.support.stores import lie, make_corpus, make_store
 from tokenloom._io.digest import hash_file
 from tokenloom.errors import ArgumentError
 from tokenloom.store.memmap import ConcatenatedMemmap

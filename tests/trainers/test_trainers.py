@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.census import needs_proc
-from tests.recipes import assert_survives
+from tests.support.killed_recipes import assert_survives
+from tests.support.process_resources import needs_proc
 
 pytest.importorskip("lightning")
 pytest.importorskip("accelerate")

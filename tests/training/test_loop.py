@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
-from tests.trainings import stop_in_step
+from tests.support.trainings import stop_in_step
 from tokenloom.errors import ArgumentError
 from tokenloom.model.rnn import State, detach
 

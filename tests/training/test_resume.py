@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tests.trainings import (
+from tests.support.trainings import (
     CORPUS,
     HELD_OUT,
     NUM_BATCHES,

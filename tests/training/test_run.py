@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tests.trainings import BOOK, SMALL, make_loader, make_model
+from tests.support.trainings import BOOK, SMALL, make_loader, make_model
 from tokenloom.cli.main import main
 from tokenloom.errors import RunError
 from tokenloom.training.checkpoint import Checkpoint

@@ -1,7 +1,7 @@
 """A program of its own, whose children download or prepare, and come to harm.
 
 Pytest must neither be killed nor forked, so tests run ``python -m
-tests.processes CASE URL FOLDER`` and read the JSON value that it prints.
+tests.support.harmed CASE URL FOLDER`` and read the JSON value that it prints.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tests.misbehaving import CONTENT
+from tests.support.misbehaving import CONTENT
 from tokenloom._io import atomic
 from tokenloom.errors import TokenloomError
 from tokenloom.hub import archive as archives
@@ -343,8 +343,8 @@ CASES = {
 def run(case: Callable[[str, Path], object], source: str, folder: Path) -> tuple[str, Any]:
     """Run a case in a process of its own; return what its children said, and its result."""
     result = subprocess.run(
-        [sys.executable, "-m", "tests.processes", case.__name__, source, str(folder)],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-m", "tests.support.harmed", case.__name__, source, str(folder)],
+        cwd=Path(__file__).parents[2],
         check=False,
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tests.oracle import raw_words
+from tests.support.oracle import raw_words
 
 Places = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

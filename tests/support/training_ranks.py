@@ -16,7 +16,14 @@ import torch
 import torch.distributed as dist
 
 import tokenloom as tl
-from tests.trainings import HELD_OUT, TRAIN, StoppedError, make_loader, make_model, stop_in_step
+from tests.support.trainings import (
+    HELD_OUT,
+    TRAIN,
+    StoppedError,
+    make_loader,
+    make_model,
+    stop_in_step,
+)
 from tokenloom.errors import WorkerError
 
 # What is called on both ranks, instead of `tokenloom.train`.

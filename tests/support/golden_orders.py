@@ -2,7 +2,7 @@
 
 These numbers are a promise to whoever has saved a position. A test that fails
 for them says that the code now gives other batches: mend the code. Where another
-order is wanted, teach it to `tests.oracle`, raise `tokenloom.plan.order.ORDER_VERSION`
+order is wanted, teach it to `tests.support.oracle`, raise `tokenloom.plan.order.ORDER_VERSION`
 (or ``WIDE_ORDER_VERSION``) and ``VERSION`` here, take the new numbers from the
 failing tests, and tell users in CHANGELOG.md that old positions are refused.
 

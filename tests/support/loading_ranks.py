@@ -1,6 +1,6 @@
 """What each process of the tests of ranks runs: read a stream, write down what it said.
 
-Usage: ranks.py FOLDER HOW [RANK WORLD_SIZE PORT]; HOW is one of the functions below.
+Usage: loading_ranks.py FOLDER HOW [RANK WORLD_SIZE PORT]; HOW is one of the functions below.
 """
 
 import itertools

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-TIME_MACHINE = Path(__file__).resolve().parents[2] / "shared" / "data" / "timemachine.txt"
+TIME_MACHINE = Path(__file__).resolve().parents[3] / "shared" / "data" / "timemachine.txt"
 
 needs_time_machine = pytest.mark.skipif(
     not TIME_MACHINE.is_file(),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden import TIME_MACHINE
-from tests.server import Answer, FileServer
+from tests.support.file_server import Answer, FileServer
+from tests.support.time_machine import TIME_MACHINE
 from tokenloom import d2l
 
 IS_REAL = TIME_MACHINE.is_file()

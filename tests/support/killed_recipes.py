@@ -1,6 +1,6 @@
 """Recipes of the pages, run as programs of their own, killed, and started again.
 
-``python -m tests.recipes STREAM KILL_AT PROGRAM ...`` runs a program as it is.
+``python -m tests.support.killed_recipes STREAM KILL_AT PROGRAM ...`` runs a program as it is.
 What each call of a model reads is appended to the file STREAM, under torchrun to
 one for each rank, and before call number KILL_AT (-1: never) the process kills
 itself. At the end the digest of the last model's weights is appended.
@@ -18,7 +18,7 @@ from typing import Any
 
 import tokenloom as tl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def digest(tensors: Sequence[Any]) -> str:
@@ -60,7 +60,7 @@ def run(stream: Path, kill_at: int, command: Sequence[str], *, num_ranks: int = 
     result = subprocess.run(
         [
             *(sys.executable, "-W", "ignore", *(launch if num_ranks > 1 else [])),
-            *("-m", "tests.recipes", str(stream), str(kill_at), *command),
+            *("-m", "tests.support.killed_recipes", str(stream), str(kill_at), *command),
         ],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENLOOM_OFFLINE": "1"},

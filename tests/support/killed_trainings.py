@@ -1,7 +1,7 @@
 """A program of its own, whose children train and are killed.
 
 Pytest must neither be killed nor forked, so a test runs ``python -m
-tests.killing FOLDER SEED`` and reads the JSON value that it prints.
+tests.support.killed_trainings FOLDER SEED`` and reads the JSON value that it prints.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import tokenloom as tl
-from tests.trainings import HELD_OUT, LAYERS, ORDERS, make_loader, make_model, outcome_of
+from tests.support.trainings import HELD_OUT, LAYERS, ORDERS, make_loader, make_model, outcome_of
 from tokenloom._io import atomic
 from tokenloom.training import checkpoint, loop, meter, metrics, optimizer
 from tokenloom.training import resume as snapshots

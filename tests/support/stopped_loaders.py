@@ -1,6 +1,6 @@
 """A program that stops iterations of loaders in many ways, and prints what is left of them.
 
-``python -m tests.stopping TIMES SEED FILE`` prints a JSON object. It is a program of
+``python -m tests.support.stopped_loaders TIMES SEED FILE`` prints a JSON object. It is a program of
 its own, since Ctrl-C comes at any moment, also where pytest is at work.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import tokenloom as tl
-from tests.census import loader_threads, wait_for
+from tests.support.process_resources import loader_threads, wait_for
 
 # About as long as an iteration takes to start and to read some blocks, in seconds.
 MAX_SECONDS = 0.004
