@@ -126,8 +126,8 @@ def test_a_field_needs_records(
     """The message is in the words of the shell."""
     assert main(["prepare", book, "-o", str(tmp_path / "new"), "--field", "body"]) == 1
     expected = (
-        "tokenloom: error: leave out --field: no source holds JSON records; "
-        "--documents jsonl takes each line for one\n"
+        "tokenloom: error: leave out --field: no source holds JSON objects; "
+        "--documents jsonl reads each line as one\n"
     )
     assert expected == capsys.readouterr().err
 

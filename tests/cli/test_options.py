@@ -114,3 +114,25 @@ def test_all_tokens_can_be_asked_for() -> None:
 def test_rows_are_a_list_of_numbers() -> None:
     """Separated by commas."""
     assert make_parser().parse_args(["show", "x", "--rows", "0,5"]).rows == [0, 5]
+
+
+def test_what_was_typed_is_known() -> None:
+    """Also where it is the default, and not where it was left out."""
+    parsed = make_parser().parse_args(["train", "--lr", "1.0", "--raw", "--tokenizer", "char"])
+    assert {"lr", "raw", "tokenizer"} == parsed.given
+    assert "python_docs" == parsed.corpus
+    assert {"corpus"} == make_parser().parse_args(["train", "python_docs"]).given
+
+
+def test_defaults_are_parsed_as_if_they_were_typed() -> None:
+    """The help shows them in the form of the command line."""
+    assert [0, 1, 2, 4] == make_parser().parse_args(["bench", "x"]).workers
+    assert "(default: 0,1,2,4)" in subparsers()["bench"].format_help()
+
+
+def test_an_option_that_is_repeated_starts_without_a_default() -> None:
+    """Two parses with the same parser do not add up."""
+    parser = make_parser()
+    for _ in range(2):
+        parsed = parser.parse_args(["generate", "x", "--prompt", "a", "--prompt", "b"])
+        assert ["a", "b"] == parsed.prompt

@@ -5,7 +5,14 @@ import math
 
 import pytest
 
-from tokenloom.cli.output import as_options, print_json, print_line, print_table, say, say_error
+from tokenloom.cli.output import (
+    as_options,
+    print_error,
+    print_json,
+    print_line,
+    print_message,
+    print_table,
+)
 from tokenloom.errors import ArgumentError
 
 
@@ -44,8 +51,8 @@ def test_a_terminal_gets_no_orders(text: str, capsys: pytest.CaptureFixture[str]
     """Whatever stands in names of files, errors and texts, on stdout as on stderr."""
     print_line(text)
     print_table([(text, "x")])
-    say(text)
-    say_error(ArgumentError(text))
+    print_message(text)
+    print_error(ArgumentError(text))
     shown = capsys.readouterr()
     assert not {"\x1b", "\r"} & set(shown.out + shown.err)
     assert 2 == shown.err.count("a\\x1b[2Jb") + shown.err.count("a b")
@@ -53,5 +60,5 @@ def test_a_terminal_gets_no_orders(text: str, capsys: pytest.CaptureFixture[str]
 
 def test_messages_are_no_results(capsys: pytest.CaptureFixture[str]) -> None:
     """They go to stderr, with the program's name."""
-    say("done")
+    print_message("done")
     assert ("", "tokenloom: done\n") == capsys.readouterr()

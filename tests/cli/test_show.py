@@ -95,7 +95,7 @@ def test_show_finds_the_spikes_of_a_run(run: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "say which text: --step N or --spikes"),
+        ([], "is a run: choose its text with --step N or --spikes"),
         (["--step", "1", "--epoch", "1"], "leave out --epoch: a run has its own text and batches"),
         (["--spikes", "--batch-size", "5"], "leave out --batch-size: a run has its own"),
         (["--step", "0"], "step must be in [1, "),

@@ -180,8 +180,14 @@ def test_resume_goes_on_with_more_epochs(
 @pytest.mark.parametrize(
     ("options", "hint"),
     [
-        ([], "--resume run --epochs 6; more text than these"),
-        (["--schedule", "cosine"], "its schedule 'cosine' ends there, so more of them need a new"),
+        (
+            [],
+            "to train longer: tokenloom train --resume run --epochs 6; to train on more",
+        ),
+        (
+            ["--schedule", "cosine"],
+            "schedule 'cosine' ends there, so longer training needs a new run",
+        ),
     ],
 )
 def test_a_run_at_its_end_says_how_to_go_on(
@@ -194,15 +200,15 @@ def test_a_run_at_its_end_says_how_to_go_on(
 ) -> None:
     """Only where nothing was left to train."""
     monkeypatch.chdir(tmp_path)
-    said = "nothing is left to train: the run has all its 3 epochs; "
+    expected = "nothing is left to train: the run has completed 3 epochs; "
     recipe = [*SMALL, *options, "--epochs", "3"]
     assert main(["train", book, *recipe, "--run", "run", "--quiet"]) == 0
-    assert said not in capsys.readouterr().err
+    assert expected not in capsys.readouterr().err
     assert main(["train", "--resume", "run", "--quiet"]) == 0
     error = capsys.readouterr().err
-    assert said in error
+    assert expected in error
     assert hint in error
-    assert "needs a new run, with --max-tokens N or all" in error
+    assert "start a new run with --max-tokens N or all" in error
     if not options:
         assert main(["train", "--resume", "run", "--epochs", "4", "--quiet"]) == 0
         assert "nothing is left" not in capsys.readouterr().err

@@ -128,5 +128,5 @@ def test_no_time_is_refused(seconds: float) -> None:
 @pytest.mark.parametrize("num_workers", [[], [1, -2]])
 def test_no_workers_to_try_are_refused(num_workers: list[int]) -> None:
     """An empty table says nothing."""
-    with pytest.raises(ArgumentError, match="numbers of workers must be of at least 0, got"):
+    with pytest.raises(ArgumentError, match="numbers of workers must be at least 0, got"):
         choose_settings(WINDOWS, num_workers=num_workers)

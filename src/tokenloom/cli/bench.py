@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   tokenloom bench time_machine
-      which settings are fastest here, for batches of 32 x 35 characters
+      find the fastest settings for batches of 32 x 35 characters
   tokenloom bench my-book.txt --tokenizer word --batch-size 8 --seq-len 1024
       the same for your own windows
   tokenloom bench time_machine --workers 0,2,8 --seconds 120 --plot speed.png
       other numbers of workers, measured for longer, with a picture
 
-A setting is measured several times, in turn with the others; the medians are
-shown. WAITS is what a step that computes for a millisecond pays for its batch
-beyond that. Recommended is the simplest setting for which a step waits as good
-as least, within a hundredth of it.
+Each setting is measured several times, in turn with the others, and the table
+shows the medians. WAITS is how long a training waits for a batch after each step
+of a millisecond. The recommended setting is the simplest one whose wait is the
+shortest, within a hundredth of a step.
 """
 
 
@@ -54,9 +54,15 @@ def add_command(commands: Any) -> None:
     add_batches(command)
     what = command.add_argument_group("what to measure")
     what.add_argument(
-        "--workers", type=parse_indices, default="0,1,2,4", metavar="N,N", help="numbers of workers"
+        "--workers",
+        type=parse_indices,
+        default="0,1,2,4",
+        metavar="N,N",
+        help="numbers of workers to try",
     )
-    what.add_argument("--seconds", type=float, default=30.0, help="about how long to measure")
+    what.add_argument(
+        "--seconds", type=float, default=30.0, help="approximate duration of the measurement"
+    )
     output = command.add_argument_group("output")
     add_json(output)
     add_quiet(output)

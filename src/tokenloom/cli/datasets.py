@@ -16,9 +16,9 @@ Downloads are verified and kept in the folder that TOKENLOOM_CACHE names.
 
 examples:
   tokenloom datasets
-      a table: what is at hand, and what would have to be downloaded
+      a table: which corpora are on this machine, and which have to be downloaded
   tokenloom datasets --json
-      the same for programs, with every address and hash
+      the same as JSON, with all addresses and hashes
 """
 
 

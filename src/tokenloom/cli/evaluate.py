@@ -17,7 +17,7 @@ from tokenloom.cli.options import (
     parse_count,
     refuse_options_of_text,
 )
-from tokenloom.cli.output import print_json, print_line, print_table, say, say_error
+from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
 
 if TYPE_CHECKING:
     from tokenloom.corpus.corpus import Corpus
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   tokenloom evaluate runs/time_machine-20260102-030405 time_machine --split held-out
-      the text that the run held out: the last held-out perplexity of its metrics
+      the text that the run held out, which gives the last perplexity of its metrics
   tokenloom evaluate RUN my-book.txt
-      another text, encoded as the run's was; a store must have the same ids
+      another text, encoded by the run's tokenizer; a store must have been made with it
   tokenloom evaluate RUN my-store --split valid --batch-size 1
-      a split of a store, in one lane: no token lacks the text before it
+      a split of a store in one lane, where each token is predicted from all before it
   torchrun --nproc-per-node 2 -m tokenloom evaluate RUN my-store
       the same number from two processes, each with half of the lanes
 
@@ -51,24 +51,29 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--split",
         metavar="NAME",
-        help="only this split of CORPUS; 'held-out' or 'trained': what the run made of it",
+        help="only this split of CORPUS; 'held-out' or 'trained' for what the run measured on or "
+        "was trained on",
     )
     command.add_argument(
-        "--encoding", default="utf-8", help="of a text file; a store has its tokens already"
+        "--encoding", default="utf-8", help="encoding of a text file; a store holds tokens already"
     )
     add_offline(command)
     command.add_argument(
-        "--batch-size", type=parse_count, default=32, metavar="N", help="lanes of text"
+        "--batch-size", type=parse_count, default=32, metavar="N", help="number of lanes of text"
     )
     command.add_argument(
-        "--seq-len", type=parse_count, default=35, metavar="N", help="tokens that are read at once"
+        "--seq-len",
+        type=parse_count,
+        default=35,
+        metavar="N",
+        help="tokens of each lane that are read at once",
     )
     add_across_documents(command)
     command.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="threads that read ahead"
+        "--workers", type=int, default=0, metavar="N", help="number of threads that read ahead"
     )
     add_device(command)
-    # They wait once, at the end, and for those that have more lanes.
+    # The ranks wait once, at the end, for those that have more lanes.
     add_timeout(command, seconds=3600.0)
     add_json(command)
     add_quiet(command)
@@ -81,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.training.reopen import count_trained, read_as
     from tokenloom.training.run import Run
 
-    with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
+    with joined(timeout_seconds=arguments.timeout, tell=print_error) as ranks:
         run = Run.open(arguments.run)
         refuse_options_of_text(arguments)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
@@ -118,9 +123,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
-    say(
+    print_message(
         f"the run was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
-        f"{corpus.name}: such text it predicts better than text that it has not seen"
+        f"{corpus.name}: it predicts such text better than text that it has not seen"
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenloom.cli.options import add_json, add_offline, add_parser, add_quiet
-from tokenloom.cli.output import print_json, print_line, say_error
+from tokenloom.cli.output import print_error, print_json, print_line
 from tokenloom.errors import TokenloomError
 from tokenloom.hub.load import fetch, find
 
@@ -14,13 +14,13 @@ examples:
   tokenloom fetch time_machine tiny_shakespeare
       download two texts, so that later commands need no network
   tokenloom fetch imdb
-      84 MB, unpacked into 100,000 files; an interrupted download goes on
+      84 MB, unpacked into 100,000 files
   tokenloom fetch time_machine --offline
-      check that it is there and whole, and download nothing
+      check that it is there and undamaged, and download nothing
 
-What is at hand already is verified and not downloaded again.
+Files that are there already are verified and not downloaded again.
 TOKENLOOM_CACHE names the folder, which can be copied to another machine.
-TOKENLOOM_MIRROR names an address to ask instead of the usual ones.
+TOKENLOOM_MIRROR names an address to download from instead of the usual ones.
 """
 
 
@@ -30,7 +30,7 @@ def add_command(commands: Any) -> None:
         commands,
         "fetch",
         _run,
-        summary="download corpora before the network is gone",
+        summary="download corpora that have a name",
         epilog=_EXAMPLES,
     )
     command.add_argument(
@@ -54,8 +54,8 @@ def _run(arguments: argparse.Namespace) -> int:
             try:
                 path = fetch(entry, progress=False if arguments.quiet else None)
             except TokenloomError as error:
-                # The others may be had all the same.
-                say_error(error)
+                # The other corpora are fetched all the same.
+                print_error(error)
                 code = 1
                 continue
             where = "cached"

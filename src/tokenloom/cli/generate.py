@@ -23,18 +23,18 @@ examples:
   tokenloom generate RUN --prompt "the " --num-tokens 300 --temperature 0.7 --top-k 8
       draw each from the 8 most likely; another --seed gives another text
   tokenloom generate RUN --prompt "the " --prompt "time " --top-p 0.9 --temperature 1
-      several texts at once, from the likeliest tokens that make up 90 %
+      several texts at once, drawn from the most likely tokens that make up 90 %
   tokenloom generate RUN --prompt "the " --log-probs --json
-      for programs, with the log-probability of each token
+      JSON for programs, with the log-probability of each token
 
-The text of one prompt is printed as it comes.
+The text of a single prompt is printed while it is generated.
 """
 
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
     command = add_parser(
-        commands, "generate", _run, summary="write text with a trained model", epilog=_EXAMPLES
+        commands, "generate", _run, summary="generate text with a trained model", epilog=_EXAMPLES
     )
     add_run(command)
     command.add_argument(
@@ -44,26 +44,30 @@ def add_command(commands: Any) -> None:
         help="text that the model continues; may be repeated",
     )
     command.add_argument(
-        "--num-tokens", type=parse_count, default=200, metavar="N", help="how many tokens to write"
+        "--num-tokens",
+        type=parse_count,
+        default=200,
+        metavar="N",
+        help="number of tokens to generate",
     )
     command.add_argument(
         "--temperature",
         type=float,
         default=0.0,
-        help="0: always the likeliest token, nothing is drawn; 1: as likely as the model says",
+        help="0: always take the most likely token; 1: draw with the probabilities of the model",
     )
     command.add_argument(
-        "--top-k", type=parse_count, metavar="K", help="draw from the K likeliest tokens only"
+        "--top-k", type=parse_count, metavar="K", help="draw from the K most likely tokens only"
     )
     command.add_argument(
         "--top-p",
         type=float,
         metavar="P",
-        help="draw from the likeliest tokens only that together are as likely as P",
+        help="draw from the fewest most likely tokens only whose probabilities add up to P",
     )
     command.add_argument("--seed", type=int, default=0, help="seed of the draws, for each prompt")
     command.add_argument(
-        "--log-probs", action="store_true", help="list the tokens, and how likely each was"
+        "--log-probs", action="store_true", help="print each token with its log-probability"
     )
     add_device(command)
     add_json(command)
@@ -79,7 +83,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.temperature == 0:
         why = "at temperature 0 nothing is drawn; add --temperature 1"
         refuse_options(arguments, ("top_k", "top_p", "seed"), why)
-    # One text is shown while it comes; several would mix.
+    # A single text is printed while it is generated; several would mix.
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
     for token in stream(

@@ -24,7 +24,7 @@ examples:
   tokenloom info my-store/valid
       tokens and documents of one split
   tokenloom info my-store --top 10 --json
-      count the tokens too, and print all of it for a program
+      also count the tokens, and print all of it as JSON
   tokenloom info my-store --plot lengths.png
       draw how many documents have which length
 """

@@ -1,4 +1,4 @@
-"""The command ``tokenloom``: its parser, and what becomes of errors and warnings."""
+"""The command ``tokenloom``: its parser, and how it reports errors and warnings."""
 
 import argparse
 import contextlib
@@ -27,7 +27,7 @@ from tokenloom.cli import (
     verify,
 )
 from tokenloom.cli.options import CommandParser
-from tokenloom.cli.output import as_options, say, say_error
+from tokenloom.cli.output import as_options, print_error, print_message
 from tokenloom.errors import TokenloomError
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
@@ -51,8 +51,8 @@ _COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: an error, told in one line on stderr, or a training that Ctrl-C
-    ended with a checkpoint. 2: wrong usage. 130: Ctrl-C. 128 + n: signal n, such
+    0: done. 1: an error, reported in one line on stderr, or a training that
+    Ctrl-C ended with a checkpoint. 2: wrong usage. 130: Ctrl-C. 128 + n: signal n, such
     as 143 for SIGTERM.
 
     Parameters
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         The arguments after the program's name; those of this process by default.
     """
-    # What a terminal's encoding lacks is shown as its code point.
+    # Characters that the terminal's encoding lacks are shown as their code points.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -71,20 +71,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:
-        # The reader, such as head, has seen enough.
-        _forget_stdout()
+        # The reader, such as head, has stopped reading.
+        _discard_stdout()
         return 1
     except KeyboardInterrupt as interrupt:
-        say(" ".join(["stopped by Ctrl-C", *interrupt.args]))
-        # With a message where the usual files were written.
+        print_message(" ".join(["stopped by Ctrl-C", *interrupt.args]))
+        # A training that wrote its files passes a message.
         return 1 if interrupt.args else 130
     except Stopped as stop:
-        say(" ".join([f"stopped by {stop.name}", *stop.said]))
-        _forget_stdout()
+        print_message(" ".join([f"stopped by {stop.name}", *stop.said]))
+        _discard_stdout()
         return 128 + stop.number
     except OSError as error:
-        say_error(error)
-        _forget_stdout()
+        print_error(error)
+        _discard_stdout()
         return 1
     return code
 
@@ -105,28 +105,28 @@ def _run(argv: Sequence[str] | None) -> int:
             return arguments.run_command(arguments) or 0
         except BrokenPipeError:
             raise
-        # PyTorch tells of dead workers and full memory by RuntimeError.
+        # PyTorch reports dead workers and full memory as RuntimeError.
         except (TokenloomError, OSError, RuntimeError) as error:
-            say_error(error, options=options)
+            print_error(error, options=options)
             return 1
         except Stopped:
             raise
         except SystemExit as exit_:
-            # One of the processes that torchrun started has told why.
+            # Another process of torchrun has reported the reason.
             return exit_.code if isinstance(exit_.code, int) else 1
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return what is typed for the names of arguments that a message may hold."""
+    """Return the options by the names of their arguments, which a message may contain."""
     options: dict[str, str] = arguments.options
     if getattr(arguments, "resume", None) is None:
         return options
-    # Any other comes from the settings of the run, under its own name.
+    # The others come from the settings of the run, and keep their names.
     return {name: typed for name, typed in options.items() if name in arguments.given}
 
 
-def _forget_stdout() -> None:
-    """Let nothing more be written, at which Python would complain once more at its end."""
+def _discard_stdout() -> None:
+    """Send the rest of stdout nowhere, so that Python reports no second error at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -164,7 +164,7 @@ def _offline(*, wanted: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def _logging(options: Mapping[str, str]) -> Iterator[None]:
     """Show what the library logs, in the words of the command line."""
-    handler = _Saying(options)
+    handler = _MessageHandler(options)
     logger = logging.getLogger("tokenloom")
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
@@ -175,16 +175,16 @@ def _logging(options: Mapping[str, str]) -> Iterator[None]:
         logger.propagate = propagates
 
 
-class _Saying(logging.Handler):
+class _MessageHandler(logging.Handler):
     def __init__(self, options: Mapping[str, str]) -> None:
         super().__init__(logging.WARNING)
         self._options = options
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(as_options(record.getMessage(), self._options))
+        print_message(as_options(record.getMessage(), self._options))
 
 
 def _show_warning(
     options: Mapping[str, str], message: Warning | str, *_: object, **__: object
 ) -> None:
-    say(f"warning: {as_options(str(message), options)}")
+    print_message(f"warning: {as_options(str(message), options)}")

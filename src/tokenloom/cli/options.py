@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import show, suggest
-from tokenloom.cli.output import say, say_usage
+from tokenloom.cli.output import print_message, print_usage
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
@@ -22,29 +22,23 @@ if TYPE_CHECKING:
     from tokenloom.loading.shard import Shard
 
 
-class _Nothing(list[Any]):
-    """What was not typed; an option that may be repeated appends to a copy of it."""
-
-
-_NOTHING = _Nothing()
-
 Run = Callable[[argparse.Namespace], int | None]
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps examples as they are written, and tells defaults that say something."""
+    """Keeps examples as they are written, and shows defaults that are not empty."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)):
+        if any(action.default is empty for empty in (None, False, argparse.SUPPRESS)):
             return action.help
         return f"{action.help} (default: %(default)s)"
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that takes options by their whole names, and says in two lines what is wrong.
+    """A parser that takes options by their whole names, and explains wrong usage in two lines.
 
-    What it returns also has ``given``, the names of what was typed, and
-    ``options``, what is typed for each name.
+    The namespace that it returns also has ``given``, the names of what was
+    typed, and ``options``, what is typed for each name.
     """
 
     def __init__(self, **keywords: Any) -> None:
@@ -55,24 +49,28 @@ class CommandParser(argparse.ArgumentParser):
         args: Sequence[str] | None = None,
         namespace: argparse.Namespace | None = None,
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and parse again with no default, to see what is still missing."""
-        found, rest = super().parse_known_args(args, namespace)
-        if rest:
-            self.error(self._explain_unknown(rest))
-        if hasattr(found, "given"):
-            # The parser of the subcommand has seen to it.
-            return found, rest
-        typed = argparse.Namespace(**dict.fromkeys(vars(found), _NOTHING))
-        # An optional positional argument that is left out is set to its default all the same.
-        defaults = {action: action.default for action in self._get_positional_actions()}
+        """Parse without defaults, which shows what was typed, and fill them in afterwards."""
+        defaults = {action: action.default for action in self._actions}
         try:
             for action in defaults:
-                action.default = _NOTHING
-            super().parse_known_args(args, typed)
+                action.default = argparse.SUPPRESS
+            found, rest = super().parse_known_args(args, namespace)
         finally:
             for action, default in defaults.items():
                 action.default = default
-        found.given = {name for name, value in vars(typed).items() if value is not _NOTHING}
+        if rest:
+            self.error(self._explain_unknown(rest))
+        if hasattr(found, "given"):
+            # The parser of the subcommand has filled them in.
+            return found, rest
+        found.given = {action.dest for action in defaults if hasattr(found, action.dest)}
+        for action, default in defaults.items():
+            if action.dest in found.given or default is argparse.SUPPRESS:
+                continue
+            if isinstance(default, str) and callable(action.type):
+                setattr(found, action.dest, action.type(default))
+            else:
+                setattr(found, action.dest, default)
         found.options = {
             action.dest: action.option_strings[-1]
             for action in self._actions
@@ -81,18 +79,18 @@ class CommandParser(argparse.ArgumentParser):
         return found, rest
 
     def error(self, message: str) -> NoReturn:
-        """Print how the command is used, and what is wrong, in a line each; exit with 2."""
+        """Print the usage and the error, each in one line, and exit with code 2."""
         forms = {"?": "[{}]", "+": "{} ..."}
         names = [
             forms.get(str(action.nargs), "{}").format(action.metavar)
             for action in self._get_positional_actions()
         ]
-        say_usage(f"{' '.join([self.prog, *names])} [options]; see '{self.prog} --help'")
-        say(f"error: {message.removeprefix('argument ')}")
+        print_usage(f"{' '.join([self.prog, *names])} [options]; see '{self.prog} --help'")
+        print_message(f"error: {message.removeprefix('argument ')}")
         sys.exit(2)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse a word that is none of the choices, and name the one that is most like it."""
+        """Refuse a word that is no choice, and suggest the most similar one."""
         if action.choices is None or value in action.choices:
             return
         words = [str(choice) for choice in action.choices]
@@ -101,14 +99,14 @@ class CommandParser(argparse.ArgumentParser):
         )
 
     def _explain_unknown(self, rest: list[str]) -> str:
-        """Return what is wrong with arguments that nothing takes."""
+        """Return the message about arguments that no option or position accepts."""
         typed = next((text for text in rest if text.startswith("-")), None)
         if typed is None:
-            cure = "each that takes several has them side by side"
-            return f"there is no place for the argument {show(rest[0])}: {cure}"
+            cure = "values that belong together must stand next to each other"
+            return f"unexpected argument {show(rest[0])}: {cure}"
         name = typed.partition("=")[0]
         if name in self._options_of_commands():
-            return f"{name} stands after the command: {self.prog} COMMAND {name}"
+            return f"{name} belongs after the command: {self.prog} COMMAND {name}"
         return f"unknown option {name}{suggest(name, self._option_string_actions)}"
 
     def _options_of_commands(self) -> set[str]:
@@ -163,7 +161,7 @@ def add_corpus(
         help="keep the text as it is, instead of lower-case letters and spaces only",
     )
     text.add_argument(
-        "--encoding", default="utf-8", help="of a text file; a store has its tokens already"
+        "--encoding", default="utf-8", help="encoding of a text file; a store holds tokens already"
     )
     add_offline(text)
 
@@ -174,31 +172,31 @@ def add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--best",
         action="store_true",
-        help="take the checkpoint with the lowest held-out perplexity, not the last one",
+        help="use the checkpoint with the lowest held-out perplexity, not the last one",
     )
 
 
 def add_batches(command: argparse.ArgumentParser) -> None:
-    """Add what makes windows of one order."""
+    """Add the order, the shape and the tail of windows."""
     batches = command.add_argument_group("batches")
     batches.add_argument(
         "--order",
         choices=tuple(ORDERS),
         default="sequential",
-        help="whether each row continues the same row of the batch before, or windows are drawn "
-        "in random order",
+        help="sequential: each row continues the same row of the previous batch; random: windows "
+        "are drawn in random order",
     )
     add_shape(batches)
     batches.add_argument(
         "--tail",
         choices=("drop", "pad"),
         default="drop",
-        help="whether tokens that fill no whole batch are left out, or padded to one",
+        help="drop: leave out the tokens that do not fill a whole batch; pad: pad them to one",
     )
 
 
 def add_shape(batches: argparse._ActionsContainer) -> None:
-    """Add what makes windows of any order."""
+    """Add the shape and the seed of windows of any order."""
     batches.add_argument(
         "--batch-size", type=parse_count, default=32, metavar="N", help="rows per batch"
     )
@@ -214,56 +212,58 @@ def add_shape(batches: argparse._ActionsContainer) -> None:
 
 
 def add_across_documents(command: argparse._ActionsContainer) -> None:
-    """Add that where documents start does not matter."""
+    """Add the option that keeps the hidden state across documents."""
     command.add_argument(
         "--across-documents",
         action="store_true",
-        help="keep the hidden state where a document starts, rather than begin at zero",
+        help="keep the hidden state where a document starts, instead of starting from zero",
     )
 
 
 def add_device(command: argparse._ActionsContainer) -> None:
-    """Add where to compute."""
-    command.add_argument("--device", help="cuda, mps or cpu; by default the best at hand")
+    """Add the device of the computation."""
+    command.add_argument(
+        "--device", help="cuda, mps or cpu; by default the fastest that is available"
+    )
 
 
 def add_timeout(command: argparse._ActionsContainer, *, seconds: float) -> None:
-    """Add how long processes that torchrun started wait for each other."""
+    """Add how long the processes that torchrun started wait for each other."""
     command.add_argument(
         "--timeout",
         type=float,
         default=seconds,
         metavar="SECONDS",
-        help="under torchrun, give up when another rank does not answer for so long",
+        help="under torchrun: how long to wait for a rank that does not answer",
     )
 
 
 def add_json(command: argparse._ActionsContainer) -> None:
-    """Add that facts come as JSON."""
+    """Add the option that prints JSON."""
     command.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def add_quiet(command: argparse._ActionsContainer) -> None:
-    """Add that no progress is shown."""
+    """Add the option that hides progress bars."""
     command.add_argument("--quiet", action="store_true", help="show no progress bar")
 
 
 def add_plot(command: argparse._ActionsContainer) -> None:
-    """Add where a picture goes."""
+    """Add the file of a picture."""
     command.add_argument(
-        "--plot", metavar="FILE", help="draw into this file, such as plan.png or plan.svg"
+        "--plot", metavar="FILE", help="draw into this file, whose name ends in .png, .svg or .pdf"
     )
 
 
 def add_offline(command: argparse._ActionsContainer) -> None:
-    """Add that nothing is downloaded."""
+    """Add the option that forbids downloads."""
     command.add_argument(
         "--offline", action="store_true", help="download nothing, as with TOKENLOOM_OFFLINE=1"
     )
 
 
 def parse_count(text: str) -> int:
-    """Return a number of things, at least 1."""
+    """Return an integer of at least 1."""
     if text.isdecimal() and 0 < int(text) < 1 << 31:
         return int(text)
     msg = f"must be an integer of at least 1 and below 2**31, got {show(text)}"
@@ -271,7 +271,7 @@ def parse_count(text: str) -> int:
 
 
 def parse_count_or_all(text: str) -> int | None:
-    """Return a number of things, or None for all."""
+    """Return an integer of at least 1, or None for "all"."""
     return None if text == "all" else parse_count(text)
 
 
@@ -284,7 +284,7 @@ def parse_held_out(text: str) -> float | str:
 
 
 def parse_counts(text: str) -> list[int]:
-    """Return numbers of things, separated by commas."""
+    """Return integers of at least 1, separated by commas."""
     return [parse_count(number) for number in text.split(",")]
 
 
@@ -294,7 +294,7 @@ def parse_words(text: str) -> list[str]:
 
 
 def parse_indices(text: str) -> list[int]:
-    """Return positions from 0, separated by commas."""
+    """Return integers of at least 0, separated by commas."""
     numbers = text.split(",")
     if all(number.isdecimal() for number in numbers):
         return [int(number) for number in numbers]
@@ -311,7 +311,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
         There is no corpus of that name, or it has no such split.
     """
     if "corpus" not in getattr(arguments, "given", {"corpus"}):
-        # A folder may have this name, which nobody typed.
+        # Nobody typed this name, so a folder of that name is not meant.
         named = {"corpus": f"dataset:{arguments.corpus}"}
         arguments = argparse.Namespace(**{**vars(arguments), **named})
     refuse_options_of_text(arguments)
@@ -351,13 +351,13 @@ def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Cor
 
 
 def name_store(text: str) -> StoreName:
-    """Return the store, and maybe its split, that was typed; here no text can be meant."""
+    """Return the store, and perhaps the split of it, that was typed as STORE or STORE/SPLIT."""
     found = None if is_store(text) else find_store(text)
     return found or StoreName(text)
 
 
 def refuse_options_of_text(arguments: argparse.Namespace) -> None:
-    """Refuse options that change nothing of the corpus that was named.
+    """Refuse options that have no effect on the corpus that was named.
 
     Raises
     ------
@@ -366,11 +366,11 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
     """
     name = arguments.corpus
     if find_store(name) is not None:
-        why = f"{name} is a store, whose text has become tokens already"
+        why = f"{name} is a store, whose text is already tokenised"
         refuse_options(arguments, ("tokenizer", "raw", "encoding"), why)
     if getattr(arguments, "tokenizer", None) == "byte":
         why = "--tokenizer byte takes the bytes of a text as they are"
-        # Named in another encoding they become those of the same text in UTF-8.
+        # With another encoding the text is transcoded to UTF-8 first.
         is_utf_8 = find_encoding(arguments.encoding) == "utf-8"
         refuse_options(arguments, ("raw", *["encoding"] * is_utf_8), why)
     entry = find_named(name)
@@ -399,7 +399,7 @@ def make_windows(
     shard: "Shard | None" = None,
     resets: bool | None = None,
 ) -> "Windows":
-    """Return windows of the order and shape that were named, over whole batches by default."""
+    """Return windows of the order and shape that were typed; by default of all rows."""
     from tokenloom.loading.dataset import Windows
     from tokenloom.loading.shard import Shard
 

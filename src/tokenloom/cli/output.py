@@ -11,7 +11,7 @@ from typing import Any
 from tokenloom._wording import escape
 from tokenloom.errors import TokenloomError
 
-# What the library calls otherwise than the command line, without "--".
+# Arguments of the library, with their names at the command line, without "--".
 _OPTIONS = {
     "batches_per_update": "accumulate",
     "normalize": "raw",
@@ -24,7 +24,7 @@ _OPTIONS = {
     "warmup_updates": "warmup",
     "world_size": "ranks",
 }
-# An argument with its value, or as the subject of what is said.
+# An argument with its value, or as the subject of a sentence.
 _ARGUMENT = re.compile(
     r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w)"
     r"|(?:^|(?<=[:;] ))(?P<subject>[a-z][a-z_]*)(?= must )"
@@ -63,27 +63,27 @@ def print_line(text: str, *, end: str = "\n") -> None:
     print(escape(text), end=end, flush=not end)
 
 
-def say(message: str) -> None:
-    """Print a message to people, which is no result, in one line."""
-    # It is no error where nobody listens to stderr.
+def print_message(message: str) -> None:
+    """Print a message, which is no result, to stderr in one line."""
+    # A closed stderr is no error.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(escape(f"tokenloom: {' '.join(message.split())}"), file=sys.stderr)
 
 
-def say_usage(usage: str) -> None:
-    """Print how a command is used, which is no result."""
+def print_usage(usage: str) -> None:
+    """Print how a command is used to stderr."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(escape(f"usage: {usage}"), file=sys.stderr)
 
 
 def as_options(message: str, options: Mapping[str, str]) -> str:
-    """Return a message of the library as somebody reads it who typed options.
+    """Return a message of the library with options in place of arguments.
 
     Parameters
     ----------
     message : str
     options : mapping of str to str
-        For the names of a command's options what is typed for each.
+        What is typed for each argument of the command.
 
     >>> as_options("use num_workers=0", {"workers": "--workers"})
     'use --workers 0'
@@ -103,10 +103,10 @@ def as_options(message: str, options: Mapping[str, str]) -> str:
     return _ARGUMENT.sub(replace, message)
 
 
-def say_error(error: Exception, *, options: Mapping[str, str] | None = None) -> None:
-    """Print an error in one line: all of one of ours, the first line of another."""
+def print_error(error: Exception, *, options: Mapping[str, str] | None = None) -> None:
+    """Print an error in one line: the first line only of those of other libraries."""
     text = str(error)
-    # PyTorch's messages go on with the places in its own code.
+    # PyTorch's messages continue with places in its own code.
     is_ours = isinstance(error, TokenloomError)
     line = as_options(text, options or {}) if is_ours else text.strip().partition("\n")[0]
-    say(f"error: {line or type(error).__name__}")
+    print_message(f"error: {line or type(error).__name__}")

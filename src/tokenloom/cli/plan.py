@@ -47,13 +47,23 @@ def add_command(commands: Any) -> None:
     )
     add_corpus(command)
     add_batches(command)
-    command.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0")
-    readers = command.add_argument_group("who reads")
+    command.add_argument(
+        "--epoch", type=int, default=0, metavar="N", help="index of the epoch, from 0"
+    )
+    readers = command.add_argument_group("readers")
     readers.add_argument(
-        "--ranks", type=parse_count, default=1, metavar="N", help="processes that train together"
+        "--ranks",
+        type=parse_count,
+        default=1,
+        metavar="N",
+        help="number of processes that train together",
     )
     readers.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="workers of each of them"
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of DataLoader workers of each process",
     )
     output = command.add_argument_group("output")
     add_json(output)

@@ -16,7 +16,7 @@ from tokenloom.cli.options import (
     parse_words,
     refuse_options,
 )
-from tokenloom.cli.output import print_json, print_table, say
+from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import StoreName, find_store
 from tokenloom.preparation.finished import Prepared
@@ -39,27 +39,31 @@ examples:
   tokenloom prepare book.txt -o my-store
       one document, characters a-z and spaces
   tokenloom prepare texts/ --tokenizer word --min-freq 5 -o my-store
-      every file in a folder is a document; rare words are unknown
+      each file in a folder is a document; rare words become the unknown token
   tokenloom prepare wiki.jsonl.gz --field text --end-of-document '<eod>' -o my-store
-      every line is a document, and a token follows each
+      each line is a document, followed by a token of its own
   zcat *.gz | tokenloom prepare - --documents paragraph --split valid=0.01 -o my-store
       stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
   tokenloom prepare more.txt --tokenizer my-store -o more-store
       with the tokenizer of another store, in one pass
 
-Whatever stops it, the same command resumes where it stopped, and ends with the same
-bytes. What is finished lies in the hidden folder .STORE.prepare until then.
+If the command is interrupted, the same command resumes where it stopped, and makes the
+same bytes. Until it ends, finished parts lie in the hidden folder .STORE.prepare.
 """
 
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
     command = add_parser(
-        commands, "prepare", _run, summary="make a store of texts of any size", epilog=_EXAMPLES
+        commands,
+        "prepare",
+        _run,
+        summary="prepare a store from texts of any size",
+        epilog=_EXAMPLES,
     )
     command.add_argument("sources", metavar="SOURCE", nargs="+", help="what to read; see below")
     command.add_argument(
-        "-o", "--output", metavar="STORE", required=True, help="a new or empty folder"
+        "-o", "--output", metavar="STORE", required=True, help="folder of the store, new or empty"
     )
     _add_documents(command.add_argument_group("documents"))
     _add_tokens(command.add_argument_group("tokens"))
@@ -67,7 +71,7 @@ def add_command(commands: Any) -> None:
         "--workers",
         type=_parse_workers,
         metavar="N",
-        help="processes that do the work; by default one for each core; 0: this one does it",
+        help="number of worker processes, by default one for each core; 0: work in this process",
     )
     add_offline(command)
     add_json(command)
@@ -80,15 +84,15 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         choices=get_args(DocumentsAre),
         type=rename_documents,
         default="file",
-        help="whether a document is a file, what stands between blank lines, or a line of JSON",
+        help="what a document is: a file, a paragraph between blank lines, or a line of JSON",
     )
     group.add_argument(
-        "--field", default="text", metavar="NAME", help="of a record: where its text is"
+        "--field", default="text", metavar="NAME", help="key of the text in a JSON object"
     )
     group.add_argument(
         "--encoding",
         default="utf-8",
-        help="of files and stdin, such as utf-16; texts with a name are in UTF-8",
+        help="encoding of files and stdin, such as utf-16; named corpora are in UTF-8",
     )
     group.add_argument(
         "--on-error",
@@ -113,7 +117,7 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         "--split-by",
         choices=get_args(SplitBy),
         default="document",
-        help="whether splits begin where a document ends, or at any token",
+        help="whether splits begin where a document begins, or at any token",
     )
 
 
@@ -123,7 +127,7 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
         "--tokenizer",
         default="char",
         metavar="WHAT",
-        help=f"what a token is: {names}; or a store, or a vocab.json, whose tokens are used",
+        help=f"what a token is: {names}; or a store or a vocab.json whose tokenizer is used",
     )
     group.add_argument(
         "--raw",
@@ -134,7 +138,7 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
         "--min-freq",
         type=parse_count,
         metavar="N",
-        help="tokens that appear less often become the unknown token",
+        help="replace tokens that appear fewer than N times by the unknown token",
     )
     group.add_argument(
         "--reserved-tokens",
@@ -145,8 +149,8 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--end-of-document",
         metavar="TOKEN",
-        help="token that follows each document; for bytes, and with the tokenizer of a store, "
-        "also an id",
+        help="token to add after each document; an id where tokens are bytes, or as well where "
+        "the tokenizer is that of a store",
     )
 
 
@@ -165,11 +169,11 @@ def _parse_split(text: str) -> tuple[str, float]:
 
 def _run(arguments: argparse.Namespace) -> None:
     if not arguments.split:
-        refuse_options(arguments, ("split_by",), "it says where splits begin; add --split")
+        refuse_options(arguments, ("split_by",), "it chooses where splits begin; add --split")
     if "field" in arguments.given:
         found = gather(arguments.sources, documents=arguments.documents)
         if not any(one.form == "record" for one in found):
-            why = "no source holds JSON records; --documents jsonl takes each line for one"
+            why = "no source holds JSON objects; --documents jsonl reads each line as one"
             refuse_options(arguments, ("field",), why)
     made = prepare(
         arguments.sources,
@@ -183,8 +187,8 @@ def _run(arguments: argparse.Namespace) -> None:
         print_json(_describe(made))
         return
     if not made.is_new:
-        say(f"{made.path} is finished already, of the same sources and options")
-    print_table(list(_tell(made)))
+        print_message(f"{made.path} is finished already, of the same sources and options")
+    print_table(list(_tabulate(made)))
 
 
 def _options(arguments: argparse.Namespace) -> PrepareOptions:
@@ -217,7 +221,7 @@ def _splits(named: list[tuple[str, float]]) -> dict[str, float]:
 
 
 def _find_tokenizer(name: str) -> object:
-    """Return what was named: a name itself, or the tokenizer of a store or a file."""
+    """Return the name of a tokenizer, or the tokenizer of a store or of a vocab.json."""
     if name in TOKENIZER_NAMES:
         return name
     store = StoreName(name) if is_store(name) else find_store(name)
@@ -225,7 +229,7 @@ def _find_tokenizer(name: str) -> object:
         # A split has the tokenizer of its store.
         tokenizer = open_store(store.path).tokenizer()
         if tokenizer is None:
-            msg = f"the store {name!r} must have a tokenizer of ours, got one from elsewhere"
+            msg = f"--tokenizer must be a store with a tokenizer of tokenloom, {name!r} has another"
             raise ArgumentError(msg)
         return tokenizer
     if name.endswith(".json"):
@@ -271,7 +275,7 @@ def _speed(made: Prepared) -> float:
     return made.num_bytes_read / 1e6 / made.seconds
 
 
-def _tell(made: Prepared) -> Iterator[tuple[str, str]]:
+def _tabulate(made: Prepared) -> Iterator[tuple[str, str]]:
     yield "store", str(made.path)
     yield "documents", f"{made.num_documents:,}"
     yield "tokens", f"{made.num_tokens:,}"

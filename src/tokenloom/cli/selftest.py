@@ -1,8 +1,9 @@
 """The command ``tokenloom selftest``: the laws of the stream, checked on this machine."""
 
 import argparse
+import itertools
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   tokenloom selftest
-      check the ten laws on text that Python carries: a minute or two
+      check the ten laws on a text that comes with Python, in a minute or two
   tokenloom selftest my-book.txt --tokenizer word --batch-size 16 --seq-len 64
       check them on a corpus and settings of your own
   tokenloom selftest --start-methods fork
-      seconds: most of the time goes into starting a DataLoader's workers by spawning
+      takes seconds, since most of the time goes into spawning a DataLoader's workers
 
-Each law is a promise about the batches, such as: workers change nothing, and
-a stream resumes after any batch. Streams are read in ways that cover each two
-of the settings: order, ranks, workers; of a DataLoader how these start and stay.
-Exit code 0: every law holds. 1: one is broken, and a report follows.
+Each law is a promise about the batches, for example that workers change nothing
+and that a stream resumes after any batch. The streams are read in combinations of
+settings that include each pair of values: of order, tail, ranks and workers, and
+for a DataLoader of how its workers start and whether they persist.
+Exit code 0: every law holds. 1: a law is broken, and a report follows.
 """
 
 
@@ -56,8 +58,8 @@ def add_command(commands: Any) -> None:
         "--start-methods",
         type=parse_words,
         default=",".join(multiprocessing.get_all_start_methods()),
-        metavar="HOW,HOW",
-        help="ways to start a DataLoader's workers",
+        metavar="METHOD,METHOD",
+        help="start methods of a DataLoader's workers to try",
     )
     output = command.add_argument_group("output")
     add_json(output)
@@ -65,7 +67,7 @@ def add_command(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from tokenloom.testing.selftest import Settings, describe_machine, tabulate
+    from tokenloom.testing.selftest import Settings
 
     if "forkserver" in arguments.start_methods:
         preload_workers()
@@ -78,22 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
         start_methods=arguments.start_methods,
     )
     outcomes = _run_checks(settings, is_quiet=arguments.quiet)
-    broken = [outcome for outcome in outcomes if outcome.problem]
-    if arguments.json:
-        print_json(
-            {
-                "holds": not broken,
-                "machine": list(describe_machine(settings)),
-                "checks": [outcome._asdict() for outcome in outcomes],
-            }
-        )
-        return 1 if broken else 0
-    print_table(list(tabulate(outcomes)))
-    if not broken:
-        print_line(f"every law holds in {count(len(outcomes), 'check')}")
-        return 0
-    _print_report(describe_machine(settings), broken)
-    return 1
+    return print_outcomes(outcomes, settings, as_json=arguments.json)
 
 
 def _run_checks(settings: "Settings", *, is_quiet: bool) -> "list[Outcome]":
@@ -109,10 +96,38 @@ def _run_checks(settings: "Settings", *, is_quiet: bool) -> "list[Outcome]":
     return outcomes
 
 
-def _print_report(machine: Iterable[str], broken: "Iterable[Outcome]") -> None:
-    """Print what somebody else needs to see the same."""
+def print_outcomes(
+    outcomes: "Sequence[Outcome]", settings: "Settings", *, as_json: bool = False
+) -> int:
+    """Print which laws hold, and return the exit code.
+
+    A law that is broken brings what another person needs to reproduce it.
+    """
+    from tokenloom.testing.selftest import describe_machine
+
+    broken = [outcome for outcome in outcomes if outcome.problem]
+    machine = list(describe_machine(settings))
+    if as_json:
+        checks = [outcome._asdict() for outcome in outcomes]
+        print_json({"holds": not broken, "machine": machine, "checks": checks})
+        return int(bool(broken))
+    print_table(list(_tabulate(outcomes)))
+    if not broken:
+        print_line(f"every law holds in {count(len(outcomes), 'check')}")
+        return 0
     print_line("\nreport, to paste into an issue:")
     for line in machine:
         print_line(f"  {line}")
     for outcome in broken:
         print_line(f"  law {outcome.law} ({outcome.what}): {outcome.problem}")
+    return 1
+
+
+def _tabulate(outcomes: "Iterable[Outcome]") -> Iterator[tuple[str, ...]]:
+    yield "LAW", "CHECKS", "SECONDS", "RESULT"
+    for law, group in itertools.groupby(outcomes, key=lambda outcome: outcome.law):
+        of_law = list(group)
+        num_broken = sum(bool(outcome.problem) for outcome in of_law)
+        seconds = sum(outcome.seconds for outcome in of_law)
+        result = f"BROKEN in {count(num_broken, 'check')}" if num_broken else "holds"
+        yield law, str(len(of_law)), f"{seconds:.1f}", result

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 examples:
   tokenloom show time_machine
-      the first rows of the first batch: inputs, and targets moved on by one
+      the first rows of the first batch: inputs, and targets shifted by one
   tokenloom show my-book.txt --order random --epoch 3 --batch 7 --rows 0,5
       two rows of another batch, as every run with this seed reads it
   tokenloom show runs/time_machine-20260102-030405 --step 118
-      the text that the model of a run saw in its 118th step
+      the text that the model of a run read in its 118th step
   tokenloom show runs/time_machine-20260102-030405 --spikes --top 3
       the steps whose loss stands out, with their text
 """
@@ -42,6 +42,7 @@ _OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", "split", "tokeni
 
 
 _OF_PLACE = ("epoch", "batch")
+_NO_SPIKES = "it limits the number of spikes of a run, and --spikes is missing"
 
 
 def add_command(commands: Any) -> None:
@@ -50,21 +51,27 @@ def add_command(commands: Any) -> None:
     add_corpus(command, or_else="; or the folder of a run, with --step or --spikes")
     add_batches(command)
     place = command.add_argument_group("which batch")
-    place.add_argument("--epoch", type=int, default=0, metavar="N", help="epoch, from 0")
-    place.add_argument("--batch", type=int, default=0, metavar="N", help="batch, from 0")
+    place.add_argument(
+        "--epoch", type=int, default=0, metavar="N", help="index of the epoch, from 0"
+    )
+    place.add_argument(
+        "--batch", type=int, default=0, metavar="N", help="index of the batch, from 0"
+    )
     place.add_argument(
         "--rows",
         type=parse_indices,
         metavar="N,N",
-        help="rows of the batch, from 0; by default the first four, of a run all",
+        help="rows of the batch, from 0; by default the first four, or all rows for a run",
     )
-    run = command.add_argument_group("what the model of a run saw")
+    run = command.add_argument_group("what the model of a run read")
     which = run.add_mutually_exclusive_group()
-    which.add_argument("--step", type=int, metavar="N", help="in this step, from 1")
+    which.add_argument("--step", type=int, metavar="N", help="the batch of this step, from 1")
     which.add_argument(
-        "--spikes", action="store_true", help="in the steps with an unusually high loss"
+        "--spikes", action="store_true", help="the batches of the steps with an unusually high loss"
     )
-    run.add_argument("--top", type=parse_count, default=3, metavar="N", help="at most N spikes")
+    run.add_argument(
+        "--top", type=parse_count, default=3, metavar="N", help="show at most N spikes"
+    )
     add_json(command.add_argument_group("output"))
 
 
@@ -85,9 +92,9 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     # A folder may happen to be called like a named corpus.
     if find_named(arguments.corpus) is None and is_run(arguments.corpus):
-        msg = f"of the run {arguments.corpus!r} say which text: --step N or --spikes"
+        msg = f"{arguments.corpus!r} is a run: choose its text with --step N or --spikes"
         raise ArgumentError(msg)
-    refuse_options(arguments, ("top",), "it says how many spikes of a run, and --spikes is missing")
+    refuse_options(arguments, ("top",), _NO_SPIKES)
     windows = make_windows(arguments, load_corpus(arguments))
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or windows.columns[:4]
@@ -184,4 +191,4 @@ def _check_options_of_run(arguments: argparse.Namespace) -> None:
     why = "a run has its own text and batches; to see others, name a corpus"
     refuse_options(arguments, (*_OF_CORPUS, *_OF_PLACE), why)
     if not arguments.spikes:
-        refuse_options(arguments, ("top",), "it says how many spikes, and --spikes is missing")
+        refuse_options(arguments, ("top",), _NO_SPIKES)

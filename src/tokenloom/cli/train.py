@@ -21,7 +21,7 @@ from tokenloom.cli.options import (
     parse_count_or_all,
     parse_held_out,
 )
-from tokenloom.cli.output import print_json, print_line, say, say_error
+from tokenloom.cli.output import print_error, print_json, print_line, print_message
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import find_entry
 
@@ -45,8 +45,8 @@ examples:
   torchrun --nproc-per-node 2 -m tokenloom train --run-dir my-run
       train with two processes, each on half of every batch
 
-What is left: a folder with settings, metrics, checkpoints and a plot.
-Ctrl-C stops early and leaves the same. Write text with: tokenloom generate RUN
+A run leaves a folder with its settings, metrics, checkpoints and a plot.
+Ctrl-C stops it early and leaves the same. Write text with: tokenloom generate RUN
 """
 
 
@@ -73,7 +73,7 @@ def add_command(commands: Any) -> None:
         "--sample-every",
         type=parse_count,
         metavar="N",
-        help="show text of the model every N epochs",
+        help="print text of the model every N epochs",
     )
     output.add_argument(
         "--prompt", help="text that the model continues, for --sample-every and at the end"
@@ -89,45 +89,53 @@ def _add_amount(command: argparse.ArgumentParser) -> None:
         type=parse_count_or_all,
         default=10_000,
         metavar="N",
-        help="train on the first N tokens, or on 'all'",
+        help="train on the first N tokens; 'all' for the whole text",
     )
     text.add_argument(
         "--held-out",
         type=parse_held_out,
         default=0.1,
         metavar="FRACTION|SPLIT",
-        help="measure on so much text after the training text, 0 for none; or on this split of "
-        "CORPUS, by default on 'valid' if a store has it",
+        help="fraction of the text to measure on, which follows the training text, 0 for none; or "
+        "a split of CORPUS to measure on, by default 'valid' if a store has it",
     )
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
     model = command.add_argument_group("model")
     model.add_argument(
-        "--model", choices=("rnn", "gru", "lstm"), default="rnn", help="kind of layer"
+        "--model", choices=("rnn", "gru", "lstm"), default="rnn", help="kind of the layers"
     )
-    model.add_argument("--hidden", type=parse_count, default=256, metavar="N", help="hidden units")
+    model.add_argument(
+        "--hidden", type=parse_count, default=256, metavar="N", help="number of hidden units"
+    )
     model.add_argument(
         "--layers", type=parse_count, default=1, metavar="N", help="number of layers"
     )
     model.add_argument(
         "--bidirectional",
         action="store_true",
-        help="two directions: such a model sees the future that it is to predict",
+        help="read in both directions: such a model sees the tokens that it has to predict",
     )
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
     training = command.add_argument_group("training")
-    training.add_argument("--epochs", type=parse_count, default=500, metavar="N", help="epochs")
+    training.add_argument(
+        "--epochs", type=parse_count, default=500, metavar="N", help="number of epochs"
+    )
     training.add_argument("--lr", type=float, default=1.0, help="learning rate")
     training.add_argument(
-        "--max-grad-norm", type=float, default=1.0, metavar="NORM", help="clip gradients to this"
+        "--max-grad-norm",
+        type=float,
+        default=1.0,
+        metavar="NORM",
+        help="clip the norm of the gradients",
     )
     add_across_documents(training)
     _add_updates(training)
     training.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="threads that read ahead"
+        "--workers", type=int, default=0, metavar="N", help="number of threads that read ahead"
     )
     add_device(training)
     training.add_argument(
@@ -140,20 +148,20 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         type=parse_count,
         default=1,
         metavar="N",
-        help="threads of PyTorch on the CPU; models as small as the default gain nothing by more",
+        help="threads of PyTorch on the CPU; more do not speed up models as small as the default",
     )
     add_timeout(training, seconds=300.0)
 
 
 def _add_updates(training: argparse._ActionsContainer) -> None:
     training.add_argument(
-        "--optimizer", choices=("sgd", "adamw"), default="sgd", help="how weights are updated"
+        "--optimizer", choices=("sgd", "adamw"), default="sgd", help="how the weights are updated"
     )
     training.add_argument(
         "--schedule",
         choices=("constant", "cosine", "linear"),
         default="constant",
-        help="how the learning rate falls to 0 at the end",
+        help="how the learning rate changes: not at all, or falling to 0 at the last update",
     )
     training.add_argument(
         "--warmup",
@@ -167,13 +175,13 @@ def _add_updates(training: argparse._ActionsContainer) -> None:
         type=parse_count,
         default=1,
         metavar="N",
-        help="make one update of every N batches",
+        help="make one update from every N batches",
     )
     training.add_argument(
         "--precision",
         choices=("float32", "bfloat16", "float16"),
         default="float32",
-        help="of the computation; the weights stay float32",
+        help="number format of the computation; the weights stay float32",
     )
 
 
@@ -182,25 +190,28 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
     checkpoints.add_argument(
         "--resume",
         metavar="RUN",
-        help="resume this run with its own settings; only more --epochs, and what shapes "
-        "no weight, may be given beside it",
+        help="resume this run with its own settings; accepts more --epochs, and options that do "
+        "not change the weights",
     )
     checkpoints.add_argument(
-        "--checkpoint-steps", type=parse_count, metavar="N", help="save one every N batches"
+        "--checkpoint-steps",
+        type=parse_count,
+        metavar="N",
+        help="save a checkpoint every N batches",
     )
     checkpoints.add_argument(
         "--checkpoint-seconds",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="save one when the last is older",
+        help="save a checkpoint when the last one is older",
     )
     checkpoints.add_argument(
         "--keep",
         type=parse_count,
         default=2,
         metavar="N",
-        help="how many of the last checkpoints to keep",
+        help="number of recent checkpoints to keep",
     )
 
 
@@ -210,16 +221,16 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.model.generation import generate
     from tokenloom.training.loop import train_and_tell
 
-    with joined(timeout_seconds=arguments.timeout, tell=say_error) as ranks:
+    with joined(timeout_seconds=arguments.timeout, tell=print_error) as ranks:
         job = make_job(arguments, ranks)
-        # Here, since a prompt of no token would be found out after the training.
+        # Before the training, since a prompt without tokens would be found only after it.
         tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)
         generate(job.model, tokenizer, prompt, num_tokens=0)
         is_at_end = arguments.resume is not None and ranks.is_first and _is_at_end(job)
 
         def announce() -> None:
             if ranks.is_first:
-                say(_tell(arguments, job))
+                print_message(_announce(arguments, job))
 
         try:
             history = train_and_tell(
@@ -236,7 +247,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if not ranks.is_first:
         return
     if is_at_end:
-        say(_how_to_go_on(job))
+        print_message(_explain_end(job))
     facts = _describe(history, job.run, job.model.linear.weight.device)
     facts["generated"] = generate(job.model, tokenizer, prompt, num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
@@ -245,7 +256,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _what_ends(
     stop: KeyboardInterrupt | Stopped, run: Path, *, is_first: bool
 ) -> KeyboardInterrupt | SystemExit:
-    """Return what ends the command after a signal; the first rank says what is left."""
+    """Return the exception that ends the command after a signal, with a message on one rank."""
     from tokenloom.training.run import Run
 
     if not is_first:
@@ -261,12 +272,12 @@ def _what_ends(
     )
 
 
-def _tell(arguments: argparse.Namespace, job: "Job") -> str:
-    """Return what is about to be trained on."""
+def _announce(arguments: argparse.Namespace, job: "Job") -> str:
+    """Return the message that says which text is trained on."""
     num_tokens, num_whole = job.loader.plan.num_tokens, len(job.corpus)
     how_much = count(num_tokens, "token")
     held_out = job.recipe["held_out"]
-    # A split of its own takes nothing from the text that is trained on.
+    # A split to measure on takes nothing from the text that is trained on.
     is_other = held_out is not None and held_out.name != job.corpus.name
     if arguments.resume is None and num_tokens == arguments.max_tokens:
         fraction = 0.0 if is_other else arguments.held_out
@@ -289,17 +300,17 @@ def _is_at_end(job: "Job") -> bool:
     return checkpoint is not None and checkpoint.step == num_steps
 
 
-def _how_to_go_on(job: "Job") -> str:
-    """Return what can be done with a run that was trained for all its epochs."""
+def _explain_end(job: "Job") -> str:
+    """Return the message about a run that was trained for all its epochs."""
     num_epochs = job.loader.num_epochs or 0
     schedule = job.recipe["options"].schedule
-    more = f"for more of them: tokenloom train --resume {job.run} --epochs {2 * num_epochs}"
+    more = f"to train longer: tokenloom train --resume {job.run} --epochs {2 * num_epochs}"
     if schedule != "constant":
-        more = f"its schedule {schedule!r} ends there, so more of them need a new run"
+        more = f"its schedule {schedule!r} ends there, so longer training needs a new run"
     return (
-        f"nothing is left to train: the run has all its {count(num_epochs, 'epoch')}; {more}; more "
-        f"text than these {count(job.loader.plan.num_tokens, 'token')} needs a new run, with "
-        "--max-tokens N or all"
+        f"nothing is left to train: the run has completed {count(num_epochs, 'epoch')}; {more}; "
+        f"to train on more text than {count(job.loader.plan.num_tokens, 'token')}, start a new run "
+        "with --max-tokens N or all"
     )
 
 
@@ -310,7 +321,7 @@ def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[
         "num_epochs": last.epoch + 1,
         "perplexity": last.perplexity,
         "held_out_perplexity": last.held_out_perplexity,
-        # The median epoch, since any single one may have met a slow moment.
+        # The median, since any single epoch may be slow by chance.
         "tokens_per_second": statistics.median(metrics.tokens_per_second for metrics in history),
         "device": str(device),
         "plot": str(plot) if plot.is_file() else None,
@@ -326,13 +337,13 @@ def _print_facts(facts: dict[str, Any]) -> None:
     if facts["plot"] is not None:
         print_line(f"plot: {facts['plot']}")
     elif importlib.util.find_spec("matplotlib") is None:
-        say("no plot: install matplotlib with: python -m pip install matplotlib")
+        print_message("no plot: install matplotlib with: python -m pip install matplotlib")
     print_line(f"run: {facts['run']}")
     print_line(f"generated: {facts['generated']}")
 
 
 def _prompt(arguments: argparse.Namespace, job: "Job") -> str:
-    """Return what was typed, or is kept in the run, or fits the text."""
+    """Return the prompt that was typed, or that of the run, or one that suits the text."""
     if prompt := arguments.prompt or job.recipe["run_options"].sample_prompt:
         return str(prompt)
     entry = find_entry(job.corpus.name)
@@ -341,6 +352,6 @@ def _prompt(arguments: argparse.Namespace, job: "Job") -> str:
 
 def _tokenizer(corpus: "Corpus") -> "Tokenizer":
     if corpus.tokenizer is None:
-        msg = f"{corpus.name} has no tokenizer that could write text"
+        msg = f"{corpus.name} must have a tokenizer, so that the model can write text, got none"
         raise ArgumentError(msg)
     return corpus.tokenizer

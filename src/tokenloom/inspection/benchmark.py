@@ -117,7 +117,7 @@ def choose_settings(
         There are no numbers of workers, or one is negative.
     """
     if not num_workers or min(num_workers) < 0:
-        msg = f"numbers of workers must be of at least 0, got {list(num_workers)}"
+        msg = f"numbers of workers must be at least 0, got {list(num_workers)}"
         raise ArgumentError(msg)
     has_gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
     usual = default_block_size(windows.plan, windows.columns)

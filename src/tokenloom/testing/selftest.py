@@ -6,7 +6,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from tokenloom._wording import show
+from tokenloom._wording import count, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.dataset import Windows
@@ -73,10 +73,10 @@ class Settings:
         known = multiprocessing.get_all_start_methods()
         unknown = [method for method in self.start_methods if method not in known]
         if unknown or not self.start_methods:
-            msg = f"start methods must be of {', '.join(known)}, got {show(self.start_methods)}"
+            msg = f"start methods must be among {', '.join(known)}, got {show(self.start_methods)}"
             raise ArgumentError(msg)
         if not self.num_workers or min(self.num_workers) < 1:
-            msg = f"numbers of workers must be of at least 1, got {show(self.num_workers)}"
+            msg = f"numbers of workers must be at least 1, got {show(self.num_workers)}"
             raise ArgumentError(msg)
         for kind, tail in itertools.product(_KINDS, _TAILS):
             self.windows(kind, tail=tail)
@@ -120,7 +120,7 @@ class Way(NamedTuple):
     block_size: int
 
     def __str__(self) -> str:
-        return f"{_describe(self)}, {_count(self.num_workers, 'worker')}"
+        return f"{_describe(self)}, {count(self.num_workers, 'worker')}"
 
     def loader(self, windows: Windows) -> Loader:
         """Return a loader of windows."""
@@ -154,7 +154,7 @@ class ProcessWay(NamedTuple):
     persistent: bool
 
     def __str__(self) -> str:
-        text = f"{_describe(self)}, {_count(self.num_workers, 'process')}"
+        text = f"{_describe(self)}, {count(self.num_workers, 'process', 'processes')}"
         return f"{text}, {self.start_method}{', persistent' * self.persistent}"
 
     def loader(self, windows: Windows) -> "DataLoader[Any]":
@@ -244,7 +244,7 @@ def make_checks(settings: Settings) -> list[Check]:
 
 
 def run_check(check: Check) -> Outcome:
-    """Run a check and tell how it went."""
+    """Run a check and return its outcome."""
     began_at = time.perf_counter()
     problem = ""
     with warnings.catch_warnings():
@@ -257,34 +257,19 @@ def run_check(check: Check) -> Outcome:
     return Outcome(check.law, check.what, time.perf_counter() - began_at, problem)
 
 
-def tabulate(outcomes: Iterable[Outcome]) -> Iterator[tuple[str, ...]]:
-    """Yield a header, and a row of cells for each law."""
-    yield "LAW", "CHECKS", "SECONDS", "RESULT"
-    for law, group in itertools.groupby(outcomes, key=lambda outcome: outcome.law):
-        of_law = list(group)
-        num_broken = sum(bool(outcome.problem) for outcome in of_law)
-        seconds = sum(outcome.seconds for outcome in of_law)
-        result = f"BROKEN in {_count(num_broken, 'check')}" if num_broken else "holds"
-        yield law, str(len(of_law)), f"{seconds:.1f}", result
-
-
 def describe_machine(settings: Settings) -> Iterator[str]:
     """Yield the lines about machine and settings that a report of a failure needs."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("tokenloom", "torch", "numpy"))
     yield f"{versions}, Python {platform.python_version()}"
-    yield f"{platform.platform()}, {os.cpu_count()} cores"
+    yield f"{platform.platform()}, {count(os.cpu_count() or 1, 'core')}"
     yield (
         f"{settings.corpus!r} of {settings.corpus.tokens.dtype}, batch_size={settings.batch_size}, "
         f"seq_len={settings.seq_len}, seed={settings.seed}"
     )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{('es' if noun.endswith('s') else 's') * (number != 1)}"
-
-
 def _describe(way: Way | ProcessWay) -> str:
-    return f"{way.kind}, tail={way.tail}, {_count(way.world_size, 'rank')}"
+    return f"{way.kind}, tail={way.tail}, {count(way.world_size, 'rank')}"
 
 
 def _check_tokens(settings: Settings, kind: str, tail: Tail) -> Check:
@@ -338,7 +323,7 @@ def _check_ranks(settings: Settings) -> Iterator[Check]:
         yield Check("4 ranks", f"{kind}, refused", partial(check_world_sizes, make))
         for size in settings.world_sizes:
             run = partial(check_ranks, make, size)
-            yield Check("4 ranks", f"{kind}, {_count(size, 'rank')}", run)
+            yield Check("4 ranks", f"{kind}, {count(size, 'rank')}", run)
 
 
 def _part(settings: Settings, kind: str, rank: int, world_size: int) -> Windows:
