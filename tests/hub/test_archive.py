@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import harmed
 from tokenloom.errors import ArchiveError, ArgumentError
-from tokenloom.hub.archive import Limits, _read_zip, check_name, unpack
+from tokenloom.hub.archive import Limits, unpack
 
 TEXTS = {f"{number}.txt": b"%d" % number * 1000 for number in range(5)}
 Build = Callable[[Path], object]
@@ -162,17 +162,7 @@ def test_permissions_are_not_taken_over(tmp_path: Path, target: Path) -> None:
     assert (tmp_path / "new").stat().st_mode == (target / "run").stat().st_mode
 
 
-ELSEWHERE = [
-    "../outside",
-    "a/../../outside",
-    "..",
-    "/outside",
-    "//host/outside",
-    "C:/outside",
-    "C:outside",
-    "..\\outside",
-    "a\\b",
-]
+ELSEWHERE = ["../outside", "a/../../outside", "..", "/../outside"]
 
 
 @pytest.mark.parametrize("end", [".tar.gz", ".zip"])
@@ -185,27 +175,41 @@ def test_names_that_lead_elsewhere(tmp_path: Path, target: Path, name: str, end:
     _refused(archive, target, r"expected members below the folder, got the name ")
 
 
-def test_absolute_name_of_a_real_place(tmp_path: Path, target: Path) -> None:
-    """An absolute name is refused, not made relative."""
-    _tar(tmp_path / "bad.tar.gz", {f"{tmp_path}/outside": b"bad"})
+@pytest.mark.parametrize("end", [".tar.gz", ".zip"])
+def test_absolute_name(tmp_path: Path, target: Path, end: str) -> None:
+    """An absolute name is below the folder too, as tar and zip programs have it."""
+    archive = tmp_path / f"texts{end}"
+    (_zip if end == ".zip" else _tar)(archive, {f"{tmp_path}/outside": b"text"})
+    unpack(archive, target)
 
-    _refused(tmp_path / "bad.tar.gz", target, "got the name")
+    assert (target / str(tmp_path)[1:] / "outside").read_bytes() == b"text"
+    assert not (tmp_path / "outside").exists()
 
 
 @pytest.mark.parametrize("end", [".tar.gz", ".zip"])
-def test_file_in_the_place_of_the_folder(tmp_path: Path, target: Path, end: str) -> None:
-    """The folder itself may be a member, but not as a file."""
+@pytest.mark.parametrize("name", [".", "a\0b"])
+def test_names_that_no_file_can_have(tmp_path: Path, target: Path, name: str, end: str) -> None:
+    """A file in the place of the folder itself, and a name that ends early, are refused."""
     archive = tmp_path / f"bad{end}"
-    (_zip if end == ".zip" else _tar)(archive, {".": b"bad"})
+    if end == ".zip":
+        _zip(archive, {name: b"bad"})
+    else:
+        with tarfile.open(archive, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+            info = tarfile.TarInfo("placeholder")
+            info.pax_headers = {"path": name}
+            tar.addfile(info)
 
-    _refused(archive, target, r"expected files below the folder, got one named '\.'")
+    _refused(archive, target, "expected members|it is damaged")
 
 
-@pytest.mark.parametrize("name", ["", "a\0b"])
-def test_names_that_are_none(name: str) -> None:
-    """An empty name, and one that ends early for the system, are refused."""
-    with pytest.raises(ArchiveError, match="expected members below the folder"):
-        check_name(name)
+def test_python_without_the_filter(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release of Python that cannot keep members in their folder unpacks nothing."""
+    _tar(tmp_path / "texts.tar.gz", TEXTS)
+    monkeypatch.delattr(tarfile, "data_filter")
+
+    _refused(tmp_path / "texts.tar.gz", target, r"install Python 3\.11\.4 or newer")
 
 
 SPECIAL: dict[str, Build] = {
@@ -589,11 +593,6 @@ def test_bomb_in_one_piece(tmp_path: Path, target: Path, compression: int) -> No
     archive = tmp_path / "texts.zip"
     with zipfile.ZipFile(archive, "w", compression) as made:
         made.writestr("bomb.txt", bytes(1 << 26))
-    with zipfile.ZipFile(archive) as read:
-        pieces = [member.piece_bytes for member in _read_zip(archive)]
-        assert read.namelist() == ["bomb.txt"]
-
-    assert [4096] == pieces
     _refused(archive, target, "expected at most 1,000 bytes", limits=Limits(num_bytes=1_000))
 
 

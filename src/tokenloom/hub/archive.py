@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import math
 import os
 import stat
 import tarfile
@@ -9,8 +10,8 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any, TypeVar, cast
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -24,16 +25,13 @@ except ImportError:
     LZMAError = NotImplementedError  # type: ignore[assignment, misc]
 
 _T = TypeVar("_T")
-_PIECE_BYTES = 1 << 16
-# Of bzip2 and LZMA zipfile unpacks at once all that it reads, which may be
-# thousands of times as much.
-_SMALL_PIECE_BYTES = 1 << 12
-# No honest member has more before its content; tarfile would take it all into memory.
+# zipfile decompresses at once all that it reads of bzip2 and LZMA, which may
+# become thousands of times as much.
+_PIECE_BYTES = 1 << 14
+# No honest member has more before its content; tarfile reads all of it into memory.
 _MAX_HEADER_BYTES = 1 << 20
-# Whoever makes, reads or removes folders does so one within the other.
+# What makes, reads or removes folders calls itself for each folder within another.
 _MAX_DEPTH = 100
-_UNLIMITED = 1 << 62
-_BLOCK_BYTES = tarfile.BLOCKSIZE
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -68,14 +66,11 @@ class Limits:
     num_bytes: int = 1 << 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Member:
-    """A file of an archive, or a folder, which has no content."""
+class _Member(NamedTuple):
+    """A member of an archive: its header, in the form of tar, and how its content is opened."""
 
-    name: str
-    num_bytes: int
-    open: Callable[[], IO[bytes]] | None
-    piece_bytes: int = _PIECE_BYTES
+    header: tarfile.TarInfo
+    open: Callable[[], IO[bytes]]
 
 
 def unpack(
@@ -114,7 +109,7 @@ def unpack(
     ArchiveError
         The archive is damaged, too large, lacks a required member, or has one
         that is no file or folder, or would lie elsewhere; or the folder cannot
-        be written.
+        be written; or this Python is older than 3.11.4.
     ArgumentError
         The name of the archive has none of the four ends.
     """
@@ -123,6 +118,12 @@ def unpack(
     if target.is_dir():
         remove_leftovers(target)
         return target
+    if not hasattr(tarfile, "data_filter"):
+        msg = (
+            f"cannot unpack {source.name!r}: this Python has no tarfile.data_filter, which keeps "
+            "members in their folder: install Python 3.11.4 or newer"
+        )
+        raise ArchiveError(msg)
     try:
         with filling(target) as partial:
             disable = None if progress is None else not progress
@@ -149,7 +150,7 @@ def unpack(
 
 
 def check_kind(name: str) -> None:
-    """Let pass the name of an archive that `unpack` can read, by its end.
+    """Refuse the name of an archive that `unpack` cannot read, by its end.
 
     Raises
     ------
@@ -159,34 +160,8 @@ def check_kind(name: str) -> None:
     _find_reader(Path(name))
 
 
-def check_name(name: str) -> PurePosixPath:
-    """Return where a member goes, below the folder.
-
-    Raises
-    ------
-    ArchiveError
-        It would lie elsewhere, here or on another system.
-
-    >>> check_name("./texts/a.txt")
-    PurePosixPath('texts/a.txt')
-    """
-    path, windows_path = PurePosixPath(name), PureWindowsPath(name)
-    is_elsewhere = path.is_absolute() or windows_path.drive or windows_path.root
-    if not name or is_elsewhere or ".." in path.parts or "\\" in name or "\0" in name:
-        msg = f"expected members below the folder, got the name {name!r}"
-        raise ArchiveError(msg)
-    if len(path.parts) > _MAX_DEPTH:
-        shown = f"{name[:40]}..."
-        msg = (
-            f"expected at most {_MAX_DEPTH} folders in each other, "
-            f"got {len(path.parts):,}: {shown!r}"
-        )
-        raise ArchiveError(msg)
-    return path
-
-
 def _guard(items: Iterable[_T]) -> Iterator[_T]:
-    """Yield what comes of an archive; what goes wrong with it is no fault of the folder."""
+    """Yield items of an archive, whose errors are those of the archive and not of the folder."""
     try:
         yield from items
     except ArchiveError:
@@ -200,12 +175,6 @@ def _guard(items: Iterable[_T]) -> Iterator[_T]:
         raise ArchiveError(msg) from error
 
 
-def _read_pieces(member: _Member, open_member: Callable[[], IO[bytes]]) -> Iterator[bytes]:
-    with open_member() as content:
-        while piece := content.read(member.piece_bytes):
-            yield piece
-
-
 def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
     """Write members below a folder, within limits."""
     left = limits.num_bytes
@@ -213,25 +182,47 @@ def _write(members: Iterable[_Member], folder: Path, limits: Limits) -> None:
         if number > limits.num_members:
             msg = f"expected at most {limits.num_members:,} members, got more"
             raise ArchiveError(msg)
-        path = folder / check_name(member.name)
-        if member.open is not None and path == folder:
-            msg = f"expected files below the folder, got one named {member.name!r}"
-            raise ArchiveError(msg)
-        # What a member announces is checked before, what it holds while it is written.
-        _check_left(left - member.num_bytes, limits)
+        header = _check_header(member.header, folder)
+        path = folder / header.name
+        # The announced size is checked before, the actual one while it is written.
+        _check_left(left - header.size, limits)
         try:
-            if member.open is None:
+            if header.isdir():
                 path.mkdir(parents=True, exist_ok=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                for piece in _guard(_read_pieces(member, member.open)):
+                for piece in _guard(_read_pieces(member)):
                     left -= len(piece)
                     _check_left(left, limits)
                     file.write(piece)
         except (FileExistsError, NotADirectoryError) as error:
-            msg = f"expected members with different names, got {member.name!r} twice"
+            msg = f"expected members with different names, got {header.name!r}, which is there"
             raise ArchiveError(msg) from error
+
+
+def _check_header(header: tarfile.TarInfo, folder: Path) -> tarfile.TarInfo:
+    """Return a member's header with a name that is relative to the folder, and safe."""
+    if not (header.isfile() or header.isdir()) or header.issparse():
+        msg = f"expected files and folders only, got {header.name!r}, which is neither"
+        raise ArchiveError(msg)
+    if (depth := header.name.count("/")) > _MAX_DEPTH:
+        msg = (
+            f"expected at most {_MAX_DEPTH} folders in each other, "
+            f"got {depth:,}: '{header.name[:40]}...'"
+        )
+        raise ArchiveError(msg)
+    try:
+        return tarfile.data_filter(header, os.fspath(folder))
+    except (tarfile.FilterError, ValueError) as error:
+        msg = f"expected members below the folder, got the name {header.name!r}"
+        raise ArchiveError(msg) from error
+
+
+def _read_pieces(member: _Member) -> Iterator[bytes]:
+    with member.open() as content:
+        while piece := content.read(_PIECE_BYTES):
+            yield piece
 
 
 def _check_left(left: int, limits: Limits) -> None:
@@ -247,55 +238,48 @@ def _check_required(folder: Path, required: Sequence[str]) -> None:
             raise ArchiveError(msg)
 
 
-class _Careful:
-    """A file that refuses what no honest archive asks of it.
+class _HeaderReader:
+    """A file that is read for headers, and refuses larger ones than any honest archive has.
 
     A few bytes of gzip may stand for a header of gigabytes, or for a member
     with very many headers.
 
     Attributes
     ----------
-    left : int
+    left : float
         Bytes that may still be read.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.left = _MAX_HEADER_BYTES
+        self.left: float = _MAX_HEADER_BYTES
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
-        if size > self.left:
+        self.left -= size
+        if self.left < 0:
             msg = f"expected headers of at most {_MAX_HEADER_BYTES:,} bytes, got more"
             raise ArchiveError(msg)
-        self.left -= size
         return self._file.read(size)
 
 
 def _read_tar(source: Path, open_file: Callable[[Path, str], IO[bytes]]) -> Iterator[_Member]:
     with (
         open_file(source, "rb") as file,
-        tarfile.open(fileobj=cast("IO[bytes]", careful := _Careful(file)), mode="r:") as tar,
+        tarfile.open(fileobj=cast("IO[bytes]", reader := _HeaderReader(file)), mode="r:") as tar,
     ):
-        for member in tar:
-            if not (member.isdir() or member.isfile()) or member.issparse():
-                msg = f"expected files and folders only, got {member.name!r}, which is neither"
-                raise ArchiveError(msg)
-            check_name(member.name)
-            # A second opinion: the standard library's own.
-            tarfile.data_filter(member, os.fspath(source.parent))
-            content = functools.partial(tar.extractfile, member) if member.isfile() else None
+        for header in tar:
             # The content has limits of its own.
-            careful.left = _UNLIMITED
-            yield _Member(name=member.name, num_bytes=member.size, open=cast("Any", content))
-            careful.left = _MAX_HEADER_BYTES
+            reader.left = math.inf
+            yield _Member(header, cast("Any", functools.partial(tar.extractfile, header)))
+            reader.left = _MAX_HEADER_BYTES
         _check_tar_end(file, tar.offset)
 
 
 def _check_tar_end(file: IO[bytes], offset: int) -> None:
     """Read the rest, which says whether anything is missing."""
     file.seek(offset)
-    if file.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         msg = "its end is missing"
         raise EOFError(msg)
     while file.read(_PIECE_BYTES):
@@ -305,21 +289,15 @@ def _check_tar_end(file: IO[bytes], offset: int) -> None:
 def _read_zip(source: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(source) as archive:
         for info in archive.infolist():
-            # Where archives were made on Unix these bits are the file's mode.
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                msg = f"expected files and folders only, got {info.filename!r}, which is neither"
-                raise ArchiveError(msg)
             # ``filename`` is what zipfile made of it.
-            check_name(info.orig_filename)
-            content = None if info.is_dir() else functools.partial(archive.open, info)
-            is_bounded = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-            yield _Member(
-                name=info.orig_filename,
-                num_bytes=info.file_size,
-                open=content,
-                piece_bytes=_PIECE_BYTES if is_bounded else _SMALL_PIECE_BYTES,
-            )
+            header = tarfile.TarInfo(info.orig_filename)
+            header.size = info.file_size
+            # Where archives were made on Unix these bits are the file's mode.
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                header.type = tarfile.FIFOTYPE
+            elif info.is_dir():
+                header.type = tarfile.DIRTYPE
+            yield _Member(header, functools.partial(archive.open, info))
 
 
 def _read_gz(source: Path) -> Iterator[_Member]:
@@ -328,7 +306,7 @@ def _read_gz(source: Path) -> Iterator[_Member]:
         msg = "it is empty"
         raise EOFError(msg)
     content = functools.partial(gzip.open, source, "rb")
-    yield _Member(name=source.stem, num_bytes=0, open=cast("Any", content))
+    yield _Member(tarfile.TarInfo(source.stem), cast("Any", content))
 
 
 # The first end that fits counts.
