@@ -9,7 +9,7 @@ import tokenloom as tl
 from tokenloom.preparation.finished import Prepared, check_finished, summarize
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
-from tokenloom.preparation.sources import gather
+from tokenloom.preparation.sources import resolve_sources
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Path:
 
 def check(store: Path, name: str = "a.txt", **settings: object) -> None:
     """Compare the store with another call."""
-    found = gather(store.parent / name, documents="file")
+    found = resolve_sources(store.parent / name, documents="file")
     told = {"tokenizer": {"name": "char"}, **PrepareOptions().describe(), **settings}
     check_finished(store, found, told)
 
@@ -80,7 +80,7 @@ def test_a_summary() -> None:
 
 def test_a_summary_of_a_store(store: Path) -> None:
     """The manifest has all of it but the time."""
-    found = gather(store.parent / "a.txt", documents="file")
+    found = resolve_sources(store.parent / "a.txt", documents="file")
     told = {"tokenizer": {"name": "char"}, **PrepareOptions().describe()}
     made = summarize(
         store, check_finished(store, found, told), is_new=False, num_bytes_read=5, seconds=0.5

@@ -17,12 +17,12 @@ from tokenloom.hub import catalogue
 from tokenloom.preparation import sources as gathering
 from tokenloom.preparation.chunks import SourceFile
 from tokenloom.preparation.sources import (
-    Found,
+    ResolvedSource,
     check_kinds,
     describe,
-    gather,
     hash_content,
     open_sources,
+    resolve_sources,
 )
 from tokenloom.preparation.workdir import WorkFolder
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(sources: Any) -> list[tuple[str, str]]:
     """Return names and forms of the sources that are found."""
-    return [(found.name, found.form) for found in gather(sources, documents="paragraph")]
+    return [(found.name, found.form) for found in resolve_sources(sources, documents="paragraph")]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(catalogue, "_registered", {"pair": entry})
     monkeypatch.setattr(gathering, "fetch", lambda _: tmp_path / "unpacked")
     for name, split in (("pair", "train"), ("pair/test", "test")):
-        (found,) = gather(name, documents="file")
+        (found,) = resolve_sources(name, documents="file")
         assert (name, "string") == (found.name, found.form)
         assert found.content is not None
         assert f'"{split} 0"\n"{split} 1"\n' == b"".join(found.content()).decode()
@@ -128,7 +128,7 @@ def test_what_is_no_source(folder: Path, sources: Any, message: str) -> None:
     """The message says what would be."""
     (folder / "empty").mkdir()
     with pytest.raises(ArgumentError, match=message):
-        gather(sources, documents="file")
+        resolve_sources(sources, documents="file")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
@@ -136,11 +136,11 @@ def test_a_pipe_is_no_source(tmp_path: Path) -> None:
     """It cannot be read twice, and nothing waits for it; a pattern passes it over."""
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(ArgumentError, match=r"must be a regular file.*pipe it to stdin"):
-        gather(tmp_path / "pipe.txt", documents="file")
+        resolve_sources(tmp_path / "pipe.txt", documents="file")
     (tmp_path / "a.txt").touch()
     for source in (tmp_path, str(tmp_path / "*.txt")):
         assert [(tmp_path / "a.txt").as_posix()] == [
-            found.name for found in gather(source, documents="file")
+            found.name for found in resolve_sources(source, documents="file")
         ]
 
 
@@ -148,12 +148,12 @@ def test_a_store_is_no_source(tmp_path: Path) -> None:
     """It has no text."""
     make_store(tmp_path / "store")
     with pytest.raises(ArgumentError, match="is a store already"):
-        gather(tmp_path / "store", documents="file")
+        resolve_sources(tmp_path / "store", documents="file")
 
 
 def keep(work: Path, *sources: Any) -> list[SourceFile]:
     """Find sources, and open them."""
-    return open_sources(gather(list(sources), documents="file"), WorkFolder(work))
+    return open_sources(resolve_sources(list(sources), documents="file"), WorkFolder(work))
 
 
 @pytest.mark.parametrize("sources", ["texts", "texts/**/*"])
@@ -206,8 +206,8 @@ def test_what_is_described(tmp_path: Path) -> None:
     """A file by its size and time, a stream by its name; its content by its hash."""
     path = tmp_path / "a.txt"
     path.write_bytes(b"text")
-    (found,) = gather(path, documents="file")
-    stream = Found("-", "file", content=lambda: iter([b"te", b"xt"]))
+    (found,) = resolve_sources(path, documents="file")
+    stream = ResolvedSource("-", "file", content=lambda: iter([b"te", b"xt"]))
     status = {"num_bytes": 4, "changed_ns": path.stat().st_mtime_ns}
     assert {
         path.as_posix(): {"number": 0, "form": "file", **status},
@@ -238,7 +238,7 @@ RECORDS = b'{"text": "a"}\n{"text": "b"}\n'
 def test_json_lines_by_their_content(tmp_path: Path, name: str, content: bytes, form: str) -> None:
     """Files of objects are often named like single documents."""
     (tmp_path / name).write_bytes(content)
-    (found,) = gather(tmp_path / name, documents="file")
+    (found,) = resolve_sources(tmp_path / name, documents="file")
     assert form == found.form
     if form == "record":
         check_kinds([found])
@@ -262,7 +262,7 @@ def test_json_lines_by_their_content(tmp_path: Path, name: str, content: bytes, 
 def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     """They are refused by name, with the cure, whatever becomes of errors in documents."""
     (tmp_path / name).write_bytes(content)
-    found = gather(tmp_path / name, documents="file")
+    found = resolve_sources(tmp_path / name, documents="file")
     with pytest.raises(CorpusError, match=message):
         check_kinds(found)
 

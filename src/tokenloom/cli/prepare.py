@@ -23,7 +23,7 @@ from tokenloom.preparation.finished import Prepared
 from tokenloom.preparation.options import PrepareOptions, SplitBy, rename_documents
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.readers import OnError, OnReserved
-from tokenloom.preparation.sources import DocumentsAre, gather
+from tokenloom.preparation.sources import DocumentsAre, resolve_sources
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.text.tokenizers import TOKENIZER_NAMES
 from tokenloom.text.vocab import Vocab
@@ -171,7 +171,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if not arguments.split:
         refuse_options(arguments, ("split_by",), "it chooses where splits begin; add --split")
     if "field" in arguments.given:
-        found = gather(arguments.sources, documents=arguments.documents)
+        found = resolve_sources(arguments.sources, documents=arguments.documents)
         if not any(one.form == "record" for one in found):
             why = "no source holds JSON objects; --documents jsonl reads each line as one"
             refuse_options(arguments, ("field",), why)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenloom._io.digest import hash_file
 from tokenloom.errors import StoreError
-from tokenloom.preparation.sources import Found, hash_content, stat
+from tokenloom.preparation.sources import ResolvedSource, hash_content, stat
 from tokenloom.preparation.workdir import compare
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.reader import is_store, open_store
@@ -94,7 +94,9 @@ def summarize(
     )
 
 
-def find_finished(target: Path, found: list[Found], settings: Mapping[str, Any]) -> Manifest | None:
+def find_finished(
+    target: Path, found: list[ResolvedSource], settings: Mapping[str, Any]
+) -> Manifest | None:
     """Return the manifest of a finished store, or None where one can be made.
 
     Raises
@@ -119,7 +121,9 @@ def find_finished(target: Path, found: list[Found], settings: Mapping[str, Any])
     return None
 
 
-def check_finished(target: Path, found: list[Found], settings: Mapping[str, Any]) -> Manifest:
+def check_finished(
+    target: Path, found: list[ResolvedSource], settings: Mapping[str, Any]
+) -> Manifest:
     """Return the manifest of a store that the same sources and settings made.
 
     Files are read only where they were changed after the store was made.
@@ -147,7 +151,9 @@ def check_finished(target: Path, found: list[Found], settings: Mapping[str, Any]
     return manifest
 
 
-def _compare_sources(target: Path, manifest: Manifest, found: list[Found]) -> Iterator[str]:
+def _compare_sources(
+    target: Path, manifest: Manifest, found: list[ResolvedSource]
+) -> Iterator[str]:
     names = [source.name for source in manifest.sources]
     now = [one.name for one in found]
     if names != now:
@@ -159,7 +165,7 @@ def _compare_sources(target: Path, manifest: Manifest, found: list[Found]) -> It
             yield f"{source.name} has other bytes now"
 
 
-def _is_same(source: Source, found: Found, made_ns: int) -> bool:
+def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
     if found.path is None:
         return hash_content(found) == source.sha256
     num_bytes, changed_ns = stat(found.path)

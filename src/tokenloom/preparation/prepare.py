@@ -45,8 +45,8 @@ from tokenloom.preparation.sources import (
     Texts,
     check_kinds,
     describe,
-    gather,
     open_sources,
+    resolve_sources,
 )
 from tokenloom.preparation.workdir import Part, WorkFolder, open_work_folder, remove_rest
 from tokenloom.store.manifest import Manifest, Source
@@ -130,7 +130,7 @@ def prepare(
     # Without workers this process is one.
     cores = max(asked, 1)
     target = as_path(path).absolute()
-    found = gather(sources, documents=options.documents, encoding=options.encoding)
+    found = resolve_sources(sources, documents=options.documents, encoding=options.encoding)
     settings = {"tokenizer": method.describe(), **options.describe()}
     if manifest := find_finished(target, found, settings):
         remove_rest(target)

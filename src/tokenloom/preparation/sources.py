@@ -42,7 +42,7 @@ _STDIN = "-"
 _NOTHING = hashlib.sha256().hexdigest()
 
 
-class Found(NamedTuple):
+class ResolvedSource(NamedTuple):
     """A source that was found.
 
     Attributes
@@ -64,12 +64,12 @@ class Found(NamedTuple):
     encoding: str = "utf-8"
 
 
-def gather(
+def resolve_sources(
     sources: SourceName | Texts | list[Any] | tuple[Any, ...],
     *,
     documents: DocumentsAre | OlderWord,
     encoding: str = "utf-8",
-) -> list[Found]:
+) -> list[ResolvedSource]:
     """Return the sources in their order; files of a folder or pattern are sorted.
 
     Parameters
@@ -115,17 +115,17 @@ def form_of(documents: DocumentsAre | OlderWord) -> Form:
     return "record" if documents == "jsonl" else documents
 
 
-def _find(source: Any, documents: Form, encoding: str) -> Iterator[Found]:
+def _find(source: Any, documents: Form, encoding: str) -> Iterator[ResolvedSource]:
     if not isinstance(source, str | os.PathLike):
         if not isinstance(source, Iterable) or isinstance(source, bytes):
             msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
             raise ArgumentError(msg)
-        yield Found("iterable", "string", content=functools.partial(_write_texts, source))
+        yield ResolvedSource("iterable", "string", content=functools.partial(_write_texts, source))
         return
     name = os.fspath(source)
     if name == _STDIN:
         read_stdin = functools.partial(_read_stdin, documents, encoding)
-        yield Found(_STDIN, documents, content=read_stdin, encoding=encoding)
+        yield ResolvedSource(_STDIN, documents, content=read_stdin, encoding=encoding)
     elif entry := find_named(source):
         yield _find_entry(entry, documents)
     elif (store := find_store(source)) is not None:
@@ -135,7 +135,7 @@ def _find(source: Any, documents: Form, encoding: str) -> Iterator[Found]:
     else:
         for path in _find_files(name):
             form = _find_form(path, documents, encoding)
-            yield Found(path.as_posix(), form, path, encoding=encoding)
+            yield ResolvedSource(path.as_posix(), form, path, encoding=encoding)
 
 
 def _find_form(path: Path, documents: Form, encoding: str) -> Form:
@@ -152,7 +152,7 @@ def _find_form(path: Path, documents: Form, encoding: str) -> Form:
     return documents
 
 
-def check_kinds(found: list[Found]) -> None:
+def check_kinds(found: list[ResolvedSource]) -> None:
     """Refuse files that are no texts, before anything is made of them.
 
     Raises
@@ -185,16 +185,16 @@ def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
         raise CorpusError(msg)
 
 
-def _find_entry(entry: Entry, documents: Form) -> Found:
+def _find_entry(entry: Entry, documents: Form) -> ResolvedSource:
     match entry.source:
         case BuiltIn():
-            return Found(entry.name, documents, content=lambda: iter([read(entry)]))
+            return ResolvedSource(entry.name, documents, content=lambda: iter([read(entry)]))
         case Archive(read=read_split, splits=splits):
             folder = fetch(entry)
             texts = functools.partial(read_split, folder, splits[0])
-            return Found(entry.name, "string", content=lambda: _write_texts(texts()))
+            return ResolvedSource(entry.name, "string", content=lambda: _write_texts(texts()))
         case _:
-            return Found(entry.name, documents, fetch(entry))
+            return ResolvedSource(entry.name, documents, fetch(entry))
 
 
 def _find_files(name: str) -> list[Path]:
@@ -269,7 +269,7 @@ def _write_texts(texts: Texts) -> Iterator[bytes]:
         yield json.dumps(text).encode("ascii") + b"\n"
 
 
-def describe(found: list[Found]) -> dict[str, Any]:
+def describe(found: list[ResolvedSource]) -> dict[str, Any]:
     """Return what is compared before a run goes on, by name: JSON-able.
 
     Raises
@@ -284,7 +284,7 @@ def describe(found: list[Found]) -> dict[str, Any]:
     return described
 
 
-def _describe_file(found: Found) -> dict[str, int]:
+def _describe_file(found: ResolvedSource) -> dict[str, int]:
     if found.path is None:
         return {}
     num_bytes, changed_ns = stat(found.path)
@@ -292,13 +292,13 @@ def _describe_file(found: Found) -> dict[str, int]:
 
 
 def open_sources(
-    found: list[Found], work: WorkFolder, *, undecodable: Undecodable = "stop"
+    found: list[ResolvedSource], work: WorkFolder, *, undecodable: Undecodable = "stop"
 ) -> list[SourceFile]:
     """Return the files to read, after what can be read once was kept in the work folder.
 
     Parameters
     ----------
-    found : list of Found
+    found : list of ResolvedSource
     work : WorkFolder
     undecodable : "stop", "replace" or "mark"
         See `tokenloom._io.compressed.Stream`.
@@ -313,7 +313,7 @@ def open_sources(
     return [_open(one, index, work, undecodable) for index, one in enumerate(found)]
 
 
-def hash_content(found: Found) -> str:
+def hash_content(found: ResolvedSource) -> str:
     """Return the SHA-256 of what must be kept, by reading it."""
     digest = hashlib.sha256()
     for piece in found.content() if found.content is not None else ():
@@ -321,7 +321,9 @@ def hash_content(found: Found) -> str:
     return digest.hexdigest()
 
 
-def _open(found: Found, index: int, work: WorkFolder, undecodable: Undecodable) -> SourceFile:
+def _open(
+    found: ResolvedSource, index: int, work: WorkFolder, undecodable: Undecodable
+) -> SourceFile:
     path = found.path
     if found.content is not None:
         path = work.path / f"source-{index:07}"
@@ -339,7 +341,7 @@ def _open(found: Found, index: int, work: WorkFolder, undecodable: Undecodable) 
     )
 
 
-def _keep(found: Found, index: int, work: WorkFolder, path: Path) -> None:
+def _keep(found: ResolvedSource, index: int, work: WorkFolder, path: Path) -> None:
     kept = work.read("kept", index)
     is_file = path.is_file() and not path.is_symlink()
     if kept is not None and not (is_file and hash_file(path) == f"sha256:{kept.facts['sha256']}"):
@@ -366,7 +368,7 @@ def _keep(found: Found, index: int, work: WorkFolder, path: Path) -> None:
     work.write("kept", index, Part({"sha256": digest}, []))
 
 
-def _write(found: Found, path: Path) -> str:
+def _write(found: ResolvedSource, path: Path) -> str:
     """Write what must be kept to a file, and return its SHA-256."""
     digest = hashlib.sha256()
     with replacing(path) as temporary, temporary.open("wb") as file:
