@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.support.time_machine import TIME_MACHINE, needs_time_machine
-from tokenloom.text import counting
+from tests.support.tokenizing import tokenize
 from tokenloom.text import normalize as normalizing
-from tokenloom.text.counting import count_characters
 from tokenloom.text.normalize import clean_characters, clean_prompt, clean_words, split_words
-from tokenloom.text.tokenizers import TOKENIZER_NAMES, tokenize
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, count_characters
 
 UNKNOWN = "<unk>"
 LETTERS = ["a", "B", "z", "Z", "the", "Time", f" {UNKNOWN} "]
@@ -179,9 +178,7 @@ def test_count_characters_is_a_counter(text: str) -> None:
 @settings(max_examples=40)
 def test_count_characters_in_many_chunks_is_a_counter(text: str, chunk: int) -> None:
     """A text that is counted chunk by chunk gives the same counts in the same order."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counting, "_CHUNK", chunk)
-        counts = count_characters(text)
+    counts = count_characters(text, chunk=chunk)
 
     assert list(Counter(text).items()) == list(counts.items())
 

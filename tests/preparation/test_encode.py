@@ -8,19 +8,31 @@ import pytest
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import Chunk, Cursor, Slice
 from tokenloom.preparation.encode import (
-    Learning,
-    Numbering,
+    BuildVocab,
+    EncodeWith,
     encode_chunk,
-    find_boundary,
     read_counts,
     read_ids,
 )
 from tokenloom.preparation.readers import Reading
-from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
-from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, tokenizer_for
+from tokenloom.text.tokenizers import (
+    ByteTokenizer,
+    CharTokenizer,
+    CountedTokenizer,
+    complete,
+    make_tokenizer,
+    tokenizer_for,
+)
 from tokenloom.text.vocab import Vocab
 
 READING = Reading("text", "stop")
+
+
+def counting(name: str) -> CountedTokenizer:
+    """Return a tokenizer that is to count its vocabulary, without normalising."""
+    tokenizer = make_tokenizer(name, normalize=False)
+    assert isinstance(tokenizer, CountedTokenizer)
+    return tokenizer
 
 
 def make_task(*contents: str, **changes: Any) -> Chunk:
@@ -35,17 +47,17 @@ def make_task(*contents: str, **changes: Any) -> Chunk:
 
 
 @pytest.mark.parametrize(
-    ("kind", "counts", "numbers"),
+    ("name", "counts", "numbers"),
     [
         ("word", {"b": 2, "a": 1, "c": 1}, [0, 1, 3, 2, 0, 3]),
         ("char", {"b": 2, " ": 2, "a": 1, "c": 1}, [0, 1, 2, 4, 3, 1, 0, 4]),
     ],
 )
 def test_tokens_are_numbered_as_they_come(
-    kind: Any, counts: dict[str, int], numbers: list[int]
+    name: str, counts: dict[str, int], numbers: list[int]
 ) -> None:
     """Over all documents of a chunk; the number behind the last ends a document."""
-    how = Learning(kind, normalize=False, marks_ends=True)
+    how = BuildVocab(counting(name), marks_ends=True)
     facts, blobs = encode_chunk(make_task("b a", "c b"), READING, how)
     assert (numbers, None) == (list(blobs[0]), facts["num_unknown"])
     assert list(counts.items()) == list(read_counts(blobs).items())
@@ -55,8 +67,8 @@ def test_numbers_become_ids() -> None:
     """Of the vocabulary that was learned of all chunks."""
     chunk = make_task("b a", "c b")
     vocab = Vocab({"c": 9, "b": 8, "a": 1}, min_freq=2, reserved_tokens=["<eod>"])
-    with_ends = encode_chunk(chunk, READING, Learning("word", normalize=False, marks_ends=True))
-    without = encode_chunk(chunk, READING, Learning("word", normalize=False))
+    with_ends = encode_chunk(chunk, READING, BuildVocab(counting("word"), marks_ends=True))
+    without = encode_chunk(chunk, READING, BuildVocab(counting("word")))
     assert [3, 0, 1, 2, 3, 1] == read_ids(*with_ends, vocab, "<eod>").tolist()
     assert [3, 0, 2, 3] == read_ids(*without, vocab, None).tolist()
 
@@ -64,7 +76,7 @@ def test_numbers_become_ids() -> None:
 def test_ids_that_are_known_stay() -> None:
     """There is nothing to learn."""
     vocab = Vocab(["a", "b"])
-    result = encode_chunk(make_task("ab?"), READING, Numbering(tokenizer_for(vocab)))
+    result = encode_chunk(make_task("ab?"), READING, EncodeWith(tokenizer_for(vocab)))
     assert [1, 2, 0] == read_ids(*result, vocab, None).tolist()
     assert {} == read_counts(result.blobs)
 
@@ -72,7 +84,7 @@ def test_ids_that_are_known_stay() -> None:
 def test_the_end_of_a_document_may_need_a_wider_type() -> None:
     """Of 256 tokens the numbers fit in a byte, that of the end does not."""
     text = "".join(chr(0x100 + code) for code in range(256))
-    how = Learning("char", normalize=False, marks_ends=True)
+    how = BuildVocab(counting("char"), marks_ends=True)
     facts, blobs = encode_chunk(make_task(text), READING, how)
     assert [*range(257)] == np.frombuffer(blobs[0], facts["dtype"]).tolist()
     facts, blobs = encode_chunk(make_task(text), READING, how._replace(marks_ends=False))
@@ -83,9 +95,9 @@ def test_the_end_of_a_document_may_need_a_wider_type() -> None:
 def test_what_a_chunk_tells() -> None:
     """Ids, ends of documents, and what is counted."""
     tokenizer = CharTokenizer(Vocab(list("ab")))
-    numbering = Numbering(tokenizer, end_id=2)
+    how = EncodeWith(tokenizer, end_id=2)
     chunk = make_task("ab c", "b", "aé", goes_on=True)
-    result = encode_chunk(chunk, READING, numbering)
+    result = encode_chunk(chunk, READING, how)
 
     assert [1, 2, 0, 0, 2, 2, 2, 1] == list(result.blobs[0])
     assert [5, 7] == np.frombuffer(result.blobs[1], "<i8").tolist()
@@ -105,7 +117,7 @@ def test_what_a_chunk_tells() -> None:
 def test_bytes_count_characters_too() -> None:
     """There is no unknown byte."""
     reading = Reading("text", "stop", as_bytes=True)
-    result = encode_chunk(make_task("é\x00"), reading, Numbering(ByteTokenizer()))
+    result = encode_chunk(make_task("é\x00"), reading, EncodeWith(ByteTokenizer()))
     assert ("é\x00".encode(), 2, None) == (
         result.blobs[0],
         result.facts["num_characters"],
@@ -129,7 +141,7 @@ class Lengths:
 
 def test_own_tokenizers_see_whole_documents() -> None:
     """One call for each."""
-    result = encode_chunk(make_task("to be", "or"), READING, Numbering(Lengths()))
+    result = encode_chunk(make_task("to be", "or"), READING, EncodeWith(complete(Lengths())))
     assert [2, 2, 2] == np.frombuffer(result.blobs[0], "<u2").tolist()
     assert [2, 3] == np.frombuffer(result.blobs[1], "<i8").tolist()
 
@@ -146,26 +158,11 @@ def test_an_own_tokenizer_that_cannot_read_is_named() -> None:
     """It is not the store that could not be written."""
     expected = r"tokenizer Unread must encode .*: \[Errno 2\] No such file: 'merges\.txt'"
     with pytest.raises(CorpusError, match=expected):
-        encode_chunk(make_task("to be"), READING, Numbering(Unread()))
+        encode_chunk(make_task("to be"), READING, EncodeWith(complete(Unread())))
 
 
 def test_a_chunk_without_documents() -> None:
     """Is no error."""
     chunk = make_task("\n", form="paragraph")
-    result = encode_chunk(chunk, READING, Numbering(ByteTokenizer()))
+    result = encode_chunk(chunk, READING, EncodeWith(ByteTokenizer()))
     assert [b"", b""] == result.blobs
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "expected"),
-    [
-        (CharTokenizer(Vocab(list("a"))), CHARACTERS),
-        (WordTokenizer(Vocab(list("a"))), LETTERS),
-        (WordTokenizer(Vocab(list("a")), normalize=False), WORDS),
-        (ByteTokenizer(), BYTES),
-        (Lengths(), DOCUMENTS),
-    ],
-)
-def test_where_documents_may_be_cut(tokenizer: Any, expected: Boundary) -> None:
-    """Nobody knows what another tokenizer does at a cut."""
-    assert expected == find_boundary(tokenizer)

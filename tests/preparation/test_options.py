@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.options import PrepareOptions, choose_method, find_end_id, reserve
-from tokenloom.text.boundaries import BYTES, CHARACTERS, WORDS
+from tokenloom.preparation.options import (
+    Method,
+    PrepareOptions,
+    choose_method,
+    find_end_id,
+    reserve,
+)
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tokenloom.text.vocab import Vocab
 
@@ -105,12 +110,15 @@ def test_tokenizers_are_checked(tokenizer: Any, changes: dict[str, Any], message
 def test_methods() -> None:
     """Two kinds are counted, all others exist."""
     options = PrepareOptions(normalize=False)
-    assert ("word", None, WORDS, False) == choose_method("word", options)
-    assert (None, ByteTokenizer(), BYTES, True) == choose_method("byte", PrepareOptions())
-    made = CharTokenizer(VOCAB, normalize=False)
-    assert (None, made, CHARACTERS, False) == choose_method(VOCAB, PrepareOptions())
+    word = WordTokenizer(Vocab(), normalize=False)
+    assert Method(word, is_counted=True) == choose_method("word", options)
+    assert word == choose_method("word", options).counted
+    for given, made in (("byte", ByteTokenizer()), (VOCAB, CharTokenizer(VOCAB, normalize=False))):
+        method = choose_method(given, PrepareOptions())
+        assert (made, False, None) == (method.tokenizer, method.is_counted, method.counted)
     own = WordTokenizer(VOCAB)
     assert own is choose_method(own, PrepareOptions()).tokenizer
+    assert not choose_method(own, PrepareOptions()).is_counted
 
 
 def test_a_method_is_described() -> None:

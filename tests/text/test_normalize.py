@@ -5,6 +5,7 @@ That it is the textbook's on any text is proved in properties/test_text.py.
 
 import string
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tokenloom.text.normalize import (
     clean_prompt,
     clean_words,
     count_lost,
+    count_normalized,
     find_characters,
 )
 
@@ -154,3 +156,15 @@ def test_english_prose_loses_little(text: str, is_much: bool) -> None:
 def test_the_textbooks_own_text_loses_little() -> None:
     """Nor does the one that Python carries, which is half code."""
     assert not count_lost(read_python_docs().decode()).is_much
+
+
+@given(st.lists(st.text("aB \n\r.é時"), min_size=1, max_size=5))
+def test_normalised_tokens_of_each_part(parts: list[str]) -> None:
+    """The counts are those of the parts, one by one."""
+    joined = "\n".join(parts)
+    stops = np.cumsum([len(part.encode()) + 1 for part in parts])
+    for clean, counts_characters in ((clean_characters, True), (clean_words, False)):
+        each = [clean(part) for part in parts]
+        expected = [len(text if counts_characters else text.split()) for text in each]
+        counts = count_normalized(joined, stops, counts_characters=counts_characters)
+        assert expected == counts.tolist()

@@ -12,14 +12,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tokenloom import Vocab
+from tests.support.tokenizing import tokenize
+from tokenloom import Corpus, Vocab
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
+from tokenloom.text.documents import TextSegment
+from tokenloom.text.normalize import NOTHING
 from tokenloom.text.tokenizers import (
     TOKENIZER_NAMES,
     ByteTokenizer,
     CharTokenizer,
+    Counted,
+    CountedTokenizer,
     WordTokenizer,
-    tokenize,
+    complete,
+    count_characters,
+    look_up,
+    make_tokenizer,
     tokenizer_for,
 )
 
@@ -41,9 +50,16 @@ class OddTokenizer:
         return repr(ids)
 
 
+def count(name: str, text: str) -> Counted:
+    """Return the tokens of a text, counted."""
+    tokenizer = make_tokenizer(name, normalize=False)
+    assert isinstance(tokenizer, CountedTokenizer)
+    return tokenizer.count_segments([TextSegment(text, NOTHING, ends=True)])
+
+
 ABC = Vocab(["a", "b", " "])
 ASKING = Vocab(["a"], unknown_token="?")  # noqa: S106  no password, a token of text
-WORDS = Vocab(["time", "machine"])
+TIMES = Vocab(["time", "machine"])
 
 
 @pytest.mark.parametrize(
@@ -58,9 +74,9 @@ WORDS = Vocab(["time", "machine"])
         (CharTokenizer(Vocab(["long", "a"])), "along", [2, 0, 0, 0, 0]),
         (CharTokenizer(ASKING, normalize=False), "?a", [0, 1]),
         (CharTokenizer(Vocab(["a"], reserved_tokens=["b"])), "ab", [2, 1]),
-        (WordTokenizer(WORDS), "", []),
-        (WordTokenizer(WORDS), "The Time\nmachine.", [0, 1, 2]),
-        (WordTokenizer(WORDS, normalize=False), "Time time\u2028machine.", [0, 1, 0]),
+        (WordTokenizer(TIMES), "", []),
+        (WordTokenizer(TIMES), "The Time\nmachine.", [0, 1, 2]),
+        (WordTokenizer(TIMES, normalize=False), "Time time\u2028machine.", [0, 1, 0]),
         (ByteTokenizer(), "", []),
         (ByteTokenizer(), "Aé\r\n", [65, 195, 169, 13, 10]),
     ],
@@ -76,8 +92,8 @@ def test_encode(tokenizer: Any, text: str, expected: list[int]) -> None:
         (CharTokenizer(ABC), [], ""),
         (CharTokenizer(ABC), [1, 3, 2], "a b"),
         (CharTokenizer(ABC), [0, 1], "<unk>a"),
-        (WordTokenizer(WORDS), [], ""),
-        (WordTokenizer(WORDS), [1, 2, 0], "time machine <unk>"),
+        (WordTokenizer(TIMES), [], ""),
+        (WordTokenizer(TIMES), [1, 2, 0], "time machine <unk>"),
         (ByteTokenizer(), [], ""),
         (ByteTokenizer(), [195, 169], "é"),
         (ByteTokenizer(), [65, 195], "A\ufffd"),
@@ -94,8 +110,8 @@ def test_decode(tokenizer: Any, ids: list[int], expected: str) -> None:
         (CharTokenizer(ABC), "A ", [1, 3]),
         (CharTokenizer(ABC), " a", [3, 1]),
         (CharTokenizer(ABC, normalize=False), "a\n", [1, 0]),
-        (WordTokenizer(WORDS), "Time ", [1]),
-        (WordTokenizer(WORDS, normalize=False), "Time machine", [0, 2]),
+        (WordTokenizer(TIMES), "Time ", [1]),
+        (WordTokenizer(TIMES, normalize=False), "Time machine", [0, 2]),
     ],
 )
 def test_encode_prompt(tokenizer: Any, prompt: str, expected: list[int]) -> None:
@@ -105,7 +121,7 @@ def test_encode_prompt(tokenizer: Any, prompt: str, expected: list[int]) -> None
 
 @pytest.mark.parametrize(
     ("tokenizer", "expected"),
-    [(CharTokenizer(ABC), 4), (WordTokenizer(WORDS), 3), (ByteTokenizer(), 256)],
+    [(CharTokenizer(ABC), 4), (WordTokenizer(TIMES), 3), (ByteTokenizer(), 256)],
 )
 def test_vocab_size(tokenizer: Any, expected: int) -> None:
     """The number of ids includes the unknown token."""
@@ -234,3 +250,67 @@ def test_tokenizer_for_a_vocabulary_does_not_normalise() -> None:
     """A vocabulary may hold what normalisation would remove."""
     expected = [1, 2]
     assert expected == tokenizer_for(Vocab(["A", "?"])).encode("A?").tolist()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "expected"),
+    [
+        (CharTokenizer(Vocab(list("a"))), CHARACTERS),
+        (WordTokenizer(Vocab(list("a"))), LETTERS),
+        (WordTokenizer(Vocab(list("a")), normalize=False), WORDS),
+        (ByteTokenizer(), BYTES),
+        (OddTokenizer([1]), DOCUMENTS),
+    ],
+)
+def test_where_documents_may_be_cut(tokenizer: Any, expected: Boundary) -> None:
+    """Nothing is known of what another tokenizer does at a cut."""
+    assert expected == complete(tokenizer).boundary
+
+
+def test_count_characters_is_in_order_of_first_appearance() -> None:
+    """Ties in the vocabulary depend on this order."""
+    expected = [("é", 2), ("b", 1), ("a", 3)]
+    assert expected == list(count_characters("ébaéaa").items())
+
+
+@pytest.mark.parametrize("text", ["banana", "éb時é", ""])
+def test_numbers_are_places_in_the_counts(text: str) -> None:
+    """Of characters, ASCII or not."""
+    numbers, _, counts = count("char", text)
+    assert text == "".join(list(counts)[number] for number in numbers)
+
+
+def test_numbers_of_words_are_places_in_the_counts() -> None:
+    """Over all pieces of a long text."""
+    words = [word for number in range(100_000) for word in (f"w{number % 7}", "x")]
+    numbers, _, counts = count("word", " ".join(words))
+    tokens = list(counts)
+    assert words == [tokens[number] for number in numbers]
+    assert (100_000, 14_286) == (counts["x"], counts["w0"])
+
+
+@pytest.mark.parametrize("text", ["abz", "abzé"])
+def test_characters_that_are_no_token(text: str) -> None:
+    """They are 0, and a token of several characters is none of them."""
+    assert [1, 2, 0] == look_up(text, ["<unk>", "a", "b", "é"])[:3].tolist()
+
+
+def test_a_vocabulary_of_a_tokenizer_that_is_not_there() -> None:
+    """It is refused by name, since its texts would become other tokens."""
+    vocab = Vocab(["a"]).of_kind("syllable", normalize=True)
+    with pytest.raises(ArgumentError, match="must be of 'char' or 'word', got 'syllable'"):
+        tokenizer_for(vocab)
+
+
+def test_a_tokenizer_that_fails_is_named() -> None:
+    """By an error of tokenloom, wherever a text is given."""
+
+    class Failing(OddTokenizer):
+        def encode(self, text: str, /) -> npt.ArrayLike:
+            raise KeyError(text[0])
+
+    message = (
+        "^the tokenizer Failing must encode every text, but failed at the text: KeyError: 'a'$"
+    )
+    with pytest.raises(CorpusError, match=message):
+        Corpus.from_text("abc", tokenizer=Failing([]))

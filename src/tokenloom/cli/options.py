@@ -15,7 +15,7 @@ from tokenloom.hub.catalogue import RemoteFile
 from tokenloom.hub.load import TRAIN, StoreName, find_named, find_store, load, name_split
 from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import is_store, read_store
-from tokenloom.text.tokenizers import TOKENIZER_NAMES
+from tokenloom.text.tokenizers import COUNTED_NAMES, TOKENIZER_NAMES, make_tokenizer
 
 if TYPE_CHECKING:
     from tokenloom.loading.dataset import Windows
@@ -342,10 +342,9 @@ def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Cor
     store = find_store(arguments.corpus)
     if store is not None:
         return load(str(store._replace(split=split)))
-    is_bytes = arguments.tokenizer == "byte"
     return load(
         name_split(arguments.corpus, split),
-        tokenizer="byte" if is_bytes or corpus.tokenizer is None else corpus.tokenizer,
+        tokenizer=corpus.tokenizer or arguments.tokenizer,
         encoding=arguments.encoding,
     )
 
@@ -368,11 +367,14 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
     if find_store(name) is not None:
         why = f"{name} is a store, whose text is already tokenised"
         refuse_options(arguments, ("tokenizer", "raw", "encoding"), why)
-    if getattr(arguments, "tokenizer", None) == "byte":
-        why = "--tokenizer byte takes the bytes of a text as they are"
+    tokenizer = getattr(arguments, "tokenizer", None)
+    if tokenizer is not None and tokenizer not in COUNTED_NAMES:
+        reads_bytes = make_tokenizer(tokenizer).reads_bytes
+        what = "the bytes of a text as they are" if reads_bytes else "a text as it is"
         # With another encoding the text is transcoded to UTF-8 first.
-        is_utf_8 = find_encoding(arguments.encoding) == "utf-8"
-        refuse_options(arguments, ("raw", *["encoding"] * is_utf_8), why)
+        is_refused = reads_bytes and find_encoding(arguments.encoding) == "utf-8"
+        why = f"--tokenizer {tokenizer} takes {what}"
+        refuse_options(arguments, ("raw", *["encoding"] * is_refused), why)
     entry = find_named(name)
     if entry is not None and not isinstance(entry.source, RemoteFile):
         refuse_options(arguments, ("encoding",), f"the encoding of {name} is known")

@@ -25,7 +25,7 @@ from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.readers import OnError, OnReserved
 from tokenloom.preparation.sources import DocumentsAre, resolve_sources
 from tokenloom.store.reader import is_store, open_store
-from tokenloom.text.tokenizers import TOKENIZER_NAMES
+from tokenloom.text.tokenizers import COUNTED_NAMES, TOKENIZER_NAMES
 from tokenloom.text.vocab import Vocab
 
 # No vocabulary has an id of more digits, and int refuses thousands of them.
@@ -193,7 +193,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _options(arguments: argparse.Namespace) -> PrepareOptions:
     end: str | int | None = arguments.end_of_document
-    is_counted = arguments.tokenizer in TOKENIZER_NAMES and arguments.tokenizer != "byte"
+    is_counted = arguments.tokenizer in COUNTED_NAMES
     if isinstance(end, str) and _ID.fullmatch(end) and not is_counted:
         end = int(end)
     return PrepareOptions(

@@ -31,7 +31,7 @@ from tokenloom.text.documents import Document
 from tokenloom.text.encode import encode, encode_documents, report_lost, why_empty
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.ids import Offsets, as_ids, is_memory_map
-from tokenloom.text.tokenizers import Tokenizer, require_tokenizer, tokenizer_for
+from tokenloom.text.tokenizers import Tokenizer, require_tokenizer, tokenizer_for, vocab_of
 from tokenloom.text.vocab import Vocab, keep_tokens
 
 
@@ -359,7 +359,7 @@ class Corpus:
     @property
     def vocab(self) -> Vocab | None:
         """The vocabulary of the ids, where there is one."""
-        vocab = getattr(self.tokenizer, "vocab", None)
+        vocab = vocab_of(self.tokenizer)
         return vocab if isinstance(vocab, Vocab) else None
 
     @property

@@ -32,11 +32,11 @@ from tokenloom.store.npy import NPY_MAGIC, read_npy_header
 from tokenloom.store.writer import cut
 from tokenloom.text.ids import check_range, limit_ids
 from tokenloom.text.tokenizers import (
-    ByteTokenizer,
     CharTokenizer,
     Tokenizer,
     WordTokenizer,
-    describe_tokenizer,
+    complete,
+    restore_tokenizer,
 )
 from tokenloom.text.vocab import Vocab
 
@@ -150,19 +150,16 @@ def write_nanogpt(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
 
 def _make_meta(tokenizer: Tokenizer | None) -> bytes | None:
     """Return the bytes of nanoGPT's meta.pkl, or None for tokenizers from elsewhere."""
-    match tokenizer:
-        case ByteTokenizer():
-            tokens = tuple(map(chr, range(tokenizer.vocab_size)))
-        case CharTokenizer(vocab=vocab) | WordTokenizer(vocab=vocab):
-            tokens = vocab.tokens
-        case _:
-            return None
+    known = None if tokenizer is None else complete(tokenizer)
+    tokens = None if known is None else known.list_tokens()
+    if known is None or tokens is None:
+        return None
     meta = {
         "vocab_size": len(tokens),
         "itos": dict(enumerate(tokens)),
         "stoi": {token: id_ for id_, token in enumerate(tokens)},
         # nanoGPT passes it over.
-        "tokenizer": describe_tokenizer(tokenizer),
+        "tokenizer": known.describe(),
     }
     return pickle.dumps(meta, protocol=4)
 
@@ -541,8 +538,6 @@ def _parse_meta(meta: object) -> Tokenizer:
 
 
 def _make_tokenizer(tokens: list[str], description: object) -> Tokenizer:
-    if description == describe_tokenizer(ByteTokenizer()) and len(tokens) == 256:
-        return ByteTokenizer()
     # So each id keeps its token, whatever id 0 stands for; special ones, such as
     # <pad> among characters, stand first.
     num_special = 1
@@ -554,16 +549,13 @@ def _make_tokenizer(tokens: list[str], description: object) -> Tokenizer:
         reserved_tokens=tokens[1:num_special],
     )
     is_word = any(len(token) > 1 and not _SPECIAL.fullmatch(token) for token in tokens)
-    match description:
-        case None:
-            return (WordTokenizer if is_word else CharTokenizer)(vocab, normalize=False)
-        case {"name": "char", "normalize": bool(normalize)}:
-            return CharTokenizer(vocab, normalize)
-        case {"name": "word", "normalize": bool(normalize)}:
-            return WordTokenizer(vocab, normalize)
-        case _:
-            msg = f"its tokenizer must be one of tokenloom's, got {description!r:.100}"
-            raise ValueError(msg)
+    if description is None:
+        return (WordTokenizer if is_word else CharTokenizer)(vocab, normalize=False)
+    tokenizer = restore_tokenizer(description, load_vocab=lambda: vocab)
+    if tokenizer is None or tokenizer.list_tokens() != tuple(tokens):
+        msg = f"its tokenizer must be one of tokenloom's, got {description!r:.100}"
+        raise ValueError(msg)
+    return tokenizer
 
 
 def _check_dtype(path: Path, given: str | None, actual: str) -> None:

@@ -14,8 +14,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.memmap import advise, read_whole
 from tokenloom.store.reader import open_store
-from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from tokenloom.text.vocab import UNKNOWN_ID
+from tokenloom.text.tokenizers import complete
 
 _CHUNK = 1 << 22
 # The counts of so many ids take half a gigabyte.
@@ -246,28 +245,11 @@ def count_text_characters(corpus: Corpus, *, progress: bool | None = None) -> in
     >>> count_text_characters(Corpus.from_text("a rose is a rose", tokenizer="word"))
     17
     """
-    lengths = _character_lengths(corpus.tokenizer)
+    tokenizer = corpus.tokenizer
+    lengths = None if tokenizer is None else complete(tokenizer).token_lengths()
     if lengths is None:
         return None
     counts = count_ids(corpus, progress=progress)
     if counts[lengths < 0].any():
         return None
     return int(counts[: len(lengths)] @ lengths)
-
-
-def _character_lengths(tokenizer: Tokenizer | None) -> npt.NDArray[np.int64] | None:
-    """Return the characters of each id, -1 where they are not known."""
-    match tokenizer:
-        case CharTokenizer():
-            return np.ones(tokenizer.vocab_size, np.int64)
-        case ByteTokenizer():
-            lengths = np.ones(256, np.int64)
-            # These bytes continue a character that began before them (RFC 3629).
-            lengths[0x80:0xC0] = 0
-            return lengths
-        case WordTokenizer(vocab=vocab):
-            lengths = np.array([len(token) + 1 for token in vocab], np.int64)
-            lengths[UNKNOWN_ID] = -1
-            return lengths
-        case _:
-            return None

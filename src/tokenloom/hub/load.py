@@ -18,7 +18,7 @@ from tokenloom.hub.texts import read_file, read_text_file
 from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.documents import Document
 from tokenloom.text.encode import decode
-from tokenloom.text.tokenizers import Tokenizer, describe_tokenizer, takes_bytes, tokenizer_for
+from tokenloom.text.tokenizers import Tokenizer, complete, make_tokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab
 
 # Before the name of an entry, where a file or a folder has the same name.
@@ -102,7 +102,7 @@ def load(
         label, encoding = entry.name, "utf-8"
         content = read(entry)
     # In another encoding the bytes are those of the same text in UTF-8.
-    is_bytes = takes_bytes(tokenizer) and encoding == "utf-8"
+    is_bytes = make_tokenizer(tokenizer).reads_bytes and encoding == "utf-8"
     return Corpus.from_text(
         content if is_bytes else decode(content, name=label, encoding=encoding),
         tokenizer=tokenizer,
@@ -191,7 +191,7 @@ def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]
     named = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
     given = None if isinstance(named, str) else named
     corpus = Corpus.open(store.path, split=store.split, tokenizer=given)
-    name = describe_tokenizer(corpus.tokenizer)["name"]
+    name = None if corpus.tokenizer is None else complete(corpus.tokenizer).name
     # The default asks for nothing.
     if isinstance(tokenizer, str) and tokenizer not in ("char", name):
         msg = (

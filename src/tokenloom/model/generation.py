@@ -18,7 +18,13 @@ from tokenloom.plan.seeds import torch_seed
 from tokenloom.text.encode import find_surrogate
 from tokenloom.text.identity import Identity
 from tokenloom.text.ids import as_ids
-from tokenloom.text.tokenizers import Tokenizer, find_unknown, require_tokenizer, tokenizer_for
+from tokenloom.text.tokenizers import (
+    CompleteTokenizer,
+    Tokenizer,
+    complete,
+    require_tokenizer,
+    tokenizer_for,
+)
 from tokenloom.text.vocab import Vocab
 
 _CELLS: dict[str, Callable[..., Any]] = {
@@ -391,12 +397,12 @@ def _take_prompts(prompt: str | list[str] | tuple[str, ...]) -> list[str]:
     return list(prompts)
 
 
-def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> Tokenizer:
+def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> CompleteTokenizer:
     """Return what reads and writes the model's ids, after comparing it with what made them."""
     require_type("model", model, RNNModel, "an RNNModel")
     if not isinstance(vocab, Vocab):
         require_tokenizer(vocab, name="vocab", expected="a Vocab or ")
-    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else vocab
+    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else complete(vocab)
     given, trained_with = Identity.of(tokenizer), model.trained_with
     if isinstance(vocab, Vocab) and trained_with is not None:
         # A vocabulary need not know which kind of tokenizer it is of.
@@ -411,18 +417,17 @@ def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def _encode(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
+def _encode(tokenizer: CompleteTokenizer, prompt: str, vocab_size: int) -> list[int]:
     place = find_surrogate(prompt)
     if place is not None:
         msg = f"prompt must be text, got the lone surrogate {prompt[place]!r}: mend it"
         raise ArgumentError(msg)
-    encode = getattr(tokenizer, "encode_prompt", tokenizer.encode)
-    ids: list[int] = as_ids(encode(prompt), num_ids=vocab_size).tolist()
+    ids: list[int] = as_ids(tokenizer.encode_prompt(prompt), num_ids=vocab_size).tolist()
     if not ids:
         why = ", of which the tokenizer keeps nothing" if prompt else ""
         msg = f"prompt must hold at least one token, got {show(prompt)}{why}"
         raise ArgumentError(msg)
-    unknown = find_unknown(tokenizer, prompt)
+    unknown = tokenizer.find_unknown(prompt)
     if unknown:
         warnings.warn(
             f"the model does not know {', '.join(map(repr, unknown))} in the prompt {prompt!r}: "

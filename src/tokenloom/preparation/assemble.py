@@ -24,7 +24,7 @@ from tokenloom.store.writer import (
 )
 from tokenloom.text.ids import Ids, narrow_dtype
 from tokenloom.text.normalize import Lost
-from tokenloom.text.tokenizers import Tokenizer
+from tokenloom.text.tokenizers import Tokenizer, vocab_of
 
 IDS = "tokens"
 
@@ -108,7 +108,7 @@ class _Parts:
     def cut(self, tokens: range) -> Iterator[Ids]:
         """Yield the ids of a range of tokens, chunk by chunk."""
         starts = self.tally.starts
-        vocab = getattr(self.tokenizer, "vocab", None)
+        vocab = vocab_of(self.tokenizer)
         first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
         for index in range(first, len(starts) - 1):
             start, stop = starts[index : index + 2]

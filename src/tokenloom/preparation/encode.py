@@ -2,13 +2,13 @@
 
 A chunk is done in any process, thread or machine, in any order: what comes of it
 depends on its arguments alone. Where the vocabulary is not known before all
-chunks are done, each numbers its own tokens as they come and tells which they
-are, and the ids of all follow from that.
+chunks are done, each numbers its own tokens as they come and lists them, and the
+ids of all follow from that.
 """
 
 import json
 from collections import Counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,48 +16,44 @@ import numpy.typing as npt
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import Chunk, Slice
 from tokenloom.preparation.readers import REFUSED, BadInput, Reading, find_segments
-from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
-from tokenloom.text.encode import Kind, count_lost_by, encode_with, learn, number
-from tokenloom.text.ids import Ids, narrow_dtype
-from tokenloom.text.normalize import Lost, count_lost
-from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
+from tokenloom.text.tokenizers import CompleteTokenizer, CountedTokenizer, join_ids, vocab_of
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 
-class Numbering(NamedTuple):
-    """How text becomes ids.
+class EncodeWith(NamedTuple):
+    """Text becomes the ids of a tokenizer.
 
     Attributes
     ----------
-    tokenizer : Tokenizer
+    tokenizer : CompleteTokenizer
     end_id : int or None
-        Stands behind each document.
+        Follows each document.
     reserved : dict of int to (str or int), optional
         Ids that stand for something else than text, each with its token, or
         itself; those that a text has are counted.
     """
 
-    tokenizer: Tokenizer
+    tokenizer: CompleteTokenizer
     end_id: int | None = None
     reserved: dict[int, str | int] | None = None
 
 
-class Learning(NamedTuple):
-    """How text becomes numbers of tokens, of which the vocabulary is learned.
+class BuildVocab(NamedTuple):
+    """Text becomes numbers of tokens, from which a vocabulary is built.
 
     Attributes
     ----------
-    kind : "char" or "word"
-    normalize : bool
+    tokenizer : CountedTokenizer
+        Its vocabulary does not matter.
     marks_ends : bool
-        Whether a token stands behind each document.
+        Whether a token follows each document.
     reserved : tuple of str
         Tokens that stand for something else than text.
     """
 
-    kind: Kind
-    normalize: bool
+    tokenizer: CountedTokenizer
     marks_ends: bool = False
     reserved: tuple[str, ...] = ()
 
@@ -70,38 +66,17 @@ class Result(NamedTuple):
     facts : dict
         JSON-able.
     blobs : list of bytes
-        The ids, and as int64 how many of them come before the end of each
-        document. Where a vocabulary is learned the ids are numbers of tokens,
-        and a third is the JSON of how often each appears, in the order of the
-        numbers. The number behind the last stands for the end of a document.
+        blobs[0]: token ids. blobs[1]: int64 document end offsets. blobs[2], only
+        while the vocabulary is being built: JSON object token -> count, in the
+        order of the ids of this chunk; the id after the last stands for the end
+        of a document.
     """
 
     facts: dict[str, Any]
     blobs: list[bytes]
 
 
-def find_boundary(
-    tokenizer: Tokenizer | Literal["char", "word"], *, normalize: bool = True
-) -> Boundary:
-    """Return where documents may be cut for a tokenizer.
-
-    >>> find_boundary("word").cut(b"the time ma")
-    8
-    """
-    match tokenizer:
-        case "char" | CharTokenizer():
-            return CHARACTERS
-        case "word":
-            return LETTERS if normalize else WORDS
-        case WordTokenizer(normalize=normalize):
-            return LETTERS if normalize else WORDS
-        case ByteTokenizer():
-            return BYTES
-        case _:
-            return DOCUMENTS
-
-
-def encode_chunk(chunk: Chunk, reading: Reading, how: Numbering | Learning) -> Result:
+def encode_chunk(chunk: Chunk, reading: Reading, how: EncodeWith | BuildVocab) -> Result:
     """Return the ids of a chunk, and where documents end in them.
 
     Raises
@@ -111,28 +86,31 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: Numbering | Learning) -> R
         ids that are out of range, or could not read a file of its own.
     """
     problems: Counter[str] = Counter()
-    found = _find(chunk, reading, how, problems)
-    segments = found.segments
-    made = _learn(segments, how) if isinstance(how, Learning) else _number(found, how)
+    found = _find(chunk, reading, problems)
+    if isinstance(how, BuildVocab):
+        made = _count(found, how)
+    else:
+        found, made = _encode(found, how, reading, problems)
     _look_for_reserved(made, found, reading, problems)
+    segments = found.segments
     is_end = np.array([segment.ends for segment in segments], np.bool_)
     ids, ends = made.ids, made.stops[is_end]
     if made.end_id is not None:
         ids = np.insert(ids, ends, made.end_id)
         ends += np.arange(1, len(ends) + 1)
-    lengths = [count_text(segment.text) for segment in segments]
     last_end = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
+    texts = [segment.text for segment in segments]
     dtype = ids.dtype.newbyteorder("<")
     facts = {
         "num_tokens": len(ids),
         "dtype": dtype.str,
-        "num_characters": sum(lengths),
+        "num_characters": sum(map(count_text, texts)),
         "num_unknown": made.num_unknown,
-        "lost": list(_count_lost(segments, how)),
+        "lost": list(how.tokenizer.count_lost(text for text in texts if isinstance(text, str))),
         "problems": dict(+problems),
-        "documents": found.documents,
+        "documents": _count_documents(found, is_end),
         "has_end": bool(is_end.any()),
-        "open_characters": sum(len(segment.text) for segment in segments[last_end:]),
+        "open_characters": sum(map(len, texts[last_end:])),
     }
     blobs = [ids.astype(dtype, copy=False).tobytes(), ends.astype("<i8").tobytes()]
     if made.counts is not None:
@@ -143,7 +121,7 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: Numbering | Learning) -> R
 def read_counts(blobs: list[bytes]) -> dict[str, int]:
     """Return how often each token of a chunk appears whose vocabulary is learned.
 
-    Those of a chunk whose ids are known are not told.
+    Empty for a chunk whose ids are known.
     """
     counts: dict[str, int] = json.loads(blobs[2]) if len(blobs) > 2 else {}
     return counts
@@ -161,7 +139,7 @@ def read_ids(
     vocab : Vocab or None
         What was learned of all chunks.
     end : str, int or None
-        What stands behind each document: a token, where a vocabulary is learned.
+        What follows each document: a token, where a vocabulary is learned.
     """
     ids: Ids = np.frombuffer(blobs[0], facts["dtype"])
     if vocab is None or len(blobs) < 3:
@@ -169,19 +147,12 @@ def read_ids(
     tokens = list(read_counts(blobs))
     if isinstance(end, str):
         tokens.append(end)
-    return vocab.to_ids(tokens)[ids]
+    return renumber(ids, vocab.to_ids(tokens))
 
 
-def _count_lost(segments: list[TextSegment], how: Numbering | Learning) -> Lost:
-    texts = (segment.text for segment in segments if isinstance(segment.text, str))
-    if isinstance(how, Numbering):
-        return count_lost_by(how.tokenizer, texts)
-    return count_lost("".join(texts)) if how.normalize else Lost()
-
-
-class _Made(NamedTuple):
+class _Encoded(NamedTuple):
     ids: Ids
-    stops: npt.NDArray[np.int64]
+    stops: Offsets
     end_id: int | None
     num_unknown: int | None = None
     counts: dict[str, int] | None = None
@@ -190,89 +161,84 @@ class _Made(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The segments of a chunk, the slice of each, and how many documents end in which source.
+    """The slices of a chunk, its segments, and which slice each segment lies in."""
 
-    ``ids`` are those of each segment where the tokenizer is somebody else's.
-    """
-
+    slices: tuple[Slice, ...]
     segments: list[TextSegment]
-    pieces: list[Slice]
-    documents: list[list[int]]
-    ids: list[Ids] | None
+    slice_of: list[int]
 
 
-def _find(
-    chunk: Chunk, reading: Reading, how: Numbering | Learning, problems: Counter[str]
-) -> _Found:
-    is_own = isinstance(how, Numbering) and find_boundary(how.tokenizer) == DOCUMENTS
-    found = _Found([], [], [], [] if is_own else None)
-    for piece in chunk.slices:
+def _find(chunk: Chunk, reading: Reading, problems: Counter[str]) -> _Found:
+    found = _Found(chunk.slices, [], [])
+    for number, piece in enumerate(chunk.slices):
         segments = list(find_segments(piece, reading, problems))
-        if isinstance(how, Numbering) and found.ids is not None:
-            segments, ids = _encode_own(segments, piece, reading, how.tokenizer, problems)
-            found.ids.extend(ids)
         found.segments.extend(segments)
-        found.pieces.extend([piece] * len(segments))
-        num_ends = sum(segment.ends for segment in segments)
-        found.documents.append([piece.start.source, num_ends])
+        found.slice_of.extend([number] * len(segments))
     return found
 
 
-def _encode_own(
-    segments: list[TextSegment],
-    piece: Slice,
-    reading: Reading,
-    tokenizer: Tokenizer,
-    problems: Counter[str],
-) -> tuple[list[TextSegment], list[Ids]]:
-    """Return the segments that a tokenizer of somebody else encodes, and the ids of each."""
-    kept, each = [], []
-    for segment in segments:
+def _count_documents(found: _Found, is_end: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Return the source of each slice, and how many documents end in it."""
+    ends = np.array(found.slice_of, np.int64)[is_end]
+    counts = np.bincount(ends, minlength=len(found.slices)).tolist()
+    sources = [piece.start.source for piece in found.slices]
+    return [list(pair) for pair in zip(sources, counts, strict=True)]
+
+
+def _encode(
+    found: _Found, how: EncodeWith, reading: Reading, problems: Counter[str]
+) -> tuple[_Found, _Encoded]:
+    """Return the segments that the tokenizer did not refuse, and their ids."""
+    tokenizer = how.tokenizer
+    try:
+        ids, stops = tokenizer.encode_segments(found.segments)
+    except CorpusError:
+        # The tokenizer refuses at least one of them.
+        found, each = _encode_each(found, tokenizer, reading, problems)
+        ids, stops = join_ids(each)
+    vocab = vocab_of(tokenizer)
+    num_unknown = None if vocab is None else int(np.count_nonzero(ids == UNKNOWN_ID))
+    ids = ids.astype(narrow_dtype(tokenizer.vocab_size), copy=False)
+    reserved = how.reserved or {}
+    words = (vocab.unknown_token,) if reserved and vocab is not None else ()
+    return found, _Encoded(ids, stops, how.end_id, num_unknown, reserved=reserved, words=words)
+
+
+def _encode_each(
+    found: _Found, tokenizer: CompleteTokenizer, reading: Reading, problems: Counter[str]
+) -> tuple[_Found, list[Ids]]:
+    """Return the segments one by one, without those that the tokenizer refuses, and their ids."""
+    kept, each = _Found(found.slices, [], []), []
+    for segment, number in zip(found.segments, found.slice_of, strict=True):
         try:
-            ids = encode_with(
-                tokenizer, str(segment.text), tokenizer.vocab_size, name="this document"
-            )
+            ids = tokenizer.encode_one(str(segment.text), name="this document")
         except CorpusError as error:
             bad = BadInput(REFUSED, str(error), offset=segment.offset)
             if reading.on_error == "stop":
-                raise CorpusError(bad.tell(piece)) from error
+                raise CorpusError(bad.tell(found.slices[number])) from error
             problems[bad.what] += 1
             if reading.on_error == "skip":
                 continue
             ids, segment = np.empty(0, np.uint8), segment._replace(text="")  # noqa: PLW2901
-        kept.append(segment)
+        kept.segments.append(segment)
+        kept.slice_of.append(number)
         each.append(ids)
     return kept, each
 
 
-def _number(found: _Found, how: Numbering) -> _Made:
-    tokenizer = how.tokenizer
-    if found.ids is None:
-        ids, stops = number(found.segments, tokenizer)
-    else:
-        ids = np.concatenate([np.empty(0, np.uint8), *found.ids])
-        stops = np.cumsum([len(one) for one in found.ids], dtype=np.int64)
-    vocab = getattr(tokenizer, "vocab", None)
-    num_unknown = int(np.count_nonzero(ids == UNKNOWN_ID)) if isinstance(vocab, Vocab) else None
-    ids = ids.astype(narrow_dtype(tokenizer.vocab_size), copy=False)
-    reserved = how.reserved or {}
-    words = (vocab.unknown_token,) if reserved and isinstance(vocab, Vocab) else ()
-    return _Made(ids, stops, how.end_id, num_unknown, reserved=reserved, words=words)
-
-
-def _learn(segments: list[TextSegment], how: Learning) -> _Made:
-    numbers, stops, counts = learn(segments, how.kind, normalize=how.normalize)
+def _count(found: _Found, how: BuildVocab) -> _Encoded:
+    numbers, stops, counts = how.tokenizer.count_segments(found.segments)
     reserved: dict[int, str | int] = {}
     if not counts.keys().isdisjoint(how.reserved):
         reserved = {n: token for n, token in enumerate(counts) if token in how.reserved}
     if not how.marks_ends:
-        return _Made(numbers, stops, None, counts=counts, reserved=reserved)
+        return _Encoded(numbers, stops, None, counts=counts, reserved=reserved)
     numbers = numbers.astype(narrow_dtype(len(counts) + 1))
-    return _Made(numbers, stops, len(counts), counts=counts, reserved=reserved)
+    return _Encoded(numbers, stops, len(counts), counts=counts, reserved=reserved)
 
 
 def _look_for_reserved(
-    made: _Made, found: "_Found", reading: Reading, problems: Counter[str]
+    made: _Encoded, found: _Found, reading: Reading, problems: Counter[str]
 ) -> None:
     """Count the reserved tokens that stand in texts, or raise."""
     if made.reserved and len(made.ids):
@@ -298,10 +264,10 @@ def _name(token: str | int) -> str:
     return f"the reserved {'id' if isinstance(token, int) else 'token'} {token!r}"
 
 
-def _stop_at(token: str | int, found: "_Found", index: int, reading: Reading) -> None:
+def _stop_at(token: str | int, found: _Found, index: int, reading: Reading) -> None:
     if reading.on_reserved == "count":
         return
-    segment, piece = found.segments[index], found.pieces[index]
+    segment, piece = found.segments[index], found.slices[found.slice_of[index]]
     offset = segment.offset
     if piece.form in ("file", "paragraph"):
         text = segment.text.encode() if isinstance(segment.text, str) else segment.text

@@ -4,26 +4,22 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from tokenloom._checks import as_integer, as_strings, require_flags, require_type
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.encode import find_boundary
 from tokenloom.preparation.readers import OnError, OnReserved
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
 from tokenloom.store.writer import SHARD_TOKENS
-from tokenloom.text.boundaries import Boundary
-from tokenloom.text.encode import Kind
 from tokenloom.text.identity import probe
 from tokenloom.text.tokenizers import (
-    TOKENIZER_NAMES,
-    ByteTokenizer,
+    CompleteTokenizer,
+    CountedTokenizer,
     Tokenizer,
-    describe_tokenizer,
-    require_tokenizer,
-    tokenizer_for,
+    make_tokenizer,
+    vocab_of,
 )
 from tokenloom.text.vocab import Vocab
 
@@ -66,7 +62,7 @@ class PrepareOptions:
     reserved_tokens : sequence of str
         Tokens that get the ids from 1 on ("char" and "word").
     end_of_document : str, int or None
-        A token that stands behind each document: for "char" and "word" it is
+        A token that follows each document: for "char" and "word" it is
         reserved; of any other tokenizer it is a token of its vocabulary, or an id.
     splits : mapping of str to float
         Fractions of the corpus, at its end and in this order, that get a name;
@@ -151,29 +147,29 @@ class Method(NamedTuple):
 
     Attributes
     ----------
-    kind : "char", "word" or None
-        Whose vocabulary is to be counted, if any is.
-    tokenizer : Tokenizer or None
-        What exists already.
-    boundary : Boundary
-        Where its documents may be cut.
-    reads_bytes : bool
-        Whether files are taken as they are, without decoding.
+    tokenizer : CompleteTokenizer
+    is_counted : bool
+        Whether its vocabulary is to be counted, so that it has none yet.
     """
 
-    kind: Kind | None
-    tokenizer: Tokenizer | None
-    boundary: Boundary
-    reads_bytes: bool
+    tokenizer: CompleteTokenizer
+    is_counted: bool
+
+    @property
+    def counted(self) -> CountedTokenizer | None:
+        """The tokenizer, if its vocabulary is to be counted."""
+        if not self.is_counted or not isinstance(self.tokenizer, CountedTokenizer):
+            return None
+        return self.tokenizer
 
     def describe(self) -> dict[str, Any]:
-        """Return what is compared before a run goes on, JSON-able."""
-        if self.tokenizer is None:
-            return {"name": self.kind}
-        vocab = getattr(self.tokenizer, "vocab", None)
-        proof = vocab.hash if isinstance(vocab, Vocab) else None
+        """Return what is compared before a run is resumed, JSON-able."""
+        if self.is_counted:
+            return {"name": self.tokenizer.name}
+        vocab = vocab_of(self.tokenizer)
+        proof = None if vocab is None else vocab.hash
         size = self.tokenizer.vocab_size
-        description = {**describe_tokenizer(self.tokenizer), "vocab_size": size, "vocab": proof}
+        description = {**self.tokenizer.describe(), "vocab_size": size, "vocab": proof}
         if description["name"] is None:
             # Two of one type may have learned different tokens.
             description["probe"] = probe(self.tokenizer)
@@ -181,7 +177,7 @@ class Method(NamedTuple):
 
 
 def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
-    """Return how a tokenizer works, after looking at what it cannot do.
+    """Return how a tokenizer works, after a check that it can do what the options ask for.
 
     Parameters
     ----------
@@ -191,14 +187,12 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
     Raises
     ------
     ArgumentError
-        It is none of these, or an option asks it for what it has not.
+        It is none of these, or it cannot do what an option asks for.
     """
-    if isinstance(tokenizer, str) and tokenizer in ("char", "word"):
-        kind: Kind = "char" if tokenizer == "char" else "word"
+    made = make_tokenizer(tokenizer, normalize=options.normalize)
+    if isinstance(tokenizer, str) and isinstance(made, CountedTokenizer):
         _check_counted(options)
-        boundary = find_boundary(kind, normalize=options.normalize)
-        return Method(kind, None, boundary, reads_bytes=False)
-    made = _make(tokenizer)
+        return Method(made, is_counted=True)
     asked = {
         "normalize": not options.normalize,
         "min_freq": options.min_freq > 0,
@@ -209,26 +203,26 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
             msg = f"{name} must be left out where the tokenizer is given, got {show(tokenizer)}"
             raise ArgumentError(msg)
     find_end_id(options.end_of_document, made)
-    return Method(None, made, find_boundary(made), reads_bytes=isinstance(made, ByteTokenizer))
+    return Method(made, is_counted=False)
 
 
 def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
-    """Return the id of the token that stands behind each document, if any does.
+    """Return the id of the token that follows each document, if any does.
 
     Raises
     ------
     ArgumentError
         The tokenizer has no such token or id.
 
-    >>> find_end_id(0, ByteTokenizer())
+    >>> find_end_id(0, make_tokenizer("byte"))
     0
     """
     if token is None:
         return None
     if not isinstance(token, str):
         return as_integer("end_of_document", token, stop=tokenizer.vocab_size)
-    vocab = getattr(tokenizer, "vocab", None)
-    if isinstance(vocab, Vocab) and token in vocab:
+    vocab = vocab_of(tokenizer)
+    if vocab is not None and token in vocab:
         return vocab[token]
     msg = (
         f"end_of_document must be an id in [0, {tokenizer.vocab_size}), or a token of the "
@@ -240,12 +234,12 @@ def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
 def find_reserved(options: PrepareOptions, tokenizer: Tokenizer) -> dict[int, str | int]:
     """Return the ids of a given tokenizer that stand for something else than text.
 
-    >>> find_reserved(PrepareOptions(end_of_document=0), ByteTokenizer())
+    >>> find_reserved(PrepareOptions(end_of_document=0), make_tokenizer("byte"))
     {0: 0}
     """
-    vocab = getattr(tokenizer, "vocab", None)
+    vocab = vocab_of(tokenizer)
     reserved: dict[int, str | int] = {}
-    if isinstance(vocab, Vocab):
+    if vocab is not None:
         reserved = {vocab[token]: token for token in vocab.reserved_tokens}
     end_id = find_end_id(options.end_of_document, tokenizer)
     if end_id is not None and options.end_of_document is not None:
@@ -272,15 +266,6 @@ def _check_counted(options: PrepareOptions) -> None:
         raise ArgumentError(msg)
     # It tells of what cannot be reserved.
     Vocab([], reserved_tokens=reserve(options))
-
-
-def _make(tokenizer: object) -> Tokenizer:
-    if isinstance(tokenizer, Vocab):
-        return tokenizer_for(tokenizer)
-    if isinstance(tokenizer, str) and tokenizer == "byte":
-        return ByteTokenizer()
-    require_tokenizer(tokenizer, expected=f"{', '.join(map(repr, TOKENIZER_NAMES))}, a Vocab, or ")
-    return cast("Tokenizer", tokenizer)
 
 
 def rename_documents(word: object) -> object:

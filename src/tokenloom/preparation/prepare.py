@@ -28,7 +28,7 @@ from tokenloom.preparation.chunks import (
     cut_chunks,
     prove_parts,
 )
-from tokenloom.preparation.encode import Learning, Numbering, Result, encode_chunk, read_counts
+from tokenloom.preparation.encode import BuildVocab, EncodeWith, Result, encode_chunk, read_counts
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
 from tokenloom.preparation.finished import Prepared, find_finished, summarize
 from tokenloom.preparation.options import (
@@ -51,7 +51,7 @@ from tokenloom.preparation.sources import (
 from tokenloom.preparation.workdir import Part, WorkFolder, open_work_folder, remove_rest
 from tokenloom.store.manifest import Manifest, Source
 from tokenloom.text.encode import add_counts, report_lost, why_empty
-from tokenloom.text.tokenizers import CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.text.tokenizers import CompleteTokenizer, CountedTokenizer
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 
@@ -136,7 +136,7 @@ def prepare(
         remove_rest(target)
         return _summarize(path, manifest, began_at)
     check_kinds(found)
-    undecodable = choose_undecodable(options.on_error, reads_bytes=method.reads_bytes)
+    undecodable = choose_undecodable(options.on_error, reads_bytes=method.tokenizer.reads_bytes)
     with _telling(target), open_work_folder(target) as work:
         # Another process may have made it before this one had the folder.
         if manifest := find_finished(target, found, settings):
@@ -150,7 +150,7 @@ def prepare(
             work.forget_failure()
             run = _Run(work, sources_here, method, options, progress=progress)
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
-            with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
+            with open_pool(executor, num_processes, sends=method.tokenizer.given) as doing:
                 manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
         work.publish(target)
     return _summarize(path, manifest, began_at, run)
@@ -190,16 +190,16 @@ class _Run:
                 add_counts(counts, read_counts(part.blobs))
                 digests.update({int(k): digest for k, digest in part.facts["digests"].items()})
         tokenizer = self.method.tokenizer
-        if tokenizer is None:
-            tokenizer = self._learn(counts)
-            unknown = tokenizer.vocab.to_ids(counts) == UNKNOWN_ID
+        if (counted := self.method.counted) is not None:
+            tokenizer = built = self._build(counted, counts)
+            unknown = built.vocab.to_ids(counts) == UNKNOWN_ID
             tally.num_unknown = int(np.fromiter(counts.values(), np.int64)[unknown].sum())
         self._report(tally)
         return self._assemble(tally, tokenizer, digests, settings)
 
     def _report(self, tally: Tally) -> None:
         """Log what normalising dropped; raise where it left nothing."""
-        is_learned = self.method.tokenizer is None
+        is_learned = self.method.is_counted
         if not tally.num_tokens:
             where = count(tally.num_documents, "document")
             why = why_empty(tally.lost, is_learned=is_learned)
@@ -213,29 +213,27 @@ class _Run:
         off = None if self.progress is None else not self.progress
         return tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=off)
 
-    def _learn(self, counts: dict[str, int]) -> CharTokenizer | WordTokenizer:
-        """Return the tokenizer whose tokens were counted."""
+    def _build(self, tokenizer: CountedTokenizer, counts: dict[str, int]) -> CountedTokenizer:
+        """Return the tokenizer with the vocabulary whose tokens were counted."""
         options = self.options
         vocab = Vocab(counts, min_freq=options.min_freq, reserved_tokens=reserve(options))
-        kind = CharTokenizer if self.method.kind == "char" else WordTokenizer
-        return kind(vocab, options.normalize)
+        return tokenizer.with_vocab(vocab)
 
     def _encode(self) -> Callable[[Chunk], Result]:
         """Return what is done with each chunk."""
         tokenizer, end = self.method.tokenizer, self.options.end_of_document
-        how: Numbering | Learning
-        if tokenizer is None:
-            kind = self.method.kind or "char"
+        how: EncodeWith | BuildVocab
+        if (counted := self.method.counted) is not None:
             reserved = (Vocab().unknown_token, *reserve(self.options))
-            how = Learning(kind, self.options.normalize, end is not None, reserved)
+            how = BuildVocab(counted, end is not None, reserved)
         else:
-            how = Numbering(
+            how = EncodeWith(
                 tokenizer, find_end_id(end, tokenizer), find_reserved(self.options, tokenizer)
             )
         reading = Reading(
             self.options.field,
             self.options.on_error,
-            self.method.reads_bytes,
+            tokenizer.reads_bytes,
             self.options.on_reserved,
         )
         return functools.partial(encode_chunk, reading=reading, how=how)
@@ -251,8 +249,8 @@ class _Run:
         self.work.remove(IDS, start=index)
         chunks = cut_chunks(
             self.sources,
-            boundary=self.method.boundary,
-            reads_bytes=self.method.reads_bytes,
+            boundary=self.method.tokenizer.boundary,
+            reads_bytes=self.method.tokenizer.reads_bytes,
             task_bytes=self.options.task_bytes,
             start=start,
             first=index,
@@ -288,7 +286,7 @@ class _Run:
     def _assemble(
         self,
         tally: Tally,
-        tokenizer: Tokenizer,
+        tokenizer: CompleteTokenizer,
         digests: dict[int, str],
         settings: dict[str, Any],
     ) -> Manifest:
@@ -314,7 +312,7 @@ class _Run:
             return assemble(
                 self.work,
                 tally,
-                tokenizer=tokenizer,
+                tokenizer=tokenizer.given,
                 sources=sources,
                 options=self.options,
                 facts=facts,

@@ -1,8 +1,6 @@
 """Where a token of a corpus came from: its source, document and character."""
 
 import contextlib
-import itertools
-import re
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +17,6 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.chunks import Cursor, SourceFile, choose_undecodable, cut_chunks
-from tokenloom.preparation.encode import find_boundary
 from tokenloom.preparation.readers import Reading, find_segments
 from tokenloom.store.manifest import (
     MANIFEST,
@@ -34,13 +31,8 @@ from tokenloom.store.npy import HEADER_BYTES
 from tokenloom.store.reader import CURE, Store, open_store
 from tokenloom.store.verify import find_wrong_place
 from tokenloom.text.documents import TextSegment
-from tokenloom.text.encode import number
 from tokenloom.text.ids import Offsets
-from tokenloom.text.normalize import PREFIXES, find_characters
-from tokenloom.text.tokenizers import CharTokenizer, Tokenizer, WordTokenizer, takes_bytes
-
-_LETTERS = re.compile("[A-Za-z]+")
-_WORD = re.compile(r"\S+")
+from tokenloom.text.tokenizers import CompleteTokenizer
 
 
 class Trace(NamedTuple):
@@ -153,7 +145,7 @@ class _ReadChunk(NamedTuple):
     stops: npt.NDArray[np.int64]
     befores: list[int]
 
-    def find_character(self, token: int, tokenizer: Tokenizer) -> int | None:
+    def find_character(self, token: int, tokenizer: CompleteTokenizer) -> int | None:
         """Return which character of its document a token of the store begins with."""
         at = token - self.first
         if at >= self.num_tokens or at in self.marks:
@@ -161,7 +153,7 @@ class _ReadChunk(NamedTuple):
         at -= int(np.searchsorted(self.marks, at))
         index = int(np.searchsorted(self.stops, at, side="right"))
         at -= int(self.stops[index - 1]) if index else 0
-        inside = find_in_text(self.segments[index], tokenizer, at)
+        inside = tokenizer.find_character(self.segments[index], at)
         return None if inside is None else self.befores[index] + inside
 
 
@@ -230,19 +222,18 @@ class _PreparedStore:
         preparation, tokenizer = self._preparation, self._tokenizer
         assert tokenizer is not None  # noqa: S101  the caller has looked
         first, *cursor, before = self._places[index].tolist()
-        reads_bytes = takes_bytes(tokenizer)
         chunks = cut_chunks(
             self._files[: source + 1],
-            boundary=find_boundary(tokenizer),
-            reads_bytes=reads_bytes,
+            boundary=tokenizer.boundary,
+            reads_bytes=tokenizer.reads_bytes,
             task_bytes=preparation.task_bytes,
             start=Cursor(*cursor),
         )
         with contextlib.closing(chunks):
             slices = next(chunks).slices
-        reading = Reading(preparation.field, preparation.on_error, reads_bytes)
+        reading = Reading(preparation.field, preparation.on_error, tokenizer.reads_bytes)
         segments = [s for piece in slices for s in find_segments(piece, reading, Counter())]
-        ids, stops = number(segments, tokenizer)
+        ids, stops = tokenizer.encode_segments(segments)
         marks = np.empty(0, np.int64)
         if preparation.end_id is not None:
             # Documents that end after 2 and 3 of [7, 8, 9] are [7, 8, end, 9, end]: marks 2 and 4.
@@ -275,12 +266,12 @@ def _read_places(store: Store) -> npt.NDArray[np.int64]:
 
 
 def _list_files(
-    sources: Sequence[Source], preparation: Preparation, tokenizer: Tokenizer
+    sources: Sequence[Source], preparation: Preparation, tokenizer: CompleteTokenizer
 ) -> list[SourceFile]:
     """Return the sources of a store as the files that were read."""
     encoding = find_encoding(str(preparation.settings.get("encoding", "utf-8")))
     # What could not be decoded was dealt with: the same again.
-    undecodable = choose_undecodable(preparation.on_error, reads_bytes=takes_bytes(tokenizer))
+    undecodable = choose_undecodable(preparation.on_error, reads_bytes=tokenizer.reads_bytes)
     return [
         SourceFile(
             name=source.name,
@@ -291,30 +282,3 @@ def _list_files(
         )
         for source, form in zip(sources, preparation.forms, strict=True)
     ]
-
-
-def find_in_text(segment: TextSegment, tokenizer: Tokenizer, at: int) -> int | None:
-    """Return which character of a segment a token of it begins with.
-
-    A space stands for a gap, and begins where that does. -1 is the last character
-    before the segment, where the gap begins there.
-
-    >>> from tokenloom.text.vocab import Vocab
-    >>> find_in_text(TextSegment("To be, or", 0, ends=True), WordTokenizer(Vocab()), 2)
-    7
-    """
-    text = segment.text
-    if isinstance(text, bytes):
-        return at
-    match tokenizer:
-        case WordTokenizer(normalize=normalize):
-            words = (_LETTERS if normalize else _WORD).finditer(text)
-            return next(itertools.islice(words, at, None)).start()
-        case CharTokenizer(normalize=True):
-            # What came before the segment counts as "a" or "a ", of which "a" is no token of it.
-            prefix = PREFIXES[segment.state]
-            return int(find_characters(prefix + text)[at + bool(prefix)]) - len(prefix)
-        case CharTokenizer():
-            return at
-        case _:
-            return None

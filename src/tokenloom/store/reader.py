@@ -29,7 +29,7 @@ from tokenloom.store.manifest import (
 from tokenloom.store.memmap import FileRange, Tokens, open_range, open_ranges
 from tokenloom.store.npy import HEADER_BYTES, npy_header
 from tokenloom.text.identity import Identity
-from tokenloom.text.tokenizers import Tokenizer, restore_tokenizer
+from tokenloom.text.tokenizers import CompleteTokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab, read_vocab
 
 # It names each source; so many bytes are millions of sources.
@@ -136,7 +136,7 @@ class Store:
             raise StoreError(msg)
         return offsets.view(np.int64)
 
-    def tokenizer(self) -> Tokenizer | None:
+    def tokenizer(self) -> CompleteTokenizer | None:
         """Return the tokenizer, or None where it came from elsewhere.
 
         Raises

@@ -31,8 +31,7 @@ from tokenloom.store.memmap import Tokens, advise, confirm
 from tokenloom.store.npy import HEADER_BYTES, Piece, write_npy
 from tokenloom.text.identity import describe_identity
 from tokenloom.text.ids import Ids, Offsets, check_range, narrow_dtype
-from tokenloom.text.tokenizers import Tokenizer
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.tokenizers import Tokenizer, vocab_of
 
 # Files of up to half a gigabyte where ids take two bytes.
 SHARD_TOKENS = 1 << 28
@@ -223,9 +222,9 @@ def write_tokenizer(
     """
     if tokenizer is None:
         return None, ()
-    vocab = getattr(tokenizer, "vocab", None)
+    vocab = vocab_of(tokenizer)
     files: tuple[StoreFile, ...] = ()
-    if isinstance(vocab, Vocab):
+    if vocab is not None:
         # The manifest says how texts become its tokens.
         vocab.of_kind(None).save(folder / VOCAB)
         files = (enter_file(folder, VOCAB),)

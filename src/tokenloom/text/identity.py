@@ -7,8 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from tokenloom._io.digest import hash_json
-from tokenloom.text.tokenizers import Tokenizer, describe_tokenizer
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.tokenizers import Tokenizer, complete, vocab_of
 
 # What tokenizers of other packages are told apart by.
 _PROBE = "".join(map(chr, range(32, 127))) + " The quick brown fox's 12,345\n\té ß Ж 時間 🙂"
@@ -22,7 +21,7 @@ class Identity:
     Attributes
     ----------
     name : str or None
-        "char", "word" or "byte"; None of a tokenizer that came from elsewhere.
+        Of a built-in tokenizer; None of one that came from elsewhere.
     vocab_size : int or None
     vocab : str or None
         Hash of the vocabulary's tokens.
@@ -41,11 +40,11 @@ class Identity:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
         """Return the identity of a tokenizer."""
-        vocab = getattr(tokenizer, "vocab", None)
+        vocab = vocab_of(tokenizer)
         return cls(
-            name=describe_tokenizer(tokenizer)["name"],
+            name=complete(tokenizer).name,
             vocab_size=tokenizer.vocab_size,
-            vocab=vocab.hash if isinstance(vocab, Vocab) else None,
+            vocab=None if vocab is None else vocab.hash,
             probe=probe(tokenizer),
             decoded=_decode_some(tokenizer),
         )
@@ -107,8 +106,10 @@ def describe_identity(tokenizer: Tokenizer | None) -> dict[str, Any]:
     >>> describe_identity(ByteTokenizer()), describe_identity(None)
     ({'name': 'byte'}, {'name': None, 'type': 'NoneType'})
     """
-    description = describe_tokenizer(tokenizer)
-    if tokenizer is not None and description["name"] is None:
+    if tokenizer is None:
+        return {"name": None, "type": "NoneType"}
+    description = complete(tokenizer).describe()
+    if description["name"] is None:
         description |= {"probe": probe(tokenizer), "decoded": _decode_some(tokenizer)}
     return description
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from tokenloom.errors import CorpusError
 
 Ids = npt.NDArray[np.integer[Any]]
+Offsets = npt.NDArray[np.int64]
 
 _CHUNK = 1 << 24
 
@@ -103,4 +104,20 @@ def check_range(array: Ids, num_ids: int | None) -> int:
     return largest
 
 
-Offsets = npt.NDArray[np.int64]
+def renumber(numbers: Ids, ids: Ids) -> Ids:
+    """Return the id in the place of each number: what ``ids[numbers]`` is, but faster.
+
+    Parameters
+    ----------
+    numbers : unsigned integer array, shape (num_tokens,)
+        Each in [0, len(ids)).
+    ids : unsigned integer array
+
+    >>> renumber(np.array([1, 0, 1], np.uint8), np.array([7, 9], np.uint8))
+    array([9, 7, 9], dtype=uint8)
+    """
+    if numbers.dtype != np.uint8 or ids.dtype != np.uint8:
+        return ids[numbers]
+    # A table of 256 bytes, of which the first are the ids.
+    table = ids[:256].tobytes().ljust(256, b"\0")
+    return np.frombuffer(numbers.tobytes().translate(table), np.uint8)

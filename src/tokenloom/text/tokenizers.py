@@ -1,24 +1,42 @@
-"""Text to ids, and ids to text."""
+"""Text to ids, and ids to text: all that is known of each tokenizer."""
 
-from collections.abc import Callable, Iterable
+import dataclasses
+import itertools
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenloom._wording import show
-from tokenloom.errors import ArgumentError
-from tokenloom.text.counting import count_characters, look_up, number_words
-from tokenloom.text.ids import Ids, as_ids, narrow_dtype
-from tokenloom.text.normalize import clean_characters, clean_prompt, clean_words, split_words
-from tokenloom.text.vocab import Vocab
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
+from tokenloom.text.documents import TextSegment
+from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
+from tokenloom.text.normalize import (
+    PREFIXES,
+    Lost,
+    clean_characters,
+    clean_prompt,
+    clean_segments,
+    count_lost,
+    count_words,
+    find_characters,
+    find_word,
+    split_words,
+)
+from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
-MakeVocab = Callable[[dict[str, int]], Vocab]
+_NUM_BYTES = 256
+_NUM_CODE_POINTS = 0x110000
+_CHUNK = 1 << 18
 
 
 class Tokenizer(Protocol):
-    """What tokenloom asks of a tokenizer: any object with these will do."""
+    """What tokenloom asks of a tokenizer of yours: any object with these will do."""
 
     @property
     def vocab_size(self) -> int:
@@ -29,6 +47,539 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: list[int], /) -> str:
         """Return the text of ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteTokenizer(ABC):
+    """All that tokenloom asks of a tokenizer, with answers that are right for any.
+
+    A built-in tokenizer is a subclass that gives better answers. Its fields,
+    but for a vocabulary, are JSON-able and have defaults: with its name they
+    stand in manifests and make it again.
+
+    Attributes
+    ----------
+    name : str or None
+        What users and manifests call it; None of a tokenizer of somebody else.
+    reads_bytes : bool
+        Whether it takes texts as bytes, which need not be UTF-8. The segments
+        that it encodes hold bytes then.
+    """
+
+    name: ClassVar[str | None] = None
+    reads_bytes: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """Number of different ids."""
+
+    @abstractmethod
+    def encode(self, text: str, /) -> npt.ArrayLike:
+        """Return the ids of a text, one-dimensional."""
+
+    @abstractmethod
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of ids."""
+
+    @property
+    def given(self) -> Tokenizer:
+        """The tokenizer as it was given to tokenloom."""
+        return self
+
+    @property
+    def boundary(self) -> Boundary:
+        """Where a document may be cut so that its ids stay the same."""
+        return DOCUMENTS
+
+    def encode_prompt(self, prompt: str, /) -> npt.ArrayLike:
+        """Return the ids of a text that a model continues."""
+        return self.encode(prompt)
+
+    def find_unknown(self, _: str, /) -> list[str]:
+        """Return the tokens of a prompt that have no id of their own, each once."""
+        return []
+
+    def encode_one(self, text: str, *, name: str) -> Ids:
+        """Return the ids of a text, after a look at their type and range.
+
+        Raises
+        ------
+        CorpusError
+            The tokenizer raises an error of any kind, or its ids are out of range.
+        """
+        try:
+            return as_ids(self.encode(text), num_ids=self.vocab_size)
+        except MemoryError:
+            raise
+        # A tokenizer that refuses a text says so by an error of any kind.
+        except Exception as error:
+            kind = type(self.given).__name__
+            msg = (
+                f"the tokenizer {kind} must encode every text, but failed at {name}: "
+                f"{type(error).__name__}: {error}"
+            )
+            raise CorpusError(msg) from error
+
+    def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
+        """Return the ids of many segments, and how many come before the end of each.
+
+        Raises
+        ------
+        CorpusError
+            The tokenizer refuses one of them; see `encode_one`.
+        """
+        is_alone = len(segments) == 1
+        each = [
+            self.encode_one(
+                str(segment.text), name="the text" if is_alone else f"document {number}"
+            )
+            for number, segment in enumerate(segments)
+        ]
+        return join_ids(each)
+
+    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
+        """Return which character of a segment a token of it begins with, if that is known.
+
+        -1 is the last character before the segment. Where `reads_bytes`, it is
+        which byte.
+        """
+        del segment, index
+        return None
+
+    def count_lost(self, _: Iterable[str], /) -> Lost:
+        """Return how much of texts the ids do not say."""
+        return Lost()
+
+    def token_lengths(self) -> npt.NDArray[np.int64] | None:
+        """Return how many characters each id stands for, -1 where that is not known.
+
+        None where it is known of no id.
+        """
+        return None
+
+    def list_tokens(self) -> tuple[str, ...] | None:
+        """Return the token of each id, as a file of another project lists them, if there are any.
+
+        Different ids have different tokens.
+        """
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what, beside a vocabulary, makes the tokenizer again: JSON-able."""
+        values = {name: getattr(self, name) for name, _ in self._parameters()}
+        return {"name": self.name, **values}
+
+    @classmethod
+    def restore(
+        cls, description: Mapping[str, object], *, load_vocab: Callable[[], Vocab]
+    ) -> Self | None:
+        """Return the tokenizer that `describe` described, or None where a value is missing."""
+        values: dict[str, Any] = {name: description.get(name) for name, _ in cls._parameters()}
+        if any(type(values[name]) is not type(default) for name, default in cls._parameters()):
+            return None
+        if any(field.name == "vocab" for field in dataclasses.fields(cls)):
+            values["vocab"] = load_vocab()
+        return cls(**values)
+
+    @classmethod
+    def _parameters(cls) -> list[tuple[str, object]]:
+        """Return the names and defaults of what a description holds."""
+        fields = dataclasses.fields(cls)
+        return [(field.name, field.default) for field in fields if field.name != "vocab"]
+
+
+@dataclass(frozen=True, slots=True)
+class UserTokenizer(CompleteTokenizer):
+    """A tokenizer of somebody else: only what it has itself is known of it."""
+
+    inner: Tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids."""
+        return self.inner.vocab_size
+
+    @property
+    def vocab(self) -> Vocab | None:
+        """The vocabulary, where the tokenizer has one of tokenloom's."""
+        return vocab_of(self.inner)
+
+    def encode(self, text: str, /) -> npt.ArrayLike:
+        """Return the ids of a text."""
+        return self.inner.encode(text)
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of ids."""
+        return self.inner.decode(ids)
+
+    @property
+    def given(self) -> Tokenizer:
+        """The object itself."""
+        return self.inner
+
+    def encode_prompt(self, prompt: str, /) -> npt.ArrayLike:
+        """Return the ids of a prompt."""
+        encode: Callable[[str], npt.ArrayLike]
+        encode = getattr(self.inner, "encode_prompt", self.inner.encode)
+        return encode(prompt)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the name of its type, which does not make it again."""
+        return {"name": None, "type": type(self.inner).__name__}
+
+
+class Counted(NamedTuple):
+    """Tokens whose vocabulary is not known yet.
+
+    Attributes
+    ----------
+    numbers : unsigned integer array, shape (num_tokens,)
+        For each token its place in ``counts``.
+    stops : int64 array, shape (num_segments,)
+        How many tokens come before the end of each segment.
+    counts : dict of str to int
+        How often each token appears, in order of first appearance.
+    """
+
+    numbers: Ids
+    stops: Offsets
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTokenizer(CompleteTokenizer):
+    """A tokenizer whose vocabulary is counted: its tokens are pieces of the text.
+
+    A subclass says how a text is split, and what joins tokens again.
+
+    Parameters
+    ----------
+    vocab : Vocab
+        A token that is not in it becomes id 0.
+    normalize : bool
+        Whether texts go through the textbook's normalisation first.
+    """
+
+    joint: ClassVar[str] = ""
+    vocab: Vocab
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        # So that the vocabulary alone makes the same tokenizer again.
+        vocab = self.vocab.of_kind(self.name, normalize=self.normalize)
+        object.__setattr__(self, "vocab", vocab)
+
+    def with_vocab(self, vocab: Vocab) -> Self:
+        """Return the same tokenizer with another vocabulary."""
+        return dataclasses.replace(self, vocab=vocab)
+
+    @abstractmethod
+    def split(self, text: str) -> Iterator[list[str]]:
+        """Yield the tokens of a text in order, many at once."""
+
+    def split_prompt(self, prompt: str) -> Collection[str]:
+        """Return the tokens of a text that a model continues."""
+        return list(itertools.chain.from_iterable(self.split(prompt)))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids."""
+        return len(self.vocab)
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the ids of a text, in the smallest unsigned dtype."""
+        return self._concatenate([self.vocab.to_ids(tokens) for tokens in self.split(text)])
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the tokens of ids, joined."""
+        return self.joint.join(self.vocab.to_tokens(ids))
+
+    def encode_prompt(self, prompt: str, /) -> Ids:
+        """Return the ids of a prompt."""
+        return self.vocab.to_ids(self.split_prompt(prompt))
+
+    def find_unknown(self, prompt: str, /) -> list[str]:
+        """Return the tokens of a prompt that are not in the vocabulary, each once.
+
+        >>> CharTokenizer(Vocab(["a", "b"])).find_unknown("Abc, ABC!")
+        ['c', ' ']
+        """
+        tokens = dict.fromkeys(self.split_prompt(prompt))
+        return [token for token in tokens if token not in self.vocab]
+
+    def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
+        """Return the ids of many segments, and how many come before the end of each."""
+        pieces, lengths = self._map_tokens(segments, self.vocab.to_ids)
+        return self._concatenate(pieces), np.cumsum(lengths)
+
+    def count_segments(self, segments: Sequence[TextSegment]) -> Counted:
+        """Return the tokens of many segments as numbers, and what they stand for.
+
+        >>> segments = [TextSegment("b a", 0, ends=True), TextSegment("c B", 0, ends=True)]
+        >>> numbers, stops, counts = WordTokenizer(Vocab()).count_segments(segments)
+        >>> numbers.tolist(), stops.tolist(), counts
+        ([0, 1, 2, 0], [2, 4], {'b': 2, 'a': 1, 'c': 1})
+        """
+        number_of: dict[str, int] = defaultdict(itertools.count().__next__)
+        pieces, lengths = self._map_tokens(
+            segments,
+            lambda tokens: np.fromiter(map(number_of.__getitem__, tokens), np.uint32, len(tokens)),
+        )
+        dtype = narrow_dtype(len(number_of))
+        nothing: Ids = np.empty(0, dtype)
+        numbers = np.concatenate([nothing, *pieces], dtype=dtype, casting="unsafe")
+        counts = np.zeros(len(number_of), np.int64)
+        for start in range(0, len(numbers), _CHUNK):
+            counts += np.bincount(numbers[start : start + _CHUNK], minlength=len(counts))
+        return Counted(
+            numbers, np.cumsum(lengths), dict(zip(number_of, counts.tolist(), strict=True))
+        )
+
+    def count_lost(self, texts: Iterable[str], /) -> Lost:
+        """Return how much of texts is lost by normalising, which may be nothing."""
+        # One call for many small texts.
+        return count_lost("".join(texts)) if self.normalize else Lost()
+
+    def token_lengths(self) -> npt.NDArray[np.int64]:
+        """Return how many characters each id stands for, with what joins it to the one before."""
+        lengths = np.array([len(token) + len(self.joint) for token in self.vocab], np.int64)
+        lengths[UNKNOWN_ID] = -1
+        return lengths
+
+    def list_tokens(self) -> tuple[str, ...]:
+        """Return the vocabulary."""
+        return self.vocab.tokens
+
+    def _map_tokens(
+        self, segments: Sequence[TextSegment], to_ids: Callable[[list[str]], Ids]
+    ) -> tuple[list[Ids], npt.NDArray[np.int64]]:
+        """Return the ids of all segments, in pieces, and how many each segment has."""
+        pieces: list[Ids] = []
+        lengths = []
+        for segment in segments:
+            each = [to_ids(tokens) for tokens in self.split(str(segment.text))]
+            pieces += each
+            lengths.append(sum(map(len, each)))
+        return pieces, np.array(lengths, np.int64)
+
+    def _concatenate(self, pieces: list[Ids]) -> Ids:
+        return np.concatenate(pieces) if pieces else np.empty(0, narrow_dtype(len(self.vocab)))
+
+
+@dataclass(frozen=True, slots=True)
+class CharTokenizer(CountedTokenizer):
+    """One token per character; normalising makes line ends vanish.
+
+    >>> tokenizer = CharTokenizer(Vocab(["b", "a", "a"]))
+    >>> tokenizer.encode("Abc?").tolist(), tokenizer.decode([1, 2])
+    ([1, 2, 0], 'ab')
+    """
+
+    name: ClassVar[str] = "char"
+
+    @property
+    def boundary(self) -> Boundary:
+        """Anywhere between characters."""
+        return CHARACTERS
+
+    def split(self, text: str) -> Iterator[list[str]]:
+        """Yield the characters of a text."""
+        yield list(self._clean(text))
+
+    def split_prompt(self, prompt: str) -> str:
+        """Return the characters of a prompt; unlike those of a text they keep the outer spaces."""
+        return clean_prompt(prompt) if self.normalize else prompt
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the ids of a text's characters, in the smallest unsigned dtype."""
+        return look_up(self._clean(text), self.vocab)
+
+    def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
+        """Return the ids of many segments, and how many come before the end of each."""
+        text, lengths = self._join(segments)
+        return look_up(text, self.vocab), np.cumsum(lengths)
+
+    def count_segments(self, segments: Sequence[TextSegment]) -> Counted:
+        """Return the characters of many segments as numbers, and what they stand for."""
+        text, lengths = self._join(segments)
+        counts = count_characters(text)
+        return Counted(look_up(text, counts), np.cumsum(lengths), counts)
+
+    def find_character(self, segment: TextSegment, index: int, /) -> int:
+        """Return which character of a segment a token of it begins with."""
+        if not self.normalize:
+            return index
+        # What came before the segment counts as "a" or "a ", of which "a" is no token of it.
+        prefix = PREFIXES[segment.state]
+        places = find_characters(prefix + str(segment.text))
+        return int(places[index + bool(prefix)]) - len(prefix)
+
+    def token_lengths(self) -> npt.NDArray[np.int64]:
+        """Return 1 for each id."""
+        return np.ones(self.vocab_size, np.int64)
+
+    def _clean(self, text: str) -> str:
+        return clean_characters(text) if self.normalize else text
+
+    def _join(self, segments: Sequence[TextSegment]) -> tuple[str, npt.NDArray[np.int64]]:
+        """Return the characters of segments, one after the other, and how many each has."""
+        if self.normalize:
+            return clean_segments(segments)
+        texts = [str(segment.text) for segment in segments]
+        return "".join(texts), np.array(list(map(len, texts)), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class WordTokenizer(CountedTokenizer):
+    """One token per word: whatever stands between white space.
+
+    >>> tokenizer = WordTokenizer(Vocab(["time", "machine"]))
+    >>> tokenizer.encode("The TIME machine").tolist()
+    [0, 1, 2]
+    """
+
+    name: ClassVar[str] = "word"
+    joint: ClassVar[str] = " "
+
+    @property
+    def boundary(self) -> Boundary:
+        """Between words."""
+        return LETTERS if self.normalize else WORDS
+
+    def split(self, text: str) -> Iterator[list[str]]:
+        """Yield the words of a text, many at once."""
+        return split_words(text, normalize=self.normalize)
+
+    def find_character(self, segment: TextSegment, index: int, /) -> int:
+        """Return which character of a segment a word of it begins with."""
+        return find_word(str(segment.text), index, normalize=self.normalize)
+
+    def _map_tokens(
+        self, segments: Sequence[TextSegment], to_ids: Callable[[list[str]], Ids]
+    ) -> tuple[list[Ids], npt.NDArray[np.int64]]:
+        """Return the ids of all segments, in pieces, and how many each segment has.
+
+        Normalised words of many segments are split in one call, which is
+        quicker than one by one.
+        """
+        if not self.normalize or len(segments) < 2:
+            return CountedTokenizer._map_tokens(self, segments, to_ids)  # noqa: SLF001  the base's
+        texts = [str(segment.text) for segment in segments]
+        pieces = [to_ids(words) for words in self.split("\n".join(texts))]
+        return pieces, count_words(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteTokenizer(CompleteTokenizer):
+    """One token per byte of the text in UTF-8; the id is the byte.
+
+    >>> ByteTokenizer().encode("é").tolist(), ByteTokenizer().decode([195, 169])
+    ([195, 169], 'é')
+    """
+
+    name: ClassVar[str] = "byte"
+    reads_bytes: ClassVar[bool] = True
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of different ids: 256."""
+        return _NUM_BYTES
+
+    @property
+    def boundary(self) -> Boundary:
+        """Anywhere."""
+        return BYTES
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the bytes of a text: uint8 array, shape (num_bytes,)."""
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of bytes; what is no UTF-8 becomes U+FFFD.
+
+        Raises
+        ------
+        CorpusError
+            An id is outside [0, 256).
+        """
+        content = as_ids(ids, num_ids=self.vocab_size).astype(np.uint8).tobytes()
+        return content.decode("utf-8", "replace")
+
+    def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
+        """Return the bytes of many segments, and how many come before the end of each."""
+        contents = [cast("bytes", segment.text) for segment in segments]
+        stops = np.cumsum(list(map(len, contents)), dtype=np.int64)
+        return np.frombuffer(b"".join(contents), np.uint8), stops
+
+    def find_character(self, _: TextSegment, index: int, /) -> int:
+        """Return which byte of a segment a token of it is."""
+        return index
+
+    def token_lengths(self) -> npt.NDArray[np.int64]:
+        """Return 1 for the first byte of a character, and 0 for the others."""
+        lengths = np.ones(_NUM_BYTES, np.int64)
+        # These continue a character that began before (RFC 3629).
+        lengths[0x80:0xC0] = 0
+        return lengths
+
+    def list_tokens(self) -> tuple[str, ...]:
+        """Return the first 256 characters."""
+        return tuple(map(chr, range(_NUM_BYTES)))
+
+
+# Every built-in tokenizer, by its name: the one list of them.
+TOKENIZERS: dict[str, type[CompleteTokenizer]] = {
+    kind.name: kind for kind in (CharTokenizer, WordTokenizer, ByteTokenizer)
+}
+TOKENIZER_NAMES = tuple(TOKENIZERS)
+COUNTED_NAMES = tuple(
+    name for name, kind in TOKENIZERS.items() if issubclass(kind, CountedTokenizer)
+)
+
+
+def make_tokenizer(given: object, *, normalize: bool = True) -> CompleteTokenizer:
+    """Return the tokenizer that was named or given.
+
+    A name whose vocabulary is to be counted stands for a tokenizer that has an
+    empty one. A Vocab stands for the tokenizer that made it.
+
+    Parameters
+    ----------
+    given : "char", "word", "byte", a Vocab or a Tokenizer
+    normalize : bool
+        Whether a tokenizer whose vocabulary is to be counted normalises.
+
+    Raises
+    ------
+    ArgumentError
+        It is none of these.
+
+    >>> make_tokenizer("byte"), make_tokenizer("char").vocab_size
+    (ByteTokenizer(), 1)
+    """
+    if isinstance(given, str) and given in TOKENIZERS:
+        kind = TOKENIZERS[given]
+        return kind(Vocab(), normalize) if issubclass(kind, CountedTokenizer) else kind()
+    if isinstance(given, Vocab):
+        return tokenizer_for(given)
+    require_tokenizer(given, expected=f"{', '.join(map(repr, TOKENIZER_NAMES))}, a Vocab, or ")
+    return complete(cast("Tokenizer", given))
+
+
+def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
+    """Return a tokenizer with all that tokenloom asks; of somebody else's little is known."""
+    return tokenizer if isinstance(tokenizer, CompleteTokenizer) else UserTokenizer(tokenizer)
+
+
+def vocab_of(tokenizer: object) -> Vocab | None:
+    """Return the vocabulary of a tokenizer, if it has one.
+
+    >>> vocab_of(ByteTokenizer()) is None
+    True
+    """
+    vocab = getattr(tokenizer, "vocab", None)
+    return vocab if isinstance(vocab, Vocab) else None
 
 
 def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str = "") -> None:
@@ -56,292 +607,111 @@ def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str =
         raise ArgumentError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class CharTokenizer:
-    """One token per character.
-
-    Parameters
-    ----------
-    vocab : Vocab
-        A character that is not in it becomes id 0.
-    normalize : bool
-        Whether texts go through the textbook's normalisation first, in which
-        line ends vanish.
-
-    >>> tokenizer = CharTokenizer(Vocab(["b", "a", "a"]))
-    >>> tokenizer.encode("Abc?").tolist(), tokenizer.decode([1, 2])
-    ([1, 2, 0], 'ab')
-    """
-
-    vocab: Vocab
-    normalize: bool = True
-
-    def __post_init__(self) -> None:
-        # So that the vocabulary alone makes the same tokenizer again.
-        vocab = self.vocab.of_kind("char", normalize=self.normalize)
-        object.__setattr__(self, "vocab", vocab)
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of different ids."""
-        return len(self.vocab)
-
-    def encode(self, text: str, /) -> Ids:
-        """Return the ids of a text's characters, in the smallest unsigned dtype."""
-        return self._encode_cleaned(clean_characters(text) if self.normalize else text)
-
-    def encode_prompt(self, prompt: str, /) -> Ids:
-        """Return the ids of a text that generation goes on from.
-
-        Unlike `encode` this keeps the outer spaces.
-        """
-        return self._encode_cleaned(clean_prompt(prompt) if self.normalize else prompt)
-
-    def decode(self, ids: list[int], /) -> str:
-        """Return the characters of ids, joined by nothing."""
-        return "".join(self.vocab.to_tokens(ids))
-
-    @classmethod
-    def learn(
-        cls, text: str, *, normalize: bool, make_vocab: MakeVocab
-    ) -> tuple[Ids, "CharTokenizer"]:
-        """Return the ids of a text and the tokenizer made from its characters."""
-        cleaned = clean_characters(text) if normalize else text
-        tokenizer = cls(make_vocab(count_characters(cleaned)), normalize)
-        return tokenizer._encode_cleaned(cleaned), tokenizer
-
-    def _encode_cleaned(self, text: str) -> Ids:
-        return look_up(text, self.vocab)
-
-
-@dataclass(frozen=True, slots=True)
-class WordTokenizer:
-    """One token per word: whatever stands between white space.
-
-    Parameters
-    ----------
-    vocab : Vocab
-        A word that is not in it becomes id 0.
-    normalize : bool
-        Whether texts go through the textbook's normalisation first.
-
-    >>> tokenizer = WordTokenizer(Vocab(["time", "machine"]))
-    >>> tokenizer.encode("The TIME machine").tolist()
-    [0, 1, 2]
-    """
-
-    vocab: Vocab
-    normalize: bool = True
-
-    def __post_init__(self) -> None:
-        # So that the vocabulary alone makes the same tokenizer again.
-        vocab = self.vocab.of_kind("word", normalize=self.normalize)
-        object.__setattr__(self, "vocab", vocab)
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of different ids."""
-        return len(self.vocab)
-
-    def encode(self, text: str, /) -> Ids:
-        """Return the ids of a text's words, in the smallest unsigned dtype."""
-        pieces = split_words(text, normalize=self.normalize)
-        return _join([self.vocab.to_ids(words) for words in pieces], len(self.vocab))
-
-    encode_prompt = encode
-
-    def decode(self, ids: list[int], /) -> str:
-        """Return the words of ids, joined by one space."""
-        return " ".join(self.vocab.to_tokens(ids))
-
-    @classmethod
-    def learn(
-        cls, text: str, *, normalize: bool, make_vocab: MakeVocab
-    ) -> tuple[Ids, "WordTokenizer"]:
-        """Return the ids of a text and the tokenizer made from its words."""
-        pieces, counts = number_words(text, normalize=normalize)
-        vocab = make_vocab(counts)
-        ids = vocab.to_ids(list(counts))
-        return _join([ids[piece] for piece in pieces], len(vocab)), cls(vocab, normalize)
-
-
-@dataclass(frozen=True, slots=True)
-class ByteTokenizer:
-    """One token per byte of the text in UTF-8; the id is the byte.
-
-    >>> ByteTokenizer().encode("é").tolist(), ByteTokenizer().decode([195, 169])
-    ([195, 169], 'é')
-    """
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of different ids: 256."""
-        return 256
-
-    def encode(self, text: str, /) -> Ids:
-        """Return the bytes of a text: uint8 array, shape (num_bytes,)."""
-        return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
-
-    def decode(self, ids: list[int], /) -> str:
-        """Return the text of bytes; what is no UTF-8 becomes U+FFFD.
-
-        Raises
-        ------
-        CorpusError
-            An id is outside [0, 256).
-        """
-        return (
-            as_ids(ids, num_ids=self.vocab_size)
-            .astype(np.uint8)
-            .tobytes()
-            .decode("utf-8", "replace")
-        )
-
-
-_Learned = tuple[Ids, CharTokenizer] | tuple[Ids, WordTokenizer]
-
-_LEARNERS: dict[str, Callable[..., _Learned]] = {
-    "char": CharTokenizer.learn,
-    "word": WordTokenizer.learn,
-}
-TOKENIZER_NAMES = (*_LEARNERS, "byte")
-
-
-def takes_bytes(tokenizer: object) -> bool:
-    """Return whether what was given as tokenizer takes the bytes of a text as they are.
-
-    >>> takes_bytes("byte"), takes_bytes(ByteTokenizer()), takes_bytes("char")
-    (True, True, False)
-    """
-    return isinstance(tokenizer, ByteTokenizer) or (
-        isinstance(tokenizer, str) and tokenizer == "byte"
-    )
-
-
-def tokenize(
-    text: str,
-    *,
-    tokenizer: str | Vocab | Tokenizer,
-    normalize: bool = True,
-    make_vocab: MakeVocab = Vocab,
-) -> tuple[Ids, Tokenizer]:
-    """Return the ids of a text, and the tokenizer that encodes more like it.
-
-    Parameters
-    ----------
-    text : str
-    tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
-        A name builds the vocabulary from the text; a Tokenizer is used as it
-        is, and so is that of a Vocab; see `tokenizer_for`.
-    normalize : bool
-        Whether "char" and "word" begin with the textbook's normalisation.
-    make_vocab : callable
-        Makes the vocabulary from counts in order of first appearance.
-
-    Returns
-    -------
-    integer array, shape (num_tokens,), and a Tokenizer
-
-    Raises
-    ------
-    ArgumentError
-        The tokenizer is unknown.
-    CorpusError
-        A Tokenizer returned ids that are not one-dimensional or out of range.
-    """
-    if isinstance(tokenizer, str) and tokenizer in _LEARNERS:
-        return _LEARNERS[tokenizer](text, normalize=normalize, make_vocab=make_vocab)
-    if isinstance(tokenizer, Vocab):
-        tokenizer = tokenizer_for(tokenizer)
-    elif isinstance(tokenizer, str) and tokenizer == "byte":
-        tokenizer = ByteTokenizer()
-    if isinstance(tokenizer, str) or not _is_tokenizer(tokenizer):
-        expected = ", ".join(map(repr, TOKENIZER_NAMES))
-        msg = (
-            f"tokenizer must be {expected}, a Vocab, or an object with vocab_size, "
-            f"encode(text) and decode(ids), got {show(tokenizer)}"
-        )
-        raise ArgumentError(msg)
-    ids = as_ids(tokenizer.encode(text), num_ids=tokenizer.vocab_size)
-    return ids, tokenizer
-
-
-def tokenizer_for(vocab: Vocab) -> CharTokenizer | WordTokenizer:
+def tokenizer_for(vocab: Vocab) -> CountedTokenizer:
     """Return the tokenizer of a vocabulary.
 
     It is the one that made the vocabulary, where that is known. Else it takes
     text without normalising; a vocabulary of single characters encodes
     characters, any other words.
 
+    Raises
+    ------
+    ArgumentError
+        A tokenizer made it that this release does not have.
+
     >>> type(tokenizer_for(Vocab(["a", "b"]))).__name__
     'CharTokenizer'
     """
-    kind = vocab.kind or ("char" if vocab.has_only_characters else "word")
-    normalize = bool(vocab.normalize)
-    return CharTokenizer(vocab, normalize) if kind == "char" else WordTokenizer(vocab, normalize)
+    if vocab.kind is None:
+        kind: type = CharTokenizer if vocab.has_only_characters else WordTokenizer
+    else:
+        kind = TOKENIZERS.get(vocab.kind, object)
+    if not issubclass(kind, CountedTokenizer):
+        names = " or ".join(map(repr, COUNTED_NAMES))
+        msg = f"a vocabulary must be of {names}, got {show(vocab.kind)}"
+        raise ArgumentError(msg)
+    return kind(vocab, bool(vocab.normalize))
 
 
-def find_unknown(tokenizer: Tokenizer, prompt: str) -> list[str]:
-    """Return the tokens of a prompt that are not in the vocabulary, each once.
-
-    Of a tokenizer that came from elsewhere nobody knows any.
-
-    >>> find_unknown(CharTokenizer(Vocab(["a", "b"])), "Abc, ABC!")
-    ['c', ' ']
-    """
-    match tokenizer:
-        case CharTokenizer(vocab=vocab, normalize=normalize):
-            tokens: Iterable[str] = clean_prompt(prompt) if normalize else prompt
-        case WordTokenizer(vocab=vocab, normalize=normalize):
-            tokens = (clean_words(prompt) if normalize else prompt).split()
-        case _:
-            return []
-    return [token for token in dict.fromkeys(tokens) if token not in vocab]
-
-
-def describe_tokenizer(tokenizer: Tokenizer | None) -> dict[str, Any]:
-    """Return what, beside its vocabulary, makes a tokenizer again: JSON-able.
-
-    >>> describe_tokenizer(ByteTokenizer()), describe_tokenizer(None)
-    ({'name': 'byte'}, {'name': None, 'type': 'NoneType'})
-    """
-    match tokenizer:
-        case ByteTokenizer():
-            return {"name": "byte"}
-        case CharTokenizer(normalize=normalize):
-            return {"name": "char", "normalize": normalize}
-        case WordTokenizer(normalize=normalize):
-            return {"name": "word", "normalize": normalize}
-        case _:
-            return {"name": None, "type": type(tokenizer).__name__}
-
-
-def restore_tokenizer(description: object, *, load_vocab: Callable[[], Vocab]) -> Tokenizer | None:
+def restore_tokenizer(
+    description: object, *, load_vocab: Callable[[], Vocab]
+) -> CompleteTokenizer | None:
     """Return the tokenizer of a description, or None where it came from elsewhere.
 
     Parameters
     ----------
     description : object
-        What `describe_tokenizer` returned; of anything else None comes back.
+        What `CompleteTokenizer.describe` returned; of anything else None comes back.
     load_vocab : callable
         Returns the tokenizer's vocabulary; it is called where there is one.
     """
-    match description:
-        case {"name": "byte"}:
-            return ByteTokenizer()
-        case {"name": "char", "normalize": bool(normalize)}:
-            return CharTokenizer(load_vocab(), normalize)
-        case {"name": "word", "normalize": bool(normalize)}:
-            return WordTokenizer(load_vocab(), normalize)
-        case _:
-            return None
+    if not isinstance(description, Mapping):
+        return None
+    name = description.get("name")
+    kind = TOKENIZERS.get(name) if isinstance(name, str) else None
+    return None if kind is None else kind.restore(description, load_vocab=load_vocab)
 
 
-def _join(pieces: list[Ids], num_ids: int) -> Ids:
-    return np.concatenate(pieces) if pieces else np.empty(0, narrow_dtype(num_ids))
+def join_ids(each: Sequence[Ids]) -> tuple[Ids, Offsets]:
+    """Return ids in one array, and how many come before the end of each part.
+
+    >>> join_ids([np.array([7, 8]), np.array([9])])
+    (array([7, 8, 9]), array([2, 3]))
+    """
+    ids = np.concatenate(each) if each else np.empty(0, np.uint8)
+    return ids, np.cumsum(list(map(len, each)), dtype=np.int64)
 
 
-def _is_tokenizer(value: object) -> bool:
-    return not isinstance(value, type) and all(
-        hasattr(value, name) for name in ("vocab_size", "encode", "decode")
-    )
+def count_characters(text: str, *, chunk: int = _CHUNK) -> dict[str, int]:
+    """Return how often each character appears, in order of first appearance.
+
+    Parameters
+    ----------
+    text : str
+    chunk : int
+        So many characters are counted at once; the result does not depend on it.
+
+    >>> count_characters("noon")
+    {'n': 2, 'o': 2}
+    """
+    codes = _code_points(text)
+    size, length = (_NUM_BYTES, chunk) if text.isascii() else (_NUM_CODE_POINTS, 16 * chunk)
+    counts = np.zeros(size, np.int64)
+    order: list[int] = []
+    for start in range(0, len(codes), length):
+        # "noon": codes 110, 111, 111, 110; bincount has 2 at 110 and 2 at 111.
+        codes_here = codes[start : start + length]
+        more = np.bincount(codes_here, minlength=size)
+        if ((counts == 0) & (more > 0)).any():
+            # Of those that are new: values 110, 111, first seen at 0, 1.
+            values, first = np.unique(codes_here[counts[codes_here] == 0], return_index=True)
+            order.extend(values[np.argsort(first)].tolist())
+        counts += more
+    return {chr(code): int(counts[code]) for code in order}
+
+
+def look_up(text: str, tokens: Collection[str]) -> Ids:
+    """Return which of some tokens each character is, from 0 on; 0 too where it is none.
+
+    Returns
+    -------
+    array of the smallest unsigned dtype for so many tokens, shape (len(text),)
+
+    >>> look_up("cab", ["?", "a", "b"])
+    array([0, 1, 2], dtype=uint8)
+    """
+    size = _NUM_BYTES if text.isascii() else _NUM_CODE_POINTS
+    # At each code the id of its character: here 1 at 97, 2 at 98, 0 elsewhere.
+    table = np.zeros(size, narrow_dtype(len(tokens)))
+    for id_, token in enumerate(tokens):
+        if len(token) == 1 and ord(token) < size:
+            table[ord(token)] = id_
+    if table.nbytes == _NUM_BYTES:
+        return np.frombuffer(text.encode("ascii").translate(table.tobytes()), np.uint8)
+    return table[_code_points(text)]
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")

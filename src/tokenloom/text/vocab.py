@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar, overload, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from tokenloom._io.regular import read_bounded
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.ids import Ids, narrow_dtype
-
-Kind = Literal["char", "word"]
 
 UNKNOWN_ID = 0
 
@@ -81,7 +79,7 @@ class Vocab:
     )
 
     _tokens: tuple[str, ...]
-    _kind: Kind | None
+    _kind: str | None
     _normalize: bool | None
 
     def __init__(
@@ -141,11 +139,8 @@ class Vocab:
         return self._reserved_tokens
 
     @property
-    def kind(self) -> Kind | None:
-        """Whether its tokens are characters ("char") or words ("word"), where that is known.
-
-        A vocabulary that a tokenizer made, or has, knows it.
-        """
+    def kind(self) -> str | None:
+        """The name of the tokenizer that made it, or has it: "char", "word"; None if not known."""
         return self._kind
 
     @property
@@ -153,7 +148,7 @@ class Vocab:
         """Whether texts are normalised before they become its tokens, where that is known."""
         return self._normalize
 
-    def of_kind(self, kind: Kind | None, *, normalize: bool | None = None) -> Self:
+    def of_kind(self, kind: str | None, *, normalize: bool | None = None) -> Self:
         """Return the same vocabulary, which knows how texts become its tokens, or nothing of it."""
         if (self._kind, self._normalize) == (kind, normalize):
             return self
@@ -313,7 +308,7 @@ def read_vocab(path: str | os.PathLike[str]) -> Vocab:
 def _of_tokenizer(vocab: Vocab, description: object) -> Vocab:
     """Return a vocabulary that knows what is described, if anything is."""
     match description:
-        case {"name": "char" | "word" as name, "normalize": bool(normalize)}:
+        case {"name": str(name), "normalize": bool(normalize)}:
             return vocab.of_kind(name, normalize=normalize)
     return vocab
 

@@ -53,8 +53,7 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
     if store is None:
         corpus = load(
             name_split(name, named_split),
-            # Bytes are read as they are, without being decoded.
-            tokenizer="byte" if _tokenizer_name(run) == "byte" else run.load_tokenizer(),
+            tokenizer=run.load_tokenizer(),
             encoding=encoding,
         )
     else:

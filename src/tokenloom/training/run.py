@@ -26,7 +26,7 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.model.rnn import RNNModel
 from tokenloom.text.identity import Identity
-from tokenloom.text.tokenizers import Tokenizer, restore_tokenizer
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, Tokenizer, restore_tokenizer, vocab_of
 from tokenloom.text.vocab import Vocab
 from tokenloom.training.checkpoint import (
     Checkpoint,
@@ -353,13 +353,13 @@ class Run:
             raise RunError(str(error)) from error
         if tokenizer is None:
             msg = (
-                f"the run's tokenizer must be char, word or byte, got {show(description)}: "
-                "load the model with Run.open(...).load_model() and call "
+                f"the run's tokenizer must be one of {', '.join(TOKENIZER_NAMES)}, "
+                f"got {show(description)}: load the model with Run.open(...).load_model() and call "
                 "tokenloom.generate with your tokenizer"
             )
             raise RunError(msg)
-        vocab, saved = getattr(tokenizer, "vocab", None), self.settings.get("vocab_hash")
-        if isinstance(vocab, Vocab) and saved is not None and vocab.hash != saved:
+        vocab, saved = vocab_of(tokenizer), self.settings.get("vocab_hash")
+        if vocab is not None and saved is not None and vocab.hash != saved:
             msg = (
                 f"the vocabulary {str(self.path / _VOCAB)!r} is not that of the run: its hash is "
                 f"{vocab.hash!r}, the settings say {show(saved)}; put the run's own file back"
