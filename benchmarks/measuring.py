@@ -16,6 +16,7 @@ import tokenloom as tl
 from peers import PEERS
 from systems import SYSTEMS, Batches, System, Task, make_windows
 from tokenloom._io.digest import WHOLE_BYTES
+from tokenloom.inspection.benchmark import count_batches, measure_wait
 
 ALL = {**SYSTEMS, **PEERS}
 _MAX_WARM_BYTES = 4 << 30
@@ -34,8 +35,9 @@ def measure_speed(slug: str, task: Task, seconds: float) -> tuple[float, float]:
     """Return tokens per second, and seconds to the first batch."""
     _read_files(task)
     first, batches = _start(ALL[slug], task)
-    _consume(batches, seconds / 3)
-    num_batches, elapsed = _consume(batches, seconds)
+    # One look at the clock for several batches, which may take 5 us each.
+    count_batches(batches, seconds / 3, use=_unpack, num_at_once=16)
+    num_batches, elapsed = count_batches(batches, seconds, use=_unpack, num_at_once=16)
     return num_batches * task.batch_size * task.seq_len / elapsed, first
 
 
@@ -56,16 +58,9 @@ def measure_step(slug: str, task: Task, step_seconds: float, num_steps: int) -> 
     """
     _read_files(task)
     _, batches = _start(ALL[slug], task)
-    waited = computed = 0.0
-    for _ in range(num_steps):
-        stop_at = time.perf_counter() + step_seconds
-        while time.perf_counter() < stop_at:
-            pass
-        began_at, computed_before = time.perf_counter(), time.thread_time()
-        _inputs, _targets = next(batches)
-        waited += time.perf_counter() - began_at
-        computed += time.thread_time() - computed_before
-    return waited / num_steps, computed / num_steps
+    return measure_wait(
+        batches, num_steps=num_steps, step_seconds=step_seconds, use=_unpack, compute=_spin
+    )
 
 
 def measure_resume(slug: str, task: Task) -> tuple[float, float, float, float]:
@@ -154,15 +149,15 @@ def _check(inputs: torch.Tensor, targets: torch.Tensor, task: Task) -> None:
         raise ValueError(msg)
 
 
-def _consume(batches: Batches, seconds: float) -> tuple[int, float]:
-    """Return how many batches came and the seconds that they took."""
-    num_batches, began_at = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - began_at) < seconds:
-        # One look at the clock for several batches, which may take 5 us each.
-        for _inputs, _targets in itertools.islice(batches, 16):
-            pass
-        num_batches += 16
-    return num_batches, elapsed
+def _unpack(batch: Any) -> None:
+    """Make the tensors of a batch."""
+    _inputs, _targets = batch
+
+
+def _spin(until: float) -> None:
+    """Compute in Python, whose lock a step holds."""
+    while time.perf_counter() < until:
+        pass
 
 
 def _read_files(task: Task) -> None:

@@ -1,4 +1,4 @@
-"""How fast a stream comes: what is measured, not how long it took."""
+"""How fast a stream is read: what is measured, not how long it took."""
 
 import time
 from typing import Any

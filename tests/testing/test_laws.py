@@ -191,7 +191,7 @@ def test_law_7_is_broken_where_padding_is_a_target(monkeypatch: pytest.MonkeyPat
     """Where there is nothing to learn the target must be -100, and the mask False."""
     monkeypatch.setattr(tensors, "IGNORED_TARGET", 0)
     windows = make_windows(tail="pad")
-    with pytest.raises(LawError, match=r"law 7 is broken: .* mask or padding say otherwise"):
+    with pytest.raises(LawError, match="law 7 is broken: .* or the padding does not leave"):
         laws.check_batches(windows, range(len(windows)))
 
 
@@ -221,7 +221,7 @@ def test_law_5_is_broken_where_a_batch_is_skipped(monkeypatch: pytest.MonkeyPatc
         return epoch, next_batch + (next_batch == 7)
 
     monkeypatch.setattr("tokenloom.loading.loader.restore_position", late)
-    # It would tell before the batches do.
+    # It would be refused before the batches are compared.
     monkeypatch.setattr(tl.Loader, "remaining", property(late_remaining))
     with pytest.raises(LawError, match=r"law 5 is broken: .* resumed after 7 batches differs"):
         laws.assert_resumes_everywhere(lambda: [make_loader()])
@@ -231,9 +231,11 @@ def test_law_5_is_broken_where_the_next_epoch_differs(monkeypatch: pytest.Monkey
     """The epoch after the resumed one is compared too."""
 
     def make_restored() -> list[tl.Loader]:
-        # From now on epoch 1 is read as epoch 2.
+        # From now on epoch 1 has the order of another seed.
         monkeypatch.setattr(
-            Plan, "at", lambda plan, epoch: dataclasses.replace(plan, epoch=epoch + (epoch == 1))
+            Plan,
+            "at",
+            lambda plan, epoch: dataclasses.replace(plan, epoch=epoch, seed=int(epoch == 1)),
         )
         return [make_loader()]
 
@@ -259,7 +261,7 @@ def test_law_5_is_broken_where_ranks_stand_apart() -> None:
     ("name", "value", "message"),
     [
         ("remaining", 7, r"law 5 .* after 0 batches: remaining is 7, not 19"),
-        ("__len__", lambda _: 18, r"law 6 is broken: len\(\) says 18, got 19 batches"),
+        ("__len__", lambda _: 18, r"law 6 is broken: len\(\) is 18, got 19 batches"),
     ],
 )
 def test_what_a_loader_says_of_its_length_is_checked(
@@ -292,7 +294,7 @@ def test_a_stream_that_gives_nothing_is_found() -> None:
         def __iter__(self) -> Any:
             return iter(())
 
-    with pytest.raises(LawError, match=r"law 6 is broken: len\(\) says 19, got 0 batches"):
+    with pytest.raises(LawError, match=r"law 6 is broken: len\(\) is 19, got 0 batches"):
         laws.assert_resumes_everywhere(lambda: [Empty(make_windows())])
 
 
@@ -310,10 +312,10 @@ def test_ranks_of_different_lengths_are_found() -> None:
 
 @pytest.mark.parametrize(("got", "much"), [(18, "fewer"), (20, "more")])
 def test_a_stream_of_another_length_is_found(got: int, much: str) -> None:
-    """Batches that are missing, and ones too many, are told apart."""
-    said = [laws.Said(0, row, "") for row in range(20)]
+    """Batches that are missing, and ones too many, have messages of their own."""
+    expected = [laws.Fingerprint(0, row, "") for row in range(20)]
     with pytest.raises(LawError, match=f"law 3 is broken: it gave {much} batches"):
-        laws.check_stream(said[:19], said[:got], law="law 3", what="it")
+        laws.check_stream(expected[:19], expected[:got], law="law 3", what="it")
 
 
 def test_what_a_batch_says_depends_on_all_of_it() -> None:

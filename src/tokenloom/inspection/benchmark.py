@@ -1,4 +1,4 @@
-"""How fast a stream comes on this machine, in each of several settings."""
+"""How fast a stream is read on this machine, in each of several settings."""
 
 import contextlib
 import copy
@@ -6,9 +6,9 @@ import itertools
 import statistics
 import time
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -20,10 +20,12 @@ from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
 
+T = TypeVar("T")
+
 STEP_SECONDS = 1e-3
 NUM_REPETITIONS = 5
 
-# Of a step so much is not worth another worker.
+# A wait that is shorter by this share of a step is not worth another worker.
 _WORTH = 0.01
 _BLOCK_SIZES = (1, 8)
 
@@ -73,7 +75,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What the samples of a setting say: medians.
+    """The medians of the samples of a setting.
 
     Attributes
     ----------
@@ -81,10 +83,9 @@ class Measurement:
     tokens_per_second : float
         Inputs per second where nothing but reading is done.
     first_batch_seconds : float
-        From the start of an iteration, workers too, to its first batch.
+        From the start of an iteration, including its workers, to the first batch.
     wait_seconds : float
-        What a batch costs a step that computes for a millisecond, beyond that:
-        the mean time until the next batch is there.
+        Mean time until the next batch arrives, after each step of a millisecond.
     num_samples : int
     """
 
@@ -187,11 +188,11 @@ def summarize(samples: Iterable[Sample]) -> list[Measurement]:
 
 
 def recommend(measurements: Sequence[Measurement]) -> Measurement:
-    """Return the simplest setting for which a busy step waits as good as least.
+    """Return the simplest setting whose wait is about the shortest.
 
-    As good as least is within a hundredth of the step. Simpler is fewer
-    workers, then no pinning, then a `Loader`, then blocks of the default size;
-    among equals the one that waits least.
+    That is a wait within a hundredth of a step of the shortest. Simpler means
+    fewer workers, then no pinning, then a `Loader`, then blocks of the default
+    size; among equals the one with the shortest wait.
 
     >>> fast = Measurement(setting=Setting(reader="Loader", num_workers=2), num_samples=1,
     ...     tokens_per_second=9e6, first_batch_seconds=0.1, wait_seconds=2e-6)
@@ -230,7 +231,7 @@ def _take_sample(windows: Windows, setting: Setting, seconds: float) -> Sample:
         with contextlib.closing(_read(windows, setting)) as batches:
             _use(next(batches))
             first_batch_seconds = time.perf_counter() - began_at
-            # What was read ahead during the start is no measure of the rate.
+            # Batches that were read ahead during the start would distort the rate.
             _drain(batches, seconds)
             num_batches, spent = _drain(batches, seconds)
             wait_seconds = _wait(batches, seconds)
@@ -263,32 +264,91 @@ def _read(windows: Windows, setting: Setting) -> Generator[Batch, None, None]:
         yield from loader
 
 
-def _drain(batches: Iterator[Batch], seconds: float) -> tuple[int, float]:
-    """Return how many batches came in how many seconds."""
+def count_batches(
+    batches: Iterator[T], seconds: float, *, use: Callable[[T], object], num_at_once: int = 1
+) -> tuple[int, float]:
+    """Return how many batches were read in about so many seconds, and the seconds spent.
+
+    Parameters
+    ----------
+    batches : iterator
+        Without end.
+    seconds : float
+    use : callable
+        Called with each batch.
+    num_at_once : int
+        The clock is read after so many batches, which matters where a batch
+        takes microseconds.
+    """
+    num_batches, spent = 0, 0.0
     began_at = time.perf_counter()
-    num_batches = 0
-    while not num_batches or time.perf_counter() < began_at + seconds:
-        _use(next(batches))
-        num_batches += 1
+    while not num_batches or spent < seconds:
+        for batch in itertools.islice(batches, num_at_once):
+            use(batch)
+        num_batches += num_at_once
+        spent = time.perf_counter() - began_at
+    return num_batches, spent
+
+
+def measure_wait(
+    batches: Iterator[T],
+    *,
+    num_steps: int,
+    step_seconds: float,
+    use: Callable[[T], object],
+    compute: Callable[[float], None],
+) -> tuple[float, float]:
+    """Return what each batch costs a loop whose steps compute for some time.
+
+    Parameters
+    ----------
+    batches : iterator
+    num_steps : int
+    step_seconds : float
+        Duration of each step.
+    use : callable
+        Called with each batch, as part of the wait.
+    compute : callable
+        Computes until `time.perf_counter` has reached its argument.
+
+    Returns
+    -------
+    tuple of float
+        Seconds that a step waits for its batch, and how many of them this
+        thread computed; means over the steps.
+    """
+    waited = computed = 0.0
+    for _ in range(num_steps):
+        compute(time.perf_counter() + step_seconds)
+        began_at, computed_before = time.perf_counter(), time.thread_time()
+        use(next(batches))
+        waited += time.perf_counter() - began_at
+        computed += time.thread_time() - computed_before
+    return waited / num_steps, computed / num_steps
+
+
+def _drain(batches: Iterator[Batch], seconds: float) -> tuple[int, float]:
+    """Return how many batches came in how many seconds, copies to the GPU included."""
+    began_at = time.perf_counter()
+    num_batches, _ = count_batches(batches, seconds, use=_use)
     _finish_copies()
     return num_batches, time.perf_counter() - began_at
 
 
 def _wait(batches: Iterator[Batch], seconds: float) -> float:
-    """Return the mean seconds until the next batch is there, between busy steps."""
-    matrix = torch.ones(64, 64)
-    product = torch.empty(64, 64)
-    num_steps = max(1, round(seconds / STEP_SECONDS))
-    waited = 0.0
-    for _ in range(num_steps):
-        began_at = time.perf_counter()
-        _use(next(batches))
-        arrived_at = time.perf_counter()
-        waited += arrived_at - began_at
-        # As a training does, PyTorch computes without Python's lock.
-        while time.perf_counter() < arrived_at + STEP_SECONDS:
+    """Return the mean seconds until the next batch arrives, between busy steps."""
+    matrix, product = torch.ones(64, 64), torch.empty(64, 64)
+
+    def compute(until: float) -> None:
+        # PyTorch computes without Python's lock, as in a training.
+        while time.perf_counter() < until:
             torch.mm(matrix, matrix, out=product)
-    return waited / num_steps
+
+    num_steps = max(1, round(seconds / STEP_SECONDS))
+    waited, _ = measure_wait(
+        batches, num_steps=num_steps, step_seconds=STEP_SECONDS, use=_use, compute=compute
+    )
+    return waited
 
 
 def _use(batch: Batch) -> None:

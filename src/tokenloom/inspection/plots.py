@@ -100,7 +100,7 @@ def _draw_plan(plan: Plan, axes: "Axes") -> None:
         )
     axes.set_xlim(0, plan.num_tokens)
     axes.set_ylim(plan.num_batches - 1 + 0.6 * step, -0.6 * step)
-    title = "\n".join([f"{plan.kind}, epoch {plan.epoch}", *_tell_sample(plan, least)])
+    title = "\n".join([f"{plan.kind}, epoch {plan.epoch}", *_describe_sample(plan, least)])
     axes.set_title(title, fontsize="medium")
     axes.set_xlabel("position in the corpus (tokens)")
     axes.set_ylabel("batch")
@@ -111,7 +111,7 @@ def _draw_plan(plan: Plan, axes: "Axes") -> None:
         axis.set_major_formatter(import_matplotlib("ticker").StrMethodFormatter("{x:,.0f}"))
 
 
-def _tell_sample(plan: Plan, least: float) -> Iterator[str]:
+def _describe_sample(plan: Plan, least: float) -> Iterator[str]:
     parts = [
         f"{limit} of {number:,} {noun}"
         for number, limit, noun in (
@@ -146,7 +146,7 @@ def _add_row_scale(figure: "Figure", panels: Sequence["Axes"], batch_size: int) 
 def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
     """Draw in which order windows come, two panels per order, one above the other.
 
-    The upper one has a dot per position, at the window that comes there. The
+    The upper one has a dot per position, at the window that is read there. The
     lower one has a dot per pair of successive windows, the second one over the
     first.
 
@@ -190,7 +190,7 @@ def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
 
 
 def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
-    """Draw how fast a stream comes in each setting; the recommended one stands out.
+    """Draw how fast a stream is read in each setting; the recommended one stands out.
 
     Parameters
     ----------

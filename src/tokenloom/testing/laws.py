@@ -38,23 +38,23 @@ print(laws.digest_plan(Plan(**json.loads(sys.argv[1]))))
 """
 
 
-class Said(NamedTuple):
-    """What a batch says, in short: its row, and a hash of all that it holds."""
+class Fingerprint(NamedTuple):
+    """A batch in short: its epoch, its row, and a hash of all that it holds."""
 
     epoch: int
     row: int
     digest: str
 
 
-def digest(batch: Batch, *others: Batch) -> Said:
-    """Return what a batch says; further ones are the other ranks' rows of it."""
+def digest(batch: Batch, *others: Batch) -> Fingerprint:
+    """Return the fingerprint of a batch; further ones are the other ranks' rows of it."""
     sha256 = hashlib.sha256()
     for tensors in zip(*map(_tensors, (batch, *others)), strict=True):
         sha256.update(torch.cat([tensor.cpu() for tensor in tensors]).numpy().tobytes())
     positions = {(other.epoch, other.index) for other in others}
     if not positions <= {(batch.epoch, batch.index)}:
         _fail("law 4", f"ranks stand at {(batch.epoch, batch.index)} and {positions}")
-    return Said(batch.epoch, batch.index, sha256.hexdigest())
+    return Fingerprint(batch.epoch, batch.index, sha256.hexdigest())
 
 
 def _tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
@@ -69,7 +69,7 @@ def digest_plan(plan: Plan) -> str:
 
 
 def check_batches(windows: Windows, rows: Iterable[int]) -> None:
-    """Check laws 1 and 2: in range, disjoint, shifted, and as the plan says.
+    """Check laws 1 and 2: in range, disjoint, shifted, and the tokens of the plan.
 
     Parameters
     ----------
@@ -90,22 +90,24 @@ def check_batches(windows: Windows, rows: Iterable[int]) -> None:
             if not 0 <= start <= start + length < plan.num_tokens:
                 _fail("law 1", f"{where} reads [{start}, {start + length}] of {plan.num_tokens}")
             inputs_seen.append((start, start + length))
-            said = np.asarray(tokens[start : start + length + 1], dtype=np.int64)
-            _check_row(batch, column, said, where=where)
+            expected = np.asarray(tokens[start : start + length + 1], dtype=np.int64)
+            _check_row(batch, column, expected, where=where)
     for (_, stop), (start, _) in itertools.pairwise(sorted(inputs_seen)):
         if start < stop:
             _fail("law 1", f"epoch {plan.epoch}: tokens [{start}, {stop}) are inputs twice")
 
 
-def check_stream(expected: Iterable[Said], got: Iterable[Said], *, law: str, what: str) -> None:
-    """Check that a stream says what is expected, batch for batch, and then ends."""
+def check_stream(
+    expected: Iterable[Fingerprint], got: Iterable[Fingerprint], *, law: str, what: str
+) -> None:
+    """Check that a stream has the batches that are expected, and then ends."""
     pairs = itertools.zip_longest(expected, got)
-    for position, (wanted, said) in enumerate(pairs):
-        if wanted is None or said is None:
+    for position, (wanted, found) in enumerate(pairs):
+        if wanted is None or found is None:
             much = "more" if wanted is None else "fewer"
             _fail(law, f"{what} gave {much} batches than expected, from batch {position} on")
-        if wanted != said:
-            _fail(law, f"{what} differs at batch {position}: expected {wanted}, got {said}")
+        if wanted != found:
+            _fail(law, f"{what} differs at batch {position}: expected {wanted}, got {found}")
 
 
 def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) -> None:
@@ -135,7 +137,7 @@ def check_world_sizes(make_windows: Callable[[int, int], Windows]) -> None:
 
 
 def check_length(windows: Windows) -> None:
-    """Check laws 6 and 7: as many batches and inputs as the plan says."""
+    """Check laws 6 and 7: as many batches and inputs as the plan has."""
     plan, num_batches, num_inputs = windows.plan, 0, 0
     for batch in windows:
         num_batches += 1
@@ -147,7 +149,7 @@ def check_length(windows: Windows) -> None:
         ("law 7", "plan.num_dropped", plan.num_dropped, plan.num_tokens - num_inputs),
     ):
         if wanted != got:
-            _fail(law, f"epoch {plan.epoch}: {name} says {wanted}, counted {got}")
+            _fail(law, f"epoch {plan.epoch}: {name} is {wanted}, counted {got}")
     limit = 1 if plan.tail == "pad" else (plan.batch_size + 1) * plan.seq_len
     if plan.num_dropped > limit:
         _fail("law 7", f"dropped {count(plan.num_dropped, 'token')}, at most {limit:,} may be")
@@ -183,8 +185,8 @@ def check_seeds(plan: Plan) -> None:
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
         )
         if there.returncode or there.stdout.strip() != digest_plan(plan):
-            said = there.stderr.strip() or there.stdout.strip()
-            _fail("law 8", f"another process makes another plan, or none: {said}")
+            output = there.stderr.strip() or there.stdout.strip()
+            _fail("law 8", f"another process makes another plan, or none: {output}")
 
 
 def check_state(loader: Loader) -> None:
@@ -241,7 +243,7 @@ def assert_resumes_everywhere(
         Makes the loaders whose positions are saved: one per rank, in the
         order of the ranks.
     make_restored : callable, optional
-        Makes the loaders that go on, perhaps with other workers, or of another
+        Makes the loaders that resume, perhaps with other workers, or of another
         world size; as ``make_saved`` by default.
 
     Raises
@@ -252,13 +254,11 @@ def assert_resumes_everywhere(
     saved = make_saved()
     num_next = saved[0].plan.num_batches
     expected, states = [], [_state(saved)]
-    for said in _side_by_side(saved):
-        expected.append(said)
+    for fingerprint in _side_by_side(saved):
+        expected.append(fingerprint)
         states.append(_state(saved))
     if len(expected) != len(saved[0]):
-        _fail(
-            "law 6", f"len() says {len(saved[0])}, got {count(len(expected), 'batch', 'batches')}"
-        )
+        _fail("law 6", f"len() is {len(saved[0])}, got {count(len(expected), 'batch', 'batches')}")
     epoch_after = list(itertools.islice(_side_by_side(saved), num_next))
     for num_consumed, state in enumerate(states):
         restored = (make_restored or make_saved)()
@@ -274,8 +274,8 @@ def assert_resumes_everywhere(
         check_stream(epoch_after, after, law="law 5", what=f"the epoch after, of {what}")
 
 
-def _side_by_side(ranks: Sequence[Iterable[Batch]]) -> Iterator[Said]:
-    """Yield what the ranks' rows of each batch say together."""
+def _side_by_side(ranks: Sequence[Iterable[Batch]]) -> Iterator[Fingerprint]:
+    """Yield the fingerprint of each batch, from the rows of all ranks."""
     for parts in itertools.zip_longest(*ranks):
         if any(part is None for part in parts):
             _fail("law 4", f"{len(ranks)} ranks give different numbers of batches")
@@ -297,15 +297,15 @@ def _at_rows(windows: Windows, rows: Sequence[int]) -> Iterator[Batch]:
         yield next(iter(loader))
 
 
-def _check_row(batch: Batch, column: int, said: Any, *, where: str) -> None:
-    length = len(said) - 1
+def _check_row(batch: Batch, column: int, expected: Any, *, where: str) -> None:
+    length = len(expected) - 1
     inputs, targets = batch.inputs[column].tolist(), batch.targets[column].tolist()
-    if inputs[:length] != said[:-1].tolist():
+    if inputs[:length] != expected[:-1].tolist():
         _fail("law 1", f"{where}: the inputs are not the tokens that the plan names")
-    if targets[:length] != said[1:].tolist():
+    if targets[:length] != expected[1:].tolist():
         _fail("law 2", f"{where}: the targets are not the tokens after the inputs")
     if set(targets[length:]) - {IGNORED_TARGET} or int(batch.mask[column].sum()) != length:
-        _fail("law 7", f"{where}: {length} inputs count, the mask or padding say otherwise")
+        _fail("law 7", f"{where}: the mask or the padding does not leave {count(length, 'input')}")
 
 
 def _fail(law: str, problem: str) -> NoReturn:
