@@ -191,7 +191,7 @@ def test_law_7_is_broken_where_padding_is_a_target(monkeypatch: pytest.MonkeyPat
     """Where there is nothing to learn the target must be -100, and the mask False."""
     monkeypatch.setattr(tensors, "IGNORED_TARGET", 0)
     windows = make_windows(tail="pad")
-    with pytest.raises(LawError, match="law 7 is broken: .* or the padding does not leave"):
+    with pytest.raises(LawError, match=r"law 7 is broken: .* or the padding does not leave"):
         laws.check_batches(windows, range(len(windows)))
 
 
