@@ -27,10 +27,12 @@ from tokenloom.plan.order import (
 from tokenloom.plan.random import RandomOrder
 from tokenloom.plan.sequential import SequentialOrder
 
-ORDERS: Mapping[str, Order] = MappingProxyType(
-    {order.kind: order for order in (RandomOrder(), SequentialOrder())}
+_ORDERS: tuple[Order, ...] = (
+    RandomOrder(),
+    SequentialOrder(),
 )
-"""The orders that have a name."""
+ORDERS: Mapping[str, Order] = MappingProxyType({order.kind: order for order in _ORDERS})
+"""The orders, by their names."""
 
 
 @final
