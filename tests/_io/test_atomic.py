@@ -12,7 +12,7 @@ import tokenloom as tl
 from tokenloom._io.atomic import (
     as_path,
     filling,
-    make_private,
+    make_own,
     remove_leftovers,
     replacing,
     require_own,
@@ -320,8 +320,8 @@ def test_one_owner_of_all_files_is_ours(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_a_private_folder_is_entered_by_its_owner_only(tmp_path: Path) -> None:
     """A new private folder has the mode 0700; one that is there stays as it is."""
-    make_private(tmp_path / "deep" / "private")
-    make_private(tmp_path / "deep" / "private")
+    make_own(tmp_path / "deep" / "private", mode=0o700)
+    make_own(tmp_path / "deep" / "private", mode=0o700)
 
     expected = 0o700
     assert expected == (tmp_path / "deep" / "private").stat().st_mode & 0o777
@@ -332,14 +332,14 @@ def test_a_private_folder_is_not_made_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "private").symlink_to(tmp_path / "docs")
     with pytest.raises(PermissionError, match="must be no link"):
-        make_private(tmp_path / "private")
+        make_own(tmp_path / "private", mode=0o700)
 
 
 def test_a_private_folder_needs_a_free_name(tmp_path: Path) -> None:
     """A file under the name is refused."""
     (tmp_path / "private").touch()
     with pytest.raises(FileExistsError):
-        make_private(tmp_path / "private")
+        make_own(tmp_path / "private", mode=0o700)
 
 
 _LEFT = f".store.{'0' * 16}.part"
@@ -397,16 +397,17 @@ def test_pipes_among_leftovers_are_not_waited_for(tmp_path: Path) -> None:
     assert [] == _names(tmp_path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks anyway")
 @pytest.mark.parametrize(("age", "stays"), [(3600, True), (30 * 24 * 3600, False)])
 def test_without_locks_leftovers_are_removed_by_their_age(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, stays: bool
 ) -> None:
     """Somebody may still write what is young."""
 
-    def refuse(_: int) -> None:
-        raise OSError
+    def refuse(_: int, how: int) -> None:
+        raise OSError(how)
 
-    monkeypatch.setattr("tokenloom._io.locks.lock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     left = _leave(tmp_path)
     os.utime(left, (time.time() - age, time.time() - age))
     remove_leftovers(tmp_path / "store")

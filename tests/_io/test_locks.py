@@ -35,6 +35,23 @@ def test_a_folder_is_held_once(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_a_folder_that_lost_its_name_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held it before has removed it, and another one may have the name."""
+    import fcntl  # noqa: PLC0415  it is not everywhere
+
+    def be_late(_: int, __: int) -> None:
+        (tmp_path / "folder").rename(tmp_path / "old")
+        (tmp_path / "folder").mkdir()
+
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(fcntl, "flock", be_late)
+    with pytest.raises(BlockingIOError), held(tmp_path / "folder"):
+        raise AssertionError
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork")
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     """Even while a process that it forked still lives."""

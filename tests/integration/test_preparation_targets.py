@@ -9,7 +9,7 @@ import tokenloom as tl
 from tokenloom.preparation import prepare as preparation
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
-from tokenloom.preparation.workdir import open_work_folder
+from tokenloom.preparation.workdir import open_work_dir
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_another_process_may_be_faster(
     def be_late(path: Path) -> Any:
         monkeypatch.undo()
         prepare(book, target, options=first)
-        return open_work_folder(path)
+        return open_work_dir(path)
 
-    monkeypatch.setattr(preparation, "open_work_folder", be_late)
+    monkeypatch.setattr(preparation, "open_work_dir", be_late)
     if is_same:
         assert not prepare(book, target).is_new
         assert ["book.txt", "store"] == sorted(path.name for path in tmp_path.iterdir())

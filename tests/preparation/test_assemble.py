@@ -10,7 +10,7 @@ import tokenloom as tl
 from tokenloom.preparation import assemble as assembly
 from tokenloom.preparation.assemble import IDS, Tally, assemble, cut_splits
 from tokenloom.preparation.options import PrepareOptions
-from tokenloom.preparation.workdir import Part, WorkFolder
+from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.manifest import Manifest, Source
 from tokenloom.store.verify import verify_store
 from tokenloom.store.writer import write_shard
@@ -24,7 +24,7 @@ TASKS: tuple[tuple[list[int], list[int], int], ...] = (
 )
 
 
-def make_parts(work: WorkFolder) -> Tally:
+def make_parts(work: WorkDir) -> Tally:
     """Keep the parts of three chunks over two sources, and count them."""
     tally = Tally()
     for number, (ids, ends, open_characters) in enumerate(TASKS):
@@ -45,7 +45,7 @@ def make_parts(work: WorkFolder) -> Tally:
     return tally
 
 
-def make(work: WorkFolder, tally: Tally, **changes: Any) -> Manifest:
+def make(work: WorkDir, tally: Tally, **changes: Any) -> Manifest:
     """Assemble a store of small shards."""
     told: list[int] = []
     manifest = assemble(
@@ -63,7 +63,7 @@ def make(work: WorkFolder, tally: Tally, **changes: Any) -> Manifest:
 
 def test_parts_are_counted(tmp_path: Path) -> None:
     """In the order of the chunks."""
-    tally = make_parts(WorkFolder(tmp_path))
+    tally = make_parts(WorkDir(tmp_path))
     assert ([0, 3, 4, 6], 6, 3) == (tally.starts, tally.num_tokens, tally.num_documents)
     assert [[0, 0, 0, 0, 0], [0, 10, 0, 1, 1], [1, 20, 0, 0, 2]] == tally.places
     assert ({0: 1, 1: 2}, 6, 2) == (tally.documents, tally.num_characters, tally.num_unknown)
@@ -73,7 +73,7 @@ def test_parts_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shard_tokens", [1, 2, 3, 4, 6, 100])
 def test_shards_take_ids_of_several_chunks(tmp_path: Path, shard_tokens: int) -> None:
     """And chunks give theirs to several shards."""
-    work = WorkFolder(tmp_path)
+    work = WorkDir(tmp_path)
     make(work, make_parts(work), shard_tokens=shard_tokens)
     corpus = tl.Corpus.open(work.store)
     assert corpus.documents is not None
@@ -86,7 +86,7 @@ def test_shards_take_ids_of_several_chunks(tmp_path: Path, shard_tokens: int) ->
 
 def test_shards_that_are_whole_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are written again."""
-    work = WorkFolder(tmp_path)
+    work = WorkDir(tmp_path)
     expected = make(work, make_parts(work))
     shards = [work.store / f"tokens-0000{number}.npy" for number in range(2)]
     shards[1].write_bytes(shards[1].read_bytes()[:-1] + b"\x00")
@@ -103,7 +103,7 @@ def test_shards_that_are_whole_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_part_that_vanished_is_told(tmp_path: Path) -> None:
     """Somebody else did it."""
-    work = WorkFolder(tmp_path)
+    work = WorkDir(tmp_path)
     tally = make_parts(work)
     work.part(IDS, 1).unlink()
     with pytest.raises(tl.StoreError, match=r"tokens-0000001 was changed by somebody else"):

@@ -24,7 +24,7 @@ from tokenloom.preparation.sources import (
     open_sources,
     resolve_sources,
 )
-from tokenloom.preparation.workdir import WorkFolder
+from tokenloom.preparation.workdir import WorkDir
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_store_is_no_source(tmp_path: Path) -> None:
 
 def keep(work: Path, *sources: Any) -> list[SourceFile]:
     """Find sources, and open them."""
-    return open_sources(resolve_sources(list(sources), documents="file"), WorkFolder(work))
+    return open_sources(resolve_sources(list(sources), documents="file"), WorkDir(work))
 
 
 @pytest.mark.parametrize("sources", ["texts", "texts/**/*"])

@@ -9,9 +9,9 @@ import tokenloom as tl
 from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.workdir import (
     Part,
-    WorkFolder,
+    WorkDir,
     compare,
-    open_work_folder,
+    open_work_dir,
     remove_rest,
     work_path,
 )
@@ -20,12 +20,12 @@ PART = Part({"n": 3}, [b"some", b"", b"bytes\n"])
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> WorkFolder:
+def work(tmp_path: Path) -> WorkDir:
     """Return a folder that nobody locks."""
-    return WorkFolder(tmp_path)
+    return WorkDir(tmp_path)
 
 
-def test_parts_come_back(work: WorkFolder) -> None:
+def test_parts_come_back(work: WorkDir) -> None:
     """Up to the first that is missing."""
     for number in (0, 1, 3):
         work.write("ids", number, PART)
@@ -36,7 +36,7 @@ def test_parts_come_back(work: WorkFolder) -> None:
     assert [] == list(work.path.iterdir())
 
 
-def test_no_damage_passes(work: WorkFolder) -> None:
+def test_no_damage_passes(work: WorkDir) -> None:
     """Each byte counts, and so does their number."""
     work.write("ids", 0, PART)
     path = work.part("ids", 0)
@@ -50,7 +50,7 @@ def test_no_damage_passes(work: WorkFolder) -> None:
     assert work.read("ids", 0) is None
 
 
-def test_other_settings_are_refused(work: WorkFolder) -> None:
+def test_other_settings_are_refused(work: WorkDir) -> None:
     """Each difference is named."""
     work.claim({"a": 1, "b": (2,), "c": {"d": 1}})
     work.write("ids", 0, PART)
@@ -61,7 +61,7 @@ def test_other_settings_are_refused(work: WorkFolder) -> None:
         work.claim({"a": 3, "b": (2,), "c": {"d": 2}})
 
 
-def test_settings_are_free_before_the_first_part(work: WorkFolder) -> None:
+def test_settings_are_free_before_the_first_part(work: WorkDir) -> None:
     """What streams held stays while they are the same."""
     stream, other = ({"sources": {"-": {"number": number}}} for number in (0, 1))
     work.claim({"a": 1, **stream})
@@ -76,7 +76,7 @@ def test_settings_are_free_before_the_first_part(work: WorkFolder) -> None:
         work.claim({"a": 3, **other})
 
 
-def test_bad_documents_may_be_skipped_later(work: WorkFolder) -> None:
+def test_bad_documents_may_be_skipped_later(work: WorkDir) -> None:
     """Not the other way round, since parts may lack some."""
     work.claim({"on_error": "stop"})
     work.write("ids", 0, PART)
@@ -89,7 +89,7 @@ def test_bad_documents_may_be_skipped_later(work: WorkFolder) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", bytes(50), b"\xff", b"null"])
-def test_damaged_settings(work: WorkFolder, content: bytes) -> None:
+def test_damaged_settings(work: WorkDir, content: bytes) -> None:
     """The folder to remove is named."""
     (work.path / "settings.json").write_bytes(content)
     with pytest.raises(tl.StoreError, match=rf"those in {work.path} are damaged: remove that"):
@@ -98,7 +98,7 @@ def test_damaged_settings(work: WorkFolder, content: bytes) -> None:
 
 def test_parts_of_other_places_and_settings_do_not_belong(tmp_path: Path) -> None:
     """Each was whole, and is in another place now, or among the parts of another run."""
-    first, second = WorkFolder(tmp_path / "first"), WorkFolder(tmp_path / "second")
+    first, second = WorkDir(tmp_path / "first"), WorkDir(tmp_path / "second")
     for work, value in ((first, 1), (second, 2)):
         work.path.mkdir()
         work.claim({"a": value})
@@ -117,7 +117,7 @@ def test_parts_of_other_places_and_settings_do_not_belong(tmp_path: Path) -> Non
     assert first.read("other", 1) is None
 
 
-def test_facts_that_were_damaged_are_not_read(work: WorkFolder) -> None:
+def test_facts_that_were_damaged_are_not_read(work: WorkDir) -> None:
     """They are proved by themselves, since the blobs are not looked at."""
     work.write("ids", 0, PART)
     path = work.part("ids", 0)
@@ -127,13 +127,13 @@ def test_facts_that_were_damaged_are_not_read(work: WorkFolder) -> None:
         assert list(work.read_facts("ids")) in ([], [PART.facts])
 
 
-def _end_by(work: WorkFolder, error: type[BaseException]) -> None:
+def _end_by(work: WorkDir, error: type[BaseException]) -> None:
     with work.marking_failure():
         work.write("ids", 0, PART)
         raise error
 
 
-def test_a_failed_run_leaves_its_settings_free(work: WorkFolder) -> None:
+def test_a_failed_run_leaves_its_settings_free(work: WorkDir) -> None:
     """An interrupted one does not, though the one before it failed."""
     work.claim({"a": 1})
     with pytest.raises(CorpusError):
@@ -175,7 +175,7 @@ def test_what_was_planted_is_left_alone(tmp_path: Path, plant: str) -> None:
     before = sorted(path.rglob("*"))
     with (
         pytest.raises(tl.StoreError, match=r"\.store\.prepare.*remove.*name another store"),
-        open_work_folder(tmp_path / "store"),
+        open_work_dir(tmp_path / "store"),
     ):
         pass
     remove_rest(tmp_path / "store")
@@ -184,7 +184,7 @@ def test_what_was_planted_is_left_alone(tmp_path: Path, plant: str) -> None:
 
 
 @pytest.mark.parametrize("plant", ["link", "file", "foreign folder"])
-def test_a_store_is_made_in_a_folder_of_ours(work: WorkFolder, plant: str) -> None:
+def test_a_store_is_made_in_a_folder_of_ours(work: WorkDir, plant: str) -> None:
     """The folder that becomes the store is refused like the one that it is in."""
     match plant:
         case "link":
@@ -203,14 +203,14 @@ def test_a_store_is_made_in_a_folder_of_ours(work: WorkFolder, plant: str) -> No
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_nobody_else_enters_the_folder(tmp_path: Path) -> None:
     """The store in it has the usual mode, which it keeps under its name."""
-    with open_work_folder(tmp_path / "store") as work:
+    with open_work_dir(tmp_path / "store") as work:
         assert 0o700 == work.path.stat().st_mode & 0o777
         (tmp_path / "usual").mkdir()
         assert (tmp_path / "usual").stat().st_mode == work.make_store().stat().st_mode
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
-def test_pipes_and_links_are_no_parts(work: WorkFolder, tmp_path: Path) -> None:
+def test_pipes_and_links_are_no_parts(work: WorkDir, tmp_path: Path) -> None:
     """A pipe is not waited for, and what a link leads to is not trusted."""
     work.write("ids", 0, PART)
     work.part("ids", 0).rename(tmp_path / "elsewhere")
@@ -234,14 +234,14 @@ def test_many_differences_are_not_all_named() -> None:
 def test_the_folder_is_locked(tmp_path: Path) -> None:
     """As long as the block runs, also for this process."""
     target = tmp_path / "store"
-    with open_work_folder(target) as work:
+    with open_work_dir(target) as work:
         assert work_path(target) == work.path
         with (
             pytest.raises(tl.StoreError, match="another process works in"),
-            open_work_folder(target),
+            open_work_dir(target),
         ):
             pass
-    with open_work_folder(target):
+    with open_work_dir(target):
         pass
 
 
@@ -250,7 +250,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     target = tmp_path / "store"
     work_path(target).mkdir()
     (work_path(target) / "tokens-0000000.abcd.part").touch()
-    with open_work_folder(target) as work:
+    with open_work_dir(target) as work:
         assert [] == list(work.path.iterdir())
 
 
@@ -258,7 +258,7 @@ def test_the_rest_of_a_finished_run_is_removed(tmp_path: Path) -> None:
     """It was killed between its last two steps; a run that goes on is left alone."""
     target = tmp_path / "store"
     remove_rest(target)
-    with open_work_folder(target) as work:
+    with open_work_dir(target) as work:
         work.claim({"a": 1})
         work.write("ids", 0, PART)
         remove_rest(target)
@@ -271,7 +271,7 @@ def test_publishing_leaves_the_store_alone(tmp_path: Path) -> None:
     """An empty folder gives way to it."""
     target = tmp_path / "store"
     target.mkdir()
-    with open_work_folder(target) as work:
+    with open_work_dir(target) as work:
         work.store.mkdir()
         (work.store / "file").touch()
         work.publish(target)

@@ -346,6 +346,10 @@ def test_a_new_run_may_be_begun_through_a_link_of_ones_own(tmp_path: Path) -> No
     assert tmp_path / "disk" == make_run(tmp_path / "run").path
     with pytest.raises(RunError, match="must be new or empty"):
         make_run(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "latest").symlink_to("other")
+    tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "latest", device="cpu")
+    assert 1 == len(tl.Run.open(tmp_path / "other").metrics())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows other owners than numbers")

@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,12 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from tokenloom._io.locks import try_lock
+from tokenloom._io.locks import held
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 
-# Neither waits for a pipe nor follows a link, where the system knows these.
-_FOR_LOCK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Longer than any writing that is still wanted.
 _STALE_SECONDS = 7 * 24 * 3600.0
 
@@ -150,10 +147,16 @@ def follow_own(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(target)) if _is_link(status) and is_own else target
 
 
-def make_private(path: str | os.PathLike[str]) -> None:
-    """Make a folder that only this user can enter, unless there is one of this user.
+def make_own(path: str | os.PathLike[str], *, mode: int = 0o777) -> None:
+    """Make a folder, unless there is one of this user.
 
     Folders before it are made as usual.
+
+    Parameters
+    ----------
+    path : str or path
+    mode : int
+        Who may do what in it: 0o700 lets only this user enter.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def make_private(path: str | os.PathLike[str]) -> None:
     target = as_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        target.mkdir(mode=0o700)
+        target.mkdir(mode=mode)
     except FileExistsError:
         require_own(target)
         if not target.is_dir():
@@ -221,18 +224,41 @@ def filling(path: str | os.PathLike[str]) -> Iterator[Path]:
         The folder cannot be made or written to.
     """
     target = as_path(path).absolute()
-    # A link is in the way too, wherever it leads.
-    if target.is_symlink() or (target.exists() and not _is_empty_folder(target)):
-        raise FileExistsError(errno.EEXIST, "must be a new or an empty folder", str(target))
+    if obstacle := find_obstacle(target):
+        reason = f"must be a new or an empty folder, but {obstacle}"
+        raise FileExistsError(errno.EEXIST, reason, str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(target, is_folder=True) as private:
         folder = private / target.name
         folder.mkdir()
         yield folder
-        if target.exists():
-            # Windows renames to new names only.
-            target.rmdir()
-        folder.rename(target)
+        take_name(folder, target)
+
+
+def find_obstacle(target: Path) -> str | None:
+    """Return what keeps a folder from taking a name: nothing where it is free or an empty folder.
+
+    A link is in the way too, wherever it leads.
+    """
+    if target.is_symlink() or target.is_mount():
+        return "is a link or a mount point, which cannot be replaced: name a folder in it"
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        return "is not: name another"
+    return None
+
+
+def take_name(folder: Path, target: Path) -> None:
+    """Give a folder a name that is free, or that of an empty folder.
+
+    Raises
+    ------
+    OSError
+        There is something of that name meanwhile.
+    """
+    if target.exists():
+        # Windows renames to new names only.
+        target.rmdir()
+    folder.rename(target)
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
@@ -243,9 +269,9 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
     the system has no such locks, only what is older than a week is removed.
     """
     target = as_path(path)
-    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}\.part")
     with contextlib.suppress(OSError):
-        for found in [each for each in target.parent.iterdir() if pattern.fullmatch(each.name)]:
+        for found in _find_leftovers(target.parent, re.escape(target.name)):
+            # What is another user's, or still held, is none.
             with contextlib.suppress(OSError):
                 require_own(found)
                 _remove_leftover(found)
@@ -279,12 +305,17 @@ def remove_partial(folder: Path) -> None:
 
     No living process may be writing there.
     """
-    for path in folder.iterdir():
-        if re.fullmatch(r"\..+\.[0-9a-f]{16}\.part", path.name):
-            # What is a folder, or another user's, is none of them.
-            with contextlib.suppress(OSError):
-                require_own(path)
-                path.unlink(missing_ok=True)
+    for path in _find_leftovers(folder, ".+"):
+        # What is a folder, or another user's, is none of them.
+        with contextlib.suppress(OSError):
+            require_own(path)
+            path.unlink(missing_ok=True)
+
+
+def _find_leftovers(folder: Path, name: str) -> list[Path]:
+    """Return the temporary files and folders for names that a regular expression matches."""
+    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{16}}\.part")
+    return [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
 
 
 def _ends_in_name(path: str | os.PathLike[str]) -> bool:
@@ -321,52 +352,38 @@ def _refuse(path: Path, reason: str) -> NoReturn:
 
 @contextmanager
 def _temporary(target: Path, *, is_folder: bool) -> Iterator[Path]:
-    """Yield a new file or private folder beside a target, locked, and remove it at the end."""
+    """Yield a new file or private folder beside a target, held, and remove it at the end."""
     remove_leftovers(target)
-    path, descriptor = _make_locked(target, is_folder=is_folder)
-    try:
-        yield path
-    finally:
-        if is_folder:
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        if descriptor is not None:
-            os.close(descriptor)
+    with contextlib.ExitStack() as stack:
+        path = _make_held(target, stack, is_folder=is_folder)
+        try:
+            yield path
+        finally:
+            if is_folder:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
-def _make_locked(target: Path, *, is_folder: bool) -> tuple[Path, int | None]:
+def _make_held(target: Path, stack: contextlib.ExitStack, *, is_folder: bool) -> Path:
     while True:
         path = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
         if is_folder:
             path.mkdir(mode=0o700)
         else:
             path.touch(exist_ok=False)
-        if sys.platform == "win32":
-            # No locks, and no open file can be renamed there.
-            return path, None
-        # Whoever looked for leftovers before it was locked may have removed it.
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(path, _FOR_LOCK)
-            if try_lock(descriptor, path) != "lost":
-                return path, descriptor
-            os.close(descriptor)
+        # Whoever looked for leftovers before it was held may have removed it.
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            stack.enter_context(held(path))
+            return path
 
 
 def _remove_leftover(path: Path) -> None:
-    descriptor = os.open(path, _FOR_LOCK)
-    try:
-        outcome = try_lock(descriptor, path)
-        age = time.time() - os.fstat(descriptor).st_mtime
-        if outcome == "lost" or (outcome == "no locks here" and age < _STALE_SECONDS):
+    with held(path) as is_held:
+        age = time.time() - path.lstat().st_mtime
+        if not is_held and age < _STALE_SECONDS:
             return
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    finally:
-        os.close(descriptor)
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())

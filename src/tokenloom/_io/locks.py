@@ -1,4 +1,4 @@
-"""A folder in which one process at a time works."""
+"""Files and folders that one process at a time holds."""
 
 import contextlib
 import functools
@@ -6,42 +6,37 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-# Descriptors of the folders that this process holds.
+# Neither waits for a pipe nor follows a link, where the system has these flags.
+_TO_HOLD = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# Descriptors of what this process holds.
 _HELD: set[int] = set()
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a folder for the length of the block, without a file in it.
+def held(path: Path) -> Iterator[bool]:
+    """Hold a file or a folder for the length of the block, without a file beside it.
 
     The kernel lets it go when this process ends, however it ends, whatever
-    becomes of the workers that it forked. Where the system has no such locks
-    nothing is held.
+    becomes of the workers that it forked. Yields whether it is held: not where the
+    system has no such locks, and not where this user may not read it.
 
     Raises
     ------
     BlockingIOError
-        It is held already, by this process or another.
+        It is held already, by this process or another; or whoever held it has
+        removed or renamed it before it was free.
+    OSError
+        It is missing, or is a link.
     """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        # Not every system opens folders.
-        yield
+    descriptor = _open(path)
+    if descriptor is None:
+        yield False
         return
     _let_go_in_children()
     _HELD.add(descriptor)
     try:
-        try:
-            lock(descriptor)
-        except BlockingIOError:
-            raise
-        except OSError:
-            # There are no such locks here.
-            pass
-        yield
+        yield _lock(descriptor, path)
     finally:
         # In a child it may be another file by now.
         if descriptor in _HELD:
@@ -62,42 +57,28 @@ def _let_go() -> None:
     _HELD.clear()
 
 
-def lock(descriptor: int) -> None:
-    """Lock an open file or folder until it is closed, or its process ends.
-
-    Raises
-    ------
-    BlockingIOError
-        Another process has locked it.
-    OSError
-        There are no such locks here.
-    """
+def _open(path: Path) -> int | None:
     if sys.platform == "win32":
-        raise OSError
+        # It has no such locks, and renames no file that is open.
+        return None
+    try:
+        return os.open(path, _TO_HOLD)
+    except PermissionError:
+        return None
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Lock an open file or folder until it is closed, or its process ends."""
     # It exists on no other system.
     import fcntl  # noqa: PLC0415
 
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def try_lock(descriptor: int, path: Path) -> Literal["locked", "lost", "no locks here"]:
-    """Lock an open file or folder, unless another process has it or its name.
-
-    Returns
-    -------
-    "locked", "lost" or "no locks here"
-        Lost: another process holds the lock, or has removed or renamed the path
-        before it was locked here.
-    """
     try:
-        lock(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return "lost"
+        raise
     except OSError:
-        return "no locks here"
-    try:
-        # Whoever held it may have renamed or removed it before it was free.
-        is_same = os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return "lost"
-    return "locked" if is_same else "lost"
+        # Some network drives have no such locks.
+        return False
+    if not (os.path.lexists(path) and os.path.samestat(os.fstat(descriptor), path.lstat())):
+        raise BlockingIOError
+    return True

@@ -13,7 +13,7 @@ from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import StoreError
 from tokenloom.preparation.encode import read_ids
 from tokenloom.preparation.options import REST, PrepareOptions
-from tokenloom.preparation.workdir import Part, WorkFolder
+from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.manifest import MANIFEST, OFFSETS, Manifest, ShardFile, Source, shard_name
 from tokenloom.store.writer import (
     write_documents,
@@ -99,7 +99,7 @@ class Tally:
 class _Parts:
     """The ids of all chunks."""
 
-    work: WorkFolder
+    work: WorkDir
     tally: Tally
     tokenizer: Tokenizer
     end_of_document: str | int | None
@@ -135,7 +135,7 @@ class _Parts:
 
 
 def assemble(
-    work: WorkFolder,
+    work: WorkDir,
     tally: Tally,
     *,
     tokenizer: Tokenizer,

@@ -48,7 +48,7 @@ from tokenloom.preparation.sources import (
     open_sources,
     resolve_sources,
 )
-from tokenloom.preparation.workdir import Part, WorkFolder, open_work_folder, remove_rest
+from tokenloom.preparation.workdir import Part, WorkDir, open_work_dir, remove_rest
 from tokenloom.store.manifest import Manifest, Source
 from tokenloom.text.encode import add_counts, report_lost, why_empty
 from tokenloom.text.tokenizers import CompleteTokenizer, CountedTokenizer
@@ -137,7 +137,7 @@ def prepare(
         return _summarize(path, manifest, began_at)
     check_kinds(found)
     undecodable = choose_undecodable(options.on_error, reads_bytes=method.tokenizer.reads_bytes)
-    with _telling(target), open_work_folder(target) as work:
+    with _telling(target), open_work_dir(target) as work:
         # Another process may have made it before this one had the folder.
         if manifest := find_finished(target, found, settings):
             work.discard()
@@ -160,7 +160,7 @@ def prepare(
 class _Run:
     """The pass over the sources, which goes on where it was stopped."""
 
-    work: WorkFolder
+    work: WorkDir
     sources: list[SourceFile]
     method: Method
     options: PrepareOptions

@@ -27,7 +27,7 @@ from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
 from tokenloom.hub.load import fetch, find_named, find_store, read
 from tokenloom.hub.texts import RECORDS
 from tokenloom.preparation.chunks import Form, SourceFile
-from tokenloom.preparation.workdir import Part, WorkFolder
+from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.reader import is_store
 from tokenloom.text.documents import Document
 
@@ -292,14 +292,14 @@ def _describe_file(found: ResolvedSource) -> dict[str, int]:
 
 
 def open_sources(
-    found: list[ResolvedSource], work: WorkFolder, *, undecodable: Undecodable = "stop"
+    found: list[ResolvedSource], work: WorkDir, *, undecodable: Undecodable = "stop"
 ) -> list[SourceFile]:
     """Return the files to read, after what can be read once was kept in the work folder.
 
     Parameters
     ----------
     found : list of ResolvedSource
-    work : WorkFolder
+    work : WorkDir
     undecodable : "stop", "replace" or "mark"
         See `tokenloom._io.compressed.Stream`.
 
@@ -321,9 +321,7 @@ def hash_content(found: ResolvedSource) -> str:
     return digest.hexdigest()
 
 
-def _open(
-    found: ResolvedSource, index: int, work: WorkFolder, undecodable: Undecodable
-) -> SourceFile:
+def _open(found: ResolvedSource, index: int, work: WorkDir, undecodable: Undecodable) -> SourceFile:
     path = found.path
     if found.content is not None:
         path = work.path / f"source-{index:07}"
@@ -341,7 +339,7 @@ def _open(
     )
 
 
-def _keep(found: ResolvedSource, index: int, work: WorkFolder, path: Path) -> None:
+def _keep(found: ResolvedSource, index: int, work: WorkDir, path: Path) -> None:
     kept = work.read("kept", index)
     is_file = path.is_file() and not path.is_symlink()
     if kept is not None and not (is_file and hash_file(path) == f"sha256:{kept.facts['sha256']}"):

@@ -18,11 +18,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple
 
-from tokenloom._io.atomic import make_private, remove_leftovers, require_own, write_text
+from tokenloom._io.atomic import make_own, remove_leftovers, take_name, write_text
 from tokenloom._io.digest import hash_json
-from tokenloom._io.locks import lock
+from tokenloom._io.locks import held
 from tokenloom._io.regular import open_regular, read_bounded
 from tokenloom._wording import show
 from tokenloom.errors import StoreError, TokenloomError, WorkerError
@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkFolder:
+class WorkDir:
     """A folder that no other process writes to.
 
     Attributes
@@ -82,10 +82,7 @@ class WorkFolder:
         OSError
             It cannot be made.
         """
-        try:
-            self.store.mkdir()
-        except FileExistsError:
-            _require_folder(self.store)
+        _make_folder(self.store)
         return self.store
 
     def claim(self, settings: Mapping[str, Any]) -> None:
@@ -273,10 +270,7 @@ class WorkFolder:
         OSError
             There is something of that name meanwhile.
         """
-        if target.exists():
-            # Windows renames to new names only.
-            target.rmdir()
-        self.store.rename(target)
+        take_name(self.store, target)
         self.discard()
 
     def discard(self) -> None:
@@ -285,7 +279,7 @@ class WorkFolder:
 
 
 @contextlib.contextmanager
-def open_work_folder(target: Path) -> Iterator[WorkFolder]:
+def open_work_dir(target: Path) -> Iterator[WorkDir]:
     """Yield the folder beside a store, made if it is missing, and lock it.
 
     Raises
@@ -298,35 +292,23 @@ def open_work_folder(target: Path) -> Iterator[WorkFolder]:
     """
     path = work_path(target)
     remove_leftovers(target)
-    try:
-        make_private(path)
-    except FileExistsError:
-        pass
-    except PermissionError as error:
-        if error.errno != errno.EPERM or not os.path.lexists(path):
-            raise
-        _refuse(path, error)
-    _require_folder(path)
-    descriptor = None
-    # Where the system has no such locks, nobody looks.
-    with contextlib.suppress(PermissionError):
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        if descriptor is not None:
-            _lock(descriptor, path)
+    _make_folder(path, mode=0o700)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(path))
+        except BlockingIOError as error:
+            msg = f"another process works in {path}: wait for its end, or name another store"
+            raise StoreError(msg) from error
         _require_work(path)
         for rest in path.glob(f"*{_PART}"):
             rest.unlink()
-        yield WorkFolder(path)
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        yield WorkDir(path)
 
 
 def remove_rest(target: Path) -> None:
     """Remove the folder beside a finished store, unless another process works in it."""
     if work_path(target).exists():
-        with contextlib.suppress(StoreError), open_work_folder(target) as work:
+        with contextlib.suppress(StoreError), open_work_dir(target) as work:
             work.discard()
 
 
@@ -357,13 +339,19 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} was {first!r}, now {second!r}"
 
 
-def _require_folder(path: Path) -> None:
-    """Refuse what is no folder of this user, or a mount point, under a name of ours."""
+def _make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Make a folder of this user, and refuse anything else, or a mount point, under its name."""
     try:
-        require_own(path)
+        make_own(path, mode=mode)
+        is_folder = not path.is_mount()
+    except FileExistsError:
+        is_folder = False
     except PermissionError as error:
-        _refuse(path, error)
-    if not path.is_dir() or path.is_mount():
+        if error.errno != errno.EPERM or not os.path.lexists(path):
+            raise
+        msg = f"{path}, which is to hold what a preparation keeps, {error.strerror} store"
+        raise StoreError(msg) from error
+    if not is_folder:
         msg = (
             f"{path} must be a folder that holds what a preparation keeps, got something else: "
             "remove it, or name another store"
@@ -382,30 +370,11 @@ def _require_work(path: Path) -> None:
         raise StoreError(msg)
 
 
-def _refuse(path: Path, error: OSError) -> NoReturn:
-    msg = f"{path}, which is to hold what a preparation keeps, {error.strerror} store"
-    raise StoreError(msg) from error
-
-
 def _streams(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is told of the sources that are kept, since they can be read once."""
     sources = settings.get("sources")
     described = sources.items() if isinstance(sources, dict) else ()
     return {name: facts for name, facts in described if "num_bytes" not in facts}
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    msg = f"another process works in {path}: wait for its end, or name another store"
-    try:
-        lock(descriptor)
-    except BlockingIOError as error:
-        raise StoreError(msg) from error
-    except OSError:
-        # There are no such locks here.
-        return
-    # Whoever held it may have removed it meanwhile.
-    if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.lstat()):
-        raise StoreError(msg)
 
 
 # What reading a part that is damaged, or no part, ends with.

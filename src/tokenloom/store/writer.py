@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tokenloom._checks import as_integer, to_integer
-from tokenloom._io.atomic import filling, write_text
+from tokenloom._io.atomic import as_path, filling, find_obstacle, write_text
 from tokenloom._io.digest import hash_file
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, StoreError
@@ -61,6 +61,7 @@ def save_store(  # noqa: PLR0913  each is a part of a store
     size = vocab_size or max(check_range(tokens, None) for tokens in cut(tokens)) + 1
     # What is unsigned stays as it is; files of others are signed or big-endian.
     dtype = tokens.dtype if tokens.dtype.kind == "u" else narrow_dtype(size)
+    require_free(as_path(path))
     try:
         with filling(path) as folder:
             description, files = write_tokenizer(folder, tokenizer)
@@ -78,15 +79,25 @@ def save_store(  # noqa: PLR0913  each is a part of a store
                 splits=ranges,
             )
             write_manifest(folder, manifest)
-    except FileExistsError as error:
-        msg = f"a store needs a new or an empty folder, {os.fspath(path)!r} is not: name another"
-        raise StoreError(msg) from error
     except StoreError:
         raise
     except OSError as error:
         msg = f"cannot write the store {os.fspath(path)!r}: {error.strerror or error}"
         raise StoreError(msg) from error
     return Path(path)
+
+
+def require_free(path: Path) -> None:
+    """Refuse a path that no new store can take.
+
+    Raises
+    ------
+    StoreError
+        There is something else than an empty folder.
+    """
+    if obstacle := find_obstacle(path):
+        msg = f"a store needs a new or an empty folder, {os.fspath(path)!r} {obstacle}"
+        raise StoreError(msg)
 
 
 def _as_ranges(splits: Mapping[Any, tuple[int, int]]) -> dict[str, tuple[int, int]]:

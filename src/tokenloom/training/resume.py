@@ -110,7 +110,8 @@ def open_run(
 def _held_alone(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(held(folder))
+            # Whether a link may stand for the folder is decided later.
+            stack.enter_context(held(Path(os.path.realpath(folder))))
         except BlockingIOError as error:
             msg = (
                 f"the run's folder {str(folder)!r} is in use: another training writes to it; "
