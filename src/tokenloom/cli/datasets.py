@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from tokenloom.cli.options import add_json, add_parser
 from tokenloom.cli.output import print_json, print_table
+from tokenloom.hub.cache import locate
 from tokenloom.hub.catalogue import Archive, Entry, list_entries
-from tokenloom.hub.load import locate
 
 _EXAMPLES = """\
 Any command that takes a CORPUS takes a store, a text file or one of these; of a

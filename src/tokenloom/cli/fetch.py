@@ -7,7 +7,8 @@ from typing import Any
 from tokenloom.cli.options import add_json, add_offline, add_parser, add_quiet
 from tokenloom.cli.output import print_error, print_json, print_line
 from tokenloom.errors import TokenloomError
-from tokenloom.hub.load import fetch, find
+from tokenloom.hub.cache import fetch
+from tokenloom.hub.load import find
 
 _EXAMPLES = """\
 examples:

@@ -16,8 +16,8 @@ from tokenloom._io.digest import hash_file, parse_digest
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
+from tokenloom.hub.cache import addresses, cache_folder
 from tokenloom.hub.download import Cures, fetch_file
-from tokenloom.hub.load import addresses, cache_folder
 from tokenloom.hub.texts import read_file
 from tokenloom.loading.dataset import RandomWindows, SequentialWindows
 from tokenloom.loading.shard import Shard

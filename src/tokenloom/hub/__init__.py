@@ -1,7 +1,8 @@
 """Texts by name: what there is, where it is fetched from, and how it is kept."""
 
+from tokenloom.hub.cache import cache_folder, fetch, locate
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, RemoteFile, list_entries, register
-from tokenloom.hub.load import cache_folder, fetch, locate, read_documents
+from tokenloom.hub.load import read_documents
 
 __all__ = [
     "Archive",

@@ -1,19 +1,17 @@
 """Corpora by name: fetched where they must be, kept, and read."""
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tokenloom._checks import as_strings, require_flags
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import describe_missing, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.hub.archive import unpack
-from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, RemoteFile, find_entry, list_entries
-from tokenloom.hub.download import fetch_file, hide_password, is_address
+from tokenloom.hub.cache import fetch
+from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, find_entry, list_entries
 from tokenloom.hub.texts import read_file, read_text_file
 from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.documents import Document
@@ -23,8 +21,6 @@ from tokenloom.text.vocab import Vocab
 
 # Before the name of an entry, where a file or a folder has the same name.
 _DATASET = "dataset:"
-
-Where = Literal["built in", "cached", "to download"]
 
 TRAIN, VALID = "train", "valid"
 """The splits that are trained on, and measured on meanwhile, where others are not named."""
@@ -83,34 +79,28 @@ def load(
         }
         refused = [option for option, is_asked in asked.items() if is_asked]
         return _open(store, tokenizer, refused).first(max_tokens)
-    entry, encoding = find(name), find_encoding(encoding)
-    if isinstance(entry, Entry) and isinstance(entry.source, Archive):
+    found, encoding = find(name), find_encoding(encoding)
+    if (documents := _documents(found)) is not None:
         return Corpus.from_documents(
-            _read_texts(entry.source, fetch(entry)),
+            _end_lines(documents),
             tokenizer=tokenizer,
             normalize=normalize,
             min_freq=min_freq,
             reserved_tokens=reserved_tokens,
             max_tokens=max_tokens,
-            name=entry.name,
+            name=found.name,
         )
-    if isinstance(entry, Path):
-        label = _label(entry)
-        content = read_text_file(entry, encoding=encoding)
-    else:
-        # Texts with a name are in UTF-8.
-        label, encoding = entry.name, "utf-8"
-        content = read(entry)
+    text = _read_text(found, encoding)
     # In another encoding the bytes are those of the same text in UTF-8.
-    is_bytes = make_tokenizer(tokenizer).reads_bytes and encoding == "utf-8"
+    is_bytes = make_tokenizer(tokenizer).reads_bytes and text.encoding == "utf-8"
     return Corpus.from_text(
-        content if is_bytes else decode(content, name=label, encoding=encoding),
+        text.content if is_bytes else decode(text.content, name=text.name, encoding=text.encoding),
         tokenizer=tokenizer,
         normalize=normalize,
         min_freq=min_freq,
         reserved_tokens=reserved_tokens,
         max_tokens=max_tokens,
-        name=label,
+        name=text.name,
     )
 
 
@@ -208,9 +198,9 @@ def _label(path: Path) -> str:
     return f"./{path}" if find_entry(str(path)) else str(path)
 
 
-def _read_texts(archive: Archive, folder: Path) -> list[str]:
-    """Return the documents of an archive, each but the last with a line end after it."""
-    texts = [document.text for document in archive.read(folder, archive.splits[0])]
+def _end_lines(documents: Iterable[Document]) -> list[str]:
+    """Return the texts of documents, each but the last with a line end after it."""
+    texts = [document.text for document in documents]
     return [*(f"{text}\n" for text in texts[:-1]), *texts[-1:]]
 
 
@@ -242,13 +232,12 @@ def read_documents(name: str | os.PathLike[str], *, encoding: str = "utf-8") -> 
     >>> [document.text[:14] for document in read_documents("python_docs")]
     ['The "assert" s']
     """
-    entry = find(name)
-    if isinstance(entry, Entry) and isinstance(entry.source, Archive):
-        yield from entry.source.read(fetch(entry), entry.source.splits[0])
-        return
-    encoding = find_encoding(encoding) if isinstance(entry, Path) else "utf-8"
-    content = read_text_file(entry, encoding=encoding) if isinstance(entry, Path) else read(entry)
-    yield Document(text=decode(content, name=os.fspath(name), encoding=encoding))
+    found, encoding = find(name), find_encoding(encoding)
+    if (documents := _documents(found)) is not None:
+        yield from documents
+    else:
+        text = _read_text(found, encoding)
+        yield Document(text=decode(text.content, name=text.name, encoding=text.encoding))
 
 
 def find_named(name: object) -> Entry | None:
@@ -272,8 +261,8 @@ def find_named(name: object) -> Entry | None:
         named = name.removeprefix(_DATASET)
         if entry := find_entry(named):
             return entry
-        known = [known for entry in list_entries() for known in _names(entry)]
-        msg = f"{name!r} must be one of {', '.join(known)} after {_DATASET!r}, which it is not"
+        known = ", ".join(_known_names())
+        msg = f"{name!r} must be one of {known} after {_DATASET!r}, which it is not"
         raise ArgumentError(msg)
     entry = find_entry(name)
     if entry is not None and os.path.lexists(name):
@@ -307,7 +296,7 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     # To Path an empty name is the current folder. See `fetch_file` for os.path.
     if os.path.isfile(name):  # noqa: PTH113
         return Path(name)
-    known = [known for entry in list_entries() for known in _names(entry)]
+    known = _known_names()
     msg = (
         f"a corpus must be one of {', '.join(known)} or the path of a text file or a store, "
         f"got {show(os.fspath(name))}, which is neither: {_describe_none(name, known)}"
@@ -321,13 +310,17 @@ def _describe_none(name: str | os.PathLike[str], known: list[str]) -> str:
     return describe_missing(name, known)
 
 
-def _names(entry: Entry) -> list[str]:
-    splits = entry.source.splits if isinstance(entry.source, Archive) else ()
-    return [entry.name, *(f"{entry.name}/{split}" for split in splits)]
+def _known_names() -> list[str]:
+    """Return the names that `find_entry` knows, with those of splits."""
+    names = []
+    for entry in list_entries():
+        splits = entry.source.splits if isinstance(entry.source, Archive) else ()
+        names += [entry.name, *(f"{entry.name}/{split}" for split in splits)]
+    return names
 
 
 def read(entry: Entry) -> bytes:
-    """Return the bytes of a named text, downloaded first where it must be.
+    """Return the bytes of a named text that is no archive, downloaded first where it must be.
 
     Raises
     ------
@@ -336,134 +329,35 @@ def read(entry: Entry) -> bytes:
     CorpusError
         It cannot be read.
     """
-    match entry.source:
-        case BuiltIn(read=read_bytes):
-            content = read_bytes()
-            if not isinstance(content, bytes):
-                msg = (
-                    f"read of {entry.name!r} must return bytes, got {type(content).__name__}: "
-                    "mend the entry"
-                )
-                raise CorpusError(msg)
-            return content
-        case RemoteFile():
-            return read_file(fetch(entry))
-        case Archive():
-            return "".join(_read_texts(entry.source, fetch(entry))).encode("utf-8")
-
-
-def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
-    """Return the path of a named text in the cache, downloaded where it must be.
-
-    A file in the cache, also one that was placed there by hand, is used if its
-    hash is right, and downloaded again if not. With ``TOKENLOOM_MIRROR`` set
-    the file is asked from ``$TOKENLOOM_MIRROR/<filename>`` and from nowhere
-    else. With ``TOKENLOOM_OFFLINE`` set nothing is downloaded. An archive is
-    unpacked once, into a folder beside it that has its hash in its name; the
-    archive itself is not needed any more then.
-
-    Raises
-    ------
-    ArchiveError
-        The archive cannot be unpacked.
-    ArgumentError
-        The text is built in; there is no file to fetch.
-    ChecksumError, DownloadError
-        The text could not be fetched.
-    """
-    match entry.source:
-        case BuiltIn():
-            msg = f"{entry.name!r} is built in and is no file: use load or read_documents"
-            raise ArgumentError(msg)
-        case RemoteFile() as file:
-            return _fetch_file(file, progress=progress)
-        case Archive(file=file, required=required):
-            folder = _folder(file)
-            # See `fetch_file`.
-            if os.path.isdir(folder):  # noqa: PTH112
-                return folder
-            archive = _fetch_file(file, progress=progress)
-            return unpack(archive, folder, required=required, progress=progress)
-
-
-def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
-    return fetch_file(
-        addresses(file.filename, file.urls),
-        cache_folder() / file.filename,
-        num_bytes=file.num_bytes,
-        digest=file.digest,
-        progress=progress,
-    )
-
-
-def _folder(file: RemoteFile) -> Path:
-    # Another edition of the archive gets another folder.
-    digits = file.digest.partition(":")[2].lower()
-    return cache_folder() / f"{file.filename.partition('.')[0]}-{digits[:16]}"
-
-
-def locate(entry: Entry) -> Where:
-    """Return whether a named text is at hand; only the size of its file is looked at."""
-    if entry.file is None:
-        return "built in"
-    # os.path says no, where Path would raise, to a name that no file can have.
-    if isinstance(entry.source, Archive) and os.path.isdir(_folder(entry.file)):  # noqa: PTH112
-        return "cached"
-    try:
-        size = (cache_folder() / entry.file.filename).stat().st_size
-    except OSError:
-        return "to download"
-    return "cached" if entry.file.num_bytes in (None, size) else "to download"
-
-
-def cache_folder() -> Path:
-    """Return the folder of downloaded texts, which need not exist yet.
-
-    ``TOKENLOOM_CACHE`` if set; else ``tokenloom`` in ``~/Library/Caches``
-    (macOS), ``%LOCALAPPDATA%`` (Windows) or ``$XDG_CACHE_HOME``, by default
-    ``~/.cache``.
-
-    Raises
-    ------
-    ArgumentError
-        There is no such home as it begins with.
-    """
-    chosen = os.environ.get("TOKENLOOM_CACHE")
-    try:
-        if chosen:
-            return Path(chosen).expanduser()
-        home = Path.home()
-    except RuntimeError as error:
+    if not isinstance(entry.source, BuiltIn):
+        return read_file(fetch(entry))
+    content = entry.source.read()
+    if not isinstance(content, bytes):
         msg = (
-            "TOKENLOOM_CACHE must be a folder, without '~' where there is no home of that name, "
-            f"got {show(chosen)}"
+            f"read of {entry.name!r} must return bytes, got {type(content).__name__}: "
+            "mend the entry"
         )
-        raise ArgumentError(msg) from error
-    match sys.platform:
-        case "darwin":
-            base = home / "Library" / "Caches"
-        case "win32":
-            base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-        case _:
-            base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "tokenloom"
+        raise CorpusError(msg)
+    return content
 
 
-def addresses(filename: str, urls: tuple[str, ...]) -> tuple[str, ...]:
-    """Return where to ask for a file: at ``TOKENLOOM_MIRROR`` alone, where that is set.
+class _Text(NamedTuple):
+    """A text before it is decoded, and the name that messages use."""
 
-    Raises
-    ------
-    ArgumentError
-        ``TOKENLOOM_MIRROR`` is no address that the name of a file can be added to.
-    """
-    mirror = os.environ.get("TOKENLOOM_MIRROR")
-    if not mirror:
-        return urls
-    if not is_address(mirror) or "?" in mirror or "#" in mirror:
-        msg = (
-            "TOKENLOOM_MIRROR must be an http or https address with a host, and without '?' and "
-            f"'#', got {show(hide_password(mirror))}"
-        )
-        raise ArgumentError(msg)
-    return (f"{mirror.rstrip('/')}/{filename}",)
+    content: bytes
+    encoding: str
+    name: str
+
+
+def _read_text(found: Entry | Path, encoding: str) -> _Text:
+    if isinstance(found, Path):
+        return _Text(read_text_file(found, encoding=encoding), encoding, _label(found))
+    # Texts with a name are in UTF-8.
+    return _Text(read(found), "utf-8", found.name)
+
+
+def _documents(found: Entry | Path) -> Iterable[Document] | None:
+    """Return the documents of an archive, or None of a source that is one text."""
+    if isinstance(found, Entry) and isinstance(found.source, Archive):
+        return found.source.read(fetch(found), found.source.splits[0])
+    return None

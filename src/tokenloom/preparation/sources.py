@@ -23,8 +23,9 @@ from tokenloom._io.digest import hash_file
 from tokenloom._io.kinds import HEAD_BYTES, holds_records, recognise_piped, recognise_structure
 from tokenloom._wording import describe_missing, show
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
-from tokenloom.hub.load import fetch, find_named, find_store, read
+from tokenloom.hub.load import find_named, find_store, read
 from tokenloom.hub.texts import RECORDS
 from tokenloom.preparation.chunks import Form, SourceFile
 from tokenloom.preparation.workdir import Part, WorkDir
