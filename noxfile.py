@@ -8,12 +8,24 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "lint", "typecheck", "docs", "examples", "notebooks", "build"]
+nox.options.sessions = [
+    "tests",
+    "tests_all",
+    "lint",
+    "typecheck",
+    "docs",
+    "examples",
+    "notebooks",
+    "build",
+]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 HERE = Path(__file__).parent
 # PyTorch is large: the sessions that need it work in the environment of one.
 PROGRAMS = HERE / ".nox" / "shared" / ("Scripts" if sys.platform == "win32" else "bin")
+
+# As many tests at once as there are cores, up to four.
+SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 
 
 def run_shared(session: nox.Session, program: str, *arguments: str) -> None:
@@ -41,14 +53,15 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["shared"])
 def tests(session: nox.Session) -> None:
-    """Run the tests and the doctests, those that may run side by side on all cores."""
+    """Run the tests that a change must pass, and the doctests: about four minutes on two cores."""
     install_shared(session, "test")
-    if session.posargs:
-        run_shared(session, "pytest", *session.posargs)
-        return
-    side_by_side = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
-    run_shared(session, "pytest", *side_by_side, "-m", "not alone")
-    run_shared(session, "pytest", "-m", "alone")
+    run_shared(session, "pytest", *(session.posargs or (*SIDE_BY_SIDE, "-m", "not slow")))
+
+
+@nox.session(venv_backend="none", requires=["tests"])
+def tests_all(session: nox.Session) -> None:
+    """Run `tests`, then whole matrices, kills and ranks: about twelve minutes on two cores."""
+    run_shared(session, "pytest", *SIDE_BY_SIDE, "-m", "slow", "tests")
 
 
 @nox.session

@@ -92,8 +92,11 @@ def main(tmp_path: Path, request: Any) -> Iterator[Main]:
     started.end()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("main", ["fork", "forkserver", "spawn"], indirect=True)
+@pytest.mark.parametrize(
+    "main",
+    ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("forkserver", "spawn"))],
+    indirect=True,
+)
 def test_workers_end_after_their_main_process_was_killed(main: Main) -> None:
     """Also where one is blocked, waits for the next epoch, or is a StatefulDataLoader's."""
     assert [True] * 3 == [is_alive(pid) for pid in main.workers]

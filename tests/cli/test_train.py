@@ -327,7 +327,6 @@ def test_a_restart_goes_on_with_what_its_launch_began(
     assert before == (folder / "settings.json").read_bytes()
 
 
-@pytest.mark.slow
 def test_a_killed_run_is_resumed(book: str, tmp_path: Path) -> None:
     """SIGKILL from outside, then --resume: the weights are those of a run that was not killed."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

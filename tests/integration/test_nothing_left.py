@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 import tokenloom as tl
 from tests.support.process_resources import children_of, left_since, needs_proc, take_census
 
-pytestmark = [needs_proc, pytest.mark.slow, pytest.mark.alone]
+pytestmark = needs_proc
 
 CORPUS = tl.Corpus.from_tokens(np.arange(4000, dtype=np.uint16))
 TIMES = 100
@@ -87,7 +87,9 @@ def finish(make: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("stop", [leave_early, raise_inside, interrupt, drop, finish])
-@pytest.mark.parametrize("make", [make_loader, make_data_loader])
+@pytest.mark.parametrize(
+    "make", [make_loader, pytest.param(make_data_loader, marks=pytest.mark.slow)]
+)
 def test_a_hundred_stops_leave_nothing(
     stop: Callable[[Callable[[], Any]], None], make: Callable[[], Any]
 ) -> None:
@@ -95,11 +97,13 @@ def test_a_hundred_stops_leave_nothing(
     stop(make)
     before = take_census()
     # PyTorch's own loader is slower, and is not what is to be proved here.
-    for _ in range(TIMES if make is make_loader else TIMES // 10):
+    times = TIMES if make is make_loader else TIMES // 10
+    for _ in range(times):
         stop(make)
-    assert {} == left_since(before)
+    assert {} == left_since(before, times)
 
 
+@pytest.mark.slow
 def test_stops_of_all_kinds_at_any_moment_leave_nothing(tmp_path: Path) -> None:
     """Breaks, errors, Ctrl-C, threads and forks: no thread, file or map is left.
 
@@ -169,6 +173,7 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_workers(program: "subprocess.Popen[str]") -> None:
     """A terminal interrupts all processes at once; only the main one reports it."""
     workers = children_of(program.pid)
@@ -178,6 +183,7 @@ def test_ctrl_c_ends_the_workers(program: "subprocess.Popen[str]") -> None:
     assert messages.count("KeyboardInterrupt") == 1, messages
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_main_process(program: "subprocess.Popen[str]") -> None:
     """Threads go with it, and processes see that they are orphans, and end."""
     workers = children_of(program.pid)

@@ -17,8 +17,6 @@ ROOT = SCRIPT.parents[2]
 SECONDS = 240
 WHOLE = read(make_windows())
 
-pytestmark = pytest.mark.slow
-
 
 def run_ranks(folder: Path, how: str, world_size: int) -> list[Any]:
     """Run so many processes in one group and return what each wrote down."""
@@ -75,6 +73,7 @@ def test_a_process_group_divides_the_rows(tmp_path: Path) -> None:
     check_group(run_ranks(tmp_path, "group", 2))
 
 
+@pytest.mark.slow
 def test_torchruns_variables_divide_the_rows(tmp_path: Path) -> None:
     """Under torchrun the same holds without a process group."""
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
@@ -88,12 +87,14 @@ def test_torchruns_variables_divide_the_rows(tmp_path: Path) -> None:
     check_group(read_results(tmp_path, 2))
 
 
+@pytest.mark.slow
 def test_a_subgroup_divides_the_rows(tmp_path: Path) -> None:
     """Four processes in two groups read the whole stream twice."""
     results = [result["alone"] for result in run_ranks(tmp_path, "subgroup", 4)]
     assert [WHOLE, WHOLE] == [side_by_side(results[:2]), side_by_side(results[2:])]
 
 
+@pytest.mark.slow
 def test_a_mesh_divides_the_rows_along_one_dimension(tmp_path: Path) -> None:
     """Processes that differ in the tensor-parallel dimension only read the same."""
     results = run_ranks(tmp_path, "mesh", 4)
@@ -103,6 +104,7 @@ def test_a_mesh_divides_the_rows_along_one_dimension(tmp_path: Path) -> None:
     assert all("pass for example mesh['dp']" in result["refused"] for result in results)
 
 
+@pytest.mark.slow
 def test_windows_that_were_used_before_the_group_are_refused(tmp_path: Path) -> None:
     """Otherwise each rank would read the whole batch."""
     for rank, result in enumerate(run_ranks(tmp_path, "late", 2)):
@@ -111,6 +113,7 @@ def test_windows_that_were_used_before_the_group_are_refused(tmp_path: Path) -> 
         assert result["error"] == result["in worker"]
 
 
+@pytest.mark.slow
 def test_windows_that_a_launcher_gave_to_its_ranks_are_refused(tmp_path: Path) -> None:
     """They were made before there was a group, and would be read whole by every rank."""
     run_ranks(tmp_path, "spawned", 1)
@@ -119,6 +122,7 @@ def test_windows_that_a_launcher_gave_to_its_ranks_are_refused(tmp_path: Path) -
         assert [f"this is rank {rank} of 2" in error for error in errors] == [True, True]
 
 
+@pytest.mark.slow
 def test_windows_of_another_rank_are_refused(tmp_path: Path) -> None:
     """A pickle of rank 0 is read by rank 0 only, also by its workers."""
     first, second = run_ranks(tmp_path, "foreign", 2)
@@ -128,6 +132,7 @@ def test_windows_of_another_rank_are_refused(tmp_path: Path) -> None:
         assert "this is rank 1 of 2: make the windows in each process" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_the_loss_of_a_corpus_is_the_same_for_every_world_size(
     world_size: int, tmp_path: Path

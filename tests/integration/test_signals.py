@@ -52,6 +52,9 @@ if __name__ == "__main__":
 """
 
 
+OTHER_SIGNALS = ("SIGUSR1", "SIGHUP", "SIGINT")
+
+
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
     """Return the path of a text."""
@@ -86,8 +89,10 @@ def program(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize(
+    "name",
+    ["SIGTERM", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_SIGNALS)],
+)
 def test_a_training_saves_and_resumes_exactly(
     name: str, book: Path, program: str, tmp_path: Path
 ) -> None:

@@ -236,8 +236,9 @@ class Wrapped(IterableDataset[Any]):
         return map(rows_of, make_loader())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start_method", ["fork", "forkserver"])
+@pytest.mark.parametrize(
+    "start_method", ["fork", pytest.param("forkserver", marks=pytest.mark.slow)]
+)
 def test_a_loader_works_in_a_worker_of_a_data_loader(start_method: str) -> None:
     """And the worker ends."""
     loader = DataLoader(

@@ -40,8 +40,10 @@ def set_and_wait(cell: SharedInteger, asked: Any, told: Any) -> None:
         cell.value = -number
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start_method", multiprocessing.get_all_start_methods())
+@pytest.mark.parametrize(
+    "start_method",
+    ["spawn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fork", "forkserver"))],
+)
 def test_an_integer_is_shared_with_living_processes(start_method: str) -> None:
     """Whichever way they were started, and in both directions."""
     context: Any = multiprocessing.get_context(start_method)

@@ -88,8 +88,9 @@ def test_persistent_workers_see_the_epoch() -> None:
     assert expected == streams
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "start_method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)]
+)
 def test_start_methods_change_nothing(start_method: str) -> None:
     """Workers that are started afresh yield the same stream, of the set epoch."""
     windows = make_windows()
@@ -304,8 +305,10 @@ def test_there_may_be_thousands_of_windows() -> None:
     assert list(range(5_000)) == [windows.epoch for windows in many]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    "start_method",
+    ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("forkserver", "spawn"))],
+)
 def test_persistent_workers_of_two_loaders_see_their_own_epochs(start_method: str) -> None:
     """Whichever way they were started."""
     both = [make_windows(), make_windows(seed=1)]

@@ -515,8 +515,11 @@ def test_bars_go_over_bytes_and_tokens(
         ("paragraph", "\u3000 "),
     ],
 )
-@pytest.mark.parametrize("task_bytes", [1, 7, 1000])
-@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+@pytest.mark.parametrize("task_bytes", [1, 7, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "tokenizer",
+    ["char", *(pytest.param(name, marks=pytest.mark.slow) for name in ("word", "byte"))],
+)
 def test_white_space_is_empty_however_large_tasks_are(
     tmp_path: Path, space: str, task_bytes: int, tokenizer: str, documents: Any
 ) -> None:

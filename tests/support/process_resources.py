@@ -28,12 +28,18 @@ class Census(NamedTuple):
     num_shared_mappings: int
     temporary: frozenset[str]
 
-    def beyond(self, before: "Census") -> dict[str, object]:
-        """Return what is more than it was; what an earlier test had left may be gone since."""
+    def beyond(self, before: "Census", times: int = 1) -> dict[str, object]:
+        """Return what is more than it was; what an earlier test had left may be gone since.
+
+        Files and mappings count once there is one more for each of so many
+        times: PyTorch and the C library keep a few of their own, and how many
+        depends on what else the machine does.
+        """
+        least = {"num_threads": 1, "num_files": times, "num_shared_mappings": times}
         counts = {
             name: (getattr(before, name), getattr(self, name))
-            for name in ("num_threads", "num_files", "num_shared_mappings")
-            if getattr(self, name) > getattr(before, name)
+            for name in least
+            if getattr(self, name) - getattr(before, name) >= least[name]
         }
         sets = {
             name: more
@@ -43,13 +49,13 @@ class Census(NamedTuple):
         return {**counts, **sets}
 
 
-def left_since(before: Census) -> dict[str, object]:
-    """Return what is more than it was, once this process has come to rest.
+def left_since(before: Census, times: int = 1) -> dict[str, object]:
+    """Return what so many times left behind, once this process has come to rest.
 
     A thread or a process that has ended is listed by the system a moment longer.
     """
-    wait_for(lambda: not take_census().beyond(before))
-    return take_census().beyond(before)
+    wait_for(lambda: not take_census().beyond(before, times))
+    return take_census().beyond(before, times)
 
 
 def take_census() -> Census:
@@ -91,8 +97,9 @@ def children_of(pid: int) -> list[int]:
 
 
 def _is_ours(path: Path) -> bool:
-    # Other processes of the machine have files there too.
-    return str(os.getpid()) in re.split(r"\D+", path.name)
+    # Other processes of the machine have files there too, with any digits in their names: those
+    # of PyTorch and of multiprocessing have the number of their process as a part.
+    return str(os.getpid()) in re.split(r"[_-]", path.name)
 
 
 def loader_threads() -> list[str]:
