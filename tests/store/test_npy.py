@@ -46,7 +46,7 @@ def test_pieces_and_types_leave_no_trace(tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", [1, 3])
 def test_another_number_of_values_leaves_no_file(tmp_path: Path, length: int) -> None:
     """A header that would lie is refused, and nothing is left."""
-    with pytest.raises(ArgumentError, match=rf"^x.npy must get {length} values, got 2$"):
+    with pytest.raises(ArgumentError, match=rf"^x.npy must get {length} values?, got 2$"):
         write_npy(tmp_path / "x.npy", [np.arange(2)], dtype=np.dtype("<u2"), length=length)
 
     assert [] == list(tmp_path.iterdir())

@@ -292,7 +292,7 @@ def _is_llmc(found: _Found) -> bool:
 def _open_llmc(found: _Found, dtype: str | None, vocab_size: int | None) -> Corpus:
     path, num_bytes = found.path, found.num_bytes
     if num_bytes < _LLMC_HEADER_BYTES:
-        _refuse(path, f"llm.c's header of {_LLMC_HEADER_BYTES:,} bytes", f"{num_bytes:,} bytes")
+        _refuse(path, f"llm.c's header of {_LLMC_HEADER_BYTES:,} bytes", count(num_bytes, "byte"))
     magic, version, num_tokens = _LLMC_FIELDS.unpack_from(found.head)
     expected_version, item = _LLMC.get(magic, (None, ""))
     if version != expected_version:
@@ -398,7 +398,7 @@ def _open_npy(found: _Found, dtype: str | None, vocab_size: int | None) -> Corpu
     (length,) = header.shape
     if found.num_bytes != header.offset + length * int(item_bytes):
         rest = (found.num_bytes - header.offset) / int(item_bytes)
-        _refuse(path, f"{length:,} values, as its header says", f"{rest:,.10g}")
+        _refuse(path, f"{count(length, 'value')}, as its header says", f"{rest:,.10g}")
     _check_dtype(path, dtype, header.dtype)
     part = FileRange(str(path), header.dtype, header.offset, length, vocab_size)
     return _make(part, offsets=_read_sidecar(path, length))
@@ -447,7 +447,9 @@ def _open_megatron(index: Path, dtype: str | None, vocab_size: int | None) -> Co
         num_tokens, size = int(stops[-1]), os.fstat(file.fileno()).st_size
     if size != num_tokens * item.itemsize:
         _refuse(
-            data, f"{count(num_tokens, 'token')} of {item.name}, as its .idx says", f"{size} bytes"
+            data,
+            f"{count(num_tokens, 'token')} of {item.name}, as its .idx says",
+            count(size, "byte"),
         )
     _check_dtype(data, dtype, item.str)
     part = FileRange(str(data), item.str, 0, num_tokens, vocab_size)

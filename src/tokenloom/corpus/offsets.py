@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._wording import show
+from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.memmap import confirm, confirm_now_and_then, pack
 from tokenloom.text.ids import Offsets, is_memory_map
@@ -329,7 +329,7 @@ def as_offsets(values: npt.ArrayLike, *, num_tokens: int) -> Offsets:
     ):
         msg = (
             "documents must be one-dimensional integers that never fall, from 0 to the "
-            f"{num_tokens} tokens, got {np.array2string(array, threshold=6, edgeitems=2)}"
+            f"{count(num_tokens, 'token')}, got {np.array2string(array, threshold=6, edgeitems=2)}"
         )
         raise CorpusError(msg)
     return array.astype(np.int64, copy=False)

@@ -26,6 +26,7 @@ from urllib3.util.retry import Retry
 
 from tokenloom._io.atomic import as_path, replacing, require_own
 from tokenloom._io.digest import hash_file, parse_digest
+from tokenloom._wording import count
 from tokenloom.errors import ArgumentError, ChecksumError, DownloadError
 
 _LOGGER = logging.getLogger("tokenloom.download")
@@ -401,7 +402,7 @@ class _PartialFile:
         if stop is not None and (stop > self._max_bytes or self._num_bytes not in (None, stop)):
             # Its bytes do not come, so those that arrived before are as good as they
             # were; but for a part, which the next attempt would ask for again.
-            raise self._other_size(reply, f"{stop:,} bytes", spoils=start > 0)
+            raise self._other_size(reply, count(stop, "byte"), spoils=start > 0)
         if start == 0:
             self._restart()
             self._editions[url] = _find_edition(reply.headers)
@@ -410,7 +411,7 @@ class _PartialFile:
                 self._file.write(piece)
                 self._show()
                 if self._size > self._max_bytes:
-                    raise self._other_size(reply, f"more than {self._max_bytes:,} bytes")
+                    raise self._other_size(reply, f"more than {count(self._max_bytes, 'byte')}")
         except _FetchError:
             # No byte is missing where the failure came after the last one.
             if self._size != self._num_bytes or self._hash() != self._digest:
@@ -422,9 +423,9 @@ class _PartialFile:
         size, expected = self._size, self._num_bytes or stop or 0
         if size < expected and reply.raw.chunked and stop is None:
             # The last chunk says that it is the last one.
-            raise self._other_size(reply, f"{size:,} bytes")
+            raise self._other_size(reply, count(size, "byte"))
         if size < expected:
-            msg = f"the connection ended after {size:,} of {expected:,} bytes"
+            msg = f"the connection ended after {size:,} of {count(expected, 'byte')}"
             raise _FetchError(msg, retry_seconds=0)
         if (digest := self._hash()) != self._digest:
             raise _other_file(reply, self._digest, digest, spoils=True)
@@ -433,7 +434,7 @@ class _PartialFile:
         self, reply: requests.Response, got: str, *, spoils: bool = True
     ) -> _FetchError:
         at_most = "at most " if self._num_bytes is None else ""
-        return _other_file(reply, f"{at_most}{self._max_bytes:,} bytes", got, spoils=spoils)
+        return _other_file(reply, f"{at_most}{count(self._max_bytes, 'byte')}", got, spoils=spoils)
 
     def _hash(self) -> str:
         self._file.flush()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tokenloom._figures import import_matplotlib, new_figure
+from tokenloom._wording import count
 from tokenloom.corpus.statistics import LengthCount
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection.benchmark import Measurement, recommend
@@ -222,7 +223,7 @@ def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
 
 def _name_setting(measurement: Measurement) -> str:
     setting = measurement.setting
-    name = f"{setting.reader}, {setting.num_workers} worker{'s' * (setting.num_workers != 1)}"
+    name = f"{setting.reader}, {count(setting.num_workers, 'worker')}"
     if setting.block_size is not None:
         name += f", blocks of {setting.block_size}"
     return name + ", pinned" * setting.pin_memory

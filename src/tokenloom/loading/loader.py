@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 
 from tokenloom._checks import MAX_WORKERS, as_integer
-from tokenloom._wording import show
+from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.blocks import Block, plan_epochs
@@ -119,7 +119,8 @@ class Loader:
         most = sys.maxsize // max(self.num_batches, 1)
         if self.num_epochs is not None and self.num_epochs > most:
             msg = (
-                f"num_epochs must be at most {most:,} of {self.num_batches:,} batches each, got "
+                f"num_epochs must be at most {most:,} of "
+                f"{count(self.num_batches, 'batch', 'batches')} each, got "
                 f"{show(self.num_epochs)}: None is for an endless loader"
             )
             raise ArgumentError(msg)

@@ -408,7 +408,7 @@ def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> CompleteTokeni
         # A vocabulary need not know which kind of tokenizer it is of.
         given = dataclasses.replace(given, name=trained_with.name)
     if tokenizer.vocab_size != model.vocab_size or given.differs(trained_with):
-        expected = trained_with or f"one of {model.vocab_size:,} ids"
+        expected = trained_with or f"one of {count(model.vocab_size, 'id')}"
         msg = (
             f"the tokenizer must be the one that the model was trained with ({expected}), got "
             f"another ({given}): take that of its corpus, or Run.open(...).load_tokenizer()"

@@ -15,6 +15,7 @@ import numpy as np
 
 from tokenloom._io.compressed import Stream, Undecodable
 from tokenloom._io.regular import open_regular
+from tokenloom._wording import count
 from tokenloom.errors import CorpusError
 from tokenloom.text.boundaries import (
     DOCUMENTS,
@@ -383,7 +384,7 @@ def _check_unchanged(source: SourceFile, stream: Stream) -> None:
     expected = source.num_bytes, source.changed_ns
     if -1 not in expected and (actual := stream.status()) != expected:
         msg = (
-            f"{source.name} must not change while it is read, got {actual[0]:,} bytes after "
-            f"{source.num_bytes:,}, or a later change: begin again when it is finished"
+            f"{source.name} must not change while it is read, got {count(actual[0], 'byte')} "
+            f"after {source.num_bytes:,}, or a later change: begin again when it is finished"
         )
         raise CorpusError(msg)

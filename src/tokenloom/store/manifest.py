@@ -401,13 +401,13 @@ def _check_files(manifest: Manifest) -> None:
     for file in manifest.files:
         rows, rest = divmod(file.num_bytes - HEADER_BYTES, 8 * NUM_PLACE_FIELDS)
         if file.name == PLACES and (rest or rows < 1):
-            _refuse(f"a header and six int64 per chunk in {PLACES}", f"{file.num_bytes} bytes")
+            _refuse(f"a header and six int64 per chunk in {PLACES}", count(file.num_bytes, "byte"))
     num_documents = manifest.num_documents
     if num_documents is None:
         return
     num_bytes = manifest.file(DOCUMENTS).num_bytes
     if num_documents < 1 or num_bytes != HEADER_BYTES + 8 * (num_documents + 1):
-        _refuse(f"a header and at least two int64 offsets in {DOCUMENTS}", f"{num_bytes} bytes")
+        _refuse(f"a header and at least two int64 offsets in {DOCUMENTS}", count(num_bytes, "byte"))
     of_sources = sum(source.num_documents for source in manifest.sources)
     if manifest.sources and of_sources != num_documents:
         _refuse(f"{count(num_documents, 'document')} in all sources", of_sources)

@@ -317,8 +317,8 @@ def open_range(part: FileRange) -> Ids:
             opened = IdMap(file, dtype=dtype, mode="r", offset=offset, shape=(length,))
     except (OSError, ValueError) as error:
         msg = (
-            f"{filename} must have {length:,} values of {np.dtype(dtype)} from byte {offset:,} "
-            f"on, but cannot be read: {error}"
+            f"{filename} must have {count(length, 'value')} of {np.dtype(dtype)} from byte "
+            f"{offset:,} on, but cannot be read: {error}"
         )
         raise StoreError(msg) from error
     if identity is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._io.atomic import replacing
-from tokenloom._wording import show
+from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError
 
 # So many bytes stand before the values.
@@ -145,6 +145,6 @@ def write_npy(
                 digest.update(values.data)
                 num_written += len(piece)
         if num_written != length:
-            msg = f"{Path(path).name} must get {length:,} values, got {num_written:,}"
+            msg = f"{Path(path).name} must get {count(length, 'value')}, got {num_written:,}"
             raise ArgumentError(msg)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from tokenloom._checks import require_type
 from tokenloom._io.atomic import require_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.regular import read_bounded
-from tokenloom._wording import describe_missing, suggest
+from tokenloom._wording import count, describe_missing, suggest
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.manifest import (
     DOCUMENTS,
@@ -237,7 +237,8 @@ def find_problem(file: StoredFile) -> str | None:
                 f"{file.path} must be a regular file, got {stat.filemode(status.st_mode)}: {CURE}"
             )
         if status.st_size != file.num_bytes:
-            return f"{file.path} must have {file.num_bytes:,} bytes, got {status.st_size:,}: {CURE}"
+            num_bytes = count(file.num_bytes, "byte")
+            return f"{file.path} must have {num_bytes}, got {status.st_size:,}: {CURE}"
         with file.path.open("rb") as opened:
             header = opened.read(len(file.header))
     except OSError as error:

@@ -122,7 +122,7 @@ def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) ->
     """
     ranks = [make_windows(rank, world_size) for rank in range(world_size)]
     whole = map(digest, make_windows(0, 1))
-    what = f"{world_size} ranks side by side"
+    what = f"{count(world_size, 'rank')} side by side"
     check_stream(whole, _side_by_side(ranks), law="law 4", what=what)
 
 
@@ -278,7 +278,7 @@ def _side_by_side(ranks: Sequence[Iterable[Batch]]) -> Iterator[Fingerprint]:
     """Yield the fingerprint of each batch, from the rows of all ranks."""
     for parts in itertools.zip_longest(*ranks):
         if any(part is None for part in parts):
-            _fail("law 4", f"{len(ranks)} ranks give different numbers of batches")
+            _fail("law 4", f"{count(len(ranks), 'rank')} give different numbers of batches")
         yield digest(*parts)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from tokenloom._io.digest import hash_json
+from tokenloom._wording import count
 from tokenloom.text.tokenizers import Tokenizer, complete, vocab_of
 
 # What tokenizers of other packages are told apart by.
@@ -93,7 +94,7 @@ class Identity:
         proof = self.vocab or self.decoded or self.probe
         parts = [
             f"{self.name!r}" if self.name else "one of another package",
-            "" if self.vocab_size is None else f"{self.vocab_size:,} ids",
+            "" if self.vocab_size is None else count(self.vocab_size, "id"),
             f"{'vocabulary' if self.vocab else 'proof'} {proof[:19]}" if proof else "",
         ]
         return ", ".join(part for part in parts if part)
