@@ -618,8 +618,8 @@ def _plant_pipe(path: Path) -> None:
     ("plant", "message"),
     [
         (_plant_link, "must be no link"),
-        (_plant_pipe, "what is there is no file"),
-        (Path.mkdir, "what is there is no file"),
+        (_plant_pipe, "it exists, and is not a file"),
+        (Path.mkdir, "it exists, and is not a file"),
     ],
 )
 @pytest.mark.parametrize("ask", [download, room.fetch_file])

@@ -18,7 +18,7 @@ from tokenloom._io.regular import open_regular
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 
 # What becomes of bytes that are not in the encoding: an error; U+FFFD; or a byte
-# that no UTF-8 has, so that whoever reads the document finds it.
+# that no UTF-8 has, so that the reader of the document finds it.
 Undecodable = Literal["stop", "replace", "mark"]
 
 _SKIP_BYTES = 1 << 20
@@ -379,7 +379,7 @@ def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> No
     if kind is None and encoding.startswith(("utf-16", "utf-32")) and _is_utf_8(head):
         kind = Kind("text in UTF-8", "leave encoding out")
     if kind is not None:
-        # What is piped has no name that could be changed.
+        # Piped text has no file name that could be changed.
         is_piped = name == "-" and kind.name.startswith("compressed")
         cure = "decompress it first" if is_piped else kind.cure
         msg = f"{name} must be text in {encoding}, but it is {kind.name}: {cure}"
@@ -494,14 +494,14 @@ class Stream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def finish(self) -> str | None:
-        """Read what is left of the file, and return its SHA-256 if it was to be computed."""
+        """Read the rest of the file, and return its SHA-256 if ``hashes`` was set."""
         with self._translating():
             while self._raw.read(_SKIP_BYTES):
                 pass
         return self._raw.hexdigest()
 
     def hexdigest(self) -> str | None:
-        """Return the SHA-256 of what was read of the file so far, if it was to be computed."""
+        """Return the SHA-256 of the bytes read so far, if ``hashes`` was set."""
         return self._raw.hexdigest()
 
     def status(self) -> tuple[int, int]:

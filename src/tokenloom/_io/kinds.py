@@ -92,7 +92,7 @@ _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
 )
 # What a few bytes alone would not show.
 _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
-    # Somebody may write about either.
+    # A text may begin with either word.
     (re.compile(rb"PAR[1E](?![ -~]{3}|\s)"), "a Parquet file", _EXPORT),
     (re.compile(rb"GGUF[\1-\x1f]\0\0\0"), "a model in GGUF", _NO_TEXT),
     (re.compile(rb"\x1f\x8b\x08[\0-\x1f]"), "compressed by gzip", _DECOMPRESS.format(".gz")),

@@ -22,8 +22,8 @@ def read_plain(content: bytes) -> object:
     Raises
     ------
     ValueError
-        The pickle names anything else, such as a class, is damaged, or goes on
-        after its end.
+        The pickle names anything else, such as a class, is damaged, or has
+        bytes after its end.
 
     >>> import pickle
     >>> read_plain(pickle.dumps({"vocab_size": 1, "itos": {0: "a"}}))

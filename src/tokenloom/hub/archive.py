@@ -90,7 +90,7 @@ def unpack(
     Parameters
     ----------
     archive : path
-        The end of its name tells its kind.
+        The end of its name says which kind it is.
     folder : path
         Takes the members once all of them are on the disk.
     required : sequence of str
@@ -108,7 +108,7 @@ def unpack(
     ------
     ArchiveError
         The archive is damaged, too large, lacks a required member, or has one
-        that is no file or folder, or would lie elsewhere; or the folder cannot
+        that is no file or folder, or has a name outside the folder; or the folder cannot
         be written; or this Python is older than 3.11.4.
     ArgumentError
         The name of the archive has none of the four ends.

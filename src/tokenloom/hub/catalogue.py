@@ -20,7 +20,7 @@ from tokenloom.text.documents import Document
 
 # Other packages name their entries under this group of entry points.
 ENTRY_POINT_GROUP = "tokenloom.corpora"
-# File systems allow 255, of which a name on its way needs some more.
+# File systems allow 255, and the name of a partial file is a little longer.
 _MAX_FILENAME_BYTES = 200
 _NAME = r"\w[\w.-]*"
 
@@ -53,7 +53,7 @@ class RemoteFile:
         ``"sha256:"`` and 64 hexadecimal digits, or ``"sha1:"`` and 40, or
         ``"md5:"`` and 32.
     num_bytes : int or None
-        Its size, None where nobody knows it.
+        Its size in bytes, None where it is not known.
 
     Raises
     ------
@@ -142,7 +142,7 @@ class Entry:
     source : BuiltIn, RemoteFile or Archive
         Where it comes from.
     prompt : str
-        A beginning that the text goes on from well.
+        The start of a generated text, for models that are trained on this corpus.
 
     Raises
     ------
@@ -170,7 +170,7 @@ class Entry:
 
     @property
     def file(self) -> RemoteFile | None:
-        """What is downloaded, if anything is."""
+        """The file that is downloaded, None for a built-in text."""
         match self.source:
             case BuiltIn():
                 return None

@@ -249,7 +249,7 @@ def _require_replaceable(target: Path) -> None:
     """Accept a name that is free, or that a file of this user has."""
     require_own(target)
     if target.exists() and not target.is_file():
-        raise OSError(errno.EEXIST, "what is there is no file", os.fspath(target))
+        raise OSError(errno.EEXIST, "it exists, and is not a file", os.fspath(target))
 
 
 class _FetchError(Exception):
@@ -319,7 +319,7 @@ def pauses(patience: Patience) -> Iterator[float]:
     yield 0.0
     for doublings in range(patience.num_attempts - 1):
         longest = min(patience.pause_seconds * 2**doublings, patience.max_pause_seconds)
-        # Not from the global generator: a download changes nobody's random numbers.
+        # Not from the global generator, whose state belongs to the caller.
         yield random.SystemRandom().uniform(longest / 2, longest)
 
 
@@ -387,7 +387,7 @@ class _PartialFile:
         if self._size:
             headers["Range"] = f"bytes={self._size}-"
             if edition := self._editions.get(url, ""):
-                # Of another edition the server shall send all bytes.
+                # A server that has another edition by now sends all of it.
                 headers["If-Range"] = edition
         return headers
 
@@ -730,7 +730,7 @@ def _check_status(reply: requests.Response, *, asked_start: int) -> None:
         # It may be neither a number nor a date, or a date that no calendar has.
         with contextlib.suppress(HTTPError, OverflowError, ValueError):
             seconds = Retry().parse_retry_after(wish)
-    # A part that nobody asked for is a mistake that need not come again.
+    # A part that was not asked for is a mistake, which the next reply may not have.
     may_pass = status in _PASSING or status == _PART
     raise _FetchError(got, retry_seconds=seconds if may_pass else None)
 

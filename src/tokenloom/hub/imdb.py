@@ -1,4 +1,4 @@
-"""The Large Movie Review Dataset as it lies on the disk.
+"""The Large Movie Review Dataset, read from its unpacked archive.
 
 Source: Maas, Daly, Pham, Huang, Ng and Potts, "Learning Word Vectors for
 Sentiment Analysis", ACL 2011, and the README in its archive.
@@ -63,7 +63,7 @@ def read_reviews(folder: Path, split: str) -> Iterator[Document]:
 
 
 def _list(folder: Path) -> list[Path]:
-    """Return the files of a folder, but for hidden ones, which some systems add."""
+    """Return the files of a folder, except hidden ones, which some systems add."""
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:

@@ -217,7 +217,7 @@ def read_documents(name: str | os.PathLike[str], *, encoding: str = "utf-8") -> 
     Yields
     ------
     Document
-        A text, and what is known about it. Reviews of "imdb" have ``split``,
+        A text and its metadata. Reviews of "imdb" have ``split``,
         ``number``, ``label`` and ``rating``.
 
     Raises

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 from tokenloom._io.atomic import replacing
 from tokenloom._io.compressed import (
@@ -51,9 +51,10 @@ class ResolvedSource(NamedTuple):
     name : str
     form : Form
     path : Path or None
-        Where it lies; None of what must be kept to be read again.
+        The file; None for a stream or an iterable, which is first copied to the
+        work folder because it can be read only once.
     content : callable or None
-        Yields the bytes of what must be kept.
+        Yields the bytes of such a stream or iterable.
     encoding : str
         Of its text.
     """
@@ -78,8 +79,8 @@ def resolve_sources(
     sources : one source, or a list or tuple of them
         A source is a str or a path: "-" for stdin, a name from the catalogue,
         a file, a folder, of which all files are taken that are not hidden, or
-        a pattern with ``*``, ``?`` or ``**``; neither finds what lies in a
-        store, nor a folder what lies behind a link to another one. Any other
+        a pattern with ``*``, ``?`` or ``**``; the files of
+        a store are left out, and links to folders are not followed. Any other
         iterable yields the texts of documents.
     documents : "file", "paragraph" or "jsonl"
         What a document of a text is. Files that end with .jsonl or .ndjson,
@@ -240,7 +241,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
-            # The store that is made may lie among its sources.
+            # The store that is being made may be in the folder of its sources.
             if not is_store(path):
                 yield from _walk(path)
         elif path.is_file():
@@ -271,7 +272,7 @@ def _write_texts(texts: Texts) -> Iterator[bytes]:
 
 
 def describe(found: list[ResolvedSource]) -> dict[str, Any]:
-    """Return what is compared before a run goes on, by name: JSON-able.
+    """Return facts about each source, by name, that are compared at a resume: JSON-able.
 
     Raises
     ------
@@ -314,11 +315,13 @@ def open_sources(
     return [_open(one, index, work, undecodable) for index, one in enumerate(found)]
 
 
-def hash_content(found: ResolvedSource) -> str:
-    """Return the SHA-256 of what must be kept, by reading it."""
+def hash_content(found: ResolvedSource, *, to: BinaryIO | None = None) -> str:
+    """Return the SHA-256 of a stream or an iterable, whose bytes may be written meanwhile."""
     digest = hashlib.sha256()
     for piece in found.content() if found.content is not None else ():
         digest.update(piece)
+        if to is not None:
+            to.write(piece)
     return digest.hexdigest()
 
 
@@ -356,7 +359,8 @@ def _keep(found: ResolvedSource, index: int, work: WorkDir, path: Path) -> None:
             raise CorpusError(msg)
         return
     new = work.path / f"new-{path.name}.part"
-    digest = _write(found, new)
+    with replacing(new) as temporary, temporary.open("wb") as file:
+        digest = hash_content(found, to=file)
     if kept is not None:
         if digest in (kept.facts["sha256"], _NOTHING):
             new.unlink()
@@ -365,16 +369,6 @@ def _keep(found: ResolvedSource, index: int, work: WorkDir, path: Path) -> None:
         work.remove_parts()
     new.replace(path)
     work.write("kept", index, Part({"sha256": digest}, []))
-
-
-def _write(found: ResolvedSource, path: Path) -> str:
-    """Write what must be kept to a file, and return its SHA-256."""
-    digest = hashlib.sha256()
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        for piece in found.content() if found.content is not None else ():
-            digest.update(piece)
-            file.write(piece)
-    return digest.hexdigest()
 
 
 def stat(path: Path) -> tuple[int, int]:
