@@ -20,7 +20,8 @@ import tokenloom as tl
 from tests.support.preparations import HereExecutor, Shifted, contents
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.preparation.options import PrepareOptions
-from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.prepare import Prepared, check_finished, prepare
+from tokenloom.preparation.sources import resolve_sources
 from tokenloom.preparation.workdir import work_path
 from tokenloom.store.verify import verify_store
 
@@ -757,3 +758,85 @@ def test_what_is_no_text_is_refused_at_once(tmp_path: Path, tokenizer: str) -> N
     assert ["a.txt"] == [path.name for path in tmp_path.iterdir()]
     options = PrepareOptions(encoding="utf-16")
     prepare(tmp_path / "a.txt", tmp_path / "store", tokenizer=tokenizer, options=options)
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """Return a store of one small file."""
+    (tmp_path / "a.txt").write_text("some text", encoding="utf-8")
+    prepare(tmp_path / "a.txt", tmp_path / "store")
+    return tmp_path / "store"
+
+
+def check_again(finished: Path, name: str = "a.txt", **settings: object) -> None:
+    """Compare the store with another call."""
+    found = resolve_sources(finished.parent / name, documents="file")
+    told = {"tokenizer": {"name": "char"}, **PrepareOptions().describe(), **settings}
+    check_finished(finished, found, told)
+
+
+def test_the_same_call_is_finished(finished: Path) -> None:
+    """Nothing is said."""
+    check_again(finished)
+
+
+def test_other_calls_are_not(finished: Path) -> None:
+    """Settings, names, sizes and bytes count."""
+    with pytest.raises(tl.StoreError, match="min_freq was 0, now 1"):
+        check_again(finished, min_freq=1)
+    (finished.parent / "b.txt").write_text("some text", encoding="utf-8")
+    with pytest.raises(tl.StoreError, match=r"sources: 0 was '.*a.txt', now '.*b.txt'"):
+        check_again(finished, "b.txt")
+    for text in ("some more text", "same text"):
+        (finished.parent / "a.txt").write_text(text, encoding="utf-8")
+        with pytest.raises(tl.StoreError, match=r"a.txt has other bytes now"):
+            check_again(finished)
+
+
+def test_a_file_that_was_written_again_is_compared(finished: Path) -> None:
+    """It may be the same."""
+    (finished.parent / "a.txt").write_text("some text", encoding="utf-8")
+    check_again(finished)
+
+
+def test_an_older_file_is_compared(finished: Path) -> None:
+    """Though it was written before the store, it has the name since."""
+    other = finished.parent / "older.txt"
+    other.write_text("same text", encoding="utf-8")
+    os.utime(other, ns=(1, 1))
+    other.replace(finished.parent / "a.txt")
+    with pytest.raises(tl.StoreError, match=r"a.txt has other bytes now"):
+        check_again(finished)
+
+
+def test_a_summary() -> None:
+    """Rates follow from counts."""
+    made = Prepared(
+        path=Path("store"),
+        is_new=True,
+        num_documents=1,
+        num_tokens=8,
+        vocab_size=9,
+        num_characters=20,
+        num_unknown=None,
+        num_bytes=21,
+        num_bytes_read=20,
+        seconds=1.5,
+    )
+    assert (2.5, None) == (made.characters_per_token, made.unknown_rate)
+
+
+def test_a_summary_of_a_finished_store(finished: Path) -> None:
+    """The manifest has all of it but the time, and nothing was read."""
+    made = prepare(finished.parent / "a.txt", finished)
+    assert (finished, False, 1, 9, 9, 0, 9, 0) == (
+        made.path,
+        made.is_new,
+        made.num_documents,
+        made.num_tokens,
+        made.num_characters,
+        made.num_unknown,
+        made.num_bytes,
+        made.num_bytes_read,
+    )
+    assert made.seconds > 0

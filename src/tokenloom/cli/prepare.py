@@ -19,9 +19,8 @@ from tokenloom.cli.options import (
 from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import StoreName, find_store
-from tokenloom.preparation.finished import Prepared
 from tokenloom.preparation.options import PrepareOptions, SplitBy, rename_documents
-from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.prepare import Prepared, prepare
 from tokenloom.preparation.readers import OnError, OnReserved
 from tokenloom.preparation.sources import DocumentsAre, resolve_sources
 from tokenloom.store.reader import is_store, open_store

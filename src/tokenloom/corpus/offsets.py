@@ -1,4 +1,4 @@
-"""Documents: their texts, and where they begin and end in a corpus."""
+"""Where the documents of a corpus begin and end."""
 
 import hashlib
 from typing import Any, Literal
@@ -53,7 +53,8 @@ class DocumentOffsets:
         order = _Order(offsets) if order is None else order
         self._offsets, self._order = offsets, order
         self._start, self._stop = start, end if stop is None else stop
-        # A document without tokens belongs to what follows it, or else to the end.
+        # A document without tokens belongs to what follows it, or else to the end: of offsets
+        # [0, 2, 2, 5] the range [2, 5) has documents 1, which is empty, and 2.
         first = order.find(self._start) if self._start else 0
         self._first = first if offsets[first] == self._start else first - 1
         self._last = len(offsets) - 1 if self._stop == end else order.find(self._stop)
@@ -112,7 +113,7 @@ class DocumentOffsets:
         if not 0 <= low <= high:
             msg = (
                 f"document {index} must be a range of tokens, got [{start}, {stop}): "
-                "the store is damaged; 'tokenloom verify' tells more"
+                "the store is damaged; 'tokenloom verify' reports more"
             )
             raise StoreError(msg)
         return low, high
@@ -187,13 +188,16 @@ class DocumentOffsets:
         >>> documents.starts_within(np.array([4, 0]), np.array([3, 3]), width=4)
         array([1, 4, 6])
         """
+        # In the example the windows [4, 7) and [0, 3) hold the offsets [5] and [0, 2, 2].
         absolute = starts + self._start
         first, stop = self._order.search(absolute), self._order.search(absolute + lengths)
         self._order.check_each(first, stop)
+        # Their numbers are [3, 4) and [0, 3): first = [3, 0] and stop = [4, 3].
         counts = stop - first
+        # Counts [1, 3] give the windows [0, 1, 1, 1] and the ranks [0, 0, 1, 2] in them.
         window = np.repeat(np.arange(len(starts)), counts)
-        # How many of its window's documents stand before each one found.
         rank = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
+        # Offsets [5, 0, 2, 2] lie 1, 0, 2 and 2 tokens into their windows: [1, 4, 6, 6].
         found = np.asarray(self._offsets[first[window] + rank]) - absolute[window] + window * width
         begins = np.flatnonzero((starts == 0) & (lengths > 0)) * width
         return np.unique(np.concatenate([found, begins]).astype(np.int64))
@@ -238,6 +242,8 @@ class _Order:
         found = np.searchsorted(self._offsets, positions, side=side)
         ends = self._cells()
         if ends is not None and not self._is_checked.all():
+            # Where the offsets of numbers [0, 4, 8] are [0, 90, 200], the search among these puts
+            # position 95 at 2: in the whole it must stand at number 5 to 8.
             cell = np.searchsorted(self._values, positions, side=side)
             inside = (cell > 0) & (cell < len(ends))
             self._look_into(np.unique(cell[inside] - 1))
@@ -303,7 +309,7 @@ class _Order:
                 f"the offsets of documents in {getattr(self._offsets, 'filename', None)} must "
                 f"never fall, got {values[at]:,} at number {numbers[at]:,} and "
                 f"{values[at + 1]:,} at number {numbers[at + 1]:,}: the store is damaged; "
-                "'tokenloom verify' tells more"
+                "'tokenloom verify' reports more"
             )
             raise StoreError(msg)
 

@@ -1,5 +1,6 @@
 """A store out of the parts that a preparation kept."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from tokenloom.store.writer import (
 from tokenloom.text.ids import Ids, narrow_dtype
 from tokenloom.text.normalize import Lost
 from tokenloom.text.tokenizers import Tokenizer, vocab_of
+from tokenloom.text.vocab import Vocab
 
 IDS = "tokens"
 
@@ -101,21 +103,21 @@ class _Parts:
 
     work: WorkDir
     tally: Tally
-    tokenizer: Tokenizer
+    vocab: Vocab | None
     end_of_document: str | int | None
     tell: Callable[[int], object]
 
     def cut(self, tokens: range) -> Iterator[Ids]:
         """Yield the ids of a range of tokens, chunk by chunk."""
         starts = self.tally.starts
-        vocab = vocab_of(self.tokenizer)
+        # Of chunks that begin at [0, 50, 90] the tokens [60, 95) lie in 1 and 2.
         first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
         for index in range(first, len(starts) - 1):
             start, stop = starts[index : index + 2]
             if start >= tokens.stop:
                 return
             part = self._read(index)
-            ids = read_ids(part.facts, part.blobs, vocab, self.end_of_document)
+            ids = read_ids(part.facts, part.blobs, self.vocab, self.end_of_document)
             piece = ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
             yield piece
             self.tell(len(piece))
@@ -146,8 +148,8 @@ def assemble(
 ) -> Manifest:
     """Write the whole store into the work folder, and return its manifest.
 
-    Shards that an interrupted run finished are not written again. It is told
-    how many tokens were written, again and again.
+    Shards that an interrupted run finished are not written again. ``tell`` is
+    called with the number of tokens after each piece that was written.
 
     Raises
     ------
@@ -156,12 +158,13 @@ def assemble(
     StoreError
         A split would hold no token.
     """
-    folder = work.make_store()
-    dtype, size = narrow_dtype(tokenizer.vocab_size).name, options.shard_tokens
-    parts = _Parts(work, tally, tokenizer, options.end_of_document, tell)
+    folder, vocab_size, num_tokens = work.make_store(), tokenizer.vocab_size, tally.num_tokens
+    dtype, size = narrow_dtype(vocab_size).name, options.shard_tokens
+    parts = _Parts(work, tally, vocab_of(tokenizer), options.end_of_document, tell)
+    write = functools.partial(_write_shard, folder, parts, dtype=dtype, vocab_size=vocab_size)
     shards = [
-        _write_shard(parts, index, range(start, min(start + size, tally.num_tokens)), dtype)
-        for index, start in enumerate(range(0, tally.num_tokens, size))
+        write(index, range(start, min(start + size, num_tokens)))
+        for index, start in enumerate(range(0, num_tokens, size))
     ]
     description, files = write_tokenizer(folder, tokenizer)
     places = [[start, *place] for start, place in zip(tally.starts, tally.places, strict=False)]
@@ -171,7 +174,7 @@ def assemble(
     )
     manifest = Manifest(
         dtype=dtype,
-        vocab_size=tokenizer.vocab_size,
+        vocab_size=vocab_size,
         shards=tuple(shards),
         files=files,
         tokenizer=description,
@@ -193,20 +196,22 @@ def _remove_others(folder: Path, manifest: Manifest) -> None:
             path.unlink()
 
 
-def _write_shard(parts: _Parts, index: int, tokens: range, dtype: str) -> ShardFile:
+def _write_shard(
+    folder: Path, parts: _Parts, index: int, tokens: range, *, dtype: str, vocab_size: int
+) -> ShardFile:
     work = parts.work
     kept = work.read("shard", index)
-    path = work.store / shard_name(index)
+    path = folder / shard_name(index)
     if kept and kept.facts.get("parts") == parts.tally.hash and _has_hash(path, kept):
         parts.tell(kept.facts["num_tokens"])
         return ShardFile(kept.facts["num_tokens"], kept.facts["sha256"])
     shard = write_shard(
-        work.store,
+        folder,
         index,
         parts.cut(tokens),
         num_tokens=len(tokens),
         dtype=dtype,
-        vocab_size=parts.tokenizer.vocab_size,
+        vocab_size=vocab_size,
     )
     facts = {"num_tokens": shard.num_tokens, "sha256": shard.sha256, "parts": parts.tally.hash}
     work.write("shard", index, Part(facts, []))

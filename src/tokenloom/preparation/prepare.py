@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tokenloom._checks import MAX_WORKERS, as_integer, require_bar, require_type
 from tokenloom._io.atomic import as_path
+from tokenloom._io.digest import hash_file
 from tokenloom._io.interrupts import Stopped
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError, StoreError
@@ -30,7 +31,6 @@ from tokenloom.preparation.chunks import (
 )
 from tokenloom.preparation.encode import BuildVocab, EncodeWith, Result, encode_chunk, read_counts
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
-from tokenloom.preparation.finished import Prepared, find_finished, summarize
 from tokenloom.preparation.options import (
     Method,
     PrepareOptions,
@@ -41,18 +41,76 @@ from tokenloom.preparation.options import (
 )
 from tokenloom.preparation.readers import Reading
 from tokenloom.preparation.sources import (
+    ResolvedSource,
     SourceName,
     Texts,
     check_kinds,
     describe,
+    hash_content,
     open_sources,
     resolve_sources,
+    stat,
 )
-from tokenloom.preparation.workdir import Part, WorkDir, open_work_dir, remove_rest
-from tokenloom.store.manifest import Manifest, Source
+from tokenloom.preparation.workdir import Part, WorkDir, compare, open_work_dir, remove_rest
+from tokenloom.store.manifest import MANIFEST, Manifest, Source
+from tokenloom.store.reader import is_store, open_store
+from tokenloom.store.writer import require_free
 from tokenloom.text.encode import add_counts, report_lost, why_empty
 from tokenloom.text.tokenizers import CompleteTokenizer, CountedTokenizer
-from tokenloom.text.vocab import UNKNOWN_ID, Vocab
+from tokenloom.text.vocab import UNKNOWN_ID, UNKNOWN_TOKEN, Vocab
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A store that was prepared.
+
+    Attributes
+    ----------
+    path : Path
+    is_new : bool
+        Whether this call made it; else it was finished already.
+    num_documents, num_tokens, vocab_size : int
+    num_characters : int
+        Of the documents, before they were normalised.
+    num_unknown : int or None
+        Tokens that the vocabulary does not have; None without a vocabulary.
+    num_dropped : int or None
+        Characters that normalising dropped or replaced by spaces, white space
+        not counted; None where an older release made the store.
+    num_bytes : int
+        Of the sources, before decompression.
+    num_bytes_read : int
+        How many of them this call read, rather than one that was interrupted.
+    problems : mapping of str to int
+        How many documents were left out or replaced, by their problem. Of a
+        document that is cut into several chunks each with a problem counts. And
+        how often reserved tokens stand in texts.
+    seconds : float
+        Duration of this call.
+    """
+
+    path: Path
+    is_new: bool
+    num_documents: int
+    num_tokens: int
+    vocab_size: int
+    num_characters: int
+    num_unknown: int | None
+    num_dropped: int | None = None
+    num_bytes: int
+    num_bytes_read: int
+    problems: Mapping[str, int] = field(default_factory=dict)
+    seconds: float
+
+    @property
+    def characters_per_token(self) -> float:
+        """Mean number of characters that a token stands for."""
+        return self.num_characters / self.num_tokens
+
+    @property
+    def unknown_rate(self) -> float | None:
+        """Fraction of the tokens that are the unknown one."""
+        return None if self.num_unknown is None else self.num_unknown / self.num_tokens
 
 
 def prepare(
@@ -137,7 +195,7 @@ def prepare(
         return _summarize(path, manifest, began_at)
     check_kinds(found)
     undecodable = choose_undecodable(options.on_error, reads_bytes=method.tokenizer.reads_bytes)
-    with _telling(target), open_work_dir(target) as work:
+    with _saying_what_is_kept(target), open_work_dir(target) as work:
         # Another process may have made it before this one had the folder.
         if manifest := find_finished(target, found, settings):
             work.discard()
@@ -158,7 +216,7 @@ def prepare(
 
 @dataclass
 class _Run:
-    """The pass over the sources, which goes on where it was stopped."""
+    """The pass over the sources, which resumes where it was stopped."""
 
     work: WorkDir
     sources: list[SourceFile]
@@ -224,7 +282,7 @@ class _Run:
         tokenizer, end = self.method.tokenizer, self.options.end_of_document
         how: EncodeWith | BuildVocab
         if (counted := self.method.counted) is not None:
-            reserved = (Vocab().unknown_token, *reserve(self.options))
+            reserved = (UNKNOWN_TOKEN, *reserve(self.options))
             how = BuildVocab(counted, end is not None, reserved)
         else:
             how = EncodeWith(
@@ -241,7 +299,8 @@ class _Run:
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
         """Yield the parts in order: those that are kept, then new ones."""
         index, start, position = 0, Cursor(), 0
-        for part in itertools.islice(self.work.read_all(IDS), self._prove()):
+        num_proved = self._prove() if self.work.has_parts() else 0
+        for part in itertools.islice(self.work.read_all(IDS), num_proved):
             index, start, position = index + 1, Cursor(*part.facts["stop"]), part.facts["position"]
             bar.update(position - bar.n)
             yield part
@@ -262,8 +321,6 @@ class _Run:
 
     def _prove(self) -> int:
         """Return how many parts of an interrupted run were made of what the sources hold."""
-        if not self.work.has_parts():
-            return 0
         with self._bar("compare", self.num_bytes, "B") as bar:
             return prove_parts(self.sources, self.work.read_facts(IDS), tell=bar.update)
 
@@ -323,17 +380,100 @@ class _Run:
 def _summarize(
     path: str | os.PathLike[str], manifest: Manifest, began_at: float, run: "_Run | None" = None
 ) -> Prepared:
-    return summarize(
-        path,
-        manifest,
+    """Return what a manifest says of a preparation."""
+    preparation = manifest.preparation
+    assert preparation is not None  # noqa: S101  the caller has seen it
+    return Prepared(
+        path=Path(path),
         is_new=run is not None,
+        num_documents=manifest.num_documents or 0,
+        num_tokens=manifest.num_tokens,
+        vocab_size=manifest.vocab_size,
+        num_characters=preparation.num_characters,
+        num_unknown=preparation.num_unknown,
+        num_dropped=preparation.num_dropped,
+        num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
         num_bytes_read=0 if run is None else run.num_bytes_read,
+        problems=preparation.problems,
         seconds=time.perf_counter() - began_at,
     )
 
 
+def find_finished(
+    target: Path, found: list[ResolvedSource], settings: Mapping[str, Any]
+) -> Manifest | None:
+    """Return the manifest of a finished store, or None where one can be made.
+
+    Raises
+    ------
+    CorpusError
+        A source is gone.
+    StoreError
+        The store is another one, or there is something else.
+    """
+    if is_store(target):
+        return check_finished(target, found, settings)
+    require_free(target)
+    return None
+
+
+def check_finished(
+    target: Path, found: list[ResolvedSource], settings: Mapping[str, Any]
+) -> Manifest:
+    """Return the manifest of a store that the same sources and settings made.
+
+    Files are read only where they were changed after the store was made.
+
+    Raises
+    ------
+    CorpusError
+        A source is gone.
+    StoreError
+        The store is another one; each difference is named.
+    """
+    manifest = open_store(target).manifest
+    preparation = manifest.preparation
+    if preparation is None:
+        differences = ["it was not prepared, but saved"]
+    else:
+        different = compare(preparation.settings, settings)
+        differences = [*different, *_compare_sources(target, manifest, found)]
+    if differences:
+        msg = (
+            f"{target} is a store already, and another one: {'; '.join(differences)}; name "
+            "another folder, or remove it"
+        )
+        raise StoreError(msg)
+    return manifest
+
+
+def _compare_sources(
+    target: Path, manifest: Manifest, found: list[ResolvedSource]
+) -> Iterator[str]:
+    names = [source.name for source in manifest.sources]
+    now = [one.name for one in found]
+    if names != now:
+        yield from compare({"sources": dict(enumerate(names))}, {"sources": dict(enumerate(now))})
+        return
+    made_ns = (target / MANIFEST).stat().st_mtime_ns
+    for source, one in zip(manifest.sources, found, strict=True):
+        if not _is_same(source, one, made_ns):
+            yield f"{source.name} has other bytes now"
+
+
+def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
+    if found.path is None:
+        return hash_content(found) == source.sha256
+    num_bytes, changed_ns = stat(found.path)
+    if num_bytes != source.num_bytes:
+        return False
+    # An older file that took the name keeps its own time, but not that of its entry.
+    changed_ns = max(changed_ns, found.path.stat().st_ctime_ns)
+    return changed_ns < made_ns or hash_file(found.path) == f"sha256:{source.sha256}"
+
+
 @contextlib.contextmanager
-def _telling(target: Path) -> Iterator[None]:
+def _saying_what_is_kept(target: Path) -> Iterator[None]:
     """Say of what stops a run that it can go on."""
     kept = "what is finished is kept, and the same call goes on from there"
     try:

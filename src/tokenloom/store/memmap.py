@@ -257,10 +257,13 @@ class ConcatenatedMemmap:
         confirm_now_and_then(self)
         flat = starts.ravel()
         windows = np.empty((len(flat), width), self.dtype)
+        # Of files that end at [4, 9] the starts [0, 5, 3] lie in the files [0, 1, 0]; a width of 2
+        # fits at 0 and 5, and reaches from 3 into the next file.
         part_of = np.searchsorted(self._stops, flat, side="right")
         fits = flat + width <= self._stops[part_of]
         rows = np.flatnonzero(fits)
         rows = rows[np.argsort(part_of[rows], kind="stable")]
+        # Rows by file, such as [0, 2, 1] of the files [0, 0, 1], have the edges [0, 2, 3].
         edges = [0, *(np.flatnonzero(np.diff(part_of[rows])) + 1).tolist(), len(rows)]
         for low, high in itertools.pairwise(edges if len(rows) else [0]):
             group = rows[low:high]

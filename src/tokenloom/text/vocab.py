@@ -22,6 +22,7 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.ids import Ids, narrow_dtype
 
 UNKNOWN_ID = 0
+UNKNOWN_TOKEN = "<unk>"  # noqa: S105  no password, a token of text
 
 _FORMAT = "tokenloom-vocab"
 _FORMAT_VERSION = 1
@@ -88,7 +89,7 @@ class Vocab:
         *,
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
-        unknown_token: str = "<unk>",  # noqa: S107  no password, a token of text
+        unknown_token: str = UNKNOWN_TOKEN,
     ) -> None:
         min_freq = as_integer("min_freq", min_freq)
         counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
