@@ -1,19 +1,24 @@
-"""The batches of one epoch that a process reads."""
+"""The datasets of windows, their iterators, and the integer that their processes share."""
 
+import copy
+import multiprocessing
+import os
+import pickle
+import resource
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
-from tokenloom.loading.dataset import WindowsIterator
+from tests.support.process_resources import left_since, needs_proc, take_census
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom.loading.dataset import SharedInteger, WindowsIterator, share_zeros
 
 CORPUS = tl.Corpus.from_tokens(np.arange(500, dtype=np.uint16))
-
-
-def make_windows() -> tl.RandomWindows:
-    """Return small random windows."""
-    return tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
 
 
 def stream(batches: Any) -> list[Any]:
@@ -39,3 +44,406 @@ def test_an_iterator_refuses_the_state_of_a_loader() -> None:
     loader = tl.Loader(make_windows())
     with pytest.raises(tl.StateMismatchError, match=r"saved by a tokenloom\.Loader"):
         iter(make_windows()).load_state_dict(loader.state_dict())
+
+
+def is_shared(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor lies in shared memory; PyTorch leaves its own unannotated."""
+    return bool(tensor.untyped_storage().is_shared())
+
+
+def test_zeros_are_shared_and_on_the_cpu() -> None:
+    """Whatever default device and mode the caller has set, they can be written to."""
+    with torch.device("meta"), torch.inference_mode():
+        tensor = share_zeros(2, 3, dtype=torch.int64)
+    tensor[0, 1] = 7
+    assert (True, "cpu") == (is_shared(tensor), tensor.device.type)
+    assert [[0, 7, 0], [0, 0, 0]] == tensor.tolist()
+
+
+def test_a_scalar_has_no_dimension() -> None:
+    """No sizes give one number."""
+    assert share_zeros(dtype=torch.int64).shape == ()
+
+
+def set_and_wait(cell: SharedInteger, asked: Any, told: Any) -> None:
+    """Say what the cell holds whenever asked, then set it."""
+    for number in (1, 2):
+        asked.wait()
+        asked.clear()
+        told.send(cell.value)
+        cell.value = -number
+
+
+@pytest.mark.parametrize(
+    "start_method",
+    ["spawn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fork", "forkserver"))],
+)
+def test_an_integer_is_shared_with_living_processes(start_method: str) -> None:
+    """Whichever way they were started, and in both directions."""
+    context: Any = multiprocessing.get_context(start_method)
+    cell, asked = SharedInteger(3), context.Event()
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=set_and_wait, args=(cell, asked, send))
+    process.start()
+    asked.set()
+    assert 3 == receive.recv()
+    cell.value = 5
+    asked.set()
+    assert receive.recv() in (-1, 5)
+    process.join()
+    assert -2 == cell.value
+
+
+def test_what_comes_out_of_a_plain_pickle_is_another_integer() -> None:
+    """It has the same value, and few bytes, and is set by itself."""
+    cell = SharedInteger(7)
+    pickled = pickle.dumps(cell)
+    copied = pickle.loads(pickled)  # noqa: S301  our own bytes
+    copied.value += 1
+    assert (7, 8) == (cell.value, copied.value)
+    assert len(pickled) < 200
+
+
+def test_it_can_be_set_in_inference_mode() -> None:
+    """Whatever mode the caller has set as it is made and as it is changed."""
+    with torch.inference_mode(), torch.device("meta"):
+        cell = SharedInteger(1)
+    cell.value = 2
+    with torch.inference_mode():
+        cell.value += 1
+    assert 3 == cell.value
+
+
+@needs_proc
+def test_many_take_few_files_and_leave_nothing() -> None:
+    """A process may have 1,024 open files, and more integers than that."""
+    before = take_census()
+    cells = [SharedInteger(number) for number in range(20_000)]
+    assert take_census().num_files - before.num_files <= 4
+    assert list(range(20_000)) == [cell.value for cell in cells]
+    del cells
+    assert {} == left_since(before)
+
+
+def test_a_fork_makes_its_own() -> None:
+    """What a child makes afterwards takes no place that this process gives out."""
+    cell = SharedInteger(1)
+    receive, send = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if child == 0:
+        made = [SharedInteger(-1) for _ in range(3)]
+        cell.value += 1
+        send.send([one.value for one in made])
+        os._exit(0)
+    assert [-1] * 3 == receive.recv()
+    os.waitpid(child, 0)
+    made = [SharedInteger(number) for number in range(3)]
+    assert [2, 0, 1, 2] == [one.value for one in (cell, *made)]
+
+
+# How to start 0 or 1 workers.
+FORK = (None, "fork")
+
+
+def make_windows(**options: Any) -> tl.RandomWindows:
+    """Return small random windows."""
+    return tl.RandomWindows(CORPUS, **{"batch_size": 4, "seq_len": 5, **options})
+
+
+def test_the_defaults_are_the_textbooks() -> None:
+    """A batch is 32 windows of 35 tokens, in order from seed 0."""
+    plan = tl.SequentialWindows(tl.Corpus.from_tokens(np.zeros(2000, np.uint8))).plan
+    assert (32, 35, 0, "drop") == (plan.batch_size, plan.seq_len, plan.seed, plan.tail)
+
+
+def test_they_are_iterable_datasets_without_a_state() -> None:
+    """The position is the iterator's: a dataset with a state_dict would be replayed."""
+    windows = make_windows()
+    assert isinstance(windows, IterableDataset)
+    assert [] == [name for name in ("state_dict", "load_state_dict") if hasattr(windows, name)]
+
+
+def test_they_know_corpus_vocabulary_and_plan() -> None:
+    """What a model needs can be asked of the windows."""
+    corpus = tl.Corpus.from_text("the time machine " * 9)
+    windows = tl.SequentialWindows(corpus, batch_size=2, seq_len=4)
+    assert windows.corpus is corpus
+    assert windows.vocab is corpus.vocab
+    assert windows.plan.carries_state
+
+
+def test_random_windows_do_not_carry_state() -> None:
+    """Who consumes asks the plan, never the class."""
+    assert not make_windows().plan.carries_state
+
+
+def test_set_epoch_gives_another_order() -> None:
+    """Epochs differ, and each can be had again."""
+    windows = make_windows()
+    first = stream(windows)
+    windows.set_epoch(1)
+    assert first != stream(windows)
+    windows.set_epoch(0)
+    assert first == stream(windows)
+
+
+def test_a_data_loader_repeats_an_epoch_until_it_is_told() -> None:
+    """As with DistributedSampler, the epoch changes by set_epoch only."""
+    loader = DataLoader(make_windows(), batch_size=None)
+    assert stream(loader) == stream(loader)
+
+
+def test_persistent_workers_see_the_epoch() -> None:
+    """The epoch lies in memory that living workers share."""
+    windows = make_windows()
+    loader = DataLoader(windows, batch_size=None, num_workers=2, persistent_workers=True)
+    streams = []
+    for epoch in (0, 3, 1):
+        windows.set_epoch(epoch)
+        streams.append(stream(loader))
+    expected = []
+    for epoch in (0, 3, 1):
+        windows.set_epoch(epoch)
+        expected.append(stream(windows))
+    assert expected == streams
+
+
+@pytest.mark.parametrize(
+    "start_method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)]
+)
+def test_start_methods_change_nothing(start_method: str) -> None:
+    """Workers that are started afresh yield the same stream, of the set epoch."""
+    windows = make_windows()
+    windows.set_epoch(2)
+    loader = DataLoader(
+        windows, batch_size=None, num_workers=2, multiprocessing_context=start_method
+    )
+    assert stream(windows) == stream(loader)
+
+
+def test_set_epoch_during_iteration_is_refused() -> None:
+    """The message says what to do instead."""
+    windows = make_windows()
+    iterator = iter(windows)
+    next(iterator)
+    windows.set_epoch(4)
+    message = r"set_epoch\(4\) was called while epoch 0 was being iterated: drop the iterator"
+    with pytest.raises(UsageError, match=message):
+        next(iterator)
+
+
+def test_forgetting_batch_size_none_names_the_cure() -> None:
+    """The usual slip raises our own error, also out of a worker."""
+    for num_workers in (0, 1):
+        loader = DataLoader(make_windows(), num_workers=num_workers)
+        with pytest.raises(UsageError, match="batch_size=None"):
+            next(iter(loader))
+
+
+def test_the_length_of_a_data_loader_is_exact() -> None:
+    """PyTorch asks the windows."""
+    loader = DataLoader(make_windows(), batch_size=None, num_workers=2)
+    assert len(loader) == len(list(loader))
+
+
+def pickle_and_back(windows: tl.RandomWindows) -> Any:
+    """Return what another process would receive."""
+    return pickle.loads(pickle.dumps(windows))  # noqa: S301  our own bytes
+
+
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, pickle_and_back])
+def test_a_copy_has_an_epoch_of_its_own(make_copy: Any) -> None:
+    """Setting the epoch of a copy leaves the original alone, in shared memory again."""
+    windows = make_windows()
+    windows.set_epoch(2)
+    copied = make_copy(windows)
+    copied.set_epoch(5)
+    assert (2, 5) == (windows.epoch, copied.epoch)
+    assert copied._epoch.page._tensor.is_shared()
+
+
+def launch(monkeypatch: pytest.MonkeyPatch, rank: int, world_size: int = 2) -> None:
+    """Set what torchrun sets."""
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", str(world_size))
+
+
+def test_a_pickle_goes_on_in_the_same_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that detects the same part may read what another one pickled."""
+    launch(monkeypatch, 1)
+    received = pickle_and_back(make_windows())
+    assert tl.Shard(rank=1, world_size=2) == received.shard
+
+
+def test_a_pickle_of_another_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two ranks would read the same rows."""
+    launch(monkeypatch, 1)
+    sent = pickle.dumps(make_windows())
+    launch(monkeypatch, 0)
+    received = pickle.loads(sent)  # noqa: S301  our own bytes
+    message = (
+        "these windows belong to rank 1 of 2, as was detected when they were first "
+        "used, but this is rank 0 of 2: make the windows in each process"
+    )
+    for use in (len, iter, tl.Loader):
+        with pytest.raises(UsageError, match=message):
+            use(received)
+
+
+def test_a_part_that_was_said_travels_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says the part knows why."""
+    launch(monkeypatch, 1)
+    shard = tl.Shard(rank=3, world_size=4)
+    received = pickle_and_back(make_windows(shard=shard))
+    assert shard == received.shard
+    assert len(list(received)) == len(received)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_part_that_changes_after_its_detection_is_refused(
+    num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows that were used before the launcher's variables were set read everything."""
+    windows = make_windows()
+    before = len(windows), tl.Loader(windows)
+    launch(monkeypatch, 1)
+    loader: Any = DataLoader(
+        windows, batch_size=None, num_workers=num_workers, multiprocessing_context=FORK[num_workers]
+    )
+    for batches in (windows, loader, before[1]):
+        with pytest.raises(UsageError, match=r"rank 0 of 1, .* but this is rank 1 of 2"):
+            next(iter(batches))
+
+
+def test_the_launcher_divides_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a launcher each process yields its rows of every batch."""
+    whole = [batch.inputs for batch in make_windows()]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    expected = [inputs[2:].tolist() for inputs in whole]
+    assert expected == [batch.inputs.tolist() for batch in make_windows()]
+
+
+def test_an_array_is_no_corpus() -> None:
+    """The message says how to wrap it."""
+    with pytest.raises(ArgumentError, match=r"got ndarray: wrap token ids in Corpus"):
+        tl.RandomWindows(np.arange(10))  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_negative_epoch_is_refused() -> None:
+    """And the epoch stays as it was."""
+    windows = make_windows()
+    with pytest.raises(ArgumentError, match="epoch must be an integer in"):
+        windows.set_epoch(-1)
+    assert windows.epoch == 0
+
+
+def test_memory_maps_are_read_in_workers(tmp_path: Any) -> None:
+    """A corpus in a file gives the stream of the same corpus in memory."""
+    path = tmp_path / "tokens.npy"
+    np.save(path, CORPUS.tokens)
+    mapped = tl.Corpus.from_tokens(np.load(path, mmap_mode="r"))
+    windows = tl.RandomWindows(mapped, batch_size=4, seq_len=5)
+    assert stream(make_windows()) == stream(DataLoader(windows, batch_size=None, num_workers=2))
+
+
+def test_tensors_do_not_alias_the_corpus() -> None:
+    """Changing a batch in place leaves the corpus as it is."""
+    corpus = tl.Corpus.from_tokens(np.arange(100))
+    for batch in tl.SequentialWindows(corpus, batch_size=2, seq_len=4):
+        batch.inputs.fill_(7)
+    assert list(range(100)) == corpus.tokens.tolist()
+
+
+def test_the_random_seed_of_torch_does_not_matter() -> None:
+    """The order depends on the plan's own seed only."""
+    torch.manual_seed(1)
+    first = stream(make_windows(seed=1))
+    torch.manual_seed(2)
+    assert first == stream(make_windows(seed=1))
+
+
+def make_with_documents(kind: Any = tl.RandomWindows, **options: Any) -> Any:
+    """Return windows over documents of 7 tokens."""
+    documents = [*range(0, 500, 7), 500]
+    corpus = tl.Corpus.from_tokens(np.arange(500, dtype=np.uint16), documents=documents)
+    return kind(corpus, **{"batch_size": 4, "seq_len": 5, **options})
+
+
+def resets_of(batches: Any) -> list[Any]:
+    """Return where the documents of batches start."""
+    return [(batch.index, batch.resets.tolist()) for batch in batches]
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize(
+    ("kind", "tail"), [(tl.RandomWindows, "drop"), (tl.SequentialWindows, "pad")]
+)
+def test_workers_know_where_documents_start(kind: Any, tail: str) -> None:
+    """Batches of any DataLoader's workers, and of a Loader's, say what those without say."""
+    windows = make_with_documents(kind, tail=tail)
+    loaders: list[Any] = [
+        DataLoader(windows, batch_size=None, num_workers=2, multiprocessing_context="fork"),
+        StatefulDataLoader(windows, batch_size=None, num_workers=1, multiprocessing_context="fork"),
+        tl.Loader(windows, num_workers=2, worker_options=tl.WorkerOptions(block_size=3)),
+    ]
+    assert [resets_of(windows)] * 3 == [resets_of(loader) for loader in loaders]
+
+
+def test_resets_change_no_token() -> None:
+    """The stream, its order and its saved positions are the same with and without them."""
+    with_resets, without = make_with_documents(), make_with_documents(resets=False)
+    assert stream(with_resets) == stream(without)
+    assert tl.Loader(with_resets).state_dict() == tl.Loader(without).state_dict()
+
+
+@pytest.mark.parametrize("windows", [make_windows(), make_with_documents(resets=False)])
+def test_batches_may_not_know_where_documents_start(windows: Any) -> None:
+    """Then they say so, and how to change it."""
+    batch = next(iter(windows))
+    assert not batch.has_resets
+    with pytest.raises(UsageError, match=r"use a corpus that does, .* and no resets=False"):
+        _ = batch.resets
+
+
+def test_resets_need_documents() -> None:
+    """Whoever asks for them is told at once that there are none."""
+    with pytest.raises(CorpusError, match="resets=True needs documents, and tokens has none"):
+        make_windows(resets=True)
+
+
+def test_there_may_be_thousands_of_windows() -> None:
+    """They take few of the 1,024 files that a process may have open; each has its own epoch."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        many = [make_windows() for _ in range(5_000)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for epoch, windows in enumerate(many):
+        windows.set_epoch(epoch)
+    assert list(range(5_000)) == [windows.epoch for windows in many]
+
+
+@pytest.mark.parametrize(
+    "start_method",
+    ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("forkserver", "spawn"))],
+)
+def test_persistent_workers_of_two_loaders_see_their_own_epochs(start_method: str) -> None:
+    """Whichever way they were started."""
+    both = [make_windows(), make_windows(seed=1)]
+    loaders: list[Any] = [
+        DataLoader(
+            windows,
+            batch_size=None,
+            num_workers=1,
+            persistent_workers=True,
+            multiprocessing_context=start_method,
+        )
+        for windows in both
+    ]
+    for epochs in ((0, 0), (3, 1), (1, 4)):
+        for windows, epoch in zip(both, epochs, strict=True):
+            windows.set_epoch(epoch)
+        for windows, loader in zip(both, loaders, strict=True):
+            assert stream(windows) == stream(loader)
