@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from tokenloom._io.atomic import remove_partial, replacing, synchronize_folder
+from tokenloom._io.atomic import remove_partial, replacing
 from tokenloom._io.regular import open_regular
 from tokenloom._wording import count, show
 from tokenloom.errors import RunError
@@ -398,13 +398,7 @@ def write_checkpoint(
     _write(path, content)
     if is_best:
         best = folder / f"best-{checkpoint.step:09d}-{digest}.pt"
-        if not best.exists():
-            try:
-                os.link(path, best)
-            # Not every file system has a second name for a file.
-            except OSError:
-                _write(best, content)
-            synchronize_folder(folder)
+        _write(best, content)
         _remove(file for file in _list(folder, "best") if file.path != best)
     _remove(file for file in _list(folder, "step") if _is_other(file, path))
     _remove(_list(folder, "step")[keep:])
