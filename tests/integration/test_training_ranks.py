@@ -118,7 +118,7 @@ def test_only_the_settings_of_the_whole_batch_are_told(runs: Path) -> None:
     """A run of two ranks is trained on all rows, as one of one is."""
     settings = [tl.Run.open(runs / name / SPLIT).settings for name in ("one", "two")]
     for each in settings:
-        del each["num_threads"], each["launch"], each["run_id"]
+        del each["num_threads"], each["run_id"]
     assert settings[0] == settings[1]
 
 

@@ -16,7 +16,7 @@ from tokenloom.errors import ArgumentError, RunError
 from tokenloom.hub.load import VALID, find_store
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.device import choose_device
-from tokenloom.loading.distributed import Ranks, is_restarted, launch_id
+from tokenloom.loading.distributed import Ranks, is_restarted
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.shard import Shard, read_number
 from tokenloom.model.rnn import RNNModel
@@ -25,7 +25,7 @@ from tokenloom.store.reader import read_store
 from tokenloom.training.checkpoint import build_model
 from tokenloom.training.options import RunOptions, TrainingOptions
 from tokenloom.training.reopen import reopen_corpora, reopen_windows
-from tokenloom.training.run import Run, is_run
+from tokenloom.training.run import Run
 from tokenloom.training.settings import check_kinds, check_version
 
 _LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
@@ -97,7 +97,7 @@ def make_job(arguments: argparse.Namespace, ranks: Ranks) -> Job:
             "options": _training_options(arguments),
             "run_options": _run_options(arguments, RunOptions()),
             "held_out": held_out,
-            "resume": is_restarted() and not _is_foreign(folder),
+            "resume": is_restarted(),
         },
         run=Path(folder),
     )
@@ -221,11 +221,6 @@ def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> RNNModel:
         )
         raise ArgumentError(msg) from error
     return RNNModel(layer, corpus.vocab_size)
-
-
-def _is_foreign(folder: str) -> bool:
-    """Return whether another launch made the run in a folder: its restarts leave it alone."""
-    return is_run(folder) and Run.open(folder).settings.get("launch") != launch_id()
 
 
 def _new_folder(corpus_name: str) -> Path:

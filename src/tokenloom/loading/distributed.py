@@ -263,11 +263,6 @@ def is_restarted() -> bool:
     return _num_restarts() > 0
 
 
-def launch_id() -> str | None:
-    """Return what torchrun calls this launch, the same after it restarts; None without it."""
-    return os.environ.get("TORCHELASTIC_RUN_ID")
-
-
 @contextlib.contextmanager
 def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iterator[Ranks]:
     """Join the processes that torchrun started with this one, for the length of the block.

@@ -10,7 +10,7 @@ from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import RunError, StateMismatchError
-from tokenloom.loading.distributed import Ranks, describe_weights, launch_id
+from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.loader import Loader
 from tokenloom.model.rnn import RNNModel
 from tokenloom.training.checkpoint import describe_model
@@ -20,12 +20,12 @@ from tokenloom.training.run import Run
 SETTINGS_VERSION = 3
 
 # What may change on the way: how much further to go, where the text lies, which release goes on.
-_FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options", "launch")
+_FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options")
 
 # What tells tokenizers of other packages apart; the name of their class does not.
 _PROOFS = ("tokenizer.probe", "tokenizer.decoded")
 # What may differ between ranks: where the text lies, and how many cores there are.
-_LOCAL = ("corpus", "held_out", "num_threads", "launch")
+_LOCAL = ("corpus", "held_out", "num_threads")
 
 # What those are of which a run is opened again.
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -136,7 +136,6 @@ def describe_training(
         **recipe.describe(),
         "num_threads": torch.get_num_threads(),
         "run_options": run_options.describe(),
-        "launch": launch_id(),
         "model": describe_model(model),
     }
 
