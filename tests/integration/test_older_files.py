@@ -3,21 +3,26 @@
 ``tests/data/first`` was written before this test: three stores, a run that
 Ctrl-C ended after 13 of its 66 steps, and saved positions with the batch that
 came next.
+``tests/data/float16`` is a finished run of the time when there was a float16,
+whose gradients were scaled.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
 from tokenloom.cli.main import main
 
-FIRST = Path(__file__).parent.parent / "data" / "first"
+DATA = Path(__file__).parent.parent / "data"
+FIRST = DATA / "first"
 POSITIONS: dict[str, Any] = json.loads((FIRST / "positions.json").read_text(encoding="utf-8"))
 BOOK = (FIRST / "book.txt").read_text(encoding="utf-8")
 ORDERS: dict[str, Any] = {"random": tl.RandomWindows, "sequential": tl.SequentialWindows}
@@ -96,3 +101,32 @@ def test_a_run_is_resumed(first: Path) -> None:
         (66, 17.282067, 16.564879),
     ]
     assert [pytest.approx(entry, rel=1e-4) for entry in expected] == measured
+
+
+def test_a_model_that_was_trained_in_float16_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its run opens, evaluates as it did and generates."""
+    text = "the time traveller for so it will be convenient to speak of him\n" * 12
+    run = tl.Run.open(DATA / "float16")
+    corpus = tl.Corpus.from_text(text, tokenizer=run.load_tokenizer())
+    found = tl.evaluate(run.load_model(), corpus.section(680, len(corpus)))
+    assert pytest.approx(run.metrics()[-1].held_out_perplexity, rel=1e-4) == found.perplexity
+    assert main(["generate", str(run.path), "--prompt", "the", "--num-tokens", "5"]) == 0
+    assert capsys.readouterr().out.startswith("the")
+
+
+def test_a_run_in_float16_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says what can be done with it, in the shell and in Python."""
+    run = tmp_path / "run"
+    shutil.copytree(DATA / "float16", run)
+    told = "trained in float16, .* its model can be loaded; train anew in bfloat16"
+    assert main(["train", "--resume", str(run), "--quiet"]) == 1
+    assert re.search(told, capsys.readouterr().err)
+    corpus = tl.Corpus.from_text(BOOK)
+    model = tl.RNNModel(torch.nn.GRU(corpus.vocab_size, 4), corpus.vocab_size)
+    loader = tl.Loader(tl.SequentialWindows(corpus, batch_size=4, seq_len=16))
+    with pytest.raises(tl.RunError, match=told):
+        tl.train(model, loader, run=run, resume=True, device="cpu")

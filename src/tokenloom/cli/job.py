@@ -26,7 +26,7 @@ from tokenloom.training.checkpoint import build_model
 from tokenloom.training.options import RunOptions, TrainingOptions
 from tokenloom.training.reopen import reopen_corpora, reopen_windows
 from tokenloom.training.run import Run
-from tokenloom.training.settings import check_kinds, check_version
+from tokenloom.training.settings import check_kinds, check_resumable
 
 _LAYERS: dict[str, Any] = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}
 
@@ -135,7 +135,7 @@ def _go_on(arguments: argparse.Namespace, run: Run, shard: Shard) -> Job:
         )
         msg = f"the settings of the run say how to go on: leave out {names} beside --resume"
         raise ArgumentError(msg)
-    check_version(run)
+    check_resumable(run)
     check_kinds(run)
     if "threads" not in given:
         num_threads = as_integer("num_threads", settings["num_threads"], start=1, stop=1 << 31)

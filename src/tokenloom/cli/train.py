@@ -179,7 +179,7 @@ def _add_updates(training: argparse._ActionsContainer) -> None:
     )
     training.add_argument(
         "--precision",
-        choices=("float32", "bfloat16", "float16"),
+        choices=("float32", "bfloat16"),
         default="float32",
         help="number format of the computation; the weights stay float32",
     )

@@ -68,8 +68,6 @@ class Updates:
             self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
             is_scheduled = recipe.options.is_scheduled
             self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
-        is_scaled = recipe.options.precision == "float16"
-        self._scaler = torch.amp.GradScaler(self.device.type) if is_scaled else None
         # How many targets an update has where nothing is padded.
         per_batch = loader.plan.batch_size * loader.plan.seq_len
         self._usual = per_batch * recipe.options.batches_per_update
@@ -107,8 +105,6 @@ class Updates:
         """
         # The gradients of several ranks are averaged, and are to be added up.
         share = loss * (self._ranks.world_size / self._usual)
-        if self._scaler is not None:
-            share = self._scaler.scale(share)
         share.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
         self._num_targets += batch.num_targets
         self._num_waiting += 1
@@ -127,11 +123,12 @@ class Updates:
         return int(num_targets)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of the optimiser, of the schedule and of the scaling."""
+        """Return the states of the optimiser and of the schedule."""
         return {
             "optimizer": self._optimizer.state_dict(),
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
-            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+            # Older releases scaled the gradients of float16, and read this.
+            "scaler": None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -154,9 +151,8 @@ class Updates:
                         _refuse(f"optimizer.param_groups.{name}", group[name])
             self._check_moments(state["optimizer"]["state"])
         self._optimizer.load_state_dict(state["optimizer"])
-        for part, saved in ((self._scheduler, "scheduler"), (self._scaler, "scaler")):
-            if part is not None:
-                part.load_state_dict(state[saved])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
 
     def _check_moments(self, state: dict[int, dict[str, Any]]) -> None:
         """Check what an optimiser of PyTorch keeps of each parameter: its shape, or a number."""
@@ -182,28 +178,16 @@ class Updates:
         return done % self._options.batches_per_update == 0 or done == self._num_batches
 
     def _update(self) -> None:
-        if self._scaler is not None:
-            self._scaler.unscale_(self._optimizer)
         num_targets = self.share_signals()
         if num_targets != self._usual:
             gradients = [p.grad for p in self._parameters if p.grad is not None]
             torch._foreach_mul_(gradients, self._usual / num_targets)
         nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
-        if self._make_step() and self._scheduler is not None:
+        self._optimizer.step()
+        if self._scheduler is not None:
             self._scheduler.step()
         self._optimizer.zero_grad()
         self._num_targets = self._num_waiting = 0
-
-    def _make_step(self) -> bool:
-        """Let the optimiser make its step; return whether it made one."""
-        if self._scaler is None:
-            self._optimizer.step()
-            return True
-        # Where scaled gradients overflow it makes none, and the next scale is lower.
-        scale = self._scaler.get_scale()
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        return self._scaler.get_scale() >= scale
 
     def _make_scheduler(self, num_epochs: int | None) -> torch.optim.lr_scheduler.LambdaLR:
         per_epoch = math.ceil(self._num_batches / self._options.batches_per_update)

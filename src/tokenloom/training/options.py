@@ -27,7 +27,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 PRECISIONS: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
 }
 
 
@@ -50,9 +49,8 @@ class TrainingOptions:
     batches_per_update : int
         So many batches in a row make one update, with the mean of all their
         targets as its loss. The last update of an epoch takes what is left.
-    precision : "float32", "bfloat16" or "float16"
+    precision : "float32" or "bfloat16"
         Of the computation, by `torch.autocast`; the weights stay as they are.
-        With float16 gradients are scaled, so that small ones do not vanish.
 
     Raises
     ------
@@ -67,11 +65,17 @@ class TrainingOptions:
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup_updates: int = 0
     batches_per_update: int = 1
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         _check_word("optimizer", self.optimizer, OPTIMIZERS, or_else=callable(self.optimizer))
         _check_word("schedule", self.schedule, SCHEDULES)
+        if self.precision == "float16":
+            msg = (
+                "precision must be one of float32, bfloat16, got 'float16', whose small numbers "
+                "vanish: use bfloat16, which is as fast"
+            )
+            raise ArgumentError(msg)
         _check_word("precision", self.precision, PRECISIONS)
         # Plain integers, since they are written down as JSON.
         for name, start in (("warmup_updates", 0), ("batches_per_update", 1)):

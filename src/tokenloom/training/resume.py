@@ -26,9 +26,9 @@ from tokenloom.training.run import Run, is_run
 from tokenloom.training.settings import (
     bound_settings,
     check_kinds,
+    check_resumable,
     check_same,
     check_unchanged,
-    check_version,
 )
 
 # With several ranks the first one's clock is asked after at least so many steps.
@@ -123,7 +123,7 @@ def _held_alone(folder: Path) -> Iterator[None]:
 
 def _reopen(run: Run, settings: dict[str, Any]) -> tuple[Checkpoint | None, list[EpochMetrics]]:
     """Return the newest checkpoint of a run, and the epochs that were finished before it."""
-    check_version(run)
+    check_resumable(run)
     check_kinds(run, ["num_epochs"])
     check_same(run.settings, settings)
     checkpoint = run.load_checkpoint()

@@ -47,16 +47,17 @@ WINDOW_SETTINGS = (
 )
 
 
-def check_version(run: Run) -> None:
-    """Check that this release can go on with a run.
+def check_resumable(run: Run) -> None:
+    """Check that this release can resume a run.
 
     Raises
     ------
     RunError
-        An older or a newer one made it.
+        An older or a newer release made it, or it was trained in float16.
     """
     version = run.settings.get("version")
-    if version == SETTINGS_VERSION:
+    is_half = run.settings.get("precision") == "float16"
+    if version == SETTINGS_VERSION and not is_half:
         return
     reason = (
         f"this release reads settings of version {SETTINGS_VERSION}, got {show(version)}: "
@@ -64,6 +65,11 @@ def check_version(run: Run) -> None:
     )
     if version is None or (isinstance(version, int) and version < SETTINGS_VERSION):
         reason = "an older release made it; train anew"
+    elif version == SETTINGS_VERSION:
+        reason = (
+            "it was trained in float16, in which this release does not train; its model can be "
+            "loaded; train anew in bfloat16, or resume it with the release that made it"
+        )
     msg = f"the run {str(run.path)!r} cannot be resumed: {reason}"
     raise RunError(msg)
 
