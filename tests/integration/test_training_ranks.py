@@ -173,7 +173,7 @@ def test_a_rank_that_is_gone_ends_the_training(how: str, tmp_path: Path) -> None
             process.communicate()
     message = (tmp_path / "error.txt").read_text(encoding="utf-8")
     assert "rank 0 of 2 waited for another rank, which died or does not answer" in message
-    assert "go on from the last checkpoint with resume" in message
+    assert "resume from the last checkpoint" in message
     assert tl.Run.open(tmp_path / "run").has_checkpoint
 
 

@@ -22,12 +22,12 @@ import torch
 import tokenloom as tl
 from tests.support.trainings import HELD_OUT, LAYERS, ORDERS, make_loader, make_model, outcome_of
 from tokenloom._io import atomic
-from tokenloom.training import checkpoint, loop, meter, metrics, optimizer
-from tokenloom.training import resume as snapshots
+from tokenloom.training import checkpoint, loop, meter, metrics, optimizer, resume, state
 from tokenloom.training import run as runs
 
 ROOMS = {
-    room.__name__ for room in (checkpoint, meter, atomic, metrics, runs, snapshots, loop, optimizer)
+    room.__name__
+    for room in (atomic, checkpoint, loop, meter, metrics, optimizer, resume, runs, state)
 }
 # The whole training runs more lines of these rooms.
 MAX_LINES = 1000

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tokenloom.training.checkpoint import Checkpoint, describe_model
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
 TRAIN, HELD_OUT = CORPUS.split(0.8)
@@ -53,6 +54,19 @@ def stop_in_step(model: tl.RNNModel, step: int) -> None:
             raise StoppedError
 
     model.register_forward_pre_hook(stop)
+
+
+def checkpoint_of(
+    model: tl.RNNModel, *, epoch: int, step: int, training: dict[str, Any] | None = None
+) -> Checkpoint:
+    """Return the checkpoint of a model as it is now."""
+    return Checkpoint(
+        model=describe_model(model),
+        weights=model.state_dict(),
+        epoch=epoch,
+        step=step,
+        training=training,
+    )
 
 
 def weights_of(model: nn.Module) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A model on the disk, and the checkpoints of a run: the last few, and the best."""
+"""A checkpoint on the disk, and the last few and the best of a run."""
 
 import io
 import json
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
+from tests.support.trainings import checkpoint_of
 from tokenloom.errors import RunError
 from tokenloom.training.checkpoint import (
     Checkpoint,
@@ -23,6 +24,7 @@ from tokenloom.training.checkpoint import (
     write_checkpoint,
 )
 
+MODEL = tl.RNNModel(nn.RNN(5, 8), 5)
 LAYERS = [
     nn.RNN(5, 8, nonlinearity="relu"),
     nn.GRU(3, 8, num_layers=2, dropout=0.25),
@@ -35,7 +37,7 @@ LAYERS = [
 def test_a_loaded_model_is_the_saved_one(layer: nn.RNNBase) -> None:
     """It gives bitwise the same logits."""
     model = tl.RNNModel(layer, 5).eval()
-    content = pack(Checkpoint.of(model, epoch=3, step=4))
+    content = pack(checkpoint_of(model, epoch=3, step=4))
     loaded = unpack(content, name="c.pt").build().eval()
     inputs = torch.tensor([[1, 2, 3, 4]])
     assert torch.equal(model(inputs)[0], loaded(inputs)[0])
@@ -67,7 +69,7 @@ def test_a_checkpoint_of_an_older_release_is_read() -> None:
 def make_content() -> bytes:
     """Return the bytes of a small checkpoint."""
     model = tl.RNNModel(nn.RNN(5, 8), 5)
-    return pack(Checkpoint.of(model, epoch=3, step=4, training={"hidden": None}))
+    return pack(checkpoint_of(model, epoch=3, step=4, training={"hidden": None}))
 
 
 def save(values: Any) -> bytes:
@@ -135,7 +137,7 @@ def test_one_number_does_not_stand_for_many() -> None:
 
 def test_a_description_asks_for_no_more_than_the_weights_fill() -> None:
     """There is no memory for a model before its weights are known to fit it."""
-    small = Checkpoint.of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1)
+    small = checkpoint_of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1)
     large = Checkpoint(model=describe_large(), weights=small.weights, epoch=0, step=1)
     with pytest.raises(RunError, match="do not fit the model"):
         large.build()
@@ -162,7 +164,7 @@ def test_one_list_does_not_stand_for_many() -> None:
     for _ in range(60):
         values = [values, values]
     model = tl.RNNModel(nn.RNN(5, 8), 5)
-    content = pack(Checkpoint.of(model, epoch=0, step=1, training={"settings": values}))
+    content = pack(checkpoint_of(model, epoch=0, step=1, training={"settings": values}))
     with pytest.raises(RunError, match="the number of its values"):
         unpack(content, name="c.pt")
 
@@ -187,12 +189,9 @@ def test_a_flag_of_the_model_is_true_or_false(name: str, value: object) -> None:
         build_model(description)
 
 
-MODEL = tl.RNNModel(nn.RNN(5, 8), 5)
-
-
 def write(folder: Path, step: int, *, keep: int = 2, is_best: bool = False) -> Path:
     """Write the checkpoint of a step."""
-    checkpoint = Checkpoint.of(MODEL, epoch=0, step=step)
+    checkpoint = checkpoint_of(MODEL, epoch=0, step=step)
     return write_checkpoint(folder, checkpoint, keep=keep, is_best=is_best)
 
 
@@ -212,7 +211,7 @@ def test_a_step_has_one_checkpoint(tmp_path: Path) -> None:
     """A second one of a step replaces the first, and takes no place of another step."""
     write(tmp_path, 5)
     write(tmp_path, 10)
-    checkpoint = Checkpoint.of(MODEL, epoch=1, step=10)
+    checkpoint = checkpoint_of(MODEL, epoch=1, step=10)
     write_checkpoint(tmp_path, checkpoint, keep=2)
     assert ["step-000000005", "step-000000010"] == steps(tmp_path)
     found = read_checkpoint(tmp_path)
@@ -230,6 +229,15 @@ def test_the_best_stays(tmp_path: Path) -> None:
     assert 5 == best.step
     write(tmp_path, 25, is_best=True)
     assert ["best-000000025", "step-000000020", "step-000000025"] == steps(tmp_path)
+
+
+def test_the_best_is_a_file_of_its_own(tmp_path: Path) -> None:
+    """What damages the newest checkpoint where it lies does not reach it."""
+    write(tmp_path, 5, is_best=True).write_bytes(b"")
+    with pytest.warns(UserWarning, match="step-000000005-.* is damaged"):
+        found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert 5 == found.step
 
 
 def test_where_there_is_none(tmp_path: Path) -> None:

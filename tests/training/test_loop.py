@@ -301,6 +301,20 @@ def test_a_model_that_is_too_small_is_refused() -> None:
         tl.train(tl.RNNModel(nn.RNN(3, 4), 3), make_loader())
 
 
+def test_a_caller_is_told_when_it_starts() -> None:
+    """Once, after all checks and before the first step; what cannot be called is refused."""
+    model, seen = make_model(), list[str]()
+    model.register_forward_pre_hook(lambda *_: seen.append("step"))
+    with pytest.raises(tl.ArgumentError, match="device must be"):
+        tl.train(model, make_loader(), device="abacus", on_start=lambda: seen.append("start"))
+    tl.train(model, make_loader(), device="cpu", on_start=lambda: seen.append("start"))
+    assert ["start", *["step"] * make_loader().plan.num_batches] == seen
+    with pytest.raises(
+        tl.ArgumentError, match="on_start must be a function without parameters, got 'now'"
+    ):
+        tl.train(model, make_loader(), on_start="now")  # type: ignore[arg-type]  # on purpose
+
+
 def test_bare_windows_are_refused() -> None:
     """The message says how to wrap them."""
     with pytest.raises(ArgumentError, match=r"wrap the windows in Loader"):

@@ -27,6 +27,7 @@ from tests.support.trainings import (
     NUM_EPOCHS,
     TRAIN,
     StoppedError,
+    checkpoint_of,
     make_loader,
     make_model,
     outcome_of,
@@ -35,9 +36,8 @@ from tests.support.trainings import (
     weights_of,
 )
 from tokenloom.errors import ArgumentError, RunError, UsageError
-from tokenloom.training import meter as epochs_room
-from tokenloom.training.checkpoint import Checkpoint
-from tokenloom.training.resume import Snapshots
+from tokenloom.training import meter
+from tokenloom.training.resume import CheckpointSaver, OpenRun
 
 # So an epoch may end, and be written down, after the last checkpoint.
 EVERY_FOUR = tl.RunOptions(checkpoint_steps=4)
@@ -53,7 +53,7 @@ def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any) -> None:
         raise UsageError
 
-    monkeypatch.setattr(epochs_room, "plot_perplexity", refuse)
+    monkeypatch.setattr(meter, "plot_perplexity", refuse)
 
 
 @pytest.mark.parametrize(
@@ -363,15 +363,14 @@ def test_settings_hold_the_whole_recipe(tmp_path: Path) -> None:
 def test_the_clock_is_asked_wherever_updates_end(world_size: int, expected: list[int]) -> None:
     """With several ranks after 16 steps, also where no update ends in a multiple of them."""
     asked: list[int] = []
-    epochs = SimpleNamespace(step=0, has_just_finished=False)
-    ranks = SimpleNamespace(world_size=world_size, share=lambda _: asked.append(epochs.step))
-    updates = SimpleNamespace(is_complete=False)
-    parts: Any = (make_model(), make_loader(), updates, epochs)
-    options: Any = {"ranks": ranks, "options": tl.RunOptions(checkpoint_seconds=1e9)}
-    snapshots = Snapshots(*parts, run=None, **options)
-    for step in range(2, 60):
-        epochs.step, updates.is_complete = step, step % 2 == 1
-        snapshots.save_if_due(None)
+    meter = SimpleNamespace(step=0, is_best=False)
+    ranks: Any = SimpleNamespace(world_size=world_size, share=lambda _: asked.append(meter.step))
+    state: Any = SimpleNamespace(meter=meter)
+    options = tl.RunOptions(checkpoint_seconds=1e9)
+    saver = CheckpointSaver(state, OpenRun(), options=options, ranks=ranks)
+    for step in range(3, 60, 2):
+        meter.step = step
+        saver.save_if_due()
     assert expected == asked[: len(expected)]
 
 
@@ -484,7 +483,7 @@ def test_records_are_on_the_disk_before_the_checkpoint(
     monkeypatch.setattr(Path, "replace", note_replace)
     run.record(tl.training.EpochMetrics(epoch=0, step=9, perplexity=2.0, tokens_per_second=1.0))
     run.record_losses(tl.training.StepLosses(step=1, epoch=0, batch=0, losses=[1.0]))
-    run.save(Checkpoint.of(make_model(), epoch=0, step=9))
+    run.save(checkpoint_of(make_model(), epoch=0, step=9))
     order = [events.index(name) for name in ("metrics.jsonl", "losses.jsonl", "run", "named .pt")]
     assert sorted(order) == order
     assert events[-1] == "checkpoints"

@@ -15,10 +15,9 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tests.support.trainings import BOOK, SMALL, make_loader, make_model
+from tests.support.trainings import BOOK, SMALL, checkpoint_of, make_loader, make_model
 from tokenloom.cli.main import main
 from tokenloom.errors import RunError
-from tokenloom.training.checkpoint import Checkpoint
 from tokenloom.training.metrics import StepLosses
 from tokenloom.training.run import is_run
 
@@ -127,7 +126,7 @@ def test_a_run_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(RunError, match=r"cannot write into the run's folder .* is gone"):
-        run.save(Checkpoint.of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1))
+        run.save(checkpoint_of(tl.RNNModel(nn.RNN(5, 8), 5), epoch=0, step=1))
     assert not (tmp_path / "run").exists()
 
 
@@ -189,7 +188,7 @@ def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
 def test_the_model_comes_back(tmp_path: Path) -> None:
     """A saved model is loaded with its weights."""
     run, model = make_run(tmp_path), tl.RNNModel(nn.RNN(5, 8), 5)
-    run.save(Checkpoint.of(model, epoch=0, step=1))
+    run.save(checkpoint_of(model, epoch=0, step=1))
     loaded = run.load_model().linear.weight
     assert torch.equal(model.linear.weight, loaded)
 

@@ -59,7 +59,7 @@ class Interrupt:
     Attributes
     ----------
     number : int or None
-        The signal on which all processes have agreed.
+        The signal that came, once all processes know of it: of a single process at once.
     """
 
     def __init__(self, *, saves: bool = False, num_ranks: int = 1) -> None:
@@ -116,6 +116,8 @@ class Interrupt:
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         first = self._came.setdefault(number, now)
+        if self._is_alone and self.number is None:
+            self.number = number
         is_again = first != now and (self._is_alone or now - first > _SAME_SECONDS)
         if number == signal.SIGINT and is_again:
             signal.default_int_handler(number, frame)

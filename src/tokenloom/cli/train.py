@@ -219,7 +219,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.cli.job import make_job
     from tokenloom.loading.distributed import joined
     from tokenloom.model.generation import generate
-    from tokenloom.training.loop import train_and_tell
+    from tokenloom.training.loop import train
 
     with joined(timeout_seconds=arguments.timeout, tell=print_error) as ranks:
         job = make_job(arguments, ranks)
@@ -233,14 +233,14 @@ def _run(arguments: argparse.Namespace) -> None:
                 print_message(_announce(arguments, job))
 
         try:
-            history = train_and_tell(
+            history = train(
                 job.model,
                 job.loader,
                 **job.recipe,
                 run=job.run,
                 device=arguments.device,
                 progress=False if arguments.quiet else None,
-                tell=announce,
+                on_start=announce,
             )
         except (KeyboardInterrupt, Stopped) as stop:
             raise _what_ends(stop, job.run, is_first=ranks.is_first) from stop

@@ -138,58 +138,84 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
     shape = {"batch_size": batch_size, "seq_len": seq_len, "resets": bool(resets)}
     _confirm_ranks(ranks, model, corpus, shape=shape)
-    return evaluate_confirmed(
-        model,
-        corpus,
-        batch_size=batch_size,
-        seq_len=seq_len,
-        num_workers=num_workers,
-        shard=shard,
-        resets=resets,
-        progress=progress,
+    windows = divide_lanes(
+        corpus, batch_size=batch_size, seq_len=seq_len, shard=shard, resets=resets
+    )
+    is_group = shard is None and _has_group()
+    nats, num_tokens = sum_losses(
+        model, windows, is_group=is_group, num_workers=num_workers, progress=progress
+    )
+    is_whole = num_tokens == len(corpus) - 1
+    predicted = corpus.slice(1, len(corpus))
+    return Evaluation(
+        num_tokens=num_tokens,
+        nats_per_token=nats / num_tokens if num_tokens else 0.0,
+        num_characters=count_text_characters(predicted, progress=False) if is_whole else None,
     )
 
 
-def evaluate_confirmed(  # noqa: PLR0913  the same as of `evaluate`
-    model: RNNModel,
+def divide_lanes(
     corpus: Corpus,
     *,
     batch_size: int = 32,
     seq_len: int = 35,
-    num_workers: int = 0,
     shard: Shard | None = None,
     resets: bool = True,
-    progress: bool | None = None,
-) -> Evaluation:
-    """Return what `evaluate` returns, without comparing the ranks first."""
+) -> SequentialWindows | None:
+    """Return the lanes of a corpus that this process evaluates, or None for none of them.
+
+    Parameters
+    ----------
+    corpus, batch_size, seq_len, shard, resets
+        As in `evaluate`.
+    """
     is_group = shard is None and _has_group()
     part = shard or (_divide(batch_size, Shard.detect()) if is_group else Shard())
-    windows = SequentialWindows(
+    if part is None:
+        return None
+    return SequentialWindows(
         corpus,
         batch_size=batch_size,
         seq_len=seq_len,
         tail="pad",
-        shard=part or Shard(),
+        shard=part,
         resets=None if resets else False,
     )
-    place = model.linear.weight.device
-    loader = Loader(windows, num_workers=num_workers, device=place)
+
+
+def sum_losses(
+    model: RNNModel,
+    windows: SequentialWindows | None,
+    *,
+    is_group: bool,
+    num_workers: int = 0,
+    progress: bool | None = False,
+) -> tuple[float, int]:
+    """Return the summed losses of a model, in nats, and how many tokens it predicted.
+
+    Parameters
+    ----------
+    model : RNNModel
+        Evaluated without dropout, on the device on which it is.
+    windows : SequentialWindows or None
+        What `divide_lanes` returned.
+    is_group : bool
+        Whether the sums of all ranks are added.
+    num_workers, progress
+        As in `evaluate`.
+    """
+    device = model.linear.weight.device
     total = torch.zeros(2, dtype=torch.float64)
     was_training = model.training
     model.eval()
     try:
-        if part is not None:
+        if windows is not None:
+            loader = Loader(windows, num_workers=num_workers, device=device)
             total = _add_losses(model, loader, progress=progress)
     finally:
         model.train(was_training)
-    nats, num_tokens = (_add_ranks(total, place) if is_group else total).tolist()
-    is_whole = num_tokens == len(corpus) - 1
-    predicted = corpus.slice(1, len(corpus))
-    return Evaluation(
-        num_tokens=int(num_tokens),
-        nats_per_token=nats / num_tokens if num_tokens else 0.0,
-        num_characters=count_text_characters(predicted, progress=False) if is_whole else None,
-    )
+    nats, num_tokens = (_add_ranks(total, device) if is_group else total).tolist()
+    return nats, int(num_tokens)
 
 
 def _has_group() -> bool:

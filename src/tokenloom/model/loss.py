@@ -30,11 +30,12 @@ def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[tor
     state : State or None
         None begins at zero.
     """
-    targets = batch.targets.T.reshape(-1)
-    if not _is_chunked(model, batch):
-        logits, state = model(batch.inputs, state, *_resets(model, batch))
+    inputs, targets = batch.inputs, batch.targets.T.reshape(-1)
+    resets = _find_resets(model, batch)
+    if not _is_chunked(model, inputs):
+        logits, state = model(inputs, state, *resets)
         return _cross_entropy(logits, targets, reduction="sum"), state
-    outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
+    outputs, state = model.read(inputs, state, *resets)
     return summed_linear_loss(outputs, model.linear, targets), state
 
 
@@ -54,11 +55,12 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
         Time first; 0 where there is nothing to learn.
     state : State
     """
-    targets = batch.targets.T.reshape(-1)
-    if not _is_chunked(model, batch):
-        logits, state = model(batch.inputs, state, *_resets(model, batch))
+    inputs, targets = batch.inputs, batch.targets.T.reshape(-1)
+    resets = _find_resets(model, batch)
+    if not _is_chunked(model, inputs):
+        logits, state = model(inputs, state, *resets)
         return _cross_entropy(logits, targets, reduction="none"), state
-    outputs, state = model.read(batch.inputs, state, *_resets(model, batch))
+    outputs, state = model.read(inputs, state, *resets)
     with torch.no_grad():
         losses = [
             _cross_entropy(model.linear(outputs[rows]), targets[rows], reduction="none")
@@ -173,10 +175,10 @@ def _sum_dtype(tensor: torch.Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _is_chunked(model: RNNModel, batch: Batch) -> bool:
+def _is_chunked(model: RNNModel, inputs: torch.Tensor) -> bool:
     """Return whether the logits are many, and those of `RNNModel` itself."""
     is_ours = type(model).forward is RNNModel.forward
-    return is_ours and is_large(batch.inputs, model.vocab_size)
+    return is_ours and is_large(inputs, model.vocab_size)
 
 
 def _chunks(num_rows: int, vocab_size: int) -> Iterator[slice]:
@@ -192,7 +194,7 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, reduction: st
     )
 
 
-def _resets(model: RNNModel, batch: Batch) -> tuple[torch.Tensor, ...]:
+def _find_resets(model: RNNModel, batch: Batch) -> tuple[torch.Tensor, ...]:
     """Return the last argument of `RNNModel.forward`, where there is anything to reset."""
     # A model of someone else's may not take it.
     has_any = model.num_directions == 1 and batch.has_resets

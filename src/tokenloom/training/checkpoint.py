@@ -119,15 +119,15 @@ class Checkpoint:
     training: dict[str, Any] | None = None
     owner: dict[str, str] | None = None
 
-    @classmethod
-    def of(
-        cls, model: RNNModel, *, epoch: int, step: int, training: dict[str, Any] | None = None
-    ) -> "Checkpoint":
-        """Return the checkpoint of a model as it is now."""
-        weights = {name: value.cpu() for name, value in model.state_dict().items()}
-        return cls(
-            model=describe_model(model), weights=weights, epoch=epoch, step=step, training=training
-        )
+    def state_dict(self) -> dict[str, Any]:
+        """Return the fields that say where the training stood: all but ``owner``."""
+        return {
+            "model": self.model,
+            "weights": self.weights,
+            "epoch": self.epoch,
+            "step": self.step,
+            "training": self.training,
+        }
 
     def build(self) -> RNNModel:
         """Return the model, on the CPU.
@@ -141,21 +141,22 @@ class Checkpoint:
         if not _fits(self.weights, _make_shapes(self.model)):
             raise RunError(_NO_FIT)
         model = build_model(self.model)
-        self.load_into(model)
+        load_weights(model, self.weights)
         return model
 
-    def load_into(self, model: RNNModel) -> None:
-        """Give a model the weights.
 
-        Raises
-        ------
-        RunError
-            They are another model's.
-        """
-        try:
-            model.load_state_dict(self.weights)
-        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-            raise RunError(_NO_FIT) from error
+def load_weights(model: RNNModel, weights: dict[str, torch.Tensor]) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Raises
+    ------
+    RunError
+        They are another model's.
+    """
+    try:
+        model.load_state_dict(weights)
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise RunError(_NO_FIT) from error
 
 
 def pack(checkpoint: Checkpoint) -> bytes:
@@ -163,11 +164,7 @@ def pack(checkpoint: Checkpoint) -> bytes:
     content = {
         "format": _FORMAT,
         "version": _FORMAT_VERSION,
-        "model": checkpoint.model,
-        "weights": checkpoint.weights,
-        "epoch": checkpoint.epoch,
-        "step": checkpoint.step,
-        "training": checkpoint.training,
+        **checkpoint.state_dict(),
         "owner": checkpoint.owner,
     }
     buffer = io.BytesIO()

@@ -5,29 +5,28 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from tokenloom._checks import require_bar, require_flags, require_type
 from tokenloom._io.interrupts import Interrupt
+from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
-from tokenloom.loading.batch import Batch
 from tokenloom.loading.device import choose_device
 from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
 from tokenloom.model.evaluation import check_ids
-from tokenloom.model.loss import summed_loss
-from tokenloom.model.rnn import RNNModel, State, detach
-from tokenloom.training.meter import Epochs
+from tokenloom.model.rnn import RNNModel
+from tokenloom.training.meter import Meter
 from tokenloom.training.metrics import EpochMetrics
-from tokenloom.training.optimizer import Updates
+from tokenloom.training.optimizer import ScheduledOptimizer
 from tokenloom.training.options import Recipe, RunOptions, TrainingOptions
-from tokenloom.training.progress import Report
-from tokenloom.training.resume import Snapshots, open_run
+from tokenloom.training.progress import Progress
+from tokenloom.training.resume import CheckpointSaver, open_run
 from tokenloom.training.settings import confirm_ranks, describe_training
+from tokenloom.training.state import TrainingState
 
 # For those whose rank is lost.
-_CURE = "go on from the last checkpoint with resume"
+_CURE = "resume from the last checkpoint"
 
 
 def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
@@ -44,6 +43,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     device: torch.device | str | int | None = None,
     seed: int = 0,
     progress: bool | None = None,
+    on_start: Callable[[], None] | None = None,
 ) -> list[EpochMetrics]:
     """Train a model on the loader's epochs and return what was measured.
 
@@ -74,7 +74,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         A new folder for settings, metrics, checkpoints and plot; see
         `tokenloom.training.run.Run`.
     resume : bool
-        Whether to go on from the newest checkpoint in ``run``, or to begin
+        Whether to resume from the newest checkpoint in ``run``, or to begin
         there if there is none. The number of workers and of ranks may differ,
         and ``num_epochs`` may be higher where the schedule is constant.
     run_options : RunOptions, optional
@@ -86,6 +86,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         that the model begins with are its maker's.
     progress : bool, optional
         Whether to show a bar on stderr; by default where that is a terminal.
+    on_start : callable, optional
+        Called without arguments before the first step, once nothing is refused any more.
 
     Returns
     -------
@@ -113,113 +115,71 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     WorkerError
         Another rank died or does not answer.
     """
-    return train_and_tell(
-        model,
-        loader,
-        lr=lr,
-        max_grad_norm=max_grad_norm,
-        options=options,
-        held_out=held_out,
-        run=run,
-        resume=resume,
-        run_options=run_options,
-        device=device,
-        seed=seed,
-        progress=progress,
-    )
-
-
-def _tell_nothing() -> None:
-    """Begin without a word."""
-
-
-def train_and_tell(  # noqa: PLR0913  the same as of `train`
-    model: RNNModel,
-    loader: Loader,
-    *,
-    lr: float = 1.0,
-    max_grad_norm: float = 1.0,
-    options: TrainingOptions | None = None,
-    held_out: Corpus | None = None,
-    run: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    run_options: RunOptions | None = None,
-    device: torch.device | str | int | None = None,
-    seed: int = 0,
-    progress: bool | None = None,
-    tell: Callable[[], None] = _tell_nothing,
-) -> list[EpochMetrics]:
-    """Do what `train` does, and call ``tell`` before the first step, if nothing is refused."""
     ranks = Ranks.detect()
     with ranks.together():
         options, run_options = _take_options(options, run_options, resume=resume, progress=progress)
         recipe = Recipe(lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options)
-        _check(model, loader, held_out, recipe)
-        place = choose_device(loader.device if device is None else device)
-        report = Report(model, loader, options=run_options, progress=progress, ranks=ranks)
+        _check(model, loader, held_out, recipe, on_start)
+        device = choose_device(loader.device if device is None else device)
+        bar = Progress(model, loader, options=run_options, progress=progress, ranks=ranks)
         settings = describe_training(
-            *(model, loader), held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
+            model, loader, held_out=held_out, recipe=recipe, run_options=run_options, ranks=ranks
         )
-        facts = {**settings, "run": run is not None, "resume": resume, "device": place.type}
+        facts = {**settings, "run": run is not None, "resume": resume, "device": device.type}
     confirm_ranks(ranks, facts, model, loader, held_out=held_out)
     torch.manual_seed(ranks.mix_seed(seed))
     opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
     interrupt = Interrupt(saves=run is not None, num_ranks=ranks.world_size)
     with ranks.watched(cure=_CURE), opening as opened, interrupt:
-        learner = ranks.wrap(_Learner(model.to(place).train()))
-        updates = Updates(learner, loader, recipe=recipe, ranks=ranks, interrupt=interrupt)
-        resets = loader.windows.documents is not None
-        epochs = Epochs(model, held_out, resets=resets, ranks=ranks, run=opened.run)
-        parts, saving = (model, loader, updates, epochs), None if run is None else run_options
-        snapshots = Snapshots(*parts, ranks=ranks, run=opened.run, options=saving)
-        state = snapshots.begin(opened, seed=seed)
-        tell()
-        with report:
-            for batch in snapshots.batches:
-                state = _carry(state, batch, loader)
-                loss, state = _step(updates, batch, state)
-                epochs.add(loss, batch)
-                report.update()
-                if batch.index + 1 == loader.num_batches:
-                    report.show(epochs.finish())
-                snapshots.save_if_due(state)
-                if interrupt.number is not None and updates.is_complete:
-                    break
-            snapshots.save(state)
-            epochs.close()
-        updates.share_signals()
+        model.to(device).train()
+        model.trained_with = loader.windows.corpus.identity or model.trained_with
+        optimizer = ScheduledOptimizer(
+            model, loader, recipe=recipe, ranks=ranks, interrupt=interrupt
+        )
+        meter = Meter(model, loader, held_out, ranks=ranks, run=opened.run, history=opened.history)
+        state = TrainingState(
+            model, loader, optimizer=optimizer, meter=meter, ranks=ranks, seed=recipe.seed
+        )
+        saver = CheckpointSaver(
+            state, opened, options=None if run is None else run_options, ranks=ranks
+        )
+        saver.begin()
+        if on_start is not None:
+            on_start()
+        with bar:
+            _train_on(state, saver=saver, bar=bar, interrupt=interrupt)
+            saver.save()
+            meter.close()
+        optimizer.share_signals()
     interrupt.end()
-    return epochs.history
+    return meter.history
 
 
-class _Learner(nn.Module):
-    """A model together with its loss, so that several ranks can share its gradients."""
-
-    def __init__(self, model: RNNModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
-        """Return the sum of the losses of a batch's targets, and the state after it."""
-        return summed_loss(self.model, batch, state)
-
-
-def _carry(state: State | None, batch: Batch, loader: Loader) -> State | None:
-    """Return the state that a batch begins with; None for zeros."""
-    begins = batch.index == 0 or not loader.carries_state
-    return None if begins or state is None else detach(state)
-
-
-def _step(updates: Updates, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
-    batch = batch.to(updates.device)
-    with updates.accumulating(batch):
-        with updates.autocast():
-            loss, state = updates.module(batch, state)
-        updates.add(loss, batch)
-    return loss.detach(), state
+def _train_on(
+    state: TrainingState, *, saver: CheckpointSaver, bar: Progress, interrupt: Interrupt
+) -> None:
+    """Train on the batches that remain, up to the last one or until a signal came."""
+    loader, optimizer, meter = state.loader, state.optimizer, state.meter
+    for batch in state.batches:
+        is_carried = loader.carries_state and batch.index > 0
+        loss, state.hidden = optimizer.step(batch, state.hidden if is_carried else None)
+        meter.add(loss, batch)
+        bar.update()
+        if batch.index + 1 == loader.num_batches:
+            bar.show(meter.finish())
+        if optimizer.is_complete:
+            saver.save_if_due()
+            if interrupt.number is not None:
+                return
 
 
-def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Recipe) -> None:
+def _check(
+    model: RNNModel,
+    loader: Loader,
+    held_out: Corpus | None,
+    recipe: Recipe,
+    on_start: Callable[[], None] | None,
+) -> None:
     for name, value, kind, cure in (
         ("model", model, RNNModel, "make one with RNNModel(rnn_layer, vocab_size)"),
         ("loader", loader, Loader, "wrap the windows in Loader(windows, num_epochs=...)"),
@@ -228,6 +188,9 @@ def _check(model: RNNModel, loader: Loader, held_out: Corpus | None, recipe: Rec
         if not isinstance(value, kind):
             msg = f"{name} cannot be of the type {type(value).__name__}: {cure}"
             raise ArgumentError(msg)
+    if on_start is not None and not callable(on_start):
+        msg = f"on_start must be a function without parameters, got {show(on_start)}"
+        raise ArgumentError(msg)
     _check_ids(model, loader.windows.corpus, held_out)
     if held_out is not None and len(held_out) < 2:
         msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.distributed import Ranks
-from tokenloom.model.evaluation import evaluate_confirmed, perplexity
+from tokenloom.loading.loader import Loader
+from tokenloom.model.evaluation import divide_lanes, perplexity, sum_losses
 from tokenloom.model.rnn import RNNModel
 from tokenloom.training.metrics import EpochMetrics, StepLosses, plot_perplexity
 from tokenloom.training.run import Run
@@ -21,19 +23,22 @@ from tokenloom.training.run import Run
 _LOGGER = logging.getLogger(__name__)
 
 
-class Epochs:
+class Meter:
     """Adds up the losses of the running epoch, and writes down finished ones.
 
     Parameters
     ----------
     model : RNNModel
+    loader : Loader
+        What the model is trained on: the held-out text is read in the same way,
+        with a hidden state that begins anew where documents start, or not.
     held_out : Corpus, optional
         Text whose perplexity is measured after each epoch, on every rank.
-    resets : bool
-        Whether that begins anew where documents start, as the training does.
     ranks : Ranks
     run : Run, optional
         Where they are written, on the first rank.
+    history : sequence of EpochMetrics
+        The epochs that were finished before.
 
     Attributes
     ----------
@@ -43,25 +48,30 @@ class Epochs:
         Batches that the model was trained on.
     epoch : int
         The epoch of the last one.
+    is_best : bool
+        Whether the last batch ended an epoch with the lowest held-out perplexity so far.
     """
 
     def __init__(
         self,
         model: RNNModel,
+        loader: Loader,
         held_out: Corpus | None,
         *,
-        resets: bool,
         ranks: Ranks,
         run: Run | None,
+        history: Sequence[EpochMetrics],
     ) -> None:
-        self.history: list[EpochMetrics] = []
+        self.history = list(history)
         self.step = 0
         self.epoch = 0
+        self.is_best = False
         self._ranks = ranks
         self._run = run
         self._model = model
-        self._held_out = held_out
-        self._resets = resets
+        self._is_evaluated = held_out is not None
+        resets = loader.windows.documents is not None
+        self._lanes = None if held_out is None else divide_lanes(held_out, resets=resets)
         self._begin()
 
     def _begin(self) -> None:
@@ -74,19 +84,6 @@ class Epochs:
         self._seconds = 0.0
         self._began_at = time.perf_counter()
 
-    @property
-    def has_just_finished(self) -> bool:
-        """Whether the last batch was the last one of its epoch."""
-        return bool(self.history) and self.history[-1].step == self.step
-
-    @property
-    def is_best(self) -> bool:
-        """Whether the last finished epoch has the lowest held-out perplexity of all."""
-        held_out = [metrics.held_out_perplexity for metrics in self.history]
-        finite = [value for value in held_out if value is not None and math.isfinite(value)]
-        is_finite = bool(finite) and held_out[-1] == finite[-1]
-        return is_finite and finite[-1] < min(finite[:-1], default=math.inf)
-
     def add(self, loss: torch.Tensor, batch: Batch) -> None:
         """Take the summed loss of this rank's targets; it is not waited for."""
         if not self._losses and not len(self._known_losses):
@@ -95,6 +92,7 @@ class Epochs:
         self._num_targets.append(batch.num_targets)
         self.epoch = batch.epoch
         self.step += 1
+        self.is_best = False
 
     def finish(self) -> EpochMetrics:
         """Measure the epoch that its last batch was added to."""
@@ -114,6 +112,7 @@ class Epochs:
                 "diverges; lower lr or max_grad_norm",
                 stacklevel=3,
             )
+        self.is_best = _is_best(metrics, self.history)
         self.history.append(metrics)
         if self._run is not None:
             self._run.record(metrics)
@@ -150,13 +149,12 @@ class Epochs:
             warnings.warn(f"the plot could not be drawn: {reason}", stacklevel=3)
 
     def _evaluate(self) -> float | None:
-        if self._held_out is None:
+        if not self._is_evaluated:
             return None
+        is_group = self._ranks.world_size > 1
+        nats, num_tokens = sum_losses(self._model, self._lanes, is_group=is_group)
         # The first rank's, should machines differ in the last digit.
-        evaluation = evaluate_confirmed(
-            self._model, self._held_out, resets=self._resets, progress=False
-        )
-        return float(self._ranks.share(evaluation.perplexity))
+        return float(self._ranks.share(perplexity(nats / num_tokens)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known of the running epoch, the same on every rank."""
@@ -168,12 +166,10 @@ class Epochs:
             "seconds": self._seconds + time.perf_counter() - self._began_at,
         }
 
-    def load_state_dict(
-        self, state: dict[str, Any], *, history: list[EpochMetrics], epoch: int, step: int
-    ) -> None:
-        """Go on from a saved state, after a number of steps."""
+    def load_state_dict(self, state: dict[str, Any], *, epoch: int, step: int) -> None:
+        """Take over a saved state of the running epoch, after a number of steps."""
         self._begin()
-        self.history, self.epoch, self.step = history, epoch, step
+        self.epoch, self.step = epoch, step
         self._known_losses, self._known_targets = state["losses"], state["num_targets"]
         self._first_batch, self._seconds = state["first_batch"], state["seconds"]
 
@@ -186,3 +182,10 @@ class Epochs:
             self._known_targets = torch.cat([self._known_targets, num_targets])
             self._losses, self._num_targets = [], []
         return self._known_losses, self._known_targets
+
+
+def _is_best(metrics: EpochMetrics, before: Sequence[EpochMetrics]) -> bool:
+    """Return whether an epoch has a lower held-out perplexity than all before it."""
+    held_out = [one.held_out_perplexity for one in (*before, metrics)]
+    *others, last = [math.inf if value is None else value for value in held_out]
+    return last < min((value for value in others if not math.isnan(value)), default=math.inf)

@@ -14,6 +14,8 @@ from tokenloom.errors import RunError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
+from tokenloom.model.loss import summed_loss
+from tokenloom.model.rnn import RNNModel, State, detach
 from tokenloom.training.options import PRECISIONS, Recipe
 
 # What a schedule changes of an optimiser; its other numbers stay.
@@ -22,16 +24,16 @@ _SCHEDULED = {"lr", "initial_lr"}
 _MAX_NUMBER = 2.0**63
 
 
-class Updates:
-    """The optimiser, with its schedule and its precision, and the batches up to its next step.
+class ScheduledOptimizer:
+    """The optimiser with its schedule and its precision, and the batches of its next update.
 
     The loss of an update is the mean over all targets of its batches, on all
     ranks; padding counts nowhere.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        What computes the loss; wrapped where there are several ranks.
+    model : RNNModel
+        On its device.
     loader : Loader
         Its plan says which batch is the last of an epoch.
     recipe : Recipe
@@ -41,24 +43,26 @@ class Updates:
 
     Attributes
     ----------
-    module : torch.nn.Module
     device : torch.device
-        Where its parameters are.
+        Where the model is.
+    is_complete : bool
+        Whether no batch waits for its update.
     """
 
     def __init__(
         self,
-        module: nn.Module,
+        model: RNNModel,
         loader: Loader,
         *,
         recipe: Recipe,
         ranks: Ranks,
         interrupt: Interrupt,
     ) -> None:
-        self.module = module
-        self._parameters = list(module.parameters())
+        self._module = ranks.wrap(_ModelWithLoss(model))
+        self._parameters = list(self._module.parameters())
         self.device = self._parameters[0].device
-        self._num_batches = loader.plan.num_batches
+        self.is_complete = True
+        self._num_batches = loader.num_batches
         self._options = recipe.options
         self._max_grad_norm = recipe.max_grad_norm
         self._ranks = ranks
@@ -69,47 +73,41 @@ class Updates:
             is_scheduled = recipe.options.is_scheduled
             self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
         # How many targets an update has where nothing is padded.
-        per_batch = loader.plan.batch_size * loader.plan.seq_len
-        self._usual = per_batch * recipe.options.batches_per_update
+        plan = loader.plan
+        self._usual = plan.batch_size * plan.seq_len * recipe.options.batches_per_update
         self._num_targets = 0
-        self._num_waiting = 0
         self._optimizer.zero_grad()
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether no batch waits for an update."""
-        return self._num_waiting == 0
-
-    def accumulating(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
-        """Return the context in which a batch goes through the module, forth and back."""
-        module = self.module
-        if isinstance(module, nn.parallel.DistributedDataParallel) and not self._ends(batch):
-            # The ranks' gradients are added up once per update.
-            return module.no_sync()
-        return contextlib.nullcontext()
-
-    def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Return the context in which a loss is computed in the chosen precision."""
-        if self._options.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=PRECISIONS[self._options.precision])
-
-    def add(self, loss: torch.Tensor, batch: Batch) -> None:
-        """Take the gradients of a batch, and make the update if it is the last of one.
+    def step(self, batch: Batch, hidden: State | None) -> tuple[torch.Tensor, State]:
+        """Compute a batch's gradients, and make the update if the batch is its last.
 
         Parameters
         ----------
+        batch : Batch
+        hidden : State or None
+            The hidden state that the batch begins with, through which no gradient
+            flows back; None for zeros.
+
+        Returns
+        -------
         loss : float tensor, shape ()
             The sum of the losses of this rank's targets.
-        batch : Batch
+        hidden : State
+            The hidden state after the batch.
         """
-        # The gradients of several ranks are averaged, and are to be added up.
-        share = loss * (self._ranks.world_size / self._usual)
-        share.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        batch = batch.to(self.device)
+        done = batch.index + 1
+        is_last = done % self._options.batches_per_update == 0 or done == self._num_batches
+        with self._sharing_gradients(is_last=is_last):
+            with self._autocast():
+                loss, state = self._module(batch, None if hidden is None else detach(hidden))
+            # The gradients of several ranks are averaged, and are to be added up.
+            (loss * (self._ranks.world_size / self._usual)).backward()
         self._num_targets += batch.num_targets
-        self._num_waiting += 1
-        if self._ends(batch):
+        if is_last:
             self._update()
+        self.is_complete = is_last
+        return loss.detach(), state
 
     def share_signals(self) -> int:
         """Let all ranks know of the signals that came to any; return how many targets wait.
@@ -117,6 +115,8 @@ class Updates:
         Each update does so, in the message that it sends anyway: so all ranks
         stop after the same one.
         """
+        if self._ranks.world_size == 1:
+            return self._num_targets
         values = torch.tensor([self._num_targets, *self._interrupt.flags])
         num_targets, *counts = self._ranks.total(values).tolist()
         self._interrupt.agree(counts)
@@ -172,10 +172,17 @@ class Updates:
         ):
             _refuse("optimizer.state", state)
 
-    def _ends(self, batch: Batch) -> bool:
-        """Return whether a batch is the last one of its update."""
-        done = batch.index + 1
-        return done % self._options.batches_per_update == 0 or done == self._num_batches
+    def _sharing_gradients(self, *, is_last: bool) -> contextlib.AbstractContextManager[object]:
+        """Return the context of a batch: the ranks' gradients are added up once per update."""
+        if isinstance(self._module, nn.parallel.DistributedDataParallel) and not is_last:
+            return self._module.no_sync()
+        return contextlib.nullcontext()
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which a loss is computed in the chosen precision."""
+        if self._options.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self._options.precision])
 
     def _update(self) -> None:
         num_targets = self.share_signals()
@@ -187,7 +194,7 @@ class Updates:
         if self._scheduler is not None:
             self._scheduler.step()
         self._optimizer.zero_grad()
-        self._num_targets = self._num_waiting = 0
+        self._num_targets = 0
 
     def _make_scheduler(self, num_epochs: int | None) -> torch.optim.lr_scheduler.LambdaLR:
         per_epoch = math.ceil(self._num_batches / self._options.batches_per_update)
@@ -195,6 +202,18 @@ class Updates:
             self._options.factor, num_updates=None if num_epochs is None else num_epochs * per_epoch
         )
         return torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
+
+
+class _ModelWithLoss(nn.Module):
+    """A model together with its loss, so that several ranks can share its gradients."""
+
+    def __init__(self, model: RNNModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
+        """Return the sum of the losses of a batch's targets, and the state after it."""
+        return summed_loss(self.model, batch, state)
 
 
 def _check_like(value: object, example: object, name: str) -> None:

@@ -70,7 +70,8 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         _check_word("optimizer", self.optimizer, OPTIMIZERS, or_else=callable(self.optimizer))
         _check_word("schedule", self.schedule, SCHEDULES)
-        if self.precision == "float16":
+        precision: object = self.precision
+        if precision == "float16":
             msg = (
                 "precision must be one of float32, bfloat16, got 'float16', whose small numbers "
                 "vanish: use bfloat16, which is as fast"

@@ -19,7 +19,7 @@ _NUM_TOKENS = 50
 _PROMPT_TOKENS = 12
 
 
-class Report:
+class Progress:
     """A progress bar on stderr, with text of the model below it, on the first rank.
 
     Parameters

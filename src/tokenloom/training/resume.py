@@ -1,26 +1,20 @@
-"""Where a training stands: all that the rest of it depends on, taken and put back."""
+"""The run of a training: begun or opened again, and its checkpoints in time."""
 
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from tokenloom._io.atomic import as_path
 from tokenloom._io.locks import held
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, RunError, TokenloomError
-from tokenloom.loading.batch import Batch
 from tokenloom.loading.distributed import Ranks
-from tokenloom.loading.loader import Loader
-from tokenloom.model.rnn import RNNModel, State
 from tokenloom.training.checkpoint import Checkpoint
-from tokenloom.training.meter import Epochs
 from tokenloom.training.metrics import EpochMetrics
-from tokenloom.training.optimizer import Updates
 from tokenloom.training.options import RunOptions
 from tokenloom.training.run import Run, is_run
 from tokenloom.training.settings import (
@@ -30,12 +24,14 @@ from tokenloom.training.settings import (
     check_same,
     check_unchanged,
 )
+from tokenloom.training.state import TrainingState
 
 # With several ranks the first one's clock is asked after at least so many steps.
 _STEPS_PER_CLOCK = 16
 
 
-class Opened(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
     """A run that was begun or opened again.
 
     Attributes
@@ -43,8 +39,8 @@ class Opened(NamedTuple):
     run : Run or None
         None on all ranks but the first, and where there is no run.
     checkpoint : Checkpoint or None
-        From which to go on; None for the beginning.
-    history : list of EpochMetrics
+        From which to resume; None for the beginning.
+    history : sequence of EpochMetrics
         The epochs that were finished.
     """
 
@@ -61,7 +57,7 @@ def open_run(
     *,
     resume: bool,
     ranks: Ranks,
-) -> Iterator[Opened]:
+) -> Iterator[OpenRun]:
     """Begin a run, or open it again at its newest checkpoint; all ranks do it together.
 
     While the block lasts nobody else can do so. What the first rank refuses is
@@ -78,32 +74,55 @@ def open_run(
     """
     if path is None:
         if resume:
-            msg = "resume=True needs run: say the folder of the run to go on with"
+            msg = "resume=True needs run: name the folder of the run to resume"
             raise ArgumentError(msg)
-        yield Opened()
+        yield OpenRun()
         return
-    run: Run | None = None
-    found: Any = None
-    with contextlib.ExitStack() as stack:
+    mine = OpenRun()
+    with contextlib.ExitStack() as locks:
         # The others wait to hear of whatever the first one refuses.
         with ranks.together():
             if ranks.is_first:
                 path = as_path(path)
-                is_new = not (resume and is_run(path))
-                # What a process left that was killed here is taken only while nobody writes.
-                # os.path says no, where Path would raise, to a name that is too long.
-                is_left = is_new and not is_run(path) and os.path.isdir(path)  # noqa: PTH112
-                if is_left:
-                    stack.enter_context(_held_alone(path))
-                if is_new:
-                    run = Run.create(path, corpus=corpus, settings=settings, again=is_left)
+                if resume and is_run(path):
+                    mine = _reopen(path, settings, locks)
                 else:
-                    run = Run.open(path)
-                if not is_left:
-                    stack.enter_context(_held_alone(run.path))
-                found = (None, ()) if is_new else _reopen(run, settings)
-        found = ranks.share(found)
-        yield Opened(run, *found)
+                    mine = OpenRun(run=_begin(path, corpus, settings, locks))
+        checkpoint, history = ranks.share((mine.checkpoint, mine.history))
+        yield OpenRun(run=mine.run, checkpoint=checkpoint, history=history)
+
+
+def _begin(
+    path: Path, corpus: Corpus, settings: dict[str, Any], locks: contextlib.ExitStack
+) -> Run:
+    # What a process left that was killed here is taken only while nobody writes.
+    # os.path says no, where Path would raise, to a name that is too long.
+    is_left = os.path.isdir(path) and not is_run(path)  # noqa: PTH112
+    if is_left:
+        locks.enter_context(_held_alone(path))
+    run = Run.create(path, corpus=corpus, settings=settings, again=is_left)
+    if not is_left:
+        locks.enter_context(_held_alone(run.path))
+    return run
+
+
+def _reopen(path: Path, settings: dict[str, Any], locks: contextlib.ExitStack) -> OpenRun:
+    run = Run.open(path)
+    locks.enter_context(_held_alone(run.path))
+    check_resumable(run)
+    check_kinds(run, ["num_epochs"])
+    check_same(run.settings, settings)
+    checkpoint = run.load_checkpoint()
+    if checkpoint is not None:
+        if checkpoint.training is None:
+            msg = (
+                f"the run {str(run.path)!r} cannot be resumed: an older release made it, whose "
+                "checkpoints hold the model alone; train anew"
+            )
+            raise RunError(msg)
+        check_unchanged(run, checkpoint.training.get("settings"))
+    history = run.rewind(checkpoint, settings={**run.settings, **settings})
+    return OpenRun(run=run, checkpoint=checkpoint, history=history)
 
 
 @contextlib.contextmanager
@@ -121,90 +140,34 @@ def _held_alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _reopen(run: Run, settings: dict[str, Any]) -> tuple[Checkpoint | None, list[EpochMetrics]]:
-    """Return the newest checkpoint of a run, and the epochs that were finished before it."""
-    check_resumable(run)
-    check_kinds(run, ["num_epochs"])
-    check_same(run.settings, settings)
-    checkpoint = run.load_checkpoint()
-    if checkpoint is not None and checkpoint.training is None:
-        msg = (
-            f"the run {str(run.path)!r} cannot be resumed: an older release made it, whose "
-            "checkpoints hold the model alone; train anew"
-        )
-        raise RunError(msg)
-    if checkpoint is not None and checkpoint.training is not None:
-        check_unchanged(run, checkpoint.training.get("settings"))
-    return checkpoint, run.rewind(checkpoint, settings={**run.settings, **settings})
-
-
-class Snapshots:
-    """Takes and writes the checkpoints of a training, and puts one back.
+class CheckpointSaver:
+    """Loads the checkpoint of a run that is resumed, and saves new ones when they are due.
 
     Its methods are called between two updates, by all ranks together; the first one writes.
 
     Parameters
     ----------
-    model : RNNModel
-    loader : Loader
-    updates : Updates
-    epochs : Epochs
-    ranks : Ranks
-    run : Run, optional
-        Where they are written; None on all ranks but the first.
+    state : TrainingState
+    opened : OpenRun
     options : RunOptions, optional
-        When, and how many stay; None for never.
+        When to save, and how many checkpoints stay; None for never.
+    ranks : Ranks
     """
 
     def __init__(
-        self,
-        model: RNNModel,
-        loader: Loader,
-        updates: Updates,
-        epochs: Epochs,
-        *,
-        ranks: Ranks,
-        run: Run | None,
-        options: RunOptions | None,
+        self, state: TrainingState, opened: OpenRun, *, options: RunOptions | None, ranks: Ranks
     ) -> None:
-        self._model = model
-        self._loader = loader
-        self._updates = updates
-        self._epochs = epochs
-        self._ranks = ranks
-        self._run = run
+        self._state = state
+        self._opened = opened
         self._options = options
+        self._ranks = ranks
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
         # The step at which the first rank's clock was asked, the same on all ranks.
         self._asked_step = 0
-        self._is_done = False
 
-    def save(self, state: State | None, *, is_best: bool = False) -> None:
-        """Write a checkpoint, unless this step has one."""
-        if self._options is None or (self._saved_step == self._epochs.step and not is_best):
-            return
-        checkpoint = self._take(state)
-        if self._run is not None:
-            self._run.save(checkpoint, keep=self._options.keep, is_best=is_best)
-        self._saved_step, self._saved_at = self._epochs.step, time.monotonic()
-
-    def save_if_due(self, state: State | None) -> None:
-        """Write a checkpoint where it is time for one, or the model is the best so far.
-
-        Not while batches wait for their update: their gradients are not saved.
-        """
-        if not self._updates.is_complete:
-            return
-        is_best = self._epochs.has_just_finished and self._epochs.is_best
-        if self._options is not None and (is_best or self._is_due(self._options)):
-            self.save(state, is_best=is_best)
-
-    def begin(self, opened: Opened, *, seed: int) -> State | None:
-        """Put back the checkpoint, if there is one, else write the first one.
-
-        Returns the hidden state that the next batch begins with: that of this
-        rank's rows.
+    def begin(self) -> None:
+        """Load the checkpoint, if there is one, else save the first one.
 
         Raises
         ------
@@ -213,68 +176,45 @@ class Snapshots:
         StateMismatchError
             The position is of another plan.
         """
-        self._model.trained_with = self._loader.windows.corpus.identity or self._model.trained_with
-        if opened.checkpoint is None:
-            self.save(None)
-            return None
+        checkpoint = self._opened.checkpoint
+        if checkpoint is None:
+            self.save()
+            return
         with self._ranks.together():
             try:
-                return self._put_back(opened.checkpoint, list(opened.history), seed=seed)
+                self._state.load_state_dict(checkpoint.state_dict())
             except TokenloomError:
                 raise
             # PyTorch's own parts check what they are given in any way, or not at all.
             except Exception as error:
                 msg = (
-                    f"the checkpoint of step {opened.checkpoint.step} cannot be used: "
+                    f"the checkpoint of step {checkpoint.step} cannot be used: "
                     f"{type(error).__name__}: {error}"
                 )
                 raise RunError(msg) from error
-
-    @property
-    def batches(self) -> Iterable[Batch]:
-        """The batches that remain to be trained on."""
-        return () if self._is_done else self._loader
-
-    def _take(self, state: State | None) -> Checkpoint:
-        carried = state if self._loader.plan.carries_state else None
-        training = {
-            "position": self._loader.state_dict(),
-            "updates": self._updates.state_dict(),
-            "epochs": self._epochs.state_dict(),
-            "hidden": None if carried is None else _gather_rows(carried, self._ranks),
-            "settings": None if self._run is None else bound_settings(self._run),
-            "random": self._ranks.gather(_random_state(self._model.linear.weight.device)),
-        }
-        return Checkpoint.of(
-            self._model, epoch=self._epochs.epoch, step=self._epochs.step, training=training
-        )
-
-    def _put_back(
-        self, checkpoint: Checkpoint, history: list[EpochMetrics], *, seed: int
-    ) -> State | None:
-        training, ranks, loader = checkpoint.training or {}, self._ranks, self._loader
-        checkpoint.load_into(self._model)
-        loader.load_state_dict(training["position"])
-        self._updates.load_state_dict(training["updates"])
-        self._epochs.load_state_dict(
-            training["epochs"], history=history, epoch=checkpoint.epoch, step=checkpoint.step
-        )
         self._saved_step = self._asked_step = checkpoint.step
-        # Behind the last batch of an iteration a loader stands before the next one.
-        is_at_end = loader.num_epochs is not None and loader.remaining == len(loader)
-        self._is_done = is_at_end and checkpoint.step > 0
-        device, random = self._model.linear.weight.device, training["random"]
-        if len(random) == ranks.world_size:
-            _set_random_state(random[ranks.rank], device)
-        else:
-            # Other ranks draw other numbers, but from this step on always the same.
-            torch.manual_seed(ranks.mix_seed(seed, checkpoint.step))
-        if training["hidden"] is None:
-            return None
-        return _take_rows(training["hidden"], loader.windows.columns, device)
+
+    def save_if_due(self) -> None:
+        """Save a checkpoint if it is time for one, or if the model is the best so far."""
+        if self._options is None:
+            return
+        is_best = self._state.meter.is_best
+        if is_best or self._is_due(self._options):
+            self.save(is_best=is_best)
+
+    def save(self, *, is_best: bool = False) -> None:
+        """Save a checkpoint, unless this step has one."""
+        step = self._state.meter.step
+        if self._options is None or (self._saved_step == step and not is_best):
+            return
+        content, run = self._state.state_dict(), self._opened.run
+        if run is not None:
+            content["training"]["settings"] = bound_settings(run)
+            run.save(Checkpoint(**content), keep=self._options.keep, is_best=is_best)
+        self._saved_step, self._saved_at = step, time.monotonic()
 
     def _is_due(self, options: RunOptions) -> bool:
-        step = self._epochs.step
+        step = self._state.meter.step
         if options.checkpoint_steps is not None:
             since = step - (self._saved_step or 0)
             if since >= options.checkpoint_steps:
@@ -285,30 +225,3 @@ class Snapshots:
         self._asked_step = step
         is_old = time.monotonic() - self._saved_at > options.checkpoint_seconds
         return bool(self._ranks.share(is_old))
-
-
-def _gather_rows(state: State, ranks: Ranks) -> list[torch.Tensor]:
-    """Return the parts of a hidden state, shape (num_states, batch_size, size), on the CPU."""
-    parts = state if isinstance(state, tuple) else (state,)
-    mine = [part.detach().cpu() for part in parts]
-    return [torch.cat(rows, dim=1) for rows in zip(*ranks.gather(mine), strict=True)]
-
-
-def _take_rows(parts: list[torch.Tensor], rows: range, device: torch.device) -> State:
-    """Return some rows of what `_gather_rows` returned."""
-    mine = tuple(part[:, rows.start : rows.stop].contiguous().to(device) for part in parts)
-    return mine if len(mine) > 1 else mine[0]
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    is_cuda = device.type == "cuda"
-    return {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if is_cuda else None,
-    }
-
-
-def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)
