@@ -305,25 +305,32 @@ def test_resume_refuses_a_run_without_end(run: Path, capsys: pytest.CaptureFixtu
     assert "resume it in the program that began it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("launch", "is_refused"), [("mine", False), ("other", True)])
-def test_a_restart_goes_on_with_what_its_launch_began(
-    launch: str,
-    is_refused: bool,
+@pytest.mark.parametrize(
+    ("count", "more", "message"),
+    [
+        ("0", [], "must be new or empty"),
+        ("1", [], ""),
+        ("1", ["--lr", "0.5"], "the run is of another training"),
+    ],
+)
+def test_a_restart_resumes_the_same_training_alone(
+    count: str,
+    more: list[str],
+    message: str,
     book: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run of another launch is not gone on with: its folder must be new, as always."""
+    """At the first start the folder must be new; a restart resumes no other training."""
     folder = tmp_path / "run"
     arguments = ["train", book, *SMALL, "--run", str(folder)]
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
     assert main(arguments) == 0
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    capsys.readouterr()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
     before = (folder / "settings.json").read_bytes()
-    assert main(arguments) == is_refused
-    assert is_refused == ("must be new or empty" in capsys.readouterr().err)
+    assert main([*arguments, *more]) == bool(message)
+    assert message in capsys.readouterr().err
     assert before == (folder / "settings.json").read_bytes()
 
 
