@@ -36,7 +36,7 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 PUBLIC_ROOMS = ("corpus", "hub", "model", "preparation", "testing", "training")
 
-LANGUAGES = {"bash", "python", "text", "yaml"}
+LANGUAGES = {"bash", "diff", "python", "text", "yaml"}
 DIRECTIVES = {"eval-rst", "glossary", "include", "literalinclude", "toctree"}
 SKIP = re.compile(r'<!--- skip: next "[^"]{12,}" --->')
 
