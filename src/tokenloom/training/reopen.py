@@ -1,4 +1,4 @@
-"""A text as the model of a run reads it."""
+"""The texts and windows of a run, opened again with its tokenizer."""
 
 import os
 
@@ -17,183 +17,6 @@ from tokenloom.training.settings import WINDOW_SETTINGS, check_kinds
 
 HELD_OUT, TRAINED = "held-out", "trained"
 """The splits that every run knows of the corpus that it was trained on."""
-
-
-def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "utf-8") -> Corpus:
-    """Return a corpus in the ids that the model of a run knows.
-
-    Parameters
-    ----------
-    run : Run
-    name : str
-        A name in the catalogue or the path of a text file, which is encoded by
-        the run's tokenizer; or a store, or STORE/SPLIT, which must have been
-        written with it.
-    split : str, optional
-        Only a part: the name of one of the store's or the named corpus's
-        splits; else "held-out" or "trained", the tokens that the run measured
-        its held-out perplexity on, or was trained on.
-    encoding : str
-        How a text file is encoded.
-
-    Raises
-    ------
-    ArgumentError
-        The name is none, or there is no such split.
-    CorpusError
-        The store was written with another tokenizer, the text cannot be
-        decoded, or its beginning is not what the run was trained on.
-    RunError
-        The run's tokenizer came from elsewhere, or its settings are damaged.
-    """
-    named_split = None if split in (None, HELD_OUT, TRAINED) else split
-    if split == HELD_OUT and is_apart(run):
-        return _read_held_out(run, name, encoding)
-    store = find_store(name)
-    if store is None:
-        corpus = load(
-            name_split(name, named_split),
-            tokenizer=run.load_tokenizer(),
-            encoding=encoding,
-        )
-    else:
-        if split is not None and store.split is not None:
-            msg = f"{name} names a split already: leave out split={split!r}"
-            raise ArgumentError(msg)
-        corpus = load(name) if named_split is None else Corpus.open(name, split=named_split)
-        _check_tokenizer(run, corpus)
-    return corpus if split == named_split else _cut(run, corpus, split)
-
-
-def _cut(run: Run, corpus: Corpus, split: str | None) -> Corpus:
-    """Return the tokens that the run was trained on, or those that it held out."""
-    # Older releases did not write down what they held out.
-    check_kinds(run, ["num_tokens", *{"num_held_out_tokens"}.intersection(run.settings)])
-    num_trained = run.settings["num_tokens"]
-    num_held_out = run.settings.get("num_held_out_tokens", 0)
-    start = _find_trained(run, corpus)
-    needed = num_trained + (num_held_out if split == HELD_OUT else 0)
-    if start is None or len(corpus) < start + needed:
-        msg = (
-            f"the first {num_trained:,} tokens of {corpus.name} must be those that the run "
-            f"{str(run.path)!r} was trained on, but they are others: name its corpus, or "
-            "leave the split out"
-        )
-        raise CorpusError(msg)
-    if split == TRAINED:
-        return corpus.slice(start, start + num_trained)
-    if num_held_out < 2:
-        msg = f"the run {str(run.path)!r} held out no text: name another split"
-        raise CorpusError(msg)
-    stop = start + num_trained
-    return as_measured(run, corpus.slice(stop, stop + num_held_out))
-
-
-def _find_trained(run: Run, corpus: Corpus) -> int | None:
-    """Return where in a corpus the tokens begin that a run was trained on, or None.
-
-    That is its first token, or the first one of a split where it is a store.
-    """
-    num_tokens, expected = run.settings.get("num_tokens"), run.settings.get("corpus_hash")
-    if type(num_tokens) is not int or num_tokens < 1:
-        return None
-    starts = {0}
-    if corpus.origin is not None:
-        first, splits = corpus.origin.start, read_store(corpus.origin.path).manifest.splits
-        starts |= {start - first for start, _ in splits.values()}
-    for start in sorted(starts):
-        if 0 <= start <= len(corpus) - num_tokens:
-            trained = corpus.slice(start, start + num_tokens)
-            if trained.hash == expected:
-                return start
-    return None
-
-
-def count_trained(run: Run, corpus: Corpus) -> int:
-    """Return how many tokens of a corpus the run was trained on, as far as can be known.
-
-    Known is it of the text, or of a copy of it, from which the run took its
-    first tokens; and of any part of the store from which it did.
-    """
-    first, whole = 0, corpus
-    if corpus.origin is not None:
-        first, whole = corpus.origin.start, Corpus.open(corpus.origin.path)
-    start = _find_trained(run, whole)
-    if start is None:
-        return 0
-    stop = min(first + len(corpus), start + run.settings["num_tokens"])
-    return int(max(0, stop - max(first, start)))
-
-
-def is_apart(run: Run) -> bool:
-    """Return whether a run held out a text of another name than that it was trained on."""
-    name = run.settings.get("held_out")
-    return isinstance(name, str) and name != run.settings.get("corpus")
-
-
-def _read_held_out(run: Run, name: str, encoding: str) -> Corpus:
-    """Return what a run held out: the split of a corpus, of which any part is named."""
-    check_kinds(run, ["num_held_out_tokens"])
-    store, held_out = find_store(name), run.settings["held_out"]
-    split = os.path.basename(held_out)  # noqa: PTH119  of a name that may be no path
-    if store is not None and store.split != split:
-        name = str(store._replace(split=split))
-    elif store is None and name != held_out:
-        name = held_out if held_out.partition("/")[0] == name.partition("/")[0] else name
-    corpus = read_as(run, name, encoding=encoding)
-    found = as_measured(run, corpus.first(run.settings["num_held_out_tokens"] or None))
-    if found.hash != run.settings.get("held_out_hash"):
-        msg = (
-            f"the run {str(run.path)!r} held out {held_out}, but {name} is another text: "
-            "name the one that it held out, and leave the split out"
-        )
-        raise CorpusError(msg)
-    return found
-
-
-def as_measured(run: Run, held_out: Corpus) -> Corpus:
-    """Return the held-out text of a run with documents only where the run had them.
-
-    The release that made it may have read the same text without its documents.
-    """
-    had_documents = run.settings.get("held_out_documents_hash") is not None
-    return held_out if had_documents else held_out.undivided()
-
-
-def _check_tokenizer(run: Run, corpus: Corpus) -> None:
-    expected = run.identity(corpus.vocab_size)
-    name = _tokenizer_name(run)
-    if name is not None:
-        tokenizer = run.load_tokenizer()
-        if tokenizer == corpus.tokenizer:
-            return
-        expected = Identity.of(tokenizer)
-    made_by = corpus.identity
-    is_known = made_by is not None and expected is not None
-    if not is_known and name is None:
-        return
-    if made_by is not None and name in (None, made_by.name) and not made_by.differs(expected):
-        return
-    got = None if made_by is None else made_by.name
-    what = "its very vocabulary" if name == got else repr(name)
-    msg = (
-        f"{corpus.name} must have been written with the run's tokenizer, {what}, got {show(got)} "
-        f"with {corpus.vocab_size:,} ids, which mean other tokens: give the text itself (the run's "
-        f"tokenizer is {expected}, that of the store is {made_by or 'unknown'})"
-    )
-    raise CorpusError(msg)
-
-
-def _tokenizer_name(run: Run) -> str | None:
-    described = run.settings.get("tokenizer") or {}
-    name = described.get("name") if isinstance(described, dict) else described
-    if not isinstance(name, str | None):
-        msg = (
-            f"the settings of {str(run.path)!r} are damaged: tokenizer cannot be {show(described)}"
-        )
-        raise RunError(msg)
-    return name
-
 
 # What the settings hold since version 2.
 _NEEDED = ("corpus_hash", "order_version", "rank", "world_size")
@@ -240,7 +63,7 @@ def reopen_windows(
 
 
 def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus | None]:
-    """Return the training text of a run, and the text behind it, which it held out.
+    """Return the training text of a run, and the text that it held out.
 
     They are loaded by the names or paths in the settings, with the run's
     tokenizer: as many tokens from the first one on as the run was trained on,
@@ -260,9 +83,9 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
     train = corpus.slice(0, stop)
     if not num_held_out:
         return train, None
-    if is_apart(run):
+    if _is_apart(run):
         held_out = _load(run, settings["held_out"], encoding)
-        return train, as_measured(run, held_out.slice(0, num_held_out))
+        return train, _as_measured(run, held_out.slice(0, num_held_out))
     if len(corpus) < stop + num_held_out:
         msg = (
             f"the run {str(run.path)!r} held out {count(num_held_out, 'token')} after the first "
@@ -271,7 +94,148 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
         )
         raise RunError(msg)
     held_out = corpus.slice(stop, stop + num_held_out)
-    return train, as_measured(run, held_out)
+    return train, _as_measured(run, held_out)
+
+
+def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "utf-8") -> Corpus:
+    """Return a corpus in the ids that the model of a run knows.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+        A name in the catalogue or the path of a text file, which is encoded by
+        the run's tokenizer; or a store, or STORE/SPLIT, which must have been
+        written with it.
+    split : str, optional
+        Only a part: the name of one of the store's or the named corpus's
+        splits; else "held-out" or "trained", the tokens that the run measured
+        its held-out perplexity on, or was trained on.
+    encoding : str
+        How a text file is encoded.
+
+    Raises
+    ------
+    ArgumentError
+        The name is none, or there is no such split.
+    CorpusError
+        The store was written with another tokenizer, the text cannot be
+        decoded, or its beginning is not what the run was trained on.
+    RunError
+        The run's tokenizer came from elsewhere, or its settings are damaged.
+    """
+    named_split = None if split in (None, HELD_OUT, TRAINED) else split
+    if split == HELD_OUT and _is_apart(run):
+        return _read_held_out(run, name, encoding)
+    store = find_store(name)
+    if store is None:
+        corpus = load(
+            name_split(name, named_split),
+            tokenizer=run.load_tokenizer(),
+            encoding=encoding,
+        )
+    else:
+        if split is not None and store.split is not None:
+            msg = f"{name} names a split already: leave out split={split!r}"
+            raise ArgumentError(msg)
+        corpus = load(name) if named_split is None else Corpus.open(name, split=named_split)
+        _check_tokenizer(run, corpus)
+    return corpus if split == named_split else _slice_split(run, corpus, split)
+
+
+def count_trained(run: Run, corpus: Corpus) -> int:
+    """Return how many tokens of a corpus the run was trained on, as far as can be known.
+
+    It can be known of the text that the run took its first tokens from, of a
+    copy of it, and of any part of the store that the run took them from.
+    """
+    first, whole = 0, corpus
+    if corpus.origin is not None:
+        first, whole = corpus.origin.start, Corpus.open(corpus.origin.path)
+    start = _find_trained(run, whole)
+    if start is None:
+        return 0
+    stop = min(first + len(corpus), start + run.settings["num_tokens"])
+    return int(max(0, stop - max(first, start)))
+
+
+def _read_held_out(run: Run, name: str, encoding: str) -> Corpus:
+    """Return the split that a run held out; ``name`` may be any part of its corpus."""
+    check_kinds(run, ["num_held_out_tokens"])
+    store, held_out = find_store(name), run.settings["held_out"]
+    split = os.path.basename(held_out)  # noqa: PTH119  of a name that may be no path
+    if store is not None and store.split != split:
+        name = str(store._replace(split=split))
+    elif store is None and name != held_out:
+        name = held_out if held_out.partition("/")[0] == name.partition("/")[0] else name
+    corpus = read_as(run, name, encoding=encoding)
+    found = _as_measured(run, corpus.first(run.settings["num_held_out_tokens"] or None))
+    if found.hash != run.settings.get("held_out_hash"):
+        msg = (
+            f"the run {str(run.path)!r} held out {held_out}, but {name} is another text: "
+            "name the one that it held out, and leave the split out"
+        )
+        raise CorpusError(msg)
+    return found
+
+
+def _slice_split(run: Run, corpus: Corpus, split: str | None) -> Corpus:
+    """Return the tokens that the run was trained on, or those that it held out."""
+    # Older releases did not write down what they held out.
+    check_kinds(run, ["num_tokens", *{"num_held_out_tokens"}.intersection(run.settings)])
+    num_trained = run.settings["num_tokens"]
+    num_held_out = run.settings.get("num_held_out_tokens", 0)
+    start = _find_trained(run, corpus)
+    needed = num_trained + (num_held_out if split == HELD_OUT else 0)
+    if start is None or len(corpus) < start + needed:
+        msg = (
+            f"the first {num_trained:,} tokens of {corpus.name} must be those that the run "
+            f"{str(run.path)!r} was trained on, but they are others: name its corpus, or "
+            "leave the split out"
+        )
+        raise CorpusError(msg)
+    if split == TRAINED:
+        return corpus.slice(start, start + num_trained)
+    if num_held_out < 2:
+        msg = f"the run {str(run.path)!r} held out no text: name another split"
+        raise CorpusError(msg)
+    stop = start + num_trained
+    return _as_measured(run, corpus.slice(stop, stop + num_held_out))
+
+
+def _find_trained(run: Run, corpus: Corpus) -> int | None:
+    """Return where in a corpus the tokens begin that a run was trained on, or None.
+
+    That is its first token, or the first one of a split where it is a store.
+    """
+    num_tokens, expected = run.settings.get("num_tokens"), run.settings.get("corpus_hash")
+    if type(num_tokens) is not int or num_tokens < 1:
+        return None
+    starts = {0}
+    if corpus.origin is not None:
+        first, splits = corpus.origin.start, read_store(corpus.origin.path).manifest.splits
+        starts |= {start - first for start, _ in splits.values()}
+    for start in sorted(starts):
+        if 0 <= start <= len(corpus) - num_tokens:
+            trained = corpus.slice(start, start + num_tokens)
+            if trained.hash == expected:
+                return start
+    return None
+
+
+def _is_apart(run: Run) -> bool:
+    """Return whether a run held out a text of another name than that it was trained on."""
+    name = run.settings.get("held_out")
+    return isinstance(name, str) and name != run.settings.get("corpus")
+
+
+def _as_measured(run: Run, held_out: Corpus) -> Corpus:
+    """Return the held-out text of a run with documents only where the run had them.
+
+    The release that made it may have read the same text without its documents.
+    """
+    had_documents = run.settings.get("held_out_documents_hash") is not None
+    return held_out if had_documents else held_out.undivided()
 
 
 def _load(run: Run, name: str, encoding: str) -> Corpus:
@@ -322,3 +286,38 @@ def _check_corpus(run: Run, corpus: Corpus) -> None:
         "put the text there that it was trained on"
     )
     raise RunError(msg)
+
+
+def _check_tokenizer(run: Run, corpus: Corpus) -> None:
+    expected = run.identity(corpus.vocab_size)
+    name = _tokenizer_name(run)
+    if name is not None:
+        tokenizer = run.load_tokenizer()
+        if tokenizer == corpus.tokenizer:
+            return
+        expected = Identity.of(tokenizer)
+    made_by = corpus.identity
+    is_known = made_by is not None and expected is not None
+    if not is_known and name is None:
+        return
+    if made_by is not None and name in (None, made_by.name) and not made_by.differs(expected):
+        return
+    got = None if made_by is None else made_by.name
+    what = "its very vocabulary" if name == got else repr(name)
+    msg = (
+        f"{corpus.name} must have been written with the run's tokenizer, {what}, got {show(got)} "
+        f"with {corpus.vocab_size:,} ids, which mean other tokens: give the text itself (the run's "
+        f"tokenizer is {expected}, that of the store is {made_by or 'unknown'})"
+    )
+    raise CorpusError(msg)
+
+
+def _tokenizer_name(run: Run) -> str | None:
+    described = run.settings.get("tokenizer") or {}
+    name = described.get("name") if isinstance(described, dict) else described
+    if not isinstance(name, str | None):
+        msg = (
+            f"the settings of {str(run.path)!r} are damaged: tokenizer cannot be {show(described)}"
+        )
+        raise RunError(msg)
+    return name
