@@ -10,65 +10,54 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom.training.metrics import (
-    EpochMetrics,
-    StepLosses,
-    append_losses,
-    append_metrics,
-    cut_losses,
-    cut_metrics,
-    last_digest,
-    read_losses,
-    read_metrics,
-)
+from tokenloom.training.metrics import EpochMetrics, Records, StepLosses
 
 
 def test_what_comes_after_a_step_is_forgotten(tmp_path: Path) -> None:
     """Whole lines stay as they were written; a line that was broken off goes too."""
     path = tmp_path / "metrics.jsonl"
+    records = Records(path, EpochMetrics)
     metrics = [
         EpochMetrics(epoch=epoch, step=8 * epoch + 8, perplexity=2.5, tokens_per_second=1.0)
         for epoch in range(3)
     ]
-    last = ""
     for entry in metrics:
-        last = append_metrics(path, entry, after=last)
+        records.append(entry)
     before = path.read_text().splitlines(keepends=True)
     with path.open("a") as file:
         file.write('{"epo')
-    assert metrics[:2] == cut_metrics(path, step=23)
+    assert metrics[:2] == records.cut(step=23)
     assert "".join(before[:2]) == path.read_text()
-    assert metrics[:2] == read_metrics(path)
+    assert metrics[:2] == records.read()
 
 
 def test_losses_of_which_one_comes_after_are_forgotten(tmp_path: Path) -> None:
     """A record stays only where all its steps are before."""
-    path = tmp_path / "losses.jsonl"
+    records = Records(tmp_path / "losses.jsonl", StepLosses)
     parts = [
         StepLosses(step=1, epoch=0, batch=0, losses=[2.5, 1.5]),
         StepLosses(step=3, epoch=1, batch=0, losses=[2.0, 1.0]),
     ]
-    last = ""
     for part in parts:
-        last = append_losses(path, part, after=last)
-    assert parts == cut_losses(path, step=4)
-    assert parts[:1] == cut_losses(path, step=3)
-    assert parts[:1] == read_losses(path)
+        records.append(part)
+    assert parts == records.cut(step=4)
+    assert parts[:1] == records.cut(step=3)
+    assert parts[:1] == records.read()
 
 
 def test_nothing_is_cut_where_there_is_nothing(tmp_path: Path) -> None:
     """A run that was killed before its first epoch has no such file, and gets none."""
-    assert [] == cut_metrics(tmp_path / "metrics.jsonl", step=0)
+    assert [] == Records(tmp_path / "metrics.jsonl", EpochMetrics).cut(step=0)
     assert [] == list(tmp_path.iterdir())
 
 
 def write_epochs(path: Path, num_epochs: int = 4) -> list[str]:
     """Write the metrics of some epochs, and return the lines."""
-    last = ""
+    records = Records(path, EpochMetrics)
     for epoch in range(num_epochs):
         metrics = EpochMetrics(epoch=epoch, step=8 * epoch + 8, perplexity=2, tokens_per_second=1)
-        last = append_metrics(path, metrics, after=last)
-    assert last == last_digest(path)
+        records.append(metrics)
+    assert records.last_digest == Records(path, EpochMetrics).last_digest
     return path.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
@@ -97,18 +86,19 @@ def test_lines_that_are_not_as_they_were_written_are_refused(
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(harm(write_epochs(path))), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        read_metrics(path)
+        Records(path, EpochMetrics).read()
 
 
 def test_lines_lost_at_the_end_are_refused(tmp_path: Path) -> None:
     """The digest that a checkpoint keeps is that of the last line of its time."""
     path = tmp_path / "metrics.jsonl"
     lines = write_epochs(path)
-    last = last_digest(path)
-    assert len(cut_metrics(path, step=32, last=last)) == 4
+    records = Records(path, EpochMetrics)
+    last = records.last_digest
+    assert len(records.cut(step=32, last=last)) == 4
     path.write_text("".join(lines[:3]), encoding="utf-8")
     with pytest.raises(ValueError, match="must hold all lines up to the checkpoint, 3 of them"):
-        cut_metrics(path, step=32, last=last)
+        records.cut(step=32, last=last)
     assert "".join(lines[:3]) == path.read_text(encoding="utf-8")
 
 
@@ -120,8 +110,9 @@ def test_lines_of_older_releases_are_read(tmp_path: Path) -> None:
         del line["after"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     metrics = EpochMetrics(epoch=2, step=24, perplexity=2, tokens_per_second=1)
-    append_metrics(path, metrics, after=last_digest(path))
-    assert [0, 1, 2] == [entry.epoch for entry in read_metrics(path)]
+    records = Records(path, EpochMetrics)
+    records.append(metrics)
+    assert [0, 1, 2] == [entry.epoch for entry in records.read()]
 
 
 @given(
@@ -135,6 +126,6 @@ def test_lines_of_other_values_are_value_errors(wrong: Any, at: st.DataObject) -
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "records.jsonl")
         path.write_text(json.dumps({**good, name: wrong}) + "\n" + json.dumps(wrong) + "\n")
-        for read in (read_metrics, read_losses):
+        for records in (Records(path, EpochMetrics), Records(path, StepLosses)):
             with pytest.raises(ValueError, match=r"line [12] of records"):
-                read(path)
+                records.read()

@@ -9,10 +9,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tokenloom._figures import new_figure
 from tokenloom._io.atomic import require_own, write_text
@@ -80,134 +80,146 @@ _Record = TypeVar("_Record", EpochMetrics, StepLosses)
 _AFTER = "after"
 
 
-def append_metrics(path: Path, metrics: EpochMetrics, *, after: str) -> str:
-    """Append the metrics of an epoch, one line.
+class Records(Generic[_Record]):
+    """A file of records, one line each; only one process writes it.
 
     Parameters
     ----------
     path : path
-    metrics : EpochMetrics
-    after : str
-        Digest of the line before it, empty for the first line.
+    kind : type
+        Of the records.
 
-    Returns
-    -------
-    str
-        Digest of the new line.
-    """
-    # JSON has only finite numbers; any other perplexity is written as null.
-    values = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(metrics).items()
-    }
-    return _append(path, values, after)
-
-
-def append_losses(path: Path, losses: StepLosses, *, after: str) -> str:
-    """Append the losses of successive steps, one line, as `append_metrics` does."""
-    # Seven digits say all that a float32 knows.
-    rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in losses.losses]
-    return _append(path, {**asdict(losses), "losses": rounded}, after)
-
-
-def read_metrics(path: Path, *, last: str | None = None) -> list[EpochMetrics]:
-    """Return what `append_metrics` wrote.
-
-    A line without its end was broken off while it was written: it is left out.
-
-    Parameters
+    Attributes
     ----------
     path : path
-    last : str, optional
-        The digest of a line that must be there, empty for none.
-
-    Raises
-    ------
-    OSError, ValueError
-        The file is missing, damaged in the line that is named, or another run's.
     """
-    return _read_with(path, _read_metrics, last)
 
+    def __init__(self, path: Path, kind: type[_Record]) -> None:
+        self.path = path
+        self._kind: type[EpochMetrics | StepLosses] = kind
+        # The digest of the last line, once it is known.
+        self._last: str | None = None
 
-def read_losses(path: Path, *, last: str | None = None) -> list[StepLosses]:
-    """Return what `append_losses` wrote, as `read_metrics` does.
+    @property
+    def last_digest(self) -> str:
+        """The digest of the last whole line, empty where there is none.
 
-    Raises
-    ------
-    OSError, ValueError
-        The file is missing, damaged in the line that is named, or another run's.
-    """
-    return _read_with(path, _read_losses, last)
+        Raises OSError or ValueError where the file cannot be read.
+        """
+        if self._last is None:
+            # lexists, since a link that leads nowhere is no missing file.
+            lines = _whole_lines(self.path) if os.path.lexists(self.path) else []
+            self._last = _digest(lines[-1]) if lines else ""
+        return self._last
 
+    def append(self, record: _Record) -> None:
+        """Append a record.
 
-def cut_metrics(path: Path, *, step: int, last: str | None = None) -> list[EpochMetrics]:
-    """Forget the epochs that ended after a step, and return the others.
+        Raises
+        ------
+        OSError, ValueError
+            The file cannot be read or written to.
+        """
+        line = json.dumps({**_finite_values(record), _AFTER: self.last_digest})
+        append_regular(self.path, (line + "\n").encode("ascii"))
+        self._last = _digest(line)
 
-    Parameters
-    ----------
-    path : path
-    step : int
-    last : str, optional
-        What the digest of the last line that stays must be, empty for none.
+    def read(self, *, last: str | None = None) -> list[_Record]:
+        """Return what `append` wrote.
 
-    Raises
-    ------
-    OSError, ValueError
-        The file is damaged, or lines are missing at its end; it stays as it is.
-    """
-    return _cut(path, _read_metrics, lambda metrics: metrics.step <= step, last)
+        A line without its end was broken off while it was written: it is left out.
 
+        Parameters
+        ----------
+        last : str, optional
+            The digest of a line that must be there, empty for none.
 
-def cut_losses(path: Path, *, step: int, last: str | None = None) -> list[StepLosses]:
-    """Forget the records of which a step comes after this one, as `cut_metrics` does."""
-    return _cut(path, _read_losses, lambda part: part.step + len(part.losses) - 1 <= step, last)
+        Raises
+        ------
+        OSError, ValueError
+            The file is missing, damaged in the line that is named, or another run's.
+        """
+        pairs = self._read_lines()
+        # Lines that came after the checkpoint may follow it.
+        if last and all(_digest(line) != last for _, line in reversed(pairs)):
+            raise self._another_run(len(pairs))
+        return [record for record, _ in pairs]
 
+    def cut(self, *, step: int, last: str | None = None) -> list[_Record]:
+        """Forget the records of which a step comes after this one, and return the others.
 
-def last_digest(path: Path) -> str:
-    """Return the digest of the last whole line of a file, empty where there is none."""
-    lines = _whole_lines(path) if os.path.lexists(path) else []
-    return _digest(lines[-1]) if lines else ""
+        Parameters
+        ----------
+        step : int
+        last : str, optional
+            What the digest of the last line that stays must be, empty for none.
 
+        Raises
+        ------
+        OSError, ValueError
+            The file is damaged, or lines are missing at its end; it stays as it is.
+        """
+        pairs = self._read_lines() if os.path.lexists(self.path) else []
+        kept = [(record, line) for record, line in pairs if _last_step(record) <= step]
+        found = _digest(kept[-1][1]) if kept else ""
+        if last is not None and last != found:
+            raise self._another_run(len(kept))
+        if self.path.exists():
+            require_own(self.path)
+            # The lines themselves, so that what stays is as it was written.
+            write_text(self.path, "".join(line + "\n" for _, line in kept))
+        self._last = found
+        return [record for record, _ in kept]
 
-def synchronize(path: Path) -> None:
-    """Wait until the lines of a file are on the disk, where there is one."""
-    try:
-        # Windows synchronises only what is open for writing.
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    except FileNotFoundError:
-        return
-
-
-def _read_with(path: Path, parse: Callable[[str], _Record], last: str | None) -> list[_Record]:
-    pairs = _read(path, parse)
-    # Lines that came after the checkpoint may follow it.
-    if last and all(_digest(line) != last for _, line in reversed(pairs)):
-        raise _another_run(path, len(pairs))
-    return [record for record, _ in pairs]
-
-
-def _another_run(path: Path, num_lines: int) -> ValueError:
-    msg = (
-        f"{path.name} must hold all lines up to the checkpoint, {num_lines:,} of them are "
-        "there: lines are missing at its end, or it is another run's"
-    )
-    return ValueError(msg)
-
-
-def _read(path: Path, parse: Callable[[str], _Record]) -> list[tuple[_Record, str]]:
-    """Return the records of a file and their lines; the line that is damaged is named."""
-    pairs: list[tuple[_Record, str]] = []
-    for number, line in enumerate(_whole_lines(path), start=1):
+    def synchronize(self) -> None:
+        """Wait until the lines are on the disk, where there is a file."""
         try:
-            record = parse(line)
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
-            msg = f"line {number} of {path.name} {reason}"
-            raise ValueError(msg) from error
-        _check_place(path, number, line, pairs[-1][1] if pairs else None)
-        pairs.append((record, line))
-    return pairs
+            # Windows synchronises only what is open for writing.
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            return
+
+    def _read_lines(self) -> list[tuple[_Record, str]]:
+        """Return the records and their lines; the line that is damaged is named."""
+        parse: Any = _read_metrics if self._kind is EpochMetrics else _read_losses
+        pairs: list[tuple[_Record, str]] = []
+        for number, line in enumerate(_whole_lines(self.path), start=1):
+            try:
+                record = parse(line)
+            except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+                reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
+                msg = f"line {number} of {self.path.name} {reason}"
+                raise ValueError(msg) from error
+            _check_place(self.path, number, line, pairs[-1][1] if pairs else None)
+            pairs.append((record, line))
+        return pairs
+
+    def _another_run(self, num_lines: int) -> ValueError:
+        msg = (
+            f"{self.path.name} must hold all lines up to the checkpoint, {num_lines:,} of them are "
+            "there: lines are missing at its end, or it is another run's"
+        )
+        return ValueError(msg)
+
+
+def _last_step(record: EpochMetrics | StepLosses) -> int:
+    if isinstance(record, StepLosses):
+        return record.step + len(record.losses) - 1
+    return record.step
+
+
+def _finite_values(record: EpochMetrics | StepLosses) -> dict[str, Any]:
+    """Return the fields of a record; JSON has only finite numbers, any other is None."""
+    values = asdict(record)
+    if isinstance(record, StepLosses):
+        # Seven digits say all that a float32 knows.
+        rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in record.losses]
+        return {**values, "losses": rounded}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def _check_place(path: Path, number: int, line: str, before: str | None) -> None:
@@ -225,28 +237,6 @@ def _check_place(path: Path, number: int, line: str, before: str | None) -> None
             "after it was written"
         )
         raise ValueError(msg)
-
-
-def _cut(
-    path: Path, parse: Callable[[str], _Record], stays: Callable[[_Record], bool], last: str | None
-) -> list[_Record]:
-    # lexists, since a link that leads nowhere is no missing file.
-    pairs = _read(path, parse) if os.path.lexists(path) else []
-    kept = [(record, line) for record, line in pairs if stays(record)]
-    found = _digest(kept[-1][1]) if kept else ""
-    if last is not None and last != found:
-        raise _another_run(path, len(kept))
-    if path.exists():
-        require_own(path)
-        # The lines themselves, so that what stays is as it was written.
-        write_text(path, "".join(line + "\n" for _, line in kept))
-    return [record for record, _ in kept]
-
-
-def _append(path: Path, values: dict[str, object], after: str) -> str:
-    line = json.dumps({**values, _AFTER: after})
-    append_regular(path, (line + "\n").encode("ascii"))
-    return _digest(line)
 
 
 def _digest(line: str) -> str:

@@ -36,18 +36,7 @@ from tokenloom.training.checkpoint import (
     unpack,
     write_checkpoint,
 )
-from tokenloom.training.metrics import (
-    EpochMetrics,
-    StepLosses,
-    append_losses,
-    append_metrics,
-    cut_losses,
-    cut_metrics,
-    last_digest,
-    read_losses,
-    read_metrics,
-    synchronize,
-)
+from tokenloom.training.metrics import EpochMetrics, Records, StepLosses
 
 # The setting that tells a run from any other.
 _ID = "run_id"
@@ -82,8 +71,8 @@ class Run:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.settings = settings
-        # Digests of the last lines of the records, once they are known.
-        self._last: dict[str, str] = {}
+        self._metrics = Records(path / _METRICS, EpochMetrics)
+        self._losses = Records(path / _LOSSES, StepLosses)
 
     @classmethod
     def create(
@@ -166,8 +155,7 @@ class Run:
             The folder is gone, or cannot be written to.
         """
         with self._writing():
-            path = self.path / _METRICS
-            self._last[_METRICS] = append_metrics(path, metrics, after=self._after(path))
+            self._metrics.append(metrics)
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of the epochs so far.
@@ -178,8 +166,7 @@ class Run:
             The file is missing or damaged, or another run's.
         """
         with self._reading("metrics"):
-            last = self._saved_digest(_METRICS)
-            return read_metrics(self.path / _METRICS, last=last)
+            return self._metrics.read(last=self._saved_digest(_METRICS))
 
     def record_losses(self, losses: StepLosses) -> None:
         """Append the losses of successive steps, one line of JSON.
@@ -190,8 +177,7 @@ class Run:
             The folder is gone, or cannot be written to.
         """
         with self._writing():
-            path = self.path / _LOSSES
-            self._last[_LOSSES] = append_losses(path, losses, after=self._after(path))
+            self._losses.append(losses)
 
     def losses(self) -> list[StepLosses]:
         """Return the losses of all steps so far, in order.
@@ -209,8 +195,7 @@ class Run:
             )
             raise RunError(msg)
         with self._reading("losses"):
-            last = self._saved_digest(_LOSSES)
-            return read_losses(self.path / _LOSSES, last=last)
+            return self._losses.read(last=self._saved_digest(_LOSSES))
 
     def save(self, checkpoint: Checkpoint, *, keep: int = 1, is_best: bool = False) -> Path:
         """Write a checkpoint, whole or not at all, and remove those that are too many.
@@ -228,13 +213,15 @@ class Run:
         RunError
             The folder is gone, or cannot be written to.
         """
-        paths = (self.path / _METRICS, self.path / _LOSSES)
         with self._writing(), self._reading("records"):
             # A power cut must not leave a checkpoint without the records before it.
-            for path in paths:
-                synchronize(path)
+            self._metrics.synchronize()
+            self._losses.synchronize()
             synchronize_folder(self.path)
-            owner = {path.name: self._after(path) for path in paths}
+            owner = {
+                _METRICS: self._metrics.last_digest,
+                _LOSSES: self._losses.last_digest,
+            }
             if (run_id := self.settings.get(_ID)) is not None:
                 owner[_ID] = run_id
             return write_checkpoint(
@@ -325,11 +312,10 @@ class Run:
         last = {} if checkpoint is None else checkpoint.owner or {}
         with self._writing(), self._reading("records"):
             remove_partial(self.path)
-            history = cut_metrics(self.path / _METRICS, step=step, last=last.get(_METRICS))
+            history = self._metrics.cut(step=step, last=last.get(_METRICS))
             # Those of an epoch that was broken off are in the checkpoint too.
             finished = history[-1].step if history else 0
-            cut_losses(self.path / _LOSSES, step=finished, last=last.get(_LOSSES))
-            self._last = {}
+            self._losses.cut(step=finished, last=last.get(_LOSSES))
             remove_later(self.path / _CHECKPOINTS, step=step)
             if settings != self.settings:
                 write_text(self.path / _SETTINGS, json.dumps(settings, indent=2) + "\n")
@@ -366,12 +352,6 @@ class Run:
             )
             raise RunError(msg)
         return tokenizer
-
-    def _after(self, path: Path) -> str:
-        """Return the digest of the last line of records; only this process writes them."""
-        if path.name not in self._last:
-            self._last[path.name] = last_digest(path)
-        return self._last[path.name]
 
     def _saved_digest(self, name: str) -> str | None:
         """Return what the newest checkpoint says was the last line of records, if it says it.
