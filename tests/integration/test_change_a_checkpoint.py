@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.census import needs_proc
-from tests.recipes import ROOT, assert_survives
+from tests.support.killed_recipes import ROOT, assert_survives
+from tests.support.process_resources import needs_proc
 
 PAGE = ROOT / "docs/contributing/change-a-checkpoint.md"
 FILES = {"src/tokenloom/training/state.py", "src/tokenloom/training/checkpoint.py"}
