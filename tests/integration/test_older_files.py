@@ -20,6 +20,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
 from tokenloom.cli.main import main
+from tokenloom.errors import RunError
 
 DATA = Path(__file__).parent.parent / "data"
 FIRST = DATA / "first"
@@ -110,7 +111,7 @@ def test_a_model_that_was_trained_in_float16_is_measured(
     text = "the time traveller for so it will be convenient to speak of him\n" * 12
     run = tl.Run.open(DATA / "float16")
     corpus = tl.Corpus.from_text(text, tokenizer=run.load_tokenizer())
-    found = tl.evaluate(run.load_model(), corpus.section(680, len(corpus)))
+    found = tl.evaluate(run.load_model(), corpus.slice(680, len(corpus)))
     assert pytest.approx(run.metrics()[-1].held_out_perplexity, rel=1e-4) == found.perplexity
     assert main(["generate", str(run.path), "--prompt", "the", "--num-tokens", "5"]) == 0
     assert capsys.readouterr().out.startswith("the")
@@ -128,5 +129,5 @@ def test_a_run_in_float16_is_not_resumed(
     corpus = tl.Corpus.from_text(BOOK)
     model = tl.RNNModel(torch.nn.GRU(corpus.vocab_size, 4), corpus.vocab_size)
     loader = tl.Loader(tl.SequentialWindows(corpus, batch_size=4, seq_len=16))
-    with pytest.raises(tl.RunError, match=told):
+    with pytest.raises(RunError, match=told):
         tl.train(model, loader, run=run, resume=True, device="cpu")

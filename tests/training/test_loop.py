@@ -305,12 +305,12 @@ def test_a_caller_is_told_when_it_starts() -> None:
     """Once, after all checks and before the first step; what cannot be called is refused."""
     model, seen = make_model(), list[str]()
     model.register_forward_pre_hook(lambda *_: seen.append("step"))
-    with pytest.raises(tl.ArgumentError, match="device must be"):
+    with pytest.raises(ArgumentError, match="device must be"):
         tl.train(model, make_loader(), device="abacus", on_start=lambda: seen.append("start"))
     tl.train(model, make_loader(), device="cpu", on_start=lambda: seen.append("start"))
     assert ["start", *["step"] * make_loader().plan.num_batches] == seen
     with pytest.raises(
-        tl.ArgumentError, match="on_start must be a function without parameters, got 'now'"
+        ArgumentError, match="on_start must be a function without parameters, got 'now'"
     ):
         tl.train(model, make_loader(), on_start="now")  # type: ignore[arg-type]  # on purpose
 
