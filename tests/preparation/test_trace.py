@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
@@ -67,6 +67,8 @@ def test_each_token_is_found_where_it_was_read(
         content = json.dumps({"text": text}) if form == "record" else text
         (folder / f"{number}.txt").write_bytes(content.encode())
         parts = split_paragraphs(text) if form == "paragraph" else [text]
+        # A paragraph of white space beyond ASCII is refused as empty.
+        assume(all(part.strip() for part in parts))
         documents += [(f"{number}.txt", document) for document in parts]
     is_byte = tokenizer == "byte"
     options = PrepareOptions(
