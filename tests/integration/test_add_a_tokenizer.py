@@ -47,7 +47,8 @@ def follow_page(folder: Path) -> None:
     blocks = re.findall(
         r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
-    imports, kind, table, test, _ = blocks
+    # Their first line names the file and the place.
+    imports, kind, table, test = (block.partition("\n")[2] for block in blocks[:4])
     code = folder / CODE
     lines = code.read_text(encoding="utf-8").splitlines(keepends=True)
     nodes = ast.parse("".join(lines)).body
@@ -89,9 +90,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_names_two_files() -> None:
-    """A new tokenizer needs no others."""
+    """A new tokenizer needs no others, and each block says in which it stands."""
     page = PAGE.read_text(encoding="utf-8")
-    assert {CODE, TESTS} == set(re.findall(r"`((?:src|tests|docs)/\S+?)`", page))
+    assert [CODE, TESTS] == re.findall(r"^- `(\S+)` has", page, re.MULTILINE)
+    assert [CODE, CODE, CODE, TESTS] == re.findall(r"^# (\S+), ", page, re.MULTILINE)
 
 
 def test_a_tokenizer_of_the_page_works_everywhere(folder: Path) -> None:

@@ -314,3 +314,11 @@ def test_a_tokenizer_that_fails_is_named() -> None:
     )
     with pytest.raises(CorpusError, match=message):
         Corpus.from_text("abc", tokenizer=Failing([]))
+
+
+@pytest.mark.parametrize("vocab_size", [len, 0, -1, 2.5, None])
+def test_a_vocabulary_size_that_is_none(vocab_size: Any) -> None:
+    """Some packages have a method of that name; it is refused before a text is encoded."""
+    tokenizer = OddTokenizer([1], vocab_size)
+    with pytest.raises(ArgumentError, match=r"^vocab_size of the tokenizer must be"):
+        tokenize("any", tokenizer=tokenizer)

@@ -36,7 +36,7 @@ def cut_characters(text: bytes) -> int:
     if place := text.rfind(b"\n") + 1:
         return place
     place = max(len(text) - 1, 0)
-    # No character has more than four bytes; whatever else is no UTF-8.
+    # No character has more than four bytes; a longer sequence is no UTF-8.
     while place > max(len(text) - 4, 0) and text[place] & 0xC0 == 0x80:
         place -= 1
     # The character that they may belong to ends after so many of them.
@@ -122,8 +122,8 @@ def cut_paragraphs(text: bytes) -> int:
 def cut_in_paragraph(text: bytes, cut: Callable[[bytes], int], *, is_inside: bool) -> int:
     r"""Cut before the last line end, or else within the line.
 
-    A line end stays with what follows, which tells whether the paragraph goes on.
-    What comes before the cut ends in a line that is not blank.
+    A line end stays with the text after it, which decides whether the paragraph
+    continues. The text before the cut ends in a line that is not blank.
 
     Parameters
     ----------

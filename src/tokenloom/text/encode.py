@@ -145,7 +145,7 @@ def report_lost(lost: Lost, *, name: str, is_learned: bool) -> None:
         Whether the tokenizer was made for the text, and so could keep all of it.
     """
     if lost.is_much:
-        _logger.warning("%s: %s; %s", name, lost.tell(), _CURES[is_learned])
+        _logger.warning("%s: %s; %s", name, lost.describe(), _CURES[is_learned])
 
 
 def why_empty(lost: Lost, *, is_learned: bool) -> str:

@@ -10,14 +10,14 @@ from tokenloom._io.digest import hash_json
 from tokenloom._wording import count
 from tokenloom.text.tokenizers import Tokenizer, complete, vocab_of
 
-# What tokenizers of other packages are told apart by.
+# The text whose ids distinguish tokenizers of other packages.
 _PROBE = "".join(map(chr, range(32, 127))) + " The quick brown fox's 12,345\n\té ß Ж 時間 🙂"
 _NUM_DECODED = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What tells a tokenizer from others; None is what is not known.
+    """What distinguishes a tokenizer from others; None where that is not known.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Identity:
 
 
 def describe_identity(tokenizer: Tokenizer | None) -> dict[str, Any]:
-    """Return what makes a tokenizer again, or tells one of another package apart: JSON-able.
+    """Return what makes a tokenizer again, or distinguishes one of another package: JSON-able.
 
     >>> from tokenloom.text.tokenizers import ByteTokenizer
     >>> describe_identity(ByteTokenizer()), describe_identity(None)

@@ -66,8 +66,8 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
 def limit_ids(dtype: np.dtype[Any], num_ids: int | None) -> int | None:
     """Return what ids of a file must be below, or None where every value is an id.
 
-    Where nobody said how many ids there are, no id is negative, and none needs
-    more than an int64.
+    Where the number of ids is not known, no id is negative, and none needs more
+    than an int64.
 
     >>> limit_ids(np.dtype("int16"), None), limit_ids(np.dtype("uint16"), 65_536)
     (32768, None)

@@ -314,10 +314,10 @@ class Lost(NamedTuple):
         """Return what two texts lose together."""
         return Lost(*map(sum, zip(self, other, strict=True)))
 
-    def tell(self) -> str:
+    def describe(self) -> str:
         """Return how much is lost, as a sentence.
 
-        >>> print(count_lost("no, no!").tell())
+        >>> print(count_lost("no, no!").describe())
         2 of 7 characters (29 %) are not in a-z and were dropped or replaced by spaces
         """
         kinds = [

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom._checks import as_integer
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
@@ -583,20 +584,20 @@ def vocab_of(tokenizer: object) -> Vocab | None:
 
 
 def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str = "") -> None:
-    """Refuse what has not the parts of a tokenizer.
+    """Refuse an object that lacks a part of a tokenizer.
 
     Parameters
     ----------
     value : object
     name : str
-        That of the argument.
+        Of the argument.
     expected : str
-        What it may be besides, before "an object with ...".
+        What else the argument may be, before "an object with ...".
 
     Raises
     ------
     ArgumentError
-        It lacks one of them.
+        It lacks a part, or its ``vocab_size`` is no number, such as a method.
     """
     needed = ("vocab_size", "encode", "decode")
     if isinstance(value, str | type) or not all(hasattr(value, part) for part in needed):
@@ -605,6 +606,7 @@ def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str =
             f"got {show(value)}"
         )
         raise ArgumentError(msg)
+    as_integer(f"vocab_size of the {name}", getattr(value, "vocab_size"), start=1)  # noqa: B009
 
 
 def tokenizer_for(vocab: Vocab) -> CountedTokenizer:
