@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom import StoreError
-from tokenloom.corpus import offsets as documents_room
+from tokenloom.corpus import offsets as offsets_module
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 
@@ -153,7 +153,7 @@ def test_documents_of_the_same_lengths_have_the_same_hash(
 def test_all_offsets_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they are many, some at a time."""
     whole = _documents([1, 2, 3, 4, 5]).hash()
-    monkeypatch.setattr(documents_room, "_PIECE", 2)
+    monkeypatch.setattr(offsets_module, "_PIECE", 2)
     assert whole == _documents([1, 2, 3, 4, 5]).hash()
     assert whole != _documents([1, 2, 3, 5, 4]).hash()
 
@@ -165,8 +165,8 @@ def test_the_proof_of_many_offsets_finds_what_numpy_finds(
 ) -> None:
     """In a file, in cells of a few offsets each, also for empty documents and any slice."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents_room, "_CELL", 3)
-        patch.setattr(documents_room, "_NUM_CELLS", 40)
+        patch.setattr(offsets_module, "_CELL", 3)
+        patch.setattr(offsets_module, "_NUM_CELLS", 40)
         lengths = data.draw(
             st.lists(st.integers(0, 3), min_size=num_documents, max_size=num_documents)
         )
@@ -194,7 +194,7 @@ def test_damaged_offsets_never_lead_a_search_away(
     value: int, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is damaged, a search finds what it would have found, or refuses."""
-    monkeypatch.setattr(documents_room, "_CELL", 4)
+    monkeypatch.setattr(offsets_module, "_CELL", 4)
     offsets = np.arange(0, 1_010, 10)
     damaged = offsets.copy()
     damaged[40 : 41 + stop] = value

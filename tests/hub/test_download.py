@@ -30,7 +30,7 @@ from tests.support.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
 from tests.support.misbehaving import GOOD as GOOD_FILE
 from tokenloom import ChecksumError, DownloadError, TokenloomError
 from tokenloom.errors import ArgumentError
-from tokenloom.hub import download as room
+from tokenloom.hub import download as download_module
 from tokenloom.hub.download import Patience, download, hide_password, is_address
 
 GOOD = b"The Time Traveller (for so it will be convenient to speak of him)\n" * 3000
@@ -344,7 +344,7 @@ def test_reset_anywhere(path: Path, stop: int) -> None:
 
 def test_endless_file_of_unknown_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where only the hash is known, a file without an end is not read for ever."""
-    monkeypatch.setattr(room, "_MAX_UNKNOWN_BYTES", 100_000)
+    monkeypatch.setattr(download_module, "_MAX_UNKNOWN_BYTES", 100_000)
     with (
         misbehaving.misbehaving({"": (misbehaving.endless,)}) as server,
         pytest.raises(ChecksumError, match="expected at most 100,000 bytes, got more than"),
@@ -397,7 +397,7 @@ def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> No
 def test_pauses_grow_and_differ() -> None:
     """Each pause is drawn from the upper half of twice the one before, up to the longest."""
     patience = Patience(num_attempts=8, pause_seconds=1.0, max_pause_seconds=10.0)
-    draws = [list(room.pauses(patience)) for _ in range(50)]
+    draws = [list(download_module.pauses(patience)) for _ in range(50)]
     longest = [0.0, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
 
     assert all(
@@ -622,7 +622,7 @@ def _plant_pipe(path: Path) -> None:
         (Path.mkdir, "it exists, and is not a file"),
     ],
 )
-@pytest.mark.parametrize("ask", [download, room.fetch_file])
+@pytest.mark.parametrize("ask", [download, download_module.fetch_file])
 def test_what_is_in_the_way_is_left_alone(
     server: FileServer, path: Path, plant: Callable[[Path], None], message: str, ask: Any
 ) -> None:
@@ -644,7 +644,9 @@ def test_link_to_the_right_file_may_stand_for_it(server: FileServer, path: Path)
     path.parent.mkdir()
     (path.parent / "elsewhere").write_bytes(GOOD)
     path.symlink_to("elsewhere")
-    room.fetch_file([f"{server.url}/lost"], path, num_bytes=None, digest=f"sha256:{SHA256}")
+    download_module.fetch_file(
+        [f"{server.url}/lost"], path, num_bytes=None, digest=f"sha256:{SHA256}"
+    )
 
     assert path.is_symlink()
 
@@ -721,7 +723,7 @@ def test_addresses(url: str, *, expected: bool) -> None:
 )
 def test_redirects_that_are_followed(location: str, expected: str) -> None:
     """To the same scheme, and to a connection that is secure."""
-    assert expected == room._next_address("http://example.org/a/", location)
+    assert expected == download_module._next_address("http://example.org/a/", location)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -732,8 +734,8 @@ def test_redirects_that_are_followed(location: str, expected: str) -> None:
 def test_redirects_that_are_refused(scheme: str, location: str) -> None:
     """To another scheme, and to nowhere; the address is not asked again."""
     message = f"^expected a redirect to another {scheme} address, got one to "
-    with pytest.raises(room._FetchError, match=message) as caught:
-        room._next_address(f"{scheme}://example.org/", location)
+    with pytest.raises(download_module._FetchError, match=message) as caught:
+        download_module._next_address(f"{scheme}://example.org/", location)
 
     assert caught.value.retry_seconds is None
 
@@ -748,7 +750,7 @@ def _reply(status: int, **headers: str) -> requests.Response:
 @pytest.mark.parametrize(("status", "start"), [(200, 0), (200, 5), (206, 5)])
 def test_statuses_of_a_file(status: int, start: int) -> None:
     """The whole file is always welcome, a part of it if it was asked for."""
-    room._check_status(_reply(status), asked_start=start)
+    download_module._check_status(_reply(status), asked_start=start)
 
 
 @pytest.mark.parametrize(
@@ -770,8 +772,10 @@ def test_statuses_of_no_file(
     status: int, headers: dict[str, str], retry_seconds: float | None
 ) -> None:
     """Whether the same address is asked again depends on the status, and when on its wish."""
-    with pytest.raises(room._FetchError, match=f"^expected status 200, got {status}") as caught:
-        room._check_status(_reply(status, **headers), asked_start=0)
+    with pytest.raises(
+        download_module._FetchError, match=f"^expected status 200, got {status}"
+    ) as caught:
+        download_module._check_status(_reply(status, **headers), asked_start=0)
 
     assert retry_seconds == caught.value.retry_seconds
 
@@ -780,7 +784,7 @@ def test_statuses_of_no_file(
 def test_range_that_was_asked_for(length: int | None) -> None:
     """The rest, to the last byte."""
     expected = 100
-    assert expected == room._parse_range("bytes 40-99/100", start=40, length=length)
+    assert expected == download_module._parse_range("bytes 40-99/100", start=40, length=length)
 
 
 @pytest.mark.parametrize(
@@ -801,8 +805,10 @@ def test_range_that_was_asked_for(length: int | None) -> None:
 )
 def test_range_that_was_not_asked_for(content_range: str, length: int | None) -> None:
     """Anything else is a lie: the bytes from before are forgotten, and all are asked for."""
-    with pytest.raises(room._FetchError, match=r"^asked for the bytes from 40 on, got ") as caught:
-        room._parse_range(content_range, start=40, length=length)
+    with pytest.raises(
+        download_module._FetchError, match=r"^asked for the bytes from 40 on, got "
+    ) as caught:
+        download_module._parse_range(content_range, start=40, length=length)
 
     assert (0.0, True) == (caught.value.retry_seconds, caught.value.spoils)
 
@@ -813,7 +819,7 @@ def test_range_that_was_not_asked_for(content_range: str, length: int | None) ->
 )
 def test_edition(etag: str, last_modified: str, expected: str) -> None:
     """A weak ETag says that two editions are about the same, which is not enough."""
-    assert expected == room._find_edition({"ETag": etag, "Last-Modified": last_modified})
+    assert expected == download_module._find_edition({"ETag": etag, "Last-Modified": last_modified})
 
 
 @pytest.mark.parametrize("tag", ['"1"', ""])
@@ -854,7 +860,7 @@ def test_kind_of_another_file(path: Path, also: str, kind: str) -> None:
 
 def test_message_that_a_server_wrote() -> None:
     """No terminal obeys it, also not by the controls of 8 bits, and it is short."""
-    failure = room._FetchError("got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\n" + "x" * 70_000)
+    failure = download_module._FetchError("got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\n" + "x" * 70_000)
 
     assert str(failure).startswith(r"got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\nxxx")
     assert len(str(failure)) < 1_000
@@ -897,7 +903,7 @@ def test_patience_that_cannot_work(changes: dict[str, Any]) -> None:
 )
 def test_errors_in_plain_words(error: Exception, message: str, retry_seconds: float | None) -> None:
     """Each says what happened, and whether another attempt may end otherwise."""
-    failure = room._describe(error, Patience())
+    failure = download_module._describe(error, Patience())
 
     assert (message, retry_seconds) == (str(failure), failure.retry_seconds)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tokenloom.preparation import prepare as preparation
+from tokenloom.preparation import prepare as prepare_module
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.workdir import open_work_dir
@@ -53,7 +53,7 @@ def test_another_process_may_be_faster(
         prepare(book, target, options=first)
         return open_work_dir(path)
 
-    monkeypatch.setattr(preparation, "open_work_dir", be_late)
+    monkeypatch.setattr(prepare_module, "open_work_dir", be_late)
     if is_same:
         assert not prepare(book, target).is_new
         assert ["book.txt", "store"] == sorted(path.name for path in tmp_path.iterdir())

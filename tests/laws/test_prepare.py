@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.support.preparations import HereExecutor, contents, number_documents, split_paragraphs
 from tokenloom.errors import CorpusError
-from tokenloom.preparation import prepare as preparation
+from tokenloom.preparation import prepare as prepare_module
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.store.verify import verify_store
 
@@ -26,7 +26,7 @@ documents = st.lists(texts.filter(str.strip), min_size=1, max_size=6)
 
 
 # None of these needs processes of its own.
-prepare = functools.partial(preparation.prepare, num_workers=1)
+prepare = functools.partial(prepare_module.prepare, num_workers=1)
 
 
 @pytest.fixture(scope="module", autouse=True)

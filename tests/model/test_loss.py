@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
-from tokenloom.model import loss as losses
-from tokenloom.model import rnn as model
+from tokenloom.model import loss as loss_module
+from tokenloom.model import rnn as rnn_module
 from tokenloom.model.loss import summed_linear_loss, summed_loss, token_losses
 
 LAYERS: list[Any] = [nn.RNN, nn.GRU, nn.LSTM]
@@ -19,8 +19,8 @@ LAYERS: list[Any] = [nn.RNN, nn.GRU, nn.LSTM]
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every vocabulary for a large one, and 3 rows of 7 logits at once."""
-    monkeypatch.setattr(losses, "_CHUNK", 21)
-    monkeypatch.setattr(model, "_LARGE", 1)
+    monkeypatch.setattr(loss_module, "_CHUNK", 21)
+    monkeypatch.setattr(rnn_module, "_LARGE", 1)
 
 
 def make_batch() -> tl.Batch:
@@ -82,8 +82,8 @@ def test_a_large_vocabulary_changes_nothing(
     state = rnn.begin_state(batch_size=2)
     found = []
     for is_large in (False, True):
-        monkeypatch.setattr(losses, "_CHUNK", 21)
-        monkeypatch.setattr(model, "_LARGE", 1 if is_large else 1 << 24)
+        monkeypatch.setattr(loss_module, "_CHUNK", 21)
+        monkeypatch.setattr(rnn_module, "_LARGE", 1 if is_large else 1 << 24)
         loss, after = summed_loss(rnn, make_batch(), state)
         each, _ = token_losses(rnn, make_batch(), None)
         gradients = torch.autograd.grad(loss, list(rnn.parameters()))
@@ -152,8 +152,8 @@ def test_losses_of_a_narrow_model_are_float32(
     dtype: torch.dtype, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sum and parts differ from those of the same weights in float32 in the fourth digit only."""
-    monkeypatch.setattr(losses, "_CHUNK", 3000 * 100)
-    monkeypatch.setattr(model, "_LARGE", limit)
+    monkeypatch.setattr(loss_module, "_CHUNK", 3000 * 100)
+    monkeypatch.setattr(rnn_module, "_LARGE", limit)
     narrow, wide, batch = make_narrow(dtype)
     with torch.no_grad():
         total, _ = summed_loss(narrow, batch, None)
@@ -169,7 +169,7 @@ def test_gradients_of_a_narrow_model_are_as_exact_as_pytorchs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Many small chunks lose nothing that one product in bfloat16 keeps."""
-    monkeypatch.setattr(losses, "_CHUNK", 3000 * 16)
+    monkeypatch.setattr(loss_module, "_CHUNK", 3000 * 16)
     torch.manual_seed(0)
     linear = nn.Linear(16, 3000).bfloat16()
     exact = nn.Linear(16, 3000).double()
@@ -198,7 +198,7 @@ def test_gradients_of_a_narrow_model_are_as_exact_as_pytorchs(
 
 def test_gradients_beyond_float16_are_scaled_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sum above 65,504 is finite once it is divided by the number of targets."""
-    monkeypatch.setattr(losses, "_CHUNK", 7 * 512)
+    monkeypatch.setattr(loss_module, "_CHUNK", 7 * 512)
     linear = nn.Linear(4, 7).half()
     outputs = torch.full((4096, 4), 60.0, dtype=torch.float16)
     targets = torch.zeros(4096, dtype=torch.int64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.preparation import assemble as assembly
+from tokenloom.preparation import assemble as assemble_module
 from tokenloom.preparation.assemble import IDS, Tally, assemble, cut_splits
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.workdir import Part, WorkDir
@@ -97,7 +97,7 @@ def test_shards_that_are_whole_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
         written.append(index)
         return write(folder, index, *args, **kwargs)
 
-    monkeypatch.setattr(assembly, "write_shard", count)
+    monkeypatch.setattr(assemble_module, "write_shard", count)
     assert (expected, [1]) == (make(work, make_parts(work)), written)
 
 

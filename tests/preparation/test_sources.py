@@ -14,7 +14,7 @@ import tokenloom as tl
 from tests.support.stores import make_store
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub import catalogue
-from tokenloom.preparation import sources as gathering
+from tokenloom.preparation import sources as sources_module
 from tokenloom.preparation.chunks import SourceFile
 from tokenloom.preparation.sources import (
     ResolvedSource,
@@ -96,7 +96,7 @@ def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     source = tl.hub.Archive(file=file, read=read, splits=("train", "test"))
     entry = tl.hub.Entry(name="pair", description="", licence="", source=source)
     monkeypatch.setattr(catalogue, "_registered", {"pair": entry})
-    monkeypatch.setattr(gathering, "fetch", lambda _: tmp_path / "unpacked")
+    monkeypatch.setattr(sources_module, "fetch", lambda _: tmp_path / "unpacked")
     for name, split in (("pair", "train"), ("pair/test", "test")):
         (found,) = resolve_sources(name, documents="file")
         assert (name, "string") == (found.name, found.form)

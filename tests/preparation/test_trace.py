@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.support.preparations import clean, split_paragraphs
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation import trace as tracing
+from tokenloom.preparation import trace
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
@@ -162,7 +162,7 @@ def test_a_store_is_opened_once(store: Path, monkeypatch: pytest.MonkeyPatch) ->
         opened.append(path)
         return open_store(path)
 
-    monkeypatch.setattr(tracing, "open_store", note)
+    monkeypatch.setattr(trace, "open_store", note)
     corpus = tl.Corpus.open(store)
     assert [7, 10, 0] == [tl.trace(corpus, token).character for token in (2, 3, 4)]  # type: ignore[union-attr]  # known
     assert [store] == opened

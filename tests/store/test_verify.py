@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.support.stores import lie, make_store, read_all, sign
 from tokenloom._io.digest import hash_file
-from tokenloom.store import verify as verification
+from tokenloom.store import verify as verify_module
 from tokenloom.store.npy import write_npy
 from tokenloom.store.reader import CURE
 from tokenloom.store.verify import check_store, verify_store
@@ -101,7 +101,7 @@ def test_a_whole_store_passes(store: Path) -> None:
 
 def test_every_byte_is_read(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However a file is cut for reading, ids and offsets are checked."""
-    monkeypatch.setattr(verification, "_READ_BYTES", 8)
+    monkeypatch.setattr(verify_module, "_READ_BYTES", 8)
 
     assert [] == verify_store(store)
 
@@ -264,7 +264,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(verification, "_check_of", lambda *_: fail)
+    monkeypatch.setattr(verify_module, "_check_of", lambda *_: fail)
 
     problems = verify_store(folder)
 

@@ -21,12 +21,12 @@ from typing import Any, NoReturn
 from tests.support.misbehaving import CONTENT
 from tokenloom._io import atomic
 from tokenloom.errors import TokenloomError
-from tokenloom.hub import archive as archives
+from tokenloom.hub import archive as archive_module
 from tokenloom.hub import download
 from tokenloom.hub.archive import unpack
 from tokenloom.hub.download import Patience
 from tokenloom.preparation import assemble, chunks, sources, workdir
-from tokenloom.preparation import prepare as preparation
+from tokenloom.preparation import prepare as prepare_module
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.store import npy
 
@@ -34,13 +34,13 @@ PATIENCE = Patience(connect_seconds=20, stall_seconds=20, num_attempts=5, pause_
 ROOMS = {
     room.__name__
     for room in (
-        archives,
+        archive_module,
         assemble,
         download,
         atomic,
         sources,
         npy,
-        preparation,
+        prepare_module,
         chunks,
         workdir,
     )
@@ -251,7 +251,7 @@ def prepare(source: str, target: Path) -> None:
         task_bytes=700, shard_tokens=900, splits={"valid": 0.2}, split_by="block"
     )
     texts = iter(["one document", "and another one"])
-    preparation.prepare([source, texts], target, options=options, num_workers=1, progress=False)
+    prepare_module.prepare([source, texts], target, options=options, num_workers=1, progress=False)
 
 
 def read_store(folder: Path) -> dict[str, bytes] | None:

@@ -23,11 +23,11 @@ import tokenloom as tl
 from tests.support.trainings import HELD_OUT, LAYERS, ORDERS, make_loader, make_model, outcome_of
 from tokenloom._io import atomic
 from tokenloom.training import checkpoint, loop, meter, metrics, optimizer, resume, state
-from tokenloom.training import run as runs
+from tokenloom.training import run as run_module
 
 ROOMS = {
     room.__name__
-    for room in (atomic, checkpoint, loop, meter, metrics, optimizer, resume, runs, state)
+    for room in (atomic, checkpoint, loop, meter, metrics, optimizer, resume, run_module, state)
 }
 # The whole training runs more lines of these rooms.
 MAX_LINES = 1000

@@ -8,9 +8,9 @@ import pytest
 
 import tokenloom as tl
 from tokenloom.errors import LawError
-from tokenloom.loading import batch as tensors
+from tokenloom.loading import batch as batch_module
 from tokenloom.loading import blocks
-from tokenloom.plan import state as positions
+from tokenloom.plan import state as state_module
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import restore_position
@@ -157,7 +157,7 @@ def test_law_8_is_broken_where_processes_differ(monkeypatch: pytest.MonkeyPatch)
 
 def test_law_9_is_broken_where_a_mismatch_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state of any other plan must be refused."""
-    monkeypatch.setattr(positions, "_check_proof", lambda *_: None)
+    monkeypatch.setattr(state_module, "_check_proof", lambda *_: None)
     with pytest.raises(LawError, match="a state with another kind was taken"):
         laws.check_state(make_loader())
 
@@ -169,7 +169,7 @@ def test_law_9_is_broken_where_a_refusal_names_nothing(monkeypatch: pytest.Monke
         msg = "no"
         raise tl.StateMismatchError(msg)
 
-    monkeypatch.setattr(positions, "_check_proof", refuse)
+    monkeypatch.setattr(state_module, "_check_proof", refuse)
     with pytest.raises(LawError, match="another kind was refused without naming it: no"):
         laws.check_state(make_loader())
 
@@ -189,7 +189,7 @@ def test_law_9_is_broken_where_a_refused_state_counts(monkeypatch: pytest.Monkey
 
 def test_law_7_is_broken_where_padding_is_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is nothing to learn the target must be -100, and the mask False."""
-    monkeypatch.setattr(tensors, "IGNORED_TARGET", 0)
+    monkeypatch.setattr(batch_module, "IGNORED_TARGET", 0)
     windows = make_windows(tail="pad")
     with pytest.raises(LawError, match=r"law 7 is broken: .* or the padding does not leave"):
         laws.check_batches(windows, range(len(windows)))

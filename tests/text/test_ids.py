@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom.errors import CorpusError
-from tokenloom.text import ids as arrays
+from tokenloom.text import ids as ids_module
 from tokenloom.text.ids import Ids, as_ids, is_memory_map, narrow_dtype
 
 
@@ -162,7 +162,7 @@ def test_largest_id_is_allowed() -> None:
 
 def test_position_counts_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     """However an array is cut for checking, positions are those of the whole."""
-    monkeypatch.setattr(arrays, "_CHUNK", 2)
+    monkeypatch.setattr(ids_module, "_CHUNK", 2)
 
     with pytest.raises(CorpusError, match=r"got -1 at position 5$"):
         as_ids(np.array([0, 1, 2, 3, 4, -1, -1]))
@@ -173,7 +173,7 @@ def test_range_is_checked_in_every_chunk(ids: list[int], chunk: int) -> None:
     """However an array is cut for checking, one bad id anywhere is found."""
     wrong = [id_ for id_ in ids if not 0 <= id_ < 8]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "_CHUNK", chunk)
+        patch.setattr(ids_module, "_CHUNK", chunk)
         try:
             as_ids(np.array(ids), num_ids=8)
         except CorpusError:
@@ -188,7 +188,7 @@ def test_range_is_checked_in_every_chunk(ids: list[int], chunk: int) -> None:
 def test_largest_id_of_any_chunk_decides_the_type(ids: list[int], chunk: int) -> None:
     """However an array is cut for checking, its type fits its largest id."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "_CHUNK", chunk)
+        patch.setattr(ids_module, "_CHUNK", chunk)
         made = as_ids(np.array(ids))
 
     assert (narrow_dtype(max(ids) + 1), ids) == (made.dtype, made.tolist())

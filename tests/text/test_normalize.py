@@ -1,6 +1,6 @@
 """Normalisation: the textbook's, at the corners that matter.
 
-That it is the textbook's on any text is proved in properties/test_text.py.
+That it is the textbook's on any text is proved in laws/test_text.py.
 """
 
 import string

@@ -1,6 +1,6 @@
 """Tokenizers: the three that are built in, and anybody's own.
 
-Their ids are compared with the plain description in properties/test_text.py.
+Their ids are compared with the plain description in laws/test_text.py.
 """
 
 import pickle
