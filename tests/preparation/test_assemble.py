@@ -55,7 +55,7 @@ def make(work: WorkDir, tally: Tally, **changes: Any) -> Manifest:
         sources=[Source(name="a", num_documents=1), Source(name="b", num_documents=2)],
         options=PrepareOptions(**{"shard_tokens": 4, **changes}),
         facts={},
-        tell=told.append,
+        report=told.append,
     )
     assert tally.num_tokens == sum(told)
     return manifest

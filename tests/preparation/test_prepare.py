@@ -55,7 +55,7 @@ class Stops(HereExecutor):
 def interrupt(*args: Any, num_chunks: int = 3, **kwargs: Any) -> int:
     """Prepare a store until some chunks are done, and return how many were."""
     executor = Stops(num_chunks)
-    with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
+    with pytest.raises(KeyboardInterrupt, match="the same call resumes from there"):
         prepare(*args, executor=executor, num_workers=1, **kwargs)
     return executor.num_done
 

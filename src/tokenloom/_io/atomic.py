@@ -372,7 +372,7 @@ def _make_held(target: Path, stack: contextlib.ExitStack, *, is_folder: bool) ->
             path.mkdir(mode=0o700)
         else:
             path.touch(exist_ok=False)
-        # Whoever looked for leftovers before it was held may have removed it.
+        # Another process that looks for leftovers may have removed it before it was held.
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             stack.enter_context(held(path))
             return path

@@ -24,7 +24,7 @@ def held(path: Path) -> Iterator[bool]:
     Raises
     ------
     BlockingIOError
-        It is held already, by this process or another; or whoever held it has
+        It is held already, by this process or another; or its holder has
         removed or renamed it before it was free.
     OSError
         It is missing, or is a link.

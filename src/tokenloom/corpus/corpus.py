@@ -590,7 +590,7 @@ class Corpus:
         return Identity.read(self.describe_identity(), vocab_size=self._vocab_size)
 
     def describe_identity(self) -> dict[str, Any]:
-        """Return what makes the tokenizer again, or tells one of another package apart."""
+        """Return what makes the tokenizer again, or identifies one of another package."""
         if self.tokenizer is None and self._made_by is not None:
             return dict(self._made_by)
         return describe_identity(self.tokenizer)

@@ -294,7 +294,7 @@ class _Order:
 
     def _look_into(self, cells: Offsets) -> None:
         ends = self._ends
-        assert ends is not None  # noqa: S101  whoever calls has asked for them
+        assert ends is not None  # noqa: S101  the callers have asked for them
         for cell in cells[~self._is_checked[cells]].tolist():
             first, last = int(ends[cell]), int(ends[cell + 1])
             values = np.asarray(self._offsets[first : last + 1])

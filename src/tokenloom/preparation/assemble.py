@@ -41,7 +41,7 @@ class Tally:
         How many tokens come before each chunk; and one more, for all of them.
     places : list of list of int
         For each chunk the source, the offset and the state in which it begins,
-        whether a document goes on there, and how many characters of that
+        whether a document continues there, and how many characters of that
         document come before: bytes, where bytes are tokens.
     documents : dict of int to int
         How many documents each source has.
@@ -105,7 +105,7 @@ class _Parts:
     tally: Tally
     vocab: Vocab | None
     end_of_document: str | int | None
-    tell: Callable[[int], object]
+    report: Callable[[int], object]
 
     def cut(self, tokens: range) -> Iterator[Ids]:
         """Yield the ids of a range of tokens, chunk by chunk."""
@@ -120,7 +120,7 @@ class _Parts:
             ids = read_ids(part.facts, part.blobs, self.vocab, self.end_of_document)
             piece = ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
             yield piece
-            self.tell(len(piece))
+            self.report(len(piece))
 
     def ends(self) -> Iterator[npt.NDArray[np.int64]]:
         """Yield 0, and where each document ends, in tokens."""
@@ -144,11 +144,11 @@ def assemble(
     sources: Sequence[Source],
     options: PrepareOptions,
     facts: Mapping[str, Any],
-    tell: Callable[[int], object],
+    report: Callable[[int], object],
 ) -> Manifest:
     """Write the whole store into the work folder, and return its manifest.
 
-    Shards that an interrupted run finished are not written again. ``tell`` is
+    Shards that an interrupted run finished are not written again. ``report`` is
     called with the number of tokens after each piece that was written.
 
     Raises
@@ -160,7 +160,7 @@ def assemble(
     """
     folder, vocab_size, num_tokens = work.make_store(), tokenizer.vocab_size, tally.num_tokens
     dtype, size = narrow_dtype(vocab_size).name, options.shard_tokens
-    parts = _Parts(work, tally, vocab_of(tokenizer), options.end_of_document, tell)
+    parts = _Parts(work, tally, vocab_of(tokenizer), options.end_of_document, report)
     write = functools.partial(_write_shard, folder, parts, dtype=dtype, vocab_size=vocab_size)
     shards = [
         write(index, range(start, min(start + size, num_tokens)))
@@ -203,7 +203,7 @@ def _write_shard(
     kept = work.read("shard", index)
     path = folder / shard_name(index)
     if kept and kept.facts.get("parts") == parts.tally.hash and _has_hash(path, kept):
-        parts.tell(kept.facts["num_tokens"])
+        parts.report(kept.facts["num_tokens"])
         return ShardFile(kept.facts["num_tokens"], kept.facts["sha256"])
     shard = write_shard(
         folder,

@@ -50,7 +50,7 @@ class SourceFile:
     form : "file", "paragraph", "record" or "string"
     num_bytes, changed_ns : int
         Its size, and when it was last changed; reading it ends with an error
-        if these are others then. -1: nobody looks.
+        if these are others then. -1: not compared.
     encoding : str
         Of its text; all offsets are those of the same text in UTF-8.
     undecodable : "stop", "replace" or "mark"
@@ -89,7 +89,7 @@ class Cursor(NamedTuple):
     state : int
         See `tokenloom.text.normalize.state_after`.
     is_inside : bool
-        Whether a document goes on here.
+        Whether a document continues here.
     line : int
         Line ends of the source that come before.
     """
@@ -114,7 +114,7 @@ class Slice(NamedTuple):
         Of the source.
     content : bytes
     goes_on : bool
-        Whether its last document goes on in the next slice.
+        Whether its last document continues in the next slice.
     """
 
     start: Cursor
@@ -239,7 +239,7 @@ def prove_parts(
     sources: Sequence[SourceFile],
     parts: Iterable[Mapping[str, Any]],
     *,
-    tell: Callable[[int], object],
+    report: Callable[[int], object],
 ) -> int:
     """Return how many of the first parts were made of the bytes that the sources hold now.
 
@@ -252,8 +252,8 @@ def prove_parts(
     parts : iterable of mapping
         What each part says of itself, in their order: ``start``, ``stop``,
         ``digests`` and ``prefix`` of its chunk, and the ``documents`` of sources.
-    tell : callable
-        Is told how many bytes were compared.
+    report : callable
+        Called with the number of bytes after each piece that was compared.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def prove_parts(
             first_parts.setdefault(source, number)
         for source, sha256 in facts["digests"].items():
             num_bytes = sources[int(source)].num_bytes
-            if not _count_equal(sources[int(source)], [(num_bytes, sha256)], tell):
+            if not _count_equal(sources[int(source)], [(num_bytes, sha256)], report):
                 return first_parts[int(source)]
             prefixes = []
         if facts["prefix"] is not None:
@@ -279,12 +279,12 @@ def prove_parts(
         num_parts, stop = number + 1, facts["stop"]
     if not prefixes:
         return num_parts
-    count = _count_equal(sources[stop[0]], [prefix[1:] for prefix in prefixes], tell)
+    count = _count_equal(sources[stop[0]], [prefix[1:] for prefix in prefixes], report)
     return num_parts if count == len(prefixes) else prefixes[count][0]
 
 
 def _count_equal(
-    source: SourceFile, prefixes: Sequence[tuple[int, str]], tell: Callable[[int], object]
+    source: SourceFile, prefixes: Sequence[tuple[int, str]], report: Callable[[int], object]
 ) -> int:
     """Return how many of the first prefixes, each a length and a hash, a source has."""
     digest, position = hashlib.sha256(), 0
@@ -294,7 +294,7 @@ def _count_equal(
                 while piece := file.read(min(stop - position, _READ_BYTES)):
                     digest.update(piece)
                     position += len(piece)
-                    tell(len(piece))
+                    report(len(piece))
                 if position != stop or digest.hexdigest() != sha256:
                     return count
     except OSError as error:
@@ -346,7 +346,7 @@ def _fill(
 ) -> _NextSlice:
     """Read on until there is a cut, which is None at the end of the source."""
     while True:
-        # One byte more tells whether there is more to come.
+        # One byte more shows whether there is more to come.
         held += stream.read(max(size + 1 - len(held), 0))
         if len(held) <= size:
             return _NextSlice(held, None, goes_on=False)
@@ -361,7 +361,7 @@ _FindCut = Callable[[bytes, Cursor], tuple[int, bool] | None]
 
 
 def _cutter(form: Form, boundary: Boundary) -> _FindCut:
-    """Return a function that finds a cut, and whether a document goes on after it."""
+    """Return a function that finds a cut, and whether a document continues after it."""
     match form:
         case "file":
             return lambda text, _: (stop, True) if (stop := boundary.cut(text)) else None

@@ -126,7 +126,7 @@ def prepare(
     """Write a store of texts, however large they are.
 
     The same sources and options give the same bytes, for any number of workers
-    and any executor. Whatever stops it, the same call goes on where it stopped
+    and any executor. Whatever stops it, the same call resumes where it stopped
     and ends with the same bytes. What is finished lies beside the store until
     it is whole, in a hidden folder.
 
@@ -299,13 +299,14 @@ class _Run:
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
         """Yield the parts in order: those that are kept, then new ones."""
         index, start, position = 0, Cursor(), 0
-        num_proved = self._prove() if self.work.has_parts() else 0
-        for part in itertools.islice(self.work.read_all(IDS), num_proved):
-            index, start, position = index + 1, Cursor(*part.facts["stop"]), part.facts["position"]
-            bar.update(position - bar.n)
-            yield part
+        if self.work.has_parts():
+            for part in itertools.islice(self.work.read_all(IDS), self._prove()):
+                index, start = index + 1, Cursor(*part.facts["stop"])
+                position = part.facts["position"]
+                bar.update(position - bar.n)
+                yield part
+            self.work.remove(IDS, start=index)
         self.num_bytes_kept = position
-        self.work.remove(IDS, start=index)
         chunks = cut_chunks(
             self.sources,
             boundary=self.method.tokenizer.boundary,
@@ -322,7 +323,7 @@ class _Run:
     def _prove(self) -> int:
         """Return how many parts of an interrupted run were made of what the sources hold."""
         with self._bar("compare", self.num_bytes, "B") as bar:
-            return prove_parts(self.sources, self.work.read_facts(IDS), tell=bar.update)
+            return prove_parts(self.sources, self.work.read_facts(IDS), report=bar.update)
 
     def _keep(self, results: Iterator[tuple[Chunk, Result]], bar: "tqdm[Any]") -> Iterator[Part]:
         """Yield what came of chunks, after it was kept."""
@@ -373,7 +374,7 @@ class _Run:
                 sources=sources,
                 options=self.options,
                 facts=facts,
-                tell=bar.update,
+                report=bar.update,
             )
 
 
@@ -474,8 +475,8 @@ def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
 
 @contextlib.contextmanager
 def _saying_what_is_kept(target: Path) -> Iterator[None]:
-    """Say of what stops a run that it can go on."""
-    kept = "what is finished is kept, and the same call goes on from there"
+    """Add to what stops a run that it can be resumed."""
+    kept = "what is finished is kept, and the same call resumes from there"
     try:
         yield
     except StoreError:

@@ -48,7 +48,7 @@ class Trace(NamedTuple):
         not prepared.
     character : int or None
         Which character of the document's text the token begins with, from 0;
-        which byte, where bytes are tokens. None where nobody can tell: the
+        which byte, where bytes are tokens. None where that is not known: the
         source is gone, was changed or was a stream, the tokenizer is somebody
         else's, or the token stands for the end of a document.
     """

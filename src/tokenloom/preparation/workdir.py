@@ -86,10 +86,10 @@ class WorkDir:
         return self.store
 
     def claim(self, settings: Mapping[str, Any]) -> None:
-        """Begin with some settings, or go on with what makes the same parts.
+        """Begin with some settings, or resume with those that make the same parts.
 
         Parts that were kept with ``on_error="stop"`` have no bad document, so
-        any other value goes on from them. All settings may be others where no
+        any other value resumes from them. All settings may be others where no
         part was kept, and where the last run ended with an error: then what it
         kept is removed.
 
@@ -108,7 +108,7 @@ class WorkDir:
             same = {**before, "on_error": now["on_error"]} if is_mended else before
             if differences := list(compare(same, now)):
                 if not self.has_failed:
-                    raise StoreError(self._tell_differences(differences))
+                    raise StoreError(self._name_differences(differences))
                 self.remove_parts()
         if before is not None and _streams(before) != _streams(now):
             for kind in _OF_STREAMS:
@@ -118,7 +118,7 @@ class WorkDir:
         mended = {**now, "on_error": "stop"} if "on_error" in now else now
         self.owners[:] = dict.fromkeys(map(hash_json, (now, mended)))
 
-    def _tell_differences(self, differences: list[str]) -> str:
+    def _name_differences(self, differences: list[str]) -> str:
         return (
             f"an interrupted run of other settings is kept in {self.path}: "
             f"{'; '.join(differences)}; run it with its own settings, or remove that "
@@ -192,7 +192,7 @@ class WorkDir:
     def write(self, kind: str, index: int, part: Part) -> None:
         """Keep a part, whole or not at all.
 
-        It is not forced to the disk: after a power cut its hash tells.
+        It is not forced to the disk: after a power cut its hash shows whether it is whole.
 
         Raises
         ------
@@ -371,7 +371,7 @@ def _require_work(path: Path) -> None:
 
 
 def _streams(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of the sources that are kept, since they can be read once."""
+    """Return the settings of the sources that are kept, since they can be read once."""
     sources = settings.get("sources")
     described = sources.items() if isinstance(sources, dict) else ()
     return {name: facts for name, facts in described if "num_bytes" not in facts}

@@ -92,7 +92,7 @@ class Source:
         A path, an address, or what people call it.
     num_documents : int
     num_bytes : int or None
-        Before decompression; None where nobody counted.
+        Before decompression; None where they were not counted.
     sha256 : str or None
         Of those bytes, 64 hexadecimal digits.
     """
@@ -190,16 +190,16 @@ class Manifest:
         StoreError
             It is not what a preparation writes.
         """
-        told = self.facts.get("preparation")
-        if told is None:
+        stated = self.facts.get("preparation")
+        if stated is None:
             return None
-        if not isinstance(told, Mapping):
-            _refuse("an object as preparation", told)
+        if not isinstance(stated, Mapping):
+            _refuse("an object as preparation", stated)
         names = ("field", "on_error", "task_bytes", "end_id", "forms")
-        values: dict[str, Any] = {name: told.get(name) for name in names}
+        values: dict[str, Any] = {name: stated.get(name) for name in names}
         counts = ("num_characters", "num_unknown", "num_dropped", "problems")
         values.update((name, self.facts.get(name)) for name in counts)
-        settings = {name: told[name] for name in told if name not in _FOUND_LATER}
+        settings = {name: stated[name] for name in stated if name not in _FOUND_LATER}
         preparation = Preparation(**values, settings=settings)
         if len(preparation.forms) != len(self.sources):
             _refuse("a form for each source", preparation.forms)

@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 1.0
 
 
 class FileIdentity(NamedTuple):
-    """What tells a file from another one of its name, and from itself once it was changed.
+    """What distinguishes a file from another one of its name, and from itself before a change.
 
     Attributes
     ----------
@@ -357,7 +357,7 @@ def confirm(tokens: Tokens) -> None:
     """
     if not isinstance(tokens, IdMap | ConcatenatedMemmap):
         return
-    # Where this fails, whoever reads on fails too.
+    # Where this fails, the next read looks again and fails too.
     tokens.next_look = 0.0
     if isinstance(tokens, ConcatenatedMemmap):
         for part in tokens.parts:
@@ -410,7 +410,7 @@ def advise(tokens: Tokens, *, is_random: bool) -> None:
     ----------
     tokens : integer array, shape (num_tokens,)
     is_random : bool
-        Whether the next reads jump about, or go on from one to the next.
+        Whether the next reads jump about, or follow each other.
     """
     if isinstance(tokens, ConcatenatedMemmap):
         tokens.advise(is_random=is_random)
@@ -498,7 +498,7 @@ def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
     if not tokens.flags.c_contiguous or tokens.mode == "c":
         # Every second token, or changes that are in memory only: no range of the file.
         copied = np.ascontiguousarray(np.asarray(tokens))
-        # Nobody looks at an array in memory again.
+        # An array in memory is not checked again when it is read.
         _check_read(copied, tokens)
         return np.asarray, (copied,)
     root = _root(tokens)

@@ -52,8 +52,8 @@ def save_store(  # noqa: PLR0913  each is a part of a store
 ) -> Path:
     """Write tokens, documents and tokenizer to a new or empty folder.
 
-    Parameters and errors are those of `tokenloom.Corpus.save`. Where nobody
-    knows the vocabulary size, the tokens are searched for the largest id.
+    Parameters and errors are those of `tokenloom.Corpus.save`. Where the
+    vocabulary size is not known, the tokens are searched for the largest id.
     """
     shard_tokens = as_integer("shard_tokens", shard_tokens, start=1)
     ranges = _as_ranges(splits)
@@ -224,7 +224,7 @@ def write_tokenizer(
     """Write a tokenizer's vocabulary, and return its description and the files.
 
     A tokenizer that came from elsewhere leaves the name of its type, and what
-    tells it from others.
+    distinguishes it from others.
 
     Raises
     ------
