@@ -26,14 +26,14 @@ class Stopped(SystemExit):
     ----------
     number : int
         Of the signal.
-    said : str
+    *notes : str
         What is left, for people.
     """
 
-    def __init__(self, number: int, *said: str) -> None:
+    def __init__(self, number: int, *notes: str) -> None:
         super().__init__(128 + number)
         self.number = number
-        self.said = said
+        self.notes = notes
 
     @property
     def name(self) -> str:

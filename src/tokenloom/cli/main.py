@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A training that wrote its files passes a message.
         return 1 if interrupt.args else 130
     except Stopped as stop:
-        print_message(" ".join([f"stopped by {stop.name}", *stop.said]))
+        print_message(" ".join([f"stopped by {stop.name}", *stop.notes]))
         _discard_stdout()
         return 128 + stop.number
     except OSError as error:

@@ -243,7 +243,7 @@ def _open(path: Path, dtype: str | None, vocab_size: int | None) -> Corpus:
     with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
         num_bytes = os.fstat(file.fileno()).st_size
-    found = _Found(path, head, num_bytes)
+    found = _TokenFile(path, head, num_bytes)
     if _begins_like(head, NPY_MAGIC) or b"'descr'" in head[:32]:
         return _open_npy(found, dtype, vocab_size)
     if _is_llmc(found):
@@ -252,7 +252,7 @@ def _open(path: Path, dtype: str | None, vocab_size: int | None) -> Corpus:
     return _open_bare(found, dtype, vocab_size)
 
 
-class _Found(NamedTuple):
+class _TokenFile(NamedTuple):
     path: Path
     head: bytes
     num_bytes: int
@@ -264,7 +264,7 @@ def _begins_like(head: bytes, magic: bytes) -> bool:
     return same >= len(magic) - 1
 
 
-def _refuse_others(found: _Found, dtype: str | None) -> None:
+def _refuse_others(found: _TokenFile, dtype: str | None) -> None:
     """Refuse what is no token file: any bytes at all could be taken as bare tokens."""
     path, head = found.path, found.head
     if _begins_like(head, _MEGATRON_MAGIC):
@@ -277,7 +277,7 @@ def _refuse_others(found: _Found, dtype: str | None) -> None:
         _refuse(path, "tokens of another project", f"a text: {cure}")
 
 
-def _is_llmc(found: _Found) -> bool:
+def _is_llmc(found: _TokenFile) -> bool:
     """Return whether a file begins as llm.c writes it, also where its magic is damaged."""
     magic = int.from_bytes(found.head[:4], "little")
     if magic in _LLMC or magic in _LLMC_OTHERS:
@@ -289,7 +289,7 @@ def _is_llmc(found: _Found) -> bool:
     return version in (1, 7) and num_tokens > 0 and rest in (2 * num_tokens, 4 * num_tokens)
 
 
-def _open_llmc(found: _Found, dtype: str | None, vocab_size: int | None) -> Corpus:
+def _open_llmc(found: _TokenFile, dtype: str | None, vocab_size: int | None) -> Corpus:
     path, num_bytes = found.path, found.num_bytes
     if num_bytes < _LLMC_HEADER_BYTES:
         _refuse(path, f"llm.c's header of {_LLMC_HEADER_BYTES:,} bytes", count(num_bytes, "byte"))
@@ -306,7 +306,7 @@ def _open_llmc(found: _Found, dtype: str | None, vocab_size: int | None) -> Corp
     return _make(FileRange(str(path), item, _LLMC_HEADER_BYTES, num_tokens, vocab_size))
 
 
-def _open_bare(found: _Found, dtype: str | None, vocab_size: int | None) -> Corpus:
+def _open_bare(found: _TokenFile, dtype: str | None, vocab_size: int | None) -> Corpus:
     path, num_bytes = found.path, found.num_bytes
     tokenizer = _read_meta(path.with_name(_META))
     if tokenizer is not None:
@@ -376,7 +376,7 @@ def _make(
     )
 
 
-def _open_npy(found: _Found, dtype: str | None, vocab_size: int | None) -> Corpus:
+def _open_npy(found: _TokenFile, dtype: str | None, vocab_size: int | None) -> Corpus:
     path = found.path
     with open_regular(path) as file:
         try:
@@ -437,7 +437,7 @@ def _open_megatron(index: Path, dtype: str | None, vocab_size: int | None) -> Co
     stops = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     item = np.dtype(_MEGATRON_DTYPES[code])
     if (lengths < 0).any() or not np.array_equal(pointers, stops[:-1] * item.itemsize):
-        _refuse(index, "sequences that lie one behind the other", "others")
+        _refuse(index, "sequences that lie one after the other", "others")
     try:
         as_offsets(boundaries, num_tokens=num_sequences)
     except CorpusError as error:

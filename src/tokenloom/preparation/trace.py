@@ -177,8 +177,8 @@ class _PreparedStore:
         if self._tokenizer is not None:
             self._places = _read_places(store)
             self._files = _list_files(self._sources, preparation, self._tokenizer)
-        self._key: object = None
-        self._chunk: _ReadChunk | None = None
+        # The last chunk that was read, after what it was read of.
+        self._kept: tuple[object, _ReadChunk | None] | None = None
 
     def trace(self, token: int) -> Trace:
         """Return where a token of the store came from."""
@@ -204,12 +204,14 @@ class _PreparedStore:
         if [num_bytes for num_bytes, _ in statuses] != [entry.num_bytes for entry in entries]:
             return None
         key = (index, source, statuses)
-        if key != self._key:
+        kept = self._kept
+        if kept is None or kept[0] != key:
+            chunk = None
             with contextlib.suppress(CorpusError):
-                self._chunk = None
-                self._chunk = self._encode_again(index, source)
-            self._key = key
-        return self._chunk
+                chunk = self._encode_again(index, source)
+            # Both at once, since several threads may trace.
+            self._kept = kept = key, chunk
+        return kept[1]
 
     def _encode_again(self, index: int, source: int) -> _ReadChunk | None:
         """Return a chunk of the preparation, or None where the store holds other tokens.
