@@ -9,7 +9,6 @@ import pytest
 
 import tokenloom as tl
 from tests.support.stores import make_corpus, make_store, make_store_of_sources
-from tokenloom.corpus import statistics
 from tokenloom.corpus.statistics import (
     StoreDescription,
     count_ids,
@@ -57,15 +56,13 @@ def test_characters_per_token(
 
 
 @pytest.mark.parametrize("shard_tokens", [3, 100])
-def test_every_token_is_counted(
-    tmp_path: Path, shard_tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_token_is_counted(tmp_path: Path, shard_tokens: int) -> None:
     """However the tokens are cut, the counts are those of the whole."""
-    monkeypatch.setattr(statistics, "_CHUNK", 7)
     ids = [0, 5, 5, 1, 0, 5] * 5
     path = tl.Corpus.from_tokens(ids, vocab_size=8).save(tmp_path / "s", shard_tokens=shard_tokens)
 
-    assert [10, 5, 0, 0, 0, 15, 0, 0] == count_ids(tl.Corpus.open(path)).tolist()
+    counts = count_ids(tl.Corpus.open(path), chunk_size=7)
+    assert [10, 5, 0, 0, 0, 15, 0, 0] == counts.tolist()
 
 
 def test_the_most_frequent_come_first() -> None:
@@ -103,12 +100,12 @@ def test_a_word_that_is_not_known_has_no_length() -> None:
     assert count_text_characters(corpus) is None
 
 
-def test_lengths_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lengths_of_documents() -> None:
     """By powers of two, however they are read."""
     lengths = [0, 1, 1, 2, 3, 4, 7, 8]
     corpus = tl.Corpus.from_tokens(range(26), documents=np.cumsum([0, *lengths]))
     expected = [(0, 1, 1), (1, 2, 2), (2, 4, 2), (4, 8, 2), (8, 16, 1)]
-    for chunk in (1, 3, 100):
-        monkeypatch.setattr(statistics, "_CHUNK", chunk)
-        assert expected == [dataclasses.astuple(entry) for entry in count_lengths(corpus)]
+    for chunk_size in (1, 3, 100):
+        counted = count_lengths(corpus, chunk_size=chunk_size)
+        assert expected == [dataclasses.astuple(entry) for entry in counted]
     assert [] == count_lengths(tl.Corpus.from_tokens([1]))

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom.errors import CorpusError
-from tokenloom.text import ids as ids_module
-from tokenloom.text.ids import Ids, as_ids, is_memory_map, narrow_dtype
+from tokenloom.text.ids import Ids, as_ids, check_range, is_memory_map, narrow_dtype
 
 
 def _mapped(folder: Path, num_tokens: int = 100_000, dtype: str = "<u2") -> Ids:
@@ -160,35 +159,30 @@ def test_largest_id_is_allowed() -> None:
     assert expected == as_ids([0, 8], num_ids=9).tolist()
 
 
-def test_position_counts_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_position_counts_from_the_beginning() -> None:
     """However an array is cut for checking, positions are those of the whole."""
-    monkeypatch.setattr(ids_module, "_CHUNK", 2)
-
     with pytest.raises(CorpusError, match=r"got -1 at position 5$"):
-        as_ids(np.array([0, 1, 2, 3, 4, -1, -1]))
+        check_range(np.array([0, 1, 2, 3, 4, -1, -1]), None, chunk_size=2)
 
 
 @given(st.lists(st.integers(-2, 9), min_size=1), st.integers(1, 4))
-def test_range_is_checked_in_every_chunk(ids: list[int], chunk: int) -> None:
+def test_range_is_checked_in_every_chunk(ids: list[int], chunk_size: int) -> None:
     """However an array is cut for checking, one bad id anywhere is found."""
     wrong = [id_ for id_ in ids if not 0 <= id_ < 8]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids_module, "_CHUNK", chunk)
-        try:
-            as_ids(np.array(ids), num_ids=8)
-        except CorpusError:
-            refused = True
-        else:
-            refused = False
+    try:
+        check_range(np.array(ids), 8, chunk_size=chunk_size)
+    except CorpusError:
+        refused = True
+    else:
+        refused = False
 
     assert bool(wrong) == refused
 
 
 @given(st.lists(st.sampled_from([0, 255, 256, 65_535, 65_536]), min_size=1), st.integers(1, 4))
-def test_largest_id_of_any_chunk_decides_the_type(ids: list[int], chunk: int) -> None:
-    """However an array is cut for checking, its type fits its largest id."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids_module, "_CHUNK", chunk)
-        made = as_ids(np.array(ids))
+def test_largest_id_of_any_chunk_is_found(ids: list[int], chunk_size: int) -> None:
+    """However an array is cut for checking, and whatever type it then gets."""
+    made = as_ids(np.array(ids))
 
+    assert max(ids) == check_range(np.array(ids), None, chunk_size=chunk_size)
     assert (narrow_dtype(max(ids) + 1), ids) == (made.dtype, made.tolist())

@@ -16,7 +16,7 @@ from tokenloom.store.memmap import advise, read_whole
 from tokenloom.store.reader import open_store
 from tokenloom.text.tokenizers import complete
 
-_CHUNK = 1 << 22
+_CHUNK_SIZE = 1 << 22
 # The counts of so many ids take half a gigabyte.
 _MAX_IDS = 1 << 26
 
@@ -138,12 +138,14 @@ def _per_token(manifest: Manifest, fact: str) -> float | None:
     return counted / manifest.num_tokens if is_count else None
 
 
-def count_lengths(corpus: Corpus) -> list[LengthCount]:
+def count_lengths(corpus: Corpus, *, chunk_size: int = _CHUNK_SIZE) -> list[LengthCount]:
     """Return how many documents have which length, in tokens, by powers of two.
 
     Parameters
     ----------
     corpus : Corpus
+    chunk_size : int, optional
+        Documents that are looked at at once.
 
     Returns
     -------
@@ -156,9 +158,9 @@ def count_lengths(corpus: Corpus) -> list[LengthCount]:
     """
     offsets = corpus.documents
     counts = np.zeros(65, np.int64)
-    for start in range(0, 0 if offsets is None else len(offsets) - 1, _CHUNK):
+    for start in range(0, 0 if offsets is None else len(offsets) - 1, chunk_size):
         assert offsets is not None  # noqa: S101  else there was nothing to count
-        lengths = np.diff(offsets[start : start + _CHUNK + 1])
+        lengths = np.diff(offsets[start : start + chunk_size + 1])
         # The exponent of a length is how many bits it has.
         counts += np.bincount(np.frexp(lengths.astype(np.float64))[1], minlength=len(counts))
     stop = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
@@ -168,7 +170,9 @@ def count_lengths(corpus: Corpus) -> list[LengthCount]:
     ]
 
 
-def count_ids(corpus: Corpus, *, progress: bool | None = None) -> npt.NDArray[np.int64]:
+def count_ids(
+    corpus: Corpus, *, progress: bool | None = None, chunk_size: int = _CHUNK_SIZE
+) -> npt.NDArray[np.int64]:
     """Return how often each id appears: int64 array, shape (vocab_size,).
 
     All tokens are read.
@@ -178,6 +182,8 @@ def count_ids(corpus: Corpus, *, progress: bool | None = None) -> npt.NDArray[np
     corpus : Corpus
     progress : bool, optional
         Whether to show a bar; by default where stderr is a terminal.
+    chunk_size : int, optional
+        Tokens that are read at once.
 
     Raises
     ------
@@ -196,8 +202,8 @@ def count_ids(corpus: Corpus, *, progress: bool | None = None) -> npt.NDArray[np
     advise(corpus.tokens, is_random=False)
     disable = None if progress is None else not progress
     with tqdm(total=len(corpus), unit="token", unit_scale=True, disable=disable) as bar:
-        for start in range(0, len(corpus), _CHUNK):
-            piece = corpus.slice(start, start + _CHUNK)
+        for start in range(0, len(corpus), chunk_size):
+            piece = corpus.slice(start, start + chunk_size)
             counts += np.bincount(read_whole(piece.tokens), minlength=len(counts))
             bar.update(len(piece))
     return counts

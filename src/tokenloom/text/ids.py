@@ -10,7 +10,7 @@ from tokenloom.errors import CorpusError
 Ids = npt.NDArray[np.integer[Any]]
 Offsets = npt.NDArray[np.int64]
 
-_CHUNK = 1 << 24
+_CHUNK_SIZE = 1 << 24
 
 
 def narrow_dtype(num_ids: int) -> np.dtype[Any]:
@@ -82,8 +82,8 @@ def is_memory_map(array: npt.NDArray[Any]) -> bool:
     return isinstance(array, np.memmap) and array.filename is not None
 
 
-def check_range(array: Ids, num_ids: int | None) -> int:
-    """Return the largest id, or -1 if there is none.
+def check_range(array: Ids, num_ids: int | None, *, chunk_size: int = _CHUNK_SIZE) -> int:
+    """Return the largest id, or -1 if there is none; so many ids are looked at at once.
 
     Raises
     ------
@@ -91,8 +91,8 @@ def check_range(array: Ids, num_ids: int | None) -> int:
         An id is negative, or not below ``num_ids``.
     """
     largest = -1
-    for start in range(0, len(array), _CHUNK):
-        chunk = array[start : start + _CHUNK]
+    for start in range(0, len(array), chunk_size):
+        chunk = array[start : start + chunk_size]
         low, high = int(chunk.min()), int(chunk.max())
         largest = max(largest, high)
         wrong = low if low < 0 else high
