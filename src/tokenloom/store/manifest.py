@@ -127,7 +127,7 @@ class Manifest:
     num_documents : int or None
         Number of documents, where their offsets are kept.
     tokenizer : mapping or None
-        JSON-able; see `tokenloom.text.tokenizers.describe_tokenizer`.
+        JSON-able; see `tokenloom.text.identity.describe_identity`.
     shards : tuple of ShardFile
         The files of tokens, in order.
     files : tuple of StoreFile
