@@ -54,7 +54,7 @@ def test_evaluate_gives_the_held_out_perplexity_again(
     assert (pytest.approx(expected), "held-out") == (found["perplexity"], found["split"])
 
 
-def test_evaluate_tells_errors_in_a_line(
+def test_evaluate_reports_errors_in_a_line(
     run: Path, book: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A split that is none ends without a traceback."""

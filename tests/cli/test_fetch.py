@@ -33,7 +33,7 @@ def test_fetch_prepares_for_the_time_without_a_network(
 def test_fetch_goes_on(
     poem: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One text that cannot be had does not keep the others away; the exit code tells of it."""
+    """One text that cannot be had does not keep the others away; the exit code is 1."""
     file = tl.hub.RemoteFile(
         filename="lost.txt", urls=(f"{poem.url}/lost.txt",), digest="sha256:" + "0" * 64
     )

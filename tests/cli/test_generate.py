@@ -78,7 +78,7 @@ def test_generate_takes_several_prompts(run: Path, capsys: pytest.CaptureFixture
     assert "".join(lines) == capsys.readouterr().out
 
 
-def test_generate_tells_how_likely_each_token_was(
+def test_generate_prints_how_likely_each_token_was(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a table, and for programs."""

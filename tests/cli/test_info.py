@@ -12,7 +12,7 @@ from tests.support.stores import make_store, make_store_of_sources
 from tokenloom.cli.main import main
 
 
-def test_info_tells_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_prints_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Numbers come in a table, and the most frequent tokens on demand."""
     folder = str(make_store(tmp_path / "store"))
     assert main(["info", folder, "--top", "2"]) == 0
@@ -26,9 +26,9 @@ def test_info_in_json(tmp_path: Path, top: list[str], capsys: pytest.CaptureFixt
     """A program reads the same."""
     folder = str(make_store(tmp_path / "store"))
     assert main(["info", folder, "--json", *top]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (10, 3) == (told["num_tokens"], told["num_shards"])
-    assert bool(top) == ("most_frequent" in told)
+    result = json.loads(capsys.readouterr().out)
+    assert (10, 3) == (result["num_tokens"], result["num_shards"])
+    assert bool(top) == ("most_frequent" in result)
 
 
 def test_a_split_of_a_store_is_verified_and_described(
@@ -39,11 +39,11 @@ def test_a_split_of_a_store_is_verified_and_described(
     assert main(["verify", f"{folder}/train"]) == 0
     assert f"{folder} is as it was written\n" == capsys.readouterr().out
     assert main(["info", f"{folder}/train", "--json", "--top", "1"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     expected = tl.Corpus.open(folder, split="train")
-    found = [told[name] for name in ("path", "split", "num_tokens", "num_documents", "hash")]
+    found = [result[name] for name in ("path", "split", "num_tokens", "num_documents", "hash")]
     assert [f"{folder}/train", "train", 6, expected.num_documents, expected.hash] == found
-    assert told["most_frequent"][0]["count"] <= 6
+    assert result["most_frequent"][0]["count"] <= 6
     for command in ("verify", "info"):
         assert main([command, f"{folder}/valid"]) == 1
         assert "one of the store's ('train'), got 'valid'" in capsys.readouterr().err

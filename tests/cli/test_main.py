@@ -183,7 +183,7 @@ OF_TEXT = {
 
 
 @pytest.mark.parametrize("command", ["plan", "show", "prepare", "train"])
-def test_text_that_vanishes_is_told(
+def test_text_that_vanishes_is_reported(
     command: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -207,7 +207,7 @@ def test_text_that_vanishes_is_told(
 
 
 @pytest.mark.parametrize("command", OF_TEXT)
-def test_text_of_which_nothing_is_left_is_told(
+def test_text_of_which_nothing_is_left_is_reported(
     command: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -331,7 +331,7 @@ def test_a_reader_that_leaves_is_no_error(book: str) -> None:
 def test_a_store_that_cannot_be_used_is_one_line(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A manifest that was changed is told without a traceback."""
+    """A manifest that was changed is reported without a traceback."""
     folder = make_store(tmp_path / "store")
     (folder / "manifest.json").write_bytes(b"{}")
     assert main([command, str(folder)]) == 1
@@ -440,8 +440,8 @@ def test_splits_that_cannot_be_had(
 ) -> None:
     """One line says why, and nothing is written."""
     assert main(words) == 1
-    said = capsys.readouterr().err
-    assert (1, True) == (len(said.splitlines()), message in said)
+    error = capsys.readouterr().err
+    assert (1, True) == (len(error.splitlines()), message in error)
     assert sorted(path.name for path in Path().iterdir()) == ["book.txt", split_store]
 
 

@@ -10,7 +10,7 @@ from tokenloom.cli.main import main
 from tokenloom.plan.plan import Plan
 
 
-def test_plan_tells_who_reads_what(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_prints_who_reads_what(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The accounting, each rank's rows, each worker's batches, and the first starts."""
     options = ["--order", "random", "--seed", "7", "--epoch", "2", "--ranks", "2", "--workers", "3"]
     lines = printed(["plan", book, *SHAPE, *options], capsys)

@@ -42,8 +42,8 @@ def test_a_summary_is_printed(book: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "tokens                200\n" in shown.out
     assert "MB" not in shown.out
     assert main(["prepare", book, "-o", "store", "--tokenizer", "word", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (0, None) == (told["num_bytes_read"], told["megabytes_per_second"])
+    result = json.loads(capsys.readouterr().out)
+    assert (0, None) == (result["num_bytes_read"], result["megabytes_per_second"])
     assert "tokenloom: store is finished already, of the same sources and options\n" == shown.err
 
 
@@ -114,7 +114,7 @@ def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture
     assert "--tokenizer must be char, word, byte, the folder of a store" in capsys.readouterr().err
 
 
-def test_places_with_a_problem_are_told(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_places_with_a_problem_are_counted(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Under the problem's name."""
     Path("bad.txt").write_bytes(b"abc\xff")
     assert main(["prepare", book, "bad.txt", "-o", "store", "--on-error", "skip"]) == 0
@@ -157,7 +157,7 @@ def test_a_split_has_a_name_and_a_fraction(split: str, capsys: pytest.CaptureFix
     assert "must be a name and a fraction, like valid=0.1" in capsys.readouterr().err
 
 
-def test_info_tells_it_again(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_prints_it_again(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With the lengths of documents, drawn."""
     words = ["prepare", book, book, "-o", "store", "--tokenizer", "word", "--quiet"]
     assert main(words) == 0
@@ -174,12 +174,12 @@ def test_info_tells_it_again(book: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "[128, 256)  2\n" in shown
     assert Path("lengths.png").read_bytes().startswith(b"\x89PNG")
     assert main(["info", "store", "--json", "--plot", "lengths.svg"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {"start": 128, "stop": 256, "num_documents": 2} == told["document_lengths"][-1]
-    assert ("lengths.svg", 0.0) == (told["plot"], told["unknown_rate"])
+    result = json.loads(capsys.readouterr().out)
+    assert {"start": 128, "stop": 256, "num_documents": 2} == result["document_lengths"][-1]
+    assert ("lengths.svg", 0.0) == (result["plot"], result["unknown_rate"])
 
 
-def test_show_tells_where_rows_begin(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_where_rows_begin(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The source, the document and the character."""
     assert main(["prepare", book, "-o", "store"]) == 0
     capsys.readouterr()

@@ -78,7 +78,7 @@ def test_train_says_how_much_it_leaves_out(
 def test_every_model_trains_in_every_order(
     model: str, order: str, book: str, tmp_path: Path
 ) -> None:
-    """The settings tell what was chosen."""
+    """The settings hold what was chosen."""
     folder = tmp_path / "run"
     choice = ["--model", model, "--order", order, "--layers", "2", "--tokenizer", "byte"]
     assert main(["train", book, *SMALL, *choice, "--run", str(folder)]) == 0
@@ -90,7 +90,7 @@ def test_every_model_trains_in_every_order(
 def test_two_directions_warn_in_one_line(
     book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The training completes, and its user is told that the model sees the future."""
+    """The training completes, and its user is warned that the model sees the future."""
     folder = str(tmp_path / "run")
     assert main(["train", book, *SMALL, "--bidirectional", "--run", folder]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
@@ -162,7 +162,7 @@ def test_train_for_programs(book: str, tmp_path: Path, capsys: pytest.CaptureFix
 def test_resume_goes_on_with_more_epochs(
     book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The folder says all the rest; the weights are those of one long run."""
+    """The folder holds all the rest; the weights are those of one long run."""
     recipe = ["--optimizer", "adamw", "--lr", "0.01", "--accumulate", "2", "--model", "gru"]
     folders = [tmp_path / "whole", tmp_path / "run"]
     for folder in folders:
@@ -214,7 +214,7 @@ def test_a_run_at_its_end_says_how_to_go_on(
         assert "nothing is left" not in capsys.readouterr().err
 
 
-def test_documents_are_kept_apart_unless_told_otherwise(tmp_path: Path) -> None:
+def test_documents_are_kept_apart_by_default(tmp_path: Path) -> None:
     """The hidden state begins afresh where one starts; a run goes on as it was begun."""
     store = tmp_path / "store"
     tl.Corpus.from_documents(["the time traveller for so"] * 30).save(store)
@@ -260,7 +260,7 @@ def test_resume_refuses_another_text(
 def test_resume_refuses_a_run_of_an_older_release(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its settings do not say enough."""
+    """Its settings lack what is needed."""
     settings = json.loads((run / "settings.json").read_text())
     (run / "settings.json").write_text(json.dumps({**settings, "version": 2}))
     assert main(["train", "--resume", str(run)]) == 1
@@ -388,7 +388,7 @@ def test_ctrl_c_leaves_a_usable_checkpoint(book: str, tmp_path: Path) -> None:
 def test_a_prompt_of_no_token_is_found_before_training(
     book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody trains for an hour to be told that."""
+    """Nobody trains for an hour to learn that."""
     folder = tmp_path / "run"
     assert main(["train", book, *SMALL, "--prompt", "!!!", "--run", str(folder)]) == 1
     assert "prompt must hold at least one token, got '!!!'" in capsys.readouterr().err
@@ -428,12 +428,12 @@ def test_train_takes_the_splits_of_a_store(
 def test_max_tokens_shortens_the_training_split_only(
     split_store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is measured on is all of its split, and the command says both."""
+    """What is measured on is all of its split, and the command reports both."""
     words = ["train", f"{split_store}/train", *SMALL, "--max-tokens", "300", "--run", "run"]
     assert main([*words, "--quiet"]) == 0
     settings = settings_of("run")
     num_valid = len(tl.load("store/valid"))
     assert (300, num_valid) == (settings["num_tokens"], settings["num_held_out_tokens"])
-    said = capsys.readouterr().err
-    assert f"held out: store/valid, {num_valid} tokens" in said
-    assert "300 of 1,323 tokens; --max-tokens all for the rest" in said
+    messages = capsys.readouterr().err
+    assert f"held out: store/valid, {num_valid} tokens" in messages
+    assert "300 of 1,323 tokens; --max-tokens all for the rest" in messages

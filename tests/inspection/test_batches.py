@@ -31,7 +31,7 @@ def book_windows(**options: Any) -> tl.SequentialWindows:
 def test_workers_read_what_is_said(
     kind: str, world_size: int, num_workers: int, seq_len: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The real datasets, asked as each of the workers, yield the batches that the division says."""
+    """The real datasets, asked as each of the workers, yield the batches of the division."""
     for rank in range(world_size):
         shard = tl.Shard(rank=rank, world_size=world_size)
         read = make_windows(kind, seq_len=seq_len, shard=shard)
@@ -73,7 +73,7 @@ def test_windows_are_counted(kind: str, tail: Any) -> None:
 
 
 def test_inputs_and_targets_are_shown_as_text() -> None:
-    """Each row says which tokens it reads, and what they spell."""
+    """Each row has the tokens that it reads, and their text."""
     windows = book_windows()
     text = BOOK.decode(BOOK.tokens)
     start = int(windows.plan.starts(range(2, 3))[0, 1])

@@ -39,14 +39,14 @@ def train_and_watch(
     torch.manual_seed(0)
     model = tl.RNNModel(nn.RNN(corpus.vocab_size, 8), corpus.vocab_size)
     saw: list[torch.Tensor] = []
-    says: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     model.register_forward_pre_hook(lambda _, arguments: saw.append(arguments[0].clone()))
-    model.register_forward_hook(lambda *arguments: says.append(arguments[2][0].detach().clone()))
+    model.register_forward_hook(lambda *arguments: outputs.append(arguments[2][0].detach().clone()))
     tl.train(model, loader, run=folder, device="cpu")
     loader.load_state_dict({**loader.state_dict(), "epoch": 0, "next_batch": next_batch})
     losses = [
         float(functional.cross_entropy(logits, batch.targets.T.reshape(-1), ignore_index=-100))
-        for logits, batch in zip(says, loader, strict=True)
+        for logits, batch in zip(outputs, loader, strict=True)
     ]
     return [corpus.decode(inputs[1]) for inputs in saw], losses
 
@@ -159,7 +159,7 @@ def test_a_text_that_is_gone_can_be_given(tmp_path: Path) -> None:
 def test_runs_of_other_releases_are_refused(
     change: dict[str, Any], message: str, book: str, tmp_path: Path
 ) -> None:
-    """What it was trained on cannot be told, or not by this release."""
+    """What it was trained on is not known, or not to this release."""
     train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
     path = tmp_path / "run" / "settings.json"
     settings = {**json.loads(path.read_text()), **change}

@@ -44,11 +44,11 @@ def test_the_laws_hold(tail: Any) -> None:
 def test_where_documents_start_is_part_of_what_a_batch_says() -> None:
     """Two streams of the same tokens differ if one of them cuts a document elsewhere."""
     windows = np.ones((2, 6), np.uint8)
-    said = {
+    fingerprints = {
         laws.digest(tl.Batch(windows, epoch=0, index=0, resets=np.array(resets, np.int64)))
         for resets in ([], [2], [3])
     }
-    assert len(said) == 3
+    assert len(fingerprints) == 3
 
 
 def break_starts(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
@@ -149,7 +149,7 @@ def test_law_8_is_broken_where_seed_or_epoch_is_ignored(
 
 
 def test_law_8_is_broken_where_processes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that says something else, or fails, is quoted."""
+    """A process that prints something else, or fails, is quoted."""
     monkeypatch.setattr(laws, "_PLAN_PROGRAM", "raise SystemExit('no plan here')")
     with pytest.raises(LawError, match="another plan, or none: no plan here"):
         laws.check_seeds(make_windows().plan)

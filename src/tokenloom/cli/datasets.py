@@ -33,7 +33,7 @@ def add_command(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     entries = list_entries()
     if arguments.json:
-        print_json([_describe(entry) for entry in entries])
+        print_json([_facts(entry) for entry in entries])
         return
     rows = [("NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT")]
     for entry in entries:
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> None:
     print_table(rows)
 
 
-def _describe(entry: Entry) -> dict[str, Any]:
+def _facts(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "description": entry.description,

@@ -113,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "corpus": corpus.name,
         "split": arguments.split,
         "num_trained_tokens": num_trained,
-        **_describe(result),
+        **_facts(result),
         "batch_size": arguments.batch_size,
         "seq_len": arguments.seq_len,
         "tokens_per_second": result.num_tokens / seconds,
@@ -129,7 +129,7 @@ def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
     )
 
 
-def _describe(result: "Evaluation") -> dict[str, Any]:
+def _facts(result: "Evaluation") -> dict[str, Any]:
     return {
         "num_tokens": result.num_tokens,
         "num_characters": result.num_characters,

@@ -101,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> None:
             print_line(("" if tokens[0] else prompts[0]) + token.text, end="")
         tokens[token.prompt_index].append(token)
     if arguments.json:
-        texts = [_describe_text(*pair) for pair in zip(prompts, tokens, strict=True)]
+        texts = [_facts_of_text(*pair) for pair in zip(prompts, tokens, strict=True)]
         print_json({"run": str(run.path), "seed": arguments.seed, "texts": texts})
         return
     for prompt, written in zip(prompts, tokens, strict=True):
@@ -111,7 +111,7 @@ def _run(arguments: argparse.Namespace) -> None:
             print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
 
 
-def _describe_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any]:
+def _facts_of_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any]:
     return {
         "prompt": prompt,
         "generated": "".join(token.text for token in tokens),

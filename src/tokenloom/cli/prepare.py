@@ -183,7 +183,7 @@ def _run(arguments: argparse.Namespace) -> None:
         progress=False if arguments.quiet else None,
     )
     if arguments.json:
-        print_json(_describe(made))
+        print_json(_facts(made))
         return
     if not made.is_new:
         print_message(f"{made.path} is finished already, of the same sources and options")
@@ -250,7 +250,7 @@ def _load_vocab(name: str) -> Vocab:
         raise ArgumentError(msg) from error
 
 
-def _describe(made: Prepared) -> dict[str, Any]:
+def _facts(made: Prepared) -> dict[str, Any]:
     return {
         "path": str(made.path),
         "is_new": made.is_new,

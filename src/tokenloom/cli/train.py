@@ -298,7 +298,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     if is_at_end:
         print_message(_explain_end(job))
-    facts = _describe(history, job.run, job.model.linear.weight.device)
+    facts = _facts(history, job.run, job.model.linear.weight.device)
     facts["generated"] = generate(job.model, tokenizer, prompt, num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
 
@@ -572,7 +572,7 @@ def _explain_end(job: Job) -> str:
     )
 
 
-def _describe(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:
+def _facts(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:
     last = history[-1]
     plot = run / "perplexity.png"
     return {
