@@ -282,7 +282,7 @@ def test_resume_refuses_a_run_of_an_older_release(
         ({"num_threads": 0}, "num_threads must be an integer in [1, "),
         ({"seed": -1}, "seed must be an integer in [0, "),
         ({"run_options": {"often": True}}, "run_options cannot be {'often': True}"),
-        ({"optimizer": "lion"}, "optimizer must be one of sgd, adamw, got 'lion'"),
+        ({"optimizer": "lion"}, "optimizer must be 'sgd' or 'adamw', got 'lion'"),
     ],
 )
 def test_resume_names_the_setting_that_cannot_be_used(

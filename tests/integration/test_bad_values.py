@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -39,7 +40,7 @@ def _windows(kind: Any, **options: Any) -> object:
 
 
 def _options_of_run(**options: Any) -> object:
-    return tl.RunOptions(**options).describe()
+    return asdict(tl.RunOptions(**options))
 
 
 def _worker_options(**options: Any) -> object:

@@ -57,10 +57,10 @@ def test_optimisers() -> None:
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        (tl.TrainingOptions, {"optimizer": "magic"}, "optimizer must be one of sgd, adamw, got"),
-        (tl.TrainingOptions, {"schedule": "cubic"}, "schedule must be one of constant, cosine, l"),
-        (tl.TrainingOptions, {"precision": 16}, "precision must be one of float32, bfloat16, got"),
-        (tl.TrainingOptions, {"precision": "float16"}, "got 'float16', .*: use bfloat16"),
+        (tl.TrainingOptions, {"optimizer": "magic"}, "optimizer must be 'sgd' or 'adamw', got"),
+        (tl.TrainingOptions, {"schedule": "cubic"}, "schedule must be 'constant' or 'cosine' or"),
+        (tl.TrainingOptions, {"precision": 16}, "precision must be 'float32' or 'bfloat16', g"),
+        (tl.TrainingOptions, {"precision": "float16"}, "got 'float16', .*: use 'bfloat16'"),
         (tl.TrainingOptions, {"warmup_updates": -1}, "warmup_updates must be an integer of at"),
         (tl.TrainingOptions, {"batches_per_update": 0}, "batches_per_update must be an integer"),
         (tl.RunOptions, {"keep": 0}, "keep must be an integer of at least 1, got 0"),

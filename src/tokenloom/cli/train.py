@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -447,14 +447,12 @@ def _training_options(arguments: argparse.Namespace) -> "TrainingOptions":
 
 def _run_options(arguments: argparse.Namespace, saved: "RunOptions") -> "RunOptions":
     """Return the saved options, replaced by those that were typed."""
-    from tokenloom.training.options import RunOptions
-
     typed = {
         option: getattr(arguments, name)
         for name, option in _RUN_OPTIONS.items()
         if name in arguments.given
     }
-    return RunOptions(**{**saved.describe(), **typed})
+    return replace(saved, **typed)
 
 
 def _saved_options(run: "Run") -> "RunOptions":

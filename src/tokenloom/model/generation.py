@@ -36,7 +36,7 @@ _CELLS: dict[str, Callable[..., Any]] = {
 
 
 class Stepper:
-    """Several texts that were read, and go on together.
+    """Several texts that were read, and are continued together.
 
     A step of few rows is so little work that a recurrent layer's call would
     take most of its time. So the layers' cells are called, with the same
@@ -144,14 +144,14 @@ class GeneratedToken:
     Attributes
     ----------
     prompt_index : int
-        Which prompt it goes on from.
+        Which prompt it continues.
     id : int
     text : str
         What it adds to the text. Empty where a character still lacks bytes,
         which come with a later token.
     log_prob : float or None
         Its natural logarithm of the probability that the model gives it, before
-        temperature, top-k and top-p; None where nobody asked.
+        temperature, top-k and top-p; None if log_probs is False.
     """
 
     prompt_index: int
@@ -209,7 +209,7 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
         as it is, character by character if all its tokens are single
         characters, else word by word; a Tokenizer leaves nothing to guess.
     prompt : str, or list or tuple of str
-        Each at least one token long. Several are gone on from together, which
+        Each at least one token long. Several prompts are continued together, which
         takes little longer than one.
     num_tokens : int
         How many tokens to write.
@@ -277,8 +277,8 @@ def stream(  # noqa: PLR0913  as above
 ) -> Iterator[GeneratedToken]:
     """Yield the tokens that the model writes after a prompt, as they come.
 
-    Of several prompts one token each, in their order, then the next of each.
-    The texts of the tokens behind the prompt are what `generate` returns.
+    With several prompts: one token of each, in their order, then the next of each.
+    `generate` returns each prompt and the texts of its tokens.
 
     Parameters
     ----------

@@ -229,7 +229,7 @@ def write_checkpoint(
 ) -> Path:
     """Write a checkpoint, whole or not at all, and remove those that are too many.
 
-    Its name tells the step and the first 16 digits of the SHA-256 of its
+    Its name has the step and the first 16 digits of the SHA-256 of its
     bytes, so that damage is seen when it is read.
 
     Parameters

@@ -107,8 +107,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     StateMismatchError
         The run to resume is of another training; each difference is named.
     SystemExit
-        With a run: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU came, which
-        nobody else handles, and the same was done. Its code is 128 + number.
+        With a run: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU came, the program
+        has no handler of its own, and the same was done. Its code is 128 + number.
     UsageError
         The loader reads another part of the batch than this process's, or the
         ranks are not about to train on the same; each difference is named.

@@ -3,13 +3,13 @@
 import functools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from tokenloom._checks import as_integer, as_number, require_type
+from tokenloom._checks import as_integer, as_number, require_choice, require_type
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 
@@ -68,16 +68,17 @@ class TrainingOptions:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        _check_word("optimizer", self.optimizer, OPTIMIZERS, or_else=callable(self.optimizer))
-        _check_word("schedule", self.schedule, SCHEDULES)
+        if not callable(self.optimizer):
+            require_choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        require_choice("schedule", self.schedule, tuple(SCHEDULES))
         precision: object = self.precision
         if precision == "float16":
             msg = (
-                "precision must be one of float32, bfloat16, got 'float16', whose small numbers "
-                "vanish: use bfloat16, which is as fast"
+                "precision must be 'float32' or 'bfloat16', got 'float16', in which small "
+                "gradients vanish: use 'bfloat16'"
             )
             raise ArgumentError(msg)
-        _check_word("precision", self.precision, PRECISIONS)
+        require_choice("precision", precision, tuple(PRECISIONS))
         # Plain integers, since they are written down as JSON.
         for name, start in (("warmup_updates", 0), ("batches_per_update", 1)):
             object.__setattr__(self, name, as_integer(name, getattr(self, name), start=start))
@@ -152,13 +153,9 @@ class TrainingOptions:
     def describe(self) -> dict[str, Any]:
         """Return the options, JSON-able; a callable by its name."""
         optimizer = self.optimizer
-        return {
-            "optimizer": optimizer if isinstance(optimizer, str) else _name(optimizer),
-            "schedule": self.schedule,
-            "warmup_updates": self.warmup_updates,
-            "batches_per_update": self.batches_per_update,
-            "precision": self.precision,
-        }
+        name = optimizer if isinstance(optimizer, str) else _name(optimizer)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "optimizer": name}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +214,7 @@ class RunOptions:
     sample_epochs : int, optional
         Print text of the model every so many epochs, below the progress bar.
     sample_prompt : str, optional
-        What that text goes on from; by default the beginning of the corpus.
+        The prompt that this text continues; by default the beginning of the corpus.
 
     Raises
     ------
@@ -246,17 +243,6 @@ class RunOptions:
             msg = f"checkpoint_seconds must be at least 0, got {show(seconds)}"
             raise ArgumentError(msg)
         object.__setattr__(self, "checkpoint_seconds", number)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the options, JSON-able."""
-        return asdict(self)
-
-
-def _check_word(name: str, value: object, words: Iterable[str], *, or_else: bool = False) -> None:
-    if or_else or (isinstance(value, str) and value in words):
-        return
-    msg = f"{name} must be one of {', '.join(words)}, got {show(value)}"
-    raise ArgumentError(msg)
 
 
 def _name(function: Callable[..., Any]) -> str:

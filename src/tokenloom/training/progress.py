@@ -1,4 +1,4 @@
-"""What a training shows while it goes on: a bar, and text of the model."""
+"""What a training shows while it runs: a progress bar, and text of the model."""
 
 import math
 import sys
@@ -27,7 +27,7 @@ class Progress:
     model : RNNModel
     loader : Loader
     options : RunOptions
-        How often to show text, and what it goes on from.
+        How often to show text, and which prompt it continues.
     progress : bool, optional
         Whether to show the bar; by default where stderr is a terminal.
     ranks : Ranks
@@ -54,7 +54,7 @@ class Progress:
         self._progress = progress if ranks.is_first else False
         self._shows_text = ranks.is_first and options.sample_epochs is not None
         if self._shows_text:
-            # Nobody trains for an hour to be told of a wrong prompt.
+            # A wrong prompt is refused now, not after the first epochs.
             self._write(num_tokens=0)
 
     def __enter__(self) -> Self:

@@ -60,8 +60,8 @@ def open_run(
 ) -> Iterator[OpenRun]:
     """Begin a run, or open it again at its newest checkpoint; all ranks do it together.
 
-    While the block lasts nobody else can do so. What the first rank refuses is
-    raised on all of them.
+    While the block lasts no other process can open the run. What the first rank
+    refuses is raised on all ranks.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def open_run(
 def _begin(
     path: Path, corpus: Corpus, settings: dict[str, Any], locks: contextlib.ExitStack
 ) -> Run:
-    # What a process left that was killed here is taken only while nobody writes.
+    # The files of a process that was killed here are taken only while no other process writes.
     # os.path says no, where Path would raise, to a name that is too long.
     is_left = os.path.isdir(path) and not is_run(path)  # noqa: PTH112
     if is_left:

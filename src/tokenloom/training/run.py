@@ -38,7 +38,7 @@ from tokenloom.training.checkpoint import (
 )
 from tokenloom.training.metrics import EpochMetrics, Records, StepLosses
 
-# The setting that tells a run from any other.
+# The setting that identifies a run.
 _ID = "run_id"
 _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
@@ -356,7 +356,7 @@ class Run:
     def _saved_digest(self, name: str) -> str | None:
         """Return what the newest checkpoint says was the last line of records, if it says it.
 
-        A checkpoint that is damaged says nothing; whoever reads the model is told.
+        A damaged checkpoint says nothing; the warning comes when the model is read.
         """
         try:
             with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -19,10 +20,10 @@ from tokenloom.training.run import Run
 
 SETTINGS_VERSION = 3
 
-# What may change on the way: how much further to go, where the text lies, which release goes on.
+# What may be different after a resume: the number of epochs, the place of the text, the release.
 _FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options")
 
-# What tells tokenizers of other packages apart; the name of their class does not.
+# What identifies a tokenizer of another package; the name of its class does not.
 _PROOFS = ("tokenizer.probe", "tokenizer.decoded")
 # What may differ between ranks: where the text lies, and how many cores there are.
 _LOCAL = ("corpus", "held_out", "num_threads")
@@ -141,7 +142,7 @@ def describe_training(
         "num_epochs": loader.num_epochs,
         **recipe.describe(),
         "num_threads": torch.get_num_threads(),
-        "run_options": run_options.describe(),
+        "run_options": asdict(run_options),
         "model": describe_model(model),
     }
 
@@ -223,7 +224,7 @@ def check_unchanged(run: Run, saved: object) -> None:
 
 
 def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Check that a training may go on from what another one saved.
+    """Check that a training may resume from what another one saved.
 
     Raises
     ------
