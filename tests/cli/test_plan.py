@@ -71,3 +71,10 @@ def test_a_plan_that_cannot_be_is_one_line(
     shown = capsys.readouterr()
     assert (shown.out, 1) == ("", len(shown.err.splitlines()))
     assert message in shown.err
+
+
+def test_nouns_agree_with_their_numbers(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An epoch may be a single batch of a single row."""
+    shown = "\n".join(printed(["plan", book, "--batch-size", "1", "--seq-len", "1500"], capsys))
+    for words in ("1 row x 1,500 tokens", "these rows of 1 batch\n", "blocks of 1 batch, each"):
+        assert words in shown
