@@ -248,7 +248,7 @@ def find_reserved(options: PrepareOptions, tokenizer: Tokenizer) -> dict[int, st
 
 
 def reserve(options: PrepareOptions) -> list[str]:
-    """Return the reserved tokens, with the one that stands behind each document.
+    """Return the reserved tokens, with the one that follows each document.
 
     >>> reserve(PrepareOptions(end_of_document="<eod>"))
     ['<eod>']
