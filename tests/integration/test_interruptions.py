@@ -147,7 +147,7 @@ def test_ctrl_c_with_workers(programs: Programs) -> None:
     os.killpg(program.pid, signal.SIGINT)
     _, said = program.communicate()
     assert program.returncode in (1, -signal.SIGINT)
-    assert "KeyboardInterrupt: (what is finished is kept, and the same call goes on" in said
+    assert "KeyboardInterrupt: (what is finished is kept, and the same call resumes" in said
     # One story, told by one process: the interrupt, and what was said of it.
     assert 1 == said.count("direct cause")
     assert "Process-" not in said
