@@ -60,7 +60,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["tests"])
 def tests_all(session: nox.Session) -> None:
-    """Run `tests`, then whole matrices, kills and ranks: about twelve minutes on two cores."""
+    """Run `tests`, then whole matrices, kills and ranks: about twelve minutes in all."""
     run_shared(session, "pytest", *SIDE_BY_SIDE, "-m", "slow", "tests")
 
 
