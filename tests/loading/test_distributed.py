@@ -13,11 +13,11 @@ def test_alone_nothing_is_sent() -> None:
     """Without a group a process is its own sum, and the first."""
     ranks = Ranks.detect()
     values = torch.tensor([1.0, 2.0])
-    assert (True, [5], "a") == (ranks.is_first, ranks.gather(5), ranks.share("a"))
+    assert (True, [5], "a") == (ranks.is_first, ranks.all_gather(5), ranks.share("a"))
     assert values.equal(ranks.total(values))
-    with joined(timeout_seconds=1.0, tell=print) as found:
+    with joined(timeout_seconds=1.0, report=print) as found:
         assert ranks == found
-    with pytest.raises(RunError, match="mine"), joined(timeout_seconds=1.0, tell=print):
+    with pytest.raises(RunError, match="mine"), joined(timeout_seconds=1.0, report=print):
         raise RunError("mine")  # noqa: EM101  as it is
 
 
@@ -53,7 +53,7 @@ def test_variables_of_a_launcher_that_is_not_there_are_refused(
     """Each process would train a whole model of its own."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(tl.TokenloomError, match=message), joined(timeout_seconds=1.0, tell=print):
+    with pytest.raises(tl.TokenloomError, match=message), joined(timeout_seconds=1.0, report=print):
         pass
 
 
@@ -69,7 +69,7 @@ def test_a_variable_that_torchrun_did_not_set_is_named(
         if text is not None:
             monkeypatch.setenv(each, text)
     message = f"the variable {name}, which torchrun sets, must be"
-    with pytest.raises(ArgumentError, match=message), joined(timeout_seconds=1.0, tell=print):
+    with pytest.raises(ArgumentError, match=message), joined(timeout_seconds=1.0, report=print):
         pass
 
 

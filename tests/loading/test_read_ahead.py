@@ -484,7 +484,7 @@ def test_threads_can_be_waited_for_again() -> None:
     threads = read_ahead._Threads(double, 2, "tokenloom-test")
     began_at = time.monotonic()
     for _ in range(3):
-        threads.tell_to_stop()
+        threads.ask_to_stop()
         threads.wait(began_at + 120)
     assert time.monotonic() - began_at < 120
     assert [] == mine()

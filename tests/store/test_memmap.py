@@ -22,7 +22,7 @@ from tokenloom.store.memmap import (
     advise,
     check_reads,
     confirm,
-    gather,
+    gather_windows,
     open_range,
     open_ranges,
     pack,
@@ -68,14 +68,14 @@ def test_gather_is_slicing(case: tuple[int, Any, int]) -> None:
 
     assert (
         np.reshape(windows, (*starts.shape, width)).tolist()
-        == gather(tokens, starts, width=width).tolist()
+        == gather_windows(tokens, starts, width=width).tolist()
     )
 
 
 @pytest.mark.parametrize("width", [3, 30])
 def test_gather_keeps_the_type(width: int) -> None:
     """Windows have the type of the tokens."""
-    windows = gather(np.arange(9, dtype=np.uint16), np.array([0, 4]), width=width)
+    windows = gather_windows(np.arange(9, dtype=np.uint16), np.array([0, 4]), width=width)
 
     expected = "uint16"
     assert expected == windows.dtype.name
@@ -84,7 +84,7 @@ def test_gather_keeps_the_type(width: int) -> None:
 @pytest.mark.parametrize("width", [3, 30])
 def test_gather_of_no_starts(width: int) -> None:
     """No starts give no windows of the right width."""
-    windows = gather(np.arange(9, dtype=np.uint16), np.zeros((0,), np.int64), width=width)
+    windows = gather_windows(np.arange(9, dtype=np.uint16), np.zeros((0,), np.int64), width=width)
 
     assert (0, width) == windows.shape
 
@@ -93,7 +93,7 @@ def test_gather_of_no_starts(width: int) -> None:
 def test_gather_copies_out_of_a_memory_map(tmp_path: Path, width: int) -> None:
     """Windows neither are a memory map nor lie in one, so they may be written to."""
     tokens = _mapped(tmp_path, num_tokens=20)
-    windows = gather(tokens, np.array([0, 4]), width=width)
+    windows = gather_windows(tokens, np.array([0, 4]), width=width)
 
     assert (np.ndarray, False) == (type(windows), np.shares_memory(tokens, windows))
 
@@ -271,8 +271,8 @@ def test_joined_files_are_one_array(
     assert array[key].dtype == tokens[key].dtype
     assert [ids[start]] * 2 == [int(tokens[start]), int(tokens[start - len(ids)])]
     assert ids[start:stop] == part[:].tolist()
-    expected = gather(array[start:stop], starts, width=width)
-    assert expected.tolist() == gather(part, starts, width=width).tolist()
+    expected = gather_windows(array[start:stop], starts, width=width)
+    assert expected.tolist() == gather_windows(part, starts, width=width).tolist()
     assert hash_tokens(array) == hash_tokens(tokens)
     assert ids == read_whole(_copy_over(tokens)).tolist()
 
@@ -297,7 +297,7 @@ def test_windows_of_joined_files_keep_their_shape(tmp_path: Path) -> None:
     tokens = join(tmp_path, list(range(9)), [4, 5])
 
     expected = [[[0, 1], [3, 4]], [[4, 5], [8, 8]]]
-    assert expected == gather(tokens, np.array([[0, 3], [4, 8]]), width=2).tolist()
+    assert expected == gather_windows(tokens, np.array([[0, 3], [4, 8]]), width=2).tolist()
 
 
 def test_an_index_past_the_end_of_joined_files(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_file_that_was_cut_is_an_error(tmp_path: Path) -> None:
 
     tokens.next_look = np.inf
     with pytest.raises(StoreError, match=r"1.bin must have 5 values of uint16 from byte 4 on, but"):
-        gather(tokens, np.array([5]), width=2)
+        gather_windows(tokens, np.array([5]), width=2)
 
 
 def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,10 +353,10 @@ def test_ids_that_are_too_large_are_found(tmp_path: Path, lengths: list[int]) ->
     """Windows and whole arrays are looked at, also those of sections and of copies."""
     whole = open_ranges(join(tmp_path, [0, 1, 2, 3, 4, 5, 6, 7, 8], lengths, num_ids=8).parts)
     for tokens in (whole, slice_tokens(whole, 2, 9), _copy_over(slice_tokens(whole, 2, 9))):
-        gather(tokens, np.array([0]), width=6)
+        gather_windows(tokens, np.array([0]), width=6)
         for width in (2, 3):
             with pytest.raises(StoreError, match=r"\d.bin.* must hold ids in \[0, 8\), got 8: "):
-                gather(tokens, np.array([len(tokens) - 2]), width=width)
+                gather_windows(tokens, np.array([len(tokens) - 2]), width=width)
         with pytest.raises(StoreError, match="got 8: "):
             read_whole(tokens)
 
@@ -385,12 +385,12 @@ def test_ids_of_a_memory_map_are_checked_where_they_are_read(
     _mapped(tmp_path)
     tokens = check_reads(np.load(tmp_path / "tokens.npy", mmap_mode=mode), num_ids=80_000 % 65_536)
     cut = tokens[part]
-    assert [int(cut[0])] == gather(cut, np.array([0]), width=1)[:, 0].tolist()
+    assert [int(cut[0])] == gather_windows(cut, np.array([0]), width=1)[:, 0].tolist()
     place = np.array([len(cut) // 2])
     reads: list[Any] = [
-        lambda: gather(cut, place, width=2),
+        lambda: gather_windows(cut, place, width=2),
         lambda: read_whole(cut),
-        lambda: gather(_copy_over(cut), place, width=2),
+        lambda: gather_windows(_copy_over(cut), place, width=2),
     ]
     for read in reads:
         with pytest.raises(StoreError, match=r"tokens.npy must hold ids in \[0, 14464\), got"):
@@ -402,11 +402,13 @@ def test_no_id_of_a_memory_map_is_negative(tmp_path: Path) -> None:
     for dtype, value in (("<i4", -1), ("<u8", 1 << 63)):
         np.save(tmp_path / "x.npy", np.array([1, value, 2], dtype))
         tokens = check_reads(np.load(tmp_path / "x.npy", mmap_mode="r"), num_ids=None)
-        assert [[1]] == gather(tokens, np.array([0]), width=1).tolist()
+        assert [[1]] == gather_windows(tokens, np.array([0]), width=1).tolist()
         with pytest.raises(StoreError, match=f"got {value}: "):
-            gather(tokens, np.array([0]), width=3)
+            gather_windows(tokens, np.array([0]), width=3)
     plain = np.load(tmp_path / "x.npy", mmap_mode="r").view("<u2")
-    assert [1, 0] == gather(check_reads(plain, num_ids=None), np.array([0]), width=2)[0].tolist()
+    assert [1, 0] == gather_windows(check_reads(plain, num_ids=None), np.array([0]), width=2)[
+        0
+    ].tolist()
 
 
 def replace(path: Path) -> None:
@@ -463,7 +465,7 @@ def test_a_file_that_was_changed_is_not_read(
     elsewhere = make(*arguments)
     for each in (tokens, elsewhere):
         confirm(each)
-        gather(each, np.array([5]), width=2)
+        gather_windows(each, np.array([5]), width=2)
     change(path)
     for each in (tokens, elsewhere):
         for read in (confirm, read_whole, pack):
@@ -471,24 +473,24 @@ def test_a_file_that_was_changed_is_not_read(
                 read(each)
         cast("Any", each).next_look = 0.0
         with pytest.raises(StoreError, match=message):
-            gather(each, np.array([5]), width=2)
+            gather_windows(each, np.array([5]), width=2)
     late, arguments = pickle.loads(packed)  # noqa: S301  our own bytes
     with pytest.raises(StoreError, match=path.name):
-        gather(late(*arguments), np.array([5]), width=2)
+        gather_windows(late(*arguments), np.array([5]), width=2)
 
 
 def test_the_look_at_a_file_is_taken_now_and_then(tmp_path: Path) -> None:
     """A batch takes about as long as a look; after a second the next one is due."""
     tokens, path = make_tokens(tmp_path, "one")
     before = time.monotonic()
-    gather(tokens, np.array([5]), width=2)
+    gather_windows(tokens, np.array([5]), width=2)
     assert before < cast("Any", tokens).next_look
     cast("Any", tokens).next_look = np.inf
     write_to(path)
-    gather(tokens, np.array([5]), width=2)
+    gather_windows(tokens, np.array([5]), width=2)
     cast("Any", tokens).next_look = before
     with pytest.raises(StoreError, match="time of the last change was"):
-        gather(tokens, np.array([5]), width=2)
+        gather_windows(tokens, np.array([5]), width=2)
 
 
 def test_a_copy_and_a_file_that_moved_are_opened_anew(tmp_path: Path) -> None:
@@ -521,7 +523,7 @@ def test_a_file_without_a_name_is_not_looked_for(tmp_path: Path) -> None:
     (tmp_path / "tokens.npy").unlink()
     tokens = check_reads(mapped, num_ids=None)
     confirm(tokens)
-    assert [[5, 6]] == gather(tokens, np.array([5]), width=2).tolist()
+    assert [[5, 6]] == gather_windows(tokens, np.array([5]), width=2).tolist()
 
 
 def test_another_machine_may_number_its_devices_otherwise(tmp_path: Path) -> None:

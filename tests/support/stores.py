@@ -10,7 +10,7 @@ import numpy as np
 import tokenloom as tl
 from tokenloom._io.digest import hash_json
 from tokenloom.store.manifest import Manifest, Source
-from tokenloom.store.memmap import gather
+from tokenloom.store.memmap import gather_windows
 from tokenloom.store.writer import write_manifest, write_shard
 
 TEXT = "to be or not to be that is the question"
@@ -43,7 +43,7 @@ def make_store_of_sources(folder: Path, num_sources: int, facts: dict[str, Any])
 def read_all(path: Path) -> list[int]:
     """Open a store and read all that there is to read in it."""
     corpus = tl.Corpus.open(path)
-    gather(corpus.tokens, np.array([0, 3, len(corpus) - 1]), width=2)
+    gather_windows(corpus.tokens, np.array([0, 3, len(corpus) - 1]), width=2)
     ids: list[int] = corpus.tokens[:].tolist()
     corpus.decode(ids)
     assert corpus.documents is not None

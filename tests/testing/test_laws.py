@@ -81,14 +81,14 @@ def test_laws_1_and_2_are_broken_where_tokens_are_others(
     columns: slice, law: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong input, and a wrong target, are found."""
-    gather = memmap.gather
+    gather_windows = memmap.gather_windows
 
     def broken(*arguments: Any, **options: Any) -> Any:
-        ids = gather(*arguments, **options)
+        ids = gather_windows(*arguments, **options)
         ids[..., columns] += 1
         return ids
 
-    monkeypatch.setattr(blocks, "gather", broken)
+    monkeypatch.setattr(blocks, "gather_windows", broken)
     with pytest.raises(LawError, match=f"{law} is broken"):
         laws.check_batches(make_windows(), range(19))
 

@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.training.reopen import count_trained, read_as
     from tokenloom.training.run import Run
 
-    with joined(timeout_seconds=arguments.timeout, tell=print_error) as ranks:
+    with joined(timeout_seconds=arguments.timeout, report=print_error) as ranks:
         run = Run.open(arguments.run)
         refuse_options_of_text(arguments)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)

@@ -271,7 +271,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.model.generation import generate
     from tokenloom.training.loop import train
 
-    with joined(timeout_seconds=arguments.timeout, tell=print_error) as ranks:
+    with joined(timeout_seconds=arguments.timeout, report=print_error) as ranks:
         job = _make_job(arguments, ranks)
         # Before the training, since a prompt without tokens would be found only after it.
         tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)

@@ -19,7 +19,7 @@ IGNORED_TARGET = -100
 
 
 class Tensors(NamedTuple):
-    """What one or more batches say, as int64 tensors.
+    """The content of one or more batches, as int64 tensors.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Batch:
     lengths : int64 array, shape (num_rows,), optional
         How many inputs of each row count, in [0, seq_len]; all by default.
     tensors : Tensors, optional
-        What the windows say, where that was made already.
+        Inputs, targets and mask of the windows, where they were made already.
     resets : int64 array, shape (num_found,), or BlockResets, optional
         Where documents start: ascending positions in the flattened windows, or
         what finds them.
@@ -164,7 +164,7 @@ class Batch:
         Raises
         ------
         UsageError
-            Nobody knows: the corpus has no documents, or the windows were made
+            The batch does not know: the corpus has no documents, or the windows were made
             with ``resets=False``.
         """
         return self.resets_on(self.inputs.device)
@@ -246,7 +246,7 @@ class Batch:
         ----------
         device : torch.device, str or int
         non_blocking : bool
-            Whether a copy from pinned memory may go on in the background.
+            Whether a copy from pinned memory may continue in the background.
         """
         return self._with(self._widened().to(device, non_blocking=non_blocking))
 

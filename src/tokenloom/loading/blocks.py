@@ -8,7 +8,7 @@ from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.loading.batch import Batch, Tensors, widen
 from tokenloom.loading.document_starts import BlockResets
 from tokenloom.plan.plan import Plan, References
-from tokenloom.store.memmap import Tokens, advise, confirm, gather
+from tokenloom.store.memmap import Tokens, advise, confirm, gather_windows
 from tokenloom.text.ids import Ids
 
 _BLOCK_TOKENS = 1 << 18
@@ -38,7 +38,7 @@ class Block:
     resets: BlockResets | None = None
 
     def widen(self) -> Tensors:
-        """Return what the batches say, with the batches along the first dimension."""
+        """Return inputs, targets and mask, with the batches along the first dimension."""
         return self._widen(0, len(self.references.rows))
 
     def batches(self, tensors: Tensors, *, first: int = 0) -> Iterator[Batch]:
@@ -171,7 +171,7 @@ def read_block(
     # Of long windows the system reads ahead what they are about to need.
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
-    windows = gather(tokens, references.starts, width=plan.seq_len + 1)
+    windows = gather_windows(tokens, references.starts, width=plan.seq_len + 1)
     if rows[-1] + rows.step >= plan.num_batches:
         # The last block of this epoch: a change in the meantime is reported by now.
         confirm(tokens)

@@ -320,8 +320,8 @@ class RandomWindows(Windows):
     ArgumentError
         A value is out of range, or the world size does not divide the batch.
     CorpusError
-        The corpus is shorter than one batch, or ``resets=True`` and nobody said
-        where its documents begin and end.
+        The corpus is shorter than one batch, or ``resets=True`` and it has no
+        document offsets.
 
     >>> corpus = Corpus.from_text("the time machine " * 9)
     >>> windows = RandomWindows(corpus, batch_size=2, seq_len=8, seed=1)
@@ -482,7 +482,7 @@ class WindowsIterator(Iterator[Batch]):
 def check_in_order(plan: Plan) -> None:
     """Check that the DataLoader which starts a worker here keeps the order, if it matters.
 
-    PyTorch tells its dataset nothing of that. But the call that starts a
+    PyTorch does not pass that to the dataset. But the call that starts a
     worker, or pickles the windows for one, stands below this one, and so does
     the iterator that makes it; in a worker that was forked it still does.
 
@@ -519,7 +519,7 @@ def refuse_second_thread(error: ValueError) -> None:
     UsageError
         It was.
     """
-    # A generator says it in these words, and with no error of its own.
+    # Python has these words for it, and no type of error.
     if type(error) is ValueError and str(error) == "generator already executing":
         msg = (
             "an iterator of batches belongs to one thread, and another one is asking it right "
@@ -554,7 +554,7 @@ class SharedInteger:
 
     A worker that is forked inherits it; to one that is started afresh, or
     through a queue of multiprocessing, its place in shared memory is sent. A
-    plain pickle holds the number, and what comes out of it is shared anew.
+    plain pickle holds the number, and what comes out of it is shared again.
 
     Parameters
     ----------

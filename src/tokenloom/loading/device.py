@@ -85,6 +85,45 @@ def _copy_ahead(blocks: Iterator[Block], copier: "_Copier") -> Iterator[Batch]:
             raise error
 
 
+def _start(copier: "_Copier", blocks: Iterator[Block]) -> "tuple[Block, _Transfer] | None":
+    block = next(blocks, None)
+    return None if block is None else (block, copier.start(block.widen()))
+
+
+class _Transfer(NamedTuple):
+    tensors: Tensors
+    done: Any
+
+
+class _Copier:
+    """Copies to a device, on a stream of its own where the device has any."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        # ROCm goes by this name too. Other devices copy at once.
+        self._module: Any = torch.cuda if device.type == "cuda" else None
+        self._stream: Any = None if self._module is None else self._module.Stream(device)
+
+    def start(self, tensors: Tensors) -> _Transfer:
+        if self._stream is None:
+            return _Transfer(tensors.to(self._device), None)
+        pinned = tensors.pin_memory()
+        with self._module.stream(self._stream):
+            moved = pinned.to(self._device, non_blocking=True)
+        return _Transfer(moved, self._stream.record_event())
+
+    def finish(self, transfer: _Transfer) -> Tensors:
+        """Return the tensors, ready for the stream that is current here."""
+        if self._stream is not None:
+            current = self._module.current_stream(self._device)
+            current.wait_event(transfer.done)
+            for tensor in transfer.tensors:
+                if tensor is not None:
+                    # Their memory is not given out again before this stream is done.
+                    tensor.record_stream(current)
+        return transfer.tensors
+
+
 class ResidentTokens:
     """A whole corpus on a device, where its windows are gathered.
 
@@ -142,42 +181,3 @@ class ResidentTokens:
             windows=None, references=references, resets=find_resets(documents, references)
         )
         return block.batches(Tensors(inputs, targets, mask))
-
-
-class _Transfer(NamedTuple):
-    tensors: Tensors
-    done: Any
-
-
-class _Copier:
-    """Copies to a device, on a stream of its own where the device has any."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        # ROCm goes by this name too. Other devices copy at once.
-        self._module: Any = torch.cuda if device.type == "cuda" else None
-        self._stream: Any = None if self._module is None else self._module.Stream(device)
-
-    def start(self, tensors: Tensors) -> _Transfer:
-        if self._stream is None:
-            return _Transfer(tensors.to(self._device), None)
-        pinned = tensors.pin_memory()
-        with self._module.stream(self._stream):
-            moved = pinned.to(self._device, non_blocking=True)
-        return _Transfer(moved, self._stream.record_event())
-
-    def finish(self, transfer: _Transfer) -> Tensors:
-        """Return the tensors, ready for the stream that is current here."""
-        if self._stream is not None:
-            current = self._module.current_stream(self._device)
-            current.wait_event(transfer.done)
-            for tensor in transfer.tensors:
-                if tensor is not None:
-                    # Their memory is not given out again before this stream is done.
-                    tensor.record_stream(current)
-        return transfer.tensors
-
-
-def _start(copier: _Copier, blocks: Iterator[Block]) -> tuple[Block, _Transfer] | None:
-    block = next(blocks, None)
-    return None if block is None else (block, copier.start(block.widen()))

@@ -20,14 +20,14 @@ from tokenloom.errors import ArgumentError, TokenloomError, UsageError, WorkerEr
 from tokenloom.loading.shard import Shard, read_launched, read_number
 from tokenloom.plan.seeds import mix_rank, torch_seed
 
-# How gloo and NCCL tell that another process does not answer. PyTorch raises
+# What gloo and NCCL report where another process does not answer. PyTorch raises
 # plain RuntimeErrors for some of it.
 _LOST = re.compile(
     r"connection (closed|reset|refused)|timed? ?out|broken pipe|gloo|nccl|remote process",
     re.IGNORECASE,
 )
-# How long a rank waits at its end for the message of another one.
-_TELLING = dt.timedelta(seconds=10)
+# How long a rank waits at its end for the report of another one.
+_PATIENCE = dt.timedelta(seconds=10)
 # Of what differs, and of its values, a message names so many.
 _MAX_NAMED = 12
 
@@ -129,7 +129,7 @@ class Ranks:
         distributed.all_reduce(moved)
         return moved.cpu()
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Return every rank's value, which pickles, in the order of ranks."""
         if self.world_size == 1:
             return [value]
@@ -157,16 +157,16 @@ class Ranks:
                 raise
             # Where another one is gone, this error stands all the same.
             with contextlib.suppress(RuntimeError):
-                self.gather(self._told(error))
+                self.all_gather(self._as_refusal(error))
             raise
         if self.world_size > 1:
             with self.watched():
-                told = self.gather(None)
-            refused = next((error for error in told if error is not None), None)
+                errors = self.all_gather(None)
+            refused = next((error for error in errors if error is not None), None)
             if refused is not None:
                 raise refused
 
-    def _told(self, error: Exception) -> TokenloomError:
+    def _as_refusal(self, error: Exception) -> TokenloomError:
         """Return what the other ranks raise of an error."""
         if isinstance(error, TokenloomError):
             return type(error)(str(error))
@@ -174,7 +174,7 @@ class Ranks:
         return WorkerError(f"rank {self.rank} of {self.world_size} failed with {kind}: {error}")
 
     def confirm(self, facts: Mapping[str, Any], *, shard: Shard | None = None) -> None:
-        """Check that all ranks say the same, and that together they read whole batches.
+        """Check that all ranks have the same facts, and that together they read whole batches.
 
         All ranks call it, at the same place, and all of them raise the same.
 
@@ -197,10 +197,10 @@ class Ranks:
         if self.world_size == 1:
             return
         with self.watched():
-            told: list[tuple[dict[str, str], Shard | None]] = self.gather((mine, shard))
+            gathered = self.all_gather((mine, shard))
         lines = [
-            *_differences([each for each, _ in told]),
-            *_untidy_parts([part for _, part in told if part is not None]),
+            *_differences([each for each, _ in gathered]),
+            *_untidy_parts([part for _, part in gathered if part is not None]),
         ]
         if not lines:
             return
@@ -222,7 +222,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def watched(self, *, cure: str = "start all of them again") -> Iterator[None]:
-        """Tell in words where another rank died or does not answer.
+        """Raise an error in words where another rank died or does not answer.
 
         Parameters
         ----------
@@ -259,23 +259,23 @@ def is_launched() -> bool:
 
 
 def is_restarted() -> bool:
-    """Return whether torchrun started this process anew, since one had failed."""
+    """Return whether torchrun started this process again, since one had failed."""
     return _num_restarts() > 0
 
 
 @contextlib.contextmanager
-def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iterator[Ranks]:
+def joined(*, timeout_seconds: float, report: Callable[[Exception], None]) -> Iterator[Ranks]:
     """Join the processes that torchrun started with this one, for the length of the block.
 
-    Whichever fails first tells why. The others, which fail then in the same way
-    or for want of it, say nothing; and only the first rank warns. Alone,
-    without torchrun, there is nothing to join, and errors go on as they are.
+    The rank that fails first reports why. The others, which then fail in the same
+    way or because it is gone, report nothing; and only the first rank warns. Alone,
+    without torchrun, there is nothing to join, and errors are raised as they are.
 
     Parameters
     ----------
     timeout_seconds : float
         How long to wait for another rank, in everything that is done together.
-    tell : callable
+    report : callable
         Called with the error that ended the block, in one of the processes.
 
     Raises
@@ -283,7 +283,7 @@ def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iter
     ArgumentError
         A variable that torchrun sets is missing, empty or no number.
     SystemExit
-        The block ended with an error, which was told, by this rank or another one.
+        The block ended with an error, which this rank or another one reported.
     UsageError
         RANK and WORLD_SIZE name several processes, and torchrun did not start this one.
     WorkerError
@@ -316,7 +316,7 @@ def joined(*, timeout_seconds: float, tell: Callable[[Exception], None]) -> Iter
                 warnings.simplefilter("ignore", UserWarning)
             yield ranks
     except (TokenloomError, OSError, RuntimeError) as error:
-        _tell_once(error, store=store, tell=tell)
+        _report_once(error, store=store, report=report)
         raise SystemExit(1) from error
     finally:
         distributed.destroy_process_group()
@@ -345,8 +345,8 @@ def _read_place() -> int:
     return read_number("LOCAL_RANK")
 
 
-def _tell_once(error: Exception, *, store: Any, tell: Callable[[Exception], None]) -> None:
-    """Tell an error, unless another rank has failed before; then wait until it has told."""
+def _report_once(error: Exception, *, store: Any, report: Callable[[Exception], None]) -> None:
+    """Report an error; if another rank has failed before, wait until it has reported its own."""
     try:
         is_first = store.add("failures", 1) == 1
     except RuntimeError:
@@ -355,10 +355,10 @@ def _tell_once(error: Exception, *, store: Any, tell: Callable[[Exception], None
     # torchrun ends all ranks when the first has ended: not before the message is out.
     with contextlib.suppress(RuntimeError):
         if is_first:
-            tell(error)
-            store.set("told", "")
+            report(error)
+            store.set("reported", "")
         else:
-            store.wait(["told"], _TELLING)
+            store.wait(["reported"], _PATIENCE)
 
 
 def _num_restarts() -> int:
@@ -373,11 +373,11 @@ def _as_text(name: str, value: Any) -> str:
         raise ArgumentError(msg) from error
 
 
-def _differences(told: Sequence[Mapping[str, str]]) -> Iterator[str]:
+def _differences(ranks_facts: Sequence[Mapping[str, str]]) -> Iterator[str]:
     """Yield a line for each field that is not the same on all ranks."""
-    for name in dict.fromkeys(name for each in told for name in each):
+    for name in dict.fromkeys(name for each in ranks_facts for name in each):
         ranks_of: dict[str | None, list[int]] = {}
-        for rank, each in enumerate(told):
+        for rank, each in enumerate(ranks_facts):
             ranks_of.setdefault(each.get(name), []).append(rank)
         if len(ranks_of) > 1:
             values = [

@@ -27,7 +27,7 @@ class Loader:
     """Batches of windows, from any number of workers, resumable anywhere.
 
     An iteration covers ``num_epochs`` epochs, the first from the epoch that
-    the windows had when the loader was made. The next ``for`` goes on with the
+    the windows had when the loader was made. The next ``for`` reads the
     next epochs; after a ``break`` it repeats the epoch that was broken off.
     The loader keeps its own position and never changes the windows.
 

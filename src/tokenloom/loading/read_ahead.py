@@ -33,7 +33,7 @@ from tokenloom.plan.plan import References
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# How long whoever stops waits for threads that are in the middle of a job, in seconds.
+# How long a stop waits for threads that are in the middle of a job, in seconds.
 _PATIENCE = 1.0
 # The owners of the threads that live, by weak references.
 _LIVING: set["weakref.ref[_Threads]"] = set()
@@ -203,13 +203,13 @@ def work_ahead(
 
 
 class _Threads:
-    """Some threads that do jobs until they are stopped, or nobody refers to this any more."""
+    """Some threads that do jobs until they are stopped, or nothing refers to this object."""
 
     def __init__(self, work: Callable[[Any], Any], num_threads: int, name: str) -> None:
         self._pid = os.getpid()
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._started: queue.SimpleQueue[threading.Thread | None] = queue.SimpleQueue()
-        # Once nobody refers to self the threads get the reference itself, which is no job.
+        # Once nothing refers to self the threads get the reference itself, which is no job.
         owner = weakref.ref(self, self._jobs.put)
         # A reference keeps its hash, also where this is gone before a thread looks at it.
         hash(owner)
@@ -228,7 +228,7 @@ class _Threads:
         self._jobs.put((job, answer))
         return answer
 
-    def tell_to_stop(self) -> None:
+    def ask_to_stop(self) -> None:
         """Let the threads end after the jobs that they are doing."""
         with contextlib.suppress(queue.Empty):
             while True:
@@ -242,13 +242,13 @@ class _Threads:
                 # A collection of garbage may call this in one of the threads.
                 if thread.ident != threading.get_ident():
                     thread.join(max(0, deadline - time.monotonic()))
-            # All were started. Whoever waits again, such as at the end of the program, is told so.
+            # All were started, which the next wait, such as at the end of the program, learns here.
             self._started.put(None)
 
     def stop(self) -> None:
         """Let the threads end, and wait for them if that does not take long."""
         if self.are_here:
-            self.tell_to_stop()
+            self.ask_to_stop()
             self.wait(time.monotonic() + _PATIENCE)
 
 
@@ -308,7 +308,7 @@ def _stop_all() -> None:
     """Let no thread be in the middle of a job when the interpreter goes."""
     found = [threads for owner in list(_LIVING) if (threads := owner()) and threads.are_here]
     for threads in found:
-        threads.tell_to_stop()
+        threads.ask_to_stop()
     deadline = time.monotonic() + _PATIENCE
     for threads in found:
         threads.wait(deadline)

@@ -204,6 +204,6 @@ def check_same_part(detected: Shard, now: Shard) -> None:
             f"these windows belong to rank {detected.rank} of {detected.world_size}, as was "
             f"detected when they were first used, but this is rank {now.rank} of "
             f"{now.world_size}: make the windows in each process, after "
-            "torch.distributed.init_process_group, or say the part by shard=Shard(...)"
+            "torch.distributed.init_process_group, or pass the part as shard=Shard(...)"
         )
         raise UsageError(msg)

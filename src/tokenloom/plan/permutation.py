@@ -75,6 +75,7 @@ def permute(
     if keys.shape != (NUM_KEYS,):
         msg = f"keys must have shape ({NUM_KEYS},), got {keys.shape}"
         raise ArgumentError(msg)
+    # Size 10 has the bases 4 and 3: a permutation of 12 values, of which 10 and 11 are walked on.
     keys = keys[: _NUM_ROUNDS_SMALL if size < _SMALL_SIZE else _NUM_ROUNDS]
     left_base = math.isqrt(size - 1) + 1
     right_base = -(-size // left_base)
@@ -90,6 +91,7 @@ def permute(
 
 def _encipher(values: _Words, *, bases: tuple[np.uint64, np.uint64], keys: _Words) -> _Words:
     left_base, right_base = bases
+    # With the bases 4 and 3, value 7 has the digits left 2 and right 1: 2 * 3 + 1.
     left = values // right_base
     right = values - left * right_base
     for even_key, odd_key in zip(keys[::2], keys[1::2], strict=True):
@@ -114,5 +116,6 @@ def _add_hash(digit: _Words, other: _Words, *, key: np.uint64, base: np.uint64) 
     mixed >>= _HALF
     digit += mixed
     # digit < 2 * base: where digit < base the subtraction wraps round to a
-    # huge value, so the minimum is digit modulo base.
+    # huge value, so the minimum is digit modulo base. Of base 7: min(9, 2) is 2,
+    # and min(4, 2**64 - 3) is 4.
     np.minimum(digit, digit - base, out=digit)

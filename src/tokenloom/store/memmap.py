@@ -252,7 +252,7 @@ class ConcatenatedMemmap:
             for opened, _ in list(self._maps.values()):
                 advise(opened, is_random=is_random)
 
-    def gather(self, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
+    def gather_windows(self, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
         """Return a copy of the windows that start at ``starts``."""
         confirm_now_and_then(self)
         flat = starts.ravel()
@@ -422,7 +422,7 @@ def advise(tokens: Tokens, *, is_random: bool) -> None:
         file_map.madvise(mmap.MADV_RANDOM if is_random else mmap.MADV_NORMAL)
 
 
-def gather(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
+def gather_windows(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
     """Return a copy of the windows that start at ``starts``.
 
     Parameters
@@ -444,11 +444,11 @@ def gather(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
         A file is gone, was changed or replaced since it was opened, or holds
         ids that are not below its vocabulary size.
 
-    >>> gather(np.arange(9, dtype=np.uint8), np.array([0, 4]), width=3).tolist()
+    >>> gather_windows(np.arange(9, dtype=np.uint8), np.array([0, 4]), width=3).tolist()
     [[0, 1, 2], [4, 5, 6]]
     """
     if isinstance(tokens, ConcatenatedMemmap):
-        return tokens.gather(starts, width=width)
+        return tokens.gather_windows(starts, width=width)
     confirm_now_and_then(tokens)
     plain = np.asarray(tokens)
     last_start = len(plain) - width
@@ -468,7 +468,7 @@ def read_whole(tokens: Tokens) -> Ids:
     Raises
     ------
     StoreError
-        As in `gather`.
+        As in `gather_windows`.
     """
     confirm(tokens)
     whole = np.asarray(tokens)

@@ -80,7 +80,7 @@ class TrainingState:
                 "updates": self.optimizer.state_dict(),
                 "epochs": self.meter.state_dict(),
                 "hidden": self._gather_hidden(),
-                "random": self._ranks.gather(_random_state(self.optimizer.device)),
+                "random": self._ranks.all_gather(_random_state(self.optimizer.device)),
             },
         }
 
@@ -111,7 +111,7 @@ class TrainingState:
             return None
         parts = self.hidden if isinstance(self.hidden, tuple) else (self.hidden,)
         mine = [part.detach().cpu() for part in parts]
-        return [torch.cat(rows, dim=1) for rows in zip(*self._ranks.gather(mine), strict=True)]
+        return [torch.cat(rows, dim=1) for rows in zip(*self._ranks.all_gather(mine), strict=True)]
 
     def _take_hidden(self, parts: list[torch.Tensor] | None) -> State | None:
         """Return this rank's rows of what `_gather_hidden` returned."""
