@@ -293,7 +293,12 @@ def _outcome(row: Row, path: Path, urls: list[str], patience: Patience) -> tuple
 
 # One row makes urllib3 lose a connection that it refused.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.happened)
+@pytest.mark.parametrize(
+    "row",
+    # Every third one without `slow`: each group of rows has some of these.
+    [pytest.param(row, marks=[pytest.mark.slow] * bool(n % 3)) for n, row in enumerate(ROWS)],
+    ids=lambda row: row.happened,
+)
 def test_row(row: Row, path: Path) -> None:
     """Whatever happens, it ends with the good file or a typed error, as the page says."""
     paused: list[float] = []

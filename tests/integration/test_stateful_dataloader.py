@@ -32,9 +32,9 @@ def read(batches: Any) -> list[Any]:
     [
         (0, {}),
         (0, {"tail": "pad"}),
-        (1, {}),
+        pytest.param(1, {}, marks=pytest.mark.slow),
         (2, {"persistent_workers": True}),
-        (3, {"snapshot_every_n_steps": 1}),
+        pytest.param(3, {"snapshot_every_n_steps": 1}, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
