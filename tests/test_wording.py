@@ -76,8 +76,8 @@ def test_nouns_agree_with_their_number() -> None:
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda: tl.RandomWindows(None, batch=3), "Windows.__init__"),  # type: ignore[call-arg,arg-type]
-        (tl.SequentialWindows, "Windows.__init__"),
+        (lambda: tl.RandomWindows(None, batch=3), "RandomWindows.__init__"),  # type: ignore[call-arg,arg-type]
+        (tl.SequentialWindows, "SequentialWindows.__init__"),
         (lambda: tl.Corpus.from_tokens([1]).slice(), "Corpus.slice"),  # type: ignore[call-arg]
         (lambda: tl.Corpus(1), "Corpus.__init__"),  # type: ignore[call-arg,arg-type]
     ],
