@@ -26,10 +26,10 @@ import os, sys
 from tokenloom import __main__
 from tokenloom.model import evaluation
 from tokenloom.preparation import executor
-from tokenloom.training import loop
+from tokenloom.training.optimizer import ScheduledOptimizer
 
 PLACES = {
-    "train": (loop, "_step"),
+    "train": (ScheduledOptimizer, "step"),
     "evaluate": (evaluation, "_add_losses"),
     "prepare": (executor, "_take"),
 }
