@@ -240,7 +240,8 @@ def find_obstacle(target: Path) -> str | None:
 
     A link is in the way too, wherever it leads.
     """
-    if target.is_symlink() or target.is_mount():
+    # As in `as_file_path`: a name that is too long is refused where the folder is made.
+    if os.path.islink(target) or os.path.ismount(target):  # noqa: PTH114
         return "is a link or a mount point, which cannot be replaced: name a folder in it"
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         return "is not: name another"
