@@ -9,7 +9,6 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = [
-    "tests",
     "tests_all",
     "lint",
     "typecheck",
@@ -58,10 +57,11 @@ def tests(session: nox.Session) -> None:
     run_shared(session, "pytest", *(session.posargs or (*SIDE_BY_SIDE, "-m", "not slow")))
 
 
-@nox.session(venv_backend="none", requires=["tests"])
+@nox.session(venv_backend="none", requires=["shared"])
 def tests_all(session: nox.Session) -> None:
-    """Run `tests`, then whole matrices, kills and ranks: about twelve minutes in all."""
-    run_shared(session, "pytest", *SIDE_BY_SIDE, "-m", "slow", "tests")
+    """Run all tests, also whole matrices, kills and ranks: about twelve minutes on two cores."""
+    install_shared(session, "test")
+    run_shared(session, "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session
