@@ -9,7 +9,7 @@ from typing import SupportsIndex, cast
 
 import numpy as np
 
-from tokenloom._wording import show
+from tokenloom._wording import join_choices, show
 from tokenloom.errors import ArgumentError
 
 # Workers beyond a few per core only wait; so many would fill the memory with their stacks.
@@ -133,7 +133,7 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
     >>> require_choice("tail", "pad", ("drop", "pad"))
     """
     if not isinstance(value, str) or value not in choices:
-        msg = f"{name} must be {' or '.join(map(repr, choices))}, got {show(value)}"
+        msg = f"{name} must be {join_choices(choices)}, got {show(value)}"
         raise ArgumentError(msg)
 
 

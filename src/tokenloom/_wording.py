@@ -6,7 +6,7 @@ import os
 import reprlib
 import types
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,16 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     ('1 epoch', '1,200 batches')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def join_choices(choices: Sequence[str]) -> str:
+    """Return the strings that an argument may be, as a message names them.
+
+    >>> join_choices(["drop", "pad"]), join_choices(["stop", "skip", "replace"])
+    ("'drop' or 'pad'", "'stop', 'skip' or 'replace'")
+    """
+    *others, last = map(repr, choices)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def name_methods(base: type, name: str) -> None:

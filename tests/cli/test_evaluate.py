@@ -57,10 +57,13 @@ def test_evaluate_gives_the_held_out_perplexity_again(
 def test_evaluate_reports_errors_in_a_line(
     run: Path, book: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A split that is none ends without a traceback."""
+    """A split that is none ends without a traceback, and those of the run are named."""
     assert main(["evaluate", str(run), book, "--split", "nowhere"]) == 1
-    error = f"tokenloom: error: {book!r} is a file, which has no split 'nowhere': "
-    assert capsys.readouterr().err.startswith(error)
+    error = (
+        f"tokenloom: error: {book!r} is a file, which has no split 'nowhere': use 'held-out' or "
+        "'trained', which are parts of the run's text, or leave the split out\n"
+    )
+    assert error == capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["num_tokens", "num_held_out_tokens"])

@@ -24,9 +24,9 @@ VOCAB = Vocab(["a", "b"], reserved_tokens=["<eod>"])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"documents": "line"}, "^documents must be 'file', 'paragraph', 'jsonl', got 'line'"),
-        ({"on_error": "ignore"}, "^on_error must be 'stop', 'skip', 'replace', got 'ignore'"),
-        ({"split_by": "token"}, "^split_by must be 'document', 'block', got 'token'"),
+        ({"documents": "line"}, "^documents must be 'file', 'paragraph' or 'jsonl', got 'line'"),
+        ({"on_error": "ignore"}, "^on_error must be 'stop', 'skip' or 'replace', got 'ignore'"),
+        ({"split_by": "token"}, "^split_by must be 'document' or 'block', got 'token'"),
         ({"min_freq": -1}, "^min_freq must be"),
         ({"task_bytes": 0}, "^task_bytes must be"),
         ({"shard_tokens": 0}, "^shard_tokens must be"),

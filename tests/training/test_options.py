@@ -58,7 +58,7 @@ def test_optimisers() -> None:
     ("kind", "values", "message"),
     [
         (tl.TrainingOptions, {"optimizer": "magic"}, "optimizer must be 'sgd' or 'adamw', got"),
-        (tl.TrainingOptions, {"schedule": "cubic"}, "schedule must be 'constant' or 'cosine' or"),
+        (tl.TrainingOptions, {"schedule": "cubic"}, "schedule must be 'constant', 'cosine' or 'l"),
         (tl.TrainingOptions, {"precision": 16}, "precision must be 'float32' or 'bfloat16', g"),
         (tl.TrainingOptions, {"precision": "float16"}, "got 'float16', .*: use 'bfloat16'"),
         (tl.TrainingOptions, {"warmup_updates": -1}, "warmup_updates must be an integer of at"),

@@ -138,8 +138,15 @@ def find_store(name: object) -> StoreName | None:
     return found
 
 
-def name_split(name: str, split: str | None) -> str:
+def name_split(name: str, split: str | None, *, instead: str = "leave the split out") -> str:
     """Return the name of a split of a named corpus, and the name itself where there is none.
+
+    Parameters
+    ----------
+    name : str
+    split : str, optional
+    instead : str
+        What to do about a file, which has no splits.
 
     Raises
     ------
@@ -149,7 +156,7 @@ def name_split(name: str, split: str | None) -> str:
     if split is None:
         return name
     if find_entry(name) is None and os.path.isfile(name):  # noqa: PTH113
-        msg = f"{name!r} is a file, which has no split {split!r}: leave the split out"
+        msg = f"{name!r} is a file, which has no split {split!r}: {instead}"
         raise ArgumentError(msg)
     return f"{name}/{split}"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, NamedTuple, get_args
 
-from tokenloom._checks import as_integer, as_strings, require_flags, require_type
+from tokenloom._checks import as_integer, as_strings, require_choice, require_flags, require_type
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
@@ -97,11 +97,11 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         documents = rename_documents(self.documents)
-        _check_word("documents", documents, get_args(DocumentsAre))
-        _check_word("on_error", self.on_error, get_args(OnError))
-        _check_word("on_reserved", self.on_reserved, get_args(OnReserved))
+        require_choice("documents", documents, get_args(DocumentsAre))
+        require_choice("on_error", self.on_error, get_args(OnError))
+        require_choice("on_reserved", self.on_reserved, get_args(OnReserved))
         require_flags(normalize=self.normalize)
-        _check_word("split_by", self.split_by, get_args(SplitBy))
+        require_choice("split_by", self.split_by, get_args(SplitBy))
         end = self.end_of_document
         if not isinstance(end, str | None):
             end = _integer("end_of_document", end)
@@ -275,12 +275,6 @@ def rename_documents(word: object) -> object:
     ('jsonl', 'file')
     """
     return "jsonl" if isinstance(word, str) and word in get_args(OlderWord) else word
-
-
-def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in words:
-        msg = f"{name} must be {', '.join(map(repr, words))}, got {show(value)}"
-        raise ArgumentError(msg)
 
 
 def _string(name: str, value: object) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import as_integer
-from tokenloom._wording import show
+from tokenloom._wording import join_choices, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
@@ -629,8 +629,7 @@ def tokenizer_for(vocab: Vocab) -> CountedTokenizer:
     else:
         kind = TOKENIZERS.get(vocab.kind, object)
     if not issubclass(kind, CountedTokenizer):
-        names = " or ".join(map(repr, COUNTED_NAMES))
-        msg = f"a vocabulary must be of {names}, got {show(vocab.kind)}"
+        msg = f"a vocabulary must be of {join_choices(COUNTED_NAMES)}, got {show(vocab.kind)}"
         raise ArgumentError(msg)
     return kind(vocab, bool(vocab.normalize))
 

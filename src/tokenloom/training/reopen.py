@@ -2,7 +2,7 @@
 
 import os
 
-from tokenloom._wording import count, show
+from tokenloom._wording import count, join_choices, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.hub.catalogue import find_entry
@@ -129,8 +129,12 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
         return _read_held_out(run, name, encoding)
     store = find_store(name)
     if store is None:
+        instead = (
+            f"use {join_choices([HELD_OUT, TRAINED])}, which are parts of the run's text, or "
+            "leave the split out"
+        )
         corpus = load(
-            name_split(name, named_split),
+            name_split(name, named_split, instead=instead),
             tokenizer=run.load_tokenizer(),
             encoding=encoding,
         )
