@@ -26,6 +26,16 @@ def test_built_in_text_that_is_no_bytes(content: object) -> None:
         read(entry)
 
 
+@pytest.mark.parametrize("split", [None, "train"])
+def test_a_store_has_no_documents_to_read(split: str | None, tmp_path: Path) -> None:
+    """It holds tokens, and the message does not call it a folder without a store."""
+    store = tmp_path / "store"
+    Corpus.from_text("to be or not").save(store, splits={"train": (0, 5)})
+    name = store if split is None else store / split
+    with pytest.raises(ArgumentError, match=r"' is a store, which holds tokens and no text: name"):
+        next(iter(read_documents(name)))
+
+
 def test_read_downloads(entry: Entry) -> None:
     """The bytes of a named text are those of its file."""
     assert read(entry) == TEXT

@@ -293,7 +293,7 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     Raises
     ------
     ArgumentError
-        It is neither; or it is both, see `find_named`.
+        It is neither, such as a store; or it is both, see `find_named`.
     """
     if entry := find_named(name):
         return entry
@@ -303,6 +303,12 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     # To Path an empty name is the current folder. See `fetch_file` for os.path.
     if os.path.isfile(name):  # noqa: PTH113
         return Path(name)
+    if (store := find_store(name)) is not None:
+        msg = (
+            f"{str(store)!r} is a store, which holds tokens and no text: name a text of "
+            "'tokenloom datasets' or a text file"
+        )
+        raise ArgumentError(msg)
     known = _known_names()
     msg = (
         f"a corpus must be one of {', '.join(known)} or the path of a text file or a store, "
