@@ -327,7 +327,7 @@ def test_options_of_processes_are_taken_with_a_warning(
     name: str, value: Any, num_workers: int
 ) -> None:
     """They change nothing, also without workers; the warning names the line that has them."""
-    with pytest.warns(DeprecationWarning, match=f"{name} means nothing any more") as warned:
+    with pytest.warns(DeprecationWarning, match=f"{name} has no effect any more") as warned:
         options = WorkerOptions(**{name: value})
     assert [__file__] == [warning.filename for warning in warned]
     loader = tl.Loader(

@@ -71,7 +71,7 @@ class WorkerOptions:
         for name in _MEANS_NOTHING:
             if getattr(self, name) is not None:
                 msg = (
-                    f"{name} means nothing any more, since the workers of a Loader are threads, "
+                    f"{name} has no effect any more, since the workers of a Loader are threads, "
                     "and the next release refuses it: leave it out"
                 )
                 # The call in the dataclass's own __init__ lies between.
