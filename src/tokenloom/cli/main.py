@@ -1,4 +1,4 @@
-"""The command ``tokenloom``: its parser, and how it reports errors and warnings."""
+"""The command ``tokenloom``: its parser, its exit codes, and the errors that it reports."""
 
 import argparse
 import contextlib

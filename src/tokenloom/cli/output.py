@@ -1,4 +1,4 @@
-"""What the commands print: tables and JSON on stdout, messages on stderr."""
+"""What the commands print: tables and JSON on stdout, errors and messages on stderr."""
 
 import contextlib
 import json

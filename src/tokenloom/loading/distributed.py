@@ -1,4 +1,4 @@
-"""The processes that train one model together, each on its rows of every batch."""
+"""The processes that train one model together: they join, compare and add up."""
 
 import contextlib
 import datetime as dt

@@ -1,4 +1,4 @@
-"""Which part of each batch this process reads."""
+"""Which rows of each batch this process reads, as it is told or as torchrun says."""
 
 import os
 from dataclasses import dataclass

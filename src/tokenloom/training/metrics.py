@@ -1,4 +1,4 @@
-"""What a run writes down of its epochs and its steps, as lines of JSON.
+"""What a run writes down of its epochs and steps: lines of JSON, and the plot of its perplexity.
 
 Each line holds, as ``after``, a digest of the line before it: so a line that
 was lost, doubled, changed or moved is seen. A checkpoint holds the digest of

@@ -1,4 +1,4 @@
-"""What a training does beyond the textbook's: its options, as values."""
+"""The options of a training, as values: optimizer, schedule of the learning rate, checkpoints."""
 
 import functools
 import math
