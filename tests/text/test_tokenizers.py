@@ -6,6 +6,7 @@ Their ids are compared with the plain description in laws/test_text.py.
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.support.tokenizing import tokenize
-from tokenloom import Corpus, Vocab
+from tokenloom import Corpus, Vocab, prepare
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
@@ -322,3 +323,19 @@ def test_a_vocabulary_size_that_is_none(vocab_size: Any) -> None:
     tokenizer = OddTokenizer([1], vocab_size)
     with pytest.raises(ArgumentError, match=r"^vocab_size of the tokenizer must be"):
         tokenize("any", tokenizer=tokenizer)
+
+
+def test_a_vocabulary_size_of_numpy(tmp_path: Path) -> None:
+    """It is written as a plain integer, by all that write a store."""
+    tokenizer = OddTokenizer([1], np.int64(10))  # type: ignore[arg-type]  # it is as good as one
+    corpora = (
+        Corpus.from_text("any", tokenizer=tokenizer),
+        Corpus.from_documents(["any"], tokenizer=tokenizer),
+    )
+    for number, corpus in enumerate(corpora):
+        assert type(corpus.vocab_size) is int
+        assert Corpus.open(corpus.save(tmp_path / str(number))).vocab_size == 10
+    source = tmp_path / "any.txt"
+    source.write_text("any", encoding="utf-8")
+    prepare(source, tmp_path / "store", tokenizer=tokenizer, num_workers=0)
+    assert Corpus.open(tmp_path / "store", tokenizer=tokenizer).vocab_size == 10

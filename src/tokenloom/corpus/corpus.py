@@ -31,7 +31,13 @@ from tokenloom.text.documents import Document
 from tokenloom.text.encode import encode, encode_documents, report_lost, why_empty
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.ids import Offsets, as_ids, is_memory_map
-from tokenloom.text.tokenizers import Tokenizer, require_tokenizer, tokenizer_for, vocab_of
+from tokenloom.text.tokenizers import (
+    Tokenizer,
+    complete,
+    require_tokenizer,
+    tokenizer_for,
+    vocab_of,
+)
 from tokenloom.text.vocab import Vocab, keep_tokens
 
 
@@ -113,7 +119,8 @@ class Corpus:
             reserved_tokens=reserved_tokens,
             name=name,
         )
-        corpus = Corpus(tokens, tokenizer=made, vocab_size=made.vocab_size, name=name)
+        size = complete(made).vocab_size
+        corpus = Corpus(tokens, tokenizer=made, vocab_size=size, name=name)
         return corpus.first(max_tokens)
 
     @staticmethod
@@ -165,7 +172,7 @@ class Corpus:
             msg = f"{name} must hold at least one token, got none in {where}: {why}"
             raise CorpusError(msg)
         report_lost(lost, name=name, is_learned=is_learned)
-        size = made.vocab_size
+        size = complete(made).vocab_size
         documents = DocumentOffsets(offsets)
         corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
         return corpus.first(max_tokens)

@@ -370,7 +370,7 @@ class _Run:
             return assemble(
                 self.work,
                 tally,
-                tokenizer=tokenizer.given,
+                tokenizer=tokenizer,
                 sources=sources,
                 options=self.options,
                 facts=facts,

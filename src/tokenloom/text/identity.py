@@ -41,10 +41,10 @@ class Identity:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
         """Return the identity of a tokenizer."""
-        vocab = vocab_of(tokenizer)
+        vocab, known = vocab_of(tokenizer), complete(tokenizer)
         return cls(
-            name=complete(tokenizer).name,
-            vocab_size=tokenizer.vocab_size,
+            name=known.name,
+            vocab_size=known.vocab_size,
             vocab=None if vocab is None else vocab.hash,
             probe=probe(tokenizer),
             decoded=_decode_some(tokenizer),

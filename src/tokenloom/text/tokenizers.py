@@ -198,8 +198,8 @@ class UserTokenizer(CompleteTokenizer):
 
     @property
     def vocab_size(self) -> int:
-        """Number of different ids."""
-        return self.inner.vocab_size
+        """Number of different ids, as a plain integer: NumPy's have no place in JSON."""
+        return as_integer("vocab_size of the tokenizer", self.inner.vocab_size, start=1)
 
     @property
     def vocab(self) -> Vocab | None:
