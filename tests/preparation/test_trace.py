@@ -1,5 +1,6 @@
 """Where a token came from."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -19,6 +20,7 @@ from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
 from tokenloom.store.reader import open_store
+from tokenloom.store.writer import write_manifest
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
     lambda text: any(letter in text for letter in "abB")
@@ -152,6 +154,28 @@ def test_what_was_changed_is_not_trusted(store: Path, content: str | None) -> No
     assert Trace("b.txt.gz", 1, 3) == tl.trace(corpus, 5)
     path.write_text("To be, or not", encoding="utf-8")
     assert Trace("a.txt", 0, 10) == tl.trace(corpus, 3)
+
+
+def test_another_source_of_the_same_size_and_time_is_noticed(store: Path) -> None:
+    """As a copy that keeps times is."""
+    corpus = tl.Corpus.open(store)
+    assert Trace("a.txt", 0, 10) == tl.trace(corpus, 3)
+    path, other = store.parent / "a.txt", store.parent / "other"
+    other.write_text("To be, or nut", encoding="utf-8")
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    os.utime(other, ns=times)
+    other.replace(path)
+    assert Trace("a.txt", 0, None) == tl.trace(corpus, 3)
+
+
+@pytest.mark.parametrize("name", ["a\ud800.txt", "a\0.txt"])
+def test_a_source_with_a_name_that_no_file_has(store: Path, name: str) -> None:
+    """It is gone like any other."""
+    manifest = open_store(store).manifest
+    first, *others = manifest.sources
+    sources = (dataclasses.replace(first, name=name), *others)
+    write_manifest(store, dataclasses.replace(manifest, sources=sources))
+    assert Trace(name, 0, None) == tl.trace(tl.Corpus.open(store), 3)
 
 
 def test_a_store_is_opened_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

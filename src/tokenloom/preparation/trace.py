@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import require_integers, require_type
-from tokenloom._io.compressed import find_encoding, read_status
+from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
@@ -197,13 +197,14 @@ class _PreparedStore:
         first_source = int(self._places[index, 1])
         try:
             files = self._files[first_source : source + 1]
-            statuses = [read_status(file.path) for file in files]
-        except OSError:
+            identities = [FileIdentity.of(file.path.stat()) for file in files]
+        # Some names are those of no file.
+        except (OSError, ValueError):
             return None
         entries = self._sources[first_source : source + 1]
-        if [num_bytes for num_bytes, _ in statuses] != [entry.num_bytes for entry in entries]:
+        if [file.num_bytes for file in identities] != [entry.num_bytes for entry in entries]:
             return None
-        key = (index, source, statuses)
+        key = (index, source, identities)
         kept = self._kept
         if kept is None or kept[0] != key:
             chunk = None
