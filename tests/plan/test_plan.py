@@ -86,6 +86,13 @@ def test_lengths_of_a_block_equal_their_part_of_the_whole(plan: Plan) -> None:
     assert whole[:, columns].tolist() == plan.lengths(plan.starts(rows, columns), columns).tolist()
 
 
+@pytest.mark.parametrize("kind", ["random", "sequential"])
+def test_lengths_of_whole_windows_need_no_columns(kind: str) -> None:
+    """Where no window is padded, all inputs count, whichever columns the starts are of."""
+    plan = make_plan(kind=kind)
+    assert [[35, 35]] == plan.lengths(plan.starts(range(1), range(2, 4))).tolist()
+
+
 @pytest.mark.parametrize("tail", ["drop", "pad"])
 @pytest.mark.parametrize("kind", ["random", "sequential"])
 def test_a_huge_plan_costs_no_more_than_a_small_one(kind: str, tail: Tail) -> None:

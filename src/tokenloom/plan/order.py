@@ -108,7 +108,7 @@ class Order(Protocol):
         """
 
     def lengths(self, settings: PlanSettings, starts: IntArray, columns: IntArray) -> IntArray:
-        """Return how many inputs of each window count.
+        """Return how many inputs of each window count, where ``tail="pad"``.
 
         Parameters
         ----------
@@ -121,11 +121,9 @@ class Order(Protocol):
         Returns
         -------
         int64 array, shape of ``starts``
-            In [0, seq_len]; ``seq_len`` everywhere with ``tail="drop"``.
+            In [0, seq_len].
         """
         del columns
-        if settings.tail == "drop":
-            return np.full_like(starts, settings.seq_len)
         lengths: IntArray = np.minimum(settings.num_tokens - 1 - starts, settings.seq_len)
         return lengths
 

@@ -194,6 +194,8 @@ class Plan(PlanSettings):
         int64 array, shape of ``starts``
             In [0, seq_len]; ``seq_len`` everywhere with ``tail="drop"``.
         """
+        if self.tail == "drop":
+            return np.full_like(starts, self.seq_len)
         columns = range(self.batch_size) if columns is None else columns
         return self.order.lengths(self, starts, _as_array(columns))
 
