@@ -4,6 +4,7 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -60,6 +61,7 @@ def test_optimisers() -> None:
         (tl.TrainingOptions, {"optimizer": "magic"}, "optimizer must be 'sgd' or 'adamw', got"),
         (tl.TrainingOptions, {"schedule": "cubic"}, "schedule must be 'constant', 'cosine' or 'l"),
         (tl.TrainingOptions, {"precision": 16}, "precision must be 'float32' or 'bfloat16', g"),
+        (tl.TrainingOptions, {"precision": np.zeros(2)}, "precision must be 'float32' or 'bfl"),
         (tl.TrainingOptions, {"precision": "float16"}, "got 'float16', .*: use 'bfloat16'"),
         (tl.TrainingOptions, {"warmup_updates": -1}, "warmup_updates must be an integer of at"),
         (tl.TrainingOptions, {"batches_per_update": 0}, "batches_per_update must be an integer"),

@@ -72,7 +72,8 @@ class TrainingOptions:
             require_choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
         require_choice("schedule", self.schedule, tuple(SCHEDULES))
         precision: object = self.precision
-        if precision == "float16":
+        # An array answers a comparison with an array.
+        if isinstance(precision, str) and precision == "float16":
             msg = (
                 "precision must be 'float32' or 'bfloat16', got 'float16', in which small "
                 "gradients vanish: use 'bfloat16'"
