@@ -16,7 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 import tokenloom as tl
 from tests.support.process_resources import left_since, needs_proc, take_census
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
-from tokenloom.loading.dataset import SharedInteger, WindowsIterator, share_zeros
+from tokenloom.loading.dataset import SharedInteger, Windows, WindowsIterator, share_zeros
 
 CORPUS = tl.Corpus.from_tokens(np.arange(500, dtype=np.uint16))
 
@@ -154,6 +154,12 @@ def test_the_defaults_are_the_textbooks() -> None:
     """A batch is 32 windows of 35 tokens, in order from seed 0."""
     plan = tl.SequentialWindows(tl.Corpus.from_tokens(np.zeros(2000, np.uint8))).plan
     assert (32, 35, 0, "drop") == (plan.batch_size, plan.seq_len, plan.seed, plan.tail)
+
+
+def test_repr_names_the_order_once() -> None:
+    """By the class, or by the name that was given."""
+    assert repr(make_windows()).startswith("RandomWindows(Corpus(")
+    assert repr(Windows("random", CORPUS, batch_size=4)).startswith("Windows('random', Corpus(")
 
 
 def test_they_are_iterable_datasets_without_a_state() -> None:

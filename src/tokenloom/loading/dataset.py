@@ -259,8 +259,10 @@ class Windows(IterableDataset[Batch]):
 
     def __repr__(self) -> str:
         plan = self._first_plan
+        # The class of those with a fixed order names it.
+        order = f"{plan.kind!r}, " if type(self) is Windows else ""
         return (
-            f"{type(self).__name__}({self._corpus!r}, batch_size={plan.batch_size}, "
+            f"{type(self).__name__}({order}{self._corpus!r}, batch_size={plan.batch_size}, "
             f"seq_len={plan.seq_len}, seed={plan.seed}, tail={plan.tail!r}, "
             f"epoch={self.epoch}): {count(plan.num_batches, 'batch', 'batches')}"
         )
