@@ -1,4 +1,4 @@
-"""The checkpoints of a run: what one holds, and the files of the last few and the best."""
+"""The checkpoints of a run: the files of the last few and the best, checked as they are read."""
 
 import dataclasses
 import hashlib

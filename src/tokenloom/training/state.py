@@ -1,4 +1,4 @@
-"""The state of a training: all that the rest of it depends on."""
+"""The state of a training, which a checkpoint holds: all that the rest of it depends on."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
