@@ -17,7 +17,7 @@ def test_info_prints_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFi
     folder = str(make_store(tmp_path / "store"))
     assert main(["info", folder, "--top", "2"]) == 0
     out = capsys.readouterr().out
-    assert "tokens       10\nvocab size   9\ndocuments    3\n" in out
+    assert "tokens       10\nvocabulary   9\ndocuments    3\n" in out
     assert out.endswith("\n\nID  TOKEN  COUNT\n1   'to'   2\n2   'be'   2\n")
 
 

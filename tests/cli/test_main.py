@@ -232,7 +232,7 @@ def test_a_store_says_what_it_dropped(
     assert main(["prepare", "page.txt", "-o", "store"]) == 0
     assert "dropped characters    270 of 1,320\n" in capsys.readouterr().out
     assert main(["info", "store"]) == 0
-    assert "dropped               270\n" in capsys.readouterr().out
+    assert "dropped characters    270\n" in capsys.readouterr().out
 
 
 def test_a_binary_file_is_refused_with_the_offset(

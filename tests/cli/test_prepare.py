@@ -33,7 +33,7 @@ def test_a_summary_is_printed(book: str, capsys: pytest.CaptureFixture[str]) -> 
         "vocabulary            9\n",
     ):
         assert row in shown.out
-    assert "characters per token  4.30\nunknown               0.0000%\n" in shown.out
+    assert "characters per token  4.30\nunknown rate          0.0000%\n" in shown.out
     assert " MB/s\n" in shown.out
     assert "" == shown.err
 
@@ -166,7 +166,9 @@ def test_info_prints_it_again(book: str, capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().out
     for row in (
         "characters per token  4.30",
+        "vocabulary            ",
         "unknown rate",
+        "unknown tokens        0\n",
         "option on_error",
         "book.txt, book.txt",
     ):

@@ -29,6 +29,9 @@ examples:
       draw how many documents have which length
 """
 
+# As 'tokenloom prepare' calls them, which counted them.
+_LABELS = {"num_dropped": "dropped characters", "num_unknown": "unknown tokens"}
+
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
@@ -96,7 +99,7 @@ def _facts(description: StoreDescription) -> dict[str, Any]:
 def _tabulate(description: StoreDescription) -> Iterator[tuple[str, str]]:
     """Yield a row for each fact that is known."""
     yield "tokens", f"{description.num_tokens:,}"
-    yield "vocab size", f"{description.vocab_size:,}"
+    yield "vocabulary", f"{description.vocab_size:,}"
     if description.num_documents is not None:
         yield "documents", f"{description.num_documents:,}"
     if description.characters_per_token is not None:
@@ -125,7 +128,7 @@ def _tabulate_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if name == "preparation" and isinstance(value, dict):
             continue
         if (cell := _format(name, value)) is not None:
-            yield name.removeprefix("num_").replace("_", " "), cell
+            yield _LABELS.get(name, name.removeprefix("num_").replace("_", " ")), cell
     options = facts.get("preparation")
     for name, value in (options if isinstance(options, dict) else {}).items():
         # Of the forms there is one for each source, which may be millions.

@@ -281,7 +281,7 @@ def _tabulate(made: Prepared) -> Iterator[tuple[str, str]]:
     yield "vocabulary", f"{made.vocab_size:,}"
     yield "characters per token", f"{made.characters_per_token:.2f}"
     if made.unknown_rate is not None:
-        yield "unknown", f"{made.unknown_rate:.4%}"
+        yield "unknown rate", f"{made.unknown_rate:.4%}"
     if made.num_dropped:
         yield "dropped characters", f"{made.num_dropped:,} of {made.num_characters:,}"
     for what, count in made.problems.items():
