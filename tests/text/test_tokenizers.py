@@ -18,6 +18,7 @@ from tokenloom import Corpus, Vocab, prepare
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
+from tokenloom.text.ids import Ids
 from tokenloom.text.normalize import NOTHING
 from tokenloom.text.tokenizers import (
     TOKENIZER_NAMES,
@@ -339,3 +340,24 @@ def test_a_vocabulary_size_of_numpy(tmp_path: Path) -> None:
     source.write_text("any", encoding="utf-8")
     prepare(source, tmp_path / "store", tokenizer=tokenizer, num_workers=0)
     assert Corpus.open(tmp_path / "store", tokenizer=tokenizer).vocab_size == 10
+
+
+class Backwards(CharTokenizer):
+    """A built-in tokenizer whose class was derived from, to read texts from their end."""
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the ids of the last character first."""
+        return CharTokenizer.encode(self, text[::-1])
+
+
+def test_an_encode_of_its_own_is_used_everywhere(tmp_path: Path) -> None:
+    """A class with a built-in one as its base is not taken for that."""
+    tokenizer = Backwards(ABC, normalize=False)
+    expected = ABC.to_ids("cba").tolist()
+    assert expected == Corpus.from_text("abc", tokenizer=tokenizer).tokens.tolist()
+    assert expected == Corpus.from_documents(["abc"], tokenizer=tokenizer).tokens.tolist()
+    source = tmp_path / "abc.txt"
+    source.write_text("abc", encoding="utf-8")
+    prepare(source, tmp_path / "store", tokenizer=tokenizer, num_workers=0)
+    assert Corpus.open(tmp_path / "store").tokenizer is None
+    assert expected == Corpus.open(tmp_path / "store", tokenizer=tokenizer).tokens.tolist()

@@ -569,8 +569,18 @@ def make_tokenizer(given: object, *, normalize: bool = True) -> CompleteTokenize
 
 
 def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
-    """Return a tokenizer with all that tokenloom asks; of somebody else's little is known."""
-    return tokenizer if isinstance(tokenizer, CompleteTokenizer) else UserTokenizer(tokenizer)
+    """Return a tokenizer with all that tokenloom asks; of somebody else's little is known.
+
+    A class that has a built-in one as its base and an ``encode`` of its own is
+    somebody else's: the rest of its base would give other ids.
+    """
+    kinds = TOKENIZERS.values()
+    is_changed = type(tokenizer) not in kinds and any(
+        isinstance(tokenizer, kind) and type(tokenizer).encode is not kind.encode for kind in kinds
+    )
+    if isinstance(tokenizer, CompleteTokenizer) and not is_changed:
+        return tokenizer
+    return UserTokenizer(tokenizer)
 
 
 def vocab_of(tokenizer: object) -> Vocab | None:
