@@ -9,6 +9,7 @@ import pytest
 
 import tokenloom as tl
 from tests.support.stores import make_corpus, make_store, make_store_of_sources
+from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.corpus.statistics import (
     StoreDescription,
     count_ids,
@@ -41,6 +42,16 @@ def test_a_store_is_described(tmp_path: Path) -> None:
         hash=make_corpus().hash,
     )
     assert expected == describe_store(folder)
+
+
+@pytest.mark.parametrize(("split", "expected"), [(None, 3), ("train", 1)])
+def test_documents_are_counted_without_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str | None, expected: int
+) -> None:
+    """There may be very many."""
+    folder = make_store(tmp_path / "store")
+    monkeypatch.delattr(DocumentOffsets, "offsets")
+    assert expected == describe_store(folder, split=split).num_documents
 
 
 @pytest.mark.parametrize(
