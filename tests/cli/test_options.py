@@ -130,6 +130,15 @@ def test_defaults_are_parsed_as_if_they_were_typed() -> None:
     assert "(default: 0,1,2,4)" in subparsers()["bench"].format_help()
 
 
+def test_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where it is typed, which is while the arguments are parsed."""
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["bench", "--help"])
+    shown = capsys.readouterr().out
+    assert "(default: 0,1,2,4)" in shown
+    assert subparsers()["bench"].format_help() == shown
+
+
 def test_an_option_that_is_repeated_starts_without_a_default() -> None:
     """Two parses with the same parser do not add up."""
     parser = make_parser()

@@ -43,6 +43,13 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**{**keywords, "allow_abbrev": False})
+        self._hidden_defaults: dict[argparse.Action, Any] = {}
+
+    def format_help(self) -> str:
+        """Return the help with its defaults, which are taken away while --help is parsed."""
+        for action, default in self._hidden_defaults.items():
+            action.default = default
+        return super().format_help()
 
     def parse_known_args(  # type: ignore[override]  # the overloads are argparse's own
         self,
@@ -51,6 +58,7 @@ class CommandParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse without defaults, which shows what was typed, and fill them in afterwards."""
         defaults = {action: action.default for action in self._actions}
+        self._hidden_defaults = defaults
         try:
             for action in defaults:
                 action.default = argparse.SUPPRESS
