@@ -26,8 +26,11 @@ multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.loa
 # A server here answers at once, if at all.
 download.PATIENCE = Patience(pause_seconds=0.01, max_pause_seconds=1.0)
 
-# A shell that runs the tests in the background has them ignore Ctrl-C, and so all they start.
+# A shell that runs the tests in the background has them ignore Ctrl-C, and nohup the end of the
+# terminal; so would all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Machines are shared and noisy: no example has a deadline.
 settings.register_profile(
