@@ -459,6 +459,14 @@ def test_the_older_name_of_a_slice() -> None:
     assert __file__ == noted[0].filename
 
 
+def test_the_older_name_of_the_offsets_still_works() -> None:
+    """It warns, at the caller's line, and gives the same."""
+    corpus = Corpus.from_tokens(range(9), documents=[0, 4, 9])
+    with pytest.warns(DeprecationWarning, match=r"use Corpus.document_offsets") as noted:
+        assert corpus.document_offsets is corpus.boundaries
+    assert __file__ == noted[0].filename
+
+
 @pytest.mark.parametrize(("start", "stop"), [(0, 9), (3, 5), (8, 9), (0, 100)])
 def test_slice_is_that_of_the_tokens(start: int, stop: int) -> None:
     """A slice has the tokens of the half-open range, cut at the end."""

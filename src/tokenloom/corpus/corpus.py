@@ -667,6 +667,13 @@ class Corpus:
         warnings.warn(msg, DeprecationWarning, stacklevel=2)
         return self.slice(start, stop)
 
+    @property
+    def boundaries(self) -> DocumentOffsets | None:
+        """What finds the documents of a range of tokens; deprecated: use `document_offsets`."""
+        msg = "Corpus.boundaries is deprecated: use Corpus.document_offsets instead"
+        warnings.warn(msg, DeprecationWarning, stacklevel=2)
+        return self.document_offsets
+
     def trace(self, token: int) -> Any:
         """Return where a token came from; deprecated: call `tokenloom.trace`.
 
