@@ -300,7 +300,8 @@ def test_characters_that_are_no_token(text: str) -> None:
 def test_a_vocabulary_of_a_tokenizer_that_is_not_there() -> None:
     """It is refused by name, since its texts would become other tokens."""
     vocab = Vocab(["a"]).of_kind("syllable", normalize=True)
-    with pytest.raises(ArgumentError, match="must be of 'char' or 'word', got 'syllable'"):
+    message = "must be of the tokenizer 'char' or 'word', got one of 'syllable', which .*: update"
+    with pytest.raises(ArgumentError, match=message):
         tokenizer_for(vocab)
 
 

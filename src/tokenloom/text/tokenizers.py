@@ -639,7 +639,10 @@ def tokenizer_for(vocab: Vocab) -> CountedTokenizer:
     else:
         kind = TOKENIZERS.get(vocab.kind, object)
     if not issubclass(kind, CountedTokenizer):
-        msg = f"a vocabulary must be of {join_choices(COUNTED_NAMES)}, got {show(vocab.kind)}"
+        msg = (
+            f"a vocabulary must be of the tokenizer {join_choices(COUNTED_NAMES)}, got one of "
+            f"{show(vocab.kind)}, which this release does not have: update tokenloom"
+        )
         raise ArgumentError(msg)
     return kind(vocab, bool(vocab.normalize))
 
