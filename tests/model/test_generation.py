@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.model.generation import Stepper, _Sampler
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
@@ -40,6 +40,30 @@ def test_the_prompt_is_kept_as_it_is_written() -> None:
     """Normalising is for the model's eyes only."""
     tokenizer = CharTokenizer(VOCAB)
     assert tl.generate(Successor(), tokenizer, "AB", num_tokens=2) == "ABcd"
+
+
+class Failing:
+    """A tokenizer of somebody else that gives some texts odd ids, and others none."""
+
+    vocab_size = 5
+
+    def encode(self, text: str, /) -> list[float]:
+        """Return the length of a word, as a float."""
+        return [float(len(text.removeprefix("a")) or 1 / 0)]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the ids themselves."""
+        return repr(ids)
+
+
+@pytest.mark.parametrize(("prompt", "kind"), [("a", "ZeroDivisionError"), ("b", "CorpusError")])
+def test_a_tokenizer_that_fails_at_a_prompt(prompt: str, kind: str) -> None:
+    """It is named, with its own error."""
+    message = f"^the tokenizer Failing must encode every text, but failed at the prompt: {kind}: "
+    with pytest.raises(CorpusError, match=message):
+        tl.generate(Successor(), Failing(), prompt)
+    with pytest.raises(CorpusError, match=message):
+        next(tl.stream(Successor(), Failing(), prompt))
 
 
 def test_outer_spaces_of_a_prompt_count() -> None:

@@ -17,7 +17,6 @@ from tokenloom.model.rnn import RNNModel, State
 from tokenloom.plan.seeds import torch_seed
 from tokenloom.text.encode import find_surrogate
 from tokenloom.text.identity import Identity
-from tokenloom.text.ids import as_ids
 from tokenloom.text.tokenizers import (
     CompleteTokenizer,
     Tokenizer,
@@ -236,6 +235,8 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     ArgumentError
         A prompt holds no token, a value is out of range, the seeds are not as
         many as the prompts, or the model's logits are not finite.
+    CorpusError
+        A tokenizer of yours fails at a prompt, or gives it ids that are none.
 
     Warns
     -----
@@ -253,7 +254,7 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
         len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     tokenizer = _take_tokenizer(model, vocab)
-    read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
+    read = [_encode(tokenizer, text) for text in prompts]
     texts = []
     steps = list(_draw(model, read, samplers, num_tokens=_check_length(num_tokens)))
     for index, (text, ids) in enumerate(zip(prompts, read, strict=True)):
@@ -293,7 +294,7 @@ def stream(  # noqa: PLR0913  as above
     )
     num_tokens = _check_length(num_tokens)
     tokenizer = _take_tokenizer(model, vocab)
-    read = [_encode(tokenizer, text, model.vocab_size) for text in prompts]
+    read = [_encode(tokenizer, text) for text in prompts]
     texts = [_Text(tokenizer, ids) for ids in read]
     found: list[list[float]] | None = [] if log_probs else None
     for number, ids in enumerate(
@@ -417,12 +418,12 @@ def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> CompleteTokeni
     return tokenizer
 
 
-def _encode(tokenizer: CompleteTokenizer, prompt: str, vocab_size: int) -> list[int]:
+def _encode(tokenizer: CompleteTokenizer, prompt: str) -> list[int]:
     place = find_surrogate(prompt)
     if place is not None:
         msg = f"prompt must be text, got the lone surrogate {prompt[place]!r}: mend it"
         raise ArgumentError(msg)
-    ids: list[int] = as_ids(tokenizer.encode_prompt(prompt), num_ids=vocab_size).tolist()
+    ids: list[int] = tokenizer.encode_one(prompt, name="the prompt", is_prompt=True).tolist()
     if not ids:
         why = ", of which the tokenizer keeps nothing" if prompt else ""
         msg = f"prompt must hold at least one token, got {show(prompt)}{why}"

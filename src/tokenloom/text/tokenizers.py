@@ -101,16 +101,17 @@ class CompleteTokenizer(ABC):
         """Return the tokens of a prompt that have no id of their own, each once."""
         return []
 
-    def encode_one(self, text: str, *, name: str) -> Ids:
-        """Return the ids of a text, after a look at their type and range.
+    def encode_one(self, text: str, *, name: str, is_prompt: bool = False) -> Ids:
+        """Return the ids of a text, or of a prompt, after a look at their type and range.
 
         Raises
         ------
         CorpusError
             The tokenizer raises an error of any kind, or its ids are out of range.
         """
+        encode = self.encode_prompt if is_prompt else self.encode
         try:
-            return as_ids(self.encode(text), num_ids=self.vocab_size)
+            return as_ids(encode(text), num_ids=self.vocab_size)
         except MemoryError:
             raise
         # A tokenizer that refuses a text says so by an error of any kind.
