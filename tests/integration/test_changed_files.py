@@ -49,9 +49,6 @@ LOADERS: dict[str, Any] = {
     "windows": lambda windows: windows,
     "DataLoader": lambda windows: DataLoader(windows, batch_size=None),
     "fork": lambda windows: DataLoader(windows, batch_size=None, num_workers=2),
-    "persistent": lambda windows: DataLoader(
-        windows, batch_size=None, num_workers=2, persistent_workers=True
-    ),
     "StatefulDataLoader": lambda windows: StatefulDataLoader(
         windows, batch_size=None, num_workers=2
     ),
@@ -63,6 +60,11 @@ SLOW = {
         windows, batch_size=None, num_workers=1, multiprocessing_context=name
     )
     for name in ("forkserver", "spawn")
+} | {
+    # PyTorch waits five seconds for each persistent worker that an error has reached.
+    "persistent": lambda windows: DataLoader(
+        windows, batch_size=None, num_workers=2, persistent_workers=True
+    )
 }
 
 
