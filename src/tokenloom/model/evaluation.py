@@ -128,7 +128,8 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     UsageError
         The ranks have other models, texts or sizes; each difference is named.
     """
-    ranks = Ranks.detect() if shard is None and _has_group() else Ranks()
+    is_group = shard is None and _has_group()
+    ranks = Ranks.detect() if is_group else Ranks()
     with ranks.together():
         require_flags(resets=resets)
         require_bar(progress)
@@ -141,7 +142,6 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     windows = divide_lanes(
         corpus, batch_size=batch_size, seq_len=seq_len, shard=shard, resets=resets
     )
-    is_group = shard is None and _has_group()
     nats, num_tokens = sum_losses(
         model, windows, is_group=is_group, num_workers=num_workers, progress=progress
     )
