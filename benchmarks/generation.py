@@ -42,7 +42,7 @@ def predict(prefix: str, num_preds: int, net: TextbookModel) -> str:
 
 @torch.inference_mode()
 def multiply(num_steps: int, net: tl.RNNModel) -> None:
-    """Do no more than the products of so many steps."""
+    """Do no more than the products of ``num_steps`` steps."""
     recurrent, row = net.rnn.weight_hh_l0, torch.zeros(1, NUM_HIDDENS)
     for _ in range(num_steps):
         functional.linear(row, recurrent)

@@ -46,7 +46,7 @@ def count_moves(work: Callable[[], object]) -> Moves:
 
 
 def train(num_steps: int) -> Callable[[], object]:
-    """Return a training of one epoch of so many steps."""
+    """Return a training of one epoch of ``num_steps`` steps."""
     # The epoch begins at a random phase below seq_len, which takes one window.
     corpus = tl.Corpus.from_tokens(np.arange(4 * 8 * (num_steps + 1)) % 30, vocab_size=30)
     windows = tl.SequentialWindows(corpus, batch_size=4, seq_len=8, seed=0)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from systems import Batches, System, Task, endless, split
 
 _SHUFFLE_BUFFER = 10_000
-# HF datasets mix so many shards into one before its buffer.
+# The number of shards that HF datasets mixes into one before its buffer.
 _NUM_MIXED = 10
 
 

@@ -43,7 +43,7 @@ class Run(NamedTuple):
 
 
 def repeat_text(text: Path, path: Path, num_bytes: int) -> Path:
-    """Write a text again and again, to a whole line behind so many bytes, and return the path."""
+    """Write a text again and again, up to the first line end after a size; return the path."""
     content = text.read_bytes()
     content += b"" if content.endswith(b"\n") else b"\n"
     block = content * max(1, (1 << 24) // len(content))

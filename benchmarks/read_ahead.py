@@ -45,7 +45,7 @@ def drop_pages(path: Path) -> None:
 
 
 def make_step(kind: str, seconds: float) -> Any:
-    """Return a function that is busy for so many seconds."""
+    """Return a function that is busy for ``seconds``."""
     matrix, product = torch.ones(128, 128), torch.empty(128, 128)
 
     def python() -> None:

@@ -89,7 +89,7 @@ class System:
     prepare: Callable[[Task], None] | None = None
 
     def takes(self, num_workers: int) -> bool:
-        """Return whether the system can be asked with so many workers."""
+        """Return whether the system takes this number of workers."""
         return self.takes_workers if num_workers else not self.needs_workers
 
 

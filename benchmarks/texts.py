@@ -34,7 +34,7 @@ _BATCH_SIZE, _SEQ_LEN = 32, 35
 
 
 def read_text(name: str, num_bytes: int) -> str:
-    """Return about so many bytes of a text, which is repeated where it is shorter."""
+    """Return the first bytes of a text, which is repeated if it is too short."""
     path = Path(name)
     text = path.read_text(encoding="utf-8") if path.is_file() else tl.load(name, tokenizer="byte")
     content = text.encode() if isinstance(text, str) else text.tokens.tobytes()

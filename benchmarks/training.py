@@ -26,7 +26,7 @@ import tokenloom as tl
 from textbook import sequential_batches
 
 BATCH_SIZE, SEQ_LEN, NUM_HIDDENS = 32, 35, 256
-# What is asked: at least so many times as fast, at most so much of a step.
+# The targets: the least ratio of speeds, and the largest share of a step.
 ASKED_RATIO, ASKED_SHARES = 1.1, {0: 0.01, 4: 0.02}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tokenloom._wording import join_choices, show
 from tokenloom.errors import ArgumentError
 
-# Workers beyond a few per core only wait; so many would fill the memory with their stacks.
+# More workers than a few per core only wait, and thousands fill the memory with their stacks.
 MAX_WORKERS = 1 << 12
 # The first integer that no array and no file of 64 bits holds.
 _TOO_LARGE = 1 << 63

@@ -24,7 +24,7 @@ Undecodable = Literal["stop", "replace", "mark"]
 _SKIP_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 _BUFFER_BYTES = 1 << 18
-# What so many bytes become is held in memory.
+# Compressed bytes that are decompressed at a time; what they become is held in memory.
 _ZSTD_BYTES = 1 << 12
 _MARK_ERRORS = "tokenloom-mark"
 _ESCAPE = "\udcff"
@@ -118,7 +118,7 @@ class _Compression(NamedTuple):
     begin : callable
         Returns what decompresses one stream.
     padding : int
-        Zeros may follow a stream, a multiple of so many; 0 allows none.
+        Zeros may follow a stream, in a multiple of this number; 0 allows none.
     """
 
     name: str
@@ -188,7 +188,7 @@ class _Decompressed:
         raise EOFError(msg)
 
     def _hold(self, size: int) -> None:
-        """Read on, so that the rest has so many bytes, if the file has."""
+        """Read until the rest has ``size`` bytes, or the file ends."""
         while len(self._rest) < size and (more := self._file.read(_READ_BYTES)):
             self._rest += more
             self._num_read += len(more)

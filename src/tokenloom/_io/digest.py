@@ -16,7 +16,7 @@ from tokenloom.errors import ArgumentError
 
 _NUM_BLOCKS = 1024
 _BLOCK_BYTES = 4096
-# Up to so many bytes `hash_tokens` covers them all.
+# `hash_tokens` covers every byte of arrays up to this size.
 WHOLE_BYTES = _NUM_BLOCKS * _BLOCK_BYTES
 _NUM_DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 

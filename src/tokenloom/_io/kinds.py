@@ -173,7 +173,7 @@ def holds_records(text: str, *, fewest: int = 2) -> bool:
     ----------
     text : str
     fewest : int
-        1 or 2: so many lines must have one. One alone is a JSON document, too.
+        The fewest lines with an object, 1 or 2. A single one is a JSON document, too.
 
     >>> holds_records('{"a": 1}\n{"a": 2}\n'), holds_records('{\n  "a": 1\n}')
     (True, False)

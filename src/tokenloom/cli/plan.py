@@ -22,7 +22,7 @@ from tokenloom.plan.plan import ORDERS
 if TYPE_CHECKING:
     from tokenloom.inspection.batches import Division
 
-# The starts of so many batches are listed.
+# The number of batches whose starts are listed.
 _NUM_LISTED = 3
 
 _EXAMPLES = """\

@@ -95,7 +95,7 @@ class Corpus:
         reserved_tokens : iterable of str
             Tokens that get the ids from 1 on ("char" and "word").
         max_tokens : int, optional
-            Keep only so many tokens; the vocabulary still counts all of them.
+            The most tokens that are kept; the vocabulary still counts all of them.
         name : str
             Where the text came from, for messages.
 
@@ -502,7 +502,7 @@ class Corpus:
         fraction : float
             Of the tokens that are used, how many are held out, in [0, 1).
         max_tokens : int, optional
-            Train on so many tokens at most. The held-out text then follows
+            The most tokens to train on. The held-out text then follows
             them, so that it takes nothing from them where the corpus is longer.
 
         Returns

@@ -15,7 +15,7 @@ from tokenloom.text.ids import Offsets, is_memory_map
 _PIECE = 1 << 20
 # Offsets that are checked at once where one of them is read, at least: 128 KiB.
 _CELL = 1 << 14
-# Cells, at most: so many offsets are read before the first search.
+# The most cells. Before the first search one offset is read for each of them.
 _NUM_CELLS = 1 << 12
 
 

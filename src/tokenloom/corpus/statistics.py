@@ -17,7 +17,7 @@ from tokenloom.store.reader import open_store
 from tokenloom.text.tokenizers import complete
 
 _CHUNK_SIZE = 1 << 22
-# The counts of so many ids take half a gigabyte.
+# The counts of this many ids take half a gigabyte.
 _MAX_IDS = 1 << 26
 
 

@@ -248,7 +248,7 @@ def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
     Parameters
     ----------
     max_tokens : int
-        Keep only so many tokens, all if it is not positive; the vocabulary
+        The most tokens that are kept, all if it is not positive; the vocabulary
         still counts the whole text.
 
     Raises

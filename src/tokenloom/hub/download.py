@@ -39,7 +39,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NUM_REDIRECTS = 5
 _PIECE_BYTES = 1 << 13
-# A step is the beginning of a reply, or so many bytes of the file.
+# A step is the beginning of a reply, or this many bytes of the file.
 _STEP_BYTES = 1 << 15
 # With all that the server puts around them.
 _MAX_STEP_BYTES = 1 << 20
@@ -70,7 +70,7 @@ class Patience:
     max_pause_seconds : float
         The longest pause, also where a server asks for a longer one.
     sleep : callable
-        Waits for so many seconds.
+        Is called with the seconds to wait.
     """
 
     connect_seconds: float = 10.0

@@ -267,7 +267,7 @@ def _read(windows: Windows, setting: Setting) -> Generator[Batch, None, None]:
 def count_batches(
     batches: Iterator[T], seconds: float, *, use: Callable[[T], object], num_at_once: int = 1
 ) -> tuple[int, float]:
-    """Return how many batches were read in about so many seconds, and the seconds spent.
+    """Return how many batches were read in about ``seconds``, and the seconds spent.
 
     Parameters
     ----------
@@ -277,8 +277,8 @@ def count_batches(
     use : callable
         Called with each batch.
     num_at_once : int
-        The clock is read after so many batches, which matters where a batch
-        takes microseconds.
+        How many batches are read between two looks at the clock, which matters
+        where a batch takes microseconds.
     """
     num_batches, spent = 0, 0.0
     began_at = time.perf_counter()

@@ -19,7 +19,7 @@ NUM_BEFORE = 100
 NUM_DEVIATIONS = 5.0
 
 _NUM_NEEDED = 20
-# Of a normal distribution the standard deviation is so many times the MAD.
+# The standard deviation of a normal distribution, divided by its MAD.
 _MAD_TO_DEVIATION = 1.4826
 # Where the losses before are all but equal, rounding is no spike.
 _LEAST_DEVIATION = 1e-3
@@ -148,7 +148,7 @@ def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) ->
     windows : RandomWindows or SequentialWindows
         What `reopen_windows` returned; their epoch is set.
     top : int
-        At most so many of the spikes are read.
+        The most spikes that are read.
     rows : sequence of int
         Which rows of each batch.
 

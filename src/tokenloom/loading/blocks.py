@@ -15,7 +15,7 @@ _BLOCK_TOKENS = 1 << 18
 _FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
-# So many blocks have their order computed at once.
+# How many blocks have their order computed at once.
 _BLOCKS_PER_ORDER = 8
 
 
@@ -208,8 +208,8 @@ def split_rows(rows: range, size: int, *, first: int | None = None) -> Iterator[
     rows : range
     size : int
     first : int, optional
-        The first part has so many rows at most, and each next one is twice as
-        long: the first batch does not wait for a whole block.
+        The most rows of the first part. Each next part is twice as long, so that
+        the first batch does not wait for a whole block.
 
     >>> list(split_rows(range(7), 3))
     [range(0, 3), range(3, 6), range(6, 7)]

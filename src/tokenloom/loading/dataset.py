@@ -30,8 +30,8 @@ from tokenloom.plan.state import describe_position, restore_position
 from tokenloom.text.vocab import Vocab
 
 _BY_A_NEW_PROCESS = -1
-# Each piece of shared memory keeps a file open, of which a process may have 1,024 on many
-# systems: so many integers lie in one.
+# Integers in one piece of shared memory. Each piece keeps a file open, and many systems allow a
+# process 1,024 open files.
 _PER_PAGE = 8_192
 
 

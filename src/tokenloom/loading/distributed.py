@@ -28,7 +28,7 @@ _LOST = re.compile(
 )
 # How long a rank waits at its end for the report of another one.
 _PATIENCE = dt.timedelta(seconds=10)
-# Of what differs, and of its values, a message names so many.
+# The most differences, and the most values of each, that a message names.
 _MAX_NAMED = 12
 
 

@@ -216,7 +216,7 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
         0 takes the most likely token each time (greedy). Above, tokens are
         drawn from the softmax of ``logits / temperature``.
     top_k : int, optional
-        Draw from the so many most likely tokens only.
+        How many of the most likely tokens to draw from.
     top_p : float, optional
         Draw from the fewest tokens only that together are at least so likely,
         in (0, 1]; after temperature and ``top_k``.

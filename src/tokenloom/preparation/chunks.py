@@ -31,7 +31,7 @@ from tokenloom.text.normalize import NOTHING, state_after
 # on a line, or a JSON string on a line.
 Form = Literal["file", "paragraph", "record", "string"]
 
-# Of very small sources a chunk holds no more than so many.
+# The most slices of a chunk, which very small sources would fill with many.
 _MAX_SLICES = 10_000
 _READ_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -188,9 +188,9 @@ def cut_chunks(
     reads_bytes : bool
         Whether all bytes of a file are its text, a byte order mark too.
     task_bytes : int
-        A slice has so many bytes at most, and a chunk ends with the slice that
-        brings it to half of them, so that most slices of large sources are a
-        chunk of their own.
+        The most bytes of a slice. A chunk ends with the slice that brings it to
+        half of them, so that most slices of large sources are a chunk of their
+        own.
     start : Cursor
         Where a chunk begins.
     first : int

@@ -70,7 +70,7 @@ class PrepareOptions:
     split_by : "document" or "block"
         Whether splits begin where a document ends, or at that token.
     task_bytes : int
-        About so many bytes are read at a time and given to a worker. The
+        How many bytes, about, are read at a time and given to a worker. The
         tokens do not depend on it.
     shard_tokens : int
         Tokens per file of the store.

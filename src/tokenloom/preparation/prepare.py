@@ -148,8 +148,8 @@ def prepare(
         folder of the store.
     num_workers : int, optional
         How many processes; by default one for each core. 0 and 1 do the work
-        in this process. With an executor of yours, twice so many chunks are
-        sent out at a time.
+        in this process. An executor of yours is sent twice as many chunks at
+        a time.
     progress : bool, optional
         Whether to show a bar; by default where stderr is a terminal.
 

@@ -31,7 +31,7 @@ _SETTINGS = "settings.json"
 # There while the last run ended with an error, so that other settings may begin anew.
 _FAILED = "failed"
 _PART = ".part"
-# Settings name each source; so many bytes are millions of sources.
+# Settings name each source: this limit leaves room for millions of sources.
 _MAX_SETTINGS_BYTES = 1 << 30
 _MAX_HEAD_BYTES = 1 << 16
 # What can be read once is kept under one of these names, and its hash under the other.
@@ -388,7 +388,7 @@ def _read_beginning(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
 
 
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
-    """Return so many bytes of a file that has them."""
+    """Return the next ``size`` bytes of a file, which must hold them."""
     left = os.fstat(file.fileno()).st_size - file.tell()
     if type(size) is not int or not 0 <= size <= left:
         msg = f"a size must be in [0, {left}], got {show(size)}"

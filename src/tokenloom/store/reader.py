@@ -32,7 +32,7 @@ from tokenloom.text.identity import Identity
 from tokenloom.text.tokenizers import CompleteTokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab, read_vocab
 
-# It names each source; so many bytes are millions of sources.
+# A manifest names each source: this limit leaves room for millions of sources.
 _MAX_MANIFEST_BYTES = 1 << 31
 CURE = "make the store again, or copy it again from where it is whole"
 

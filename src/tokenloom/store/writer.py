@@ -188,7 +188,7 @@ def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int
     Raises
     ------
     ArgumentError
-        The pieces do not hold so many offsets.
+        The pieces hold another number of offsets.
     OSError
         The file cannot be written; nothing is left of it.
     """

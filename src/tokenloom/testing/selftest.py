@@ -39,7 +39,7 @@ from tokenloom.testing.laws import (
 
 _KINDS = tuple(ORDERS)
 _TAILS: tuple[Tail, ...] = ("drop", "pad")
-# Of the whole corpus so many batches are looked at, from end to end of an epoch.
+# The number of batches of a whole corpus that are read, spread over an epoch.
 _NUM_SAMPLES = 64
 # Whole epochs are read of a part of the corpus.
 _BATCHES_PER_EPOCH = 12
@@ -95,7 +95,7 @@ class Settings:
         rank: int = 0,
         world_size: int = 1,
     ) -> Windows:
-        """Return windows over the whole corpus, or over so much that makes so many batches."""
+        """Return windows over the whole corpus, or over a part that makes ``num_batches``."""
         stop = len(self.corpus)
         if num_batches is not None:
             stop = min(stop, (num_batches * self.batch_size + 1) * self.seq_len + 1)

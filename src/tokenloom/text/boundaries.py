@@ -39,7 +39,7 @@ def cut_characters(text: bytes) -> int:
     # No character has more than four bytes; a longer sequence is no UTF-8.
     while place > max(len(text) - 4, 0) and text[place] & 0xC0 == 0x80:
         place -= 1
-    # The character that they may belong to ends after so many of them.
+    # No character is longer, so the one that these bytes may belong to has ended.
     return len(text) if text[place:] and text[place] & 0xC0 == 0x80 else place
 
 

@@ -83,7 +83,7 @@ def is_memory_map(array: npt.NDArray[Any]) -> bool:
 
 
 def check_range(array: Ids, num_ids: int | None, *, chunk_size: int = _CHUNK_SIZE) -> int:
-    """Return the largest id, or -1 if there is none; so many ids are looked at at once.
+    """Return the largest id, or -1 if there is none; ``chunk_size`` ids are read at a time.
 
     Raises
     ------

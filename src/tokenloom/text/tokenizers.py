@@ -710,7 +710,7 @@ def look_up(text: str, tokens: Collection[str]) -> Ids:
 
     Returns
     -------
-    array of the smallest unsigned dtype for so many tokens, shape (len(text),)
+    array of the smallest unsigned dtype that holds all ids, shape (len(text),)
 
     >>> look_up("cab", ["?", "a", "b"])
     array([0, 1, 2], dtype=uint8)

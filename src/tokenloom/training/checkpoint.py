@@ -492,7 +492,7 @@ def _check_hidden(
 
 
 def _check_random(state: dict[str, Any]) -> None:
-    # It refuses what is no state.
+    # set_state raises an error if the value is not a generator state.
     torch.Generator().set_state(state["cpu"])
     on_gpu = state["cuda"]
     is_state = on_gpu is None or (on_gpu.dtype == torch.uint8 and on_gpu.ndim == 1)

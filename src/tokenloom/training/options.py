@@ -45,10 +45,10 @@ class TrainingOptions:
         What becomes of the learning rate up to the last update: it stays, or
         falls to 0 along half a cosine or a line, which needs a training with an end.
     warmup_updates : int
-        Over so many updates the learning rate first rises in a line.
+        The number of updates over which the learning rate first rises in a line.
     batches_per_update : int
-        So many batches in a row make one update, with the mean of all their
-        targets as its loss. The last update of an epoch takes what is left.
+        The number of batches in a row that make one update, with the mean over
+        all their targets as its loss. The last update of an epoch takes what is left.
     precision : "float32" or "bfloat16"
         Of the computation, by `torch.autocast`; the weights stay as they are.
 
@@ -207,13 +207,13 @@ class RunOptions:
     Parameters
     ----------
     checkpoint_steps : int, optional
-        Save a checkpoint every so many batches.
+        The number of batches from one checkpoint to the next.
     checkpoint_seconds : float, optional
-        Save one when the last is older than this.
+        The age of the last checkpoint, in seconds, at which a new one is saved.
     keep : int
         How many of the last checkpoints stay.
     sample_epochs : int, optional
-        Print text of the model every so many epochs, below the progress bar.
+        The number of epochs after which text of the model is printed, again and again.
     sample_prompt : str, optional
         The prompt that this text continues; by default the beginning of the corpus.
 

@@ -26,7 +26,7 @@ from tokenloom.training.settings import (
 )
 from tokenloom.training.state import TrainingState
 
-# With several ranks the first one's clock is asked after at least so many steps.
+# With several ranks, the fewest steps between two looks at the first rank's clock.
 _STEPS_PER_CLOCK = 16
 
 
