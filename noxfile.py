@@ -60,7 +60,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["shared"])
 def tests_all(session: nox.Session) -> None:
     """Run all tests, also whole matrices, kills and ranks: about twelve minutes on two cores."""
-    install_shared(session, "test")
+    install_shared(session, "integration")
     run_shared(session, "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 

@@ -1,13 +1,13 @@
 """Figures: matplotlib, which is optional, and files of pictures."""
 
-import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._io.atomic import as_file_path, as_stem, replacing
+from tokenloom._optional import import_optional
 from tokenloom._wording import show
-from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.errors import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,11 +56,7 @@ def import_matplotlib(module: str) -> Any:
     UsageError
         matplotlib is not installed.
     """
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ImportError as error:
-        msg = f"drawing needs matplotlib ({error}): python -m pip install matplotlib"
-        raise UsageError(msg) from error
+    return import_optional(f"matplotlib.{module}", purpose="drawing", extra="plot")
 
 
 def new_figure(*, width: float, height: float) -> "Figure":

@@ -86,7 +86,7 @@ def test_the_package_for_zst_is_optional(tmp_path: Path, monkeypatch: pytest.Mon
     """The error names the extra."""
     path = write(tmp_path, ".zst", b"abc")
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(UsageError, match=r"python -m pip install zstandard, or"):
+    with pytest.raises(UsageError, match=r"python -m pip install 'tokenloom\[zstd\]', or"):
         Stream(path, name="text")
 
 

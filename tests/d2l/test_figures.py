@@ -199,13 +199,13 @@ def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch
     """The message says what to install; points are kept all the same."""
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install 'tokenloom\[plot\]'"):
         d2l.plot([1, 2])
-    with pytest.raises(UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install 'tokenloom\[plot\]'"):
         _ = d2l.plt
     animator = d2l.Animator()
     animator.add(1, 1)
-    with pytest.raises(UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install 'tokenloom\[plot\]'"):
         _ = animator.fig
 
 

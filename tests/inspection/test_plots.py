@@ -175,5 +175,5 @@ def test_no_metrics_are_refused() -> None:
 def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UsageError, match=r"pip install matplotlib"):
+    with pytest.raises(UsageError, match=r"pip install 'tokenloom\[plot\]'"):
         plot_perplexity(METRICS)

@@ -51,6 +51,12 @@ def test_page_names_two_files() -> None:
     assert FILES == set(re.findall(r"^- `(src/[\w/]+\.py)`", PAGE.read_text("utf-8"), re.MULTILINE))
 
 
+def test_changes_fit_the_source() -> None:
+    """What a difference of the page replaces stands once in the file that it names."""
+    for name, before, _ in _changes():
+        assert 1 == (ROOT / name).read_text("utf-8").count(before), (name, before)
+
+
 @needs_proc
 @pytest.mark.slow
 def test_new_value_is_restored(tree: Path) -> None:

@@ -4,7 +4,6 @@ import bz2
 import codecs
 import contextlib
 import hashlib
-import importlib
 import io
 import lzma
 import os
@@ -15,7 +14,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Self, cast
 
 from tokenloom._io.kinds import HEAD_BYTES, Kind, recognise, recognise_container
 from tokenloom._io.regular import open_regular
-from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom._optional import import_optional
+from tokenloom.errors import ArgumentError, CorpusError
 
 # What becomes of bytes that are not in the encoding: an error; U+FFFD; or a byte
 # that no UTF-8 has, so that the reader of the document finds it.
@@ -70,15 +70,9 @@ class _GzipMember:
 
 
 def _import_zstandard() -> Any:
-    try:
-        # Optional: the extra ``zstd``.
-        return importlib.import_module("zstandard")
-    except ImportError as error:
-        msg = (
-            "a .zst file needs the package zstandard, which is not installed: "
-            "python -m pip install zstandard, or decompress the file first"
-        )
-        raise UsageError(msg) from error
+    return import_optional(
+        "zstandard", purpose="a .zst file", extra="zstd", instead="or decompress the file first"
+    )
 
 
 class _ZstdFrame:

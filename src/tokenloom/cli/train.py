@@ -593,7 +593,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     if facts["plot"] is not None:
         print_line(f"plot: {facts['plot']}")
     elif importlib.util.find_spec("matplotlib") is None:
-        print_message("no plot: install matplotlib with: python -m pip install matplotlib")
+        print_message("no plot: install matplotlib with: python -m pip install 'tokenloom[plot]'")
     print_line(f"run: {facts['run']}")
     print_line(f"generated: {facts['generated']}")
 
