@@ -112,6 +112,23 @@ def test_tokens_are_found_in_their_text(name: str) -> None:
 def test_each_id_has_a_length_and_a_token(name: str) -> None:
     """Or nothing is known of any."""
     tokenizer = make(name, normalize=True)
-    lengths, tokens = tokenizer.token_lengths(), tokenizer.list_tokens()
-    assert lengths is None or len(lengths) == tokenizer.vocab_size
+    tokens = tokenizer.list_tokens()
+    for lengths in (tokenizer.token_lengths(), tokenizer.token_byte_lengths()):
+        assert lengths is None or len(lengths) == tokenizer.vocab_size
     assert tokens is None or len(set(tokens)) == tokenizer.vocab_size
+
+
+@each_name
+@given(texts, st.booleans())
+@settings(max_examples=60)
+def test_lengths_add_up_to_the_text(name: str, text: str, normalize: bool) -> None:
+    """Where all tokens are known, the lengths are those of the decoded text and its joints."""
+    _, made = tokenize(text + " a", tokenizer=name, normalize=normalize)
+    tokenizer = complete(made)
+    ids = np.asarray(tokenizer.encode(text))
+    decoded = tokenizer.decode(ids.tolist())
+    # A joint stands before each token, also before the first one.
+    whole = decoded + getattr(tokenizer, "joint", "") * (len(ids) > 0)
+    characters, num_bytes = tokenizer.token_lengths(), tokenizer.token_byte_lengths()
+    assert characters is None or len(whole) == characters[ids].sum()
+    assert num_bytes is None or len(whole.encode()) == num_bytes[ids].sum()

@@ -24,6 +24,7 @@ from tokenloom.text.tokenizers import (
     TOKENIZER_NAMES,
     ByteTokenizer,
     CharTokenizer,
+    CompleteTokenizer,
     Counted,
     CountedTokenizer,
     WordTokenizer,
@@ -362,3 +363,36 @@ def test_an_encode_of_its_own_is_used_everywhere(tmp_path: Path) -> None:
     prepare(source, tmp_path / "store", tokenizer=tokenizer, num_workers=0)
     assert Corpus.open(tmp_path / "store").tokenizer is None
     assert expected == Corpus.open(tmp_path / "store", tokenizer=tokenizer).tokens.tolist()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "characters", "num_bytes"),
+    [
+        # The unknown character is one character; a normalised one is a letter or a space.
+        (CharTokenizer(Vocab(["a", "\u00e9"]), normalize=False), [1, 1, 1], [-1, 1, 2]),
+        (CharTokenizer(Vocab(["a"])), [1, 1], [1, 1]),
+        # What is added after a document is no text.
+        (CharTokenizer(Vocab(["a"], reserved_tokens=["<eod>", "z"])), [1, 0, 1, 1], [1, 0, 1, 1]),
+        (
+            WordTokenizer(Vocab(["\u00e9t\u00e9"], reserved_tokens=["<eod>"])),
+            [-1, 0, 4],
+            [-1, 0, 6],
+        ),
+        # A reserved token that was counted is text.
+        (WordTokenizer(Vocab(["the"], reserved_tokens=["the"])), [-1, 4], [-1, 4]),
+    ],
+    ids=["raw characters", "characters", "reserved", "words", "a reserved word"],
+)
+def test_lengths_of_tokens(
+    tokenizer: CompleteTokenizer, characters: list[int], num_bytes: list[int]
+) -> None:
+    """Characters and bytes for each id, -1 where that differs from text to text."""
+    lengths = tokenizer.token_lengths(), tokenizer.token_byte_lengths()
+    assert (characters, num_bytes) == tuple(each.tolist() for each in lengths if each is not None)
+
+
+def test_lengths_of_bytes() -> None:
+    """A byte that continues a character is none of its own."""
+    characters, num_bytes = ByteTokenizer().token_lengths(), ByteTokenizer().token_byte_lengths()
+    ids = ByteTokenizer().encode("\u00e9a\u6642")
+    assert (3, 6) == (characters[ids].sum(), num_bytes[ids].sum())

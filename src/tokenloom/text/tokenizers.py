@@ -154,9 +154,21 @@ class CompleteTokenizer(ABC):
         return Lost()
 
     def token_lengths(self) -> npt.NDArray[np.int64] | None:
-        """Return how many characters each id stands for, -1 where that is not known.
+        """Return how many characters of text each id stands for, -1 where that is not known.
 
-        None where it is known of no id.
+        None where it is known of no id. The lengths of a text's ids add up to
+        the characters of the text as the tokenizer reads it, after
+        normalisation. So a character that is made of several tokens counts
+        once, in the token with its first byte: the length of a token of bytes
+        is the number of its bytes that do not continue a character. An id that
+        stands for no text, such as the end of a document, has length 0.
+        """
+        return None
+
+    def token_byte_lengths(self) -> npt.NDArray[np.int64] | None:
+        """Return how many bytes of text in UTF-8 each id stands for, like `token_lengths`.
+
+        A byte-level tokenizer has the number of bytes of each token.
         """
         return None
 
@@ -344,9 +356,24 @@ class CountedTokenizer(CompleteTokenizer):
         return count_lost("".join(texts)) if self.normalize else Lost()
 
     def token_lengths(self) -> npt.NDArray[np.int64]:
-        """Return how many characters each id stands for, with what joins it to the one before."""
-        lengths = np.array([len(token) + len(self.joint) for token in self.vocab], np.int64)
+        """Return how many characters each id stands for, with what joins it to the one before.
+
+        A reserved token that was not counted in a text stands for none.
+        """
+        return self._measure_tokens(len)
+
+    def token_byte_lengths(self) -> npt.NDArray[np.int64]:
+        """Return how many bytes each id stands for, with what joins it to the one before."""
+        return self._measure_tokens(_count_bytes)
+
+    def _measure_tokens(self, measure: Callable[[str], int]) -> npt.NDArray[np.int64]:
+        vocab = self.vocab
+        lengths = np.array([measure(token + self.joint) for token in vocab], np.int64)
         lengths[UNKNOWN_ID] = -1
+        counted = vocab.frequencies if vocab.reserved_tokens else {}
+        for token in vocab.reserved_tokens:
+            if token not in counted:
+                lengths[vocab[token]] = 0
         return lengths
 
     def list_tokens(self) -> tuple[str, ...]:
@@ -418,8 +445,19 @@ class CharTokenizer(CountedTokenizer):
         return int(places[index + bool(prefix)]) - len(prefix)
 
     def token_lengths(self) -> npt.NDArray[np.int64]:
-        """Return 1 for each id."""
-        return np.ones(self.vocab_size, np.int64)
+        """Return 1 for each character, known or not, and 0 for reserved tokens that are none."""
+        special = self.vocab.reserved_tokens
+        lengths = np.ones(self.vocab_size, np.int64)
+        lengths[[self.vocab[token] for token in special if len(token) != 1]] = 0
+        return lengths
+
+    def token_byte_lengths(self) -> npt.NDArray[np.int64]:
+        """Return how many bytes each character has in UTF-8; -1 for the unknown one."""
+        lengths = np.array([_count_bytes(token) for token in self.vocab], np.int64)
+        lengths[self.token_lengths() == 0] = 0
+        # Normalised text holds nothing but letters a-z and spaces.
+        lengths[UNKNOWN_ID] = 1 if self.normalize else -1
+        return lengths
 
     def _clean(self, text: str) -> str:
         return clean_characters(text) if self.normalize else text
@@ -524,6 +562,10 @@ class ByteTokenizer(CompleteTokenizer):
         # These continue a character that began before (RFC 3629).
         lengths[0x80:0xC0] = 0
         return lengths
+
+    def token_byte_lengths(self) -> npt.NDArray[np.int64]:
+        """Return 1 for each id."""
+        return np.ones(_NUM_BYTES, np.int64)
 
     def list_tokens(self) -> tuple[str, ...]:
         """Return the first 256 characters."""
@@ -724,6 +766,10 @@ def look_up(text: str, tokens: Collection[str]) -> Ids:
     if table.nbytes == _NUM_BYTES:
         return np.frombuffer(text.encode("ascii").translate(table.tobytes()), np.uint8)
     return table[_code_points(text)]
+
+
+def _count_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
