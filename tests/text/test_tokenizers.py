@@ -4,7 +4,7 @@ Their ids are compared with the plain description in laws/test_text.py.
 """
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.support.tokenizing import tokenize
-from tokenloom import Corpus, Vocab, prepare
+from tokenloom import Corpus, Vocab, load, prepare
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
@@ -396,3 +396,18 @@ def test_lengths_of_bytes() -> None:
     characters, num_bytes = ByteTokenizer().token_lengths(), ByteTokenizer().token_byte_lengths()
     ids = ByteTokenizer().encode("\u00e9a\u6642")
     assert (3, 6) == (characters[ids].sum(), num_bytes[ids].sum())
+
+
+@pytest.mark.parametrize("tokenizer", ["byte", ByteTokenizer(), Vocab(["a"])])
+def test_a_vocabulary_size_is_for_tokenizers_that_learn(tokenizer: Any, tmp_path: Path) -> None:
+    """Every door refuses it where the ids are fixed."""
+    (tmp_path / "a.txt").write_text("a")
+    doors: list[Callable[[], object]] = [
+        lambda: Corpus.from_text("a", tokenizer=tokenizer, vocab_size=9),
+        lambda: Corpus.from_documents(["a"], tokenizer=tokenizer, vocab_size=9),
+        lambda: load(tmp_path / "a.txt", tokenizer=tokenizer, vocab_size=9),
+        lambda: prepare([["a"]], tmp_path / "s", tokenizer=tokenizer, vocab_size=9),
+    ]
+    for door in doors:
+        with pytest.raises(ArgumentError, match=r"^vocab_size must be left out where"):
+            door()

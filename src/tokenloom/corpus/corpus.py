@@ -70,10 +70,11 @@ class Corpus:
     """
 
     @staticmethod
-    def from_text(
+    def from_text(  # noqa: PLR0913  each is a setting of its own
         text: str | bytes,
         *,
         tokenizer: str | Vocab | Tokenizer = "char",
+        vocab_size: int | None = None,
         normalize: bool = True,
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
@@ -86,6 +87,8 @@ class Corpus:
         ----------
         text : str, or bytes in UTF-8
         tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+        vocab_size : int, optional
+            The most ids that there may be, of a tokenizer that learns them.
         normalize : bool
             Whether "char" and "word" begin with the textbook's normalisation:
             letters a-z and single spaces only, no line ends. False takes the
@@ -114,6 +117,7 @@ class Corpus:
         tokens, made = encode(
             text,
             tokenizer=tokenizer,
+            vocab_size=vocab_size,
             normalize=normalize,
             min_freq=min_freq,
             reserved_tokens=reserved_tokens,
@@ -124,10 +128,11 @@ class Corpus:
         return corpus.first(max_tokens)
 
     @staticmethod
-    def from_documents(
+    def from_documents(  # noqa: PLR0913  each is a setting of its own
         texts: Iterable[str | Document],
         *,
         tokenizer: str | Vocab | Tokenizer = "char",
+        vocab_size: int | None = None,
         normalize: bool = True,
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
@@ -142,7 +147,7 @@ class Corpus:
         Parameters
         ----------
         texts : iterable of str or Document
-        tokenizer, normalize, min_freq, reserved_tokens, max_tokens, name
+        tokenizer, vocab_size, normalize, min_freq, reserved_tokens, max_tokens, name
             See `from_text`.
 
         Raises
@@ -160,6 +165,7 @@ class Corpus:
         ids, offsets, made, lost = encode_documents(
             texts,
             tokenizer=tokenizer,
+            vocab_size=vocab_size,
             normalize=normalize,
             make_vocab=functools.partial(
                 Vocab, min_freq=min_freq, reserved_tokens=keep_tokens(reserved_tokens)

@@ -26,10 +26,11 @@ TRAIN, VALID = "train", "valid"
 """The splits that are trained on, and measured on meanwhile, where others are not named."""
 
 
-def load(
+def load(  # noqa: PLR0913  each is a setting of its own
     name: str | os.PathLike[str],
     *,
     tokenizer: str | Vocab | Tokenizer = "char",
+    vocab_size: int | None = None,
     normalize: bool = True,
     min_freq: int = 0,
     reserved_tokens: Iterable[str] = (),
@@ -49,7 +50,7 @@ def load(
         once, verified and kept. Of a corpus of documents, such as the reviews
         of "imdb", the corpus knows where each begins; a line end stands after
         each but the last.
-    tokenizer, normalize, min_freq, reserved_tokens, max_tokens
+    tokenizer, vocab_size, normalize, min_freq, reserved_tokens, max_tokens
         See `Corpus.from_text`.
     encoding : str
         How a text file is encoded. A tokenizer of bytes takes those of a file
@@ -72,6 +73,7 @@ def load(
     if (store := find_store(name)) is not None:
         require_flags(normalize=normalize)
         asked = {
+            "vocab_size": vocab_size is not None,
             "normalize": not normalize,
             "min_freq": min_freq != 0,
             "reserved_tokens": bool(as_strings("reserved_tokens", reserved_tokens)),
@@ -84,6 +86,7 @@ def load(
         return Corpus.from_documents(
             _end_lines(documents),
             tokenizer=tokenizer,
+            vocab_size=vocab_size,
             normalize=normalize,
             min_freq=min_freq,
             reserved_tokens=reserved_tokens,
@@ -96,6 +99,7 @@ def load(
     return Corpus.from_text(
         text.content if is_bytes else decode(text.content, name=text.name, encoding=text.encoding),
         tokenizer=tokenizer,
+        vocab_size=vocab_size,
         normalize=normalize,
         min_freq=min_freq,
         reserved_tokens=reserved_tokens,

@@ -18,6 +18,7 @@ from tokenloom.text.tokenizers import (
     CompleteTokenizer,
     CountedTokenizer,
     Tokenizer,
+    check_vocab_size,
     make_tokenizer,
     vocab_of,
 )
@@ -150,10 +151,13 @@ class Method(NamedTuple):
     tokenizer : CompleteTokenizer
     is_counted : bool
         Whether its vocabulary is to be counted, so that it has none yet.
+    vocab_size : int or None
+        The most ids that it may learn.
     """
 
     tokenizer: CompleteTokenizer
     is_counted: bool
+    vocab_size: int | None = None
 
     @property
     def counted(self) -> CountedTokenizer | None:
@@ -165,7 +169,8 @@ class Method(NamedTuple):
     def describe(self) -> dict[str, Any]:
         """Return what is compared before a run is resumed, JSON-able."""
         if self.is_counted:
-            return {"name": self.tokenizer.name}
+            limit = {} if self.vocab_size is None else {"vocab_size": self.vocab_size}
+            return {"name": self.tokenizer.name, **limit}
         vocab = vocab_of(self.tokenizer)
         proof = None if vocab is None else vocab.hash
         size = self.tokenizer.vocab_size
@@ -176,13 +181,17 @@ class Method(NamedTuple):
         return description
 
 
-def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
+def choose_method(
+    tokenizer: object, options: PrepareOptions, *, vocab_size: int | None = None
+) -> Method:
     """Return how a tokenizer works, after a check that it can do what the options ask for.
 
     Parameters
     ----------
     tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
     options : PrepareOptions
+    vocab_size : int, optional
+        The most ids that it may learn.
 
     Raises
     ------
@@ -190,9 +199,10 @@ def choose_method(tokenizer: object, options: PrepareOptions) -> Method:
         It is none of these, or it cannot do what an option asks for.
     """
     made = make_tokenizer(tokenizer, normalize=options.normalize)
+    limit = check_vocab_size(vocab_size, tokenizer)
     if isinstance(tokenizer, str) and isinstance(made, CountedTokenizer):
         _check_counted(options)
-        return Method(made, is_counted=True)
+        return Method(made, is_counted=True, vocab_size=limit)
     asked = {
         "normalize": not options.normalize,
         "min_freq": options.min_freq > 0,

@@ -113,11 +113,12 @@ class Prepared:
         return None if self.num_unknown is None else self.num_unknown / self.num_tokens
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  each is a setting of its own
     sources: SourceName | Texts | list[Any] | tuple[Any, ...],
     path: str | os.PathLike[str],
     *,
     tokenizer: object = "char",
+    vocab_size: int | None = None,
     options: PrepareOptions | None = None,
     executor: Executor | None = None,
     num_workers: int | None = None,
@@ -141,6 +142,8 @@ def prepare(
         A new or empty folder.
     tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
         The vocabulary of the first two is that of the sources.
+    vocab_size : int, optional
+        The most ids that there may be, of a tokenizer that learns them.
     options : PrepareOptions, optional
     executor : concurrent.futures.Executor, optional
         Does the work. By default processes that end with the call, or none
@@ -181,7 +184,7 @@ def prepare(
     executor_is = "a concurrent.futures.Executor or None"
     require_type("executor", executor, Executor | None, executor_is)
     options = PrepareOptions() if options is None else options
-    method = choose_method(tokenizer, options)
+    method = choose_method(tokenizer, options, vocab_size=vocab_size)
     if num_workers is None:
         num_workers = count_cores()
     asked = as_integer("num_workers", num_workers, stop=MAX_WORKERS)

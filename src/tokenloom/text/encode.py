@@ -16,6 +16,7 @@ from tokenloom.text.tokenizers import (
     CompleteTokenizer,
     CountedTokenizer,
     Tokenizer,
+    check_vocab_size,
     make_tokenizer,
 )
 from tokenloom.text.vocab import Vocab, keep_tokens
@@ -36,6 +37,7 @@ def encode(
     normalize: bool,
     min_freq: int,
     reserved_tokens: Iterable[str],
+    vocab_size: int | None = None,
     name: str,
 ) -> tuple[Ids, Tokenizer]:
     """Return the ids of a text, at least one, and what encodes more like it.
@@ -46,6 +48,7 @@ def encode(
     (array([97, 98], dtype=uint8), ByteTokenizer())
     """
     require_flags(normalize=normalize)
+    check_vocab_size(vocab_size, tokenizer)
     if not isinstance(text, str | bytes):
         msg = f"text must be str or bytes, got {type(text).__name__}"
         raise ArgumentError(msg)
@@ -74,6 +77,7 @@ def encode_documents(
     tokenizer: str | Vocab | Tokenizer,
     normalize: bool,
     make_vocab: MakeVocab,
+    vocab_size: int | None = None,
 ) -> tuple[Ids, Offsets, Tokenizer, Lost]:
     """Return the ids of documents, their offsets, what encodes more like them, and what is lost.
 
@@ -84,6 +88,7 @@ def encode_documents(
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
     require_flags(normalize=normalize)
+    check_vocab_size(vocab_size, tokenizer)
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         msg = (
             f"texts must be an iterable of str or Document, got {show(texts)}: "

@@ -581,6 +581,9 @@ COUNTED_NAMES = tuple(
     name for name, kind in TOKENIZERS.items() if issubclass(kind, CountedTokenizer)
 )
 
+# Those that learn as many ids as are asked for.
+LEARNED_NAMES: tuple[str, ...] = ()
+
 
 def make_tokenizer(given: object, *, normalize: bool = True) -> CompleteTokenizer:
     """Return the tokenizer that was named or given.
@@ -609,6 +612,34 @@ def make_tokenizer(given: object, *, normalize: bool = True) -> CompleteTokenize
         return tokenizer_for(given)
     require_tokenizer(given, expected=f"{', '.join(map(repr, TOKENIZER_NAMES))}, a Vocab, or ")
     return complete(cast("Tokenizer", given))
+
+
+def check_vocab_size(vocab_size: int | None, tokenizer: object) -> int | None:
+    """Return the most ids that a tokenizer may learn, as a plain integer.
+
+    Parameters
+    ----------
+    vocab_size : int or None
+    tokenizer : object
+        What was named or given.
+
+    Raises
+    ------
+    ArgumentError
+        It is below 1, or the tokenizer has the ids that it has.
+
+    >>> check_vocab_size(None, "byte") is None
+    True
+    """
+    if vocab_size is None:
+        return None
+    if isinstance(tokenizer, str) and tokenizer in LEARNED_NAMES:
+        return as_integer("vocab_size", vocab_size, start=1)
+    msg = (
+        "vocab_size must be left out where the tokenizer learns none, got "
+        f"{show(vocab_size)} with {show(tokenizer)}"
+    )
+    raise ArgumentError(msg)
 
 
 def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
