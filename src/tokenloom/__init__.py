@@ -50,7 +50,7 @@ _NAMES = {
     "Shard": "loading.shard",
     "StateMismatchError": "errors",
     "StoreError": "errors",
-    "Tokenizer": "text.tokenizers",
+    "Tokenizer": "text.interface",
     "TokenloomError": "errors",
     "TrainingOptions": "training.options",
     "Vocab": "text.vocab",

@@ -35,7 +35,7 @@ from tokenloom.preparation.options import PrepareOptions as PrepareOptions
 from tokenloom.preparation.prepare import prepare as prepare
 from tokenloom.preparation.trace import trace as trace
 from tokenloom.text.documents import Document as Document
-from tokenloom.text.tokenizers import Tokenizer as Tokenizer
+from tokenloom.text.interface import Tokenizer as Tokenizer
 from tokenloom.text.vocab import Vocab as Vocab
 from tokenloom.training.loop import train as train
 from tokenloom.training.options import RunOptions as RunOptions, TrainingOptions as TrainingOptions

@@ -7,16 +7,15 @@ from hypothesis import strategies as st
 
 from tests.support.tokenizing import tokenize
 from tokenloom.text.documents import TextSegment
+from tokenloom.text.interface import CompleteTokenizer, vocab_of
 from tokenloom.text.normalize import NOTHING, state_after
 from tokenloom.text.tokenizers import (
     COUNTED_NAMES,
     TOKENIZER_NAMES,
-    CompleteTokenizer,
     CountedTokenizer,
     complete,
     make_tokenizer,
     restore_tokenizer,
-    vocab_of,
 )
 from tokenloom.text.vocab import Vocab
 

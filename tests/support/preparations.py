@@ -11,7 +11,8 @@ import numpy as np
 
 import tokenloom as tl
 from tokenloom.preparation.options import PrepareOptions, reserve
-from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from tokenloom.text.interface import Tokenizer
+from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tokenloom.text.vocab import Vocab
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tokenloom.text.encode import encode_documents
 from tokenloom.text.ids import Ids
-from tokenloom.text.tokenizers import Tokenizer
+from tokenloom.text.interface import Tokenizer
 from tokenloom.text.vocab import Vocab
 
 

@@ -19,12 +19,12 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids
+from tokenloom.text.interface import CompleteTokenizer
 from tokenloom.text.normalize import NOTHING
 from tokenloom.text.tokenizers import (
     TOKENIZER_NAMES,
     ByteTokenizer,
     CharTokenizer,
-    CompleteTokenizer,
     Counted,
     CountedTokenizer,
     WordTokenizer,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tokenloom.loading.loader import Loader
     from tokenloom.loading.shard import Shard
     from tokenloom.model.rnn import RNNModel
-    from tokenloom.text.tokenizers import Tokenizer
+    from tokenloom.text.interface import Tokenizer
     from tokenloom.training.metrics import EpochMetrics
     from tokenloom.training.options import RunOptions, TrainingOptions
     from tokenloom.training.run import Run

@@ -31,13 +31,8 @@ from tokenloom.text.documents import Document
 from tokenloom.text.encode import encode, encode_documents, report_lost, why_empty
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.ids import Offsets, as_ids, is_memory_map
-from tokenloom.text.tokenizers import (
-    Tokenizer,
-    complete,
-    require_tokenizer,
-    tokenizer_for,
-    vocab_of,
-)
+from tokenloom.text.interface import Tokenizer, vocab_of
+from tokenloom.text.tokenizers import complete, require_tokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab, keep_tokens
 
 

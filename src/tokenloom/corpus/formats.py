@@ -31,13 +31,8 @@ from tokenloom.store.memmap import FileRange, open_range
 from tokenloom.store.npy import NPY_MAGIC, read_npy_header
 from tokenloom.store.writer import cut
 from tokenloom.text.ids import check_range, limit_ids
-from tokenloom.text.tokenizers import (
-    CharTokenizer,
-    Tokenizer,
-    WordTokenizer,
-    complete,
-    restore_tokenizer,
-)
+from tokenloom.text.interface import Tokenizer
+from tokenloom.text.tokenizers import CharTokenizer, WordTokenizer, complete, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 
 _DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")

@@ -16,7 +16,8 @@ from tokenloom.hub.texts import read_file, read_text_file
 from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.documents import Document
 from tokenloom.text.encode import decode
-from tokenloom.text.tokenizers import Tokenizer, complete, make_tokenizer, tokenizer_for
+from tokenloom.text.interface import Tokenizer
+from tokenloom.text.tokenizers import complete, make_tokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab
 
 # Before the name of an entry, where a file or a folder has the same name.

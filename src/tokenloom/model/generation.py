@@ -17,13 +17,8 @@ from tokenloom.model.rnn import RNNModel, State
 from tokenloom.plan.seeds import torch_seed
 from tokenloom.text.encode import find_surrogate
 from tokenloom.text.identity import Identity
-from tokenloom.text.tokenizers import (
-    CompleteTokenizer,
-    Tokenizer,
-    complete,
-    require_tokenizer,
-    tokenizer_for,
-)
+from tokenloom.text.interface import CompleteTokenizer, Tokenizer
+from tokenloom.text.tokenizers import complete, require_tokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab
 
 _CELLS: dict[str, Callable[..., Any]] = {

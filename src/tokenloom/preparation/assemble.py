@@ -24,8 +24,8 @@ from tokenloom.store.writer import (
     write_tokenizer,
 )
 from tokenloom.text.ids import Ids, narrow_dtype
+from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.normalize import Lost
-from tokenloom.text.tokenizers import Tokenizer, vocab_of
 from tokenloom.text.vocab import Vocab
 
 IDS = "tokens"

@@ -18,7 +18,8 @@ from tokenloom.preparation.chunks import Chunk, Slice
 from tokenloom.preparation.readers import REFUSED, BadInput, Reading, find_segments
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
-from tokenloom.text.tokenizers import CompleteTokenizer, CountedTokenizer, join_ids, vocab_of
+from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
+from tokenloom.text.tokenizers import CountedTokenizer
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 

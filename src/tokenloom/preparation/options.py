@@ -14,14 +14,8 @@ from tokenloom.preparation.readers import OnError, OnReserved
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
-from tokenloom.text.tokenizers import (
-    CompleteTokenizer,
-    CountedTokenizer,
-    Tokenizer,
-    check_vocab_size,
-    make_tokenizer,
-    vocab_of,
-)
+from tokenloom.text.interface import CompleteTokenizer, Tokenizer, vocab_of
+from tokenloom.text.tokenizers import CountedTokenizer, check_vocab_size, make_tokenizer
 from tokenloom.text.vocab import Vocab
 
 SplitBy = Literal["document", "block"]

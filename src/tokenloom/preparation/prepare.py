@@ -56,7 +56,8 @@ from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.store.writer import require_free
 from tokenloom.text.encode import add_counts, report_lost, why_empty
-from tokenloom.text.tokenizers import CompleteTokenizer, CountedTokenizer
+from tokenloom.text.interface import CompleteTokenizer
+from tokenloom.text.tokenizers import CountedTokenizer
 from tokenloom.text.vocab import UNKNOWN_ID, UNKNOWN_TOKEN, Vocab
 
 

@@ -32,7 +32,7 @@ from tokenloom.store.reader import CURE, Store, open_store
 from tokenloom.store.verify import find_wrong_place
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Offsets
-from tokenloom.text.tokenizers import CompleteTokenizer
+from tokenloom.text.interface import CompleteTokenizer
 
 
 class Trace(NamedTuple):

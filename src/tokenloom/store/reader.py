@@ -29,7 +29,8 @@ from tokenloom.store.manifest import (
 from tokenloom.store.memmap import FileRange, Tokens, open_range, open_ranges
 from tokenloom.store.npy import HEADER_BYTES, npy_header
 from tokenloom.text.identity import Identity
-from tokenloom.text.tokenizers import CompleteTokenizer, restore_tokenizer
+from tokenloom.text.interface import CompleteTokenizer
+from tokenloom.text.tokenizers import restore_tokenizer
 from tokenloom.text.vocab import Vocab, read_vocab
 
 # A manifest names each source: this limit leaves room for millions of sources.

@@ -31,7 +31,7 @@ from tokenloom.store.memmap import Tokens, advise, confirm
 from tokenloom.store.npy import HEADER_BYTES, Piece, write_npy
 from tokenloom.text.identity import describe_identity
 from tokenloom.text.ids import Ids, Offsets, check_range, narrow_dtype
-from tokenloom.text.tokenizers import Tokenizer, vocab_of
+from tokenloom.text.interface import Tokenizer, vocab_of
 
 # Files of up to half a gigabyte where ids take two bytes.
 SHARD_TOKENS = 1 << 28

@@ -1,7 +1,7 @@
 """Text to ids: normalisation, tokenizers, vocabularies, and where a text may be cut."""
 
 from tokenloom.text.documents import Document
-from tokenloom.text.tokenizers import Tokenizer
+from tokenloom.text.interface import Tokenizer
 from tokenloom.text.vocab import Vocab
 
 __all__ = ["Document", "Tokenizer", "Vocab"]

@@ -11,14 +11,9 @@ from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment
 from tokenloom.text.ids import Ids, Offsets, renumber
+from tokenloom.text.interface import CompleteTokenizer, Tokenizer
 from tokenloom.text.normalize import NOTHING, Lost
-from tokenloom.text.tokenizers import (
-    CompleteTokenizer,
-    CountedTokenizer,
-    Tokenizer,
-    check_vocab_size,
-    make_tokenizer,
-)
+from tokenloom.text.tokenizers import CountedTokenizer, check_vocab_size, make_tokenizer
 from tokenloom.text.vocab import Vocab, keep_tokens
 
 MakeVocab = Callable[[dict[str, int]], Vocab]

@@ -8,7 +8,8 @@ import numpy as np
 
 from tokenloom._io.digest import hash_json
 from tokenloom._wording import count
-from tokenloom.text.tokenizers import Tokenizer, complete, vocab_of
+from tokenloom.text.interface import Tokenizer, vocab_of
+from tokenloom.text.tokenizers import complete
 
 # The text whose ids distinguish tokenizers of other packages.
 _PROBE = "".join(map(chr, range(32, 127))) + " The quick brown fox's 12,345\n\té ß Ж 時間 🙂"

@@ -2,21 +2,26 @@
 
 import dataclasses
 import itertools
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, cast
+from typing import ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import as_integer
 from tokenloom._wording import join_choices, show
-from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
+from tokenloom.errors import ArgumentError
+from tokenloom.text.boundaries import BYTES, CHARACTERS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
+from tokenloom.text.interface import (
+    CompleteTokenizer,
+    Tokenizer,
+    UserTokenizer,
+)
 from tokenloom.text.normalize import (
     PREFIXES,
     Lost,
@@ -34,213 +39,6 @@ from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 _NUM_BYTES = 256
 _NUM_CODE_POINTS = 0x110000
 _CHUNK = 1 << 18
-
-
-class Tokenizer(Protocol):
-    """What tokenloom asks of a tokenizer of yours: any object with these will do."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of different ids: each is in [0, vocab_size)."""
-
-    def encode(self, text: str, /) -> npt.ArrayLike:
-        """Return the ids of a text, one-dimensional."""
-
-    def decode(self, ids: list[int], /) -> str:
-        """Return the text of ids."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompleteTokenizer(ABC):
-    """All that tokenloom asks of a tokenizer, with answers that are right for any.
-
-    A built-in tokenizer is a subclass that gives better answers. Its fields,
-    but for a vocabulary, are JSON-able and have defaults: with its name they
-    stand in manifests and make it again.
-
-    Attributes
-    ----------
-    name : str or None
-        What users and manifests call it; None of a tokenizer of somebody else.
-    reads_bytes : bool
-        Whether it takes texts as bytes, which need not be UTF-8. The segments
-        that it encodes hold bytes then.
-    """
-
-    name: ClassVar[str | None] = None
-    reads_bytes: ClassVar[bool] = False
-
-    @property
-    @abstractmethod
-    def vocab_size(self) -> int:
-        """Number of different ids."""
-
-    @abstractmethod
-    def encode(self, text: str, /) -> npt.ArrayLike:
-        """Return the ids of a text, one-dimensional."""
-
-    @abstractmethod
-    def decode(self, ids: list[int], /) -> str:
-        """Return the text of ids."""
-
-    @property
-    def given(self) -> Tokenizer:
-        """The tokenizer as it was given to tokenloom."""
-        return self
-
-    @property
-    def boundary(self) -> Boundary:
-        """Where a document may be cut so that its ids stay the same."""
-        return DOCUMENTS
-
-    def encode_prompt(self, prompt: str, /) -> npt.ArrayLike:
-        """Return the ids of a text that a model continues."""
-        return self.encode(prompt)
-
-    def find_unknown(self, _: str, /) -> list[str]:
-        """Return the tokens of a prompt that have no id of their own, each once."""
-        return []
-
-    def encode_one(self, text: str, *, name: str, is_prompt: bool = False) -> Ids:
-        """Return the ids of a text, or of a prompt, after a look at their type and range.
-
-        Raises
-        ------
-        CorpusError
-            The tokenizer raises an error of any kind, or its ids are out of range.
-        """
-        encode = self.encode_prompt if is_prompt else self.encode
-        try:
-            return as_ids(encode(text), num_ids=self.vocab_size)
-        except MemoryError:
-            raise
-        # A tokenizer that refuses a text says so by an error of any kind.
-        except Exception as error:
-            kind = type(self.given).__name__
-            msg = (
-                f"the tokenizer {kind} must encode every text, but failed at {name}: "
-                f"{type(error).__name__}: {error}"
-            )
-            raise CorpusError(msg) from error
-
-    def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
-        """Return the ids of many segments, and how many come before the end of each.
-
-        Raises
-        ------
-        CorpusError
-            The tokenizer refuses one of them; see `encode_one`.
-        """
-        is_alone = len(segments) == 1
-        each = [
-            self.encode_one(
-                str(segment.text), name="the text" if is_alone else f"document {number}"
-            )
-            for number, segment in enumerate(segments)
-        ]
-        return join_ids(each)
-
-    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
-        """Return which character of a segment a token of it begins with, if that is known.
-
-        -1 is the last character before the segment. Where `reads_bytes`, it is
-        which byte.
-        """
-        del segment, index
-        return None
-
-    def count_lost(self, _: Iterable[str], /) -> Lost:
-        """Return how much of texts the ids do not say."""
-        return Lost()
-
-    def token_lengths(self) -> npt.NDArray[np.int64] | None:
-        """Return how many characters of text each id stands for, -1 where that is not known.
-
-        None where it is known of no id. The lengths of a text's ids add up to
-        the characters of the text as the tokenizer reads it, after
-        normalisation. So a character that is made of several tokens counts
-        once, in the token with its first byte: the length of a token of bytes
-        is the number of its bytes that do not continue a character. An id that
-        stands for no text, such as the end of a document, has length 0.
-        """
-        return None
-
-    def token_byte_lengths(self) -> npt.NDArray[np.int64] | None:
-        """Return how many bytes of text in UTF-8 each id stands for, like `token_lengths`.
-
-        A byte-level tokenizer has the number of bytes of each token.
-        """
-        return None
-
-    def list_tokens(self) -> tuple[str, ...] | None:
-        """Return the token of each id, as a file of another project lists them, if there are any.
-
-        Different ids have different tokens.
-        """
-        return None
-
-    def describe(self) -> dict[str, Any]:
-        """Return what, beside a vocabulary, makes the tokenizer again: JSON-able."""
-        values = {name: getattr(self, name) for name, _ in self._parameters()}
-        return {"name": self.name, **values}
-
-    @classmethod
-    def restore(
-        cls, description: Mapping[str, object], *, load_vocab: Callable[[], Vocab]
-    ) -> Self | None:
-        """Return the tokenizer that `describe` described, or None where a value is missing."""
-        values: dict[str, Any] = {name: description.get(name) for name, _ in cls._parameters()}
-        if any(type(values[name]) is not type(default) for name, default in cls._parameters()):
-            return None
-        if any(field.name == "vocab" for field in dataclasses.fields(cls)):
-            values["vocab"] = load_vocab()
-        return cls(**values)
-
-    @classmethod
-    def _parameters(cls) -> list[tuple[str, object]]:
-        """Return the names and defaults of what a description holds."""
-        fields = dataclasses.fields(cls)
-        return [(field.name, field.default) for field in fields if field.name != "vocab"]
-
-
-@dataclass(frozen=True, slots=True)
-class UserTokenizer(CompleteTokenizer):
-    """A tokenizer of somebody else: only what it has itself is known of it."""
-
-    inner: Tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of different ids, as a plain integer: NumPy's have no place in JSON."""
-        return as_integer("vocab_size of the tokenizer", self.inner.vocab_size, start=1)
-
-    @property
-    def vocab(self) -> Vocab | None:
-        """The vocabulary, where the tokenizer has one of tokenloom's."""
-        return vocab_of(self.inner)
-
-    def encode(self, text: str, /) -> npt.ArrayLike:
-        """Return the ids of a text."""
-        return self.inner.encode(text)
-
-    def decode(self, ids: list[int], /) -> str:
-        """Return the text of ids."""
-        return self.inner.decode(ids)
-
-    @property
-    def given(self) -> Tokenizer:
-        """The object itself."""
-        return self.inner
-
-    def encode_prompt(self, prompt: str, /) -> npt.ArrayLike:
-        """Return the ids of a prompt."""
-        encode: Callable[[str], npt.ArrayLike]
-        encode = getattr(self.inner, "encode_prompt", self.inner.encode)
-        return encode(prompt)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the name of its type, which does not make it again."""
-        return {"name": None, "type": type(self.inner).__name__}
 
 
 class Counted(NamedTuple):
@@ -657,16 +455,6 @@ def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
     return UserTokenizer(tokenizer)
 
 
-def vocab_of(tokenizer: object) -> Vocab | None:
-    """Return the vocabulary of a tokenizer, if it has one.
-
-    >>> vocab_of(ByteTokenizer()) is None
-    True
-    """
-    vocab = getattr(tokenizer, "vocab", None)
-    return vocab if isinstance(vocab, Vocab) else None
-
-
 def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str = "") -> None:
     """Refuse an object that lacks a part of a tokenizer.
 
@@ -738,16 +526,6 @@ def restore_tokenizer(
     name = description.get("name")
     kind = TOKENIZERS.get(name) if isinstance(name, str) else None
     return None if kind is None else kind.restore(description, load_vocab=load_vocab)
-
-
-def join_ids(each: Sequence[Ids]) -> tuple[Ids, Offsets]:
-    """Return ids in one array, and how many come before the end of each part.
-
-    >>> join_ids([np.array([7, 8]), np.array([9])])
-    (array([7, 8, 9]), array([2, 3]))
-    """
-    ids = np.concatenate(each) if each else np.empty(0, np.uint8)
-    return ids, np.cumsum(list(map(len, each)), dtype=np.int64)
 
 
 def count_characters(text: str, *, chunk: int = _CHUNK) -> dict[str, int]:

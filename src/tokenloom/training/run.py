@@ -26,7 +26,8 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.model.rnn import RNNModel
 from tokenloom.text.identity import Identity
-from tokenloom.text.tokenizers import TOKENIZER_NAMES, Tokenizer, restore_tokenizer, vocab_of
+from tokenloom.text.interface import Tokenizer, vocab_of
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 from tokenloom.training.checkpoint import (
     Checkpoint,
