@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from tokenloom._io.compressed import read_status
 from tokenloom.errors import CorpusError
 from tokenloom.preparation import chunks
-from tokenloom.preparation.chunks import Cursor, Form, SourceFile, cut_chunks
+from tokenloom.preparation.chunks import cut_chunks
+from tokenloom.preparation.forms import Cursor, Cutting, FormName, SourceFile
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 
 
-def make_sources(folder: Path, contents: list[bytes], form: Form = "file") -> list[SourceFile]:
+def make_sources(folder: Path, contents: list[bytes], form: FormName = "file") -> list[SourceFile]:
     """Write files, and return them as sources."""
     sources = []
     for number, content in enumerate(contents):
@@ -30,7 +31,7 @@ def make_sources(folder: Path, contents: list[bytes], form: Form = "file") -> li
 
 contents = st.lists(st.text("aB \n\ré時").map(str.encode), min_size=1, max_size=4)
 boundaries = st.sampled_from([BYTES, CHARACTERS, LETTERS, WORDS, DOCUMENTS])
-forms: st.SearchStrategy[Form] = st.sampled_from(["file", "paragraph", "record"])
+forms: st.SearchStrategy[FormName] = st.sampled_from(["file", "paragraph", "line", "record"])
 
 
 @given(contents, boundaries, forms, st.integers(1, 30))
@@ -38,12 +39,12 @@ def test_nothing_is_lost_between_chunks(
     tmp_path_factory: pytest.TempPathFactory,
     contents: list[bytes],
     boundary: Boundary,
-    form: Form,
+    form: FormName,
     size: int,
 ) -> None:
     """The slices of all chunks, side by side, are the sources."""
     sources = make_sources(tmp_path_factory.mktemp("chunks"), contents, form)
-    cut = list(cut_chunks(sources, boundary=boundary, task_bytes=size, hashes=True))
+    cut = list(cut_chunks(sources, Cutting(boundary, size), hashes=True))
 
     joined = [b""] * len(contents)
     for chunk in cut:
@@ -61,19 +62,18 @@ def test_tasks_go_on_from_any_place(
     tmp_path_factory: pytest.TempPathFactory,
     contents: list[bytes],
     boundary: Boundary,
-    form: Form,
+    form: FormName,
     size: int,
     hashes: bool,
 ) -> None:
     """Each chunk knows where the next one begins, and those are the same chunks."""
     sources = make_sources(tmp_path_factory.mktemp("chunks"), contents, form)
-    cut = list(cut_chunks(sources, boundary=boundary, task_bytes=size, hashes=hashes))
+    cut = list(cut_chunks(sources, Cutting(boundary, size), hashes=hashes))
 
     for number, chunk in enumerate(cut):
         rest = cut_chunks(
             sources,
-            boundary=boundary,
-            task_bytes=size,
+            Cutting(boundary, size),
             start=chunk.stop,
             first=number + 1,
             hashes=hashes,
@@ -86,7 +86,7 @@ def test_tasks_go_on_from_any_place(
 def test_tasks_are_of_about_one_size(tmp_path: Path) -> None:
     """Large sources are cut, and small ones stand together."""
     sources = make_sources(tmp_path, [b"ab cd\n" * 100, *[b"short"] * 30])
-    cut = list(cut_chunks(sources, boundary=CHARACTERS, task_bytes=50))
+    cut = list(cut_chunks(sources, Cutting(CHARACTERS, 50)))
 
     sizes = [sum(len(piece.content) for piece in chunk.slices) for chunk in cut]
     assert max(sizes[:-1]) <= 75
@@ -98,7 +98,7 @@ def test_a_chunk_has_no_end_of_tiny_sources(
 ) -> None:
     """Empty files fill no chunk by their bytes."""
     monkeypatch.setattr(chunks, "_MAX_SLICES", 3)
-    cut = list(cut_chunks(make_sources(tmp_path, [b""] * 7), boundary=BYTES, task_bytes=50))
+    cut = list(cut_chunks(make_sources(tmp_path, [b""] * 7), Cutting(BYTES, 50)))
 
     assert [3, 3, 1] == [len(chunk.slices) for chunk in cut]
 
@@ -106,18 +106,22 @@ def test_a_chunk_has_no_end_of_tiny_sources(
 @pytest.mark.parametrize("task_bytes", [1, 2, 3, 50])
 @pytest.mark.parametrize(
     ("reads_bytes", "form", "offset"),
-    [(False, "file", 3), (True, "file", 0), (True, "paragraph", 0), (True, "record", 3)],
+    [
+        (False, "file", 3),
+        (True, "file", 0),
+        (True, "paragraph", 0),
+        (True, "line", 0),
+        (True, "record", 3),
+    ],
 )
 def test_a_byte_order_mark_is_no_text(
-    tmp_path: Path, reads_bytes: bool, form: Form, offset: int, task_bytes: int
+    tmp_path: Path, reads_bytes: bool, form: FormName, offset: int, task_bytes: int
 ) -> None:
     """But bytes are taken as they are, where they are no record."""
     sources = make_sources(tmp_path, [b"\xef\xbb\xbfabc"], form)
     slices = [
         piece
-        for chunk in cut_chunks(
-            sources, boundary=BYTES, reads_bytes=reads_bytes, task_bytes=task_bytes
-        )
+        for chunk in cut_chunks(sources, Cutting(BYTES, task_bytes, reads_bytes))
         for piece in chunk.slices
     ]
 
@@ -128,7 +132,7 @@ def test_a_byte_order_mark_is_no_text(
 def test_a_source_that_changes_is_told(tmp_path: Path) -> None:
     """Between two passes, or while it is read."""
     sources = make_sources(tmp_path, [b"abc" * 100])
-    reading = cut_chunks(sources, boundary=BYTES, task_bytes=50)
+    reading = cut_chunks(sources, Cutting(BYTES, 50))
     next(reading)
     (tmp_path / "0.txt").write_bytes(b"abc")
     with pytest.raises(CorpusError, match=r"^0.txt must not change while it is read, got 3 b"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tokenloom.errors import CorpusError
-from tokenloom.preparation.chunks import Chunk, Cursor, Slice
+from tokenloom.preparation.chunks import Chunk
 from tokenloom.preparation.encode import (
     BuildVocab,
     EncodeWith,
@@ -14,7 +14,7 @@ from tokenloom.preparation.encode import (
     read_counts,
     read_ids,
 )
-from tokenloom.preparation.readers import Reading
+from tokenloom.preparation.forms import Cursor, Reading, Slice
 from tokenloom.text.tokenizers import (
     ByteTokenizer,
     CharTokenizer,

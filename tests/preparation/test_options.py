@@ -24,7 +24,10 @@ VOCAB = Vocab(["a", "b"], reserved_tokens=["<eod>"])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"documents": "line"}, "^documents must be 'file', 'paragraph' or 'jsonl', got 'line'"),
+        (
+            {"documents": "page"},
+            "^documents must be 'file', 'paragraph', 'line' or 'jsonl', got 'page'",
+        ),
         ({"on_error": "ignore"}, "^on_error must be 'stop', 'skip' or 'replace', got 'ignore'"),
         ({"split_by": "token"}, "^split_by must be 'document' or 'block', got 'token'"),
         ({"min_freq": -1}, "^min_freq must be"),

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from tokenloom.errors import CorpusError
-from tokenloom.preparation.chunks import Cursor, Form, Slice
-from tokenloom.preparation.readers import Reading, find_segments
+from tokenloom.preparation.forms import Cursor, FormName, Reading, Slice
+from tokenloom.preparation.readers import find_segments
 
 
 def find(
     content: bytes,
-    form: Form,
+    form: FormName,
     *,
     start: Cursor | None = None,
     goes_on: bool = False,
@@ -60,7 +60,17 @@ def test_records() -> None:
     assert [(b"a\nb", True)] == find(content.partition(b"\n")[0], "record", as_bytes=True)[0]
 
 
+def test_lines() -> None:
+    """Each line is a document, whatever ends it; after the last line end there is none."""
+    assert [("a", True), (" b", True), ("c", True)] == find(b"a\r\n b\nc", "line")[0]
+    assert [("a", True)] == find(b"a\n", "line")[0]
+    found = find(b"a\n\n b\n", "line", on_error="replace")
+    assert ([("a", True), ("", True), (" b", True)], {"an empty document": 1}) == found
+
+
 BAD = [
+    ("line", b"good\n \n", "an empty document", 105, ""),
+    ("line", b"good\nab\xffcd", "undecodable bytes", 107, "ab\ufffdcd"),
     ("file", b"ab\xffcd", "undecodable bytes", 102, "ab\ufffdcd"),
     ("paragraph", b"good\n\nab\xffcd", "undecodable bytes", 108, "ab\ufffdcd"),
     ("record", b'{"text": "good"}\n{"text": "\xff"}', "undecodable bytes", 127, "\ufffd"),
@@ -87,7 +97,7 @@ BAD = [
 
 @pytest.mark.parametrize(("form", "content", "what", "offset", "instead"), BAD)
 def test_bad_documents_stop(
-    form: Form, content: bytes, what: str, offset: int, instead: str
+    form: FormName, content: bytes, what: str, offset: int, instead: str
 ) -> None:
     """The message has the source, the offset in bytes and the cure."""
     del instead
@@ -98,7 +108,7 @@ def test_bad_documents_stop(
 @pytest.mark.parametrize(("form", "content", "what", "offset", "instead"), BAD)
 @pytest.mark.parametrize("on_error", ["skip", "replace"])
 def test_bad_documents_are_left_out_or_replaced(
-    form: Form, content: bytes, what: str, offset: int, instead: str, on_error: str
+    form: FormName, content: bytes, what: str, offset: int, instead: str, on_error: str
 ) -> None:
     """The others are as they were, and each bad one is counted."""
     del offset

@@ -15,7 +15,7 @@ from tests.support.stores import make_store
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub import catalogue
 from tokenloom.preparation import sources as sources_module
-from tokenloom.preparation.chunks import SourceFile
+from tokenloom.preparation.forms import SourceFile
 from tokenloom.preparation.sources import (
     ResolvedSource,
     check_kinds,

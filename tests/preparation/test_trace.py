@@ -250,3 +250,22 @@ def test_the_method_of_before_still_works(store: Path) -> None:
     with pytest.warns(DeprecationWarning, match=r"call tokenloom.trace\(corpus, token\)") as noted:
         assert tl.trace(corpus, 5) == corpus.trace(5)
     assert __file__ == noted[0].filename
+
+
+@pytest.mark.parametrize("on_error", ["replace", "skip"])
+def test_lines_are_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: Any) -> None:
+    """To their numbers, unless lines were left out."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("Tell me\n\nwhere is\nfancy bred\n")
+    Path("b.txt").write_text("Or in the heart\n")
+    options = PrepareOptions(documents="line", on_error=on_error, task_bytes=4)
+    made = prepare(["a.txt", "b.txt"], "store", tokenizer="word", options=options)
+    assert made.problems == {"an empty document": 1}
+    corpus = tl.Corpus.open("store")
+    blank = on_error == "replace"
+    expected = [
+        Trace("a.txt", 1 + blank, 6, 3 if blank else None),
+        Trace("a.txt", 2 + blank, 0, 4 if blank else None),
+        Trace("b.txt", 3 + blank, 0, 1 if blank else None),
+    ]
+    assert expected == [tl.trace(corpus, token) for token in (3, 4, 6)]

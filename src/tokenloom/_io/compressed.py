@@ -494,9 +494,10 @@ class Stream:
                 pass
         return self._raw.hexdigest()
 
-    def hexdigest(self) -> str | None:
-        """Return the SHA-256 of the bytes read so far, if ``hashes`` was set."""
-        return self._raw.hexdigest()
+    def prefix(self) -> tuple[int, str] | None:
+        """Return number and SHA-256 of the file's bytes read so far, if ``hashes`` was set."""
+        digest = self._raw.hexdigest()
+        return None if digest is None else (self.position, digest)
 
     def status(self) -> tuple[int, int]:
         """Return size in bytes and time of the last change, in ns."""

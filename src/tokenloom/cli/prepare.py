@@ -19,9 +19,9 @@ from tokenloom.cli.options import (
 from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import StoreName, find_store
+from tokenloom.preparation.forms import OnError, OnReserved
 from tokenloom.preparation.options import PrepareOptions, SplitBy, rename_documents
 from tokenloom.preparation.prepare import Prepared, prepare
-from tokenloom.preparation.readers import OnError, OnReserved
 from tokenloom.preparation.sources import DocumentsAre, resolve_sources
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.text.tokenizers import COUNTED_NAMES, TOKENIZER_NAMES
@@ -83,7 +83,7 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         choices=get_args(DocumentsAre),
         type=rename_documents,
         default="file",
-        help="what a document is: a file, a paragraph between blank lines, or a line of JSON",
+        help="what a document is: a file, a paragraph between blank lines, a line, or a JSON line",
     )
     group.add_argument(
         "--field", default="text", metavar="NAME", help="key of the text in a JSON object"

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.errors import CorpusError
-from tokenloom.preparation.chunks import Chunk, Slice
-from tokenloom.preparation.readers import REFUSED, BadInput, Reading, find_segments
+from tokenloom.preparation.chunks import FORMS, Chunk
+from tokenloom.preparation.forms import BadInput, Reading, Slice
+from tokenloom.preparation.readers import REFUSED, describe, find_segments
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
 from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
@@ -216,7 +217,7 @@ def _encode_each(
         except CorpusError as error:
             bad = BadInput(REFUSED, str(error), offset=segment.offset)
             if reading.on_error == "stop":
-                raise CorpusError(bad.tell(found.slices[number])) from error
+                raise CorpusError(describe(bad, found.slices[number])) from error
             problems[bad.what] += 1
             if reading.on_error == "skip":
                 continue
@@ -270,12 +271,13 @@ def _stop_at(token: str | int, found: _Found, index: int, reading: Reading) -> N
         return
     segment, piece = found.segments[index], found.slices[found.slice_of[index]]
     offset = segment.offset
-    if piece.form in ("file", "paragraph"):
+    if FORMS[piece.form].is_plain:
         text = segment.text.encode() if isinstance(segment.text, str) else segment.text
         offset += max(text.find(token.encode() if isinstance(token, str) else bytes([token])), 0)
     why = "text there would be read as what the token stands for"
     cure = "mend it, choose another token, or on_reserved='count'"
-    raise CorpusError(BadInput(_name(token), why, offset=offset, cure=cure).tell(piece))
+    bad = BadInput(_name(token), why, offset=offset, cure=cure)
+    raise CorpusError(describe(bad, piece))
 
 
 def count_text(text: str | bytes) -> int:

@@ -10,7 +10,7 @@ from tokenloom._checks import as_integer, as_strings, require_choice, require_fl
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.readers import OnError, OnReserved
+from tokenloom.preparation.forms import OnError, OnReserved
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
@@ -30,9 +30,10 @@ class PrepareOptions:
 
     Attributes
     ----------
-    documents : "file", "paragraph" or "jsonl"
-        What a document is: a whole file, what stands between blank lines, or
-        a JSON object on a line, which is a record. Files that end with .jsonl
+    documents : "file", "paragraph", "line" or "jsonl"
+        What a document is: a whole file, what stands between blank lines, a
+        line, or a JSON object on a line, which is a record. A blank line is an
+        empty document, see ``on_error``. Files that end with .jsonl
         or .ndjson always hold records. "record" is accepted for "jsonl".
     field : str
         The field of a record that holds the text.

@@ -21,16 +21,10 @@ from tokenloom._io.interrupts import Stopped
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError, StoreError
 from tokenloom.preparation.assemble import IDS, Tally, assemble
-from tokenloom.preparation.chunks import (
-    Chunk,
-    Cursor,
-    SourceFile,
-    choose_undecodable,
-    cut_chunks,
-    prove_parts,
-)
+from tokenloom.preparation.chunks import Chunk, choose_undecodable, cut_chunks, prove_parts
 from tokenloom.preparation.encode import BuildVocab, EncodeWith, Result, encode_chunk, read_counts
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
+from tokenloom.preparation.forms import Cursor, Cutting, Reading, SourceFile
 from tokenloom.preparation.options import (
     Method,
     PrepareOptions,
@@ -39,7 +33,6 @@ from tokenloom.preparation.options import (
     find_reserved,
     reserve,
 )
-from tokenloom.preparation.readers import Reading
 from tokenloom.preparation.sources import (
     ResolvedSource,
     SourceName,
@@ -311,15 +304,11 @@ class _Run:
                 yield part
             self.work.remove(IDS, start=index)
         self.num_bytes_kept = position
-        chunks = cut_chunks(
-            self.sources,
-            boundary=self.method.tokenizer.boundary,
-            reads_bytes=self.method.tokenizer.reads_bytes,
-            task_bytes=self.options.task_bytes,
-            start=start,
-            first=index,
-            hashes=True,
+        tokenizer, options = self.method.tokenizer, self.options
+        cutting = Cutting(
+            tokenizer.boundary, options.task_bytes, tokenizer.reads_bytes, options.field
         )
+        chunks = cut_chunks(self.sources, cutting, start=start, first=index, hashes=True)
         results = run_in_order(self._encode(), chunks, executor=executor, num_ahead=num_ahead)
         with contextlib.closing(results):
             yield from self._keep(results, bar)

@@ -27,14 +27,14 @@ from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
 from tokenloom.hub.load import find_named, find_store, read
 from tokenloom.hub.texts import RECORDS
-from tokenloom.preparation.chunks import Form, SourceFile
+from tokenloom.preparation.forms import FormName, SourceFile
 from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.reader import is_store
 from tokenloom.text.documents import Document
 
 SourceName: TypeAlias = str | os.PathLike[str]
 Texts: TypeAlias = Iterable[str | Document]
-DocumentsAre = Literal["file", "paragraph", "jsonl"]
+DocumentsAre = Literal["file", "paragraph", "line", "jsonl"]
 # What "jsonl" was called before. Stores hold this word, so that their bytes stay the same.
 OlderWord = Literal["record"]
 
@@ -49,7 +49,7 @@ class ResolvedSource(NamedTuple):
     Attributes
     ----------
     name : str
-    form : Form
+    form : FormName
     path : Path or None
         The file; None for a stream or an iterable, which is first copied to the
         work folder because it can be read only once.
@@ -60,7 +60,7 @@ class ResolvedSource(NamedTuple):
     """
 
     name: str
-    form: Form
+    form: FormName
     path: Path | None = None
     content: Callable[[], Iterator[bytes]] | None = None
     encoding: str = "utf-8"
@@ -82,7 +82,7 @@ def resolve_sources(
         a pattern with ``*``, ``?`` or ``**``; the files of
         a store are left out, and links to folders are not followed. Any other
         iterable yields the texts of documents.
-    documents : "file", "paragraph" or "jsonl"
+    documents : "file", "paragraph", "line" or "jsonl"
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records, and so do
         those that end with .json and have an object on each line.
@@ -108,7 +108,7 @@ def resolve_sources(
     return found
 
 
-def form_of(documents: DocumentsAre | OlderWord) -> Form:
+def form_of(documents: DocumentsAre | OlderWord) -> FormName:
     """Return the word that a store has for texts of such documents.
 
     >>> form_of("jsonl"), form_of("record"), form_of("file")
@@ -117,7 +117,7 @@ def form_of(documents: DocumentsAre | OlderWord) -> Form:
     return "record" if documents == "jsonl" else documents
 
 
-def _find(source: Any, documents: Form, encoding: str) -> Iterator[ResolvedSource]:
+def _find(source: Any, documents: FormName, encoding: str) -> Iterator[ResolvedSource]:
     if not isinstance(source, str | os.PathLike):
         if not isinstance(source, Iterable) or isinstance(source, bytes):
             msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
@@ -140,7 +140,7 @@ def _find(source: Any, documents: Form, encoding: str) -> Iterator[ResolvedSourc
             yield ResolvedSource(path.as_posix(), form, path, encoding=encoding)
 
 
-def _find_form(path: Path, documents: Form, encoding: str) -> Form:
+def _find_form(path: Path, documents: FormName, encoding: str) -> FormName:
     suffix = bare_suffix(path.name)
     if suffix in RECORDS:
         return "record"
@@ -169,7 +169,7 @@ def check_kinds(found: list[ResolvedSource]) -> None:
             _check_structure(head, one.name, one.form, one.encoding)
 
 
-def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
+def _check_structure(head: bytes, name: str, form: FormName, encoding: str) -> None:
     if form == "record":
         return
     text = head.decode(encoding, "replace")
@@ -187,7 +187,7 @@ def _check_structure(head: bytes, name: str, form: Form, encoding: str) -> None:
         raise CorpusError(msg)
 
 
-def _find_entry(entry: Entry, documents: Form) -> ResolvedSource:
+def _find_entry(entry: Entry, documents: FormName) -> ResolvedSource:
     match entry.source:
         case BuiltIn():
             return ResolvedSource(entry.name, documents, content=lambda: iter([read(entry)]))
@@ -248,7 +248,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _read_stdin(documents: Form, encoding: str) -> Iterator[bytes]:
+def _read_stdin(documents: FormName, encoding: str) -> Iterator[bytes]:
     if sys.stdin is None:
         msg = "the source '-' must be an open stdin, got a closed one: pipe a text to it"
         raise ArgumentError(msg)

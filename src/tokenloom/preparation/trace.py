@@ -16,8 +16,9 @@ from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
-from tokenloom.preparation.chunks import Cursor, SourceFile, choose_undecodable, cut_chunks
-from tokenloom.preparation.readers import Reading, find_segments
+from tokenloom.preparation.chunks import choose_undecodable, cut_chunks
+from tokenloom.preparation.forms import Cursor, Cutting, Reading, SourceFile
+from tokenloom.preparation.readers import find_segments
 from tokenloom.store.manifest import (
     MANIFEST,
     NUM_PLACE_FIELDS,
@@ -51,11 +52,15 @@ class Trace(NamedTuple):
         which byte, where bytes are tokens. None where that is not known: the
         source is gone, was changed or was a stream, the tokenizer is somebody
         else's, or the token stands for the end of a document.
+    line : int or None
+        Which line of the source holds the document, from 1, where each line is
+        a document. None of other sources, and where lines were left out.
     """
 
     source: str | None
     document: int
     character: int | None
+    line: int | None = None
 
 
 def trace(corpus: Corpus, token: int) -> Trace | None:
@@ -189,7 +194,11 @@ class _PreparedStore:
         if self._tokenizer is not None:
             chunk = self._read_chunk(token, source)
             character = chunk and chunk.find_character(token, self._tokenizer)
-        return Trace(self._sources[source].name, document, character)
+        line = None
+        # Where none was left out, there are as many lines before as documents.
+        if self._preparation.forms[source] == "line" and self._preparation.on_error != "skip":
+            line = document - int(self._source_stops[source - 1] if source else 0) + 1
+        return Trace(self._sources[source].name, document, character, line)
 
     def _read_chunk(self, token: int, source: int) -> _ReadChunk | None:
         """Return the chunk of a token, read up to the end of a source, where that is as it was."""
@@ -225,13 +234,10 @@ class _PreparedStore:
         preparation, tokenizer = self._preparation, self._tokenizer
         assert tokenizer is not None  # noqa: S101  the caller has looked
         first, *cursor, before = self._places[index].tolist()
-        chunks = cut_chunks(
-            self._files[: source + 1],
-            boundary=tokenizer.boundary,
-            reads_bytes=tokenizer.reads_bytes,
-            task_bytes=preparation.task_bytes,
-            start=Cursor(*cursor),
+        cutting = Cutting(
+            tokenizer.boundary, preparation.task_bytes, tokenizer.reads_bytes, preparation.field
         )
+        chunks = cut_chunks(self._files[: source + 1], cutting, start=Cursor(*cursor))
         with contextlib.closing(chunks):
             slices = next(chunks).slices
         reading = Reading(preparation.field, preparation.on_error, tokenizer.reads_bytes)

@@ -1,0 +1,237 @@
+"""What a form of source answers: how it is cut into slices, and what documents a slice holds."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+
+from tokenloom._io.compressed import Undecodable
+from tokenloom.text.boundaries import Boundary
+from tokenloom.text.normalize import NOTHING
+
+# What a document is: the file, what stands between blank lines, a line, a JSON
+# object on a line, or a JSON string on a line.
+FormName = Literal["file", "paragraph", "line", "record", "string"]
+OnError = Literal["stop", "skip", "replace"]
+OnReserved = Literal["count", "stop"]
+
+_CURE = "mend it, or choose on_error='skip' or on_error='replace'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file to be read.
+
+    Attributes
+    ----------
+    name : str
+        What people call it.
+    path : Path
+        Where it is.
+    form : FormName
+    num_bytes, changed_ns : int
+        Its size, and when it was last changed; reading it ends with an error
+        if these are others then. -1: not compared.
+    encoding : str
+        Of its text; all offsets are those of the same text in UTF-8.
+    undecodable : "stop", "replace" or "mark"
+        See `tokenloom._io.compressed.Stream`.
+    """
+
+    name: str
+    path: Path
+    form: FormName
+    num_bytes: int = -1
+    changed_ns: int = -1
+    encoding: str = "utf-8"
+    undecodable: Undecodable = "stop"
+
+
+class Cursor(NamedTuple):
+    """Where a slice begins.
+
+    Attributes
+    ----------
+    source : int
+        Which source, from 0.
+    offset : int
+        Bytes of it, after decompression and as UTF-8, that come before.
+    state : int
+        See `tokenloom.text.normalize.state_after`.
+    is_inside : bool
+        Whether a document continues here.
+    line : int
+        Line ends of the source that come before.
+    """
+
+    source: int = 0
+    offset: int = 0
+    state: int = NOTHING
+    is_inside: bool = False
+    line: int = 0
+
+
+class Slice(NamedTuple):
+    """Bytes of a source, one after the other.
+
+    Attributes
+    ----------
+    start : Cursor
+        Where it begins.
+    name : str
+        Of the source.
+    form : FormName
+        Of the source.
+    content : bytes
+    goes_on : bool
+        Whether its last document continues in the next slice.
+    """
+
+    start: Cursor
+    name: str
+    form: FormName
+    content: bytes
+    goes_on: bool
+
+
+class Found(NamedTuple):
+    """The bytes of a document, or of a segment of one.
+
+    Attributes
+    ----------
+    content : bytes
+        As they stand in the slice.
+    offset : int
+        Where they begin in the source.
+    starts, ends : bool
+        Whether the document begins and ends with them.
+    """
+
+    content: bytes
+    offset: int
+    starts: bool = True
+    ends: bool = True
+
+
+class Cutting(NamedTuple):
+    """How sources are cut.
+
+    Attributes
+    ----------
+    boundary : Boundary
+        Where documents may be cut.
+    size : int
+        The most bytes of a slice, unless what may not be cut is longer.
+    reads_bytes : bool
+        Whether all bytes of a file are its text, a byte order mark too.
+    field : str
+        What holds the text of a record or a row.
+    """
+
+    boundary: Boundary
+    size: int
+    reads_bytes: bool = False
+    field: str = "text"
+
+
+class Reading(NamedTuple):
+    """How bytes become documents.
+
+    Attributes
+    ----------
+    field : str
+        Which field of a JSON object holds the text.
+    on_error : "stop", "skip" or "replace"
+    as_bytes : bool
+        Whether files are not decoded.
+    on_reserved : "count" or "stop"
+        What becomes of a text that holds a token which stands for something else.
+    """
+
+    field: str
+    on_error: OnError
+    as_bytes: bool = False
+    on_reserved: OnReserved = "count"
+
+
+class BadInput(Exception):  # noqa: N818  a condition, which not always ends as an error
+    """A document cannot be read as it is."""
+
+    def __init__(
+        self, what: str, why: str, *, offset: int, instead: str = "", cure: str = _CURE
+    ) -> None:
+        super().__init__(what)
+        self.what, self.why, self.offset, self.instead = what, why, offset, instead
+        self.cure = cure
+
+
+class Opened(Protocol):
+    """A source that is being read."""
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the source were read, before decompression."""
+
+    def status(self) -> tuple[int, int]:
+        """Return size in bytes and time of the last change, in ns."""
+
+    def prefix(self) -> tuple[int, str] | None:
+        """Return what proves the bytes read so far: their number and SHA-256, where computed."""
+
+    def finish(self) -> str | None:
+        """Return the SHA-256 of the whole source, where it is computed."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Form(ABC):
+    """A form of source. There is one object of each, see `tokenloom.preparation.chunks.FORMS`."""
+
+    has_field: ClassVar[bool] = False
+    """Whether a field holds the text."""
+    is_plain: ClassVar[bool] = False
+    """Whether the bytes of documents stand in the source as they are."""
+
+    @abstractmethod
+    def open(self, source: SourceFile, *, offset: int = 0, hashes: bool = False) -> Any:
+        """Return a source, opened at an offset, and hashed where that is asked for."""
+
+    @abstractmethod
+    def cut(
+        self, opened: Any, source: SourceFile, cursor: Cursor, cutting: Cutting
+    ) -> Iterator[tuple[Slice, Cursor]]:
+        """Yield the slices of a source from a cursor on, each with the cursor after it."""
+
+    @abstractmethod
+    def find(self, piece: Slice) -> Iterator[Found]:
+        """Yield the documents of a slice, or segments of them."""
+
+    @abstractmethod
+    def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
+        """Return the text of a document; bytes where these are wanted.
+
+        Raises
+        ------
+        BadInput
+            It cannot be read.
+        """
+
+    @abstractmethod
+    def locate(self, piece: Slice, offset: int) -> str:
+        """Return the words of an error for a place, with what stands before the reason."""
+
+    @abstractmethod
+    def count_equal(
+        self,
+        source: SourceFile,
+        prefixes: Sequence[tuple[int | None, str]],
+        report: Callable[[int], object],
+    ) -> int:
+        """Return how many of the first prefixes a source has now.
+
+        Each is what `Opened.prefix` returned, or None and the hash of the whole
+        source. ``report`` is called with the number of bytes after each piece
+        that was compared.
+        """
