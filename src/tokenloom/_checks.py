@@ -2,10 +2,10 @@
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from types import UnionType
-from typing import SupportsIndex, cast
+from typing import Any, SupportsIndex, TypeVar, cast
 
 import numpy as np
 
@@ -16,6 +16,24 @@ from tokenloom.errors import ArgumentError
 MAX_WORKERS = 1 << 12
 # The first integer that no array and no file of 64 bits holds.
 _TOO_LARGE = 1 << 63
+
+_Value = TypeVar("_Value")
+# Takes the name of an argument and its value; returns the value as it is used from there on.
+Check = Callable[[str, Any], Any]
+
+
+def check_all(values: Mapping[str, object], checks: Mapping[str, Check]) -> dict[str, Any]:
+    """Return arguments by name, each as its check returns it.
+
+    Raises
+    ------
+    ArgumentError
+        A check refuses its argument; the first of them, in the order of ``checks``.
+
+    >>> check_all({"seed": np.int64(5), "name": "a"}, {"seed": as_integer, "name": as_text})
+    {'seed': 5, 'name': 'a'}
+    """
+    return {name: check(name, values[name]) for name, check in checks.items()}
 
 
 def to_integer(value: object) -> int:
@@ -99,8 +117,8 @@ def as_number(name: str, value: object) -> float:
         return math.inf if cast("int", value) > 0 else -math.inf
 
 
-def require_type(name: str, value: object, types: type | UnionType, expected: str) -> None:
-    """Refuse an argument of another type.
+def require_type(name: str, value: _Value, types: type | UnionType, expected: str) -> _Value:
+    """Return an argument, and refuse one of another type.
 
     Parameters
     ----------
@@ -116,14 +134,27 @@ def require_type(name: str, value: object, types: type | UnionType, expected: st
         It has none of the types.
 
     >>> require_type("name", "corpus", str, "a str")
+    'corpus'
     """
     if not isinstance(value, types):
         msg = f"{name} must be {expected}, got {show(value)}"
         raise ArgumentError(msg)
+    return value
 
 
-def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse an argument that is none of several strings.
+def as_text(name: str, value: object) -> str:
+    """Return an argument as a plain str.
+
+    Raises
+    ------
+    ArgumentError
+        It is none.
+    """
+    return str(require_type(name, value, str, "a str"))
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """Return an argument, and refuse one that is none of several strings.
 
     Raises
     ------
@@ -131,10 +162,23 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
         It is none of them.
 
     >>> require_choice("tail", "pad", ("drop", "pad"))
+    'pad'
     """
     if not isinstance(value, str) or value not in choices:
         msg = f"{name} must be {join_choices(choices)}, got {show(value)}"
         raise ArgumentError(msg)
+    return value
+
+
+def as_flag(name: str, value: object) -> bool:
+    """Return an argument as a plain True or False.
+
+    Raises
+    ------
+    ArgumentError
+        It is neither.
+    """
+    return bool(require_type(name, value, bool | np.bool_, "True or False"))
 
 
 def require_flags(**values: object) -> None:
@@ -146,18 +190,19 @@ def require_flags(**values: object) -> None:
         One of them is neither.
     """
     for name, value in values.items():
-        require_type(name, value, bool | np.bool_, "True or False")
+        as_flag(name, value)
 
 
-def require_bar(progress: object) -> None:
-    """Refuse a ``progress`` that does not say whether to show a bar.
+def as_flag_or_none(name: str, value: object) -> bool | None:
+    """Return an argument as a plain True or False, or None as it is.
 
     Raises
     ------
     ArgumentError
-        It is neither True, False nor None.
+        It is none of the three.
     """
-    require_type("progress", progress, bool | np.bool_ | None, "True, False or None")
+    require_type(name, value, bool | np.bool_ | None, "True, False or None")
+    return None if value is None else bool(value)
 
 
 def as_strings(name: str, values: object) -> tuple[str, ...]:

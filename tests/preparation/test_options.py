@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.options import (
-    Method,
-    PrepareOptions,
-    choose_method,
-    find_end_id,
-    reserve,
-)
+from tokenloom.preparation.encode import BuildVocab, EncodeWith
+from tokenloom.preparation.options import PrepareOptions, choose_method, find_end_id, reserve
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tokenloom.text.vocab import Vocab
 
@@ -111,28 +106,43 @@ def test_tokenizers_are_checked(tokenizer: Any, changes: dict[str, Any], message
 
 
 def test_methods() -> None:
-    """Two kinds are counted, all others exist."""
-    options = PrepareOptions(normalize=False)
+    """The vocabularies of two kinds are counted, all others exist."""
+    options = PrepareOptions(normalize=False, end_of_document="<eod>")
     word = WordTokenizer(Vocab(), normalize=False)
-    assert Method(word, is_counted=True) == choose_method("word", options)
-    assert word == choose_method("word", options).counted
+    method = choose_method("word", options)
+    assert (word, BuildVocab(word, True, ("<unk>", "<eod>")), 1) == (  # noqa: FBT003  one of three
+        method.tokenizer,
+        method.how,
+        method.end_id,
+    )
     for given, made in (("byte", ByteTokenizer()), (VOCAB, CharTokenizer(VOCAB, normalize=False))):
         method = choose_method(given, PrepareOptions())
-        assert (made, False, None) == (method.tokenizer, method.is_counted, method.counted)
+        reserved: dict[int, str | int] = {} if given == "byte" else {1: "<eod>"}
+        assert (made, EncodeWith(made, None, reserved)) == (method.tokenizer, method.how)
     own = WordTokenizer(VOCAB)
-    assert own is choose_method(own, PrepareOptions()).tokenizer
-    assert not choose_method(own, PrepareOptions()).is_counted
+    method = choose_method(own, PrepareOptions(end_of_document="a"))
+    assert own is method.tokenizer
+    assert (EncodeWith(own, 2, {1: "<eod>", 2: "a"}), 2) == (method.how, method.end_id)
+
+
+def describe(tokenizer: object) -> object:
+    """Return what is compared of a tokenizer before a run is resumed."""
+    return choose_method(tokenizer, PrepareOptions()).settings["tokenizer"]
 
 
 def test_a_method_is_described() -> None:
-    """By what makes its ids."""
-    assert {"name": "char"} == choose_method("char", PrepareOptions()).describe()
+    """By what makes its ids, and by all options."""
+    assert {"name": "char"} == describe("char")
     assert {
         "name": "char",
         "normalize": False,
         "vocab_size": 4,
         "vocab": VOCAB.hash,
-    } == choose_method(VOCAB, PrepareOptions()).describe()
+    } == describe(VOCAB)
+    options = PrepareOptions(min_freq=2)
+    assert {"tokenizer": {"name": "word"}, **options.describe()} == choose_method(
+        "word", options
+    ).settings
 
 
 class Bases:
@@ -154,10 +164,7 @@ class Bases:
 
 def test_tokenizers_of_few_characters_are_told_apart() -> None:
     """Though they cannot encode what others can."""
-    first, again, other = (
-        choose_method(Bases(letters), PrepareOptions()).describe()
-        for letters in ("ACGT", "ACGT", "TGCA")
-    )
+    first, again, other = (describe(Bases(letters)) for letters in ("ACGT", "ACGT", "TGCA"))
     assert first == again
     assert first != other
 

@@ -8,7 +8,13 @@ import torch
 import torch.distributed
 from tqdm import tqdm
 
-from tokenloom._checks import MAX_WORKERS, as_integer, require_bar, require_flags, require_type
+from tokenloom._checks import (
+    MAX_WORKERS,
+    as_flag_or_none,
+    as_integer,
+    require_flags,
+    require_type,
+)
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import count_text_characters
 from tokenloom.errors import ArgumentError
@@ -132,7 +138,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     ranks = Ranks.detect() if is_group else Ranks()
     with ranks.together():
         require_flags(resets=resets)
-        require_bar(progress)
+        as_flag_or_none("progress", progress)
         check_ids(model, corpus)
         batch_size = as_integer("batch_size", batch_size, start=1)
         seq_len = as_integer("seq_len", seq_len, start=1)

@@ -3,20 +3,30 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import Any, Literal, NamedTuple, get_args
 
-from tokenloom._checks import as_integer, as_strings, require_choice, require_flags, require_type
+from tokenloom._checks import (
+    Check,
+    as_flag,
+    as_integer,
+    as_strings,
+    as_text,
+    check_all,
+    require_choice,
+)
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.forms import OnError, OnReserved
+from tokenloom.preparation.encode import BuildVocab, EncodeWith
+from tokenloom.preparation.forms import OnError, OnReserved, Reading
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
 from tokenloom.text.interface import CompleteTokenizer, Tokenizer, vocab_of
 from tokenloom.text.tokenizers import CountedTokenizer, check_vocab_size, make_tokenizer
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.vocab import UNKNOWN_TOKEN, Vocab
 
 SplitBy = Literal["document", "block"]
 # What the rest of the corpus is called, before the splits that are named.
@@ -92,28 +102,15 @@ class PrepareOptions:
     shard_tokens: int = SHARD_TOKENS
 
     def __post_init__(self) -> None:
-        documents = rename_documents(self.documents)
-        require_choice("documents", documents, get_args(DocumentsAre))
-        require_choice("on_error", self.on_error, get_args(OnError))
-        require_choice("on_reserved", self.on_reserved, get_args(OnReserved))
-        require_flags(normalize=self.normalize)
-        require_choice("split_by", self.split_by, get_args(SplitBy))
-        end = self.end_of_document
-        if not isinstance(end, str | None):
-            end = _integer("end_of_document", end)
-        plain = {
-            "documents": documents,
-            "field": _string("field", self.field),
-            "encoding": find_encoding(_string("encoding", self.encoding)),
-            "normalize": bool(self.normalize),
-            "min_freq": _integer("min_freq", self.min_freq),
-            "reserved_tokens": as_strings("reserved_tokens", self.reserved_tokens),
-            "end_of_document": end,
-            "splits": _fractions(self.splits),
-            "task_bytes": _integer("task_bytes", self.task_bytes, start=1, stop=1 << 31),
-            "shard_tokens": _integer("shard_tokens", self.shard_tokens, start=1),
-        }
-        for name, value in plain.items():
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        given["documents"] = rename_documents(self.documents)
+        checks = dict(_CHECKS)
+        if isinstance(self.end_of_document, str | None):
+            del checks["end_of_document"]
+        checked = check_all(given, checks)
+        checked["encoding"] = find_encoding(checked["encoding"])
+        checked["splits"] = _fractions(self.splits)
+        for name, value in checked.items():
             object.__setattr__(self, name, value)
 
     def describe(self) -> dict[str, Any]:
@@ -138,42 +135,47 @@ class PrepareOptions:
         }
 
 
+_CHECKS: dict[str, Check] = {
+    "documents": partial(require_choice, choices=get_args(DocumentsAre)),
+    "on_error": partial(require_choice, choices=get_args(OnError)),
+    "on_reserved": partial(require_choice, choices=get_args(OnReserved)),
+    "normalize": as_flag,
+    "split_by": partial(require_choice, choices=get_args(SplitBy)),
+    # Where it is an id.
+    "end_of_document": as_integer,
+    "field": as_text,
+    "encoding": as_text,
+    "min_freq": as_integer,
+    "reserved_tokens": as_strings,
+    "task_bytes": partial(as_integer, start=1, stop=1 << 31),
+    "shard_tokens": partial(as_integer, start=1),
+}
+
+
 class Method(NamedTuple):
-    """How tokens are made.
+    """How tokens are made, and all that is known of it before anything is read.
 
     Attributes
     ----------
     tokenizer : CompleteTokenizer
-    is_counted : bool
-        Whether its vocabulary is to be counted, so that it has none yet.
+    reading : Reading
+    how : EncodeWith or BuildVocab
+        What is done with each chunk; the second where the vocabulary is counted.
+    end_id : int or None
+        The id that follows each document.
     vocab_size : int or None
         The most ids that it may learn.
+    settings : dict
+        The tokenizer and all options, which are compared before a run is
+        resumed: JSON-able.
     """
 
     tokenizer: CompleteTokenizer
-    is_counted: bool
-    vocab_size: int | None = None
-
-    @property
-    def counted(self) -> CountedTokenizer | None:
-        """The tokenizer, if its vocabulary is to be counted."""
-        if not self.is_counted or not isinstance(self.tokenizer, CountedTokenizer):
-            return None
-        return self.tokenizer
-
-    def describe(self) -> dict[str, Any]:
-        """Return what is compared before a run is resumed, JSON-able."""
-        if self.is_counted:
-            limit = {} if self.vocab_size is None else {"vocab_size": self.vocab_size}
-            return {"name": self.tokenizer.name, **limit}
-        vocab = vocab_of(self.tokenizer)
-        proof = None if vocab is None else vocab.hash
-        size = self.tokenizer.vocab_size
-        description = {**self.tokenizer.describe(), "vocab_size": size, "vocab": proof}
-        if description["name"] is None:
-            # Two of one type may have learned different tokens.
-            description["probe"] = probe(self.tokenizer)
-        return description
+    reading: Reading
+    how: EncodeWith | BuildVocab
+    end_id: int | None
+    vocab_size: int | None
+    settings: dict[str, Any]
 
 
 def choose_method(
@@ -195,9 +197,37 @@ def choose_method(
     """
     made = make_tokenizer(tokenizer, normalize=options.normalize)
     limit = check_vocab_size(vocab_size, tokenizer)
+    reading = Reading(options.field, options.on_error, made.reads_bytes, options.on_reserved)
+    how: EncodeWith | BuildVocab
+    description: dict[str, Any]
     if isinstance(tokenizer, str) and isinstance(made, CountedTokenizer):
-        _check_counted(options)
-        return Method(made, is_counted=True, vocab_size=limit)
+        how = _build_vocab(made, options)
+        # The reserved tokens have the first ids, in their order.
+        end_id = how.reserved.index(str(options.end_of_document)) if how.marks_ends else None
+        description = {"name": made.name}
+        if limit is not None:
+            description["vocab_size"] = limit
+    else:
+        _refuse_options_of_counted(tokenizer, options)
+        how = _encode_with(made, options)
+        end_id, description = how.end_id, _describe(made)
+    settings = {"tokenizer": description, **options.describe()}
+    return Method(made, reading, how, end_id, limit, settings)
+
+
+def _build_vocab(tokenizer: CountedTokenizer, options: PrepareOptions) -> BuildVocab:
+    end, reserved = options.end_of_document, reserve(options)
+    if end is not None and not isinstance(end, str):
+        expected = "a token such as '<eod>', since ids are counted"
+        msg = f"end_of_document must be {expected}, got {show(end)}"
+        raise ArgumentError(msg)
+    if reserved:
+        # It raises where they cannot be reserved.
+        Vocab(reserved_tokens=reserved)
+    return BuildVocab(tokenizer, end is not None, (UNKNOWN_TOKEN, *reserved))
+
+
+def _refuse_options_of_counted(tokenizer: object, options: PrepareOptions) -> None:
     asked = {
         "normalize": not options.normalize,
         "min_freq": options.min_freq > 0,
@@ -207,8 +237,28 @@ def choose_method(
         if is_asked:
             msg = f"{name} must be left out where the tokenizer is given, got {show(tokenizer)}"
             raise ArgumentError(msg)
-    find_end_id(options.end_of_document, made)
-    return Method(made, is_counted=False)
+
+
+def _encode_with(tokenizer: CompleteTokenizer, options: PrepareOptions) -> EncodeWith:
+    vocab, end = vocab_of(tokenizer), options.end_of_document
+    reserved: dict[int, str | int] = {}
+    if vocab is not None:
+        reserved = {vocab[token]: token for token in vocab.reserved_tokens}
+    end_id = find_end_id(end, tokenizer)
+    if end is not None and end_id is not None:
+        reserved.setdefault(end_id, end)
+    return EncodeWith(tokenizer, end_id, reserved)
+
+
+def _describe(tokenizer: CompleteTokenizer) -> dict[str, Any]:
+    """Return what distinguishes a tokenizer from others, JSON-able."""
+    vocab = vocab_of(tokenizer)
+    proof = None if vocab is None else vocab.hash
+    description = {**tokenizer.describe(), "vocab_size": tokenizer.vocab_size, "vocab": proof}
+    if description["name"] is None:
+        # Two of one type may have learned different tokens.
+        description["probe"] = probe(tokenizer)
+    return description
 
 
 def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
@@ -236,22 +286,6 @@ def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
     raise ArgumentError(msg)
 
 
-def find_reserved(options: PrepareOptions, tokenizer: Tokenizer) -> dict[int, str | int]:
-    """Return the ids of a given tokenizer that stand for something else than text.
-
-    >>> find_reserved(PrepareOptions(end_of_document=0), make_tokenizer("byte"))
-    {0: 0}
-    """
-    vocab = vocab_of(tokenizer)
-    reserved: dict[int, str | int] = {}
-    if vocab is not None:
-        reserved = {vocab[token]: token for token in vocab.reserved_tokens}
-    end_id = find_end_id(options.end_of_document, tokenizer)
-    if end_id is not None and options.end_of_document is not None:
-        reserved.setdefault(end_id, options.end_of_document)
-    return reserved
-
-
 def reserve(options: PrepareOptions) -> list[str]:
     """Return the reserved tokens, with the one that follows each document.
 
@@ -263,16 +297,6 @@ def reserve(options: PrepareOptions) -> list[str]:
     return reserved if end is None or end in reserved else [*reserved, str(end)]
 
 
-def _check_counted(options: PrepareOptions) -> None:
-    end = options.end_of_document
-    if end is not None and not isinstance(end, str):
-        expected = "a token such as '<eod>', since ids are counted"
-        msg = f"end_of_document must be {expected}, got {show(end)}"
-        raise ArgumentError(msg)
-    # It tells of what cannot be reserved.
-    Vocab([], reserved_tokens=reserve(options))
-
-
 def rename_documents(word: object) -> object:
     """Return "jsonl" for its older word, and anything else as it is.
 
@@ -280,15 +304,6 @@ def rename_documents(word: object) -> object:
     ('jsonl', 'file')
     """
     return "jsonl" if isinstance(word, str) and word in get_args(OlderWord) else word
-
-
-def _string(name: str, value: object) -> str:
-    require_type(name, value, str, "a str")
-    return str(value)
-
-
-def _integer(name: str, value: Any, *, start: int = 0, stop: int | None = None) -> int:
-    return as_integer(name, value, start=start, stop=stop)
 
 
 def _fractions(splits: object) -> dict[str, float]:

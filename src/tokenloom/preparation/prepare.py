@@ -1,20 +1,27 @@
 """Texts of any size to a store."""
 
 import contextlib
-import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from tokenloom._checks import MAX_WORKERS, as_integer, require_bar, require_type
+from tokenloom._checks import (
+    MAX_WORKERS,
+    Check,
+    as_flag_or_none,
+    as_integer,
+    check_all,
+    require_type,
+)
 from tokenloom._io.atomic import as_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.interrupts import Stopped
@@ -22,17 +29,10 @@ from tokenloom._wording import count
 from tokenloom.errors import CorpusError, StoreError
 from tokenloom.preparation.assemble import IDS, Tally, assemble
 from tokenloom.preparation.chunks import Chunk, choose_undecodable, cut_chunks, prove_parts
-from tokenloom.preparation.encode import BuildVocab, EncodeWith, Result, encode_chunk, read_counts
+from tokenloom.preparation.encode import BuildVocab, Result, encode_chunk, read_counts
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
-from tokenloom.preparation.forms import Cursor, Cutting, Reading, SourceFile
-from tokenloom.preparation.options import (
-    Method,
-    PrepareOptions,
-    choose_method,
-    find_end_id,
-    find_reserved,
-    reserve,
-)
+from tokenloom.preparation.forms import Cursor, Cutting, SourceFile
+from tokenloom.preparation.options import Method, PrepareOptions, choose_method
 from tokenloom.preparation.sources import (
     ResolvedSource,
     SourceName,
@@ -51,7 +51,7 @@ from tokenloom.store.writer import require_free
 from tokenloom.text.encode import add_counts, report_lost, why_empty
 from tokenloom.text.interface import CompleteTokenizer
 from tokenloom.text.tokenizers import CountedTokenizer
-from tokenloom.text.vocab import UNKNOWN_ID, UNKNOWN_TOKEN, Vocab
+from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,20 +173,20 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         A worker died.
     """
     began_at = time.perf_counter()
-    require_bar(progress)
-    require_type("options", options, PrepareOptions | None, "PrepareOptions(...) or None")
-    executor_is = "a concurrent.futures.Executor or None"
-    require_type("executor", executor, Executor | None, executor_is)
+    num_workers = count_cores() if num_workers is None else num_workers
+    given = {
+        "options": options,
+        "executor": executor,
+        "num_workers": num_workers,
+        "progress": progress,
+    }
+    # Without workers this process is one.
+    cores = max(check_all(given, _CHECKS)["num_workers"], 1)
     options = PrepareOptions() if options is None else options
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
-    if num_workers is None:
-        num_workers = count_cores()
-    asked = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
-    # Without workers this process is one.
-    cores = max(asked, 1)
     target = as_path(path).absolute()
     found = resolve_sources(sources, documents=options.documents, encoding=options.encoding)
-    settings = {"tokenizer": method.describe(), **options.describe()}
+    settings = method.settings
     if manifest := find_finished(target, found, settings):
         remove_rest(target)
         return _summarize(path, manifest, began_at)
@@ -206,9 +206,21 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
             run = _Run(work, sources_here, method, options, progress=progress)
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
             with open_pool(executor, num_processes, sends=method.tokenizer.given) as doing:
-                manifest = run.finish(doing, num_ahead=2 * cores + 1, settings=settings)
+                manifest = run.finish(doing, num_ahead=2 * cores + 1)
         work.publish(target)
     return _summarize(path, manifest, began_at, run)
+
+
+_CHECKS: dict[str, Check] = {
+    "options": partial(
+        require_type, types=PrepareOptions | None, expected="PrepareOptions(...) or None"
+    ),
+    "executor": partial(
+        require_type, types=Executor | None, expected="a concurrent.futures.Executor or None"
+    ),
+    "num_workers": partial(as_integer, stop=MAX_WORKERS),
+    "progress": as_flag_or_none,
+}
 
 
 @dataclass
@@ -232,9 +244,7 @@ class _Run:
         """Bytes of all sources, without those that an interrupted run read."""
         return self.num_bytes - self.num_bytes_kept
 
-    def finish(
-        self, executor: Executor | None, *, num_ahead: int, settings: dict[str, Any]
-    ) -> Manifest:
+    def finish(self, executor: Executor | None, *, num_ahead: int) -> Manifest:
         """Do what is left to do."""
         tally = Tally()
         digests: dict[int, str] = {}
@@ -245,16 +255,16 @@ class _Run:
                 add_counts(counts, read_counts(part.blobs))
                 digests.update({int(k): digest for k, digest in part.facts["digests"].items()})
         tokenizer = self.method.tokenizer
-        if (counted := self.method.counted) is not None:
-            tokenizer = built = self._build(counted, counts)
+        if isinstance(self.method.how, BuildVocab):
+            tokenizer = built = self._build(self.method.how, counts)
             unknown = built.vocab.to_ids(counts) == UNKNOWN_ID
             tally.num_unknown = int(np.fromiter(counts.values(), np.int64)[unknown].sum())
         self._report(tally)
-        return self._assemble(tally, tokenizer, digests, settings)
+        return self._assemble(tally, tokenizer, digests)
 
     def _report(self, tally: Tally) -> None:
         """Log what normalising dropped; raise where it left nothing."""
-        is_learned = self.method.is_counted
+        is_learned = isinstance(self.method.how, BuildVocab)
         if not tally.num_tokens:
             where = count(tally.num_documents, "document")
             why = why_empty(tally.lost, is_learned=is_learned)
@@ -268,30 +278,11 @@ class _Run:
         off = None if self.progress is None else not self.progress
         return tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=off)
 
-    def _build(self, tokenizer: CountedTokenizer, counts: dict[str, int]) -> CountedTokenizer:
+    def _build(self, how: BuildVocab, counts: dict[str, int]) -> CountedTokenizer:
         """Return the tokenizer with the vocabulary whose tokens were counted."""
-        options = self.options
-        vocab = Vocab(counts, min_freq=options.min_freq, reserved_tokens=reserve(options))
-        return tokenizer.with_vocab(vocab)
-
-    def _encode(self) -> Callable[[Chunk], Result]:
-        """Return what is done with each chunk."""
-        tokenizer, end = self.method.tokenizer, self.options.end_of_document
-        how: EncodeWith | BuildVocab
-        if (counted := self.method.counted) is not None:
-            reserved = (UNKNOWN_TOKEN, *reserve(self.options))
-            how = BuildVocab(counted, end is not None, reserved)
-        else:
-            how = EncodeWith(
-                tokenizer, find_end_id(end, tokenizer), find_reserved(self.options, tokenizer)
-            )
-        reading = Reading(
-            self.options.field,
-            self.options.on_error,
-            tokenizer.reads_bytes,
-            self.options.on_reserved,
-        )
-        return functools.partial(encode_chunk, reading=reading, how=how)
+        _, *reserved = how.reserved
+        vocab = Vocab(counts, min_freq=self.options.min_freq, reserved_tokens=reserved)
+        return how.tokenizer.with_vocab(vocab)
 
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
         """Yield the parts in order: those that are kept, then new ones."""
@@ -309,7 +300,8 @@ class _Run:
             tokenizer.boundary, options.task_bytes, tokenizer.reads_bytes, options.field
         )
         chunks = cut_chunks(self.sources, cutting, start=start, first=index, hashes=True)
-        results = run_in_order(self._encode(), chunks, executor=executor, num_ahead=num_ahead)
+        encode = partial(encode_chunk, reading=self.method.reading, how=self.method.how)
+        results = run_in_order(encode, chunks, executor=executor, num_ahead=num_ahead)
         with contextlib.closing(results):
             yield from self._keep(results, bar)
 
@@ -339,7 +331,6 @@ class _Run:
         tally: Tally,
         tokenizer: CompleteTokenizer,
         digests: dict[int, str],
-        settings: dict[str, Any],
     ) -> Manifest:
         sources = [
             Source(
@@ -350,14 +341,13 @@ class _Run:
             )
             for number, source in enumerate(self.sources)
         ]
-        end_id = find_end_id(self.options.end_of_document, tokenizer)
-        forms = [source.form for source in self.sources]
+        forms, end_id = [source.form for source in self.sources], self.method.end_id
         facts = {
             "num_characters": tally.num_characters,
             "num_unknown": tally.num_unknown,
             "num_dropped": tally.lost.num_lost,
             "problems": tally.problems,
-            "preparation": {**settings, "forms": forms, "end_id": end_id},
+            "preparation": {**self.method.settings, "forms": forms, "end_id": end_id},
         }
         with self._bar("write", tally.num_tokens, " tokens") as bar:
             return assemble(

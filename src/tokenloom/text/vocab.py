@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
-from tokenloom._checks import as_integer, as_strings, require_type, to_integer
+from tokenloom._checks import as_integer, as_strings, to_integer
 from tokenloom._io.atomic import write_text
 from tokenloom._io.digest import hash_json
 from tokenloom._io.regular import read_bounded
@@ -209,10 +209,9 @@ class Vocab:
         >>> Vocab(["a", "b", "b"]).to_ids(["a", "z", "b"])
         array([2, 0, 1], dtype=uint8)
         """
-        if getattr(tokens, "ndim", 1) != 1:
+        if getattr(tokens, "ndim", 1) != 1 or not isinstance(tokens, Collection):
             msg = f"tokens must be a collection of str, got {show(tokens)}"
             raise ArgumentError(msg)
-        require_type("tokens", tokens, Collection, "a collection of str")
         ids = map(self._ids.get, tokens, itertools.repeat(UNKNOWN_ID))
         return np.fromiter(ids, narrow_dtype(len(self)), len(tokens))
 

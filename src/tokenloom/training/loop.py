@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from tokenloom._checks import require_bar, require_flags, require_type
+from tokenloom._checks import as_flag_or_none, require_flags, require_type
 from tokenloom._io.interrupts import Interrupt
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
@@ -215,7 +215,7 @@ def _take_options(
     require_type("options", options, TrainingOptions | None, "TrainingOptions(...) or None")
     require_type("run_options", run_options, RunOptions | None, "RunOptions(...) or None")
     require_flags(resume=resume)
-    require_bar(progress)
+    as_flag_or_none("progress", progress)
     return options or TrainingOptions(), run_options or RunOptions()
 
 
