@@ -1,6 +1,7 @@
 """The command that measures a model."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,34 @@ def test_evaluate_says_what_was_trained_on(
 
 
 def test_evaluate_prints_a_table(run: Path, book: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Perplexity, and nats and bits of a token and of a character."""
+    """Perplexity, nats and bits of a token, of a character and of a byte."""
     assert main(["evaluate", str(run), book, "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     num_tokens = len(tl.load(book)) - 1
     assert f"book.txt: {num_tokens:,} tokens were predicted, once each\nperplexity " in shown
-    token, character = (line.split()[2:] for line in shown.splitlines()[3:5])
-    assert token == character
+    token, character, byte = (line.split()[2:] for line in shown.splitlines()[3:6])
+    assert token == character == byte
+
+
+def test_words_have_fewer_bits_per_byte_than_per_token(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown word has no length: both say so, and why."""
+    run = str(tmp_path / "run")
+    assert main(["train", book, *SMALL, "--tokenizer", "word", "--run", run, "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert trained["held_out_perplexity"] > trained["held_out_perplexity_per_byte"] > 1
+    assert main(["evaluate", run, book, "--split", "held-out", "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for unit in ("character", "byte"):
+        expected = trained[f"held_out_perplexity_per_{unit}"]
+        assert pytest.approx(expected) == found[f"perplexity_per_{unit}"]
+    other = tmp_path / "other.txt"
+    other.write_text("the zyzzyva of the book", encoding="utf-8")
+    assert main(["evaluate", run, str(other)]) == 0
+    shown = capsys.readouterr()
+    assert re.search("per byte +unknown +unknown +unknown", shown.out)
+    assert "no perplexity per character and per byte: some tokens are unknown" in shown.err
 
 
 def test_evaluate_gives_the_held_out_perplexity_again(

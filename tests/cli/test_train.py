@@ -144,6 +144,8 @@ def test_train_for_programs(book: str, tmp_path: Path, capsys: pytest.CaptureFix
         "num_epochs",
         "perplexity",
         "held_out_perplexity",
+        "held_out_perplexity_per_character",
+        "held_out_perplexity_per_byte",
         "tokens_per_second",
         "device",
         "plot",

@@ -12,10 +12,11 @@ from tests.support.stores import make_corpus, make_store, make_store_of_sources
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.corpus.statistics import (
     StoreDescription,
+    TextSize,
     count_ids,
     count_lengths,
-    count_text_characters,
     describe_store,
+    measure_text,
     most_frequent,
 )
 from tokenloom.errors import ArgumentError
@@ -102,13 +103,31 @@ def test_a_character_counts_once(tokenizer: str) -> None:
     """However many bytes it has."""
     text = "na\u00efve \U0001f600!"
     corpus = tl.Corpus.from_text(text, tokenizer=tokenizer, normalize=False)
-    assert len(text) == count_text_characters(corpus)
+    assert TextSize(num_characters=8, num_bytes=12) == measure_text(corpus)
 
 
-def test_a_word_that_is_not_known_has_no_length() -> None:
-    """Nobody can say how many characters stood there."""
-    corpus = tl.Corpus.from_text("a rose is a rose", tokenizer="word", min_freq=2)
-    assert count_text_characters(corpus) is None
+def test_the_text_of_an_unknown_token_is_not_known() -> None:
+    """An unknown word may have been any; an unknown character is one of any number of bytes."""
+    words = tl.Corpus.from_text("a rose is a rose", tokenizer="word", min_freq=2)
+    assert TextSize() == measure_text(words)
+    characters = tl.Corpus.from_text("aab", normalize=False, min_freq=2)
+    assert TextSize(num_characters=3) == measure_text(characters)
+    letters = tl.Corpus.from_text("aab", min_freq=2)
+    assert TextSize(num_characters=3, num_bytes=3) == measure_text(letters)
+
+
+def test_what_follows_a_document_is_no_text(tmp_path: Path) -> None:
+    """Neither a mark of its own, nor documents without text."""
+    options = tl.PrepareOptions(end_of_document="<eod>", documents="paragraph")
+    (tmp_path / "book.txt").write_text("to be\n\nor not\n", encoding="utf-8")
+    tl.prepare(tmp_path / "book.txt", tmp_path / "s", tokenizer="word", options=options)
+    corpus = tl.Corpus.open(tmp_path / "s")
+    assert (6, 13) == (len(corpus), measure_text(corpus).num_characters)
+
+
+def test_ids_alone_are_no_text() -> None:
+    """Without a tokenizer, or with one that does not say how long its tokens are."""
+    assert TextSize() == measure_text(tl.Corpus.from_tokens([1, 2]))
 
 
 def test_lengths_of_documents() -> None:

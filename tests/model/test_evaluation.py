@@ -64,15 +64,55 @@ def test_bits_are_nats_by_the_logarithm_of_two() -> None:
     assert pytest.approx(math.log(2) / 4) == result.nats_per_character
 
 
+def test_a_loss_is_spread_over_the_text() -> None:
+    """Perplexities per character and per byte are those of the same sum of losses."""
+    nats = math.log(64)
+    result = tl.model.Evaluation(num_tokens=9, nats_per_token=nats, num_characters=18, num_bytes=27)
+    found = result.perplexity, result.perplexity_per_character, result.perplexity_per_byte
+    assert pytest.approx((64.0, 8.0, 4.0)) == found
+    assert pytest.approx((6.0, 3.0, 2.0)) == (
+        result.bits_per_token,
+        result.bits_per_character,
+        result.bits_per_byte,
+    )
+    assert pytest.approx((3.0, nats / 3)) == (result.bytes_per_token, result.nats_per_byte)
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
+def test_perplexity_per_byte_is_that_of_the_text(tokenizer: str) -> None:
+    """It is the total loss, by a loop of its own, over the bytes after the first token."""
+    text = "\u00e9t\u00e9 of the time machine, \u6642\u9593 of the machine"
+    corpus = tl.Corpus.from_text(text, tokenizer=tokenizer, normalize=False)
+    torch.manual_seed(0)
+    model = tl.RNNModel(nn.GRU(corpus.vocab_size, 8), corpus.vocab_size)
+    ids = torch.as_tensor(np.asarray(corpus.tokens, np.int64))
+    with torch.inference_mode():
+        nats = functional.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="sum").item()
+    result = tl.evaluate(model, corpus, batch_size=1)
+    first = {"char": text[:1], "word": text.split(maxsplit=1)[0], "byte": ""}[tokenizer]
+    # The first byte is half of the first character, and the character begins with it.
+    num_bytes = len(text.encode()) - (1 if tokenizer == "byte" else len(first.encode()))
+    num_characters = len(text) - max(len(first), 1)
+    assert pytest.approx(math.exp(nats / num_bytes), rel=1e-5) == result.perplexity_per_byte
+    per_character = math.exp(nats / num_characters)
+    assert pytest.approx(per_character, rel=1e-5) == result.perplexity_per_character
+
+
 def test_characters_may_be_unknown() -> None:
     """Ids without a tokenizer stand for nothing that could be counted."""
     result = tl.evaluate(make_model(), CORPUS)
-    assert (None, None, None, None) == (
+    assert {None} == {
         result.num_characters,
         result.characters_per_token,
         result.nats_per_character,
         result.bits_per_character,
-    )
+        result.perplexity_per_character,
+        result.num_bytes,
+        result.bytes_per_token,
+        result.nats_per_byte,
+        result.bits_per_byte,
+        result.perplexity_per_byte,
+    }
 
 
 def test_the_characters_of_the_predicted_tokens_count() -> None:

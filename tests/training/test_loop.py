@@ -189,7 +189,10 @@ def test_the_held_out_perplexity_is_that_of_the_model() -> None:
     loader = tl.Loader(tl.SequentialWindows(train, batch_size=4, seq_len=10))
     model = make_model()
     history = tl.train(model, loader, held_out=held_out, device="cpu")
-    assert tl.evaluate(model, held_out).perplexity == history[-1].held_out_perplexity
+    found, last = tl.evaluate(model, held_out), history[-1]
+    assert found.perplexity == last.held_out_perplexity
+    assert found.perplexity_per_character == last.held_out_perplexity_per_character
+    assert found.perplexity_per_byte == last.held_out_perplexity_per_byte
 
 
 def test_the_held_out_text_is_read_like_the_training() -> None:

@@ -122,6 +122,7 @@ def test_lines_of_other_values_are_value_errors(wrong: Any, at: st.DataObject) -
     """Whatever a part of a line is: it is read as what it must be, or the line is named."""
     good = {"step": 1, "epoch": 0, "batch": 0, "losses": [0.5], "perplexity": 2.0}
     good |= {"tokens_per_second": 1.0, "held_out_perplexity": None}
+    good |= {"held_out_perplexity_per_byte": None}
     name = at.draw(st.sampled_from([*good, "other"]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "records.jsonl")

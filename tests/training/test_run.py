@@ -47,18 +47,25 @@ def test_settings_come_back(tmp_path: Path) -> None:
 
 
 def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
-    """Each epoch is a line with the five keys, and a digest of the line before it."""
+    """Each epoch is a line with all keys, and a digest of the line before it."""
     run = make_run(tmp_path)
     metrics = [
         tl.training.EpochMetrics(epoch=0, step=8, perplexity=9.5, tokens_per_second=1000.0),
         tl.training.EpochMetrics(
-            epoch=1, step=16, perplexity=8.5, tokens_per_second=1.0, held_out_perplexity=3.5
+            epoch=1,
+            step=16,
+            perplexity=8.5,
+            tokens_per_second=1.0,
+            held_out_perplexity=3.5,
+            held_out_perplexity_per_character=1.5,
+            held_out_perplexity_per_byte=1.25,
         ),
     ]
     for entry in metrics:
         run.record(entry)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     keys = {"epoch", "step", "perplexity", "tokens_per_second", "held_out_perplexity", "after"}
+    keys |= {"held_out_perplexity_per_character", "held_out_perplexity_per_byte"}
     assert [keys, keys] == [set(line) for line in lines]
     assert metrics == tl.Run.open(tmp_path).metrics()
 

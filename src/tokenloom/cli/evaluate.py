@@ -18,6 +18,7 @@ from tokenloom.cli.options import (
     refuse_options_of_text,
 )
 from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
+from tokenloom.text.tokenizers import complete
 
 if TYPE_CHECKING:
     from tokenloom.corpus.corpus import Corpus
@@ -119,7 +120,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "tokens_per_second": result.num_tokens / seconds,
         "device": str(model.linear.weight.device),
     }
-    (print_json if arguments.json else _print_facts)(facts)
+    _report(facts, corpus, in_json=arguments.json)
 
 
 def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
@@ -133,12 +134,23 @@ def _facts(result: "Evaluation") -> dict[str, Any]:
     return {
         "num_tokens": result.num_tokens,
         "num_characters": result.num_characters,
+        "num_bytes": result.num_bytes,
         "perplexity": result.perplexity,
+        "perplexity_per_character": result.perplexity_per_character,
+        "perplexity_per_byte": result.perplexity_per_byte,
         "nats_per_token": result.nats_per_token,
         "bits_per_token": result.bits_per_token,
         "nats_per_character": result.nats_per_character,
         "bits_per_character": result.bits_per_character,
+        "nats_per_byte": result.nats_per_byte,
+        "bits_per_byte": result.bits_per_byte,
     }
+
+
+def _report(facts: dict[str, Any], corpus: "Corpus", *, in_json: bool) -> None:
+    if why := _explain_unknown(facts, corpus):
+        print_message(why)
+    (print_json if in_json else _print_facts)(facts)
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
@@ -147,10 +159,28 @@ def _print_facts(facts: dict[str, Any]) -> None:
     tokens = count(facts["num_tokens"], "token")
     print_line(f"{facts['corpus']}{split}: {tokens} {verb} predicted, once each")
     print_line(f"perplexity {facts['perplexity']:.4f}")
-    rows = [("", "NATS", "BITS")]
-    for unit in ("token", "character"):
-        values = facts[f"nats_per_{unit}"], facts[f"bits_per_{unit}"]
-        nats, bits = ("unknown" if value is None else f"{value:.4f}" for value in values)
-        rows.append((f"per {unit}", nats, bits))
+    rows: list[tuple[str, ...]] = [("", "PERPLEXITY", "NATS", "BITS")]
+    for unit in ("token", "character", "byte"):
+        perplexity = "perplexity" if unit == "token" else f"perplexity_per_{unit}"
+        names = perplexity, f"nats_per_{unit}", f"bits_per_{unit}"
+        values = (facts[name] for name in names)
+        cells = ("unknown" if value is None else f"{value:.4f}" for value in values)
+        rows.append((f"per {unit}", *cells))
     print_table(rows)
     print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
+
+
+def _explain_unknown(facts: dict[str, Any], corpus: "Corpus") -> str | None:
+    """Return why the size of the predicted text is not known, if that is so."""
+    numbers = {"character": "num_characters", "byte": "num_bytes"}
+    units = [unit for unit, name in numbers.items() if facts[name] is None]
+    if not units:
+        return None
+    tokenizer = None if corpus.tokenizer is None else complete(corpus.tokenizer)
+    lengths = None if tokenizer is None else tokenizer.token_byte_lengths()
+    why = (
+        "the tokenizer does not say how much text its ids stand for"
+        if lengths is None
+        else "some tokens are unknown to the vocabulary, so the length of their text is lost"
+    )
+    return f"no perplexity per {' and per '.join(units)}: {why}"

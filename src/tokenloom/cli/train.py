@@ -577,6 +577,8 @@ def _facts(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str
         "num_epochs": last.epoch + 1,
         "perplexity": last.perplexity,
         "held_out_perplexity": last.held_out_perplexity,
+        "held_out_perplexity_per_character": last.held_out_perplexity_per_character,
+        "held_out_perplexity_per_byte": last.held_out_perplexity_per_byte,
         # The median, since any single epoch may be slow by chance.
         "tokens_per_second": statistics.median(metrics.tokens_per_second for metrics in history),
         "device": str(device),
@@ -587,8 +589,10 @@ def _facts(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str
 
 def _print_facts(facts: dict[str, Any]) -> None:
     print_line(f"perplexity {facts['perplexity']:.2f} after {count(facts['num_epochs'], 'epoch')}")
-    if facts["held_out_perplexity"] is not None:
-        print_line(f"held-out perplexity {facts['held_out_perplexity']:.2f}")
+    units = [("", ""), ("_per_character", " per character"), ("_per_byte", " per byte")]
+    values = [(facts[f"held_out_perplexity{key}"], unit) for key, unit in units]
+    if held_out := [f"{value:.2f}{unit}" for value, unit in values if value is not None]:
+        print_line(f"held-out perplexity {', '.join(held_out)}")
     print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
     if facts["plot"] is not None:
         print_line(f"plot: {facts['plot']}")

@@ -234,13 +234,30 @@ def most_frequent(
     ]
 
 
-def count_text_characters(corpus: Corpus, *, progress: bool | None = None) -> int | None:
-    """Return how many characters the tokens of a corpus stand for, where that is known.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSize:
+    """How much text tokens stand for; None where that is not known.
 
-    A character counts once, whichever bytes it is made of; a word counts with
-    the space before it. Not known are the characters of a tokenizer that came
-    from elsewhere, and those of a word that is not in the vocabulary. All
-    tokens are read.
+    Attributes
+    ----------
+    num_characters : int or None
+    num_bytes : int or None
+        In UTF-8.
+    """
+
+    num_characters: int | None = None
+    num_bytes: int | None = None
+
+
+def measure_text(corpus: Corpus, *, progress: bool | None = None) -> TextSize:
+    """Return how many characters and bytes of text the tokens of a corpus stand for.
+
+    It is the text as the tokenizer reads it: after normalisation, where it
+    normalises. A character counts once, also where several tokens make it; a
+    word counts with the space before it; what stands for no text, such as the
+    end of a document, counts as none. Not known is the text of the unknown
+    token (but an unknown character is one character), and that of a tokenizer
+    which does not say how long its tokens are. All tokens are read.
 
     Parameters
     ----------
@@ -248,14 +265,29 @@ def count_text_characters(corpus: Corpus, *, progress: bool | None = None) -> in
     progress : bool, optional
         As in `count_ids`, whose errors this raises.
 
-    >>> count_text_characters(Corpus.from_text("a rose is a rose", tokenizer="word"))
-    17
+    >>> measure_text(Corpus.from_text("a rose is a rose", tokenizer="word"))
+    TextSize(num_characters=17, num_bytes=17)
     """
-    tokenizer = corpus.tokenizer
-    lengths = None if tokenizer is None else complete(tokenizer).token_lengths()
-    if lengths is None:
-        return None
+    if corpus.tokenizer is None:
+        return TextSize()
+    tokenizer = complete(corpus.tokenizer)
+    characters, in_bytes = tokenizer.token_lengths(), tokenizer.token_byte_lengths()
+    if characters is None and in_bytes is None:
+        return TextSize()
     counts = count_ids(corpus, progress=progress)
-    if counts[lengths < 0].any():
+    return TextSize(
+        num_characters=_add_lengths(counts, characters), num_bytes=_add_lengths(counts, in_bytes)
+    )
+
+
+def _add_lengths(
+    counts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
+) -> int | None:
+    """Return the length of all tokens, or None where that of one is not known.
+
+    >>> _add_lengths(np.array([0, 2, 1]), np.array([-1, 4, 1]))
+    9
+    """
+    if lengths is None or counts[lengths < 0].any():
         return None
-    return int(counts[: len(lengths)] @ lengths)
+    return int(counts @ lengths)

@@ -16,7 +16,7 @@ from tokenloom._checks import (
     require_type,
 )
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.corpus.statistics import count_text_characters
+from tokenloom.corpus.statistics import TextSize, measure_text
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.dataset import SequentialWindows
 from tokenloom.loading.distributed import Ranks, describe_weights
@@ -36,9 +36,9 @@ class Evaluation:
         Tokens that were predicted: all but the first of the corpus.
     nats_per_token : float
         Mean cross-entropy, natural logarithm.
-    num_characters : int or None
-        Characters that these tokens stand for, where that is known; see
-        `tokenloom.corpus.statistics.count_text_characters`.
+    num_characters, num_bytes : int or None
+        The text that these tokens stand for, where that is known; see
+        `tokenloom.corpus.statistics.measure_text`.
 
     >>> Evaluation(num_tokens=2, nats_per_token=0.0).perplexity
     1.0
@@ -47,16 +47,22 @@ class Evaluation:
     num_tokens: int
     nats_per_token: float
     num_characters: int | None = None
+    num_bytes: int | None = None
 
     @property
     def perplexity(self) -> float:
-        """``exp(nats_per_token)``; infinite where that overflows."""
+        """Per token: ``exp(nats_per_token)``; infinite where that overflows."""
         return perplexity(self.nats_per_token)
 
     @property
-    def bits_per_token(self) -> float:
-        """Mean cross-entropy, logarithm to the base 2."""
-        return self.nats_per_token / math.log(2)
+    def perplexity_per_character(self) -> float | None:
+        """``exp(nats_per_character)``, which compares models of different tokens."""
+        return _perplexity_or_none(self.nats_per_character)
+
+    @property
+    def perplexity_per_byte(self) -> float | None:
+        """``exp(nats_per_byte)``, which compares models of different tokens."""
+        return _perplexity_or_none(self.nats_per_byte)
 
     @property
     def characters_per_token(self) -> float | None:
@@ -64,17 +70,37 @@ class Evaluation:
         return None if self.num_characters is None else self.num_characters / self.num_tokens
 
     @property
+    def bytes_per_token(self) -> float | None:
+        """The same, in bytes of UTF-8."""
+        return None if self.num_bytes is None else self.num_bytes / self.num_tokens
+
+    @property
     def nats_per_character(self) -> float | None:
-        """The loss spread over characters, which compares models of different tokens."""
-        if not self.num_characters:
-            return None
-        return self.nats_per_token * self.num_tokens / self.num_characters
+        """The loss spread over the characters of the text."""
+        return self._spread(self.num_characters)
+
+    @property
+    def nats_per_byte(self) -> float | None:
+        """The loss spread over the bytes of the text in UTF-8."""
+        return self._spread(self.num_bytes)
+
+    @property
+    def bits_per_token(self) -> float:
+        """Mean cross-entropy, logarithm to the base 2."""
+        return self.nats_per_token / math.log(2)
 
     @property
     def bits_per_character(self) -> float | None:
-        """The same, logarithm to the base 2."""
-        nats = self.nats_per_character
-        return None if nats is None else nats / math.log(2)
+        """``nats_per_character``, logarithm to the base 2."""
+        return _bits_or_none(self.nats_per_character)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """``nats_per_byte``, logarithm to the base 2."""
+        return _bits_or_none(self.nats_per_byte)
+
+    def _spread(self, num_units: int | None) -> float | None:
+        return self.nats_per_token * self.num_tokens / num_units if num_units else None
 
 
 def evaluate(  # noqa: PLR0913  each is one way to do the same
@@ -152,12 +178,18 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         model, windows, is_group=is_group, num_workers=num_workers, progress=progress
     )
     is_whole = num_tokens == len(corpus) - 1
-    predicted = corpus.slice(1, len(corpus))
+    text = measure_predicted(corpus) if is_whole else TextSize()
     return Evaluation(
         num_tokens=num_tokens,
         nats_per_token=nats / num_tokens if num_tokens else 0.0,
-        num_characters=count_text_characters(predicted, progress=False) if is_whole else None,
+        num_characters=text.num_characters,
+        num_bytes=text.num_bytes,
     )
+
+
+def measure_predicted(corpus: Corpus) -> TextSize:
+    """Return the size of the text that an evaluation predicts: all but the first token."""
+    return measure_text(corpus.slice(1, len(corpus)), progress=False)
 
 
 def divide_lanes(
@@ -326,3 +358,11 @@ def perplexity(nats_per_token: float) -> float:
         return math.exp(nats_per_token)
     except OverflowError:
         return math.inf
+
+
+def _perplexity_or_none(nats: float | None) -> float | None:
+    return None if nats is None else perplexity(nats)
+
+
+def _bits_or_none(nats: float | None) -> float | None:
+    return None if nats is None else nats / math.log(2)

@@ -15,7 +15,13 @@ from tokenloom.errors import UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
-from tokenloom.model.evaluation import divide_lanes, perplexity, sum_losses
+from tokenloom.model.evaluation import (
+    Evaluation,
+    divide_lanes,
+    measure_predicted,
+    perplexity,
+    sum_losses,
+)
 from tokenloom.model.rnn import RNNModel
 from tokenloom.training.metrics import EpochMetrics, StepLosses, plot_perplexity
 from tokenloom.training.run import Run
@@ -69,9 +75,9 @@ class Meter:
         self._ranks = ranks
         self._run = run
         self._model = model
-        self._is_evaluated = held_out is not None
         resets = loader.windows.documents is not None
         self._lanes = None if held_out is None else divide_lanes(held_out, resets=resets)
+        self._held_out_text = None if held_out is None else measure_predicted(held_out)
         self._begin()
 
     def _begin(self) -> None:
@@ -99,12 +105,13 @@ class Meter:
         # The first wait for the device in this epoch.
         losses, num_targets = self._gather()
         seconds = self._seconds + time.perf_counter() - self._began_at
+        held_out = self._evaluate()
         metrics = EpochMetrics(
             epoch=self.epoch,
             step=self.step,
             perplexity=perplexity(float(losses.double().sum() / num_targets.sum())),
             tokens_per_second=float(num_targets.sum()) / seconds,
-            held_out_perplexity=self._evaluate(),
+            **({} if held_out is None else _describe(held_out)),
         )
         if not math.isfinite(metrics.perplexity):
             warnings.warn(
@@ -148,13 +155,18 @@ class Meter:
             reason = (isinstance(error, OSError) and error.strerror) or error
             warnings.warn(f"the plot could not be drawn: {reason}", stacklevel=3)
 
-    def _evaluate(self) -> float | None:
-        if not self._is_evaluated:
+    def _evaluate(self) -> Evaluation | None:
+        if self._held_out_text is None:
             return None
         is_group = self._ranks.world_size > 1
         nats, num_tokens = sum_losses(self._model, self._lanes, is_group=is_group)
-        # The first rank's, should machines differ in the last digit.
-        return float(self._ranks.share(perplexity(nats / num_tokens)))
+        return Evaluation(
+            num_tokens=num_tokens,
+            # The first rank's, should machines differ in the last digit.
+            nats_per_token=float(self._ranks.share(nats / num_tokens)),
+            num_characters=self._held_out_text.num_characters,
+            num_bytes=self._held_out_text.num_bytes,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known of the running epoch, the same on every rank."""
@@ -182,6 +194,15 @@ class Meter:
             self._known_targets = torch.cat([self._known_targets, num_targets])
             self._losses, self._num_targets = [], []
         return self._known_losses, self._known_targets
+
+
+def _describe(held_out: Evaluation) -> dict[str, float | None]:
+    """Return what an epoch's metrics say of the held-out text."""
+    return {
+        "held_out_perplexity": held_out.perplexity,
+        "held_out_perplexity_per_character": held_out.perplexity_per_character,
+        "held_out_perplexity_per_byte": held_out.perplexity_per_byte,
+    }
 
 
 def _is_best(metrics: EpochMetrics, before: Sequence[EpochMetrics]) -> bool:

@@ -44,6 +44,9 @@ class EpochMetrics:
         Inputs per second of training, evaluation not counted.
     held_out_perplexity : float or None
         Of the held-out tokens after the epoch, where there are any.
+    held_out_perplexity_per_character, held_out_perplexity_per_byte : float or None
+        The same loss spread over the held-out text, where its size is known; see
+        `tokenloom.model.Evaluation`. They compare runs of different tokens.
     """
 
     epoch: int
@@ -51,6 +54,8 @@ class EpochMetrics:
     perplexity: float
     tokens_per_second: float
     held_out_perplexity: float | None = None
+    held_out_perplexity_per_character: float | None = None
+    held_out_perplexity_per_byte: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,13 +256,20 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _read_metrics(line: str) -> EpochMetrics:
     values = _parse_object(line)
-    held_out = values.get("held_out_perplexity")
+    # Without held-out text there are none; older releases had the first one only.
+    names = ("", "_per_character", "_per_byte")
+    held_out = [values.get(f"held_out_perplexity{name}") for name in names]
+    per_token, per_character, per_byte = (
+        None if value is None else _number(value) for value in held_out
+    )
     return EpochMetrics(
         epoch=_count(values, "epoch"),
         step=_count(values, "step"),
         perplexity=_number(values["perplexity"]),
         tokens_per_second=_number(values["tokens_per_second"]),
-        held_out_perplexity=None if held_out is None else _number(held_out),
+        held_out_perplexity=per_token,
+        held_out_perplexity_per_character=per_character,
+        held_out_perplexity_per_byte=per_byte,
     )
 
 
@@ -326,7 +338,7 @@ def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
     # Perplexity falls from the size of the vocabulary to about 1.
     axes.set_yscale("log")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("perplexity")
+    axes.set_ylabel("perplexity per token")
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     return figure
