@@ -92,6 +92,21 @@ def test_it_resumes_from_any_step(stop: int, tmp_path: Path) -> None:
     assert weights_of(whole) == weights_of(tl.Run.open(tmp_path / "pieces").load_model())
 
 
+def test_a_part_of_each_batch_resumes_with_its_own_rows(tmp_path: Path) -> None:
+    """A training of one rank without a group has the hidden state of that rank alone."""
+    shard, often = tl.Shard(rank=1, world_size=2), tl.RunOptions(checkpoint_steps=1)
+    for name, stops in (("whole", (None,)), ("pieces", (5, 7, None))):
+        for stop in stops:
+            windows = tl.SequentialWindows(TRAIN, batch_size=4, seq_len=10, shard=shard)
+            loader, model = tl.Loader(windows, num_epochs=2), make_model("lstm")
+            if stop is not None:
+                stop_in_step(model, stop)
+            options: dict[str, Any] = {"run": tmp_path / name, "run_options": often}
+            with contextlib.suppress(StoppedError):
+                tl.train(model, loader, **options, resume=True, device="cpu")
+    assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "pieces")
+
+
 def test_ctrl_c_loses_no_step(tmp_path: Path) -> None:
     """The checkpoint that it leaves is of the step in which it came, and resumes exactly.
 

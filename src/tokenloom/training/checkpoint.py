@@ -460,7 +460,9 @@ def _check_training(training: dict[str, Any], model: dict[str, Any] | None) -> N
     json.dumps(training.get("settings"))
     _check_meter(training["epochs"])
     if training["hidden"] is not None:
-        _check_hidden(training["hidden"], training["position"]["batch_size"], model)
+        # A training of one part of each batch, without a group, saves the rows of its part.
+        num_parts = (training.get("settings") or {}).get("world_size", 1)
+        _check_hidden(training["hidden"], training["position"]["batch_size"] // num_parts, model)
     random = training["random"]
     _require(isinstance(random, list) and len(random) > 0, "training.random", random)
     for state in random:
@@ -478,16 +480,14 @@ def _check_meter(epochs: dict[str, Any]) -> None:
     _require(is_time, "training.epochs.seconds", seconds)
 
 
-def _check_hidden(
-    hidden: list[torch.Tensor], batch_size: int, model: dict[str, Any] | None
-) -> None:
+def _check_hidden(hidden: list[torch.Tensor], num_rows: int, model: dict[str, Any] | None) -> None:
     if model is None:
-        _require(all(part.shape[1] == batch_size for part in hidden), "hidden", hidden)
+        _require(all(part.shape[1] == num_rows for part in hidden), "hidden", hidden)
         return
     size = model.get("proj_size") or model["hidden_size"]
-    rows = model["num_layers"] * (2 if model["bidirectional"] else 1)
+    num_states = model["num_layers"] * (2 if model["bidirectional"] else 1)
     widths = [size, model["hidden_size"]] if model["rnn"] == "LSTM" else [size]
-    fits = [tuple(part.shape) for part in hidden] == [(rows, batch_size, n) for n in widths]
+    fits = [tuple(part.shape) for part in hidden] == [(num_states, num_rows, n) for n in widths]
     _require(fits and all(part.is_floating_point() for part in hidden), "hidden", hidden)
 
 

@@ -118,6 +118,9 @@ class TrainingState:
         if parts is None:
             return None
         rows, device = self.loader.windows.columns, self.optimizer.device
+        if parts[0].shape[1] == len(rows):
+            # Of a training of one part of each batch, without a group, there are no others.
+            rows = range(len(rows))
         mine = tuple(part[:, rows.start : rows.stop].contiguous().to(device) for part in parts)
         return mine if len(mine) > 1 else mine[0]
 
