@@ -209,6 +209,7 @@ def test_a_run_at_its_end_says_how_to_go_on(
     assert main(["train", "--resume", "run", "--quiet"]) == 0
     error = capsys.readouterr().err
     assert expected in error
+    assert "training on" not in error
     assert hint in error
     assert "start a new run with --max-tokens N or all" in error
     if not options:

@@ -9,6 +9,7 @@ from torch import nn
 
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, CorpusError, RunError
+from tokenloom.training import reopen_training
 from tokenloom.training.reopen import count_trained, read_as, reopen_corpora
 
 LETTERS = "".join("abcde"[number * number // 7 % 5] for number in range(100))
@@ -158,3 +159,80 @@ def test_a_split_is_named_once(store: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", tl.Corpus.open(store))
     with pytest.raises(ArgumentError, match="names a split already"):
         read_as(run, f"{store}/train", split="valid")
+
+
+def test_a_reopened_training_continues_as_the_program_would(book: str, tmp_path: Path) -> None:
+    """Text, windows, model and options come out of the folder; the weights are the same."""
+    corpus, options = tl.load(book), tl.TrainingOptions(optimizer="adamw", batches_per_update=2)
+    train, valid = corpus.hold_out(0.2)
+
+    def run(name: str, num_epochs: int) -> tl.Run:
+        torch.manual_seed(5)
+        model = tl.RNNModel(
+            nn.GRU(corpus.vocab_size, 4, dropout=0.1, num_layers=2), corpus.vocab_size
+        )
+        windows = tl.RandomWindows(train, batch_size=2, seq_len=4, seed=3)
+        windows.set_epoch(2)
+        loader = tl.Loader(windows, num_epochs=num_epochs)
+        folder, often = tmp_path / name, tl.RunOptions(keep=7)
+        tl.train(
+            model,
+            loader,
+            lr=0.01,
+            options=options,
+            held_out=valid,
+            run=folder,
+            run_options=often,
+            device="cpu",
+            seed=4,
+        )
+        return tl.Run.open(folder)
+
+    whole, part = run("whole", 3), run("part", 1)
+    training = reopen_training(part, num_epochs=3, num_workers=1, device="cpu")
+    history = training.train()
+    assert options == training.options
+    assert training.run_options.keep == 7
+    assert [entry.held_out_perplexity for entry in whole.metrics()] == [
+        entry.held_out_perplexity for entry in history
+    ]
+    assert whole.load_model().linear.weight.equal(part.load_model().linear.weight)
+
+
+def test_a_reopened_training_leaves_the_random_numbers_alone(book: str, tmp_path: Path) -> None:
+    """Until it is trained; the weights of a run without a checkpoint are those of its seed."""
+    run = make_run(tmp_path / "run", tl.load(book))
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first, second = (reopen_training(run, device="cpu") for _ in range(2))
+    assert before.equal(torch.get_rng_state())
+    assert first.model.linear.weight.equal(second.model.linear.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "my.program.make"}, "is my.program.make, a function of the program that"),
+        ({"num_epochs": None}, "has no last epoch: resume it in the program that began it"),
+        ({"version": 2}, "an older release made it; train anew"),
+    ],
+)
+def test_a_training_that_only_its_program_can_resume_is_refused(
+    change: dict[str, object], message: str, book: str, tmp_path: Path
+) -> None:
+    """The folder does not hold all of it."""
+    run = make_run(tmp_path / "run", tl.load(book))
+    run.settings.update(change)
+    with pytest.raises(RunError, match=message):
+        reopen_training(run)
+
+
+def test_a_part_of_each_batch_is_reopened_as_that_part(book: str, tmp_path: Path) -> None:
+    """A run of one rank without a group has its part in its settings."""
+    corpus, shard = tl.load(book), tl.Shard(rank=1, world_size=2)
+    windows = tl.SequentialWindows(corpus, batch_size=4, seq_len=4, shard=shard)
+    model = tl.RNNModel(nn.RNN(corpus.vocab_size, 4), corpus.vocab_size)
+    tl.train(model, tl.Loader(windows), run=tmp_path / "run", device="cpu")
+    training = reopen_training(tl.Run.open(tmp_path / "run"), num_epochs=2, device="cpu")
+    assert shard == training.loader.windows.shard
+    assert len(training.train()) == 2

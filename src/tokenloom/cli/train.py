@@ -4,13 +4,13 @@ import argparse
 import importlib.util
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._checks import as_integer
 from tokenloom._io.interrupts import Stopped
-from tokenloom._wording import count, show
+from tokenloom._wording import count
 from tokenloom.cli.options import (
     add_across_documents,
     add_batches,
@@ -29,21 +29,18 @@ from tokenloom.cli.options import (
 )
 from tokenloom.cli.output import print_error, print_json, print_line, print_message
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.errors import ArgumentError, RunError
+from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import find_entry
 from tokenloom.hub.load import VALID, find_store
 from tokenloom.store.reader import read_store
 
 if TYPE_CHECKING:
-    from tokenloom.loading.dataset import Windows
     from tokenloom.loading.distributed import Ranks
-    from tokenloom.loading.loader import Loader
-    from tokenloom.loading.shard import Shard
     from tokenloom.model.rnn import RNNModel
     from tokenloom.text.interface import Tokenizer
+    from tokenloom.training.loop import Training
     from tokenloom.training.metrics import EpochMetrics
     from tokenloom.training.options import RunOptions, TrainingOptions
-    from tokenloom.training.run import Run
 
 _EXAMPLES = """\
 examples:
@@ -77,28 +74,6 @@ _RUN_OPTIONS = {
     "sample_every": "sample_epochs",
     "prompt": "sample_prompt",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What `tokenloom.train` is called with.
-
-    Attributes
-    ----------
-    corpus : Corpus
-        Where the tokenizer and the name are.
-    model : RNNModel
-    loader : Loader
-    recipe : dict
-        Further arguments, by name.
-    run : Path
-    """
-
-    corpus: Corpus
-    model: "RNNModel"
-    loader: "Loader"
-    recipe: dict[str, Any]
-    run: Path
 
 
 def add_command(commands: Any) -> None:
@@ -269,42 +244,33 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.loading.distributed import joined
     from tokenloom.model.generation import generate
-    from tokenloom.training.loop import train
 
     with joined(timeout_seconds=arguments.timeout, report=print_error) as ranks:
-        job = _make_job(arguments, ranks)
+        corpus, training = _make_training(arguments, ranks)
         # Before the training, since a prompt without tokens would be found only after it.
-        tokenizer, prompt = _tokenizer(job.corpus), _prompt(arguments, job)
-        generate(job.model, tokenizer, prompt, num_tokens=0)
-        is_at_end = arguments.resume is not None and ranks.is_first and _is_at_end(job)
+        tokenizer, prompt = _tokenizer(corpus), _prompt(corpus, training.run_options)
+        generate(training.model, tokenizer, prompt, num_tokens=0)
 
         def announce() -> None:
             if ranks.is_first:
-                print_message(_announce(arguments, job))
+                is_at_end = arguments.resume is not None and _is_at_end(training)
+                announced = _announce(arguments, corpus, training)
+                print_message(_explain_end(training) if is_at_end else announced)
 
         try:
-            history = train(
-                job.model,
-                job.loader,
-                **job.recipe,
-                run=job.run,
-                device=arguments.device,
-                progress=False if arguments.quiet else None,
-                on_start=announce,
-            )
+            progress = False if arguments.quiet else None
+            history = training.train(progress=progress, on_start=announce)
         except (KeyboardInterrupt, Stopped) as stop:
-            raise _what_ends(stop, job.run, is_first=ranks.is_first) from stop
+            raise _what_ends(stop, _folder(training), is_first=ranks.is_first) from stop
     if not ranks.is_first:
         return
-    if is_at_end:
-        print_message(_explain_end(job))
-    facts = _facts(history, job.run, job.model.linear.weight.device)
-    facts["generated"] = generate(job.model, tokenizer, prompt, num_tokens=100)
+    facts = _facts(history, _folder(training), training.model.linear.weight.device)
+    facts["generated"] = generate(training.model, tokenizer, prompt, num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
 
 
-def _make_job(arguments: argparse.Namespace, ranks: "Ranks") -> Job:
-    """Return the training that the arguments describe.
+def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corpus, Training]":
+    """Return the training that the arguments describe, and the corpus that was named.
 
     Raises
     ------
@@ -313,36 +279,43 @@ def _make_job(arguments: argparse.Namespace, ranks: "Ranks") -> Job:
     """
     import torch
 
+    from tokenloom.loading.device import choose_device
     from tokenloom.loading.distributed import is_restarted
+    from tokenloom.loading.loader import Loader
     from tokenloom.loading.shard import Shard
+    from tokenloom.training.loop import Training
     from tokenloom.training.options import RunOptions
-    from tokenloom.training.run import Run
 
     # A fixed number, since it decides the order of sums, and so how they round: the
     # weights do not depend on the number of cores.
     torch.set_num_threads(arguments.threads)
-    shard = Shard(rank=ranks.rank, world_size=ranks.world_size)
     if arguments.resume is not None:
-        return _resume_job(arguments, Run.open(arguments.resume), shard)
+        training = _reopen_training(arguments)
+        return training.loader.windows.corpus, training
     corpus = load_corpus(arguments)
     train, held_out = _hold_out(arguments, corpus)
     resets = False if arguments.across_documents else None
+    shard = Shard(rank=ranks.rank, world_size=ranks.world_size)
     windows = make_windows(arguments, train, shard=shard, resets=resets)
     folder = ranks.share(arguments.run or str(_new_folder(corpus.name)))
-    return Job(
-        corpus=corpus,
+    return corpus, Training(
         model=_build_model(arguments, corpus),
-        loader=_make_loader(arguments, windows, num_epochs=arguments.epochs),
-        recipe={
-            "lr": arguments.lr,
-            "max_grad_norm": arguments.max_grad_norm,
-            "seed": arguments.seed,
-            "options": _training_options(arguments),
-            "run_options": _run_options(arguments, RunOptions()),
-            "held_out": held_out,
-            "resume": is_restarted(),
-        },
-        run=Path(folder),
+        loader=Loader(
+            windows,
+            num_workers=arguments.workers,
+            num_epochs=arguments.epochs,
+            device=choose_device(arguments.device) if arguments.resident else None,
+            resident=arguments.resident,
+        ),
+        lr=arguments.lr,
+        max_grad_norm=arguments.max_grad_norm,
+        options=_training_options(arguments),
+        held_out=held_out,
+        run=folder,
+        resume=is_restarted(),
+        run_options=_run_options(arguments, RunOptions()),
+        device=arguments.device,
+        seed=arguments.seed,
     )
 
 
@@ -379,58 +352,27 @@ def _refuse_settings(arguments: argparse.Namespace) -> None:
         raise ArgumentError(msg)
 
 
-def _resume_job(arguments: argparse.Namespace, run: "Run", shard: "Shard") -> Job:
-    """Return the training that the settings of a run describe."""
+def _reopen_training(arguments: argparse.Namespace) -> "Training":
+    """Return the training of a run, with what was typed in place of its settings."""
     import torch
 
-    from tokenloom.plan.seeds import torch_seed
-    from tokenloom.training.checkpoint import build_model
-    from tokenloom.training.options import TrainingOptions
-    from tokenloom.training.reopen import reopen_corpora, reopen_windows
-    from tokenloom.training.settings import check_kinds, check_resumable
+    from tokenloom.training.reopen import reopen_training
+    from tokenloom.training.run import Run
 
     _refuse_settings(arguments)
-    settings, given = run.settings, arguments.given
-    check_resumable(run)
-    check_kinds(run)
-    if "threads" not in given:
-        num_threads = as_integer("num_threads", settings["num_threads"], start=1, stop=1 << 31)
-        torch.set_num_threads(num_threads)
-    corpus, held_out = reopen_corpora(run, encoding=arguments.encoding)
-    windows = reopen_windows(run, corpus, shard=shard)
-    windows.set_epoch(settings["first_epoch"])
-    num_epochs = arguments.epochs if "epochs" in given else settings["num_epochs"]
-    if num_epochs is None:
-        msg = f"the run {str(run.path)!r} has no last epoch: resume it in the program that began it"
-        raise RunError(msg)
-    torch.manual_seed(torch_seed(as_integer("seed", settings["seed"], stop=1 << 64)))
-    options = {name: settings[name] for name in TrainingOptions().describe()}
-    return Job(
-        corpus=corpus,
-        model=build_model(settings["model"]),
-        loader=_make_loader(arguments, windows, num_epochs=num_epochs),
-        recipe={
-            **{name: settings[name] for name in ("lr", "max_grad_norm", "seed")},
-            "options": TrainingOptions(**options),
-            "run_options": _run_options(arguments, _saved_options(run)),
-            "held_out": held_out,
-            "resume": True,
-        },
-        run=run.path,
-    )
-
-
-def _make_loader(arguments: argparse.Namespace, windows: "Windows", *, num_epochs: int) -> "Loader":
-    from tokenloom.loading.device import choose_device
-    from tokenloom.loading.loader import Loader
-
-    return Loader(
-        windows,
+    run = Run.open(arguments.resume)
+    training = reopen_training(
+        run,
+        num_epochs=arguments.epochs if "epochs" in arguments.given else None,
         num_workers=arguments.workers,
-        num_epochs=num_epochs,
-        device=choose_device(arguments.device) if arguments.resident else None,
+        device=arguments.device,
         resident=arguments.resident,
+        encoding=arguments.encoding,
     )
+    if "threads" not in arguments.given:
+        num_threads = as_integer("num_threads", run.settings["num_threads"], start=1, stop=1 << 31)
+        torch.set_num_threads(num_threads)
+    return replace(training, run_options=_run_options(arguments, training.run_options))
 
 
 def _training_options(arguments: argparse.Namespace) -> "TrainingOptions":
@@ -453,17 +395,6 @@ def _run_options(arguments: argparse.Namespace, saved: "RunOptions") -> "RunOpti
         if name in arguments.given
     }
     return replace(saved, **typed)
-
-
-def _saved_options(run: "Run") -> "RunOptions":
-    from tokenloom.training.options import RunOptions
-
-    saved = run.settings["run_options"]
-    try:
-        return RunOptions(**saved)
-    except TypeError as error:
-        msg = f"the settings of {str(run.path)!r} are damaged: run_options cannot be {show(saved)}"
-        raise RunError(msg) from error
 
 
 def _build_model(arguments: argparse.Namespace, corpus: Corpus) -> "RNNModel":
@@ -528,45 +459,50 @@ def _what_ends(
     )
 
 
-def _announce(arguments: argparse.Namespace, job: Job) -> str:
+def _announce(arguments: argparse.Namespace, corpus: Corpus, training: "Training") -> str:
     """Return the message that says which text is trained on."""
-    num_tokens, num_whole = job.loader.plan.num_tokens, len(job.corpus)
-    how_much = count(num_tokens, "token")
-    held_out = job.recipe["held_out"]
-    # A split to measure on takes nothing from the text that is trained on.
-    is_other = held_out is not None and held_out.name != job.corpus.name
+    loader, held_out, measured = training.loader, training.held_out, ""
+    num_tokens, num_whole = loader.plan.num_tokens, len(corpus)
+    how_much, fraction = count(num_tokens, "token"), arguments.held_out
+    if held_out is not None and held_out.name != corpus.name:
+        measured = f"; held out: {held_out.name}, {count(len(held_out), 'token')}"
+        # A split to measure on takes nothing from the text that is trained on.
+        fraction = 0.0
     if arguments.resume is None and num_tokens == arguments.max_tokens:
-        fraction = 0.0 if is_other else arguments.held_out
         is_cut = num_tokens < round(num_whole * (1 - fraction))
         rest = f"{num_tokens:,} of {count(num_whole, 'token')}; --max-tokens all for the rest"
         how_much = rest if is_cut else how_much
-    measured = f"; held out: {held_out.name}, {count(len(held_out), 'token')}" if is_other else ""
     return (
-        f"training on {job.corpus.name}: {how_much}{measured}; "
-        f"{count(len(job.loader), 'batch', 'batches')}; results go to {job.run}"
+        f"training on {corpus.name}: {how_much}{measured}; "
+        f"{count(len(loader), 'batch', 'batches')}; results go to {training.run}"
     )
 
 
-def _is_at_end(job: Job) -> bool:
-    """Return whether the run has been trained for all its epochs."""
+def _folder(training: "Training") -> Path:
+    """Return the folder of the run, which each training of this command has."""
+    return Path(training.run or "")
+
+
+def _is_at_end(training: "Training") -> bool:
+    """Return whether a run has been trained for all its epochs."""
     from tokenloom.training.run import Run
 
-    checkpoint, num_epochs = Run.open(job.run).load_checkpoint(), job.loader.num_epochs
-    num_steps = 0 if num_epochs is None else num_epochs * job.loader.plan.num_batches
+    loader, checkpoint = training.loader, Run.open(_folder(training)).load_checkpoint()
+    num_steps = (loader.num_epochs or 0) * loader.num_batches
     return checkpoint is not None and checkpoint.step == num_steps
 
 
-def _explain_end(job: Job) -> str:
+def _explain_end(training: "Training") -> str:
     """Return the message about a run that was trained for all its epochs."""
-    num_epochs = job.loader.num_epochs or 0
-    schedule = job.recipe["options"].schedule
-    more = f"to train longer: tokenloom train --resume {job.run} --epochs {2 * num_epochs}"
-    if schedule != "constant":
+    num_epochs = training.loader.num_epochs or 0
+    more = f"to train longer: tokenloom train --resume {training.run} --epochs {2 * num_epochs}"
+    if training.options.schedule != "constant":
+        schedule = training.options.schedule
         more = f"its schedule {schedule!r} ends there, so longer training needs a new run"
+    num_tokens = count(training.loader.plan.num_tokens, "token")
     return (
         f"nothing is left to train: the run has completed {count(num_epochs, 'epoch')}; {more}; "
-        f"to train on more text than {count(job.loader.plan.num_tokens, 'token')}, start a new run "
-        "with --max-tokens N or all"
+        f"to train on more text than {num_tokens}, start a new run with --max-tokens N or all"
     )
 
 
@@ -602,12 +538,12 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print_line(f"generated: {facts['generated']}")
 
 
-def _prompt(arguments: argparse.Namespace, job: Job) -> str:
+def _prompt(corpus: Corpus, options: "RunOptions") -> str:
     """Return the prompt that was typed, or that of the run, or one that suits the text."""
-    if prompt := arguments.prompt or job.recipe["run_options"].sample_prompt:
-        return str(prompt)
-    entry = find_entry(job.corpus.name)
-    return entry.prompt if entry and entry.prompt else job.corpus.decode(job.corpus.tokens[:12])
+    if options.sample_prompt:
+        return options.sample_prompt
+    entry = find_entry(corpus.name)
+    return entry.prompt if entry and entry.prompt else corpus.decode(corpus.tokens[:12])
 
 
 def _tokenizer(corpus: Corpus) -> "Tokenizer":

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
@@ -153,6 +154,49 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         optimizer.share_signals()
     interrupt.end()
     return meter.history
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Training:
+    """A training that is ready to begin or to be resumed: the arguments of `train`, as one value.
+
+    Attributes
+    ----------
+    model, loader, lr, max_grad_norm, options, held_out, run, resume, run_options, device, seed
+        As in `train`.
+    """
+
+    model: RNNModel
+    loader: Loader
+    lr: float = 1.0
+    max_grad_norm: float = 1.0
+    options: TrainingOptions = field(default_factory=TrainingOptions)
+    held_out: Corpus | None = None
+    run: str | os.PathLike[str] | None = None
+    resume: bool = False
+    run_options: RunOptions = field(default_factory=RunOptions)
+    device: torch.device | str | int | None = None
+    seed: int = 0
+
+    def train(
+        self, *, progress: bool | None = None, on_start: Callable[[], None] | None = None
+    ) -> list[EpochMetrics]:
+        """Call `train` with these arguments, and return what it returns."""
+        return train(
+            self.model,
+            self.loader,
+            lr=self.lr,
+            max_grad_norm=self.max_grad_norm,
+            options=self.options,
+            held_out=self.held_out,
+            run=self.run,
+            resume=self.resume,
+            run_options=self.run_options,
+            device=self.device,
+            seed=self.seed,
+            progress=progress,
+            on_start=on_start,
+        )
 
 
 def _train_on(

@@ -1,25 +1,134 @@
-"""The texts and windows of a run, opened again with its tokenizer."""
+"""A run's training, opened again: its texts, its windows, its model and its options."""
 
 import os
 
+import torch
+
+from tokenloom._checks import as_integer
 from tokenloom._wording import count, join_choices, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.hub.catalogue import find_entry
 from tokenloom.hub.load import find_store, load, name_split
 from tokenloom.loading.dataset import Windows
+from tokenloom.loading.device import choose_device
+from tokenloom.loading.loader import Loader
 from tokenloom.loading.shard import Shard
 from tokenloom.plan.plan import ORDERS
+from tokenloom.plan.seeds import torch_seed
 from tokenloom.store.reader import read_store
 from tokenloom.text.identity import Identity
+from tokenloom.training.checkpoint import build_model
+from tokenloom.training.loop import Training
+from tokenloom.training.options import RunOptions, TrainingOptions
 from tokenloom.training.run import Run
-from tokenloom.training.settings import WINDOW_SETTINGS, check_kinds
+from tokenloom.training.settings import WINDOW_SETTINGS, check_kinds, check_resumable
 
 HELD_OUT, TRAINED = "held-out", "trained"
 """The splits that every run knows of the corpus that it was trained on."""
 
 # What the settings hold since version 2.
 _NEEDED = ("corpus_hash", "order_version", "rank", "world_size")
+
+
+def reopen_training(
+    run: Run,
+    *,
+    num_epochs: int | None = None,
+    num_workers: int = 0,
+    device: torch.device | str | int | None = None,
+    resident: bool = False,
+    encoding: str = "utf-8",
+) -> Training:
+    """Return the training of a run, as it was begun; its method ``train`` resumes it.
+
+    Its texts are loaded by the names or paths in the settings, its windows,
+    loader and model are made anew, and all options are those of the run. To
+    change what does not shape the weights, use `dataclasses.replace`.
+
+    Parameters
+    ----------
+    run : Run
+    num_epochs : int, optional
+        How long to train in all, by default as long as the run was meant to be.
+    num_workers : int
+        Of the loader.
+    device : torch.device, str or int, optional
+        See `train`; the best at hand by default.
+    resident : bool
+        Whether the loader keeps the text on the device.
+    encoding : str
+        How a text file is encoded.
+
+    Returns
+    -------
+    Training
+        Its model has its first weights; the checkpoint is loaded by ``train``.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of range, or the device is not at hand.
+    RunError
+        An older release made the run, its text is not at hand or is another
+        one, or only the program that began the run can resume it.
+    """
+    check_resumable(run)
+    check_kinds(run)
+    settings = run.settings
+    train, held_out = reopen_corpora(run, encoding=encoding)
+    # One of several ranks reads its rows; the settings are those of whole batches then.
+    shard = Shard.detect() if settings["world_size"] == 1 else None
+    windows = reopen_windows(run, train, shard=shard)
+    windows.set_epoch(settings["first_epoch"])
+    if num_epochs is None and settings["num_epochs"] is None:
+        msg = f"the run {str(run.path)!r} has no last epoch: resume it in the program that began it"
+        raise RunError(msg)
+    loader = Loader(
+        windows,
+        num_workers=num_workers,
+        num_epochs=settings["num_epochs"] if num_epochs is None else num_epochs,
+        device=choose_device(device) if resident else None,
+        resident=resident,
+    )
+    seed = as_integer("seed", settings["seed"], stop=1 << 64)
+    with torch.random.fork_rng(devices=[]):
+        # The first weights, where the run was killed before its first checkpoint.
+        torch.default_generator.manual_seed(torch_seed(seed))
+        model = build_model(settings["model"])
+    return Training(
+        model=model,
+        loader=loader,
+        lr=settings["lr"],
+        max_grad_norm=settings["max_grad_norm"],
+        options=_read_options(run),
+        held_out=held_out,
+        run=run.path,
+        resume=True,
+        run_options=_read_run_options(run),
+        device=device,
+        seed=seed,
+    )
+
+
+def _read_options(run: Run) -> TrainingOptions:
+    settings = run.settings
+    if "." in settings["optimizer"]:
+        msg = (
+            f"the optimizer of the run {str(run.path)!r} is {settings['optimizer']}, a function of "
+            "the program that began it: resume it in that program"
+        )
+        raise RunError(msg)
+    return TrainingOptions(**{name: settings[name] for name in TrainingOptions().describe()})
+
+
+def _read_run_options(run: Run) -> RunOptions:
+    saved = run.settings["run_options"]
+    try:
+        return RunOptions(**saved)
+    except TypeError as error:
+        msg = f"the settings of {str(run.path)!r} are damaged: run_options cannot be {show(saved)}"
+        raise RunError(msg) from error
 
 
 def reopen_windows(
