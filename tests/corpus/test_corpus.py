@@ -1,6 +1,7 @@
 """The corpus: from text and from ids, its parts, its proof, its way to workers."""
 
 import copy
+import functools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
+from tests.support.resume import assert_resumes_everywhere, rows_of
 from tests.support.stores import make_corpus, make_store
-from tokenloom import Corpus, Loader, RNNModel, SequentialWindows, StoreError, Vocab, evaluate
+from tokenloom import (
+    Corpus,
+    Loader,
+    RandomWindows,
+    RNNModel,
+    SequentialWindows,
+    StateMismatchError,
+    StoreError,
+    Vocab,
+    evaluate,
+)
 from tokenloom.corpus import corpus as corpus_module
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store.reader import open_store
@@ -805,7 +818,7 @@ def test_the_hash_of_a_large_store_is_its_manifests(
     """Beyond 4 MiB no token is read for it; a part has one of its own, however it was cut."""
     folder = make_store(tmp_path / "store")
     monkeypatch.setattr(corpus_module, "WHOLE_BYTES", 3)
-    monkeypatch.setattr(corpus_module, "hash_tokens", lambda _: "read")
+    monkeypatch.setattr(corpus_module, "hash_tokens", lambda *_, **__: "read")
     corpus = Corpus.open(folder)
 
     assert open_store(folder).manifest.hash == corpus.hash
@@ -833,3 +846,176 @@ def test_wrong_types_are_named(call: Callable[[Any], object], message: str) -> N
     """No comparison or slice fails instead."""
     with pytest.raises(ArgumentError, match=message):
         call(Corpus.from_tokens([1, 2, 3], documents=[0, 3]))
+
+
+def _mix(folder: Path) -> tuple[list[Corpus], list[int]]:
+    """Make parts of each kind: a store, memory, a wide memory map, a signed one; and all ids."""
+    stored = Corpus.from_tokens(np.arange(300) % 251, documents=[0, 7, 7, 120, 300])
+    stored.save(folder / "store", shard_tokens=128)
+    (np.arange(200) + 70_000).astype("<u4").tofile(folder / "wide")
+    (np.arange(90) + 5_000).astype("<i2").tofile(folder / "signed")
+    parts = [
+        Corpus.open(folder / "store"),
+        Corpus.from_tokens([1, 2, 300], documents=[0, 1, 3]),
+        Corpus.from_tokens(np.memmap(folder / "wide", "<u4", "r"), vocab_size=70_200),
+        Corpus.from_tokens(np.memmap(folder / "signed", "<i2", "r"), vocab_size=6_000),
+        Corpus.open(folder / "store").slice(5, 150),
+    ]
+    ids = [*(np.arange(300) % 251), 1, 2, 300, *range(70_000, 70_200), *range(5_000, 5_090)]
+    return parts, [int(id_) for id_ in [*ids, *range(5, 150)]]
+
+
+def test_corpora_of_any_kind_are_one(tmp_path: Path) -> None:
+    """Stores, memory, memory maps of any width: ids, documents and size are joined."""
+    parts, ids = _mix(tmp_path)
+    corpus = Corpus.concatenate(parts)
+
+    assert ids == corpus.tokens[:].tolist()
+    # The maps have no documents, so each is one.
+    documents = [0, 7, 7, 120, 300, 301, 303, 503, 593, 595, 595, 708, 738]
+    assert corpus.documents is not None
+    assert documents == corpus.documents.tolist()
+    assert (70_200, f"{parts[0].name} + 4 more") == (corpus.vocab_size, corpus.name)
+    assert [len(part) for part in parts] == [len(part) for part in corpus.parts]
+    assert ids[290:310] == corpus.slice(290, 310).tokens[:].tolist()
+    assert [10, 3, 7] == [len(part) for part in corpus.slice(290, 310).parts]
+    train, valid = corpus.split(0.5, by="document")
+    assert ids == [*train.tokens[:].tolist(), *valid.tokens[:].tolist()]
+    assert 303 == len(train)
+    corpus.save(tmp_path / "joined", splits={"train": (0, 303)})
+    opened = Corpus.open(tmp_path / "joined", verify=True)
+    assert ids == opened.tokens[:].tolist()
+    assert opened.documents is not None
+    assert documents == opened.documents.tolist()
+
+
+@pytest.mark.parametrize("kind", [SequentialWindows, RandomWindows])
+def test_windows_of_joined_corpora_are_those_of_one(tmp_path: Path, kind: Any) -> None:
+    """Across every boundary, also where documents start, and in worker processes."""
+    parts, ids = _mix(tmp_path)
+    joined = Corpus.concatenate(parts)
+    whole = Corpus.from_tokens(ids, documents=joined.documents)
+    size: dict[str, Any] = {"batch_size": 4, "seq_len": 9, "seed": 5}
+    expected = [rows_of(batch) for batch in kind(whole, **size)]
+    assert expected == [rows_of(batch) for batch in kind(joined, **size)]
+    if kind is SequentialWindows:
+        starts = [batch.resets.tolist() for batch in kind(whole, **size)]
+        assert starts == [batch.resets.tolist() for batch in kind(joined, **size)]
+    loader = DataLoader(
+        kind(joined, **size),
+        batch_size=None,
+        num_workers=2,
+        multiprocessing_context="forkserver",
+    )
+    assert expected == [rows_of(batch) for batch in loader]
+
+
+def test_a_loader_of_joined_corpora_resumes(tmp_path: Path) -> None:
+    """After each batch, as of any other corpus; parts that were exchanged are refused."""
+    parts, _ = _mix(tmp_path)
+    make = functools.partial(RandomWindows, batch_size=8, seq_len=9)
+    assert_resumes_everywhere(lambda: Loader(make(Corpus.concatenate(parts)), num_epochs=2))
+    state = Loader(make(Corpus.concatenate(parts))).state_dict()
+
+    exchanged = Loader(make(Corpus.concatenate(parts[::-1])))
+    with pytest.raises(StateMismatchError, match="corpus: saved 'sha256:"):
+        exchanged.load_state_dict(state)
+
+
+def test_the_hash_of_many_is_made_of_theirs(tmp_path: Path) -> None:
+    """Of much text; and the same for each way to join the same parts."""
+    ids = np.arange(3 << 20).astype(np.uint16)
+    store = Corpus.from_tokens(ids[: 1 << 20]).save(tmp_path / "store")
+    ids.tofile(tmp_path / "map")
+    mapped = Corpus.from_tokens(np.memmap(tmp_path / "map", "<u2", "r"))
+    parts = [Corpus.open(store), mapped, Corpus.from_tokens(ids[:9])]
+    joined = Corpus.concatenate(parts)
+
+    nested = Corpus.concatenate([Corpus.concatenate(parts[:2]), parts[2]])
+    assert joined.hash == nested.hash == _copy(joined).hash == joined.whole_hash
+    others = [Corpus.concatenate(each) for each in (parts[:2], parts[::-1], [*parts, parts[2]])]
+    assert 4 == len({joined.hash, *(other.hash for other in others)})
+    # What is in one part only is known by that.
+    assert mapped.slice(5, len(mapped)).hash == joined.slice((1 << 20) + 5, 1 << 22).parts[0].hash
+    assert mapped.hash == Corpus.concatenate([mapped]).hash
+    changed = ids.copy()
+    changed[0] = 9
+    changed.tofile(tmp_path / "map")
+    with pytest.raises(StoreError, match="must stay as it was"):
+        next(iter(SequentialWindows(joined, batch_size=1, seq_len=4)))
+    again = Corpus.from_tokens(np.memmap(tmp_path / "map", "<u2", "r"))
+    assert joined.hash != Corpus.concatenate([parts[0], again, parts[2]]).hash
+
+
+def test_joined_corpora_travel_by_the_names_of_their_files(tmp_path: Path) -> None:
+    """A worker process opens them for itself; what lies in memory is sent once."""
+    parts, ids = _mix(tmp_path)
+    corpus = Corpus.concatenate(parts)
+    assert ids == _copy(corpus).tokens[:].tolist()
+    assert ids[290:310] == _copy(corpus.slice(290, 310)).tokens[:].tolist()
+
+    big = Corpus.concatenate([Corpus.from_tokens(np.zeros(100_000, np.uint8)) for _ in range(2)])
+    assert 200_000 < len(pickle.dumps(big)) < 250_000
+
+
+def test_joined_corpora_share_what_their_parts_share(tmp_path: Path) -> None:
+    """What is trained on and measured on is compared part by part."""
+    store = Corpus.open(make_store(tmp_path / "store"))
+    other = Corpus.from_tokens([1, 2])
+    joined = Corpus.concatenate([store.slice(0, 5), other, store.slice(7, 9)])
+
+    middle = store.slice(1, 8)
+    assert [5, 5] == [joined.num_shared(middle), middle.num_shared(joined)]
+    assert 0 == joined.num_shared(other)
+
+
+def test_joined_corpora_without_documents_have_none() -> None:
+    """Where none has any; and where they were left out."""
+    first, second = Corpus.from_tokens([1, 2], documents=[0, 1, 2]), Corpus.from_tokens([3])
+
+    assert Corpus.concatenate([second, second]).documents is None
+    undivided = Corpus.concatenate([first, second]).undivided()
+    assert Corpus.concatenate([undivided, second]).documents is None
+
+
+def test_the_tokenizer_of_joined_corpora() -> None:
+    """Is that of the first part that has one; what has none must fit into its vocabulary."""
+    text = Corpus.from_text("time flies")
+    ids = Corpus.from_tokens(text.tokens, vocab_size=text.vocab_size)
+    joined = Corpus.concatenate([ids, text])
+
+    assert "time fliestime flies" == joined.decode(joined.tokens[:])
+    assert (text.tokenizer, text.vocab_size) == (joined.tokenizer, joined.vocab_size)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (list, "at least one Corpus, got none"),
+        (lambda: Corpus.from_tokens([1]), "a list of at least one Corpus, got Corpus"),
+        (lambda: [Corpus.from_tokens([1]), "store"], "at least one Corpus, got 'store' at 1"),
+        (
+            lambda: [Corpus.from_text("ab", name="a"), Corpus.from_text("cd", name="b")],
+            "that of a is 'char', 3 ids, .*, that of b is 'char', 3 ids, .*: make them with one",
+        ),
+        (
+            lambda: [Corpus.from_text("ab", name="a"), Corpus.from_tokens([900], name="b")],
+            "that of a is 'char', 3 ids, .*, that of b is unknown, 901 ids: make them",
+        ),
+    ],
+)
+def test_what_cannot_be_joined_is_named(make: Callable[[], Any], message: str) -> None:
+    """Both parts of another tokenizer, or what is no corpus."""
+    with pytest.raises(ArgumentError, match=f"^corpora must .*{message}"):
+        Corpus.concatenate(make())
+
+
+def test_parts_of_unknown_size_have_no_vocabulary_size(tmp_path: Path) -> None:
+    """The largest of what is known could be too small."""
+    np.arange(9, dtype="<u2").tofile(tmp_path / "map")
+    mapped = Corpus.from_tokens(np.memmap(tmp_path / "map", "<u2", "r"))
+    joined = Corpus.concatenate([Corpus.from_tokens([1, 2]), mapped])
+
+    with pytest.raises(CorpusError, match=r"vocabulary size of tokens \+ tokens, a memory map"):
+        joined.vocab_size  # noqa: B018
+    assert [1, 2, *range(9)] == joined.tokens[:].tolist()

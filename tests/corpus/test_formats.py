@@ -668,11 +668,106 @@ def test_other_files_of_llmc_hold_no_tokens(tmp_path: Path, magic: int) -> None:
         tl.open_foreign(tmp_path / "x.bin")
 
 
-@pytest.mark.parametrize("path", [["a.bin", "b.bin"], None, 3, b"a.bin"])
-def test_a_path_is_one_file(path: Any) -> None:
-    """Lists of files are not read."""
-    with pytest.raises(ArgumentError, match=r"^path must be that of one file"):
+@pytest.mark.parametrize("path", [[], None, 3, b"a.bin", ["a.bin", 3]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    """It says what a path is, and what it is not."""
+    with pytest.raises(ArgumentError, match=r"^path must be that of a file, or a list of paths"):
         tl.open_foreign(path)
+
+
+def write_llmc(path: Path, ids: list[int], *, is_wide: bool = False) -> Path:
+    """Write a file as llm.c does."""
+    magic, version, dtype = (20240801, 7, "<u4") if is_wide else (20240520, 1, "<u2")
+    header = np.zeros(256, "<i4")
+    header[:3] = magic, version, len(ids)
+    path.write_bytes(header.tobytes() + np.array(ids, dtype).tobytes())
+    return path
+
+
+def test_shards_of_llmc_are_one_corpus(tmp_path: Path) -> None:
+    """Whether they are listed or match a pattern; each has its own header and its own width."""
+    write_llmc(tmp_path / "train_0.bin", [1, 2, 3])
+    write_llmc(tmp_path / "train_1.bin", [70_000, 5], is_wide=True)
+    write_llmc(tmp_path / "val_0.bin", [9])
+    corpus = tl.open_foreign(str(tmp_path / "train_*.bin"))
+    listed = tl.open_foreign([tmp_path / "train_0.bin", tmp_path / "train_1.bin"])
+
+    assert [1, 2, 3, 70_000, 5] == corpus.tokens[:].tolist() == listed.tokens[:].tolist()
+    assert corpus.hash == listed.hash
+    assert (str(tmp_path / "train_*.bin"), None) == (corpus.name, corpus.documents)
+    found = tl.trace(corpus, 3)
+    assert (str(tmp_path / "train_1.bin"), 0, None) == found
+
+
+def test_megatrons_files_match_a_pattern_once(tmp_path: Path) -> None:
+    """Of two files of one name the index is not another one."""
+    for name in "xy":
+        (tmp_path / name).mkdir()
+        make_megatron(tmp_path / name)
+        for file in (tmp_path / name).iterdir():
+            file.rename(tmp_path / f"{name}{file.suffix}")
+        (tmp_path / name).rmdir()
+    corpus = tl.open_foreign(str(tmp_path / "*"))
+
+    assert 2 * IDS == corpus.tokens[:].tolist()
+    assert [0, 3, 5, 9, 12, 14, 18] == offsets_of(corpus)
+    assert 2 * IDS == tl.open_foreign([tmp_path / "x", tmp_path / "y"]).tokens[:].tolist()
+
+
+def test_nanogpts_files_share_their_vocabulary(tmp_path: Path) -> None:
+    """Its two files are decoded by the one beside them."""
+    corpus = tl.Corpus.from_text("time flies")
+    for name in ("train", "val"):
+        tl.corpus.write_nanogpt(corpus, tmp_path / f"{name}.bin")
+    joined = tl.open_foreign([tmp_path / "train.bin", tmp_path / "val.bin"])
+
+    assert "time fliestime flies" == joined.decode(joined.tokens[:])
+
+
+def test_shards_of_olmo_have_documents_where_one_has(tmp_path: Path) -> None:
+    """A file without a sidecar is one document."""
+    np.array([1, 2, 3], "<u2").tofile(tmp_path / "a.npy")
+    np.array([4, 5], "<u2").tofile(tmp_path / "b.npy")
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"0,1\n1,3\n"))
+
+    assert [0, 1, 3, 5] == offsets_of(tl.open_foreign(str(tmp_path / "*.npy")))
+
+
+def test_several_files_are_refused_where_they_differ(tmp_path: Path) -> None:
+    """Both are named, and so is what joins them all the same."""
+    write_llmc(tmp_path / "a.bin", [1, 2])
+    np.save(tmp_path / "b.npy", np.array([3], np.uint16))
+    for paths, message in [
+        (["a.bin", "b.npy"], "one format, got llm.c in .*a.bin' and NumPy in .*b.npy': open them"),
+        (["a.bin", "a.bin"], "each file once, got .*a.bin' twice"),
+        (["a.bin", "*.npz"], "pattern of files, got .*npz', which matches none"),
+    ]:
+        with pytest.raises(ArgumentError, match=message):
+            tl.open_foreign([tmp_path / path for path in paths])
+
+
+def test_a_file_may_have_the_name_of_a_pattern(tmp_path: Path) -> None:
+    """What is there is not looked for."""
+    np.array([7], "<u2").tofile(tmp_path / "a[1].bin")
+    np.array([8], "<u2").tofile(tmp_path / "a1.bin")
+
+    assert [7] == tl.open_foreign(tmp_path / "a[1].bin").tokens.tolist()
+
+
+def test_many_files_need_not_be_open(tmp_path: Path) -> None:
+    """A process may have fewer files open than a corpus has shards."""
+    resource = pytest.importorskip("resource")
+    for number in range(64):
+        np.array([number], "<u2").tofile(tmp_path / f"{number:02}.bin")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    num_open = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 64  # noqa: PTH112, PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (num_open + 32, hard))
+    try:
+        corpus = tl.open_foreign(str(tmp_path / "*.bin"))
+        assert 64 == len(corpus.parts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(range(64)) == corpus.tokens[:].tolist()
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04}r\xff\xff\xff\x0f.", b"\x80\x04\x8d" + b"\xff" * 8])

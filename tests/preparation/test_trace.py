@@ -269,3 +269,23 @@ def test_lines_are_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_er
         Trace("b.txt", 3 + blank, 0, 1 if blank else None),
     ]
     assert expected == [tl.trace(corpus, token) for token in (3, 4, 6)]
+
+
+def test_tokens_of_joined_corpora_are_found_in_their_parts(tmp_path: Path) -> None:
+    """Sources, documents and characters are those of the store that the part lies in."""
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(f"time {name}\n\nflies {name}", encoding="utf-8")
+        options = PrepareOptions(documents="paragraph")
+        prepare(tmp_path / f"{name}.txt", tmp_path / name, tokenizer="byte", options=options)
+    first, second = (tl.Corpus.open(tmp_path / name) for name in "ab")
+    other = tl.Corpus.from_tokens([1, 2], name="other", documents=[0, 1, 2])
+    joined = tl.Corpus.concatenate([first.slice(3, len(first)), other, second])
+    start = len(first) - 3
+
+    expected = Trace((tmp_path / "a.txt").as_posix(), 1, 0)
+    assert joined.documents is not None
+    assert expected == tl.trace(joined, int(joined.documents[1]))
+    assert Trace("other", 1, None) == tl.trace(joined, start + 1)
+    expected = Trace((tmp_path / "b.txt").as_posix(), 0, 2)
+    assert expected == tl.trace(joined, start + 4)
+    assert expected == tl.trace(joined.slice(start + 3, len(joined)), 1)

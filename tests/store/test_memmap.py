@@ -339,13 +339,83 @@ def test_a_file_that_was_cut_is_an_error(tmp_path: Path) -> None:
         gather_windows(tokens, np.array([5]), width=2)
 
 
-def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_files_are_open_at_once(tmp_path: Path) -> None:
     """A store may have more files than a process may have open."""
-    monkeypatch.setattr(memmap, "_MAX_OPEN", 3)
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (12, hard))
+    try:
+        limited = memmap._max_open()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 3 == limited
     tokens = join(tmp_path, list(range(40)), [2] * 20)
+    tokens._max_open = limited
 
     assert list(range(40)) == tokens.tolist()
     assert len(tokens._maps) <= 3
+
+
+def test_of_many_files_those_that_were_read_stay_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So windows of all files open few of them again, in whatever order they are read."""
+    tokens = join(tmp_path, list(range(40)), [2] * 20)
+    tokens._max_open = 15
+    opened = []
+
+    def count_opened(part: FileRange) -> Ids:
+        opened.append(part)
+        return open_range(part)
+
+    monkeypatch.setattr(memmap, "open_range", count_opened)
+    for _ in range(3):
+        windows = gather_windows(tokens, np.arange(0, 40, 2), width=2)
+        assert list(range(40)) == windows.ravel().tolist()
+
+    assert 20 + 5 + 5 == len(opened)
+
+
+_KINDS = ("uint8", "uint16", "int16", ">u2", "uint32", "int32", "uint64", "int64", "memory")
+
+
+@given(st.lists(st.sampled_from(_KINDS), min_size=1, max_size=5), st.data())
+def test_parts_of_any_width_are_one_array(
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], data: st.DataObject
+) -> None:
+    """Files and memory, narrow and wide, signed and not: windows are those of one array."""
+    folder, arrays, ids = tmp_path_factory.mktemp("parts"), [], []
+    for number, kind in enumerate(kinds):
+        dtype = np.dtype("uint8" if kind == "memory" else kind)
+        top = min(int(np.iinfo(dtype).max), (1 << 63) - 1)
+        values = st.lists(st.integers(0, top), min_size=1, max_size=6)
+        ids += (part := data.draw(values))
+        array = np.array(part, dtype)
+        if kind != "memory":
+            array.tofile(folder / f"{number}")
+            array = np.memmap(folder / f"{number}", dtype, "r")
+        arrays.append(array)
+    tokens = memmap.concatenate(arrays, num_ids=None)
+    starts = np.array(data.draw(st.lists(st.integers(0, len(ids) - 1), max_size=6)), np.int64)
+    width = data.draw(st.integers(1, 6))
+    expected = [[ids[min(start + at, len(ids) - 1)] for at in range(width)] for start in starts]
+
+    for same in (tokens, slice_tokens(tokens, 0, len(ids)), _copy_over(tokens)):
+        assert ids == same[:].tolist()
+        assert expected == gather_windows(same, starts, width=width).tolist()
+    start = data.draw(st.integers(0, len(ids) - 1))
+    assert ids[start:] == slice_tokens(tokens, start, len(ids)).tolist()
+
+
+def test_wide_parts_are_checked_where_they_are_joined(tmp_path: Path) -> None:
+    """An id that fits only into its own file's type, or is negative there, is found."""
+    np.array([1, 1 << 63], "<u8").tofile(tmp_path / "a")
+    np.array([1, -1], "<i2").tofile(tmp_path / "b")
+    wide, signed = np.memmap(tmp_path / "a", "<u8", "r"), np.memmap(tmp_path / "b", "<i2", "r")
+    for parts in ([wide, signed[:1]], [np.array([7]), signed]):
+        tokens = memmap.concatenate(parts, num_ids=None)
+        with pytest.raises(StoreError, match=r"must hold ids in \[0, \d+\), got -"):
+            gather_windows(tokens, np.array([0, 1, 2]), width=1)
 
 
 @pytest.mark.parametrize("lengths", [[9], [4, 5]])

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 
-_NUM_BLOCKS = 1024
+NUM_BLOCKS = 1024
+"""How many blocks `hash_tokens` looks at, by default."""
 _BLOCK_BYTES = 4096
 # `hash_tokens` covers every byte of arrays up to this size.
-WHOLE_BYTES = _NUM_BLOCKS * _BLOCK_BYTES
+WHOLE_BYTES = NUM_BLOCKS * _BLOCK_BYTES
 _NUM_DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 
@@ -78,7 +79,7 @@ def hash_json(value: Any) -> str:
     return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def hash_tokens(tokens: Sliceable, *, is_whole: bool = False) -> str:
+def hash_tokens(tokens: Sliceable, *, is_whole: bool = False, num_blocks: int = NUM_BLOCKS) -> str:
     """Return ``"sha256:..."`` of a token array's type, length and content.
 
     Up to 4 MiB the hash covers every byte. A longer array is sampled: its
@@ -92,6 +93,9 @@ def hash_tokens(tokens: Sliceable, *, is_whole: bool = False) -> str:
         An array in memory or a memory map.
     is_whole : bool
         Whether to cover every byte whatever the length, which takes its time.
+    num_blocks : int
+        How many blocks of 4 KiB of a longer array to look at, at least 2; of
+        fewer, arrays that are longer than these are sampled.
 
     >>> hash_tokens(np.arange(5, dtype=np.uint8))[:14]
     'sha256:ea712c9'
@@ -102,11 +106,11 @@ def hash_tokens(tokens: Sliceable, *, is_whole: bool = False) -> str:
     little_endian = tokens.dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little_endian.str}:{len(tokens)}:".encode("ascii"))
     block_len = _BLOCK_BYTES // tokens.dtype.itemsize
-    if is_whole or len(tokens) <= _NUM_BLOCKS * block_len:
+    if is_whole or len(tokens) <= num_blocks * block_len:
         starts, block_len = [0], len(tokens)
     else:
         room = len(tokens) - block_len
-        starts = [block * room // (_NUM_BLOCKS - 1) for block in range(_NUM_BLOCKS)]
+        starts = [block * room // (num_blocks - 1) for block in range(num_blocks)]
     for start in starts:
         block = np.ascontiguousarray(tokens[start : start + block_len], little_endian)
         digest.update(block.data)

@@ -4,7 +4,7 @@ import functools
 import importlib
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,11 +19,20 @@ from tokenloom._checks import (
     require_type,
     to_integer,
 )
-from tokenloom._io.digest import WHOLE_BYTES, hash_json, hash_tokens
+from tokenloom._io.digest import NUM_BLOCKS, WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom._wording import count, show
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.store.memmap import Tokens, advise, check_reads, confirm, pack, slice_tokens
+from tokenloom.store.memmap import (
+    Tokens,
+    advise,
+    check_reads,
+    close,
+    concatenate,
+    confirm,
+    pack,
+    slice_tokens,
+)
 from tokenloom.store.reader import Store, open_store
 from tokenloom.store.verify import check_store
 from tokenloom.store.writer import SHARD_TOKENS, save_store
@@ -34,6 +43,9 @@ from tokenloom.text.ids import Offsets, as_ids, is_memory_map
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.tokenizers import complete, require_tokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab, keep_tokens
+
+# Blocks that the hash of a concatenation looks at in each part, at least.
+_MIN_BLOCKS = 16
 
 
 class Origin(NamedTuple):
@@ -49,8 +61,8 @@ class Corpus:
     """Token ids in one array, and the tokenizer or vocabulary that made them.
 
     Make one with `Corpus.from_text`, `Corpus.from_documents`,
-    `Corpus.from_tokens`, `Corpus.open` or `tokenloom.load`. A corpus does not
-    change after it was made.
+    `Corpus.from_tokens`, `Corpus.open`, `Corpus.concatenate` or
+    `tokenloom.load`. A corpus does not change after it was made.
 
     Attributes
     ----------
@@ -296,6 +308,56 @@ class Corpus:
         )
         return corpus if split is None else corpus.slice(*store.bounds(split))
 
+    @staticmethod
+    def concatenate(corpora: Iterable["Corpus"], *, name: str | None = None) -> "Corpus":
+        """Return several corpora as one, each after the other, without copying their tokens.
+
+        They may lie in stores, memory maps, files of other projects or memory,
+        at any mix, and have ids of different widths. What was joined before is
+        taken apart: to join two and then a third is to join all three.
+
+        Parameters
+        ----------
+        corpora : iterable of Corpus
+            At least one, all with ids of the same tokenizer, as far as that is known.
+        name : str, optional
+            What messages call it; by default the names of its parts.
+
+        Returns
+        -------
+        Corpus
+            With the documents of all parts, whose offsets are held in memory; a
+            part without offsets is one document, unless no part has any. With
+            the first tokenizer that a part has. Its hash is made of those of
+            its parts, in their order.
+
+        Raises
+        ------
+        ArgumentError
+            There is no corpus, or two have ids of different tokenizers.
+
+        >>> first, second = Corpus.from_tokens([1, 2]), Corpus.from_tokens([700])
+        >>> Corpus.concatenate([first, second]).tokens[:].tolist()
+        [1, 2, 700]
+        """
+        given = _as_corpora(corpora)
+        known = _check_same_ids(given)
+        parts = [part.closed() for corpus in given for part in corpus.parts or (corpus,)]
+        size = None if known is None else known.vocab_size
+        if size is None:
+            size = _largest([part._vocab_size for part in parts])  # noqa: SLF001  it may be unknown
+        documents = _join_documents(parts)
+        joined = Corpus(
+            concatenate([part.tokens for part in parts], num_ids=size),
+            tokenizer=next((part.tokenizer for part in parts if part.tokenizer is not None), None),
+            vocab_size=size,
+            name=name or _join_names([part.name for part in parts]),
+            documents=None if documents is None else DocumentOffsets(documents),
+            made_by=next((part._made_by for part in parts if part.identity is not None), None),  # noqa: SLF001
+        )
+        joined._parts = tuple(parts)
+        return joined
+
     def __init__(
         self,
         tokens: Tokens,
@@ -315,6 +377,7 @@ class Corpus:
         self._origin = origin
         # What is known of a tokenizer that is not at hand.
         self._made_by = made_by
+        self._parts: tuple[Corpus, ...] = ()
 
     def save(
         self,
@@ -424,7 +487,7 @@ class Corpus:
             raise ArgumentError(msg)
         stop = min(stop, len(self))
         documents, origin = self._documents, self._origin
-        return Corpus(
+        sliced = Corpus(
             slice_tokens(self.tokens, start, stop),
             tokenizer=self.tokenizer,
             vocab_size=self._vocab_size,
@@ -433,6 +496,12 @@ class Corpus:
             origin=None if origin is None else origin._replace(start=origin.start + start),
             made_by=self._made_by,
         )
+        sliced._parts = tuple(
+            part.slice(max(start - first, 0), stop - first)
+            for first, part in self._placed_parts()
+            if start < first + len(part) and first < stop
+        )
+        return sliced
 
     def first(self, max_tokens: int | None) -> "Corpus":
         """Return the first tokens as a corpus, or all of them where no number is given.
@@ -537,7 +606,38 @@ class Corpus:
         """Return the same tokens as a corpus that knows no documents, without a copy."""
         whole = self.slice(0, len(self))
         whole._documents = None  # noqa: SLF001  made here
+        whole._parts = tuple(part.undivided() for part in self._parts)  # noqa: SLF001
         return whole
+
+    @property
+    def parts(self) -> tuple["Corpus", ...]:
+        """The corpora that this one was concatenated of, as far as it reaches; else none.
+
+        >>> from tokenloom import Corpus
+        >>> first, second = Corpus.from_tokens([1, 2]), Corpus.from_tokens([3, 4])
+        >>> [len(part) for part in Corpus.concatenate([first, second]).slice(1, 4).parts]
+        [1, 2]
+        """
+        return self._parts
+
+    def find_part(self, token: int) -> tuple["Corpus", int]:
+        """Return the part that a token lies in, and its number there.
+
+        Parameters
+        ----------
+        token : int
+            In [0, len(corpus)).
+        """
+        for first, part in self._placed_parts():
+            if first <= token < first + len(part):
+                return part, token - first
+        return self, token
+
+    def _placed_parts(self) -> Iterable[tuple[int, "Corpus"]]:
+        first = 0
+        for part in self._parts:
+            yield first, part
+            first += len(part)
 
     @property
     def documents(self) -> Offsets | None:
@@ -608,15 +708,10 @@ class Corpus:
         """``"sha256:..."`` of the tokens; see `tokenloom._io.digest.hash_tokens`.
 
         Computed at the first use: whole up to 4 MiB. Beyond, sampled; but of a
-        store it is its manifest's, which covers every byte.
+        store it is its manifest's, which covers every byte, and of a
+        concatenation it is made of those of its parts.
         """
-        if self._origin is not None and self.tokens.nbytes > WHOLE_BYTES:
-            whole, num_tokens, start, _ = self._origin
-            is_whole = len(self) == num_tokens
-            return whole if is_whole else hash_json([whole, start, len(self)])
-        confirm(self.tokens)
-        advise(self.tokens, is_random=True)
-        return hash_tokens(self.tokens)
+        return self._hash(NUM_BLOCKS)
 
     @functools.cached_property
     def whole_hash(self) -> str:
@@ -625,10 +720,33 @@ class Corpus:
         So it sees what `hash` does not see in a long array. It takes about a
         second per gigabyte, when it is first asked for.
         """
+        return self._hash(NUM_BLOCKS, reads_memory=True)
+
+    def _hash(self, num_blocks: int, *, reads_memory: bool = False) -> str:
+        """Return the hash of the tokens.
+
+        Parameters
+        ----------
+        num_blocks : int
+            How many blocks of a file are looked at, where it is sampled.
+        reads_memory : bool
+            Whether all tokens in memory are looked at.
+        """
         is_in_memory = isinstance(self.tokens, np.ndarray) and not is_memory_map(self.tokens)
-        if not is_in_memory or self.tokens.nbytes <= WHOLE_BYTES:
-            return self.hash
-        return hash_tokens(self.tokens, is_whole=True)
+        if self.tokens.nbytes > WHOLE_BYTES:
+            if self._parts:
+                # All parts share the blocks of one file: there may be a thousand files.
+                share = max(_MIN_BLOCKS, num_blocks // len(self._parts))
+                hashes = [part._hash(share, reads_memory=reads_memory) for part in self._parts]  # noqa: SLF001
+                return hashes[0] if len(hashes) == 1 else hash_json(["parts", *hashes])
+            if self._origin is not None:
+                whole, num_tokens, start, _ = self._origin
+                is_whole = len(self) == num_tokens
+                return whole if is_whole else hash_json([whole, start, len(self)])
+        confirm(self.tokens)
+        advise(self.tokens, is_random=True)
+        is_whole = reads_memory and is_in_memory
+        return hash_tokens(self.tokens, is_whole=is_whole, num_blocks=num_blocks)
 
     @property
     def origin(self) -> Origin | None:
@@ -642,6 +760,10 @@ class Corpus:
         >>> Corpus.from_tokens(range(9)).num_shared(Corpus.from_tokens(range(9)))
         0
         """
+        if self._parts:
+            return sum(part.num_shared(other) for part in self._parts)
+        if other.parts:
+            return other.num_shared(self)
         mine, its = self.origin, other.origin
         if mine is None or its is None or mine.hash != its.hash:
             return 0
@@ -688,13 +810,95 @@ class Corpus:
         # Tracing reads sources, and stands above the corpus: it is imported where it is asked for.
         return importlib.import_module("tokenloom.preparation.trace").trace(self, token)
 
+    def closed(self) -> "Corpus":
+        """Return the same corpus with its file closed, and opened again when it is read.
+
+        So that many corpora need not have as many open files.
+        """
+        closed = object.__new__(Corpus)
+        closed.__dict__.update(self.__dict__, tokens=close(self.tokens))
+        return closed
+
     def __getstate__(self) -> dict[str, Any]:
+        if self._parts:
+            # They have the tokens already.
+            return {**self.__dict__, "tokens": None}
         make_tokens, arguments = pack(self.tokens)
         return {**self.__dict__, "tokens": (make_tokens, arguments)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._parts:
+            parts = [part.tokens for part in self._parts]
+            self.tokens = concatenate(parts, num_ids=self._vocab_size)
+            return
         make_tokens, arguments = state["tokens"]
-        self.__dict__.update(state, tokens=make_tokens(*arguments))
+        self.tokens = make_tokens(*arguments)
+
+
+def _as_corpora(corpora: object) -> list[Corpus]:
+    expected = "corpora must be a list of at least one Corpus"
+    if not isinstance(corpora, Iterable):
+        msg = f"{expected}, got {show(corpora)}"
+        raise ArgumentError(msg)
+    given = list(corpora)
+    wrong = [f"{show(each)} at {at}" for at, each in enumerate(given) if type(each) is not Corpus]
+    if wrong or not given:
+        got = next(iter(wrong), "none")
+        msg = f"{expected}, got {got} (Corpus.open opens a store, tokenloom.open_foreign a file)"
+        raise ArgumentError(msg)
+    return given
+
+
+def _join_names(names: Sequence[str]) -> str:
+    """Return what messages call a concatenation: its names, or the first where they are many."""
+    num_more = len(names) - 1
+    return " + ".join(names) if num_more < 2 else f"{names[0]} + {num_more} more"
+
+
+def _check_same_ids(corpora: Sequence[Corpus]) -> Identity | None:
+    """Return which tokenizer made the ids of all, as far as that is known.
+
+    Raises
+    ------
+    ArgumentError
+        Two are known to have ids that mean different tokens.
+    """
+    known = next((corpus for corpus in corpora if corpus.identity is not None), None)
+    if known is None or known.identity is None:
+        return None
+    size = known.identity.vocab_size
+    for corpus in corpora:
+        too_many = size is not None and (corpus._vocab_size or 0) > size  # noqa: SLF001
+        if not too_many and not known.identity.differs(corpus.identity):
+            continue
+        others = corpus.identity or f"unknown, {count(corpus.vocab_size, 'id')}"
+        msg = (
+            f"corpora must have ids of the same tokenizer: that of {known.name} is "
+            f"{known.identity}, that of {corpus.name} is {others}: make them with one tokenizer"
+        )
+        raise ArgumentError(msg)
+    return known.identity
+
+
+def _largest(sizes: Sequence[int | None]) -> int | None:
+    """Return the largest number of ids, or None where one of them is not known."""
+    known = [size for size in sizes if size is not None]
+    return max(known) if len(known) == len(sizes) else None
+
+
+def _join_documents(parts: Sequence[Corpus]) -> Offsets | None:
+    """Return the offsets of the documents of all parts, or None where no part has any."""
+    if all(part.document_offsets is None for part in parts):
+        return None
+    joined, first = [np.zeros(1, np.int64)], 0
+    for part in parts:
+        offsets = part.documents
+        # Offsets [0, 2] and [0, 1, 3] are [0, 2, 3, 5]: what is after the last is not repeated.
+        stops = np.array([len(part)]) if offsets is None else offsets[1:]
+        joined.append(stops + first)
+        first += len(part)
+    return np.concatenate(joined)
 
 
 def _as_numbers(ids: Any) -> list[int]:

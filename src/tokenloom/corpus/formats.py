@@ -5,6 +5,7 @@ Sources: nanoGPT ``train.py`` and ``data/*/prepare.py``; llm.c
 OLMo-core ``data/numpy_dataset.py``.
 """
 
+import glob
 import gzip
 import os
 import pickle
@@ -12,6 +13,7 @@ import re
 import struct
 import zlib
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -60,9 +62,12 @@ _MAX_BYTES_PER_TOKEN = 1 << 8
 
 
 def open_foreign(
-    path: str | os.PathLike[str], *, dtype: str | None = None, vocab_size: int | None = None
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    dtype: str | None = None,
+    vocab_size: int | None = None,
 ) -> Corpus:
-    """Open a token file of another project as a corpus, without copying it.
+    """Open token files of another project as a corpus, without copying them.
 
     What it is, its content says: Megatron's ``.idx`` beside a ``.bin``, the
     header of llm.c, that of NumPy; anything else is taken as bare tokens, as
@@ -72,8 +77,11 @@ def open_foreign(
 
     Parameters
     ----------
-    path : str or path
-        Of Megatron's two files, either one, or what their names share.
+    path : str or path, or list of them
+        Of Megatron's two files, either one, or what their names share. A
+        pattern such as "shards/train_*.bin", where no file has that name, is
+        all files that match, in the order of their names. Several files, all of
+        one format, are one corpus: see `Corpus.concatenate`.
     dtype : str, optional
         Type of bare tokens, little-endian. By default "uint16", or "uint32" for
         a vocabulary of more than 65,536 ids; a sample of the file is looked at,
@@ -91,22 +99,83 @@ def open_foreign(
     Raises
     ------
     ArgumentError
-        The dtype is no type of integers, or not that of the file's header, or no
-        file can have that path.
+        The dtype is no type of integers, or not that of the file's header; no
+        file can have that path, or matches the pattern; or one of several is
+        named twice, or is of another format or another tokenizer.
     CorpusError
-        The file cannot be read, or is not what it says.
+        A file cannot be read, or is not what it says.
     """
-    if not isinstance(path, str | os.PathLike):
-        msg = f"path must be that of one file, as a str or a path, got {path!r:.200}"
-        raise ArgumentError(msg)
     if vocab_size is not None:
         vocab_size = as_integer("vocab_size", vocab_size, start=1)
     if dtype is not None and str(dtype) not in _DTYPES:
         msg = f"dtype must be one of {', '.join(_DTYPES)}, got {show(dtype)}"
         raise ArgumentError(msg)
+    paths = _list_paths(path)
+    found: dict[str, _Opened] = {}
+    for each in paths:
+        opened = _open_named(each, None if dtype is None else str(dtype), vocab_size)
+        if len(paths) > 1:
+            opened = opened._replace(corpus=opened.corpus.closed())
+        if opened.corpus.name not in found:
+            found[opened.corpus.name] = opened
+        elif not isinstance(path, str | os.PathLike):
+            # A pattern may match both files of Megatron's.
+            msg = (
+                f"path must name each file once, got {opened.corpus.name!r} twice: "
+                "to read one twice, join corpora with Corpus.concatenate"
+            )
+            raise ArgumentError(msg)
+    first, *others = found.values()
+    for other in others:
+        if other.form != first.form:
+            msg = (
+                f"all files must be of one format, got {first.form} in {first.corpus.name!r} and "
+                f"{other.form} in {other.corpus.name!r}: open them one by one, and join the "
+                "corpora with Corpus.concatenate"
+            )
+            raise ArgumentError(msg)
+    if not others:
+        return first.corpus
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    return Corpus.concatenate([opened.corpus for opened in found.values()], name=name)
+
+
+def _list_paths(path: object) -> list[Path]:
+    """Return the files that were named, one by one or by a pattern."""
+    if isinstance(path, str | os.PathLike):
+        given = as_path(path)
+        if _exists(given) or not glob.has_magic(str(given)):
+            return [given.absolute()]
+        matches = [Path(match) for match in glob.glob(str(given), recursive=True)]  # noqa: PTH207  absolute ones too
+        paths = sorted((each for each in matches if each.is_file()), key=lambda each: each.parts)
+        if not paths:
+            msg = f"path must be that of a file, or a pattern of files, got {show(str(given))}, "
+            msg += "which matches none"
+            raise ArgumentError(msg)
+        return [each.absolute() for each in paths]
+    wanted = "path must be that of a file, or a list of paths, each a str or a path"
+    if not isinstance(path, Sequence) or isinstance(path, bytes) or not path:
+        msg = f"{wanted}, got {path!r:.200}"
+        raise ArgumentError(msg)
+    for each in path:
+        if not isinstance(each, str | os.PathLike):
+            msg = f"{wanted}, got {each!r:.200} in it"
+            raise ArgumentError(msg)
+    return [each for one in path for each in _list_paths(one)]
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path) or _find_index(path) is not None
+
+
+class _Opened(NamedTuple):
+    corpus: Corpus
+    form: str
+
+
+def _open_named(path: Path, dtype: str | None, vocab_size: int | None) -> _Opened:
     try:
-        named = None if dtype is None else str(dtype)
-        return _open(as_path(path).absolute(), named, vocab_size)
+        return _open(path, dtype, vocab_size)
     except (OSError, EOFError) as error:
         # It may be a file beside the one that was named.
         name = getattr(error, "filename", None) or os.fspath(path)
@@ -231,20 +300,20 @@ def _write_tokens(corpus: Corpus, path: Path, dtype: np.dtype[Any]) -> None:
             file.write(np.ascontiguousarray(piece, dtype).data)
 
 
-def _open(path: Path, dtype: str | None, vocab_size: int | None) -> Corpus:
+def _open(path: Path, dtype: str | None, vocab_size: int | None) -> _Opened:
     index = _find_index(path)
     if index is not None:
-        return _open_megatron(index, dtype, vocab_size)
+        return _Opened(_open_megatron(index, dtype, vocab_size), "Megatron")
     with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
         num_bytes = os.fstat(file.fileno()).st_size
     found = _TokenFile(path, head, num_bytes)
     if _begins_like(head, NPY_MAGIC) or b"'descr'" in head[:32]:
-        return _open_npy(found, dtype, vocab_size)
+        return _Opened(_open_npy(found, dtype, vocab_size), "NumPy")
     if _is_llmc(found):
-        return _open_llmc(found, dtype, vocab_size)
+        return _Opened(_open_llmc(found, dtype, vocab_size), "llm.c")
     _refuse_others(found, dtype)
-    return _open_bare(found, dtype, vocab_size)
+    return _Opened(_open_bare(found, dtype, vocab_size), "bare tokens")
 
 
 class _TokenFile(NamedTuple):

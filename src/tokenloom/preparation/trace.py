@@ -43,10 +43,11 @@ class Trace(NamedTuple):
     ----------
     source : str or None
         The name of the source, as it was called when the store was prepared.
-        None of a corpus that was not prepared.
+        Of a corpus that was not prepared None; but of a part of a concatenation
+        the name of that part.
     document : int
         Which document, from 0: of the store, or of the corpus where that was
-        not prepared.
+        not prepared; of a concatenation, in the part that the token lies in.
     character : int or None
         Which character of the document's text the token begins with, from 0;
         which byte, where bytes are tokens. None where that is not known: the
@@ -70,7 +71,8 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
     and the character, for which a chunk of the source is read and tokenised
     again; of a compressed source all that comes before is read, too. What is no
     longer what it was is not trusted. Of any other corpus with documents it is
-    the document. What was read is kept for the next token of the same corpus.
+    the document, and of one that was concatenated what is known of the part that
+    the token lies in. What was read is kept for the next token of the same corpus.
 
     Parameters
     ----------
@@ -94,6 +96,10 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
     if not 0 <= token < len(corpus):
         msg = f"a token must be in [0, {len(corpus)}), got {show(token)}"
         raise ArgumentError(msg)
+    if corpus.parts:
+        part, number = corpus.find_part(token)
+        found = trace(part, number) or Trace(part.name, 0, None)
+        return found if found.source is not None else found._replace(source=part.name)
     if corpus.origin is not None:
         corpus.check_files()
         prepared = _open_prepared(corpus, Path(corpus.origin.path))

@@ -1,10 +1,12 @@
 """Ids that are read out of memory, out of a file, or out of several as if they were one."""
 
+import contextlib
 import itertools
 import mmap
 import operator
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import get_spawning_popen
 from typing import Any, NamedTuple, Self, cast, overload
@@ -18,8 +20,8 @@ from tokenloom._wording import count
 from tokenloom.errors import StoreError
 from tokenloom.text.ids import Ids, is_memory_map, limit_ids
 
-# Each map holds a file open, of which a process may have 1,024 on many systems.
-_MAX_OPEN = 256
+# A system may have no more maps in a process than four times as many.
+_MAX_OPEN = 1 << 14
 _CHUNK = 1 << 20
 # A look at a file costs as much as a small batch.
 _PAUSE_SECONDS = 1.0
@@ -157,15 +159,24 @@ class IdMap(np.memmap[Any, Any]):
         self.identity = getattr(obj, "identity", None)
 
 
-class ConcatenatedMemmap:
-    """Ids in several files, which read like one array.
+# Ids in a file, or in memory, as a part of many.
+Part = FileRange | Ids
 
-    Each process maps a file when it first reads it. A slice is a copy.
+
+class ConcatenatedMemmap:
+    """Ids in several files, or arrays in memory, which read like one array.
+
+    Each process maps a file when it first reads it. A quarter of the files that
+    the system lets a process open stay open: those that were read last. A slice
+    is a copy.
 
     Parameters
     ----------
-    parts : sequence of FileRange
-        At least one, of one dtype, none of them empty.
+    parts : sequence of FileRange or integer array
+        At least one, none of them empty. They read in the narrowest dtype that
+        holds those of all.
+    num_ids : int, optional
+        Ids must be below it; by default those of the first part.
 
     Raises
     ------
@@ -175,13 +186,22 @@ class ConcatenatedMemmap:
 
     ndim = 1
 
-    def __init__(self, parts: Sequence[FileRange]) -> None:
-        self.parts = tuple(part.identified() for part in parts)
-        self.dtype: np.dtype[Any] = np.dtype(self.parts[0].dtype)
+    def __init__(self, parts: Sequence[Part], num_ids: int | None = None) -> None:
+        self.parts: tuple[Part, ...] = tuple(
+            part.identified() if isinstance(part, FileRange) else np.ascontiguousarray(part)
+            for part in parts
+        )
+        self.dtype: np.dtype[Any] = common_dtype([np.dtype(part.dtype) for part in self.parts])
         self.itemsize = self.dtype.itemsize
-        self._stops = np.cumsum([part.length for part in self.parts], dtype=np.int64)
-        self.num_ids = self.parts[0].num_ids
-        self._maps: dict[int, tuple[Ids, Ids]] = {}
+        lengths = np.array([length_of(part) for part in self.parts], np.int64)
+        self._stops = np.cumsum(lengths)
+        self._firsts: list[int] = (self._stops - lengths).tolist()
+        first = self.parts[0]
+        self.num_ids = num_ids
+        if num_ids is None and isinstance(first, FileRange):
+            self.num_ids = first.num_ids
+        self._maps: OrderedDict[int, tuple[Ids, Ids]] = OrderedDict()
+        self._max_open = _max_open()
         self._is_random = False
         self.next_look = 0.0
 
@@ -189,8 +209,9 @@ class ConcatenatedMemmap:
         return int(self._stops[-1])
 
     def __repr__(self) -> str:
+        what = "file" if all(isinstance(part, FileRange) for part in self.parts) else "part"
         return (
-            f"ConcatenatedMemmap({len(self):,} of {self.dtype} in {count(len(self.parts), 'file')})"
+            f"ConcatenatedMemmap({len(self):,} of {self.dtype} in {count(len(self.parts), what)})"
         )
 
     @property
@@ -199,9 +220,10 @@ class ConcatenatedMemmap:
         return (len(self),)
 
     @property
-    def filename(self) -> str:
-        """The first of the files."""
-        return self.parts[0].filename
+    def filename(self) -> str | None:
+        """The first of the files, or None where all parts lie in memory."""
+        files = (part.filename for part in self.parts if isinstance(part, FileRange))
+        return next(files, None)
 
     @property
     def nbytes(self) -> int:
@@ -236,14 +258,17 @@ class ConcatenatedMemmap:
 
     def slice_tokens(self, start: int, stop: int) -> "Tokens":
         """Return the ids [start, stop) without reading them."""
-        parts = []
-        for part, end in zip(self.parts, self._stops.tolist(), strict=True):
-            first = end - part.length
-            low, high = max(start - first, 0), min(stop - first, part.length)
-            if low < high:
-                offset = part.offset + low * self.itemsize
+        parts: list[Part] = []
+        for part, first in zip(self.parts, self._firsts, strict=True):
+            low, high = max(start - first, 0), min(stop - first, length_of(part))
+            if low >= high:
+                continue
+            if isinstance(part, FileRange):
+                offset = part.offset + low * np.dtype(part.dtype).itemsize
                 parts.append(part._replace(offset=offset, length=high - low))
-        return open_ranges(parts)
+            else:
+                parts.append(part[low:high])
+        return open_ranges(parts, num_ids=self.num_ids)
 
     def advise(self, *, is_random: bool) -> None:
         """Tell the system how the files are going to be read."""
@@ -265,12 +290,15 @@ class ConcatenatedMemmap:
         rows = rows[np.argsort(part_of[rows], kind="stable")]
         # Rows by file, such as [0, 2, 1] of the files [0, 0, 1], have the edges [0, 2, 3].
         edges = [0, *(np.flatnonzero(np.diff(part_of[rows])) + 1).tolist(), len(rows)]
-        for low, high in itertools.pairwise(edges if len(rows) else [0]):
-            group = rows[low:high]
+        groups = [rows[low:high] for low, high in itertools.pairwise(edges if len(rows) else [0])]
+        if len(self.parts) > self._max_open:
+            # What is open first: in the same order each time, none of them would still be open.
+            groups.sort(key=lambda group: int(part_of[group[0]]) not in self._maps)
+        for group in groups:
             ids, first = self._open(int(part_of[group[0]]))
             # What sliding_window_view makes, in a tenth of its time.
-            shape, strides = (len(ids) - width + 1, width), (self.itemsize, self.itemsize)
-            windows[group] = np.ndarray(shape, self.dtype, ids, 0, strides)[flat[group] - first]
+            shape, strides = (len(ids) - width + 1, width), (ids.itemsize, ids.itemsize)
+            windows[group] = np.ndarray(shape, ids.dtype, ids, 0, strides)[flat[group] - first]
         for row in np.flatnonzero(~fits).tolist():
             # Into the next file, or past the end, where the last id is repeated.
             read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
@@ -281,14 +309,21 @@ class ConcatenatedMemmap:
 
     def _open(self, index: int) -> tuple[Ids, int]:
         """Return the ids of a part, and the position of the first of them."""
-        part = self._maps.get(index)
-        if part is None:
-            if len(self._maps) >= _MAX_OPEN:
-                self._maps.clear()
-            opened = open_range(self.parts[index])
-            advise(opened, is_random=self._is_random)
-            part = self._maps[index] = (opened, np.asarray(opened))
-        return part[1], int(self._stops[index]) - self.parts[index].length
+        part, first = self.parts[index], self._firsts[index]
+        if not isinstance(part, FileRange):
+            return part, first
+        opened = self._maps.get(index)
+        if opened is None:
+            while len(self._maps) >= self._max_open:
+                self._maps.popitem(last=False)
+            ids = open_range(part)
+            advise(ids, is_random=self._is_random)
+            opened = self._maps[index] = (ids, np.asarray(ids))
+        elif len(self.parts) > self._max_open:
+            # Another thread may have closed it in the meantime.
+            with contextlib.suppress(KeyError):
+                self._maps.move_to_end(index)
+        return opened[1], first
 
     def _read(self, start: int, stop: int) -> Ids:
         pieces = []
@@ -296,7 +331,8 @@ class ConcatenatedMemmap:
             ids, first = self._open(int(np.searchsorted(self._stops, start, side="right")))
             pieces.append(ids[start - first : stop - first])
             start += len(pieces[-1])
-        read = np.concatenate(pieces)
+        # Of uint64 and signed ids the common dtype is int64, in which too large ones are negative.
+        read: Ids = np.concatenate(pieces, dtype=self.dtype, casting="unsafe")
         _check_read(read, self)
         return read
 
@@ -361,7 +397,8 @@ def confirm(tokens: Tokens) -> None:
     tokens.next_look = 0.0
     if isinstance(tokens, ConcatenatedMemmap):
         for part in tokens.parts:
-            part.confirm()
+            if isinstance(part, FileRange):
+                part.confirm()
     elif tokens.identity is not None:
         filename = str(tokens.filename)
         tokens.identity.check(filename, _look_at(filename))
@@ -383,9 +420,73 @@ def confirm_now_and_then(tokens: Tokens) -> None:
         tokens.next_look = now + max(_PAUSE_SECONDS, 50 * (time.monotonic() - now))
 
 
-def open_ranges(parts: Sequence[FileRange]) -> Tokens:
-    """Return one range as a memory map, or several as one array."""
-    return open_range(parts[0]) if len(parts) == 1 else ConcatenatedMemmap(parts)
+def open_ranges(parts: Sequence[Part], *, num_ids: int | None = None) -> Tokens:
+    """Return one part as a memory map or an array, or several as one array.
+
+    Parameters
+    ----------
+    parts : sequence of FileRange or integer array
+        At least one.
+    num_ids : int, optional
+        As in `ConcatenatedMemmap`.
+    """
+    if len(parts) > 1:
+        return ConcatenatedMemmap(parts, num_ids)
+    (part,) = parts
+    if not isinstance(part, FileRange):
+        return part
+    return open_range(part if num_ids is None else part._replace(num_ids=num_ids))
+
+
+def concatenate(arrays: Sequence[Tokens], *, num_ids: int | None) -> Tokens:
+    """Return several arrays as one, without a copy of what lies in files or is contiguous.
+
+    Parameters
+    ----------
+    arrays : sequence of integer array, each of shape (num_tokens,)
+        At least one, none of them empty.
+    num_ids : int or None
+        Ids must be below it; where it is None, they may be anything that fits into an int64.
+
+    >>> concatenate([np.array([1, 2], np.uint8), np.array([700], np.uint16)], num_ids=None)
+    ConcatenatedMemmap(3 of uint16 in 2 parts)
+    """
+    parts = [part for array in arrays for part in _parts_of(array)]
+    dtype = common_dtype([np.dtype(part.dtype) for part in parts])
+    # What is wider than a file's own dtype cannot be in it.
+    return open_ranges(parts, num_ids=limit_ids(dtype, num_ids))
+
+
+def _max_open() -> int:
+    """Return how many files to keep open: each map holds its file open."""
+    try:
+        import resource  # noqa: PLC0415  Windows has none
+    except ImportError:
+        return 256
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_OPEN if soft == resource.RLIM_INFINITY else min(max(soft // 4, 1), _MAX_OPEN)
+
+
+def close(tokens: Tokens) -> Tokens:
+    """Return ids that lie in a file as those that are mapped when they are first read."""
+    parts = _parts_of(tokens)
+    return ConcatenatedMemmap(parts) if isinstance(parts[0], FileRange) else tokens
+
+
+def common_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    """Return the narrowest type of integers that holds the ids of all these types.
+
+    >>> common_dtype([np.dtype("uint16"), np.dtype("int16")])
+    dtype('int32')
+    """
+    common = np.result_type(*dtypes)
+    # NumPy would take floats for uint64 beside signed ones; no id needs more than an int64.
+    return common if common.kind in "iu" else np.dtype(np.int64)
+
+
+def length_of(part: Part) -> int:
+    """Return how many ids a part has."""
+    return part.length if isinstance(part, FileRange) else len(part)
 
 
 def slice_tokens(tokens: Tokens, start: int, stop: int) -> Tokens:
@@ -492,28 +593,40 @@ def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
     """
     confirm(tokens)
     if isinstance(tokens, ConcatenatedMemmap):
-        return ConcatenatedMemmap, (tuple(map(_for_elsewhere, tokens.parts)),)
+        return ConcatenatedMemmap, (tuple(map(_for_elsewhere, tokens.parts)), tokens.num_ids)
+    (part,) = _parts_of(tokens)
+    if isinstance(part, FileRange):
+        return open_range, (_for_elsewhere(part),)
+    return np.asarray, (part,)
+
+
+def _parts_of(tokens: Tokens) -> tuple[Part, ...]:
+    """Return the ranges of files that ids lie in, or what lies in memory as it is."""
+    if isinstance(tokens, ConcatenatedMemmap):
+        return tokens.parts
     if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
-        return np.asarray, (np.asarray(tokens),)
+        return (np.asarray(tokens),)
     if not tokens.flags.c_contiguous or tokens.mode == "c":
         # Every second token, or changes that are in memory only: no range of the file.
         copied = np.ascontiguousarray(np.asarray(tokens))
         # An array in memory is not checked again when it is read.
         _check_read(copied, tokens)
-        return np.asarray, (copied,)
+        return (copied,)
     root = _root(tokens)
     here = tokens.__array_interface__["data"][0]
     there = root.__array_interface__["data"][0]
     offset = root.offset + here - there
     num_ids = getattr(tokens, "num_ids", None)
     identity = tokens.identity if isinstance(tokens, IdMap) else _identify(tokens)
-    part = FileRange(str(root.filename), tokens.dtype.str, offset, len(tokens), num_ids, identity)
-    return open_range, (_for_elsewhere(part),)
+    filename = str(root.filename)
+    return (FileRange(filename, tokens.dtype.str, offset, len(tokens), num_ids, identity),)
 
 
-def _for_elsewhere(part: FileRange) -> FileRange:
-    """Return a range for another process; for one of another machine without the device."""
-    if part.identity is None or get_spawning_popen() is not None:
+def _for_elsewhere(part: Part) -> Part:
+    """Return a part for another process; for one of another machine without the device."""
+    if not isinstance(part, FileRange) or part.identity is None:
+        return part
+    if get_spawning_popen() is not None:
         return part
     return part._replace(identity=part.identity._replace(device=None))
 
