@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.preparation.trace import Trace
 
 # Documents of 3, 2 and 4 tokens in uint16: the index of Megatron, 102 bytes.
 MEGATRON_INDEX = bytes.fromhex(
@@ -696,7 +697,7 @@ def test_shards_of_llmc_are_one_corpus(tmp_path: Path) -> None:
     assert corpus.hash == listed.hash
     assert (str(tmp_path / "train_*.bin"), None) == (corpus.name, corpus.documents)
     found = tl.trace(corpus, 3)
-    assert (str(tmp_path / "train_1.bin"), 0, None) == found
+    assert Trace(str(tmp_path / "train_1.bin"), 0, None) == found
 
 
 def test_megatrons_files_match_a_pattern_once(tmp_path: Path) -> None:
