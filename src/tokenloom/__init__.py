@@ -129,4 +129,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_ROOMS, *globals()})
+    return sorted({*__all__, *_ROOMS})
