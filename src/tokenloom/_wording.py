@@ -59,9 +59,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
     >>> suggest("--epoch", ["--epochs", "--lr"]), suggest("--speed", ["--lr"])
     (': did you mean --epochs?', '')
+    >>> suggest("--laws", ["--raw"])
+    ''
     """
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f": did you mean {near[0]}?" if near else ""
+    # Dashes make no two options alike.
+    names = {one.lstrip("-"): one for one in known}
+    near = difflib.get_close_matches(name.lstrip("-"), names, n=1)
+    return f": did you mean {names[near[0]]}?" if near else ""
 
 
 def suggest_path(path: str | os.PathLike[str], names: Iterable[str] = ()) -> str:
