@@ -44,13 +44,14 @@ def test_fetch_goes_on(
     assert re.fullmatch(r"tokenloom: error: cannot download 'lost.txt': .*got 404 .*\n", err)
 
 
-@pytest.mark.parametrize("name", ["", ".", os.devnull])
-def test_fetch_of_what_is_no_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither nothing nor a folder nor a device is a file of yours."""
+@pytest.mark.parametrize("name", ["", ".", os.devnull, __file__, "nope"])
+def test_only_texts_with_a_name_are_fetched(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No path is, nor does the message offer one."""
     assert main(["fetch", name]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"got {name!r}, which is neither" in err
+    assert re.search(f"can be fetched, imdb, .*, tiny_shakespeare, got {name!r}\n", err)
+    assert "path" not in err.replace(name, "")
 
 
 @pytest.mark.usefixtures("poem")
@@ -59,5 +60,5 @@ def test_fetch_of_a_name_that_nobody_has(
 ) -> None:
     """A wrong name among several is found before anything is downloaded."""
     assert main(["fetch", "poem", "peom"]) == 1
-    assert "a corpus must be one of imdb, imdb/train" in capsys.readouterr().err
+    assert "got 'peom': did you mean poem?" in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()

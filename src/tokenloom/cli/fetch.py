@@ -1,14 +1,15 @@
 """The command ``tokenloom fetch``: corpora, downloaded before they are needed."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from tokenloom._wording import show, suggest
 from tokenloom.cli.options import add_json, add_offline, add_parser, add_quiet
 from tokenloom.cli.output import print_error, print_json, print_line
-from tokenloom.errors import TokenloomError
+from tokenloom.errors import ArgumentError, TokenloomError
 from tokenloom.hub.cache import fetch
-from tokenloom.hub.load import find
+from tokenloom.hub.catalogue import Entry
+from tokenloom.hub.load import find_named, known_names
 
 _EXAMPLES = """\
 examples:
@@ -44,12 +45,10 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     code = 0
-    entries = [find(name) for name in arguments.names]
+    entries = [_find(name) for name in arguments.names]
     facts = []
     for name, entry in zip(arguments.names, entries, strict=True):
-        if isinstance(entry, Path):
-            where, path = "a file of yours", entry
-        elif entry.file is None:
+        if entry.file is None:
             where, path = "built in", None
         else:
             try:
@@ -66,3 +65,15 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
     return code
+
+
+def _find(name: str) -> Entry:
+    entry = find_named(name)
+    if entry is None:
+        known = known_names()
+        msg = (
+            f"only texts of 'tokenloom datasets' can be fetched, {', '.join(known)}, "
+            f"got {show(name)}{suggest(name, known)}"
+        )
+        raise ArgumentError(msg)
+    return entry

@@ -273,7 +273,7 @@ def find_named(name: object) -> Entry | None:
         named = name.removeprefix(_DATASET)
         if entry := find_entry(named):
             return entry
-        known = ", ".join(_known_names())
+        known = ", ".join(known_names())
         msg = f"{name!r} must be one of {known} after {_DATASET!r}, which it is not"
         raise ArgumentError(msg)
     entry = find_entry(name)
@@ -314,7 +314,7 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
             "'tokenloom datasets' or a text file"
         )
         raise ArgumentError(msg)
-    known = _known_names()
+    known = known_names()
     msg = (
         f"a corpus must be one of {', '.join(known)} or the path of a text file or a store, "
         f"got {show(os.fspath(name))}, which is neither: {_describe_none(name, known)}"
@@ -328,7 +328,7 @@ def _describe_none(name: str | os.PathLike[str], known: list[str]) -> str:
     return describe_missing(name, known)
 
 
-def _known_names() -> list[str]:
+def known_names() -> list[str]:
     """Return the names that `find_entry` knows, with those of splits."""
     names = []
     for entry in list_entries():
