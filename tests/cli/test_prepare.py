@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,17 +35,26 @@ def test_a_summary_is_printed(book: str, capsys: pytest.CaptureFixture[str]) -> 
     ):
         assert row in shown.out
     assert "characters per token  4.30\nunknown rate          0.0000%\n" in shown.out
-    assert " MB/s\n" in shown.out
+    assert "read                  860 bytes\n" in shown.out
+    assert re.search(r"speed                 [\d.]+ kB/s\n", shown.out)
     assert "" == shown.err
 
     assert main(["prepare", book, "-o", "store", "--tokenizer", "word"]) == 0
     shown = capsys.readouterr()
     assert "tokens                200\n" in shown.out
-    assert "MB" not in shown.out
+    assert "read" not in shown.out
     assert main(["prepare", book, "-o", "store", "--tokenizer", "word", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (0, None) == (result["num_bytes_read"], result["megabytes_per_second"])
     assert "tokenloom: store is finished already, of the same sources and options\n" == shown.err
+
+
+def test_the_older_word_for_jsonl_is_named(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is accepted up to the next release."""
+    Path(book).write_text('{"text": "a b"}\n', encoding="utf-8")
+    assert main(["prepare", book, "-o", "store", "--documents", "record"]) == 0
+    expected = "tokenloom: warning: --documents record is now --documents jsonl\n"
+    assert expected == capsys.readouterr().err
 
 
 def test_every_option_is_used(

@@ -55,8 +55,10 @@ def test_options_are_checked(changes: dict[str, Any], message: str) -> None:
 
 
 def test_the_older_word_for_jsonl_means_the_same() -> None:
-    """Scripts of before go on working, and stores go on saying "record"."""
-    options = PrepareOptions(documents="record")
+    """Scripts written before still work, with a warning; stores still say "record"."""
+    with pytest.warns(DeprecationWarning, match="documents='record' is now documents='jsonl'") as w:
+        options = PrepareOptions(documents="record")
+    assert __file__ == w[0].filename
     assert PrepareOptions(documents="jsonl") == options
     assert ("jsonl", "record") == (options.documents, options.describe()["documents"])
 

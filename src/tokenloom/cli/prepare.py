@@ -20,7 +20,7 @@ from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import StoreName, find_store
 from tokenloom.preparation.forms import OnError, OnReserved
-from tokenloom.preparation.options import PrepareOptions, SplitBy, rename_documents
+from tokenloom.preparation.options import PrepareOptions, SplitBy
 from tokenloom.preparation.prepare import Prepared, prepare
 from tokenloom.preparation.sources import DocumentsAre, resolve_sources
 from tokenloom.store.reader import is_store, open_store
@@ -81,7 +81,7 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--documents",
         choices=get_args(DocumentsAre),
-        type=rename_documents,
+        type=_parse_documents,
         default="file",
         help="what a document is: a file, a paragraph between blank lines, a line, or a JSON line",
     )
@@ -151,6 +151,13 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
         help="token to add after each document; an id where tokens are bytes, or as well where "
         "the tokenizer is that of a store",
     )
+
+
+def _parse_documents(text: str) -> str:
+    if text == "record":
+        print_message("warning: --documents record is now --documents jsonl")
+        return "jsonl"
+    return text
 
 
 def _parse_workers(text: str) -> int:
@@ -266,12 +273,8 @@ def _facts(made: Prepared) -> dict[str, Any]:
         "num_bytes": made.num_bytes,
         "num_bytes_read": made.num_bytes_read,
         "seconds": made.seconds,
-        "megabytes_per_second": _speed(made) if made.is_new else None,
+        "megabytes_per_second": made.num_bytes_read / 1e6 / made.seconds if made.is_new else None,
     }
-
-
-def _speed(made: Prepared) -> float:
-    return made.num_bytes_read / 1e6 / made.seconds
 
 
 def _tabulate(made: Prepared) -> Iterator[tuple[str, str]]:
@@ -287,6 +290,17 @@ def _tabulate(made: Prepared) -> Iterator[tuple[str, str]]:
     for what, count in made.problems.items():
         yield f"places with {what}", f"{count:,}"
     if made.is_new:
-        yield "read", f"{made.num_bytes_read / 1e6:,.1f} MB"
+        yield "read", _format_bytes(made.num_bytes_read)
         yield "time", f"{made.seconds:,.1f} s"
-        yield "speed", f"{_speed(made):,.1f} MB/s"
+        yield "speed", f"{_format_bytes(made.num_bytes_read / made.seconds)}/s"
+
+
+def _format_bytes(number: float) -> str:
+    """Return a number of bytes in the unit in which it can be read.
+
+    >>> _format_bytes(60), _format_bytes(12_345), _format_bytes(5e8)
+    ('60 bytes', '12.3 kB', '500.0 MB')
+    """
+    if number < 1e3:
+        return f"{number:,.0f} bytes"
+    return f"{number / 1e3:,.1f} kB" if number < 1e6 else f"{number / 1e6:,.1f} MB"

@@ -1,6 +1,7 @@
 """What a preparation is told, checked before it begins."""
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,7 +45,8 @@ class PrepareOptions:
         What a document is: a whole file, what stands between blank lines, a
         line, or a JSON object on a line, which is a record. A blank line is an
         empty document, see ``on_error``. Files that end with .jsonl
-        or .ndjson always hold records. "record" is accepted for "jsonl".
+        or .ndjson always hold records. "record", the older word for "jsonl", is
+        accepted up to the next release, with a warning.
     field : str
         The field of a record that holds the text.
     encoding : str
@@ -298,12 +300,17 @@ def reserve(options: PrepareOptions) -> list[str]:
 
 
 def rename_documents(word: object) -> object:
-    """Return "jsonl" for its older word, and anything else as it is.
+    """Return "jsonl" for its older word, with a warning, and anything else as it is.
 
-    >>> rename_documents("record"), rename_documents("file")
+    >>> rename_documents("jsonl"), rename_documents("file")
     ('jsonl', 'file')
     """
-    return "jsonl" if isinstance(word, str) and word in get_args(OlderWord) else word
+    if not isinstance(word, str) or word not in get_args(OlderWord):
+        return word
+    msg = f"documents={word!r} is now documents='jsonl', its only name from the next release on"
+    # In the line that makes the options.
+    warnings.warn(msg, DeprecationWarning, stacklevel=4)
+    return "jsonl"
 
 
 def _fractions(splits: object) -> dict[str, float]:
