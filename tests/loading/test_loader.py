@@ -33,6 +33,17 @@ def make_loader(
     return tl.Loader(windows, **options)
 
 
+def test_repr_says_where_it_stands() -> None:
+    """What it reads, how, and which batch comes next."""
+    loader = make_loader(num_workers=1, num_epochs=3)
+    batches = iter(loader)
+    next(batches)
+    assert repr(loader) == (
+        "Loader(Windows of Corpus('tokens', 400 tokens, vocab_size=400), num_workers=1, "
+        "num_epochs=3): next is batch 1 of 19 in epoch 0"
+    )
+
+
 @settings(max_examples=20)
 @given(plans())
 def test_it_resumes_everywhere(plan: Plan) -> None:

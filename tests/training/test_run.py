@@ -46,6 +46,16 @@ def test_settings_come_back(tmp_path: Path) -> None:
     assert tl.Run.open(tmp_path / "run").settings["lr"] == 0.5
 
 
+def test_repr_says_what_was_trained(tmp_path: Path) -> None:
+    """The settings that tell one run from another, as far as they are there."""
+    settings = {"corpus": "my-book", "model": {"rnn": "GRU"}, "num_epochs": 3}
+    path = repr(str(tmp_path))
+    assert repr(tl.Run(tmp_path, settings)) == (
+        f"Run({path}, corpus='my-book', model='GRU', num_epochs=3)"
+    )
+    assert f"Run({path})" == repr(tl.Run(tmp_path, {"model": None}))
+
+
 def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
     """Each epoch is a line with all keys, and a digest of the line before it."""
     run = make_run(tmp_path)

@@ -125,6 +125,13 @@ class Loader:
             )
             raise ArgumentError(msg)
 
+    def __repr__(self) -> str:
+        return (
+            f"Loader({type(self.windows).__name__} of {self.windows.corpus!r}, "
+            f"num_workers={self.num_workers}, num_epochs={self.num_epochs}): next is batch "
+            f"{self._next_batch:,} of {self.num_batches:,} in epoch {self._epoch}"
+        )
+
     @property
     def plan(self) -> Plan:
         """The plan of the epoch that comes next or is being iterated."""

@@ -75,6 +75,16 @@ class Run:
         self._metrics = Records(path / _METRICS, EpochMetrics)
         self._losses = Records(path / _LOSSES, StepLosses)
 
+    def __repr__(self) -> str:
+        model = self.settings.get("model")
+        known = {
+            "corpus": self.settings.get("corpus"),
+            "model": model.get("rnn") if isinstance(model, dict) else None,
+            "num_epochs": self.settings.get("num_epochs"),
+        }
+        words = [f"{name}={show(value)}" for name, value in known.items() if value is not None]
+        return f"Run({', '.join([repr(str(self.path)), *words])})"
+
     @classmethod
     def create(
         cls,
