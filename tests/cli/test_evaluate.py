@@ -25,7 +25,7 @@ def test_evaluate_says_what_was_trained_on(
         assert main(["evaluate", "run", name, "--json", "--quiet"]) == 0
         shown = capsys.readouterr()
         seen[name] = json.loads(shown.out)["num_trained_tokens"]
-        assert bool(seen[name]) == ("the run was trained on" in shown.err)
+        assert bool(seen[name]) == ("the model was trained on" in shown.err)
     assert list(seen.values()) == [num_trained, num_trained, 0, num_trained]
     assert main(["evaluate", "run", "store", "--split", "held-out", "--json", "--quiet"]) == 0
     measured = json.loads(capsys.readouterr().out)

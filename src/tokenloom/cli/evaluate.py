@@ -125,7 +125,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
     print_message(
-        f"the run was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
+        f"the model was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
         f"{corpus.name}: it predicts such text better than text that it has not seen"
     )
 
