@@ -28,7 +28,6 @@ from tokenloom import (
     Vocab,
     evaluate,
 )
-from tokenloom.corpus import corpus as corpus_module
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store.reader import open_store
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
@@ -812,24 +811,25 @@ def test_the_hash_of_a_small_store_is_that_of_its_tokens(tmp_path: Path) -> None
     assert corpus.slice(2, 9).hash == opened.slice(2, 9).hash
 
 
-def test_the_hash_of_a_large_store_is_its_manifests(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hash_of_a_large_store_is_its_manifests(tmp_path: Path) -> None:
     """Beyond 4 MiB no token is read for it; a part has one of its own, however it was cut."""
-    folder = make_store(tmp_path / "store")
-    monkeypatch.setattr(corpus_module, "WHOLE_BYTES", 3)
-    monkeypatch.setattr(corpus_module, "hash_tokens", lambda *_, **__: "read")
-    corpus = Corpus.open(folder)
+    large, length = (1 << 21) + 100, (1 << 21) + 1
+    tokens = np.arange(large) % 60_000
+    folder = Corpus.from_tokens(tokens).save(tmp_path / "store")
+    corpus, expected = Corpus.open(folder), open_store(folder).manifest.hash
+    assert Corpus.from_tokens(tokens[300:350]).hash == corpus.slice(300, 350).hash
 
-    assert open_store(folder).manifest.hash == corpus.hash
-    assert corpus.hash == corpus.slice(0, 10).hash
-    parts = [corpus.slice(2, 8), corpus.slice(1, 9).slice(1, 7), corpus.slice(2, 9)]
+    # What reads a token from now on raises an error.
+    (folder / "tokens-00000.npy").unlink()
+    assert expected == corpus.hash == corpus.slice(0, large).hash
+    # The first two are the same part, and the others another length and another place.
+    parts = [corpus.slice(2, 2 + length), corpus.slice(1, large).slice(1, 1 + length)]
+    parts += [corpus.slice(2, 3 + length), corpus.slice(1, 1 + length)]
     hashes = [part.hash for part in parts]
     assert hashes[0] == hashes[1]
-    # As long as the first, and elsewhere.
-    hashes.append(corpus.slice(1, 7).hash)
     assert 4 == len({corpus.hash, *hashes})
-    assert "read" == corpus.slice(2, 5).hash
+    with pytest.raises(StoreError):
+        _ = corpus.slice(300, 350).hash
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Documents: their bounds in ranges of tokens, and where a cut may fall."""
 
+import hashlib
 import pickle
 import tempfile
 from itertools import chain
@@ -12,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom import StoreError
-from tokenloom.corpus import offsets as offsets_module
-from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
+from tokenloom.corpus.offsets import DocumentOffsets, _Order, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 
 lengths = st.lists(st.integers(0, 5), min_size=1, max_size=12).filter(any)
@@ -150,12 +150,11 @@ def test_documents_of_the_same_lengths_have_the_same_hash(
     assert (before.offsets().tolist() == one.offsets().tolist()) == (before.hash() == one.hash())
 
 
-def test_all_offsets_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where they are many, some at a time."""
-    whole = _documents([1, 2, 3, 4, 5]).hash()
-    monkeypatch.setattr(offsets_module, "_PIECE", 2)
-    assert whole == _documents([1, 2, 3, 4, 5]).hash()
-    assert whole != _documents([1, 2, 3, 5, 4]).hash()
+def test_all_offsets_are_hashed() -> None:
+    """Also where they are more than are hashed at once, which are 2^20."""
+    offsets = np.arange(2**20 + 3) * 3
+    expected = hashlib.sha256(offsets.astype("<i8").tobytes()).hexdigest()
+    assert f"sha256:{expected}" == DocumentOffsets(offsets).hash()
 
 
 @pytest.mark.parametrize("num_documents", [1, 2, 30, 31, 2_000])
@@ -164,16 +163,15 @@ def test_the_proof_of_many_offsets_finds_what_numpy_finds(
     num_documents: int, data: st.DataObject
 ) -> None:
     """In a file, in cells of a few offsets each, also for empty documents and any slice."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(offsets_module, "_CELL", 3)
-        patch.setattr(offsets_module, "_NUM_CELLS", 40)
+    with tempfile.TemporaryDirectory() as folder:
         lengths = data.draw(
             st.lists(st.integers(0, 3), min_size=num_documents, max_size=num_documents)
         )
         offsets = np.cumsum([0, *lengths])
         np.save(f"{folder}/documents.npy", offsets)
         mapped: Any = np.load(f"{folder}/documents.npy", mmap_mode="r")
-        in_file, in_memory = DocumentOffsets(mapped), DocumentOffsets(offsets)
+        in_file = DocumentOffsets(mapped, order=_Order(mapped, cell=3, num_cells=40))
+        in_memory = DocumentOffsets(offsets)
         end = int(offsets[-1])
         starts = np.array(data.draw(st.lists(st.integers(0, end), min_size=1, max_size=9)))
         widths = np.minimum(end - starts, 5)
@@ -190,11 +188,8 @@ def test_the_proof_of_many_offsets_finds_what_numpy_finds(
 
 @pytest.mark.parametrize("stop", [0, 5, 37])
 @pytest.mark.parametrize("value", [-1, 0, 7, 10**9])
-def test_damaged_offsets_never_lead_a_search_away(
-    value: int, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_offsets_never_lead_a_search_away(value: int, stop: int, tmp_path: Path) -> None:
     """Whatever is damaged, a search finds what it would have found, or refuses."""
-    monkeypatch.setattr(offsets_module, "_CELL", 4)
     offsets = np.arange(0, 1_010, 10)
     damaged = offsets.copy()
     damaged[40 : 41 + stop] = value
@@ -204,7 +199,8 @@ def test_damaged_offsets_never_lead_a_search_away(
     for start in range(990):
         expected = DocumentOffsets(offsets).starts_within(np.array([start]), np.array([9]), width=9)
         try:
-            found = DocumentOffsets(mapped).starts_within(np.array([start]), np.array([9]), width=9)
+            opened = DocumentOffsets(mapped, order=_Order(mapped, cell=4))
+            found = opened.starts_within(np.array([start]), np.array([9]), width=9)
         except StoreError:
             num_refused += 1
         else:

@@ -347,14 +347,14 @@ def test_reset_anywhere(path: Path, stop: int) -> None:
     assert stop - 8192 < first <= stop
 
 
-def test_endless_file_of_unknown_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_file_of_unknown_size(path: Path) -> None:
     """Where only the hash is known, a file without an end is not read for ever."""
-    monkeypatch.setattr(download_module, "_MAX_UNKNOWN_BYTES", 100_000)
+    patience = Patience(max_bytes=100_000)
     with (
         misbehaving.misbehaving({"": (misbehaving.endless,)}) as server,
         pytest.raises(ChecksumError, match="expected at most 100,000 bytes, got more than"),
     ):
-        download([server.url], path, num_bytes=None, digest=DIGEST)
+        download([server.url], path, num_bytes=None, digest=DIGEST, patience=patience)
 
     expected: list[Path] = []
     assert expected == list(path.parent.iterdir())

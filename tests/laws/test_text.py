@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.support.time_machine import TIME_MACHINE, needs_time_machine
 from tests.support.tokenizing import tokenize
-from tokenloom.text import normalize as normalize_module
 from tokenloom.text.normalize import clean_characters, clean_prompt, clean_words, split_words
 from tokenloom.text.tokenizers import TOKENIZER_NAMES, count_characters
 
@@ -132,12 +131,9 @@ def test_clean_words_is_the_textbook(text: str) -> None:
 def test_a_text_may_be_cut_into_pieces(text: str, length: int, *, normalize: bool) -> None:
     """Whatever the length of the pieces that are worked on, the result is the same."""
     words = slow_words(text) if normalize else text.split()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(normalize_module, "_PIECE", length)
-        characters = clean_characters(text)
-        pieces = list(split_words(text, normalize=normalize))
+    pieces = list(split_words(text, normalize=normalize, piece=length))
 
-    assert "".join(slow_characters(text)) == characters
+    assert "".join(slow_characters(text)) == clean_characters(text, piece=length)
     assert words == [word for piece in pieces for word in piece]
 
 

@@ -442,11 +442,10 @@ def test_threads_go_with_the_iterator(how: str) -> None:
     assert [] == mine()
 
 
-def test_nobody_waits_for_a_job_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_a_job_without_end() -> None:
     """The thread ends when its job does; what waits for it has a bound."""
-    monkeypatch.setattr(read_ahead, "_PATIENCE", 0.05)
     go_on = threading.Event()
-    results = start(lambda number: number == 0 or go_on.wait(60))
+    results = start(lambda number: number == 0 or go_on.wait(60), patience=0.05)
     next(results)
     results.close()
     assert mine()
@@ -544,17 +543,17 @@ def test_a_forked_process_starts_threads_of_its_own() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_process_may_drop_the_iterator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_may_drop_the_iterator() -> None:
     """It waits for no thread of its parent, whose threads work on."""
     # Longer than any machine may be busy with other things.
-    monkeypatch.setattr(read_ahead, "_PATIENCE", 120.0)
-    results = start(double)
+    patience = 120.0
+    results = start(double, patience=patience)
     next(results)
     child = os.fork()
     if child == 0:
         began_at = time.monotonic()
         del results
-        os._exit(0 if time.monotonic() - began_at < read_ahead._PATIENCE else 1)
+        os._exit(0 if time.monotonic() - began_at < patience else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert [2, 4, 6] == list(itertools.islice(results, 3))
     results.close()

@@ -115,13 +115,6 @@ def large_statistics(family: str, size: int, *, using: Permute = permute) -> dic
     }
 
 
-def permute_in_rounds(monkeypatch: pytest.MonkeyPatch, num_rounds: int) -> Permute:
-    """Return the permutation with fewer rounds than it has."""
-    monkeypatch.setattr(permutation, "_NUM_ROUNDS", num_rounds)
-    monkeypatch.setattr(permutation, "_NUM_ROUNDS_SMALL", num_rounds)
-    return permute
-
-
 def rotate(indices: Places, *, size: int, keys: npt.NDArray[np.uint64]) -> Places:
     """Move every index by the same distance: neighbours stay neighbours."""
     return (indices + int(keys[0]) % size) % size
@@ -181,7 +174,7 @@ def test_all_orders_of_a_few_come_equally_often(size: int) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE_STATISTICS)
-def test_statistics_reject_weak_permutations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_reject_weak_permutations(name: str) -> None:
     """Each statistic fails for two rounds, a rotation or a multiplication."""
     weak = {
         "positions": multiply,
@@ -189,15 +182,15 @@ def test_statistics_reject_weak_permutations(name: str, monkeypatch: pytest.Monk
         "fixed points": rotate,
         "serial correlation": rotate,
     }
-    using = weak.get(name) or permute_in_rounds(monkeypatch, 2)
+    using = weak.get(name) or functools.partial(permute, num_rounds=2)
     places = permute_whole("epochs", 285, num_keys=800, using=using)
     assert not WHOLE_STATISTICS[name](places).is_likely
 
 
 @pytest.mark.parametrize("size", [9, 285, 1024])
-def test_four_rounds_are_too_few(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_rounds_are_too_few(size: int) -> None:
     """Indices that differ in one digit show it."""
-    using = permute_in_rounds(monkeypatch, 4)
+    using = functools.partial(permute, num_rounds=4)
     places = permute_whole("epochs", size, num_keys=WHOLE_DOMAINS[size], using=using)
     assert not WHOLE_STATISTICS["neighbours by digit"](places).is_likely
 
@@ -209,9 +202,9 @@ def test_statistics_reject_keys_that_are_related() -> None:
     assert not uniformity.position_counts(quotients(related)).is_likely
 
 
-def test_two_rounds_are_too_few_in_large_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_rounds_are_too_few_in_large_domains() -> None:
     """Indices that differ in one digit show it."""
-    using = permute_in_rounds(monkeypatch, 2)
+    using = functools.partial(permute, num_rounds=2)
     results = {size: large_statistics("epochs", size, using=using) for size in LARGE_DOMAINS}
     assert not any(result["neighbours by digit"].is_likely for result in results.values())
 
@@ -222,11 +215,9 @@ def test_statistics_of_large_domains_reject_a_rotation() -> None:
     assert not any(result.is_likely for result in results.values())
 
 
-def test_remainders_reject_four_rounds_where_hash_bits_are_few(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_remainders_reject_four_rounds_where_hash_bits_are_few() -> None:
     """A digit that has 2**32 * 3 / 8 values favours some remainders."""
-    using = permute_in_rounds(monkeypatch, 4)
+    using = functools.partial(permute, num_rounds=4)
     assert not large_statistics("epochs", LARGE_DOMAINS[-1], using=using)["residues"].is_likely
 
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from tokenloom._io.compressed import read_status
 from tokenloom.errors import CorpusError
-from tokenloom.preparation import chunks
 from tokenloom.preparation.chunks import cut_chunks
 from tokenloom.preparation.forms import Cursor, Cutting, FormName, SourceFile
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
@@ -93,14 +92,12 @@ def test_tasks_are_of_about_one_size(tmp_path: Path) -> None:
     assert min(sizes[:-1]) >= 25
 
 
-def test_a_chunk_has_no_end_of_tiny_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Empty files fill no chunk by their bytes."""
-    monkeypatch.setattr(chunks, "_MAX_SLICES", 3)
-    cut = list(cut_chunks(make_sources(tmp_path, [b""] * 7), Cutting(BYTES, 50)))
+def test_a_chunk_has_no_end_of_tiny_sources(tmp_path: Path) -> None:
+    """Empty files fill no chunk by their bytes: it ends after 10,000 of them."""
+    sources = make_sources(tmp_path, [b""]) * 10_001
+    cut = list(cut_chunks(sources, Cutting(BYTES, 50)))
 
-    assert [3, 3, 1] == [len(chunk.slices) for chunk in cut]
+    assert [10_000, 1] == [len(chunk.slices) for chunk in cut]
 
 
 @pytest.mark.parametrize("task_bytes", [1, 2, 3, 50])

@@ -99,11 +99,15 @@ def test_a_whole_store_passes(store: Path) -> None:
     assert [] == verify_store(store)
 
 
-def test_every_byte_is_read(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However a file is cut for reading, ids and offsets are checked."""
-    monkeypatch.setattr(verify_module, "_READ_BYTES", 8)
+def test_large_files_are_read_in_pieces(tmp_path: Path) -> None:
+    """Ids and offsets of more than 4 MiB are checked, also where pieces of the file meet."""
+    ends = np.arange(0, 2_200_001, 4)
+    corpus = tl.Corpus.from_tokens(np.arange(2_200_000) % 60_000, documents=ends)
+    folder = corpus.save(tmp_path / "store")
 
-    assert [] == verify_store(store)
+    sizes = [(folder / name).stat().st_size for name in ("tokens-00000.npy", "documents.npy")]
+    assert min(sizes) > 1 << 22
+    assert [] == verify_store(folder)
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

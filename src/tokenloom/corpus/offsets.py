@@ -217,12 +217,16 @@ class _Order:
     Parameters
     ----------
     offsets : int64 array, shape (num_all + 1,)
+    cell : int
+        The fewest offsets of a cell.
+    num_cells : int
+        The most cells.
     """
 
-    __slots__ = ("_ends", "_is_checked", "_offsets", "_values")
+    __slots__ = ("_cell", "_ends", "_is_checked", "_num_cells", "_offsets", "_values")
 
-    def __init__(self, offsets: Offsets) -> None:
-        self._offsets = offsets
+    def __init__(self, offsets: Offsets, *, cell: int = _CELL, num_cells: int = _NUM_CELLS) -> None:
+        self._offsets, self._cell, self._num_cells = offsets, cell, num_cells
         # Positions of the cells' ends, and the offsets there; none where there is no file.
         self._ends: Offsets | None = None
         self._values = self._is_checked = np.zeros(0, np.int64)
@@ -284,7 +288,7 @@ class _Order:
         confirm_now_and_then(self._offsets)
         if self._ends is None:
             last = len(self._offsets) - 1
-            size = max(_CELL, -(-last // _NUM_CELLS))
+            size = max(self._cell, -(-last // self._num_cells))
             ends = np.append(np.arange(0, last, size), last)
             self._values = np.array(self._offsets[ends])
             self._check_sorted(self._values, ends)

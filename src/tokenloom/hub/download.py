@@ -43,15 +43,13 @@ _PIECE_BYTES = 1 << 13
 _STEP_BYTES = 1 << 15
 # With all that the server puts around them.
 _MAX_STEP_BYTES = 1 << 20
-# A reply without an end must end where the size is not known.
-_MAX_UNKNOWN_BYTES = 1 << 34
 # Of a message, in characters: a status line may be 64 KiB long.
 _MAX_MESSAGE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a download waits, and how often it tries.
+    """How long a download waits, how often it tries, and how much it takes.
 
     Attributes
     ----------
@@ -71,6 +69,8 @@ class Patience:
         The longest pause, also where a server asks for a longer one.
     sleep : callable
         Is called with the seconds to wait.
+    max_bytes : int
+        The largest file whose size is not known: a reply may be without an end.
     """
 
     connect_seconds: float = 10.0
@@ -80,6 +80,7 @@ class Patience:
     pause_seconds: float = 1.0
     max_pause_seconds: float = 60.0
     sleep: Callable[[float], object] = time.sleep
+    max_bytes: int = 1 << 34
 
     def __post_init__(self) -> None:
         waits = (
@@ -214,6 +215,7 @@ def download(
     """
     target = as_path(path)
     digest = ":".join(parse_digest(digest))
+    patience = patience or PATIENCE
     if not urls:
         msg = f"cannot download {target.name!r}: no address is known"
         raise DownloadError(msg)
@@ -231,8 +233,15 @@ def download(
                 disable=None if progress is None else not progress,
             ) as bar,
         ):
-            partial = _PartialFile(file, temporary, bar, num_bytes=num_bytes, digest=digest)
-            if failures := _ask_in_turn(urls, partial, patience or PATIENCE):
+            partial = _PartialFile(
+                file,
+                temporary,
+                bar,
+                num_bytes=num_bytes,
+                max_bytes=patience.max_bytes,
+                digest=digest,
+            )
+            if failures := _ask_in_turn(urls, partial, patience):
                 raise _summarise(list(failures.items()), path, cures)
     except (ChecksumError, DownloadError):
         raise
@@ -350,6 +359,7 @@ class _PartialFile:
         bar: "tqdm[NoReturn]",
         *,
         num_bytes: int | None,
+        max_bytes: int,
         digest: str,
     ) -> None:
         self._file = file
@@ -357,7 +367,7 @@ class _PartialFile:
         self._bar = bar
         self._num_bytes = num_bytes
         self._digest = digest
-        self._max_bytes = _MAX_UNKNOWN_BYTES if num_bytes is None else num_bytes
+        self._max_bytes = max_bytes if num_bytes is None else num_bytes
         # What each address called its edition when it last sent bytes.
         self._editions: dict[str, str] = {}
 

@@ -161,6 +161,7 @@ def work_ahead(
     num_threads: int,
     num_ahead: int,
     name: str,
+    patience: float = _PATIENCE,
 ) -> Generator[Result, None, None]:
     """Yield the result of each job, in order, while threads do the next ones.
 
@@ -179,6 +180,8 @@ def work_ahead(
         Jobs that are begun, or done, before their results are asked for.
     name : str
         What the names of the threads begin with.
+    patience : float
+        How long the end of the iterator waits for jobs that are being done, in seconds.
     """
     threads = _Threads(work, num_threads, name)
     coming: deque[tuple[Job, queue.SimpleQueue[Any]]] = deque()
@@ -199,7 +202,7 @@ def work_ahead(
     finally:
         error = None  # its traceback refers to this frame
         coming.clear()
-        threads.stop()
+        threads.stop(patience)
 
 
 class _Threads:
@@ -245,11 +248,11 @@ class _Threads:
             # All were started, which the next wait, such as at the end of the program, learns here.
             self._started.put(None)
 
-    def stop(self) -> None:
-        """Let the threads end, and wait for them if that does not take long."""
+    def stop(self, patience: float) -> None:
+        """Let the threads end, and wait for them, at most that many seconds."""
         if self.are_here:
             self.ask_to_stop()
-            self.wait(time.monotonic() + _PATIENCE)
+            self.wait(time.monotonic() + patience)
 
 
 def _start(

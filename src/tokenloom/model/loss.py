@@ -64,13 +64,13 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
     with torch.no_grad():
         losses = [
             _cross_entropy(model.linear(outputs[rows]), targets[rows], reduction="none")
-            for rows in _chunks(len(targets), model.vocab_size)
+            for rows in _chunks(len(targets), model.vocab_size, _CHUNK)
         ]
     return torch.cat(losses), state
 
 
 def summed_linear_loss(
-    outputs: torch.Tensor, linear: nn.Linear, targets: torch.Tensor
+    outputs: torch.Tensor, linear: nn.Linear, targets: torch.Tensor, *, chunk: int = _CHUNK
 ) -> torch.Tensor:
     """Return the summed cross-entropies of a linear layer's logits, of which few are kept.
 
@@ -86,6 +86,8 @@ def summed_linear_loss(
     linear : torch.nn.Linear
     targets : int64 tensor, shape (num_rows,)
         In [0, vocab_size), or `tokenloom.loading.batch.IGNORED_TARGET`.
+    chunk : int
+        The most logits that are computed at once; of one row there are all.
 
     Notes
     -----
@@ -94,7 +96,7 @@ def summed_linear_loss(
     "Cut Your Losses in Large-Vocabulary Language Models" (2024).
     """
     loss: torch.Tensor = _SummedLinearLoss.apply(  # type: ignore[no-untyped-call]  # PyTorch's
-        outputs.to(linear.weight.dtype), linear.weight, linear.bias, targets
+        outputs.to(linear.weight.dtype), linear.weight, linear.bias, targets, chunk
     )
     return loss
 
@@ -107,6 +109,7 @@ class _SummedLinearLoss(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         targets: torch.Tensor,
+        chunk: int,
     ) -> torch.Tensor:
         wide = _sum_dtype(weight)
         is_learned = (targets != IGNORED_TARGET).to(wide)[:, None]
@@ -119,7 +122,7 @@ class _SummedLinearLoss(torch.autograd.Function):
         loss = outputs.new_zeros((), dtype=wide)
         # Mixed precision would cast some of these operations and not others.
         with torch.autocast(outputs.device.type, enabled=False):
-            for rows in _chunks(len(targets), len(weight)):
+            for rows in _chunks(len(targets), len(weight), chunk):
                 logits = functional.linear(outputs[rows], weight, bias)
                 log_chances = logits.log_softmax(dim=1, dtype=wide)
                 del logits
@@ -142,7 +145,7 @@ class _SummedLinearLoss(torch.autograd.Function):
             None if part is None else (part * gradient).to(context.dtype)
             for part in context.saved_tensors
         )
-        return *saved, None
+        return *saved, None, None
 
 
 def _add_gradients(
@@ -181,8 +184,8 @@ def _is_chunked(model: RNNModel, inputs: torch.Tensor) -> bool:
     return is_ours and is_large(inputs, model.vocab_size)
 
 
-def _chunks(num_rows: int, vocab_size: int) -> Iterator[slice]:
-    size = max(1, _CHUNK // vocab_size)
+def _chunks(num_rows: int, vocab_size: int, chunk: int) -> Iterator[slice]:
+    size = max(1, chunk // vocab_size)
     for start in range(0, num_rows, size):
         yield slice(start, start + size)
 

@@ -40,7 +40,7 @@ _HALF = np.uint64(32)
 
 
 def permute(
-    indices: npt.NDArray[np.integer[Any]], *, size: int, keys: _Words
+    indices: npt.NDArray[np.integer[Any]], *, size: int, keys: _Words, num_rounds: int | None = None
 ) -> npt.NDArray[np.int64]:
     """Return where a keyed permutation of ``range(size)`` sends each index.
 
@@ -54,6 +54,8 @@ def permute(
         Number of elements that are permuted, in [1, 2**62].
     keys : uint64 array, shape (16,)
         Raw random words, one per round; other words give another permutation.
+    num_rounds : int, optional
+        Even, and at most 16; by default as many as leave no bias.
 
     Returns
     -------
@@ -76,7 +78,9 @@ def permute(
         msg = f"keys must have shape ({NUM_KEYS},), got {keys.shape}"
         raise ArgumentError(msg)
     # Size 10 has the bases 4 and 3: a permutation of 12 values, of which 10 and 11 are walked on.
-    keys = keys[: _NUM_ROUNDS_SMALL if size < _SMALL_SIZE else _NUM_ROUNDS]
+    if num_rounds is None:
+        num_rounds = _NUM_ROUNDS_SMALL if size < _SMALL_SIZE else _NUM_ROUNDS
+    keys = keys[:num_rounds]
     left_base = math.isqrt(size - 1) + 1
     right_base = -(-size // left_base)
     bases = np.uint64(left_base), np.uint64(right_base)

@@ -64,13 +64,15 @@ _SIGNS = (b"\xc2", b"\xe2\x80", b"\xe2\x81", b"\xe3\x80", b"\xef\xbc")
 _MOST_LETTERS, _MOST_DIGITS, _MOST = 0.005, 0.02, 1 / 6
 
 
-def clean_characters(text: str) -> str:
+def clean_characters(text: str, *, piece: int = _PIECE) -> str:
     r"""Return normalised text whose lines are joined by nothing.
+
+    It is worked on in pieces of at least ``piece`` bytes.
 
     >>> clean_characters("The Time Machine, by\nH. G. Wells [1898]")
     'the time machine byh g wells'
     """
-    pieces = _cut(_encode(text), _IN_WORD)
+    pieces = _cut(_encode(text), _IN_WORD, piece)
     return b"".join(map(_clean_lines, pieces)).decode("ascii")
 
 
@@ -99,7 +101,7 @@ def clean_words(text: str) -> str:
     return " ".join(itertools.chain.from_iterable(split_words(text)))
 
 
-def split_words(text: str, *, normalize: bool = True) -> Iterator[list[str]]:
+def split_words(text: str, *, normalize: bool = True, piece: int = _PIECE) -> Iterator[list[str]]:
     """Yield the words of a text in order, many at once.
 
     Parameters
@@ -108,15 +110,17 @@ def split_words(text: str, *, normalize: bool = True) -> Iterator[list[str]]:
     normalize : bool
         Whether words are what normalising leaves, or what stands between
         white space.
+    piece : int
+        The fewest bytes, or characters, that are split at once.
 
     >>> list(split_words("Time flies."))
     [['time', 'flies']]
     """
     if not normalize:
-        yield from (piece.split() for piece in _cut(text, _WHITE_SPACE))
+        yield from (part.split() for part in _cut(text, _WHITE_SPACE, piece))
         return
-    for piece in _cut(_encode(text), _NO_LETTER):
-        yield piece.translate(_LETTERS_AND_SPACES).decode("ascii").split()
+    for part in _cut(_encode(text), _NO_LETTER, piece):
+        yield part.translate(_LETTERS_AND_SPACES).decode("ascii").split()
 
 
 def state_after(text: bytes, state: int) -> int:
@@ -377,11 +381,11 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _cut(text: AnyStr, boundary: "re.Pattern[AnyStr]") -> Iterator[AnyStr]:
+def _cut(text: AnyStr, boundary: "re.Pattern[AnyStr]", size: int) -> Iterator[AnyStr]:
     """Yield pieces of a text, each but the first beginning with what ``boundary`` matches."""
     start = 0
     while start < len(text):
-        found = boundary.search(text, start + _PIECE)
+        found = boundary.search(text, start + size)
         stop = len(text) if found is None else found.start()
         yield text[start:stop]
         start = stop
