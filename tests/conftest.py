@@ -13,12 +13,9 @@ from tests.support.trainings import BOOK, SMALL
 from tokenloom.cli.main import main
 from tokenloom.hub import download
 from tokenloom.hub.download import Patience
-from tokenloom.loading import blocks
 
 # The tensors here are small: more threads would only wait for each other.
 torch.set_num_threads(1)
-# The corpora here are small too: with small blocks an epoch has several of them.
-blocks._BLOCK_TOKENS = 100
 
 # The server from which workers are forked imports PyTorch once.
 multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.loading.dataset"])

@@ -24,13 +24,14 @@ TIMES = 100
 
 
 def make_windows() -> tl.RandomWindows:
-    """Return windows of 199 batches, in many blocks."""
+    """Return windows of 199 batches."""
     return tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
 
 
 def make_loader() -> tl.Loader:
-    """Return a loader with two workers."""
-    return tl.Loader(make_windows(), num_workers=2)
+    """Return a loader with two workers, and many blocks."""
+    options = tl.WorkerOptions(block_size=4)
+    return tl.Loader(make_windows(), num_workers=2, worker_options=options)
 
 
 def make_data_loader() -> "DataLoader[Any]":

@@ -78,12 +78,13 @@ def test_law_3_workers_change_nothing(num_workers: int, plan: Plan) -> None:
 
 @pytest.mark.parametrize("num_workers", WORKERS)
 @settings(max_examples=4)
-@given(plan=plans())
-def test_law_3_holds_for_our_loader(num_workers: int, plan: Plan) -> None:
-    """Loader gives the stream of the bare windows with any number of workers."""
+@given(plan=plans(), block_size=st.integers(1, 9))
+def test_law_3_holds_for_our_loader(num_workers: int, plan: Plan, block_size: int) -> None:
+    """Loader gives the stream of the bare windows with any workers, and blocks of any size."""
     windows = make_windows(plan)
-    expected = [rows_of(batch) for batch in windows]
-    assert expected == [rows_of(batch) for batch in tl.Loader(windows, num_workers=num_workers)]
+    options = tl.WorkerOptions(block_size=block_size)
+    loader = tl.Loader(windows, num_workers=num_workers, worker_options=options)
+    assert [rows_of(batch) for batch in windows] == [rows_of(batch) for batch in loader]
 
 
 @given(plans())

@@ -1,6 +1,7 @@
 """Several batches at once."""
 
 import itertools
+import math
 import pickle
 
 import numpy as np
@@ -22,11 +23,13 @@ from tokenloom.loading.blocks import (
 from tokenloom.plan.plan import Plan
 
 
-def make_block() -> Block:
-    """Return a block of 64 batches of 10 x 35 tokens, each with other ids."""
-    ids = np.arange(64 * 10 * 36, dtype=np.uint16).reshape(64, 10, 36)
-    plan = Plan(kind="random", num_tokens=100_000, seq_len=35, batch_size=10)
-    return Block(windows=ids, references=plan.references(range(5, 69), range(10)))
+def make_block(num_batches: int = 64, batch_size: int = 10) -> Block:
+    """Return a block of batches of 35 tokens in each row, each with other ids."""
+    shape = (num_batches, batch_size, 36)
+    ids = np.arange(math.prod(shape), dtype=np.uint16).reshape(shape)
+    plan = Plan(kind="random", num_tokens=100_000, seq_len=35, batch_size=batch_size)
+    references = plan.references(range(5, 5 + num_batches), range(batch_size))
+    return Block(windows=ids, references=references)
 
 
 def test_a_batch_of_a_block_pickles_alone() -> None:
@@ -74,13 +77,14 @@ def test_wide_and_narrow_batches_say_the_same(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "seq_len", "expected"), [(1, 9, 10), (2, 9, 5), (4, 30, 1), (1, 200, 1)]
+    ("batch_size", "seq_len", "expected"),
+    [(1, 1023, 256), (2, 1023, 128), (4, 99_999, 1), (1, 300_000, 1)],
 )
 def test_a_block_has_one_batch_or_as_many_as_fit(
     batch_size: int, seq_len: int, expected: int
 ) -> None:
-    """Batches that are larger than a block come one by one; the blocks of tests hold 100 tokens."""
-    plan = Plan(kind="random", num_tokens=1000, seq_len=seq_len, batch_size=batch_size)
+    """It holds at most 262,144 tokens; batches that are larger than that come one by one."""
+    plan = Plan(kind="random", num_tokens=10**6, seq_len=seq_len, batch_size=batch_size)
     assert expected == rows_per_block(plan, range(batch_size))
 
 
@@ -93,13 +97,14 @@ def test_the_first_block_is_short(batch_size: int, seq_len: int, expected: int) 
     assert expected == first_rows(plan, range(batch_size))
 
 
-@pytest.mark.parametrize(("limit", "num_storages"), [(1, 64), (360 * 10, 7), (360 * 64, 1)])
+@pytest.mark.parametrize(
+    ("num_batches", "batch_size", "num_storages"), [(4, 228, 4), (64, 10, 2), (45, 10, 1)]
+)
 def test_wide_batches_are_made_several_at_once(
-    limit: int, num_storages: int, monkeypatch: pytest.MonkeyPatch
+    num_batches: int, batch_size: int, num_storages: int
 ) -> None:
-    """As many share memory as hold the given number of tokens, and they say the same."""
-    monkeypatch.setattr(blocks, "_WIDE_TOKENS", limit)
-    block = make_block()
+    """As many share memory as hold 16,384 tokens, or each has its own, and they say the same."""
+    block = make_block(num_batches, batch_size)
     batches = list(block.wide_batches())
     assert num_storages == len({batch.inputs.untyped_storage().data_ptr() for batch in batches})
     for batch, narrow in zip(batches, block.narrow_batches(), strict=True):

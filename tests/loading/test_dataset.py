@@ -1,6 +1,7 @@
 """The datasets of windows, their iterators, and the integer that their processes share."""
 
 import copy
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -37,6 +38,25 @@ def test_an_iterator_goes_on_where_its_state_was_saved(position: int) -> None:
     fresh = iter(make_windows())
     fresh.load_state_dict(iterator.state_dict())
     assert stream(iterator) == stream(fresh)
+
+
+@pytest.mark.parametrize("kind", ["random", "sequential"])
+def test_an_epoch_of_several_blocks_is_that_of_the_plan(kind: str) -> None:
+    """Blocks begin with 8,192 tokens and grow; each batch comes in its place, also from workers."""
+    corpus = tl.Corpus.from_tokens(np.arange(60_000, dtype=np.uint16))
+    windows = Windows(kind, corpus, batch_size=8, seq_len=99, shard=tl.Shard())
+    expected = windows.plan.starts(range(75)).tolist()
+    assert 75 == len(windows)
+
+    loader = DataLoader(windows, batch_size=None, num_workers=2)
+    for batches in (windows, loader, tl.Loader(windows, num_workers=2)):
+        assert expected == [batch.inputs[:, 0].tolist() for batch in batches]
+    for position in (9, 10, 11, 30, 74):
+        iterator = iter(windows)
+        assert position == len(list(itertools.islice(iterator, position)))
+        resumed = iter(windows)
+        resumed.load_state_dict(iterator.state_dict())
+        assert expected[position:] == [batch.inputs[:, 0].tolist() for batch in resumed]
 
 
 def test_an_iterator_refuses_the_state_of_a_loader() -> None:

@@ -26,11 +26,11 @@ NUM_BATCHES = 19
 def make_loader(
     kind: str = "random", *, world: tuple[int, int] = (0, 1), **options: Any
 ) -> tl.Loader:
-    """Return a loader of 19 batches per epoch."""
+    """Return a loader of 19 batches per epoch, in blocks of 5."""
     windows = Windows(
         kind, CORPUS, batch_size=4, seq_len=5, shard=tl.Shard(rank=world[0], world_size=world[1])
     )
-    return tl.Loader(windows, **options)
+    return tl.Loader(windows, worker_options=tl.WorkerOptions(block_size=5), **options)
 
 
 def test_repr_says_where_it_stands() -> None:
@@ -45,10 +45,11 @@ def test_repr_says_where_it_stands() -> None:
 
 
 @settings(max_examples=20)
-@given(plans())
-def test_it_resumes_everywhere(plan: Plan) -> None:
+@given(plans(), st.integers(1, 9))
+def test_it_resumes_everywhere(plan: Plan, block_size: int) -> None:
     """After any batch of any plan the rest and the next epoch are exact."""
-    assert_resumes_everywhere(lambda: tl.Loader(make_windows(plan)))
+    options = tl.WorkerOptions(block_size=block_size)
+    assert_resumes_everywhere(lambda: tl.Loader(make_windows(plan), worker_options=options))
 
 
 @pytest.mark.parametrize("kind", ["random", "sequential"])

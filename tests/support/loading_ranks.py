@@ -37,7 +37,8 @@ def read(batches: Any) -> list[Any]:
 def group(_: Path) -> Any:
     """Read in the default group: by itself, with workers, and after a resume."""
     windows = make_windows()
-    loader = tl.Loader(windows, num_workers=2)
+    options = tl.WorkerOptions(block_size=3)
+    loader = tl.Loader(windows, num_workers=2, worker_options=options)
     batches = iter(loader)
     for _batch in itertools.islice(batches, 7):
         pass
@@ -52,7 +53,7 @@ def group(_: Path) -> Any:
                 windows, batch_size=None, num_workers=2, multiprocessing_context="forkserver"
             )
         ),
-        "loader": read(tl.Loader(windows, num_workers=2)),
+        "loader": read(tl.Loader(windows, num_workers=2, worker_options=options)),
         "state": state,
         "resumed": read(resumed),
     }

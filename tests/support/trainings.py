@@ -36,10 +36,11 @@ def make_model(layer: str = "rnn", **options: Any) -> tl.RNNModel:
 
 
 def make_loader(order: str = "sequential", **options: Any) -> tl.Loader:
-    """Return a loader of some epochs of nine batches."""
+    """Return a loader of some epochs of nine batches, in blocks of two."""
     shape = {"batch_size": 4, "seq_len": 10, "tail": options.pop("tail", "drop")}
     windows = ORDERS[order](TRAIN, **shape)
-    return tl.Loader(windows, **{"num_epochs": NUM_EPOCHS, **options})
+    blocks = tl.WorkerOptions(block_size=2)
+    return tl.Loader(windows, **{"num_epochs": NUM_EPOCHS, "worker_options": blocks, **options})
 
 
 def stop_in_step(model: tl.RNNModel, step: int) -> None:
