@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.preparation import assemble as assemble_module
 from tokenloom.preparation.assemble import IDS, Tally, assemble, cut_splits
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.manifest import Manifest, Source
 from tokenloom.store.verify import verify_store
-from tokenloom.store.writer import write_shard
 from tokenloom.text.tokenizers import ByteTokenizer
 
 # Ids of three chunks, where documents end in them, characters of the open document.
@@ -91,14 +89,16 @@ def test_shards_that_are_whole_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     shards = [work.store / f"tokens-0000{number}.npy" for number in range(2)]
     shards[1].write_bytes(shards[1].read_bytes()[:-1] + b"\x00")
     written = []
-    write = write_shard
+    write = work.write
 
-    def count(folder: Path, index: int, *args: Any, **kwargs: Any) -> Any:
-        written.append(index)
-        return write(folder, index, *args, **kwargs)
+    def count(_: WorkDir, kind: str, index: int, part: Part) -> None:
+        if kind == "shard":
+            written.append(index)
+        write(kind, index, part)
 
-    monkeypatch.setattr(assemble_module, "write_shard", count)
-    assert (expected, [1]) == (make(work, make_parts(work)), written)
+    tally = make_parts(work)
+    monkeypatch.setattr(WorkDir, "write", count)
+    assert (expected, [1]) == (make(work, tally), written)
 
 
 def test_a_part_that_vanished_is_told(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ def test_a_file_is_what_numpy_writes(tmp_path: Path, dtype: str, length: int) ->
     saved = io.BytesIO()
     np.save(saved, values)
 
-    sha256 = write_npy(tmp_path / "x.npy", [values], dtype=np.dtype(dtype), length=length)
+    file = write_npy(tmp_path / "x.npy", [values], dtype=np.dtype(dtype), length=length)
 
     content = (tmp_path / "x.npy").read_bytes()
     assert saved.getvalue() == content
-    assert hashlib.sha256(content).hexdigest() == sha256
+    assert (hashlib.sha256(content).hexdigest(), len(content)) == (file.sha256, file.num_bytes)
 
 
 @pytest.mark.parametrize("length", [2**62, 10**12, 1])

@@ -205,11 +205,13 @@ def test_every_bad_file_is_named(tmp_path: Path) -> None:
 
 def rewrite(folder: Path, name: str, values: list[int], dtype: str) -> None:
     """Write other values into a file of a store, and say so in its manifest."""
-    sha256 = write_npy(folder / name, [np.array(values)], dtype=np.dtype(dtype), length=len(values))
+    written = write_npy(
+        folder / name, [np.array(values)], dtype=np.dtype(dtype), length=len(values)
+    )
 
     def change(value: dict[str, Any]) -> None:
         files = [*value["shards"], *value["files"]]
-        next(file for file in files if file["name"] == name)["sha256"] = sha256
+        next(file for file in files if file["name"] == name)["sha256"] = written.sha256
 
     lie(folder, change)
 

@@ -35,9 +35,15 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> 
         It is missing, cannot be read, or is a pipe, a device, a folder, a
         socket, or a link that must not be followed; the message names which.
     """
-    path = as_path(path)
-    # Looked at first, since only to open a pipe or a device may wait or act.
-    _refuse_irregular(path, path.stat(follow_symlinks=follow_links))
+    path = path if isinstance(path, Path) else as_path(path)
+    try:
+        # Looked at first, since only to open a pipe or a device may wait or act.
+        status = path.stat(follow_symlinks=follow_links)
+    except ValueError:
+        # No system allows such a name, and this says why.
+        as_path(path)
+        raise
+    _refuse_irregular(path, status)
     # Between the two another file may have taken the name: neither flag changes a regular file.
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     if not follow_links:

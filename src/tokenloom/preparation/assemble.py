@@ -1,8 +1,7 @@
 """A store out of the parts that a preparation kept."""
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,19 @@ from tokenloom.errors import StoreError
 from tokenloom.preparation.encode import read_ids
 from tokenloom.preparation.options import REST, PrepareOptions
 from tokenloom.preparation.workdir import Part, WorkDir
-from tokenloom.store.manifest import MANIFEST, OFFSETS, Manifest, ShardFile, Source, shard_name
-from tokenloom.store.writer import (
-    write_documents,
-    write_manifest,
-    write_places,
-    write_shard,
-    write_tokenizer,
+from tokenloom.store.manifest import (
+    DOCUMENTS,
+    MANIFEST,
+    OFFSETS,
+    PLACES,
+    Manifest,
+    ShardFile,
+    Source,
+    StoreFile,
+    shard_name,
 )
+from tokenloom.store.npy import Piece, writing_npy
+from tokenloom.store.writer import write_manifest, write_tokenizer
 from tokenloom.text.ids import Ids, narrow_dtype
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.normalize import Lost
@@ -43,6 +47,8 @@ class Tally:
         For each chunk the source, the offset and the state in which it begins,
         whether a document continues there, and how many characters of that
         document come before: bytes, where bytes are tokens.
+    num_tokens : int
+        Of all chunks.
     documents : dict of int to int
         How many documents each source has.
     num_characters : int
@@ -59,6 +65,7 @@ class Tally:
 
     starts: list[int] = field(default_factory=lambda: [0])
     places: list[list[int]] = field(default_factory=list)
+    num_tokens: int = 0
     documents: dict[int, int] = field(default_factory=dict)
     num_characters: int = 0
     num_unknown: int | None = None
@@ -66,11 +73,6 @@ class Tally:
     problems: dict[str, int] = field(default_factory=dict)
     hash: str = ""
     _open_characters: int = 0
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of all chunks."""
-        return self.starts[-1]
 
     @property
     def num_documents(self) -> int:
@@ -83,57 +85,19 @@ class Tally:
         self.hash = hash_json([self.hash, facts])
         source, offset, state, is_inside, *_ = facts["start"]
         self.places.append([source, offset, state, int(is_inside), self._open_characters])
-        self.starts.append(self.num_tokens + facts["num_tokens"])
+        self.num_tokens += facts["num_tokens"]
+        self.starts.append(self.num_tokens)
         for number, num_documents in facts["documents"]:
             self.documents[number] = self.documents.get(number, 0) + num_documents
         self.num_characters += facts["num_characters"]
         if facts["num_unknown"] is not None:
             self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
         # A part that an older release kept does not say it.
-        self.lost = self.lost.plus(Lost(*facts.get("lost", ())))
+        self.lost = Lost(*map(sum, zip(self.lost, facts.get("lost", Lost()), strict=True)))
         for what, number in facts["problems"].items():
             self.problems[what] = self.problems.get(what, 0) + number
         before = 0 if facts["has_end"] else self._open_characters
         self._open_characters = before + facts["open_characters"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The ids of all chunks."""
-
-    work: WorkDir
-    tally: Tally
-    vocab: Vocab | None
-    end_of_document: str | int | None
-    report: Callable[[int], object]
-
-    def cut(self, tokens: range) -> Iterator[Ids]:
-        """Yield the ids of a range of tokens, chunk by chunk."""
-        starts = self.tally.starts
-        # Of chunks that begin at [0, 50, 90] the tokens [60, 95) lie in 1 and 2.
-        first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
-        for index in range(first, len(starts) - 1):
-            start, stop = starts[index : index + 2]
-            if start >= tokens.stop:
-                return
-            part = self._read(index)
-            ids = read_ids(part.facts, part.blobs, self.vocab, self.end_of_document)
-            piece = ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
-            yield piece
-            self.report(len(piece))
-
-    def ends(self) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield 0, and where each document ends, in tokens."""
-        yield np.zeros(1, np.int64)
-        for index, start in enumerate(self.tally.starts[:-1]):
-            yield np.frombuffer(self._read(index).blobs[1], OFFSETS) + start
-
-    def _read(self, index: int) -> Part:
-        part = self.work.read(IDS, index)
-        if part is None:
-            msg = f"{self.work.part(IDS, index)} was changed by somebody else: run the same again"
-            raise StoreError(msg)
-        return part
 
 
 def assemble(
@@ -159,21 +123,33 @@ def assemble(
         A split would hold no token.
     """
     folder, vocab_size, num_tokens = work.make_store(), tokenizer.vocab_size, tally.num_tokens
-    dtype, size = narrow_dtype(vocab_size).name, options.shard_tokens
-    parts = _Parts(work, tally, vocab_of(tokenizer), options.end_of_document, report)
-    write = functools.partial(_write_shard, folder, parts, dtype=dtype, vocab_size=vocab_size)
-    shards = [
-        write(index, range(start, min(start + size, num_tokens)))
-        for index, start in enumerate(range(0, num_tokens, size))
-    ]
+    parts = _Parts(work, tally, vocab_of(tokenizer), options.end_of_document)
+    dtype, shards = narrow_dtype(vocab_size), []
+    for index, start in enumerate(range(0, num_tokens, options.shard_tokens)):
+        tokens = range(start, min(start + options.shard_tokens, num_tokens))
+        path = folder / shard_name(index)
+        shard = parts.find_shard(index, path)
+        if shard is None:
+            little_endian = dtype.newbyteorder("<")
+            with writing_npy(
+                path, dtype=little_endian, length=len(tokens), num_ids=vocab_size
+            ) as file:
+                for ids in parts.cut(tokens):
+                    file.write(ids)
+                    report(len(ids))
+            shard = parts.keep_shard(index, ShardFile(len(tokens), file.sha256))
+        else:
+            report(shard.num_tokens)
+        shards.append(shard)
     description, files = write_tokenizer(folder, tokenizer)
     places = [[start, *place] for start, place in zip(tally.starts, tally.places, strict=False)]
+    values = np.array(places, OFFSETS).ravel()
     files += (
-        write_documents(folder, parts.ends(), num_documents=tally.num_documents),
-        write_places(folder, places),
+        _write_integers(folder, DOCUMENTS, parts.ends(), length=tally.num_documents + 1),
+        _write_integers(folder, PLACES, [values], length=len(values)),
     )
     manifest = Manifest(
-        dtype=dtype,
+        dtype=dtype.name,
         vocab_size=vocab_size,
         shards=tuple(shards),
         files=files,
@@ -187,6 +163,62 @@ def assemble(
     return manifest
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What was kept of all chunks, and of shards."""
+
+    work: WorkDir
+    tally: Tally
+    vocab: Vocab | None
+    end_of_document: str | int | None
+
+    def find_shard(self, index: int, path: Path) -> ShardFile | None:
+        """Return the entry of a shard that an interrupted run finished, if it did."""
+        if path.is_file() and not path.is_symlink() and (kept := self.work.read("shard", index)):
+            facts, sha256 = kept.facts, kept.facts["sha256"]
+            if facts.get("parts") == self.tally.hash and hash_file(path) == f"sha256:{sha256}":
+                return ShardFile(facts["num_tokens"], sha256)
+        return None
+
+    def keep_shard(self, index: int, shard: ShardFile) -> ShardFile:
+        """Remember that a shard is finished, and return its entry."""
+        self.work.write("shard", index, Part({**asdict(shard), "parts": self.tally.hash}, []))
+        return shard
+
+    def cut(self, tokens: range) -> Iterator[Ids]:
+        """Yield the ids of a range of tokens, chunk by chunk."""
+        starts = self.tally.starts
+        # Of chunks that begin at [0, 50, 90] the tokens [60, 95) lie in 1 and 2.
+        first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
+        for index in range(first, len(starts) - 1):
+            start, stop = starts[index : index + 2]
+            if start >= tokens.stop:
+                return
+            part = self._read(index)
+            ids = read_ids(part.facts, part.blobs, self.vocab, self.end_of_document)
+            yield ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
+
+    def ends(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield 0, and where each document ends, in tokens."""
+        yield np.zeros(1, np.int64)
+        for index, start in enumerate(self.tally.starts[:-1]):
+            yield np.frombuffer(self._read(index).blobs[1], OFFSETS) + start
+
+    def _read(self, index: int) -> Part:
+        part = self.work.read(IDS, index)
+        if part is None:
+            msg = f"{self.work.part(IDS, index)} was changed by somebody else: run the same again"
+            raise StoreError(msg)
+        return part
+
+
+def _write_integers(folder: Path, name: str, pieces: Iterable[Piece], *, length: int) -> StoreFile:
+    with writing_npy(folder / name, dtype=OFFSETS, length=length) as file:
+        for piece in pieces:
+            file.write(piece)
+    return StoreFile(name, file.num_bytes, file.sha256)
+
+
 def _remove_others(folder: Path, manifest: Manifest) -> None:
     """Remove what a run that was killed had not renamed yet."""
     shards = (shard_name(index) for index in range(len(manifest.shards)))
@@ -196,37 +228,10 @@ def _remove_others(folder: Path, manifest: Manifest) -> None:
             path.unlink()
 
 
-def _write_shard(
-    folder: Path, parts: _Parts, index: int, tokens: range, *, dtype: str, vocab_size: int
-) -> ShardFile:
-    work = parts.work
-    kept = work.read("shard", index)
-    path = folder / shard_name(index)
-    if kept and kept.facts.get("parts") == parts.tally.hash and _has_hash(path, kept):
-        parts.report(kept.facts["num_tokens"])
-        return ShardFile(kept.facts["num_tokens"], kept.facts["sha256"])
-    shard = write_shard(
-        folder,
-        index,
-        parts.cut(tokens),
-        num_tokens=len(tokens),
-        dtype=dtype,
-        vocab_size=vocab_size,
-    )
-    facts = {"num_tokens": shard.num_tokens, "sha256": shard.sha256, "parts": parts.tally.hash}
-    work.write("shard", index, Part(facts, []))
-    return shard
-
-
-def _has_hash(path: Path, kept: Part) -> bool:
-    is_regular = path.is_file() and not path.is_symlink()
-    return is_regular and hash_file(path) == f"sha256:{kept.facts['sha256']}"
-
-
 def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tuple[int, int]]:
     if not options.splits:
         return {}
-    offsets = np.load(folder / "documents.npy", mmap_mode="r")
+    offsets = np.load(folder / DOCUMENTS, mmap_mode="r")
     boundary = DocumentOffsets(offsets).boundary if options.split_by == "document" else int
     return cut_splits(options, tally.num_tokens, boundary)
 

@@ -1,10 +1,11 @@
 """One-dimensional ``.npy`` files: read by their header, written piece by piece."""
 
+import contextlib
 import hashlib
 import os
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from tokenloom._io.atomic import replacing
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError
+from tokenloom.text.ids import check_range
 
 # So many bytes stand before the values.
 HEADER_BYTES = 128
@@ -112,39 +114,89 @@ def npy_header(dtype: np.dtype[Any], length: int) -> bytes:
     return _MAGIC + struct.pack("<H", num_text) + padded.encode("ascii")
 
 
-def write_npy(
-    path: str | os.PathLike[str], pieces: Iterable[Piece], *, dtype: np.dtype[Any], length: int
-) -> str:
-    """Write a file and return its SHA-256 as 64 hexadecimal digits.
+class NpyFile:
+    """A one-dimensional ``.npy`` file that is being written; see `writing_npy`.
+
+    Attributes
+    ----------
+    num_bytes : int
+        Of the whole file.
+    num_written : int
+        Values so far.
+    """
+
+    def __init__(
+        self, file: BinaryIO, dtype: np.dtype[Any], length: int, num_ids: int | None
+    ) -> None:
+        header = npy_header(dtype, length)
+        self._file, self._dtype, self._num_ids = file, dtype, num_ids
+        self._digest = hashlib.sha256(header)
+        self.num_bytes, self.num_written = len(header) + dtype.itemsize * length, 0
+        file.write(header)
+
+    def write(self, piece: Piece) -> None:
+        """Write the next values, which must fit the type of the file.
+
+        Raises
+        ------
+        CorpusError
+            One of them is no id.
+        """
+        if self._num_ids is not None:
+            check_range(piece, self._num_ids)
+        values = np.ascontiguousarray(piece, self._dtype).view(np.uint8)
+        self._file.write(values.data)
+        self._digest.update(values.data)
+        self.num_written += len(piece)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was written so far, as 64 hexadecimal digits."""
+        return self._digest.hexdigest()
+
+
+@contextlib.contextmanager
+def writing_npy(
+    path: str | os.PathLike[str], *, dtype: np.dtype[Any], length: int, num_ids: int | None = None
+) -> Iterator[NpyFile]:
+    """Yield a file to write, which gets its name whole, at the end of the block.
 
     Parameters
     ----------
     path : str or path
-    pieces : iterable of integer arrays
-        The values, one array after the other.
     dtype : dtype
-        Of the file; the values must fit it.
+        Of the file.
     length : int
-        How many values there are in all pieces.
+        How many values there will be.
+    num_ids : int, optional
+        The values are ids, each in [0, num_ids).
 
     Raises
     ------
     ArgumentError
-        The pieces do not hold ``length`` values.
+        Another number of values was written.
     OSError
         The file cannot be written; nothing is left of it.
     """
-    header = npy_header(dtype, length)
-    digest, num_written = hashlib.sha256(header), 0
     with replacing(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(header)
-            for piece in pieces:
-                values = np.ascontiguousarray(piece, dtype).view(np.uint8)
-                file.write(values.data)
-                digest.update(values.data)
-                num_written += len(piece)
-        if num_written != length:
-            msg = f"{Path(path).name} must get {count(length, 'value')}, got {num_written:,}"
+        with temporary.open("wb") as opened:
+            file = NpyFile(opened, dtype, length, num_ids)
+            yield file
+        if file.num_written != length:
+            msg = f"{Path(path).name} must get {count(length, 'value')}, got {file.num_written:,}"
             raise ArgumentError(msg)
-    return digest.hexdigest()
+
+
+def write_npy(
+    path: str | os.PathLike[str],
+    pieces: Iterable[Piece],
+    *,
+    dtype: np.dtype[Any],
+    length: int,
+    num_ids: int | None = None,
+) -> NpyFile:
+    """Write a file of arrays, one after the other; parameters and errors are `writing_npy`'s."""
+    with writing_npy(path, dtype=dtype, length=length, num_ids=num_ids) as file:
+        for piece in pieces:
+            file.write(piece)
+    return file

@@ -4,7 +4,7 @@ Every file is written whole or not at all, and ``manifest.json`` last.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from tokenloom.store.manifest import (
     DOCUMENTS,
     MANIFEST,
     OFFSETS,
-    PLACES,
     VOCAB,
     Manifest,
     ShardFile,
@@ -28,7 +27,7 @@ from tokenloom.store.manifest import (
     write_json,
 )
 from tokenloom.store.memmap import Tokens, advise, confirm
-from tokenloom.store.npy import HEADER_BYTES, Piece, write_npy
+from tokenloom.store.npy import Piece, write_npy
 from tokenloom.text.identity import describe_identity
 from tokenloom.text.ids import Ids, Offsets, check_range, narrow_dtype
 from tokenloom.text.interface import Tokenizer, vocab_of
@@ -167,11 +166,9 @@ def write_shard(
     OSError
         The file cannot be written; nothing is left of it.
     """
-    little_endian = np.dtype(dtype).newbyteorder("<")
-    # None of them is larger than what check_range lets through.
-    checked = (piece for piece in pieces if check_range(piece, vocab_size) < vocab_size)
-    path = folder / shard_name(index)
-    return ShardFile(num_tokens, write_npy(path, checked, dtype=little_endian, length=num_tokens))
+    path, little_endian = folder / shard_name(index), np.dtype(dtype).newbyteorder("<")
+    file = write_npy(path, pieces, dtype=little_endian, length=num_tokens, num_ids=vocab_size)
+    return ShardFile(num_tokens, file.sha256)
 
 
 def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int) -> StoreFile:
@@ -192,30 +189,8 @@ def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int
     OSError
         The file cannot be written; nothing is left of it.
     """
-    return _write_integers(folder, DOCUMENTS, pieces, length=num_documents + 1)
-
-
-def write_places(folder: Path, places: Sequence[Sequence[int]]) -> StoreFile:
-    """Write where the chunks of a preparation begin, whole or not at all.
-
-    Parameters
-    ----------
-    folder : Path
-    places : sequence of (token, source, offset, state, is_inside, characters)
-        One for each chunk; see docs/reference/preparation.md.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; nothing is left of it.
-    """
-    values = np.array(places, OFFSETS).ravel()
-    return _write_integers(folder, PLACES, [values], length=len(values))
-
-
-def _write_integers(folder: Path, name: str, pieces: Iterable[Piece], *, length: int) -> StoreFile:
-    sha256 = write_npy(folder / name, pieces, dtype=OFFSETS, length=length)
-    return StoreFile(name, HEADER_BYTES + OFFSETS.itemsize * length, sha256)
+    file = write_npy(folder / DOCUMENTS, pieces, dtype=OFFSETS, length=num_documents + 1)
+    return StoreFile(DOCUMENTS, file.num_bytes, file.sha256)
 
 
 def write_tokenizer(

@@ -314,10 +314,6 @@ class Lost(NamedTuple):
             or self.num_lost > _MOST * num_visible
         )
 
-    def plus(self, other: "Lost") -> "Lost":
-        """Return what two texts lose together."""
-        return Lost(*map(sum, zip(self, other, strict=True)))
-
     def describe(self) -> str:
         """Return how much is lost, as a sentence.
 
