@@ -15,6 +15,10 @@ _DECOMPRESS = (
 )
 _UNPACK = "unpack it, and name the folder or the files in it"
 _EXPORT = "write the texts in it as JSON Lines (.jsonl), one object per line, and name that file"
+_COLUMN_OF = (
+    "prepare reads a column of it, which field= or --field names, if the file's name ends with {} "
+    "(python -m pip install 'tokenloom[parquet]')"
+)
 _TEXT_OF = "save its text as a text file, and name that"
 _TOKENS = "it holds numbers: tokenloom.open_foreign opens token files of other projects"
 _NO_TEXT = "name a text file"
@@ -63,7 +67,7 @@ _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an older Microsoft Office", _TEXT_OF),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _EXPORT),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG picture", _NO_TEXT),
-    (0, b"ARROW1\0\0", "an Arrow file", _EXPORT),
+    (0, b"ARROW1\0\0", "an Arrow file", _COLUMN_OF.format(".arrow")),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (0, b"!<arch>\n", "an ar archive", _UNPACK),
@@ -93,7 +97,7 @@ _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
 # What a few bytes alone would not show.
 _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     # A text may begin with either word.
-    (re.compile(rb"PAR[1E](?![ -~]{3}|\s)"), "a Parquet file", _EXPORT),
+    (re.compile(rb"PAR[1E](?![ -~]{3}|\s)"), "a Parquet file", _COLUMN_OF.format(".parquet")),
     (re.compile(rb"GGUF[\1-\x1f]\0\0\0"), "a model in GGUF", _NO_TEXT),
     (re.compile(rb"\x1f\x8b\x08[\0-\x1f]"), "compressed by gzip", _DECOMPRESS.format(".gz")),
     (

@@ -19,6 +19,7 @@ from tokenloom.cli.options import (
 from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import StoreName, find_store
+from tokenloom.preparation.chunks import FORMS
 from tokenloom.preparation.forms import OnError, OnReserved
 from tokenloom.preparation.options import PrepareOptions, SplitBy
 from tokenloom.preparation.prepare import Prepared, prepare
@@ -86,7 +87,7 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         help="what a document is: a file, a paragraph between blank lines, a line, or a JSON line",
     )
     group.add_argument(
-        "--field", default="text", metavar="NAME", help="key of the text in a JSON object"
+        "--field", default="text", metavar="NAME", help="key or column that holds the text"
     )
     group.add_argument(
         "--encoding",
@@ -178,8 +179,8 @@ def _run(arguments: argparse.Namespace) -> None:
         refuse_options(arguments, ("split_by",), "it chooses where splits begin; add --split")
     if "field" in arguments.given:
         found = resolve_sources(arguments.sources, documents=arguments.documents)
-        if not any(one.form == "record" for one in found):
-            why = "no source holds JSON objects; --documents jsonl reads each line as one"
+        if not any(FORMS[one.form].has_field for one in found):
+            why = "no source holds JSON objects or rows; --documents jsonl reads each line as one"
             refuse_options(arguments, ("field",), why)
     made = prepare(
         arguments.sources,

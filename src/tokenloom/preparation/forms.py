@@ -11,8 +11,8 @@ from tokenloom.text.boundaries import Boundary
 from tokenloom.text.normalize import NOTHING
 
 # What a document is: the file, what stands between blank lines, a line, a JSON
-# object on a line, or a JSON string on a line.
-FormName = Literal["file", "paragraph", "line", "record", "string"]
+# object on a line, a JSON string on a line, or a row of a table.
+FormName = Literal["file", "paragraph", "line", "record", "string", "parquet", "arrow"]
 OnError = Literal["stop", "skip", "replace"]
 OnReserved = Literal["count", "stop"]
 
@@ -56,7 +56,8 @@ class Cursor(NamedTuple):
     source : int
         Which source, from 0.
     offset : int
-        Bytes of it, after decompression and as UTF-8, that come before.
+        Bytes of it, after decompression and as UTF-8, that come before; rows of
+        a table.
     state : int
         See `tokenloom.text.normalize.state_after`.
     is_inside : bool
@@ -86,6 +87,8 @@ class Slice(NamedTuple):
     content : bytes
     goes_on : bool
         Whether its last document continues in the next slice.
+    layout : tuple of int
+        Of a table: which row group it is of, and its number of rows.
     """
 
     start: Cursor
@@ -93,6 +96,7 @@ class Slice(NamedTuple):
     form: FormName
     content: bytes
     goes_on: bool
+    layout: tuple[int, ...] = ()
 
 
 class Found(NamedTuple):
@@ -103,15 +107,18 @@ class Found(NamedTuple):
     content : bytes
         As they stand in the slice.
     offset : int
-        Where they begin in the source.
+        Where they begin in the source; of a table the row.
     starts, ends : bool
         Whether the document begins and ends with them.
+    is_null : bool
+        Whether there is a row, but no text in it.
     """
 
     content: bytes
     offset: int
     starts: bool = True
     ends: bool = True
+    is_null: bool = False
 
 
 class Cutting(NamedTuple):
@@ -141,7 +148,7 @@ class Reading(NamedTuple):
     Attributes
     ----------
     field : str
-        Which field of a JSON object holds the text.
+        Which field of a JSON object, or column of a table, holds the text.
     on_error : "stop", "skip" or "replace"
     as_bytes : bool
         Whether files are not decoded.

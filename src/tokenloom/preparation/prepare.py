@@ -190,7 +190,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     if manifest := find_finished(target, found, settings):
         remove_rest(target)
         return _summarize(path, manifest, began_at)
-    check_kinds(found)
+    check_kinds(found, field=options.field)
     undecodable = choose_undecodable(options.on_error, reads_bytes=method.tokenizer.reads_bytes)
     with _saying_what_is_kept(target), open_work_dir(target) as work:
         # Another process may have made it before this one had the folder.

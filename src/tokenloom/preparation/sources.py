@@ -27,7 +27,9 @@ from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
 from tokenloom.hub.load import find_named, find_store, read
 from tokenloom.hub.texts import RECORDS
+from tokenloom.preparation.chunks import FORMS
 from tokenloom.preparation.forms import FormName, SourceFile
+from tokenloom.preparation.tables import TableForm
 from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.reader import is_store
 from tokenloom.text.documents import Document
@@ -40,6 +42,12 @@ OlderWord = Literal["record"]
 
 _READ_BYTES = 1 << 20
 _STDIN = "-"
+# What the end of a name, before that of a compression, says of a file.
+_FORMS: dict[str, FormName] = {
+    **dict.fromkeys(RECORDS, "record"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".feather"), "arrow"),
+}
 _NOTHING = hashlib.sha256().hexdigest()
 
 
@@ -85,7 +93,8 @@ def resolve_sources(
     documents : "file", "paragraph", "line" or "jsonl"
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records, and so do
-        those that end with .json and have an object on each line.
+        those that end with .json and have an object on each line. Those that
+        end with .parquet, .pq, .arrow or .feather are tables.
     encoding : str
         Of files and stdin; see `tokenloom._io.compressed.find_encoding`.
 
@@ -142,8 +151,8 @@ def _find(source: Any, documents: FormName, encoding: str) -> Iterator[ResolvedS
 
 def _find_form(path: Path, documents: FormName, encoding: str) -> FormName:
     suffix = bare_suffix(path.name)
-    if suffix in RECORDS:
-        return "record"
+    if suffix in _FORMS:
+        return _FORMS[suffix]
     # C4 and others name files of objects, one on each line, like single documents.
     if suffix == ".json":
         name = path.as_posix()
@@ -154,8 +163,14 @@ def _find_form(path: Path, documents: FormName, encoding: str) -> FormName:
     return documents
 
 
-def check_kinds(found: list[ResolvedSource]) -> None:
+def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
     """Refuse files that are no texts, before anything is made of them.
+
+    Parameters
+    ----------
+    found : list of ResolvedSource
+    field : str
+        Which column of a table holds the text.
 
     Raises
     ------
@@ -164,7 +179,9 @@ def check_kinds(found: list[ResolvedSource]) -> None:
         the cure.
     """
     for one in found:
-        if one.path is not None:
+        if one.path is not None and isinstance(form := FORMS[one.form], TableForm):
+            form.check(SourceFile(name=one.name, path=one.path, form=one.form), field)
+        elif one.path is not None:
             head = check_text(one.path, name=one.name, encoding=one.encoding)
             _check_structure(head, one.name, one.form, one.encoding)
 

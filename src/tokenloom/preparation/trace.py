@@ -56,12 +56,18 @@ class Trace(NamedTuple):
     line : int or None
         Which line of the source holds the document, from 1, where each line is
         a document. None of other sources, and where lines were left out.
+    row, row_group : int or None
+        Which row of a table holds the document, from 0, and which row group or
+        record batch that is in. None of other sources, and where the character
+        is None.
     """
 
     source: str | None
     document: int
     character: int | None
     line: int | None = None
+    row: int | None = None
+    row_group: int | None = None
 
 
 def trace(corpus: Corpus, token: int) -> Trace | None:
@@ -147,6 +153,8 @@ class _ReadChunk(NamedTuple):
         How many tokens come before the end of each segment, without marks.
     befores : list of int
         How many characters of its document come before each segment.
+    layouts : list of tuple of int
+        See `Slice`; that of each segment.
     """
 
     first: int
@@ -155,17 +163,26 @@ class _ReadChunk(NamedTuple):
     segments: list[TextSegment]
     stops: npt.NDArray[np.int64]
     befores: list[int]
+    layouts: list[tuple[int, ...]]
 
-    def find_character(self, token: int, tokenizer: CompleteTokenizer) -> int | None:
-        """Return which character of its document a token of the store begins with."""
+    def find(self, token: int, tokenizer: CompleteTokenizer) -> dict[str, int]:
+        """Return with which character of its document a token of the store begins.
+
+        And the row that this is, of a table.
+        """
         at = token - self.first
         if at >= self.num_tokens or at in self.marks:
-            return None
+            return {}
         at -= int(np.searchsorted(self.marks, at))
         index = int(np.searchsorted(self.stops, at, side="right"))
         at -= int(self.stops[index - 1]) if index else 0
         inside = tokenizer.find_character(self.segments[index], at)
-        return None if inside is None else self.befores[index] + inside
+        if inside is None:
+            return {}
+        found = {"character": self.befores[index] + inside}
+        if layout := self.layouts[index]:
+            found.update(row=self.segments[index].offset, row_group=layout[0])
+        return found
 
 
 class _PreparedStore:
@@ -196,15 +213,21 @@ class _PreparedStore:
         document = self._documents.number(token)
         # Of sources with 2, 0 and 3 documents the stops are 2, 2 and 5: document 2 is the third's.
         source = int(np.searchsorted(self._source_stops, document, side="right"))
-        character = None
-        if self._tokenizer is not None:
-            chunk = self._read_chunk(token, source)
-            character = chunk and chunk.find_character(token, self._tokenizer)
+        found: dict[str, int] = {}
+        if self._tokenizer is not None and (chunk := self._read_chunk(token, source)):
+            found = chunk.find(token, self._tokenizer)
         line = None
         # Where none was left out, there are as many lines before as documents.
         if self._preparation.forms[source] == "line" and self._preparation.on_error != "skip":
             line = document - int(self._source_stops[source - 1] if source else 0) + 1
-        return Trace(self._sources[source].name, document, character, line)
+        return Trace(
+            self._sources[source].name,
+            document,
+            found.get("character"),
+            line,
+            found.get("row"),
+            found.get("row_group"),
+        )
 
     def _read_chunk(self, token: int, source: int) -> _ReadChunk | None:
         """Return the chunk of a token, read up to the end of a source, where that is as it was."""
@@ -247,7 +270,11 @@ class _PreparedStore:
         with contextlib.closing(chunks):
             slices = next(chunks).slices
         reading = Reading(preparation.field, preparation.on_error, tokenizer.reads_bytes)
-        segments = [s for piece in slices for s in find_segments(piece, reading, Counter())]
+        segments: list[TextSegment] = []
+        layouts: list[tuple[int, ...]] = []
+        for piece in slices:
+            segments.extend(find_segments(piece, reading, Counter()))
+            layouts.extend([piece.layout] * (len(segments) - len(layouts)))
         ids, stops = tokenizer.encode_segments(segments)
         marks = np.empty(0, np.int64)
         if preparation.end_id is not None:
@@ -265,7 +292,7 @@ class _PreparedStore:
         for segment in segments:
             befores.append(before)
             before = 0 if segment.ends else before + len(segment.text)
-        return _ReadChunk(first, num_tokens, marks, segments, stops, befores)
+        return _ReadChunk(first, num_tokens, marks, segments, stops, befores, layouts)
 
 
 def _read_places(store: Store) -> npt.NDArray[np.int64]:

@@ -1,0 +1,496 @@
+"""Tables with a column of texts: Parquet and Arrow files.
+
+A slice is some rows of one row group or record batch. Where it ends follows
+from the lengths of the texts alone, not from how many rows are read at a time.
+Its content is the end of each text, which rows are null, and the texts.
+"""
+
+import contextlib
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom._io.compressed import read_status
+from tokenloom._io.regular import open_regular
+from tokenloom._optional import import_optional
+from tokenloom._wording import suggest
+from tokenloom.errors import CorpusError
+from tokenloom.preparation.forms import (
+    BadInput,
+    Cursor,
+    Cutting,
+    Form,
+    Found,
+    Reading,
+    Slice,
+    SourceFile,
+)
+from tokenloom.preparation.texts import UNDECODABLE, count_equal_bytes
+
+NULL = "a null value"
+
+_READ_BYTES = 1 << 20
+# Texts that are decoded at a time, about.
+_BATCH_BYTES = 1 << 22
+_MAX_BATCH_ROWS = 1 << 16
+# What a row takes in a slice beside its text: where that ends, and whether it is null.
+_ROW_BYTES = 9
+
+
+def import_arrow(module: str = "pyarrow") -> Any:
+    """Return a module of pyarrow.
+
+    Raises
+    ------
+    UsageError
+        It is not installed.
+    """
+    return import_optional(
+        module,
+        purpose="reading Parquet and Arrow files",
+        extra="parquet",
+        instead="or write the texts as JSON Lines",
+    )
+
+
+class _Rows(NamedTuple):
+    """Texts, one after the other.
+
+    Attributes
+    ----------
+    stops : int64 array, shape (num_rows + 1,)
+        0, and where each text ends.
+    is_null : uint8 array, shape (num_rows,)
+    data : memoryview
+    """
+
+    stops: npt.NDArray[np.int64]
+    is_null: npt.NDArray[np.uint8]
+    data: memoryview
+
+    @classmethod
+    def of(cls, array: Any) -> "_Rows":
+        """Return what an array of pyarrow holds, whatever its type of text is."""
+        pa = import_arrow()
+        if hasattr(array, "storage"):
+            array = array.storage
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        # Offsets of 64 bits, and no check of what they point to.
+        array = array.cast(pa.large_binary())
+        num_rows, (_, ends, data) = len(array), array.buffers()
+        stops = np.zeros(1, np.int64)
+        if num_rows:
+            stops = np.frombuffer(ends, np.int64, num_rows + 1, 8 * array.offset)
+        view = memoryview(b"" if data is None else data).cast("B")
+        view = view[int(stops[0]) : int(stops[-1])]
+        is_null = np.zeros(num_rows, np.uint8)
+        if array.null_count:
+            is_null = array.is_null().to_numpy(zero_copy_only=False).astype(np.uint8)
+        return cls(stops - stops[0], is_null, view)
+
+    def between(self, start: int, stop: int) -> "_Rows":
+        """Return some of the rows."""
+        stops = self.stops[start : stop + 1]
+        data = self.data[int(stops[0]) : int(stops[-1])]
+        return _Rows(stops - stops[0], self.is_null[start:stop], data)
+
+    def find_stop(self, start: int, room: int) -> int:
+        """Return after which row there is no room for another one, from a row on."""
+        costs = self.stops[start + 1 :] - self.stops[start]
+        costs = costs + _ROW_BYTES * np.arange(1, len(costs) + 1)
+        return start + int(np.searchsorted(costs, room, side="right"))
+
+
+class _Held:
+    """Rows that become a slice."""
+
+    def __init__(self, group: int) -> None:
+        self.group = group
+        self.num_rows, self.num_bytes = 0, 0
+        self._parts: list[_Rows] = []
+
+    def add(self, rows: _Rows) -> None:
+        # The array that they are a part of may be let go.
+        self._parts.append(rows._replace(data=memoryview(bytes(rows.data))))
+        self.num_rows += len(rows.is_null)
+        self.num_bytes += len(rows.data) + _ROW_BYTES * len(rows.is_null)
+
+    def pack(self) -> bytes:
+        lengths = [np.diff(rows.stops) for rows in self._parts]
+        stops = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
+        nulls = [rows.is_null.tobytes() for rows in self._parts]
+        return b"".join([stops.astype("<i8").tobytes(), *nulls, *(r.data for r in self._parts)])
+
+
+class Table:
+    """A file with a table, opened.
+
+    Parameters
+    ----------
+    source : SourceFile
+    hashes : bool
+        Whether to compute the hash of the file, before anything else is read.
+    """
+
+    def __init__(self, source: SourceFile, *, hashes: bool) -> None:
+        self._source = source
+        self._digest: str | None = None
+        self.position = 0
+        with translating(source.name):
+            # Before a program that waits for pipes opens it.
+            with open_regular(source.path) as file:
+                if hashes:
+                    self._digest = _hash(file)
+            self._open(source.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def status(self) -> tuple[int, int]:
+        """Return size in bytes and time of the last change, in ns."""
+        with translating(self._source.name):
+            return read_status(self._source.path)
+
+    def prefix(self) -> tuple[int, str] | None:
+        """Return size and SHA-256 of the whole file: texts lie anywhere in it."""
+        return None if self._digest is None else (self._source.num_bytes, self._digest)
+
+    def finish(self) -> str | None:
+        """Return the SHA-256 of the file."""
+        self.position = self._source.num_bytes
+        return self._digest
+
+    def pass_over(self, part: float) -> None:
+        """Count a part of the file as read."""
+        self.position = int(part * max(self._source.num_bytes, 0))
+
+    @property
+    @abstractmethod
+    def schema(self) -> Any:
+        """The columns."""
+
+    @abstractmethod
+    def _open(self, path: Path) -> None: ...
+
+    @abstractmethod
+    def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
+        """Yield the texts of a column from a row on, each array with its row group."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+class _ParquetFile(Table):
+    _file: Any = None
+
+    def _open(self, path: Path) -> None:
+        # Pages are read as they are needed, rather than the whole of a row group before.
+        self._file = import_arrow("pyarrow.parquet").ParquetFile(
+            str(path), pre_buffer=False, buffer_size=_READ_BYTES
+        )
+
+    @property
+    def schema(self) -> Any:
+        return self._file.schema_arrow
+
+    def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
+        metadata, name = self._file.metadata, self.schema.names[column]
+        first = 0
+        for group in range(metadata.num_row_groups):
+            facts = metadata.row_group(group)
+            if first + facts.num_rows > start:
+                row, size = first, self._choose_batch(facts, name)
+                batches = self._file.iter_batches(
+                    batch_size=size, row_groups=[group], columns=[name], use_threads=False
+                )
+                for batch in batches:
+                    array = batch.column(0)
+                    left_out = min(max(start - row, 0), len(array))
+                    row += len(array)
+                    self.pass_over(row / metadata.num_rows)
+                    yield group, array.slice(left_out)
+            first += facts.num_rows
+
+    def _choose_batch(self, facts: Any, name: str) -> int:
+        """Return how many rows have texts of some megabytes, about."""
+        columns = map(facts.column, range(facts.num_columns))
+        num_bytes = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == name)
+        # What is repeated stands once in the file, so that it may take more.
+        rows = _BATCH_BYTES * facts.num_rows // max(num_bytes, 1)
+        return int(min(max(rows, 1), _MAX_BATCH_ROWS))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class _ArrowFile(Table):
+    """An Arrow file, with its batches listed at its end, or the stream of them alone."""
+
+    _file: Any = None
+    _reader: Any = None
+
+    def _open(self, path: Path) -> None:
+        pa = import_arrow()
+        # No memory map: the program would be killed where the file is cut meanwhile.
+        self._file = pa.OSFile(str(path))
+        self._reader = self._read(pa.ipc.IpcReadOptions())
+
+    def _read(self, options: Any) -> Any:
+        ipc = import_arrow("pyarrow.ipc")
+        self._file.seek(0)
+        is_file = self._file.read(6) == b"ARROW1"
+        self._file.seek(0)
+        return (ipc.open_file if is_file else ipc.open_stream)(self._file, options=options)
+
+    @property
+    def schema(self) -> Any:
+        return self._reader.schema
+
+    def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
+        reader = self._read(import_arrow().ipc.IpcReadOptions(included_fields=[column]))
+        first = 0
+        for group, batch in enumerate(self._batches(reader)):
+            if first + len(batch) > start:
+                yield group, batch.column(0).slice(max(start - first, 0))
+            first += len(batch)
+
+    def _batches(self, reader: Any) -> Iterator[Any]:
+        num_batches = getattr(reader, "num_record_batches", None)
+        if num_batches is None:
+            for batch in reader:
+                self.pass_over(self._file.tell() / max(self._file.size(), 1))
+                yield batch
+            return
+        for number in range(num_batches):
+            self.pass_over((number + 1) / num_batches)
+            yield reader.get_batch(number)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class TableForm(Form):
+    """A table, of which one column holds texts, a document in each row."""
+
+    has_field = True
+    kind: ClassVar[str]
+    """What messages call it, with its article."""
+    opens: ClassVar[type[Table]]
+
+    def open(self, source: SourceFile, *, offset: int = 0, hashes: bool = False) -> Table:
+        """Return the file with its columns."""
+        del offset
+        if source.path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst"):
+            msg = f"{source.name} must be {self.kind}, but it is compressed: decompress it first"
+            raise CorpusError(msg)
+        try:
+            return self.opens(source, hashes=hashes)
+        except CorpusError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+                raise
+            # What pyarrow says of it is of no use to those who have another file.
+            msg = f"{source.name} must be {self.kind} by its name, but {error.__cause__}"
+            raise CorpusError(msg) from error
+
+    def check(self, source: SourceFile, field: str) -> None:
+        """Refuse a file that is another one, or has no such column of texts.
+
+        Raises
+        ------
+        CorpusError
+            It is such a file; the message says what would do.
+        UsageError
+            pyarrow is not installed.
+        """
+        with self.open(source) as opened:
+            find_column(opened.schema, field, name=source.name)
+
+    def cut(
+        self, opened: Table, source: SourceFile, cursor: Cursor, cutting: Cutting
+    ) -> Iterator[tuple[Slice, Cursor]]:
+        """Yield rows of about one size, those of one row group at a time."""
+        column = find_column(opened.schema, cutting.field, name=source.name)
+        ready = None
+        for held in _fill(opened.arrays(column, cursor.offset), cutting.size, source.name):
+            if ready is not None:
+                after = cursor._replace(offset=cursor.offset + ready.num_rows)
+                yield _slice(ready, source, cursor), after
+                cursor = after
+            ready = held
+        yield _slice(ready or _Held(0), source, cursor), Cursor(cursor.source + 1)
+
+    def find(self, piece: Slice) -> Iterator[Found]:
+        """Yield the text of each row."""
+        content, row = piece.content, piece.start.offset
+        _, num_rows = piece.layout
+        stops = np.frombuffer(content, "<i8", num_rows + 1)
+        begin = 8 * (num_rows + 1)
+        is_null, start = content[begin : begin + num_rows], begin + num_rows
+        bounds = (stops + start).tolist()
+        for index in range(num_rows):
+            text = content[bounds[index] : bounds[index + 1]]
+            yield Found(text, row + index, is_null=bool(is_null[index]))
+
+    def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
+        """Return the text; bytes as they are where these are wanted."""
+        del piece
+        if found.is_null:
+            raise BadInput(NULL, f"there is no text in {reading.field!r}", offset=found.offset)
+        if reading.as_bytes:
+            return found.content
+        try:
+            return found.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = found.content[error.start]
+            raise BadInput(
+                UNDECODABLE,
+                f"byte 0x{byte:02x}, number {error.start:,} of the text, is no UTF-8",
+                offset=found.offset,
+                instead=found.content.decode("utf-8", "replace"),
+            ) from error
+
+    def locate(self, piece: Slice, offset: int) -> str:
+        """Name the row, and the row group."""
+        return f"in row {offset:,} (row group {piece.layout[0]:,}): "
+
+    def count_equal(
+        self,
+        source: SourceFile,
+        prefixes: Sequence[tuple[int | None, str]],
+        report: Callable[[int], object],
+    ) -> int:
+        """Compare the bytes of the file."""
+        return count_equal_bytes(source, prefixes, report)
+
+
+class Parquet(TableForm):
+    """A Parquet file."""
+
+    kind = "a Parquet file"
+    opens = _ParquetFile
+
+
+class Arrow(TableForm):
+    """An Arrow file or stream, which Feather files are too."""
+
+    kind = "an Arrow file"
+    opens = _ArrowFile
+
+    def locate(self, piece: Slice, offset: int) -> str:
+        """Name the row, and the record batch."""
+        return f"in row {offset:,} (record batch {piece.layout[0]:,}): "
+
+
+def find_column(schema: Any, field: str, *, name: str) -> int:
+    """Return which column of a table has a name.
+
+    Raises
+    ------
+    CorpusError
+        None or several have it, or it holds no texts.
+    """
+    indices = schema.get_all_field_indices(field)
+    texts = [column.name for column in schema if _holds_text(column.type)]
+    would_do = f"the columns of texts are {', '.join(texts) or 'none'}"
+    if len(indices) == 1 and _holds_text(schema.field(indices[0]).type):
+        return int(indices[0])
+    if indices:
+        what = f"{len(indices)} columns" if len(indices) > 1 else "a column"
+        msg = (
+            f"{name} must have one column of texts that is called {field!r}, got {what} of type "
+            f"{schema.field(indices[0]).type}: name another with field= or --field; {would_do}"
+        )
+    else:
+        msg = (
+            f"{name} must have the column {field!r}, which it has not: name one with field= or "
+            f"--field{suggest(field, schema.names)}; {would_do}, of {', '.join(schema.names)}"
+        )
+    raise CorpusError(msg)
+
+
+def _holds_text(kind: Any) -> bool:
+    types = import_arrow().types
+    if hasattr(kind, "storage_type"):
+        kind = kind.storage_type
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    names = (
+        "is_string",
+        "is_large_string",
+        "is_string_view",
+        "is_binary",
+        "is_large_binary",
+        "is_binary_view",
+        "is_fixed_size_binary",
+        "is_null",
+    )
+    return any(getattr(types, name)(kind) for name in names if hasattr(types, name))
+
+
+def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[_Held]:
+    """Yield rows, as many at a time as have room, of one row group each."""
+    held: _Held | None = None
+    for group, array in _translated(arrays, name):
+        rows, start = _Rows.of(array), 0
+        while start < len(rows.is_null):
+            if held is not None and held.group != group:
+                yield held
+                held = None
+            if held is None:
+                held = _Held(group)
+            stop = rows.find_stop(start, size - held.num_bytes)
+            if stop == start and held.num_rows:
+                yield held
+                held = None
+                continue
+            # What is longer than a slice is one of its own.
+            stop = max(stop, start + 1)
+            held.add(rows.between(start, stop))
+            start = stop
+    if held is not None:
+        yield held
+
+
+def _translated(arrays: Iterator[tuple[int, Any]], name: str) -> Iterator[tuple[int, Any]]:
+    while True:
+        with translating(name):
+            found = next(arrays, None)
+        if found is None:
+            return
+        yield found
+
+
+def _slice(held: _Held, source: SourceFile, cursor: Cursor) -> Slice:
+    layout = (held.group, held.num_rows)
+    return Slice(cursor, source.name, source.form, held.pack(), goes_on=False, layout=layout)
+
+
+def _hash(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(_READ_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def translating(name: str) -> Iterator[None]:
+    """Raise what pyarrow raises as a `CorpusError` that names the source."""
+    try:
+        yield
+    # Errors of pyarrow are these, or have one of them as a base.
+    except (OSError, ValueError, KeyError, NotImplementedError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"cannot read {name!r}: {reason}"
+        raise CorpusError(msg) from error
