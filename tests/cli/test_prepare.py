@@ -77,6 +77,21 @@ def test_every_option_is_used(
     assert 3 == len(tl.Corpus.open("store", split="valid"))
 
 
+def test_the_most_frequent_words_get_an_id(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The store says how many others there are, and a size that is too small is refused."""
+    words = ["prepare", book, "--tokenizer", "word", "--quiet", "--vocab-size"]
+    assert main([*words, "5", "-o", "store", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    num_types = tl.Corpus.from_text(Path(book).read_text(), tokenizer="word").vocab_size
+    assert (5, num_types - 5) == (made["vocab_size"], made["num_unknown_types"])
+    assert main(["info", "store"]) == 0
+    assert f"unknown types         {made['num_unknown_types']}\n" in capsys.readouterr().out
+    assert main([*words, "1", "-o", "small"]) == 1
+    assert "error: --vocab-size must be at least 2, for <unk>" in capsys.readouterr().err
+    assert main(["prepare", book, "--tokenizer", "byte", "--vocab-size", "9", "-o", "b"]) == 1
+    assert "--vocab-size must be left out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["jsonl", "record"], ["record", "jsonl"]])
 def test_the_older_word_for_records_makes_the_same_store(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -31,6 +31,18 @@ def test_train_prints_what_came_of_it(
     assert shown.err.startswith("tokenloom: training on ")
 
 
+def test_train_on_the_most_frequent_tokens(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run keeps the vocabulary; where nothing is learnt the number is refused."""
+    run = str(tmp_path / "run")
+    assert main(["train", book, *SMALL, "--vocab-size", "9", "--run", run]) == 0
+    assert 9 == tl.Run.open(run).load_model().vocab_size
+    capsys.readouterr()
+    assert main(["train", book, *SMALL, "--tokenizer", "byte", "--vocab-size", "9"]) == 1
+    assert "leave out --vocab-size: --tokenizer byte learns no ids" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "wrong", [["--resume", "{run}", "--epochs", "1"], [*SMALL, "--run", "{run}"]]
 )

@@ -149,6 +149,8 @@ def test_load_passes_every_option_on(tmp_path: Path) -> None:
 
     expected = ("<unk> b a a", 3)
     assert expected == (corpus.decode(corpus.tokens), corpus.vocab_size)
+    cut = load(path, tokenizer="word", normalize=False, vocab_size=2)
+    assert "<unk> <unk> a a <unk>" == cut.decode(cut.tokens)
 
 
 def test_load_a_file_is_named_after_its_path(tmp_path: Path) -> None:
@@ -337,6 +339,7 @@ def test_load_a_store(store: str) -> None:
         ("store/vald", {}, r"split must be .*'valid'\), got 'vald': did you mean valid\?"),
         ("store", {"normalize": False}, "^normalize must be left out for the store 'store'"),
         ("store", {"min_freq": 2}, "^min_freq must be left out"),
+        ("store", {"vocab_size": 2}, "^vocab_size must be left out"),
         ("store", {"reserved_tokens": ["a"]}, "^reserved_tokens must be left out"),
         ("store", {"encoding": "latin-1"}, "^encoding must be left out"),
         ("store", {"tokenizer": "byte"}, "^tokenizer must be left out .* made by word, got 'byte'"),

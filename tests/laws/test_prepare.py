@@ -59,15 +59,23 @@ def options(draw: st.DrawFn, /, **fixed: Any) -> PrepareOptions:
 
 
 def check(
-    folder: Path, sources: Any, expected: list[str], tokenizer: str, chosen: PrepareOptions, ex: Any
+    folder: Path,
+    sources: Any,
+    expected: list[str],
+    tokenizer: str,
+    chosen: PrepareOptions,
+    ex: Any,
+    *,
+    vocab_size: int | None = None,
 ) -> None:
     """Prepare a store, and compare it with what the documents come to."""
-    ids, offsets, made = number_documents(expected, tokenizer, chosen)
+    ids, offsets, made = number_documents(expected, tokenizer, chosen, vocab_size=vocab_size)
+    how: dict[str, Any] = {"tokenizer": tokenizer, "options": chosen, "executor": ex}
     if not ids:
         with pytest.raises(CorpusError, match="at least one token"):
-            prepare(sources, folder / "store", tokenizer=tokenizer, options=chosen, executor=ex)
+            prepare(sources, folder / "store", vocab_size=vocab_size, **how)
         return
-    prepare(sources, folder / "store", tokenizer=tokenizer, options=chosen, executor=ex)
+    prepare(sources, folder / "store", vocab_size=vocab_size, **how)
 
     corpus = tl.Corpus.open(folder / "store")
     assert corpus.documents is not None
@@ -97,19 +105,28 @@ def test_documents_of_an_iterable(
     check(folder, iter(documents), documents, tokenizer, options, chosen)
 
 
-@given(documents, st.sampled_from(["char", "word"]), options())
+@given(documents, st.sampled_from(["char", "word"]), options(), st.none() | st.integers(5, 9))
 def test_documents_of_files(
     tmp_path_factory: pytest.TempPathFactory,
     documents: list[str],
     tokenizer: str,
     options: PrepareOptions,
+    vocab_size: int | None,
 ) -> None:
-    """Each file is a document, wherever it is cut."""
+    """Each file is a document, wherever it is cut; its tokens are counted over all of them."""
     folder = fresh(tmp_path_factory)
     (folder / "texts").mkdir()
     for number, text in enumerate(documents):
         (folder / "texts" / f"{number}.txt").write_bytes(text.encode("utf-8"))
-    check(folder, folder / "texts", documents, tokenizer, options, HereExecutor())
+    check(
+        folder,
+        folder / "texts",
+        documents,
+        tokenizer,
+        options,
+        HereExecutor(),
+        vocab_size=vocab_size,
+    )
 
 
 # A paragraph of white space that stands on no blank line is an empty document.

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -78,12 +79,15 @@ class SlowCorpus:
     table: list[str]
 
 
-def slow_corpus(tokens: Sequence[str], *, min_freq: int = 0) -> SlowCorpus:
+def slow_corpus(
+    tokens: Sequence[str], *, min_freq: int = 0, vocab_size: int | None = None
+) -> SlowCorpus:
     """Return tokens numbered by falling frequency, ties in order of first appearance."""
     counts = Counter(tokens)
     falling = sorted(counts, key=lambda token: (-counts[token], tokens.index(token)))
     table = [UNKNOWN]
     table += [token for token in falling if counts[token] >= min_freq and token not in table]
+    table = table[:vocab_size]
     ids = [table.index(token) if token in table else 0 for token in tokens]
     return SlowCorpus(ids, table)
 
@@ -181,18 +185,19 @@ def test_count_characters_in_many_chunks_is_a_counter(text: str, chunk: int) -> 
 
 @kinds
 @normalizes
-@given(text=texts, min_freq=st.integers(0, 3))
+@given(text=texts, min_freq=st.integers(0, 3), vocab_size=st.none() | st.integers(2, 6))
 @settings(max_examples=40)
 def test_corpus_from_text_is_the_slow_one(
-    kind: str, text: str, min_freq: int, *, normalize: bool
+    kind: str, text: str, min_freq: int, vocab_size: int | None, *, normalize: bool
 ) -> None:
     """Ids and vocabulary of a text are those of the plain description."""
     tokens = split_into(kind, text, normalize=normalize)
     # A text without a token is refused, which test_corpus.py covers.
     text, tokens = (text, tokens) if tokens else ("a", ["a"])
-    corpus = tl.Corpus.from_text(text, tokenizer=kind, normalize=normalize, min_freq=min_freq)
-
-    assert slow_corpus(tokens, min_freq=min_freq) == seen(corpus)
+    how: dict[str, Any] = {"tokenizer": kind, "normalize": normalize, "min_freq": min_freq}
+    expected = slow_corpus(tokens, min_freq=min_freq, vocab_size=vocab_size)
+    assert expected == seen(tl.Corpus.from_text(text, vocab_size=vocab_size, **how))
+    assert expected == seen(tl.Corpus.from_documents([text], vocab_size=vocab_size, **how))
 
 
 @kinds

@@ -107,6 +107,14 @@ def test_tokenizers_are_checked(tokenizer: Any, changes: dict[str, Any], message
         choose_method(tokenizer, PrepareOptions(**changes))
 
 
+@pytest.mark.parametrize(("tokenizer", "vocab_size"), [("char", 3), ("word", 1)])
+def test_too_few_ids_are_refused_before_anything_is_read(tokenizer: str, vocab_size: int) -> None:
+    """The token after each document needs one too."""
+    options = PrepareOptions(end_of_document="<eod>", reserved_tokens=["<pad>"])
+    with pytest.raises(ArgumentError, match=r"^vocab_size must be at least 4, for <unk>, 2 "):
+        choose_method(tokenizer, options, vocab_size=vocab_size)
+
+
 def test_methods() -> None:
     """The vocabularies of two kinds are counted, all others exist."""
     options = PrepareOptions(normalize=False, end_of_document="<eod>")

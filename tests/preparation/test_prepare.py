@@ -284,12 +284,33 @@ def test_other_settings_do_not_go_on(book: Path, tmp_path: Path) -> None:
         tl.StoreError, match=r"field was 'text', now 'body'; min_freq was 0, now 2; run it with"
     ):
         prepare(book, tmp_path / "store", options=others)
+    with pytest.raises(tl.StoreError, match=r"tokenizer: vocab_size (was missing|.*), now 9"):
+        prepare(book, tmp_path / "store", vocab_size=9, options=SMALL)
     with pytest.raises(tl.StoreError, match=r"tokenizer: name was 'char', now 'word'"):
         prepare(book, tmp_path / "store", tokenizer="word", options=SMALL)
     os.utime(book, ns=(1, 1))
     with pytest.raises(tl.StoreError, match=r"book.txt: changed_ns was \d+, now 1"):
         prepare(book, tmp_path / "store", options=SMALL)
     assert not (tmp_path / "store").exists()
+
+
+def test_a_store_knows_what_was_cut(book: Path, tmp_path: Path) -> None:
+    """How many different tokens got no id, and how often they appear; also a finished one."""
+    whole = tl.Corpus.from_text(book.read_text(encoding="utf-8"), tokenizer="word")
+    assert whole.vocab is not None
+    counts = list(whole.vocab.frequencies.values())
+    for is_new in (True, False):
+        made = prepare(book, tmp_path / "store", tokenizer="word", vocab_size=3, options=SMALL)
+        assert (is_new, 3, len(counts) - 2) == (
+            made.is_new,
+            made.vocab_size,
+            made.num_unknown_types,
+        )
+        assert sum(counts[2:]) == made.num_unknown
+    with pytest.raises(tl.StoreError, match="another one: tokenizer: vocab_size was 3, now 4"):
+        prepare(book, tmp_path / "store", tokenizer="word", vocab_size=4, options=SMALL)
+    uncut = prepare(book, tmp_path / "uncut", tokenizer="word", options=SMALL)
+    assert (0, None) == (uncut.num_unknown, uncut.num_unknown_types)
 
 
 def test_splits_may_be_others(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import tokenloom as tl
 from tokenloom.preparation.options import PrepareOptions, reserve
 from tokenloom.text.interface import Tokenizer
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.vocab import UNKNOWN_TOKEN, Vocab
 
 
 class HereExecutor(Executor):
@@ -71,13 +71,21 @@ def tokens_of(text: str, tokenizer: str, *, normalize: bool) -> list[str]:
 
 
 def number_documents(
-    texts: list[str], tokenizer: str, options: PrepareOptions
+    texts: list[str], tokenizer: str, options: PrepareOptions, *, vocab_size: int | None = None
 ) -> tuple[list[int], list[int], Tokenizer]:
     """Return ids, offsets of the documents and the tokenizer."""
     made: Tokenizer = ByteTokenizer()
     if tokenizer != "byte":
         each = [tokens_of(text, tokenizer, normalize=options.normalize) for text in texts]
         counts = Counter(token for tokens in each for token in tokens)
+        if vocab_size is not None:
+            special = {UNKNOWN_TOKEN, *reserve(options)}
+            others = [token for token in counts if token not in special]
+            others = [token for token in others if counts[token] >= options.min_freq]
+            # Sorting is stable, and a Counter keeps the order of first appearance.
+            others.sort(key=lambda token: -counts[token])
+            known = {*special, *others[: vocab_size - len(special)]}
+            counts = Counter({token: num for token, num in counts.items() if token in known})
         vocab = Vocab(dict(counts), min_freq=options.min_freq, reserved_tokens=reserve(options))
         kind = CharTokenizer if tokenizer == "char" else WordTokenizer
         made, ids = kind(vocab, options.normalize), [vocab[tokens] for tokens in each]

@@ -92,6 +92,32 @@ def test_rare_tokens_get_no_id(min_freq: int, expected: tuple[str, ...]) -> None
     assert expected == Vocab(TOKENS, min_freq=min_freq).tokens
 
 
+@pytest.mark.parametrize("vocab_size", [3, 4, 5, 6, 100])
+def test_the_most_frequent_tokens_get_the_ids(vocab_size: int) -> None:
+    """Special tokens count; of equally frequent ones the first get an id."""
+    expected = Vocab(TOKENS, reserved_tokens=["<pad>"]).tokens[:vocab_size]
+    assert expected == Vocab(TOKENS, reserved_tokens=["<pad>"], vocab_size=vocab_size).tokens
+
+
+def test_what_has_no_id_is_forgotten(tmp_path: Path) -> None:
+    """So a file of a million rare words stays small, and older releases read the same ids."""
+    vocab = Vocab(TOKENS, reserved_tokens=["m"], vocab_size=3)
+    assert {"t": 3, "m": 1} == vocab.frequencies
+    loaded = Vocab.load(vocab.save(tmp_path / "vocab.json"))
+    assert (vocab.tokens, vocab.frequencies) == (loaded.tokens, loaded.frequencies)
+
+
+@pytest.mark.parametrize("vocab_size", [0, 1, 2])
+def test_too_few_ids_are_refused(vocab_size: int) -> None:
+    """The message says what needs one."""
+    message = (
+        "^vocab_size must be at least 3, for <unk>, 1 reserved token and one token of the text, "
+        f"got {vocab_size}$"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        Vocab(TOKENS, reserved_tokens=["<pad>"], vocab_size=vocab_size)
+
+
 def test_rare_reserved_tokens_keep_their_ids() -> None:
     """``min_freq`` does not concern reserved tokens."""
     expected = ("<unk>", "m", "t")

@@ -15,7 +15,12 @@ from tokenloom.hub.catalogue import RemoteFile
 from tokenloom.hub.load import TRAIN, StoreName, find_named, find_store, load, name_split
 from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import is_store, read_store
-from tokenloom.text.tokenizers import COUNTED_NAMES, TOKENIZER_NAMES, make_tokenizer
+from tokenloom.text.tokenizers import (
+    COUNTED_NAMES,
+    LEARNED_NAMES,
+    TOKENIZER_NAMES,
+    make_tokenizer,
+)
 
 if TYPE_CHECKING:
     from tokenloom.loading.dataset import Windows
@@ -163,6 +168,7 @@ def add_corpus(
     text.add_argument(
         "--tokenizer", choices=TOKENIZER_NAMES, default="char", help="what a token is"
     )
+    add_vocab_size(text)
     text.add_argument(
         "--raw",
         action="store_true",
@@ -172,6 +178,16 @@ def add_corpus(
         "--encoding", default="utf-8", help="encoding of a text file; a store holds tokens already"
     )
     add_offline(text)
+
+
+def add_vocab_size(command: argparse._ActionsContainer) -> None:
+    """Add the number of ids of a vocabulary that is learnt from the text."""
+    command.add_argument(
+        "--vocab-size",
+        type=parse_count,
+        metavar="N",
+        help="the most ids there may be: the most frequent tokens get one, the others are unknown",
+    )
 
 
 def add_run(command: argparse.ArgumentParser) -> None:
@@ -334,6 +350,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
     return load(
         name_split(arguments.corpus, split),
         tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
         normalize=not arguments.raw,
         encoding=arguments.encoding,
     )
@@ -374,7 +391,7 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
     name = arguments.corpus
     if find_store(name) is not None:
         why = f"{name} is a store, whose text is already tokenised"
-        refuse_options(arguments, ("tokenizer", "raw", "encoding"), why)
+        refuse_options(arguments, ("tokenizer", "vocab_size", "raw", "encoding"), why)
     tokenizer = getattr(arguments, "tokenizer", None)
     if tokenizer is not None and tokenizer not in COUNTED_NAMES:
         reads_bytes = make_tokenizer(tokenizer).reads_bytes
@@ -383,6 +400,8 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
         is_refused = reads_bytes and find_encoding(arguments.encoding) == "utf-8"
         why = f"--tokenizer {tokenizer} takes {what}"
         refuse_options(arguments, ("raw", *["encoding"] * is_refused), why)
+        if tokenizer not in LEARNED_NAMES:
+            refuse_options(arguments, ("vocab_size",), f"--tokenizer {tokenizer} learns no ids")
     entry = find_named(name)
     if entry is not None and not isinstance(entry.source, RemoteFile):
         refuse_options(arguments, ("encoding",), f"the encoding of {name} is known")

@@ -12,6 +12,7 @@ from tokenloom.cli.options import (
     add_offline,
     add_parser,
     add_quiet,
+    add_vocab_size,
     parse_count,
     parse_words,
     refuse_options,
@@ -129,6 +130,7 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
         metavar="WHAT",
         help=f"what a token is: {names}; or a store or a vocab.json whose tokenizer is used",
     )
+    add_vocab_size(group)
     group.add_argument(
         "--raw",
         action="store_true",
@@ -186,6 +188,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.sources,
         arguments.output,
         tokenizer=_find_tokenizer(arguments.tokenizer),
+        vocab_size=arguments.vocab_size,
         options=_options(arguments),
         num_workers=arguments.workers,
         progress=False if arguments.quiet else None,
@@ -269,6 +272,7 @@ def _facts(made: Prepared) -> dict[str, Any]:
         "characters_per_token": made.characters_per_token,
         "num_unknown": made.num_unknown,
         "unknown_rate": made.unknown_rate,
+        "num_unknown_types": made.num_unknown_types,
         "num_dropped": made.num_dropped,
         "problems": dict(made.problems),
         "num_bytes": made.num_bytes,
@@ -286,6 +290,8 @@ def _tabulate(made: Prepared) -> Iterator[tuple[str, str]]:
     yield "characters per token", f"{made.characters_per_token:.2f}"
     if made.unknown_rate is not None:
         yield "unknown rate", f"{made.unknown_rate:.4%}"
+    if made.num_unknown_types is not None:
+        yield "unknown types", f"{made.num_unknown_types:,}"
     if made.num_dropped:
         yield "dropped characters", f"{made.num_dropped:,} of {made.num_characters:,}"
     for what, count in made.problems.items():

@@ -95,7 +95,10 @@ class Corpus:
         text : str, or bytes in UTF-8
         tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
         vocab_size : int, optional
-            The most ids that there may be, of a tokenizer that learns them.
+            The most ids that there may be, of a tokenizer that learns them:
+            "char" and "word" keep the most frequent tokens, of equally frequent
+            ones those that appear first, and the others become the unknown token.
+            Ids of the unknown token and of reserved ones count.
         normalize : bool
             Whether "char" and "word" begin with the textbook's normalisation:
             letters a-z and single spaces only, no line ends. False takes the
@@ -175,7 +178,10 @@ class Corpus:
             vocab_size=vocab_size,
             normalize=normalize,
             make_vocab=functools.partial(
-                Vocab, min_freq=min_freq, reserved_tokens=keep_tokens(reserved_tokens)
+                Vocab,
+                min_freq=min_freq,
+                reserved_tokens=keep_tokens(reserved_tokens),
+                vocab_size=vocab_size,
             ),
         )
         is_learned = isinstance(tokenizer, str)

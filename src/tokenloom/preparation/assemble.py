@@ -55,6 +55,8 @@ class Tally:
         Of all documents.
     num_unknown : int or None
         Tokens that the vocabulary does not have.
+    num_unknown_types : int or None
+        How many different tokens these are, where the vocabulary was counted.
     lost : Lost
         What normalising dropped.
     problems : dict of str to int
@@ -69,6 +71,7 @@ class Tally:
     documents: dict[int, int] = field(default_factory=dict)
     num_characters: int = 0
     num_unknown: int | None = None
+    num_unknown_types: int | None = None
     lost: Lost = field(default_factory=Lost)
     problems: dict[str, int] = field(default_factory=dict)
     hash: str = ""

@@ -203,7 +203,7 @@ def choose_method(
     how: EncodeWith | BuildVocab
     description: dict[str, Any]
     if isinstance(tokenizer, str) and isinstance(made, CountedTokenizer):
-        how = _build_vocab(made, options)
+        how = _build_vocab(made, options, vocab_size=limit)
         # The reserved tokens have the first ids, in their order.
         end_id = how.reserved.index(str(options.end_of_document)) if how.marks_ends else None
         description = {"name": made.name}
@@ -217,15 +217,16 @@ def choose_method(
     return Method(made, reading, how, end_id, limit, settings)
 
 
-def _build_vocab(tokenizer: CountedTokenizer, options: PrepareOptions) -> BuildVocab:
+def _build_vocab(
+    tokenizer: CountedTokenizer, options: PrepareOptions, *, vocab_size: int | None
+) -> BuildVocab:
     end, reserved = options.end_of_document, reserve(options)
     if end is not None and not isinstance(end, str):
         expected = "a token such as '<eod>', since ids are counted"
         msg = f"end_of_document must be {expected}, got {show(end)}"
         raise ArgumentError(msg)
-    if reserved:
-        # It raises where they cannot be reserved.
-        Vocab(reserved_tokens=reserved)
+    # It raises where they cannot be reserved, or not in so few ids.
+    Vocab(reserved_tokens=reserved, vocab_size=vocab_size)
     return BuildVocab(tokenizer, end is not None, (UNKNOWN_TOKEN, *reserved))
 
 

@@ -68,6 +68,8 @@ class Prepared:
         Of the documents, before they were normalised.
     num_unknown : int or None
         Tokens that the vocabulary does not have; None without a vocabulary.
+    num_unknown_types : int or None
+        How many different tokens these are; None without a ``vocab_size``.
     num_dropped : int or None
         Characters that normalising dropped or replaced by spaces, white space
         not counted; None where an older release made the store.
@@ -90,6 +92,7 @@ class Prepared:
     vocab_size: int
     num_characters: int
     num_unknown: int | None
+    num_unknown_types: int | None = None
     num_dropped: int | None = None
     num_bytes: int
     num_bytes_read: int
@@ -137,7 +140,9 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
         The vocabulary of the first two is that of the sources.
     vocab_size : int, optional
-        The most ids that there may be, of a tokenizer that learns them.
+        The most ids that there may be, of a tokenizer that learns them; "char"
+        and "word" keep the most frequent tokens of all sources. See
+        `tokenloom.Corpus.from_text`.
     options : PrepareOptions, optional
     executor : concurrent.futures.Executor, optional
         Does the work. By default processes that end with the call, or none
@@ -259,6 +264,7 @@ class _Run:
             tokenizer = built = self._build(self.method.how, counts)
             unknown = built.vocab.to_ids(counts) == UNKNOWN_ID
             tally.num_unknown = int(np.fromiter(counts.values(), np.int64)[unknown].sum())
+            tally.num_unknown_types = int(np.count_nonzero(unknown))
         self._report(tally)
         return self._assemble(tally, tokenizer, digests)
 
@@ -281,7 +287,12 @@ class _Run:
     def _build(self, how: BuildVocab, counts: dict[str, int]) -> CountedTokenizer:
         """Return the tokenizer with the vocabulary whose tokens were counted."""
         _, *reserved = how.reserved
-        vocab = Vocab(counts, min_freq=self.options.min_freq, reserved_tokens=reserved)
+        vocab = Vocab(
+            counts,
+            min_freq=self.options.min_freq,
+            reserved_tokens=reserved,
+            vocab_size=self.method.vocab_size,
+        )
         return how.tokenizer.with_vocab(vocab)
 
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
@@ -349,6 +360,9 @@ class _Run:
             "problems": tally.problems,
             "preparation": {**self.method.settings, "forms": forms, "end_id": end_id},
         }
+        # Stores of before there was a choice say nothing of it.
+        if self.method.vocab_size is not None:
+            facts["num_unknown_types"] = tally.num_unknown_types
         with self._bar("write", tally.num_tokens, " tokens") as bar:
             return assemble(
                 self.work,
@@ -375,6 +389,7 @@ def _summarize(
         vocab_size=manifest.vocab_size,
         num_characters=preparation.num_characters,
         num_unknown=preparation.num_unknown,
+        num_unknown_types=preparation.num_unknown_types,
         num_dropped=preparation.num_dropped,
         num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
         num_bytes_read=0 if run is None else run.num_bytes_read,

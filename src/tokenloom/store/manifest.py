@@ -197,7 +197,7 @@ class Manifest:
             _refuse("an object as preparation", stated)
         names = ("field", "on_error", "task_bytes", "end_id", "forms")
         values: dict[str, Any] = {name: stated.get(name) for name in names}
-        counts = ("num_characters", "num_unknown", "num_dropped", "problems")
+        counts = ("num_characters", "num_unknown", "num_unknown_types", "num_dropped", "problems")
         values.update((name, self.facts.get(name)) for name in counts)
         settings = {name: stated[name] for name in stated if name not in _FOUND_LATER}
         preparation = Preparation(**values, settings=settings)
@@ -239,7 +239,7 @@ class Preparation:
         What a document of each source is.
     settings : mapping
         The tokenizer and all options.
-    num_characters, num_unknown, num_dropped, problems
+    num_characters, num_unknown, num_unknown_types, num_dropped, problems
         See `tokenloom.preparation.Prepared`.
     """
 
@@ -251,6 +251,7 @@ class Preparation:
     settings: Mapping[str, Any]
     num_characters: int
     num_unknown: int | None
+    num_unknown_types: int | None
     num_dropped: int | None
     problems: Mapping[str, int]
 
@@ -264,7 +265,7 @@ class Preparation:
             _refuse(f"a list of {', '.join(forms)} as forms", self.forms)
         _check_count("task_bytes", self.task_bytes, least=1, stop=1 << 31)
         _check_count("num_characters", self.num_characters)
-        for name in ("end_id", "num_unknown", "num_dropped"):
+        for name in ("end_id", "num_unknown", "num_unknown_types", "num_dropped"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
         if not isinstance(self.problems, Mapping):

@@ -53,7 +53,10 @@ def encode(
     if isinstance(text, bytes) and not made.reads_bytes:
         text = decode(text, name=name)
     make_vocab = functools.partial(
-        Vocab, min_freq=min_freq, reserved_tokens=keep_tokens(reserved_tokens)
+        Vocab,
+        min_freq=min_freq,
+        reserved_tokens=keep_tokens(reserved_tokens),
+        vocab_size=vocab_size,
     )
     is_learned = isinstance(tokenizer, str)
     ids, _, made = _encode([text], made, make_vocab if is_learned else None)

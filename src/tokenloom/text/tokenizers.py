@@ -380,7 +380,7 @@ COUNTED_NAMES = tuple(
 )
 
 # Those that learn as many ids as are asked for.
-LEARNED_NAMES: tuple[str, ...] = ()
+LEARNED_NAMES: tuple[str, ...] = COUNTED_NAMES
 
 
 def make_tokenizer(given: object, *, normalize: bool = True) -> CompleteTokenizer:

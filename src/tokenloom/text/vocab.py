@@ -7,7 +7,7 @@ import json
 import operator
 import os
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
@@ -55,14 +55,19 @@ class Vocab:
     reserved_tokens : iterable of str
         Tokens that get the ids from 1 on, in this order, counted or not.
         `frequencies` has those that were counted too.
+    vocab_size : int, optional
+        The most ids that there may be, with those of the unknown token and of
+        the reserved ones. The most frequent tokens get them; the others are
+        not in `frequencies` either.
     unknown_token : str
         What id 0 is called.
 
     Raises
     ------
     ArgumentError
-        A token is no string, the reserved tokens name one twice, or
-        ``min_freq`` is no integer of at least 0.
+        A token is no string, the reserved tokens name one twice,
+        ``min_freq`` is no integer of at least 0, or ``vocab_size`` leaves no
+        id for a token of the text.
 
     >>> vocab = Vocab(["a", "b", "b"], reserved_tokens=["<pad>"])
     >>> len(vocab), vocab["b"], vocab[["a", ["z"]]], vocab.to_tokens([0, 2])
@@ -89,6 +94,7 @@ class Vocab:
         *,
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
+        vocab_size: int | None = None,
         unknown_token: str = UNKNOWN_TOKEN,
     ) -> None:
         min_freq = as_integer("min_freq", min_freq)
@@ -104,9 +110,15 @@ class Vocab:
                 f"token {unknown_token!r}, got {show(special[1:])}"
             )
             raise ArgumentError(msg)
-        self._ids = number_tokens(counts, special=special, min_freq=min_freq)
+        if vocab_size is not None:
+            vocab_size = as_integer("vocab_size", vocab_size)
+            _check_room(vocab_size, special)
+        self._ids = number_tokens(counts, special=special, min_freq=min_freq, vocab_size=vocab_size)
         self._tokens = tuple(self._ids)
-        self._frequencies = sort_counts(counts)
+        frequencies = sort_counts(counts)
+        if vocab_size is not None:
+            frequencies = {token: num for token, num in frequencies.items() if token in self._ids}
+        self._frequencies = frequencies
         self._min_freq = min_freq
         self._reserved_tokens = tuple(special[1:])
         self._kind, self._normalize = None, None
@@ -120,7 +132,7 @@ class Vocab:
     def frequencies(self) -> dict[str, int]:
         """How often each counted token appears, in falling order.
 
-        Tokens below ``min_freq`` are in it too.
+        Tokens below ``min_freq`` are in it too, unless a ``vocab_size`` was given.
         """
         return dict(self._frequencies)
 
@@ -339,7 +351,11 @@ def sort_counts(counts: Mapping[_Token, int]) -> dict[_Token, int]:
 
 
 def number_tokens(
-    counts: Mapping[_Token, int], *, special: Iterable[_Token], min_freq: int
+    counts: Mapping[_Token, int],
+    *,
+    special: Iterable[_Token],
+    min_freq: int,
+    vocab_size: int | None = None,
 ) -> dict[_Token, int]:
     """Return the id of each token: the special ones, then by falling count.
 
@@ -351,12 +367,27 @@ def number_tokens(
         They get the ids from 0 on, counted or not.
     min_freq : int
         Tokens that appear less often get no id.
+    vocab_size : int, optional
+        There are no more ids than that.
 
     >>> number_tokens({"a": 1, "b": 2, "c": 3}, special=["<unk>"], min_freq=2)
     {'<unk>': 0, 'c': 1, 'b': 2}
     """
     frequent = [token for token, count in sort_counts(counts).items() if count >= min_freq]
-    return {token: id_ for id_, token in enumerate(dict.fromkeys([*special, *frequent]))}
+    tokens = itertools.islice(dict.fromkeys([*special, *frequent]), vocab_size)
+    return {token: id_ for id_, token in enumerate(tokens)}
+
+
+def _check_room(vocab_size: int, special: Sequence[str]) -> None:
+    """Refuse a number of ids that leaves none for a token of the text."""
+    needed = len(special) + 1
+    if vocab_size < needed:
+        reserved = count(len(special) - 1, "reserved token")
+        msg = (
+            f"vocab_size must be at least {needed}, for {special[0]}, {reserved} and one token of "
+            f"the text, got {vocab_size}"
+        )
+        raise ArgumentError(msg)
 
 
 def _wrong_file(path: str | os.PathLike[str]) -> str:
