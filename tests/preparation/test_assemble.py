@@ -1,5 +1,6 @@
 """A store out of the parts that a preparation kept."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ TASKS: tuple[tuple[list[int], list[int], int], ...] = (
     ([4], [], 1),
     ([5, 6], [1, 2], 0),
 )
+# What each counted of tokens, were their vocabulary built.
+COUNTS: tuple[dict[str, int], ...] = ({"b": 1, "a": 2}, {"a": 1}, {"c": 1})
 
 
 def make_parts(work: WorkDir) -> Tally:
@@ -32,12 +35,14 @@ def make_parts(work: WorkDir) -> Tally:
             "dtype": "|u1",
             "num_characters": len(ids),
             "num_unknown": None if number == 0 else 1,
+            "digests": {str(number // 2): "0" * 64} if number else {},
             "problems": {"invalid JSON": 1} if number else {},
             "documents": [[number // 2, len(ends)]],
             "has_end": bool(ends),
             "open_characters": open_characters,
         }
-        part = Part(facts, [bytes(ids), np.array(ends, "<i8").tobytes()])
+        counts = json.dumps(COUNTS[number]).encode("ascii")
+        part = Part(facts, [bytes(ids), np.array(ends, "<i8").tobytes(), counts])
         work.write(IDS, number, part)
         tally.add(part)
     return tally
@@ -66,6 +71,9 @@ def test_parts_are_counted(tmp_path: Path) -> None:
     assert [[0, 0, 0, 0, 0], [0, 10, 0, 1, 1], [1, 20, 0, 0, 2]] == tally.places
     assert ({0: 1, 1: 2}, 6, 2) == (tally.documents, tally.num_characters, tally.num_unknown)
     assert {"invalid JSON": 2} == tally.problems
+    # The order of first appearance decides on ties.
+    assert [("b", 1), ("a", 3), ("c", 1)] == list(tally.counts.items())
+    assert {0: "0" * 64, 1: "0" * 64} == tally.digests
 
 
 @pytest.mark.parametrize("shard_tokens", [1, 2, 3, 4, 6, 100])

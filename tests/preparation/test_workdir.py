@@ -127,17 +127,16 @@ def test_facts_that_were_damaged_are_not_read(work: WorkDir) -> None:
         assert list(work.read_facts("ids")) in ([], [PART.facts])
 
 
-def _end_by(work: WorkDir, error: type[BaseException]) -> None:
-    with work.marking_failure():
+def _end_by(work: WorkDir, error: type[BaseException], a: int) -> None:
+    with work.running({"a": a}):
         work.write("ids", 0, PART)
         raise error
 
 
 def test_a_failed_run_leaves_its_settings_free(work: WorkDir) -> None:
     """An interrupted one does not, though the one before it failed."""
-    work.claim({"a": 1})
     with pytest.raises(CorpusError):
-        _end_by(work, CorpusError)
+        _end_by(work, CorpusError, 1)
     work.claim({"a": 1})
     assert PART == work.read("ids", 0)
     work.claim({"a": 2})
@@ -145,7 +144,7 @@ def test_a_failed_run_leaves_its_settings_free(work: WorkDir) -> None:
     for error in (KeyboardInterrupt, WorkerError, OSError):
         work.forget_failure()
         with pytest.raises(error):
-            _end_by(work, error)
+            _end_by(work, error, 2)
         with pytest.raises(tl.StoreError, match="a was 2, now 3"):
             work.claim({"a": 3})
 

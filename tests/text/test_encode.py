@@ -15,7 +15,7 @@ import tokenloom as tl
 from tokenloom.cli.main import main
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import TextSegment
-from tokenloom.text.encode import add_counts, decode
+from tokenloom.text.encode import decode
 from tokenloom.text.normalize import GAP, LETTER, NOTHING, PREFIXES
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, CountedTokenizer, WordTokenizer
 from tokenloom.text.vocab import Vocab
@@ -60,19 +60,6 @@ def test_what_is_learned_are_the_ids_of_any_vocabulary(
     assert expected.tolist() == stops.tolist()
     tokens = list(counts)
     assert list(Counter(tokens[index] for index in numbers).items()) == list(counts.items())
-
-
-@given(texts, texts)
-def test_counts_of_parts_are_those_of_the_whole(parts: list[str], more: list[str]) -> None:
-    """In order of first appearance over both, which decides on ties."""
-
-    def count(texts: list[str]) -> dict[str, int]:
-        segments = [TextSegment(text, NOTHING, ends=True) for text in texts]
-        return CharTokenizer(Vocab(), normalize=False).count_segments(segments).counts
-
-    counts = count(parts)
-    add_counts(counts, count(more))
-    assert list(count([*parts, *more]).items()) == list(counts.items())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Self, cast
 
-from tokenloom._io.kinds import HEAD_BYTES, Kind, recognise, recognise_container
+from tokenloom._io.kinds import HEAD_BYTES, Kind, recognise
 from tokenloom._io.regular import open_regular
 from tokenloom._optional import import_optional
 from tokenloom.errors import ArgumentError, CorpusError
@@ -365,9 +365,7 @@ def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> No
 
     >>> refuse_other_kinds(b"to be, or not to be", name="a.txt")
     """
-    kind = recognise_container(head) if encoding == "utf-8" else None
-    if kind is None:
-        kind = recognise(head)
+    kind = recognise(head)
     if kind is not None and kind.encoding is not None and encoding.startswith(kind.encoding[:6]):
         return
     if kind is None and encoding.startswith(("utf-16", "utf-32")) and _is_utf_8(head):

@@ -1,5 +1,6 @@
 """A store out of the parts that a preparation kept."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from tokenloom._io.digest import hash_file, hash_json
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import StoreError
-from tokenloom.preparation.encode import read_ids
+from tokenloom.preparation.encode import read_counts, read_ids
 from tokenloom.preparation.options import REST, PrepareOptions
 from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.manifest import (
@@ -59,6 +60,11 @@ class Tally:
         How many different tokens these are, where the vocabulary was counted.
     lost : Lost
         What normalising dropped.
+    counts : Counter
+        How often each token appears, in order of first appearance, where a
+        vocabulary is built.
+    digests : dict of int to str
+        SHA-256 of each source.
     problems : dict of str to int
         How many documents were left out or replaced, by their problem.
     hash : str
@@ -73,6 +79,8 @@ class Tally:
     num_unknown: int | None = None
     num_unknown_types: int | None = None
     lost: Lost = field(default_factory=Lost)
+    counts: Counter[str] = field(default_factory=Counter)
+    digests: dict[int, str] = field(default_factory=dict)
     problems: dict[str, int] = field(default_factory=dict)
     hash: str = ""
     _open_characters: int = 0
@@ -97,6 +105,8 @@ class Tally:
             self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
         # A part that an older release kept does not say it.
         self.lost = Lost(*map(sum, zip(self.lost, facts.get("lost", Lost()), strict=True)))
+        self.counts.update(read_counts(part.blobs))
+        self.digests.update({int(k): digest for k, digest in facts["digests"].items()})
         for what, number in facts["problems"].items():
             self.problems[what] = self.problems.get(what, 0) + number
         before = 0 if facts["has_end"] else self._open_characters

@@ -108,7 +108,7 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: EncodeWith | BuildVocab) -
         "dtype": dtype.str,
         "num_characters": sum(map(count_text, texts)),
         "num_unknown": made.num_unknown,
-        "lost": list(how.tokenizer.count_lost(text for text in texts if isinstance(text, str))),
+        "lost": list(how.tokenizer.count_lost([text for text in texts if isinstance(text, str)])),
         "problems": dict(+problems),
         "documents": _count_documents(found, is_end),
         "has_end": bool(is_end.any()),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, WorkerError
+from tokenloom.text.interface import CompleteTokenizer
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -108,7 +109,7 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
 
 
 def open_pool(
-    executor: Executor | None, num_processes: int, *, sends: object
+    executor: Executor | None, num_processes: int, *, sends: CompleteTokenizer
 ) -> AbstractContextManager[Executor | None]:
     """Return what opens and closes an executor; one of the caller's stays open.
 
@@ -118,8 +119,8 @@ def open_pool(
         The caller's.
     num_processes : int
         How many processes do the work without one.
-    sends : object
-        The tokenizer that goes along with chunks.
+    sends : CompleteTokenizer
+        Goes along with chunks.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def open_pool(
         return contextlib.nullcontext(executor)
     if num_processes > 1 and not can_be_sent(sends):
         msg = (
-            f"tokenizer must be one that can be pickled for workers, got {show(sends)}: "
+            f"tokenizer must be one that can be pickled for workers, got {show(sends.given)}: "
             "pass num_workers=1, or an executor of threads"
         )
         raise ArgumentError(msg)

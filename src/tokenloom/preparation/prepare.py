@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from tokenloom._checks import (
@@ -29,7 +28,7 @@ from tokenloom._wording import count
 from tokenloom.errors import CorpusError, StoreError
 from tokenloom.preparation.assemble import IDS, Tally, assemble
 from tokenloom.preparation.chunks import Chunk, choose_undecodable, cut_chunks, prove_parts
-from tokenloom.preparation.encode import BuildVocab, Result, encode_chunk, read_counts
+from tokenloom.preparation.encode import BuildVocab, Result, encode_chunk
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
 from tokenloom.preparation.forms import Cursor, Cutting, SourceFile
 from tokenloom.preparation.options import Method, PrepareOptions, choose_method
@@ -48,10 +47,10 @@ from tokenloom.preparation.workdir import Part, WorkDir, compare, open_work_dir,
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.store.writer import require_free
-from tokenloom.text.encode import add_counts, report_lost, why_empty
+from tokenloom.text.encode import report_lost, why_empty
 from tokenloom.text.interface import CompleteTokenizer
 from tokenloom.text.tokenizers import CountedTokenizer
-from tokenloom.text.vocab import UNKNOWN_ID, Vocab
+from tokenloom.text.vocab import Vocab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,26 +190,26 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
     target = as_path(path).absolute()
     found = resolve_sources(sources, documents=options.documents, encoding=options.encoding)
-    settings = method.settings
-    if manifest := find_finished(target, found, settings):
+    if manifest := find_finished(target, found, method.settings):
         remove_rest(target)
         return _summarize(path, manifest, began_at)
     check_kinds(found, field=options.field)
+    # Splits are cut at the end, so others may be asked for.
+    settings = {k: v for k, v in method.settings.items() if not k.startswith("split")}
+    settings["sources"] = describe(found)
     undecodable = choose_undecodable(options.on_error, reads_bytes=method.tokenizer.reads_bytes)
     with _saying_what_is_kept(target), open_work_dir(target) as work:
         # Another process may have made it before this one had the folder.
-        if manifest := find_finished(target, found, settings):
+        if is_store(target):
+            manifest = check_finished(target, found, method.settings)
             work.discard()
             return _summarize(path, manifest, began_at)
-        # Splits are cut at the end, so others may be asked for.
-        parts_depend_on = {k: v for k, v in settings.items() if not k.startswith("split")}
-        work.claim({**parts_depend_on, "sources": describe(found)})
-        with work.marking_failure():
+        with work.running(settings):
             sources_here = open_sources(found, work, undecodable=undecodable)
             work.forget_failure()
             run = _Run(work, sources_here, method, options, progress=progress)
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
-            with open_pool(executor, num_processes, sends=method.tokenizer.given) as doing:
+            with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
                 manifest = run.finish(doing, num_ahead=2 * cores + 1)
         work.publish(target)
     return _summarize(path, manifest, began_at, run)
@@ -252,21 +251,14 @@ class _Run:
     def finish(self, executor: Executor | None, *, num_ahead: int) -> Manifest:
         """Do what is left to do."""
         tally = Tally()
-        digests: dict[int, str] = {}
-        counts: dict[str, int] = {}
         with self._bar("encode", self.num_bytes, "B") as bar:
             for part in self._parts(bar, executor, num_ahead):
                 tally.add(part)
-                add_counts(counts, read_counts(part.blobs))
-                digests.update({int(k): digest for k, digest in part.facts["digests"].items()})
         tokenizer = self.method.tokenizer
         if isinstance(self.method.how, BuildVocab):
-            tokenizer = built = self._build(self.method.how, counts)
-            unknown = built.vocab.to_ids(counts) == UNKNOWN_ID
-            tally.num_unknown = int(np.fromiter(counts.values(), np.int64)[unknown].sum())
-            tally.num_unknown_types = int(np.count_nonzero(unknown))
+            tokenizer = self._build(self.method.how, tally)
         self._report(tally)
-        return self._assemble(tally, tokenizer, digests)
+        return self._assemble(tally, tokenizer)
 
     def _report(self, tally: Tally) -> None:
         """Log what normalising dropped; raise where it left nothing."""
@@ -284,15 +276,18 @@ class _Run:
         off = None if self.progress is None else not self.progress
         return tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=off)
 
-    def _build(self, how: BuildVocab, counts: dict[str, int]) -> CountedTokenizer:
+    def _build(self, how: BuildVocab, tally: Tally) -> CountedTokenizer:
         """Return the tokenizer with the vocabulary whose tokens were counted."""
         _, *reserved = how.reserved
         vocab = Vocab(
-            counts,
+            tally.counts,
             min_freq=self.options.min_freq,
             reserved_tokens=reserved,
             vocab_size=self.method.vocab_size,
         )
+        known = frozenset(vocab.tokens[1:])
+        unknown = [number for token, number in tally.counts.items() if token not in known]
+        tally.num_unknown, tally.num_unknown_types = sum(unknown), len(unknown)
         return how.tokenizer.with_vocab(vocab)
 
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
@@ -337,18 +332,13 @@ class _Run:
             bar.update(chunk.position - bar.n)
             yield part
 
-    def _assemble(
-        self,
-        tally: Tally,
-        tokenizer: CompleteTokenizer,
-        digests: dict[int, str],
-    ) -> Manifest:
+    def _assemble(self, tally: Tally, tokenizer: CompleteTokenizer) -> Manifest:
         sources = [
             Source(
                 name=source.name,
                 num_documents=tally.documents.get(number, 0),
                 num_bytes=source.num_bytes,
-                sha256=digests[number],
+                sha256=tally.digests[number],
             )
             for number, source in enumerate(self.sources)
         ]

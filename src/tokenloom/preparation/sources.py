@@ -16,7 +16,6 @@ from tokenloom._io.compressed import (
     Undecodable,
     bare_suffix,
     check_text,
-    read_status,
     refuse_other_kinds,
 )
 from tokenloom._io.digest import hash_file
@@ -397,7 +396,8 @@ def stat(path: Path) -> tuple[int, int]:
         There is no such file any more.
     """
     try:
-        return read_status(path)
+        status = path.stat()
     except OSError as error:
         msg = f"cannot read {str(path)!r}: {error.strerror or error}"
         raise CorpusError(msg) from error
+    return status.st_size, status.st_mtime_ns

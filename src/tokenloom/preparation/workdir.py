@@ -135,12 +135,13 @@ class WorkDir:
         (self.path / _FAILED).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def marking_failure(self) -> Iterator[None]:
-        """Remember an error in the block, which other settings may mend.
+    def running(self, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Claim the folder, and remember an error in the block, which other settings may mend.
 
         What only stops a run, such as Ctrl-C, a full disk or the death of a
-        worker, is none.
+        worker, is none. Parameters and errors are those of `claim`.
         """
+        self.claim(settings)
         try:
             yield
         except WorkerError:

@@ -217,13 +217,3 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
     except (LookupError, TypeError, ValueError) as error:
         msg = f"encoding must be one that Python knows, got {show(encoding)}"
         raise ArgumentError(msg) from error
-
-
-def add_counts(counts: dict[str, int], more: dict[str, int]) -> None:
-    """Add counts to counts; the new ones come last, in their order.
-
-    >>> counts = {"b": 1}; add_counts(counts, {"a": 2, "b": 1}); counts
-    {'b': 2, 'a': 2}
-    """
-    for token, num in more.items():
-        counts[token] = counts.get(token, 0) + num
