@@ -452,3 +452,29 @@ def test_max_tokens_shortens_the_training_split_only(
     messages = capsys.readouterr().err
     assert f"held out: store/valid, {num_valid} tokens" in messages
     assert "300 of 1,323 tokens; --max-tokens all for the rest" in messages
+
+
+def test_many_files_are_trained_on_as_one(
+    book: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a pattern, which the run keeps: by that it is resumed and evaluated."""
+    monkeypatch.chdir(tmp_path)
+    corpus = tl.load(book, tokenizer="char")
+    for number, part in enumerate(corpus.split(0.31)):
+        tl.corpus.write_nanogpt(part, f"shard_{number}.bin")
+    assert main(["train", "shard_*.bin", *SMALL, "--epochs", "1"]) == 0
+    (run,) = Path("runs").iterdir()
+    assert run.name.startswith("shard__.bin-")
+    assert main(["train", "--resume", str(run), "--epochs", "2"]) == 0
+    shown = capsys.readouterr()
+    assert "training on shard_*.bin: 1,701 tokens" in shown.err
+    assert main(["evaluate", str(run), "shard_*.bin", "--split", "held-out"]) == 0
+    assert main(["show", "shard_*.bin", "--rows", "0"]) == 0
+    assert "shard_0.bin" in capsys.readouterr().out
+
+    Path("shard_2.bin").write_bytes(Path("shard_0.bin").read_bytes())
+    Path("shard_0.bin").unlink()
+    assert main(["train", "--resume", str(run), "--epochs", "3"]) == 1
+    assert "was trained on 1,701 tokens of sha256:" in capsys.readouterr().err
+    assert main(["train", "shard_*.bin", "--tokenizer", "word"]) == 1
+    assert "leave out --tokenizer: shard_*.bin means several" in capsys.readouterr().err

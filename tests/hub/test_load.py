@@ -428,3 +428,59 @@ def test_what_is_no_name_is_refused(name: Any) -> None:
     """What was expected is said, and what came."""
     with pytest.raises(ArgumentError, match="a corpus must be named by a str or a path, got "):
         load(name)
+
+
+def _write_parts(folder: Path) -> Corpus:
+    words = Corpus.from_text("time flies like an arrow", tokenizer="word")
+    for number in range(2):
+        words.save(folder / f"store{number}", splits={"train": (number, 3)})
+        tl.corpus.write_nanogpt(words, folder / f"{number}.bin")
+    return words
+
+
+def test_a_pattern_means_many_stores_or_files(tmp_path: Path) -> None:
+    """As one corpus that has the name of the pattern; or a split of each store."""
+    words = _write_parts(tmp_path)
+    whole, files = load(tmp_path / "store?"), load(f"{tmp_path}/*.bin")
+    again = words.decode(words.tokens)
+
+    assert [f"{again} {again}"] * 2 == [each.decode(each.tokens[:]) for each in (whole, files)]
+    assert [f"{tmp_path}/store?", f"{tmp_path}/*.bin"] == [whole.name, files.name]
+    assert "time flies like flies like" == whole.decode(load(f"{tmp_path}/store?/train").tokens[:])
+    assert 3 == len(load(f"{tmp_path}/store?", max_tokens=3))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("n*", {}, "must match stores, or token files .*, which matches .*note.txt': of several"),
+        ("*.bin", {"tokenizer": "char", "normalize": False}, "normalize must be left out for"),
+        ("*.bin", {"tokenizer": "byte"}, "tokenizer must be left out for .*0.bin', which holds"),
+        ("store?", {"tokenizer": "byte"}, "tokenizer must be left out for the store"),
+        ("*.npy", {}, "a corpus must be one of .*no such file"),
+    ],
+)
+def test_what_a_pattern_cannot_mean(
+    tmp_path: Path, name: str, options: dict[str, Any], message: str
+) -> None:
+    """Texts become a store first; what is tokenised is not tokenised again."""
+    _write_parts(tmp_path)
+    (tmp_path / "note.txt").write_text("text", encoding="utf-8")
+
+    with pytest.raises(ArgumentError, match=message):
+        load(f"{tmp_path}/{name}", **options)
+
+
+def test_files_of_a_pattern_have_their_own_tokenizer(tmp_path: Path) -> None:
+    """Where it is known; else the one that is given."""
+    words = _write_parts(tmp_path).tokenizer
+    other = Corpus.from_text("life arrows in mean an", tokenizer="word").tokenizer
+    assert words is not None
+    assert other is not None
+    with pytest.raises(ArgumentError, match=r"must be the one that made the ids of .*0.bin'"):
+        load(f"{tmp_path}/*.bin", tokenizer=other)
+    assert 10 == len(load(f"{tmp_path}/*.bin", tokenizer=words))
+    (tmp_path / "meta.pkl").unlink()
+
+    assert other is load(f"{tmp_path}/*.bin", tokenizer=other).tokenizer
+    assert words.vocab_size == other.vocab_size

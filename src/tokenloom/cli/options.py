@@ -12,7 +12,15 @@ from tokenloom.cli.output import print_message, print_usage
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
-from tokenloom.hub.load import TRAIN, StoreName, find_named, find_store, load, name_split
+from tokenloom.hub.load import (
+    TRAIN,
+    StoreName,
+    find_named,
+    find_parts,
+    find_store,
+    load,
+    name_split,
+)
 from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.tokenizers import (
@@ -156,7 +164,8 @@ def add_corpus(
         metavar="CORPUS",
         nargs="?" if default else None,
         default=default,
-        help=f"a name from 'tokenloom datasets', a text file, or a store{or_else}",
+        help=f"a name from 'tokenloom datasets', a text file, a store, or a quoted pattern of "
+        f"stores or token files{or_else}",
     )
     text = command.add_argument_group("text")
     text.add_argument(
@@ -389,8 +398,10 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
         One of them was typed.
     """
     name = arguments.corpus
-    if find_store(name) is not None:
+    if find_store(name) is not None or find_parts(name):
         why = f"{name} is a store, whose text is already tokenised"
+        if find_parts(name):
+            why = f"{name} means several files or stores, whose text is already tokenised"
         refuse_options(arguments, ("tokenizer", "vocab_size", "raw", "encoding"), why)
     tokenizer = getattr(arguments, "tokenizer", None)
     if tokenizer is not None and tokenizer not in COUNTED_NAMES:

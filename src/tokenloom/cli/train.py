@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import re
 import statistics
 import time
 from dataclasses import replace
@@ -435,6 +436,8 @@ def _new_folder(corpus_name: str) -> Path:
     else:
         store = find_store(path)
         stem = f"{Path(store.path).stem}-{store.split}" if store else corpus_name.replace("/", "-")
+        # Of a pattern, what another pattern would not take for one.
+        stem = re.sub(r"[*?\[\]]+", "_", stem)
     name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))
     return next(path for path in candidates if not path.exists())

@@ -1,7 +1,8 @@
 """Corpora by name: fetched where they must be, kept, and read."""
 
+import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from tokenloom._checks import as_strings, require_flags
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import describe_missing, show
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.formats import open_foreign
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, find_entry, list_entries
@@ -16,12 +18,16 @@ from tokenloom.hub.texts import read_file, read_text_file
 from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.documents import Document
 from tokenloom.text.encode import decode
+from tokenloom.text.identity import Identity
 from tokenloom.text.interface import Tokenizer
 from tokenloom.text.tokenizers import complete, make_tokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab
 
 # Before the name of an entry, where a file or a folder has the same name.
 _DATASET = "dataset:"
+
+# How the names of token files of other projects end.
+_TOKEN_FILES = (".bin", ".idx", ".npy", ".ds")
 
 TRAIN, VALID = "train", "valid"
 """The splits that are trained on, and measured on meanwhile, where others are not named."""
@@ -47,8 +53,11 @@ def load(  # noqa: PLR0913  each is a setting of its own
         "imdb/test"; the folder of a store, all of it, or ``STORE/SPLIT``; else
         the path of a text file, which is decompressed where its name ends with
         .gz, .bz2, .xz or .zst. Where there is also a file or folder of a name
-        of the list, write ``dataset:NAME`` or ``./NAME``. A named text is downloaded
-        once, verified and kept. Of a corpus of documents, such as the reviews
+        of the list, write ``dataset:NAME`` or ``./NAME``. A pattern that nothing
+        has as its name means all stores, or all token files of another project
+        (.bin, .npy), that match, as one corpus: "shards/*.bin", or
+        "stores/*/train" for a split of each. A named text is downloaded once,
+        verified and kept. Of a corpus of documents, such as the reviews
         of "imdb", the corpus knows where each begins; a line end stands after
         each but the last.
     tokenizer, vocab_size, normalize, min_freq, reserved_tokens, max_tokens
@@ -71,7 +80,8 @@ def load(  # noqa: PLR0913  each is a setting of its own
     >>> load("python_docs", max_tokens=3)
     Corpus('python_docs', 3 tokens, vocab_size=28)
     """
-    if (store := find_store(name)) is not None:
+    store, parts = find_store(name), find_parts(name)
+    if store is not None or parts:
         require_flags(normalize=normalize)
         asked = {
             "vocab_size": vocab_size is not None,
@@ -81,7 +91,11 @@ def load(  # noqa: PLR0913  each is a setting of its own
             "encoding": encoding != "utf-8",
         }
         refused = [option for option, is_asked in asked.items() if is_asked]
-        return _open(store, tokenizer, refused).first(max_tokens)
+        opened = (
+            _open(store, tokenizer, refused) if store else _open_parts(parts, tokenizer, refused)
+        )
+        opened.name = os.fspath(name)
+        return opened.first(max_tokens)
     found, encoding = find(name), find_encoding(encoding)
     if (documents := _documents(found)) is not None:
         return Corpus.from_documents(
@@ -201,8 +215,66 @@ def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]
             f"already, made by {name or 'a tokenizer of your own'}, got {tokenizer!r}"
         )
         raise ArgumentError(msg)
-    corpus.name = str(store)
     return corpus
+
+
+def _open_parts(
+    parts: "Sequence[StoreName | Path]", tokenizer: str | Vocab | Tokenizer, asked: list[str]
+) -> Corpus:
+    stores = [part for part in parts if isinstance(part, StoreName)]
+    if stores:
+        return Corpus.concatenate([_open(store, tokenizer, asked) for store in stores])
+    files = [part for part in parts if isinstance(part, Path)]
+    named = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
+    if isinstance(named, str):
+        # The default asks for nothing.
+        asked = asked if named == "char" else [*asked, "tokenizer"]
+        given = None
+    else:
+        given = named
+    if asked:
+        msg = f"{asked[0]} must be left out for {str(files[0])!r}, which holds tokens, no text"
+        raise ArgumentError(msg)
+    corpus = open_foreign(files, vocab_size=None if given is None else given.vocab_size)
+    if given is not None and Identity.of(given).differs(corpus.identity):
+        msg = (
+            f"tokenizer must be the one that made the ids of {str(files[0])!r} "
+            f"({corpus.identity}), got another ({Identity.of(given)}): leave tokenizer out"
+        )
+        raise ArgumentError(msg)
+    corpus.tokenizer = corpus.tokenizer or given
+    return corpus
+
+
+def find_parts(name: object) -> "Sequence[StoreName | Path]":
+    """Return the stores, or else the token files, that a pattern means; none where it is none.
+
+    Raises
+    ------
+    ArgumentError
+        What matches is neither.
+    """
+    if not isinstance(name, str | os.PathLike):
+        return ()
+    pattern = os.fspath(name)
+    if not glob.has_magic(pattern) or os.path.lexists(pattern) or find_entry(pattern):
+        return ()
+    matches = sorted(glob.glob(pattern))  # noqa: PTH207  as it was typed
+    if not matches:
+        # Names of splits are no paths.
+        folder, split = os.path.split(pattern)
+        stores = [each for each in sorted(glob.glob(folder)) if is_store(each)]  # noqa: PTH207
+        return [StoreName(store, split) for store in stores if not glob.has_magic(split)]
+    if all(map(is_store, matches)):
+        return [StoreName(store) for store in matches]
+    wrong = [each for each in matches if not each.endswith(_TOKEN_FILES)]
+    if wrong:
+        msg = (
+            f"a pattern must match stores, or token files (.bin, .npy), got {pattern!r}, which "
+            f"matches {wrong[0]!r}: of several texts 'tokenloom prepare' makes a store"
+        )
+        raise ArgumentError(msg)
+    return [Path(each) for each in matches]
 
 
 def _label(path: Path) -> str:
