@@ -91,9 +91,7 @@ def load(  # noqa: PLR0913  each is a setting of its own
             "encoding": encoding != "utf-8",
         }
         refused = [option for option, is_asked in asked.items() if is_asked]
-        opened = (
-            _open(store, tokenizer, refused) if store else _open_parts(parts, tokenizer, refused)
-        )
+        opened = _open_tokens(store or parts, tokenizer, refused)
         opened.name = os.fspath(name)
         return opened.first(max_tokens)
     found, encoding = find(name), find_encoding(encoding)
@@ -196,6 +194,17 @@ def _find_store(path: str) -> StoreName | None:
         "store, which holds only its own"
     )
     raise ArgumentError(msg)
+
+
+def _open_tokens(
+    found: "StoreName | Sequence[StoreName | Path]",
+    tokenizer: str | Vocab | Tokenizer,
+    asked: list[str],
+) -> Corpus:
+    """Return a store, or what a pattern means, as a corpus."""
+    if isinstance(found, StoreName):
+        return _open(found, tokenizer, asked)
+    return _open_parts(found, tokenizer, asked)
 
 
 def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]) -> Corpus:
