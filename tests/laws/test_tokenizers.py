@@ -122,7 +122,7 @@ def test_each_id_has_a_length_and_a_token(name: str) -> None:
 @settings(max_examples=60)
 def test_lengths_add_up_to_the_text(name: str, text: str, normalize: bool) -> None:
     """Where all tokens are known, the lengths are those of the decoded text and its joints."""
-    _, made = tokenize(text + " a", tokenizer=name, normalize=normalize)
+    _, made = tokenize(text + "\n a", tokenizer=name, normalize=normalize)
     tokenizer = complete(made)
     ids = np.asarray(tokenizer.encode(text))
     decoded = tokenizer.decode(ids.tolist())
