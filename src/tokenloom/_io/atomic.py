@@ -286,8 +286,19 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     OSError
         The folder cannot be made or written to.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
 
 
 def synchronize_folder(folder: Path) -> None:

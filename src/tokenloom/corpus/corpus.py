@@ -41,7 +41,12 @@ from tokenloom.text.encode import encode, encode_documents, report_lost, why_emp
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.ids import Offsets, as_ids, is_memory_map
 from tokenloom.text.interface import Tokenizer, vocab_of
-from tokenloom.text.tokenizers import complete, require_tokenizer, tokenizer_for
+from tokenloom.text.tokenizers import (
+    complete,
+    is_counted,
+    take_tokenizer,
+    tokenizer_for,
+)
 from tokenloom.text.vocab import Vocab, keep_tokens
 
 # Blocks that the hash of a concatenation looks at in each part, at least.
@@ -80,7 +85,7 @@ class Corpus:
     def from_text(  # noqa: PLR0913  each is a setting of its own
         text: str | bytes,
         *,
-        tokenizer: str | Vocab | Tokenizer = "char",
+        tokenizer: object = "char",
         vocab_size: int | None = None,
         normalize: bool = True,
         min_freq: int = 0,
@@ -93,12 +98,19 @@ class Corpus:
         Parameters
         ----------
         text : str, or bytes in UTF-8
-        tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+        tokenizer : str, path, Vocab, Tokenizer, or an object of another package
+            "char", "word" or "byte"; "bpe", which learns a byte-level BPE of
+            whole documents; or the path of a ``tokenizer.json``, or of a
+            ``vocab.json`` of tokenloom. Objects may be of the package
+            tokenizers, or fast ones of transformers: the corpus keeps them by
+            value, and takes special tokens that are written out in a text for
+            ordinary text.
         vocab_size : int, optional
             The most ids that there may be, of a tokenizer that learns them:
             "char" and "word" keep the most frequent tokens, of equally frequent
             ones those that appear first, and the others become the unknown token.
             Ids of the unknown token and of reserved ones count.
+            For "bpe" it is 16,384 by default.
         normalize : bool
             Whether "char" and "word" begin with the textbook's normalisation:
             letters a-z and single spaces only, no line ends. False takes the
@@ -141,7 +153,7 @@ class Corpus:
     def from_documents(  # noqa: PLR0913  each is a setting of its own
         texts: Iterable[str | Document],
         *,
-        tokenizer: str | Vocab | Tokenizer = "char",
+        tokenizer: object = "char",
         vocab_size: int | None = None,
         normalize: bool = True,
         min_freq: int = 0,
@@ -184,7 +196,7 @@ class Corpus:
                 vocab_size=vocab_size,
             ),
         )
-        is_learned = isinstance(tokenizer, str)
+        is_learned = is_counted(tokenizer)
         if not len(ids):
             where = count(len(offsets) - 1, "document")
             why = why_empty(lost, is_learned=is_learned)
@@ -267,7 +279,7 @@ class Corpus:
         path: str | os.PathLike[str],
         *,
         split: str | None = None,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: object = None,
         verify: bool = False,
     ) -> "Corpus":
         """Open a store without reading its tokens, however many there are.
@@ -295,17 +307,16 @@ class Corpus:
             There is no store, or one of its files is missing or damaged.
         """
         require_flags(verify=verify)
-        if tokenizer is not None:
-            require_tokenizer(tokenizer)
+        given = None if tokenizer is None else take_tokenizer(tokenizer)
         if verify:
             check_store(path)
         store = open_store(path)
-        if tokenizer is not None:
-            _check_tokenizer(store, tokenizer)
+        if given is not None:
+            _check_tokenizer(store, given.given)
         manifest, offsets = store.manifest, store.documents()
         corpus = Corpus(
             store.tokens(),
-            tokenizer=store.tokenizer() if tokenizer is None else tokenizer,
+            tokenizer=store.tokenizer() if given is None else given.given,
             vocab_size=manifest.vocab_size,
             name=os.fspath(path),
             documents=None if offsets is None else DocumentOffsets(offsets),

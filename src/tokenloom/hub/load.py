@@ -19,9 +19,7 @@ from tokenloom.store.reader import is_store, read_store
 from tokenloom.text.documents import Document
 from tokenloom.text.encode import decode
 from tokenloom.text.identity import Identity
-from tokenloom.text.interface import Tokenizer
-from tokenloom.text.tokenizers import complete, make_tokenizer, tokenizer_for
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, complete, make_tokenizer
 
 # Before the name of an entry, where a file or a folder has the same name.
 _DATASET = "dataset:"
@@ -36,7 +34,7 @@ TRAIN, VALID = "train", "valid"
 def load(  # noqa: PLR0913  each is a setting of its own
     name: str | os.PathLike[str],
     *,
-    tokenizer: str | Vocab | Tokenizer = "char",
+    tokenizer: object = "char",
     vocab_size: int | None = None,
     normalize: bool = True,
     min_freq: int = 0,
@@ -198,7 +196,7 @@ def _find_store(path: str) -> StoreName | None:
 
 def _open_tokens(
     found: "StoreName | Sequence[StoreName | Path]",
-    tokenizer: str | Vocab | Tokenizer,
+    tokenizer: object,
     asked: list[str],
 ) -> Corpus:
     """Return a store, or what a pattern means, as a corpus."""
@@ -207,18 +205,18 @@ def _open_tokens(
     return _open_parts(found, tokenizer, asked)
 
 
-def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]) -> Corpus:
+def _open(store: StoreName, tokenizer: object, asked: list[str]) -> Corpus:
     if asked:
         msg = (
             f"{asked[0]} must be left out for the store {store.path!r}, which holds tokens, no text"
         )
         raise ArgumentError(msg)
-    named = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
-    given = None if isinstance(named, str) else named
+    is_named = isinstance(tokenizer, str) and tokenizer in TOKENIZER_NAMES
+    given = None if is_named else make_tokenizer(tokenizer)
     corpus = Corpus.open(store.path, split=store.split, tokenizer=given)
     name = None if corpus.tokenizer is None else complete(corpus.tokenizer).name
     # The default asks for nothing.
-    if isinstance(tokenizer, str) and tokenizer not in ("char", name):
+    if is_named and tokenizer not in ("char", name):
         msg = (
             f"tokenizer must be left out for the store {store.path!r}, whose tokens are there "
             f"already, made by {name or 'a tokenizer of your own'}, got {tokenizer!r}"
@@ -227,20 +225,17 @@ def _open(store: StoreName, tokenizer: str | Vocab | Tokenizer, asked: list[str]
     return corpus
 
 
-def _open_parts(
-    parts: "Sequence[StoreName | Path]", tokenizer: str | Vocab | Tokenizer, asked: list[str]
-) -> Corpus:
+def _open_parts(parts: "Sequence[StoreName | Path]", tokenizer: object, asked: list[str]) -> Corpus:
     stores = [part for part in parts if isinstance(part, StoreName)]
     if stores:
         return Corpus.concatenate([_open(store, tokenizer, asked) for store in stores])
     files = [part for part in parts if isinstance(part, Path)]
-    named = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
-    if isinstance(named, str):
+    given = None
+    if isinstance(tokenizer, str) and tokenizer in TOKENIZER_NAMES:
         # The default asks for nothing.
-        asked = asked if named == "char" else [*asked, "tokenizer"]
-        given = None
+        asked = asked if tokenizer == "char" else [*asked, "tokenizer"]
     else:
-        given = named
+        given = make_tokenizer(tokenizer).given
     if asked:
         msg = f"{asked[0]} must be left out for {str(files[0])!r}, which holds tokens, no text"
         raise ArgumentError(msg)

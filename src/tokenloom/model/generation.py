@@ -18,7 +18,7 @@ from tokenloom.plan.seeds import torch_seed
 from tokenloom.text.encode import find_surrogate
 from tokenloom.text.identity import Identity
 from tokenloom.text.interface import CompleteTokenizer, Tokenizer
-from tokenloom.text.tokenizers import complete, require_tokenizer, tokenizer_for
+from tokenloom.text.tokenizers import take_tokenizer, tokenizer_for
 from tokenloom.text.vocab import Vocab
 
 _CELLS: dict[str, Callable[..., Any]] = {
@@ -396,11 +396,14 @@ def _take_prompts(prompt: str | list[str] | tuple[str, ...]) -> list[str]:
 def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> CompleteTokenizer:
     """Return what reads and writes the model's ids, after comparing it with what made them."""
     require_type("model", model, RNNModel, "an RNNModel")
-    if not isinstance(vocab, Vocab):
-        require_tokenizer(vocab, name="vocab", expected="a Vocab or ")
-    tokenizer = tokenizer_for(vocab) if isinstance(vocab, Vocab) else complete(vocab)
+    is_vocab = isinstance(vocab, Vocab)
+    tokenizer: CompleteTokenizer
+    if isinstance(vocab, Vocab):
+        tokenizer = tokenizer_for(vocab)
+    else:
+        tokenizer = take_tokenizer(vocab, name="vocab", expected="a Vocab or ")
     given, trained_with = Identity.of(tokenizer), model.trained_with
-    if isinstance(vocab, Vocab) and trained_with is not None:
+    if is_vocab and trained_with is not None:
         # A vocabulary need not know which kind of tokenizer it is of.
         given = dataclasses.replace(given, name=trained_with.name)
     if tokenizer.vocab_size != model.vocab_size or given.differs(trained_with):

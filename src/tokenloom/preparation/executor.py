@@ -15,6 +15,7 @@ from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, WorkerError
 from tokenloom.text.interface import CompleteTokenizer
+from tokenloom.text.subwords import PARALLELISM
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -139,6 +140,8 @@ def open_pool(
 
 
 def _enter_worker() -> None:
+    # The processes share the cores already.
+    os.environ[PARALLELISM] = "false"
     leave_ctrl_c_to_parent()
     end_with_parent()
 

@@ -18,15 +18,21 @@ from tokenloom._checks import (
     require_choice,
 )
 from tokenloom._io.compressed import find_encoding
-from tokenloom._wording import show
+from tokenloom._wording import join_choices, show
 from tokenloom.errors import ArgumentError
 from tokenloom.preparation.encode import BuildVocab, EncodeWith
 from tokenloom.preparation.forms import OnError, OnReserved, Reading
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
-from tokenloom.text.interface import CompleteTokenizer, Tokenizer, vocab_of
-from tokenloom.text.tokenizers import CountedTokenizer, check_vocab_size, make_tokenizer
+from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer, vocab_of
+from tokenloom.text.tokenizers import (
+    CountedTokenizer,
+    check_vocab_size,
+    complete,
+    is_counted,
+    make_tokenizer,
+)
 from tokenloom.text.vocab import UNKNOWN_TOKEN, Vocab
 
 SplitBy = Literal["document", "block"]
@@ -187,7 +193,8 @@ def choose_method(
 
     Parameters
     ----------
-    tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
+    tokenizer : object
+        See `tokenloom.Corpus.from_text`.
     options : PrepareOptions
     vocab_size : int, optional
         The most ids that it may learn.
@@ -197,24 +204,41 @@ def choose_method(
     ArgumentError
         It is none of these, or it cannot do what an option asks for.
     """
-    made = make_tokenizer(tokenizer, normalize=options.normalize)
+    made = make_tokenizer(tokenizer, normalize=options.normalize, vocab_size=vocab_size)
     limit = check_vocab_size(vocab_size, tokenizer)
     reading = Reading(options.field, options.on_error, made.reads_bytes, options.on_reserved)
     how: EncodeWith | BuildVocab
     description: dict[str, Any]
-    if isinstance(tokenizer, str) and isinstance(made, CountedTokenizer):
+    if is_counted(tokenizer) and isinstance(made, CountedTokenizer):
         how = _build_vocab(made, options, vocab_size=limit)
         # The reserved tokens have the first ids, in their order.
         end_id = how.reserved.index(str(options.end_of_document)) if how.marks_ends else None
         description = {"name": made.name}
         if limit is not None:
             description["vocab_size"] = limit
+    elif isinstance(made, LearnedTokenizer):
+        _refuse_options_of_counted(tokenizer, options, ("normalize", "min_freq"))
+        made = made.with_special(reserve(options, only_tokens=True))
+        how, end_id = EncodeWith(made), None
+        description = {"name": made.name, "vocab_size": made.vocab_size}
     else:
         _refuse_options_of_counted(tokenizer, options)
         how = _encode_with(made, options)
         end_id, description = how.end_id, _describe(made)
     settings = {"tokenizer": description, **options.describe()}
     return Method(made, reading, how, end_id, limit, settings)
+
+
+def use_learned(method: Method, tokenizer: CompleteTokenizer, options: PrepareOptions) -> Method:
+    """Return how tokens are made with the tokenizer that was learnt.
+
+    Raises
+    ------
+    ArgumentError
+        It has no id for the end of a document that the options ask for.
+    """
+    how = _encode_with(tokenizer, options)
+    return method._replace(tokenizer=tokenizer, how=how, end_id=how.end_id)
 
 
 def _build_vocab(
@@ -230,14 +254,18 @@ def _build_vocab(
     return BuildVocab(tokenizer, end is not None, (UNKNOWN_TOKEN, *reserved))
 
 
-def _refuse_options_of_counted(tokenizer: object, options: PrepareOptions) -> None:
+def _refuse_options_of_counted(
+    tokenizer: object,
+    options: PrepareOptions,
+    names: Sequence[str] = ("normalize", "min_freq", "reserved_tokens"),
+) -> None:
     asked = {
         "normalize": not options.normalize,
         "min_freq": options.min_freq > 0,
         "reserved_tokens": len(options.reserved_tokens) > 0,
     }
-    for name, is_asked in asked.items():
-        if is_asked:
+    for name in names:
+        if asked[name]:
             msg = f"{name} must be left out where the tokenizer is given, got {show(tokenizer)}"
             raise ArgumentError(msg)
 
@@ -279,25 +307,33 @@ def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
         return None
     if not isinstance(token, str):
         return as_integer("end_of_document", token, stop=tokenizer.vocab_size)
-    vocab = vocab_of(tokenizer)
-    if vocab is not None and token in vocab:
-        return vocab[token]
+    known = complete(tokenizer)
+    if (found := known.find_token(token)) is not None:
+        return found
+    special = join_choices(list(known.special_tokens()))
     msg = (
         f"end_of_document must be an id in [0, {tokenizer.vocab_size}), or a token of the "
-        f"tokenizer's vocabulary, got {show(token)}"
+        f"tokenizer's vocabulary{special and f', such as {special}'}, got {show(token)}"
     )
     raise ArgumentError(msg)
 
 
-def reserve(options: PrepareOptions) -> list[str]:
+def reserve(options: PrepareOptions, *, only_tokens: bool = False) -> list[str]:
     """Return the reserved tokens, with the one that follows each document.
+
+    Parameters
+    ----------
+    options : PrepareOptions
+    only_tokens : bool
+        Whether to leave out what follows each document where that is an id.
 
     >>> reserve(PrepareOptions(end_of_document="<eod>"))
     ['<eod>']
     """
     reserved = list(options.reserved_tokens)
     end = options.end_of_document
-    return reserved if end is None or end in reserved else [*reserved, str(end)]
+    is_out = end is None or end in reserved or (only_tokens and not isinstance(end, str))
+    return reserved if is_out else [*reserved, str(end)]
 
 
 def rename_documents(word: object) -> object:

@@ -2,8 +2,10 @@
 
 import contextlib
 import itertools
+import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -31,7 +33,8 @@ from tokenloom.preparation.chunks import Chunk, choose_undecodable, cut_chunks, 
 from tokenloom.preparation.encode import BuildVocab, Result, encode_chunk
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
 from tokenloom.preparation.forms import Cursor, Cutting, SourceFile
-from tokenloom.preparation.options import Method, PrepareOptions, choose_method
+from tokenloom.preparation.options import Method, PrepareOptions, choose_method, use_learned
+from tokenloom.preparation.readers import find_segments
 from tokenloom.preparation.sources import (
     ResolvedSource,
     SourceName,
@@ -48,9 +51,12 @@ from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.store.writer import require_free
 from tokenloom.text.encode import report_lost, why_empty
-from tokenloom.text.interface import CompleteTokenizer
-from tokenloom.text.tokenizers import CountedTokenizer
+from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer
+from tokenloom.text.tokenizers import CountedTokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab
+
+# What a tokenizer has learnt, among the parts.
+LEARNED = "learned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +142,9 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         yields documents as str.
     path : str or path
         A new or empty folder.
-    tokenizer : "char", "word", "byte", a Vocab or a Tokenizer
-        The vocabulary of the first two is that of the sources.
+    tokenizer : str, path, Vocab, Tokenizer, or an object of another package
+        See `Corpus.from_text`. The vocabulary of "char" and "word" is that of
+        the sources, and "bpe" learns of them; then they are read twice.
     vocab_size : int, optional
         The most ids that there may be, of a tokenizer that learns them; "char"
         and "word" keep the most frequent tokens of all sources. See
@@ -237,6 +244,8 @@ class _Run:
     options: PrepareOptions
     progress: bool | None = field(kw_only=True)
     num_bytes_kept: int = field(default=0, init=False)
+    # The hash of each source when a tokenizer was learnt of it.
+    learned_of: dict[int, str] = field(default_factory=dict, init=False)
 
     @property
     def num_bytes(self) -> int:
@@ -250,6 +259,8 @@ class _Run:
 
     def finish(self, executor: Executor | None, *, num_ahead: int) -> Manifest:
         """Do what is left to do."""
+        if isinstance(self.method.tokenizer, LearnedTokenizer):
+            self.method = self._learn(self.method.tokenizer, in_threads=executor is not None)
         tally = Tally()
         with self._bar("encode", self.num_bytes, "B") as bar:
             for part in self._parts(bar, executor, num_ahead):
@@ -258,7 +269,53 @@ class _Run:
         if isinstance(self.method.how, BuildVocab):
             tokenizer = self._build(self.method.how, tally)
         self._report(tally)
+        self._compare(tally.digests)
         return self._assemble(tally, tokenizer)
+
+    def _learn(self, learner: LearnedTokenizer, *, in_threads: bool) -> Method:
+        """Return how tokens are made with what is learnt of all documents, perhaps earlier."""
+        kept = self.work.read(LEARNED, 0)
+        if kept is None:
+            self.work.remove(IDS)
+            digests: dict[int, str] = {}
+            with self._bar("learn", self.num_bytes, "B") as bar:
+                made = learner.learn(self._texts(bar, digests), in_threads=in_threads)
+            files = made.files()
+            facts = {"names": list(files), "tokenizer": made.describe(), "digests": digests}
+            kept = Part(json.loads(json.dumps(facts)), list(files.values()))
+            self.work.write(LEARNED, 0, kept)
+        self.learned_of = {int(number): sha256 for number, sha256 in kept.facts["digests"].items()}
+        contents = dict(zip(kept.facts["names"], kept.blobs, strict=True))
+        tokenizer = restore_tokenizer(
+            kept.facts["tokenizer"], load_vocab=Vocab, load_file=contents.__getitem__
+        )
+        assert tokenizer is not None  # noqa: S101  this release has written it
+        return use_learned(self.method, tokenizer, self.options)
+
+    def _texts(self, bar: "tqdm[Any]", digests: dict[int, str]) -> Iterator[str]:
+        """Yield the documents one by one, and fill in the hashes of the sources."""
+        cutting = Cutting(
+            self.method.tokenizer.boundary, self.options.task_bytes, field=self.options.field
+        )
+        problems: Counter[str] = Counter()
+        for chunk in cut_chunks(self.sources, cutting, start=Cursor(), first=0, hashes=True):
+            for piece in chunk.slices:
+                for segment in find_segments(piece, self.method.reading, problems):
+                    yield str(segment.text)
+            digests.update(chunk.digests)
+            bar.update(chunk.position - bar.n)
+
+    def _compare(self, digests: Mapping[int, str]) -> None:
+        """Refuse sources that were changed after a tokenizer was learnt of them."""
+        for number, sha256 in self.learned_of.items():
+            if digests[number] != sha256:
+                for kind in (LEARNED, IDS):
+                    self.work.remove(kind)
+                msg = (
+                    f"{self.sources[number].name} must stay as it was when the tokenizer was "
+                    "learnt, it was changed meanwhile: run the same again"
+                )
+                raise CorpusError(msg)
 
     def _report(self, tally: Tally) -> None:
         """Log what normalising dropped; raise where it left nothing."""

@@ -138,21 +138,23 @@ class Store:
         return offsets.view(np.int64)
 
     def tokenizer(self) -> CompleteTokenizer | None:
-        """Return the tokenizer, or None where it came from elsewhere.
+        """Return the tokenizer, or None where it was one of the caller's own.
 
         Raises
         ------
         StoreError
-            The vocabulary is damaged, or has another size than the store.
+            A file of it is damaged, or has another size than the store.
         """
         try:
-            tokenizer = restore_tokenizer(self.manifest.tokenizer, load_vocab=self._load_vocab)
+            tokenizer = restore_tokenizer(
+                self.manifest.tokenizer, load_vocab=self._load_vocab, load_file=self._load_file
+            )
         except CorpusError as error:
             raise StoreError(str(error)) from error
         except StoreError:
             raise
         except OSError as error:
-            msg = f"{self.path / VOCAB} {error.strerror or error}: {CURE}"
+            msg = f"{error.filename or self.path} {error.strerror or error}: {CURE}"
             raise StoreError(msg) from error
         size = self.manifest.vocab_size
         if tokenizer is not None and tokenizer.vocab_size != size:
@@ -186,11 +188,18 @@ class Store:
         return Identity.read(self.describe_identity(), vocab_size=self.manifest.vocab_size)
 
     def _load_vocab(self) -> Vocab:
-        path, expected = self.path / VOCAB, self.manifest.file(VOCAB).sha256
+        return read_vocab(self._check_file(VOCAB))
+
+    def _load_file(self, name: str) -> bytes:
+        return self._check_file(name).read_bytes()
+
+    def _check_file(self, name: str) -> Path:
+        """Return the path of a file whose bytes are as they were written."""
+        path, expected = self.path / name, self.manifest.file(name).sha256
         if (sha256 := hash_file(path).removeprefix("sha256:")) != expected:
             msg = f"{path} must have the SHA-256 {expected}, got {sha256}: {CURE}"
             raise StoreError(msg)
-        return read_vocab(path)
+        return path
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:

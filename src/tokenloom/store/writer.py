@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tokenloom._checks import as_integer, to_integer
-from tokenloom._io.atomic import as_path, filling, find_obstacle, write_text
+from tokenloom._io.atomic import as_path, filling, find_obstacle, write_bytes, write_text
 from tokenloom._io.digest import hash_file
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, StoreError
@@ -31,6 +31,7 @@ from tokenloom.store.npy import Piece, write_npy
 from tokenloom.text.identity import describe_identity
 from tokenloom.text.ids import Ids, Offsets, check_range, narrow_dtype
 from tokenloom.text.interface import Tokenizer, vocab_of
+from tokenloom.text.tokenizers import complete
 
 # Files of up to half a gigabyte where ids take two bytes.
 SHARD_TOKENS = 1 << 28
@@ -196,9 +197,9 @@ def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int
 def write_tokenizer(
     folder: Path, tokenizer: Tokenizer | None
 ) -> tuple[dict[str, Any] | None, tuple[StoreFile, ...]]:
-    """Write a tokenizer's vocabulary, and return its description and the files.
+    """Write a tokenizer's vocabulary or files, and return its description and their entries.
 
-    A tokenizer that came from elsewhere leaves the name of its type, and what
+    A tokenizer of the caller's own leaves the name of its type, and what
     distinguishes it from others.
 
     Raises
@@ -208,12 +209,15 @@ def write_tokenizer(
     """
     if tokenizer is None:
         return None, ()
-    vocab = vocab_of(tokenizer)
+    vocab, others = vocab_of(tokenizer), complete(tokenizer).files()
     files: tuple[StoreFile, ...] = ()
     if vocab is not None:
         # The manifest says how texts become its tokens.
         vocab.of_kind(None).save(folder / VOCAB)
         files = (enter_file(folder, VOCAB),)
+    for name, content in others.items():
+        write_bytes(folder / name, content)
+    files += tuple(enter_file(folder, name) for name in others)
     return describe_identity(tokenizer), files
 
 

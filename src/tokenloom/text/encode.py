@@ -11,9 +11,9 @@ from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment
 from tokenloom.text.ids import Ids, Offsets, renumber
-from tokenloom.text.interface import CompleteTokenizer, Tokenizer
+from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer
 from tokenloom.text.normalize import NOTHING, Lost
-from tokenloom.text.tokenizers import CountedTokenizer, check_vocab_size, make_tokenizer
+from tokenloom.text.tokenizers import CountedTokenizer, is_counted, make_tokenizer
 from tokenloom.text.vocab import Vocab, keep_tokens
 
 MakeVocab = Callable[[dict[str, int]], Vocab]
@@ -28,7 +28,7 @@ _CURES = {
 def encode(
     text: str | bytes,
     *,
-    tokenizer: str | Vocab | Tokenizer,
+    tokenizer: object,
     normalize: bool,
     min_freq: int,
     reserved_tokens: Iterable[str],
@@ -43,13 +43,12 @@ def encode(
     (array([97, 98], dtype=uint8), ByteTokenizer())
     """
     require_flags(normalize=normalize)
-    check_vocab_size(vocab_size, tokenizer)
     if not isinstance(text, str | bytes):
         msg = f"text must be str or bytes, got {type(text).__name__}"
         raise ArgumentError(msg)
     if isinstance(text, str):
         require_characters(text, name=name)
-    made = make_tokenizer(tokenizer, normalize=normalize)
+    made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
     if isinstance(text, bytes) and not made.reads_bytes:
         text = decode(text, name=name)
     make_vocab = functools.partial(
@@ -58,7 +57,7 @@ def encode(
         reserved_tokens=keep_tokens(reserved_tokens),
         vocab_size=vocab_size,
     )
-    is_learned = isinstance(tokenizer, str)
+    is_learned = is_counted(tokenizer)
     ids, _, made = _encode([text], made, make_vocab if is_learned else None)
     lost = made.count_lost([text] if isinstance(text, str) else [])
     if not len(ids):
@@ -72,7 +71,7 @@ def encode(
 def encode_documents(
     texts: Iterable[str | Document],
     *,
-    tokenizer: str | Vocab | Tokenizer,
+    tokenizer: object,
     normalize: bool,
     make_vocab: MakeVocab,
     vocab_size: int | None = None,
@@ -86,7 +85,6 @@ def encode_documents(
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
     require_flags(normalize=normalize)
-    check_vocab_size(vocab_size, tokenizer)
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         msg = (
             f"texts must be an iterable of str or Document, got {show(texts)}: "
@@ -99,8 +97,8 @@ def encode_documents(
             msg = f"document {number} must be a str, got {type(text).__name__}"
             raise ArgumentError(msg)
         require_characters(text, name=f"document {number}")
-    made = make_tokenizer(tokenizer, normalize=normalize)
-    is_learned = isinstance(tokenizer, str)
+    made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
+    is_learned = is_counted(tokenizer)
     ids, stops, made = _encode(documents, made, make_vocab if is_learned else None)
     return ids, np.concatenate([[0], stops]), made.given, made.count_lost(documents)
 
@@ -128,6 +126,8 @@ def _encode(
         )
         for text in texts
     ]
+    if isinstance(tokenizer, LearnedTokenizer):
+        tokenizer = tokenizer.learn([str(segment.text) for segment in segments])
     if make_vocab is None or not isinstance(tokenizer, CountedTokenizer):
         return (*tokenizer.encode_segments(segments), tokenizer)
     numbers, stops, counts = tokenizer.count_segments(segments)

@@ -1,13 +1,15 @@
 """Which tokenizer made some ids, as far as that is known."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 
 from tokenloom._io.digest import hash_json
 from tokenloom._wording import count
+from tokenloom.errors import UsageError
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.tokenizers import complete
 
@@ -31,6 +33,8 @@ class Identity:
         Hash of the ids of a text; see `probe`.
     decoded : str or None
         Hash of the texts of some ids.
+    tokenizer : Tokenizer or None
+        What the proofs follow from, where they were not asked for yet.
     """
 
     name: str | None = None
@@ -38,11 +42,17 @@ class Identity:
     vocab: str | None = None
     probe: str | None = None
     decoded: str | None = None
+    tokenizer: Tokenizer | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
         """Return the identity of a tokenizer."""
         vocab, known = vocab_of(tokenizer), complete(tokenizer)
+        if known.hash is not None:
+            # Its package is asked for proofs only where they are compared.
+            return cls(
+                name=known.name, vocab_size=known.vocab_size, vocab=known.hash, tokenizer=known
+            )
         return cls(
             name=known.name,
             vocab_size=known.vocab_size,
@@ -50,6 +60,16 @@ class Identity:
             probe=probe(tokenizer),
             decoded=_decode_some(tokenizer),
         )
+
+    def _with_proofs(self) -> Self:
+        """Return the same identity with its proofs, as far as the tokenizer can encode here."""
+        if self.tokenizer is None:
+            return self
+        try:
+            proofs = probe(self.tokenizer), _decode_some(self.tokenizer)
+        except UsageError:
+            return self
+        return dataclasses.replace(self, probe=proofs[0], decoded=proofs[1])
 
     @classmethod
     def read(
@@ -66,11 +86,11 @@ class Identity:
             The hash of the vocabulary, where that is known.
         """
         found = description if isinstance(description, Mapping) else {}
-        known = {
+        known: dict[str, Any] = {
             key: value if isinstance(value, str) else None
             for key, value in {
                 **{key: found.get(key) for key in ("name", "probe", "decoded")},
-                "vocab": vocab,
+                "vocab": found.get("sha256") if vocab is None else vocab,
             }.items()
         }
         return cls(vocab_size=vocab_size, **known) if any(known.values()) else None
@@ -79,6 +99,8 @@ class Identity:
         """Return whether the ids of another tokenizer are known to mean something else."""
         if other is None:
             return False
+        if (self.name is None) != (other.name is None):
+            self, other = self._with_proofs(), other._with_proofs()  # noqa: PLW0642, SLF001
         names = ["vocab_size"]
         if self.name is not None and other.name is not None:
             names += ["name", "vocab"]
@@ -126,6 +148,8 @@ def probe(tokenizer: Tokenizer) -> str:
 def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
     try:
         return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
+    except UsageError:
+        raise
     # What refuses a text says so by an error of any kind.
     except Exception:  # noqa: BLE001
         return []
@@ -141,5 +165,7 @@ def _decode(tokenizer: Tokenizer, id_: int) -> str:
     try:
         # What JSON cannot hold is shown.
         return ascii(str(tokenizer.decode([id_])))
+    except UsageError:
+        raise
     except Exception:  # noqa: BLE001  an id may stand for nothing
         return ""

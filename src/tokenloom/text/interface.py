@@ -4,13 +4,13 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NoReturn, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import as_integer
-from tokenloom.errors import CorpusError
+from tokenloom.errors import CorpusError, UsageError
 from tokenloom.text.boundaries import DOCUMENTS, Boundary
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids
@@ -71,6 +71,11 @@ class CompleteTokenizer(ABC):
         return self
 
     @property
+    def hash(self) -> str | None:
+        """``"sha256:..."`` of all that its ids depend on, beside its vocabulary; else None."""
+        return None
+
+    @property
     def boundary(self) -> Boundary:
         """Where a document may be cut so that its ids stay the same."""
         return DOCUMENTS
@@ -94,7 +99,8 @@ class CompleteTokenizer(ABC):
         encode = self.encode_prompt if is_prompt else self.encode
         try:
             return as_ids(encode(text), num_ids=self.vocab_size)
-        except MemoryError:
+        # Nothing is wrong with the text where memory, or a package, is missing.
+        except (MemoryError, UsageError):
             raise
         # A tokenizer that refuses a text says so by an error of any kind.
         except Exception as error:
@@ -161,16 +167,35 @@ class CompleteTokenizer(ABC):
         """
         return None
 
+    def find_token(self, token: str, /) -> int | None:
+        """Return the id of a token that is given as a str, or None where there is none."""
+        vocab = vocab_of(self)
+        return vocab[token] if vocab is not None and token in vocab else None
+
+    def special_tokens(self) -> dict[str, int]:
+        """Return the tokens that stand for something else than text, each with its id."""
+        vocab = vocab_of(self)
+        return {} if vocab is None else {token: vocab[token] for token in vocab.reserved_tokens}
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files, beside a vocabulary, that a store or a run keeps of the tokenizer."""
+        return {}
+
     def describe(self) -> dict[str, Any]:
-        """Return what, beside a vocabulary, makes the tokenizer again: JSON-able."""
+        """Return what, beside a vocabulary and files, makes the tokenizer again: JSON-able."""
         values = {name: getattr(self, name) for name, _ in self._parameters()}
         return {"name": self.name, **values}
 
     @classmethod
     def restore(
-        cls, description: Mapping[str, object], *, load_vocab: Callable[[], Vocab]
+        cls,
+        description: Mapping[str, object],
+        *,
+        load_vocab: Callable[[], Vocab],
+        load_file: Callable[[str], bytes],
     ) -> Self | None:
         """Return the tokenizer that `describe` described, or None where a value is missing."""
+        del load_file
         values: dict[str, Any] = {name: description.get(name) for name, _ in cls._parameters()}
         if any(type(values[name]) is not type(default) for name, default in cls._parameters()):
             return None
@@ -183,6 +208,37 @@ class CompleteTokenizer(ABC):
         """Return the names and defaults of what a description holds."""
         fields = dataclasses.fields(cls)
         return [(field.name, field.default) for field in fields if field.name != "vocab"]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedTokenizer(CompleteTokenizer):
+    """What becomes a tokenizer when it has seen whole documents.
+
+    Before, it encodes nothing.
+    """
+
+    @abstractmethod
+    def with_special(self, tokens: Sequence[str], /) -> Self:
+        """Return the same with more tokens that stand for something else than text."""
+
+    @abstractmethod
+    def learn(self, texts: Iterable[str], /, *, in_threads: bool = False) -> CompleteTokenizer:
+        """Return the tokenizer that is learnt from whole documents."""
+
+    def encode(self, _: str, /) -> NoReturn:
+        """Refuse to encode: what `learn` returns does.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        msg = f"{self.name!r} must learn first: call learn(texts), which returns what encodes"
+        raise UsageError(msg)
+
+    def decode(self, _: list[int], /) -> NoReturn:
+        """Refuse to decode, as `encode` does."""
+        self.encode("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import as_integer
-from tokenloom._wording import join_choices, show
-from tokenloom.errors import ArgumentError
+from tokenloom._wording import describe_missing, join_choices, show
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
@@ -34,6 +35,7 @@ from tokenloom.text.normalize import (
     find_word,
     split_words,
 )
+from tokenloom.text.subwords import BpeLearner, HuggingFaceTokenizer, adopt, read_tokenizer
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 _NUM_BYTES = 256
@@ -374,42 +376,72 @@ class ByteTokenizer(CompleteTokenizer):
 TOKENIZERS: dict[str, type[CompleteTokenizer]] = {
     kind.name: kind for kind in (CharTokenizer, WordTokenizer, ByteTokenizer)
 }
-TOKENIZER_NAMES = tuple(TOKENIZERS)
+TOKENIZER_NAMES = (*TOKENIZERS, BpeLearner.name)
 COUNTED_NAMES = tuple(
     name for name, kind in TOKENIZERS.items() if issubclass(kind, CountedTokenizer)
 )
-
 # Those that learn as many ids as are asked for.
-LEARNED_NAMES: tuple[str, ...] = COUNTED_NAMES
+LEARNED_NAMES = (*COUNTED_NAMES, BpeLearner.name)
+# Those of other packages, by what manifests call them.
+_SUBWORDS: dict[str, type[CompleteTokenizer]] = {
+    kind.name: kind for kind in (HuggingFaceTokenizer,)
+}
+# How their files' names end.
+_FILES = (".json",)
 
 
-def make_tokenizer(given: object, *, normalize: bool = True) -> CompleteTokenizer:
+def make_tokenizer(
+    given: object, *, normalize: bool = True, vocab_size: int | None = None
+) -> CompleteTokenizer:
     """Return the tokenizer that was named or given.
 
     A name whose vocabulary is to be counted stands for a tokenizer that has an
-    empty one. A Vocab stands for the tokenizer that made it.
+    empty one, and "bpe" for what learns one. A Vocab stands for the tokenizer
+    that made it.
 
     Parameters
     ----------
-    given : "char", "word", "byte", a Vocab or a Tokenizer
+    given : "char", "word", "byte", "bpe", a path, a Vocab, a Tokenizer, or one of another package
+        See `tokenloom.Corpus.from_text`.
     normalize : bool
         Whether a tokenizer whose vocabulary is to be counted normalises.
+    vocab_size : int, optional
+        The most ids that "bpe" may learn.
 
     Raises
     ------
     ArgumentError
-        It is none of these.
+        It is none of these, or has as many ids as it has.
+    CorpusError
+        A file holds no tokenizer.
+    UsageError
+        The package is not installed that the tokenizer needs.
 
     >>> make_tokenizer("byte"), make_tokenizer("char").vocab_size
     (ByteTokenizer(), 1)
     """
+    size = check_vocab_size(vocab_size, given)
     if isinstance(given, str) and given in TOKENIZERS:
         kind = TOKENIZERS[given]
         return kind(Vocab(), normalize) if issubclass(kind, CountedTokenizer) else kind()
+    if isinstance(given, str) and given == BpeLearner.name:
+        return BpeLearner() if size is None else BpeLearner(size)
     if isinstance(given, Vocab):
         return tokenizer_for(given)
-    require_tokenizer(given, expected=f"{', '.join(map(repr, TOKENIZER_NAMES))}, a Vocab, or ")
-    return complete(cast("Tokenizer", given))
+    if isinstance(given, str | os.PathLike) and (path := os.fspath(given)).endswith(_FILES):
+        return _read_file(path)
+    names = ", ".join(map(repr, TOKENIZER_NAMES))
+    return take_tokenizer(given, expected=f"{names}, a path to a tokenizer.json, a Vocab, or ")
+
+
+def _read_file(path: str) -> CompleteTokenizer:
+    try:
+        found = read_tokenizer(path)
+    except OSError as error:
+        why = describe_missing(path) if isinstance(error, FileNotFoundError) else error.strerror
+        msg = f"tokenizer must be a file that can be read, got {show(path)}: {why}"
+        raise ArgumentError(msg) from error
+    return tokenizer_for(found) if isinstance(found, Vocab) else found
 
 
 def check_vocab_size(vocab_size: int | None, tokenizer: object) -> int | None:
@@ -452,11 +484,22 @@ def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
     )
     if isinstance(tokenizer, CompleteTokenizer) and not is_changed:
         return tokenizer
-    return UserTokenizer(tokenizer)
+    return adopt(tokenizer) or UserTokenizer(tokenizer)
 
 
-def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str = "") -> None:
-    """Refuse an object that lacks a part of a tokenizer.
+def is_counted(given: object) -> bool:
+    """Return whether a name was given of a tokenizer whose vocabulary is to be counted.
+
+    >>> is_counted("char"), is_counted("byte"), is_counted(Vocab(["a"]))
+    (True, False, False)
+    """
+    return isinstance(given, str) and given in COUNTED_NAMES
+
+
+def take_tokenizer(
+    value: object, *, name: str = "tokenizer", expected: str = ""
+) -> CompleteTokenizer:
+    """Return an object that is a tokenizer, of tokenloom, of another package or of the caller.
 
     Parameters
     ----------
@@ -471,6 +514,8 @@ def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str =
     ArgumentError
         It lacks a part, or its ``vocab_size`` is no number, such as a method.
     """
+    if found := adopt(value):
+        return found
     needed = ("vocab_size", "encode", "decode")
     if isinstance(value, str | type) or not all(hasattr(value, part) for part in needed):
         msg = (
@@ -479,6 +524,7 @@ def require_tokenizer(value: object, *, name: str = "tokenizer", expected: str =
         )
         raise ArgumentError(msg)
     as_integer(f"vocab_size of the {name}", getattr(value, "vocab_size"), start=1)  # noqa: B009
+    return complete(cast("Tokenizer", value))
 
 
 def tokenizer_for(vocab: Vocab) -> CountedTokenizer:
@@ -509,8 +555,16 @@ def tokenizer_for(vocab: Vocab) -> CountedTokenizer:
     return kind(vocab, bool(vocab.normalize))
 
 
+def _no_file(name: str) -> bytes:
+    msg = f"no file {name!r} is at hand"
+    raise CorpusError(msg)
+
+
 def restore_tokenizer(
-    description: object, *, load_vocab: Callable[[], Vocab]
+    description: object,
+    *,
+    load_vocab: Callable[[], Vocab],
+    load_file: Callable[[str], bytes] = _no_file,
 ) -> CompleteTokenizer | None:
     """Return the tokenizer of a description, or None where it came from elsewhere.
 
@@ -520,12 +574,17 @@ def restore_tokenizer(
         What `CompleteTokenizer.describe` returned; of anything else None comes back.
     load_vocab : callable
         Returns the tokenizer's vocabulary; it is called where there is one.
+    load_file : callable
+        Returns the content of one of its files, by the name that
+        `CompleteTokenizer.files` gives it; it is called where there is one.
     """
     if not isinstance(description, Mapping):
         return None
     name = description.get("name")
-    kind = TOKENIZERS.get(name) if isinstance(name, str) else None
-    return None if kind is None else kind.restore(description, load_vocab=load_vocab)
+    kind = (TOKENIZERS | _SUBWORDS).get(name) if isinstance(name, str) else None
+    if kind is None:
+        return None
+    return kind.restore(description, load_vocab=load_vocab, load_file=load_file)
 
 
 def count_characters(text: str, *, chunk: int = _CHUNK) -> dict[str, int]:

@@ -317,6 +317,15 @@ def read_vocab(path: str | os.PathLike[str]) -> Vocab:
     return _of_tokenizer(vocab, made_by)
 
 
+def is_vocab(text: str) -> bool:
+    """Return whether the text of a file is that of a vocabulary, of whatever version."""
+    try:
+        value = json.loads(text)
+    except (RecursionError, ValueError):
+        return False
+    return isinstance(value, dict) and value.get("format") == _FORMAT
+
+
 def _of_tokenizer(vocab: Vocab, description: object) -> Vocab:
     """Return a vocabulary that knows what is described, if anything is."""
     match description:

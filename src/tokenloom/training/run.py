@@ -18,6 +18,7 @@ from tokenloom._io.atomic import (
     remove_partial,
     require_own,
     synchronize_folder,
+    write_bytes,
     write_text,
 )
 from tokenloom._io.regular import read_bounded
@@ -27,7 +28,8 @@ from tokenloom.errors import CorpusError, RunError
 from tokenloom.model.rnn import RNNModel
 from tokenloom.text.identity import Identity
 from tokenloom.text.interface import Tokenizer, vocab_of
-from tokenloom.text.tokenizers import TOKENIZER_NAMES, restore_tokenizer
+from tokenloom.text.subwords import FILE_NAMES
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, complete, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 from tokenloom.training.checkpoint import (
     Checkpoint,
@@ -43,6 +45,8 @@ from tokenloom.training.metrics import EpochMetrics, Records, StepLosses
 _ID = "run_id"
 _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
+# What is kept of a tokenizer, whichever it is.
+_OF_TOKENIZERS = (_VOCAB, *FILE_NAMES)
 _METRICS = "metrics.jsonl"
 _LOSSES = "losses.jsonl"
 _CHECKPOINTS = "checkpoints"
@@ -124,6 +128,9 @@ class Run:
             }
             if corpus.vocab is not None:
                 corpus.vocab.save(folder / _VOCAB)
+            if corpus.tokenizer is not None:
+                for name, content in complete(corpus.tokenizer).files().items():
+                    write_bytes(folder / name, content)
             write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
         except FileExistsError as error:
             msg = f"the run's folder must be new or empty, {os.fspath(path)!r} is not: name another"
@@ -344,7 +351,9 @@ class Run:
         description = self.settings.get("tokenizer")
         try:
             tokenizer = restore_tokenizer(
-                description, load_vocab=lambda: Vocab.load(self.path / _VOCAB)
+                description,
+                load_vocab=lambda: Vocab.load(self.path / _VOCAB),
+                load_file=lambda name: (self.path / name).read_bytes(),
             )
         except (CorpusError, OSError) as error:
             raise RunError(str(error)) from error
@@ -451,7 +460,7 @@ def _is_unfinished(folder: Path) -> bool:
     try:
         is_empty = settings.is_file() and settings.stat().st_size == 0
         return is_empty and all(
-            path.name in (_SETTINGS, _VOCAB) or _LEFT.fullmatch(path.name)
+            path.name in (_SETTINGS, *_OF_TOKENIZERS) or _LEFT.fullmatch(path.name)
             for path in folder.iterdir()
         )
     except OSError:
@@ -461,7 +470,7 @@ def _is_unfinished(folder: Path) -> bool:
 def _claim(folder: Path, *, again: bool) -> None:
     if again and _is_unfinished(folder):
         remove_partial(folder)
-        for name in (_SETTINGS, _VOCAB):
+        for name in (_SETTINGS, *_OF_TOKENIZERS):
             require_own(folder / name)
             (folder / name).unlink(missing_ok=True)
     if any(folder.iterdir()):
