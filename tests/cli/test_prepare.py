@@ -135,7 +135,7 @@ def test_the_tokenizer_of_another_store(book: str, capsys: pytest.CaptureFixture
     assert main(["prepare", "more.txt", "-o", "third", "--tokenizer", "first/vocab.json"]) == 0
     assert first.vocab == tl.Corpus.open("third").vocab
     capsys.readouterr()
-    assert main(["prepare", "more.txt", "-o", "fourth", "--tokenizer", "bpe"]) == 1
+    assert main(["prepare", "more.txt", "-o", "fourth", "--tokenizer", "bpf"]) == 1
     assert "--tokenizer must be char, word, byte, the folder of a store" in capsys.readouterr().err
 
 

@@ -180,7 +180,7 @@ def test_from_text_without_a_token(text: str | bytes, options: Any, message: str
 def test_from_text_with_an_unknown_tokenizer() -> None:
     """A name that no tokenizer has is refused with those there are."""
     with pytest.raises(ArgumentError, match=r"must be 'char', 'word', 'byte', .*got 'bpe'$"):
-        Corpus.from_text("abc", tokenizer="bpe")
+        Corpus.from_text("abc", tokenizer="bpf")
 
 
 def test_foreign_tokenizer_makes_the_ids() -> None:
@@ -412,7 +412,7 @@ def test_documents_that_are_none() -> None:
     with pytest.raises(CorpusError, match="at least one token, got none in 2 documents"):
         Corpus.from_documents(["1", "2"])
     with pytest.raises(ArgumentError, match="tokenizer must be 'char', 'word', 'byte'"):
-        Corpus.from_documents(["a"], tokenizer="bpe")
+        Corpus.from_documents(["a"], tokenizer="bpf")
 
 
 TEXT = "To be, or\nnot to be?"

@@ -11,7 +11,7 @@ from tokenloom.text.interface import CompleteTokenizer, vocab_of
 from tokenloom.text.normalize import NOTHING, state_after
 from tokenloom.text.tokenizers import (
     COUNTED_NAMES,
-    TOKENIZER_NAMES,
+    TOKENIZERS,
     CountedTokenizer,
     complete,
     make_tokenizer,
@@ -21,7 +21,7 @@ from tokenloom.text.vocab import Vocab
 
 TEXT = "To be,\nor not\n\nto be.\t'Tis\u3000the \u00e9t\u00e9 of 1898 \u6642\u9593\n"
 texts = st.text("aB \n\r.\u00e9\u3000\u6642")
-each_name = pytest.mark.parametrize("name", TOKENIZER_NAMES)
+each_name = pytest.mark.parametrize("name", TOKENIZERS)
 
 
 def make(name: str, *, normalize: bool) -> CompleteTokenizer:

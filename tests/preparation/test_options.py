@@ -87,7 +87,9 @@ def test_options_of_other_packages_are_plain() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "changes", "message"),
     [
-        ("bpe", {}, "^tokenizer must be 'char', 'word', 'byte', a Vocab, or an object"),
+        ("bpf", {}, "^tokenizer must be 'char', 'word', 'byte', 'bpe', a path to a tokenizer.json"),
+        ("bpe", {"min_freq": 2}, "^min_freq must be left out where the tokenizer is given"),
+        ("bpe", {"normalize": False}, "^normalize must be left out"),
         (CharTokenizer, {}, "^tokenizer must be"),
         (3, {}, "^tokenizer must be"),
         (np.array([1, 2]), {}, "^tokenizer must be"),

@@ -169,7 +169,7 @@ def test_tokenize_by_name(name: str, expected: type) -> None:
 
 def test_names_are_complete() -> None:
     """The names that messages and the command line offer are those that work."""
-    expected = ("char", "word", "byte")
+    expected = ("char", "word", "byte", "bpe")
     assert expected == TOKENIZER_NAMES
 
 
@@ -230,13 +230,13 @@ def test_foreign_ids_that_are_wrong(ids: npt.ArrayLike, message: str) -> None:
         tokenize("any", tokenizer=OddTokenizer(ids))
 
 
-@pytest.mark.parametrize("tokenizer", ["bpe", "", "Char", None, 3, len], ids=repr)
+@pytest.mark.parametrize("tokenizer", ["bpf", "", "Char", None, 3, len], ids=repr)
 def test_unknown_tokenizer(tokenizer: Any) -> None:
     """A name or an object that is no tokenizer is refused with what there is."""
     with pytest.raises(
         ArgumentError,
-        match=r"^tokenizer must be 'char', 'word', 'byte', a Vocab, or an object with vocab_size, "
-        r"encode\(text\) and decode\(ids\), got ",
+        match=r"^tokenizer must be 'char', 'word', 'byte', 'bpe', a path to a tokenizer.json, a "
+        r"Vocab, or an object with vocab_size, encode\(text\) and decode\(ids\), got ",
     ):
         tokenize("any", tokenizer=tokenizer)
 

@@ -18,7 +18,7 @@ from tokenloom._checks import (
     require_choice,
 )
 from tokenloom._io.compressed import find_encoding
-from tokenloom._wording import join_choices, show
+from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 from tokenloom.preparation.encode import BuildVocab, EncodeWith
 from tokenloom.preparation.forms import OnError, OnReserved, Reading
@@ -39,6 +39,8 @@ SplitBy = Literal["document", "block"]
 # What the rest of the corpus is called, before the splits that are named.
 REST = "train"
 TASK_BYTES = 1 << 22
+# Of the special tokens that a message proposes.
+_NUM_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +312,7 @@ def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
     known = complete(tokenizer)
     if (found := known.find_token(token)) is not None:
         return found
-    special = join_choices(list(known.special_tokens()))
+    special = ", ".join(map(repr, [*known.special_tokens()][:_NUM_SHOWN]))
     msg = (
         f"end_of_document must be an id in [0, {tokenizer.vocab_size}), or a token of the "
         f"tokenizer's vocabulary{special and f', such as {special}'}, got {show(token)}"

@@ -1,0 +1,140 @@
+"""Sub-words on the whole way: prepared, killed, moved, trained on, traced."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.support.subwords import END, TEXTS, make_bpe, write_bpe
+from tokenloom.__main__ import main
+from tokenloom.errors import CorpusError
+from tokenloom.preparation import prepare as preparing
+from tokenloom.text.subwords import BpeLearner
+
+SMALL = tl.PrepareOptions(documents="jsonl", task_bytes=512, end_of_document=END)
+DOCUMENTS = [f"{number} {text} {text[::-1]}" for number in range(40) for text in TEXTS[:3]]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Return a file of documents."""
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in DOCUMENTS))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of each file of a store."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_learned_stores_are_equal(source: Path, tmp_path: Path) -> None:
+    """In this process and in two others, and the text comes back."""
+    made = [
+        tl.prepare(source, tmp_path / f"{n}", tokenizer="bpe", vocab_size=300, options=SMALL,
+                   num_workers=n, progress=False)
+        for n in (0, 2)
+    ]  # fmt: skip
+    first, second = (contents(tmp_path / name) for name in "02")
+    assert first == second
+    corpus = tl.Corpus.open(tmp_path / "0")
+    assert made[0].vocab_size == corpus.vocab_size
+    assert END.join(DOCUMENTS) + END == corpus.decode(corpus.tokens)
+    assert BpeLearner(300).learn(DOCUMENTS) == corpus.tokenizer
+    assert not tl.prepare(
+        source, tmp_path / "0", tokenizer="bpe", vocab_size=300, options=SMALL
+    ).is_new
+    with pytest.raises(tl.StoreError, match="tokenizer: vocab_size was 300, now 301"):
+        tl.prepare(source, tmp_path / "0", tokenizer="bpe", vocab_size=301, options=SMALL)
+
+
+def test_blocks_change_nothing(source: Path, tmp_path: Path) -> None:
+    """Whatever is read at a time, documents are learnt and encoded whole."""
+    stores = []
+    for size in (300, 1 << 20):
+        options = dataclasses.replace(SMALL, task_bytes=size)
+        path = tmp_path / f"{size}"
+        tl.prepare(source, path, tokenizer="bpe", vocab_size=300, options=options, num_workers=0)
+        stores.append(tl.Corpus.open(path))
+    assert stores[0].hash == stores[1].hash
+    assert stores[0].tokenizer == stores[1].tokenizer
+
+
+def test_what_was_learnt_is_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped while it encodes does not learn again."""
+    whole, target = tmp_path / "whole", tmp_path / "store"
+    how: dict[str, Any] = {"tokenizer": "bpe", "vocab_size": 300, "options": SMALL}
+    tl.prepare(source, whole, **how, num_workers=0)
+    encode, calls = preparing.encode_chunk, []
+
+    def stop_at_third(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "encode_chunk", stop_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            tl.prepare(source, target, **how, num_workers=0)
+    monkeypatch.setattr(BpeLearner, "learn", None)
+    made = tl.prepare(source, target, **how, num_workers=0)
+    assert made.num_bytes_read < made.num_bytes
+    assert contents(whole) == contents(target)
+
+
+def test_a_bad_document_is_named_while_learning(source: Path, tmp_path: Path) -> None:
+    """With its place, as while encoding; or it is left out of both."""
+    source.write_text(source.read_text() + '{"text": "\\ud83d"}\n')
+    with pytest.raises(CorpusError, match=r"texts\.jsonl has undecodable text at byte"):
+        tl.prepare(source, tmp_path / "store", tokenizer="bpe", options=SMALL, num_workers=0)
+    options = dataclasses.replace(SMALL, on_error="skip")
+    tl.prepare(source, tmp_path / "store", tokenizer="bpe", options=options, num_workers=0)
+    corpus = tl.Corpus.open(tmp_path / "store")
+    assert (BpeLearner().learn(DOCUMENTS), len(DOCUMENTS)) == (
+        corpus.tokenizer,
+        corpus.num_documents,
+    )
+
+
+def test_a_token_is_traced_to_its_character(source: Path, tmp_path: Path) -> None:
+    """In its source and document, behind marks of ends."""
+    tl.prepare(source, tmp_path / "store", tokenizer=make_bpe(), options=SMALL, num_workers=0)
+    corpus = tl.Corpus.open(tmp_path / "store")
+    offsets = corpus.documents
+    assert offsets is not None
+    for document in (0, 50, 119):
+        place = tl.trace(corpus, int(offsets[document]) + 6)
+        assert place is not None
+        assert document == place.document
+        assert place.character is not None
+        text = corpus.decode(corpus.tokens[int(offsets[document]) + 6 : offsets[document + 1] - 1])
+        assert DOCUMENTS[document][place.character :] == text
+
+
+def test_a_run_is_moved_and_writes_text(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training, showing, evaluating and generating need nothing but the folders."""
+    write_bpe(tmp_path / "tokenizer.json")
+    store = tmp_path / "store"
+    command = f"prepare {source} -o {store} --tokenizer {tmp_path / 'tokenizer.json'} --workers 0"
+    assert 0 == main([*command.split(), "--split", "valid=0.2", "--end-of-document", END])
+    (tmp_path / "tokenizer.json").unlink()
+    shutil.move(store, tmp_path / "moved")
+    train = f"train {tmp_path / 'moved'} --run {tmp_path / 'run'} --epochs 1 --hidden 4 --quiet"
+    assert 0 == main([*train.split(), "--batch-size", "2", "--seq-len", "8", "--device", "cpu"])
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert 0 == main(["evaluate", str(tmp_path / "elsewhere")])
+    assert 0 == main(["show", str(tmp_path / "moved"), "--batch-size", "1", "--seq-len", "4"])
+    assert 0 == main(["info", str(tmp_path / "moved")])
+    shutil.rmtree(tmp_path / "moved")
+    capsys.readouterr()
+    assert 0 == main(["generate", str(tmp_path / "elsewhere"), "--prompt", "the time"])
+    assert capsys.readouterr().out.startswith("the time")
