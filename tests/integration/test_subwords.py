@@ -10,9 +10,10 @@ import pytest
 
 import tokenloom as tl
 from tests.support.subwords import END, TEXTS, make_bpe, write_bpe
-from tokenloom.__main__ import main
+from tokenloom.cli.main import main as run
 from tokenloom.errors import CorpusError
 from tokenloom.preparation import prepare as preparing
+from tokenloom.preparation.encode import encode_chunk
 from tokenloom.text.subwords import BpeLearner
 
 SMALL = tl.PrepareOptions(documents="jsonl", task_bytes=512, end_of_document=END)
@@ -71,7 +72,7 @@ def test_what_was_learnt_is_kept(
     whole, target = tmp_path / "whole", tmp_path / "store"
     how: dict[str, Any] = {"tokenizer": "bpe", "vocab_size": 300, "options": SMALL}
     tl.prepare(source, whole, **how, num_workers=0)
-    encode, calls = preparing.encode_chunk, []
+    encode, calls = encode_chunk, []
 
     def stop_at_third(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
@@ -124,17 +125,17 @@ def test_a_run_is_moved_and_writes_text(
     """Training, showing, evaluating and generating need nothing but the folders."""
     write_bpe(tmp_path / "tokenizer.json")
     store = tmp_path / "store"
-    command = f"prepare {source} -o {store} --tokenizer {tmp_path / 'tokenizer.json'} --workers 0"
-    assert 0 == main([*command.split(), "--split", "valid=0.2", "--end-of-document", END])
+    options = dataclasses.replace(SMALL, splits={"valid": 0.2})
+    tl.prepare(source, store, tokenizer=tmp_path / "tokenizer.json", options=options)
     (tmp_path / "tokenizer.json").unlink()
     shutil.move(store, tmp_path / "moved")
     train = f"train {tmp_path / 'moved'} --run {tmp_path / 'run'} --epochs 1 --hidden 4 --quiet"
-    assert 0 == main([*train.split(), "--batch-size", "2", "--seq-len", "8", "--device", "cpu"])
+    assert 0 == run([*train.split(), "--batch-size", "2", "--seq-len", "8", "--device", "cpu"])
     shutil.move(tmp_path / "run", tmp_path / "elsewhere")
-    assert 0 == main(["evaluate", str(tmp_path / "elsewhere")])
-    assert 0 == main(["show", str(tmp_path / "moved"), "--batch-size", "1", "--seq-len", "4"])
-    assert 0 == main(["info", str(tmp_path / "moved")])
+    assert 0 == run(["evaluate", str(tmp_path / "elsewhere"), str(tmp_path / "moved/valid")])
+    assert 0 == run(["show", str(tmp_path / "moved"), "--batch-size", "1", "--seq-len", "4"])
+    assert 0 == run(["info", str(tmp_path / "moved")])
     shutil.rmtree(tmp_path / "moved")
     capsys.readouterr()
-    assert 0 == main(["generate", str(tmp_path / "elsewhere"), "--prompt", "the time"])
+    assert 0 == run(["generate", str(tmp_path / "elsewhere"), "--prompt", "the time"])
     assert capsys.readouterr().out.startswith("the time")
