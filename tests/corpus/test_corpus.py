@@ -179,7 +179,7 @@ def test_from_text_without_a_token(text: str | bytes, options: Any, message: str
 
 def test_from_text_with_an_unknown_tokenizer() -> None:
     """A name that no tokenizer has is refused with those there are."""
-    with pytest.raises(ArgumentError, match=r"must be 'char', 'word', 'byte', .*got 'bpe'$"):
+    with pytest.raises(ArgumentError, match=r"must be 'char', 'word', 'byte', .*got 'bpf'$"):
         Corpus.from_text("abc", tokenizer="bpf")
 
 
