@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
+from tests.support.worker_errors import raises_from_worker
 from tokenloom.errors import UsageError
 
 CORPUS = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
@@ -85,7 +86,7 @@ def test_a_batch_size_names_the_cure(num_workers: int) -> None:
     """The windows yield whole batches, which are not put together again."""
     for batch_size in (1, 4):
         loader: Any = DataLoader(make_windows(), batch_size=batch_size, num_workers=num_workers)
-        with pytest.raises(UsageError, match=r"use DataLoader\(windows, batch_size=None"):
+        with raises_from_worker(UsageError, match=r"use DataLoader\(windows, batch_size=None"):
             next(iter(loader))
 
 
@@ -121,7 +122,7 @@ def test_set_epoch_during_iteration_is_refused(num_workers: int, persistent: boo
     batches = iter(loader)
     said = [next(batches).epoch]
     windows.set_epoch(1)
-    with pytest.raises(UsageError, match=r"drop the iterator, call set_epoch"):
+    with raises_from_worker(UsageError, match=r"drop the iterator, call set_epoch"):
         said.extend(batch.epoch for batch in batches)
     assert {0} == set(said)
     # A new iteration is the new epoch's, whole.
@@ -145,7 +146,7 @@ def test_a_worker_that_starts_late_does_not_read_another_epoch(start_method: str
     said = [next(batches).epoch]
     windows.set_epoch(1)
     go_on.set()
-    with pytest.raises(UsageError, match=r"set_epoch\(1\) was called while epoch 0"):
+    with raises_from_worker(UsageError, match=r"set_epoch\(1\) was called while epoch 0"):
         said.extend(batch.epoch for batch in batches)
     assert {0} == set(said)
 
@@ -203,7 +204,7 @@ def test_a_carried_state_needs_the_order(start_method: str, persistent: bool, ma
     }
     loader = make(windows, in_order=False, **options)
     for _ in range(2):
-        with pytest.raises(UsageError, match=r"in_order=False of a DataLoader yields batches"):
+        with raises_from_worker(UsageError, match=r"in_order=False of a DataLoader yields batches"):
             list(loader)
     assert read(windows) == read(make(windows, **options))
     # Without workers there is no other order.

@@ -8,6 +8,7 @@ import pytest
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
+from tests.support.worker_errors import raises_from_worker
 
 # torchdata 0.11 calls a function that newer versions of torch deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
@@ -64,7 +65,7 @@ def test_the_state_of_a_loader_is_refused_by_torchdata(num_workers: int, key: st
     position = tl.Loader(make_loader(0).dataset).state_dict()
     loader = make_loader(num_workers)
     loader.load_state_dict(position)
-    with pytest.raises(AssertionError, match=f"State doesn't contain key '{key}'"):
+    with raises_from_worker(AssertionError, match=f"State doesn't contain key '{key}'"):
         next(iter(loader))
 
 
@@ -86,7 +87,7 @@ def test_a_state_of_another_plan_is_refused() -> None:
         tl.RandomWindows(CORPUS, batch_size=4, seq_len=6), batch_size=None, num_workers=2
     )
     other.load_state_dict(loader.state_dict())
-    with pytest.raises(tl.StateMismatchError, match="seq_len: saved 5, now 6"):
+    with raises_from_worker(tl.StateMismatchError, match="seq_len: saved 5, now 6"):
         next(iter(other))
 
 
@@ -96,5 +97,5 @@ def test_another_number_of_workers_is_refused() -> None:
     next(iter(loader))
     other = make_loader(3)
     other.load_state_dict(loader.state_dict())
-    with pytest.raises(tl.StateMismatchError, match="num_workers: saved 2, now 3"):
+    with raises_from_worker(tl.StateMismatchError, match="num_workers: saved 2, now 3"):
         next(iter(other))

@@ -16,6 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
 from tests.support.process_resources import left_since, needs_proc, take_census
+from tests.support.worker_errors import raises_from_worker
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.loading.dataset import SharedInteger, Windows, WindowsIterator, share_zeros
 
@@ -262,7 +263,7 @@ def test_forgetting_batch_size_none_names_the_cure() -> None:
     """The usual slip raises our own error, also out of a worker."""
     for num_workers in (0, 1):
         loader = DataLoader(make_windows(), num_workers=num_workers)
-        with pytest.raises(UsageError, match="batch_size=None"):
+        with raises_from_worker(UsageError, match="batch_size=None"):
             next(iter(loader))
 
 
@@ -337,7 +338,7 @@ def test_a_part_that_changes_after_its_detection_is_refused(
         windows, batch_size=None, num_workers=num_workers, multiprocessing_context=FORK[num_workers]
     )
     for batches in (windows, loader, before[1]):
-        with pytest.raises(UsageError, match=r"rank 0 of 1, .* but this is rank 1 of 2"):
+        with raises_from_worker(UsageError, match=r"rank 0 of 1, .* but this is rank 1 of 2"):
             next(iter(batches))
 
 

@@ -15,6 +15,7 @@ import tokenloom as tl
 from tests.support.process_resources import loader_threads, wait_for
 from tests.support.resume import assert_resumes_everywhere, rows_of
 from tests.support.strategies import make_windows, plans
+from tests.support.worker_errors import raises_from_worker
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading import Windows
 from tokenloom.plan.plan import Plan
@@ -266,7 +267,7 @@ def test_a_break_stops_the_workers() -> None:
 def test_a_loader_is_no_dataset(options: dict[str, Any]) -> None:
     """Whoever gives it to a DataLoader is told what to do instead."""
     loader: Any = DataLoader(make_loader(), **options)  # type: ignore[arg-type]  # on purpose
-    with pytest.raises(UsageError, match=r"DataLoader\(loader.windows, batch_size=None\)"):
+    with raises_from_worker(UsageError, match=r"DataLoader\(loader.windows, batch_size=None\)"):
         next(iter(loader))
 
 
