@@ -181,18 +181,6 @@ def as_flag(name: str, value: object) -> bool:
     return bool(require_type(name, value, bool | np.bool_, "True or False"))
 
 
-def require_flags(**values: object) -> None:
-    """Refuse arguments that are neither True nor False, by their names.
-
-    Raises
-    ------
-    ArgumentError
-        One of them is neither.
-    """
-    for name, value in values.items():
-        as_flag(name, value)
-
-
 def as_flag_or_none(name: str, value: object) -> bool | None:
     """Return an argument as a plain True or False, or None as it is.
 

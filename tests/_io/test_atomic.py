@@ -12,7 +12,6 @@ import tokenloom as tl
 from tokenloom._io.atomic import (
     as_path,
     filling,
-    make_own,
     remove_leftovers,
     replacing,
     require_own,
@@ -315,31 +314,6 @@ def test_one_owner_of_all_files_is_ours(tmp_path: Path, monkeypatch: pytest.Monk
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     require_own(tmp_path / "folder")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
-def test_a_private_folder_is_entered_by_its_owner_only(tmp_path: Path) -> None:
-    """A new private folder has the mode 0700; one that is there stays as it is."""
-    make_own(tmp_path / "deep" / "private", mode=0o700)
-    make_own(tmp_path / "deep" / "private", mode=0o700)
-
-    expected = 0o700
-    assert expected == (tmp_path / "deep" / "private").stat().st_mode & 0o777
-
-
-def test_a_private_folder_is_not_made_through_a_link(tmp_path: Path) -> None:
-    """A link under the name is refused, also where it leads to a folder."""
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "private").symlink_to(tmp_path / "docs")
-    with pytest.raises(PermissionError, match="must be no link"):
-        make_own(tmp_path / "private", mode=0o700)
-
-
-def test_a_private_folder_needs_a_free_name(tmp_path: Path) -> None:
-    """A file under the name is refused."""
-    (tmp_path / "private").touch()
-    with pytest.raises(FileExistsError):
-        make_own(tmp_path / "private", mode=0o700)
 
 
 _LEFT = f".store.{'0' * 16}.part"

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.store.manifest import Manifest, ShardFile
+from tokenloom.store.manifest import Manifest, ShardFile, write_manifest
 from tokenloom.store.npy import npy_header
-from tokenloom.store.writer import write_manifest
 
 NUM_TOKENS = 500
 # The lengths of files: a row of a batch may reach over three of them.

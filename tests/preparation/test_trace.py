@@ -19,8 +19,8 @@ from tokenloom.preparation import trace
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
+from tokenloom.store.manifest import write_manifest
 from tokenloom.store.reader import open_store
-from tokenloom.store.writer import write_manifest
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
     lambda text: any(letter in text for letter in "abB")
@@ -74,7 +74,7 @@ def test_each_token_is_found_where_it_was_read(
         documents += [(f"{number}.txt", document) for document in parts]
     is_byte = tokenizer == "byte"
     options = PrepareOptions(
-        documents=form,
+        documents="jsonl" if form == "record" else form,
         normalize=normalize or is_byte,
         end_of_document=(0 if is_byte else end) if end else None,
         task_bytes=size,

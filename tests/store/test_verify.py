@@ -211,7 +211,7 @@ def rewrite(folder: Path, name: str, values: list[int], dtype: str) -> None:
 
     def change(value: dict[str, Any]) -> None:
         files = [*value["shards"], *value["files"]]
-        next(file for file in files if file["name"] == name)["sha256"] = written.sha256
+        next(file for file in files if file["name"] == name)["sha256"] = written.digest.hexdigest()
 
     lie(folder, change)
 

@@ -14,13 +14,12 @@ from tests.support.stores import make_corpus, make_store
 from tokenloom._io.digest import hash_file
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store import writer
-from tokenloom.store.manifest import Manifest, ShardFile
+from tokenloom.store.manifest import Manifest, ShardFile, write_manifest
 from tokenloom.store.reader import open_store
 from tokenloom.store.verify import verify_store
 from tokenloom.store.writer import (
     enter_file,
     write_documents,
-    write_manifest,
     write_shard,
     write_tokenizer,
 )

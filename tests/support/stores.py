@@ -9,9 +9,9 @@ import numpy as np
 
 import tokenloom as tl
 from tokenloom._io.digest import hash_json
-from tokenloom.store.manifest import Manifest, Source
+from tokenloom.store.manifest import Manifest, Source, write_manifest
 from tokenloom.store.memmap import gather_windows
-from tokenloom.store.writer import write_manifest, write_shard
+from tokenloom.store.writer import write_shard
 
 TEXT = "to be or not to be that is the question"
 

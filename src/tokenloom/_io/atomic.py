@@ -147,38 +147,6 @@ def follow_own(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(target)) if _is_link(status) and is_own else target
 
 
-def make_own(path: str | os.PathLike[str], *, mode: int = 0o777) -> None:
-    """Make a folder, unless there is one of this user.
-
-    Folders before it are made as usual.
-
-    Parameters
-    ----------
-    path : str or path
-    mode : int
-        Who may do what in it: 0o700 lets only this user enter.
-
-    Raises
-    ------
-    ArgumentError
-        No folder can have that path.
-    FileExistsError
-        There is a file of that name.
-    PermissionError
-        There is a link, or a folder of another user; see `require_own`.
-    OSError
-        It cannot be made.
-    """
-    target = as_path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target.mkdir(mode=mode)
-    except FileExistsError:
-        require_own(target)
-        if not target.is_dir():
-            raise
-
-
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path that takes the name ``path`` if the block succeeds.

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import (
+    as_flag,
     as_integer,
     as_number,
-    require_flags,
     require_integers,
     require_type,
     to_integer,
@@ -306,7 +306,7 @@ class Corpus:
         StoreError
             There is no store, or one of its files is missing or damaged.
         """
-        require_flags(verify=verify)
+        as_flag("verify", verify)
         given = None if tokenizer is None else take_tokenizer(tokenizer)
         if verify:
             check_store(path)

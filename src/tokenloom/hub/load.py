@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tokenloom._checks import as_strings, require_flags
+from tokenloom._checks import as_flag, as_strings
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import describe_missing, show
 from tokenloom.corpus.corpus import Corpus
@@ -80,7 +80,7 @@ def load(  # noqa: PLR0913  each is a setting of its own
     """
     store, parts = find_store(name), find_parts(name)
     if store is not None or parts:
-        require_flags(normalize=normalize)
+        as_flag("normalize", normalize)
         asked = {
             "vocab_size": vocab_size is not None,
             "normalize": not normalize,

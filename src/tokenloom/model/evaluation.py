@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from tokenloom._checks import (
     MAX_WORKERS,
+    as_flag,
     as_flag_or_none,
     as_integer,
-    require_flags,
     require_type,
 )
 from tokenloom.corpus.corpus import Corpus
@@ -163,7 +163,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     is_group = shard is None and _has_group()
     ranks = Ranks.detect() if is_group else Ranks()
     with ranks.together():
-        require_flags(resets=resets)
+        as_flag("resets", resets)
         as_flag_or_none("progress", progress)
         check_ids(model, corpus)
         batch_size = as_integer("batch_size", batch_size, start=1)

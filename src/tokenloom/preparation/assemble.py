@@ -25,9 +25,10 @@ from tokenloom.store.manifest import (
     Source,
     StoreFile,
     shard_name,
+    write_manifest,
 )
 from tokenloom.store.npy import Piece, writing_npy
-from tokenloom.store.writer import write_manifest, write_tokenizer
+from tokenloom.store.writer import write_tokenizer
 from tokenloom.text.ids import Ids, narrow_dtype
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.normalize import Lost
@@ -137,20 +138,13 @@ def assemble(
     """
     folder, vocab_size, num_tokens = work.make_store(), tokenizer.vocab_size, tally.num_tokens
     parts = _Parts(work, tally, vocab_of(tokenizer), options.end_of_document)
-    dtype, shards = narrow_dtype(vocab_size), []
+    names, shards = [], []
     for index, start in enumerate(range(0, num_tokens, options.shard_tokens)):
         tokens = range(start, min(start + options.shard_tokens, num_tokens))
-        path = folder / shard_name(index)
-        shard = parts.find_shard(index, path)
+        names.append(shard_name(index))
+        shard = parts.find_shard(index, folder / names[-1])
         if shard is None:
-            little_endian = dtype.newbyteorder("<")
-            with writing_npy(
-                path, dtype=little_endian, length=len(tokens), num_ids=vocab_size
-            ) as file:
-                for ids in parts.cut(tokens):
-                    file.write(ids)
-                    report(len(ids))
-            shard = parts.keep_shard(index, ShardFile(len(tokens), file.sha256))
+            shard = parts.write_shard(index, folder / names[-1], tokens, vocab_size, report)
         else:
             report(shard.num_tokens)
         shards.append(shard)
@@ -162,7 +156,7 @@ def assemble(
         _write_integers(folder, PLACES, [values], length=len(values)),
     )
     manifest = Manifest(
-        dtype=dtype.name,
+        dtype=narrow_dtype(vocab_size).name,
         vocab_size=vocab_size,
         shards=tuple(shards),
         files=files,
@@ -172,7 +166,10 @@ def assemble(
         facts=facts,
     )
     write_manifest(folder, manifest)
-    _remove_others(folder, manifest)
+    names += [MANIFEST, *(file.name for file in files)]
+    # What a run that was killed had not renamed yet.
+    for rest in [path for path in folder.iterdir() if path.name not in names]:
+        rest.unlink()
     return manifest
 
 
@@ -193,8 +190,21 @@ class _Parts:
                 return ShardFile(facts["num_tokens"], sha256)
         return None
 
-    def keep_shard(self, index: int, shard: ShardFile) -> ShardFile:
-        """Remember that a shard is finished, and return its entry."""
+    def write_shard(
+        self,
+        index: int,
+        path: Path,
+        tokens: range,
+        vocab_size: int,
+        report: Callable[[int], object],
+    ) -> ShardFile:
+        """Write a range of tokens, remember that it is finished, and return its entry."""
+        dtype, length = narrow_dtype(vocab_size).newbyteorder("<"), len(tokens)
+        with writing_npy(path, dtype=dtype, length=length, num_ids=vocab_size) as file:
+            for ids in self.cut(tokens):
+                file.write(ids)
+                report(len(ids))
+        shard = ShardFile(length, file.digest.hexdigest())
         self.work.write("shard", index, Part({**asdict(shard), "parts": self.tally.hash}, []))
         return shard
 
@@ -229,16 +239,7 @@ def _write_integers(folder: Path, name: str, pieces: Iterable[Piece], *, length:
     with writing_npy(folder / name, dtype=OFFSETS, length=length) as file:
         for piece in pieces:
             file.write(piece)
-    return StoreFile(name, file.num_bytes, file.sha256)
-
-
-def _remove_others(folder: Path, manifest: Manifest) -> None:
-    """Remove what a run that was killed had not renamed yet."""
-    shards = (shard_name(index) for index in range(len(manifest.shards)))
-    names = {MANIFEST, *shards, *(file.name for file in manifest.files)}
-    for path in list(folder.iterdir()):
-        if path.name not in names:
-            path.unlink()
+    return StoreFile(name, file.num_bytes, file.digest.hexdigest())
 
 
 def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tuple[int, int]]:

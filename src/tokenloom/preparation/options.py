@@ -17,11 +17,12 @@ from tokenloom._checks import (
     check_all,
     require_choice,
 )
-from tokenloom._io.compressed import find_encoding
+from tokenloom._io.compressed import Undecodable, find_encoding
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
+from tokenloom.preparation.chunks import choose_undecodable
 from tokenloom.preparation.encode import BuildVocab, EncodeWith
-from tokenloom.preparation.forms import OnError, OnReserved, Reading
+from tokenloom.preparation.forms import Cutting, OnError, OnReserved, Reading
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
@@ -168,7 +169,10 @@ class Method(NamedTuple):
     Attributes
     ----------
     tokenizer : CompleteTokenizer
+    cutting : Cutting
     reading : Reading
+    undecodable : "stop", "replace" or "mark"
+        What becomes of bytes that are not in the encoding of a source.
     how : EncodeWith or BuildVocab
         What is done with each chunk; the second where the vocabulary is counted.
     end_id : int or None
@@ -181,7 +185,9 @@ class Method(NamedTuple):
     """
 
     tokenizer: CompleteTokenizer
+    cutting: Cutting
     reading: Reading
+    undecodable: Undecodable
     how: EncodeWith | BuildVocab
     end_id: int | None
     vocab_size: int | None
@@ -208,7 +214,10 @@ def choose_method(
     """
     made = make_tokenizer(tokenizer, normalize=options.normalize, vocab_size=vocab_size)
     limit = check_vocab_size(vocab_size, tokenizer)
-    reading = Reading(options.field, options.on_error, made.reads_bytes, options.on_reserved)
+    as_bytes = made.reads_bytes
+    cutting = Cutting(made.boundary, options.task_bytes, as_bytes, options.field)
+    reading = Reading(options.field, options.on_error, as_bytes, options.on_reserved)
+    undecodable = choose_undecodable(options.on_error, reads_bytes=as_bytes)
     how: EncodeWith | BuildVocab
     description: dict[str, Any]
     if is_counted(tokenizer) and isinstance(made, CountedTokenizer):
@@ -228,7 +237,7 @@ def choose_method(
         how = _encode_with(made, options)
         end_id, description = how.end_id, _describe(made)
     settings = {"tokenizer": description, **options.describe()}
-    return Method(made, reading, how, end_id, limit, settings)
+    return Method(made, cutting, reading, undecodable, how, end_id, limit, settings)
 
 
 def use_learned(method: Method, tokenizer: CompleteTokenizer, options: PrepareOptions) -> Method:
@@ -240,7 +249,8 @@ def use_learned(method: Method, tokenizer: CompleteTokenizer, options: PrepareOp
         It has no id for the end of a document that the options ask for.
     """
     how = _encode_with(tokenizer, options)
-    return method._replace(tokenizer=tokenizer, how=how, end_id=how.end_id)
+    cutting = method.cutting._replace(boundary=tokenizer.boundary)
+    return method._replace(tokenizer=tokenizer, cutting=cutting, how=how, end_id=how.end_id)
 
 
 def _build_vocab(

@@ -29,10 +29,10 @@ from tokenloom._io.interrupts import Stopped
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError, StoreError
 from tokenloom.preparation.assemble import IDS, Tally, assemble
-from tokenloom.preparation.chunks import Chunk, choose_undecodable, cut_chunks, prove_parts
+from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
 from tokenloom.preparation.encode import BuildVocab, Result, encode_chunk
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
-from tokenloom.preparation.forms import Cursor, Cutting, SourceFile
+from tokenloom.preparation.forms import Cursor, SourceFile
 from tokenloom.preparation.options import Method, PrepareOptions, choose_method, use_learned
 from tokenloom.preparation.readers import find_segments
 from tokenloom.preparation.sources import (
@@ -204,7 +204,6 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     # Splits are cut at the end, so others may be asked for.
     settings = {k: v for k, v in method.settings.items() if not k.startswith("split")}
     settings["sources"] = describe(found)
-    undecodable = choose_undecodable(options.on_error, reads_bytes=method.tokenizer.reads_bytes)
     with _saying_what_is_kept(target), open_work_dir(target) as work:
         # Another process may have made it before this one had the folder.
         if is_store(target):
@@ -212,7 +211,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
             work.discard()
             return _summarize(path, manifest, began_at)
         with work.running(settings):
-            sources_here = open_sources(found, work, undecodable=undecodable)
+            sources_here = open_sources(found, work, undecodable=method.undecodable)
             work.forget_failure()
             run = _Run(work, sources_here, method, options, progress=progress)
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
@@ -294,11 +293,8 @@ class _Run:
 
     def _texts(self, bar: "tqdm[Any]", digests: dict[int, str]) -> Iterator[str]:
         """Yield the documents one by one, and fill in the hashes of the sources."""
-        cutting = Cutting(
-            self.method.tokenizer.boundary, self.options.task_bytes, field=self.options.field
-        )
         problems: Counter[str] = Counter()
-        for chunk in cut_chunks(self.sources, cutting, start=Cursor(), first=0, hashes=True):
+        for chunk in cut_chunks(self.sources, self.method.cutting, hashes=True):
             for piece in chunk.slices:
                 for segment in find_segments(piece, self.method.reading, problems):
                     yield str(segment.text)
@@ -358,12 +354,9 @@ class _Run:
                 yield part
             self.work.remove(IDS, start=index)
         self.num_bytes_kept = position
-        tokenizer, options = self.method.tokenizer, self.options
-        cutting = Cutting(
-            tokenizer.boundary, options.task_bytes, tokenizer.reads_bytes, options.field
-        )
-        chunks = cut_chunks(self.sources, cutting, start=start, first=index, hashes=True)
-        encode = partial(encode_chunk, reading=self.method.reading, how=self.method.how)
+        method = self.method
+        chunks = cut_chunks(self.sources, method.cutting, start=start, first=index, hashes=True)
+        encode = partial(encode_chunk, reading=method.reading, how=method.how)
         results = run_in_order(encode, chunks, executor=executor, num_ahead=num_ahead)
         with contextlib.closing(results):
             yield from self._keep(results, bar)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from tokenloom._io.atomic import make_own, remove_leftovers, take_name, write_text
+from tokenloom._io.atomic import remove_leftovers, require_own, take_name, write_text
 from tokenloom._io.digest import hash_json
 from tokenloom._io.locks import held
 from tokenloom._io.regular import open_regular, read_bounded
@@ -342,17 +342,18 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 
 def _make_folder(path: Path, *, mode: int = 0o777) -> None:
     """Make a folder of this user, and refuse anything else, or a mount point, under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=mode)
+        return
     try:
-        make_own(path, mode=mode)
-        is_folder = not path.is_mount()
-    except FileExistsError:
-        is_folder = False
+        require_own(path)
     except PermissionError as error:
-        if error.errno != errno.EPERM or not os.path.lexists(path):
+        if error.errno != errno.EPERM:
             raise
         msg = f"{path}, which is to hold what a preparation keeps, {error.strerror} store"
         raise StoreError(msg) from error
-    if not is_folder:
+    if not path.is_dir() or path.is_mount():
         msg = (
             f"{path} must be a folder that holds what a preparation keeps, got something else: "
             "remove it, or name another store"

@@ -5,10 +5,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import numpy as np
 
+from tokenloom._io.atomic import write_text
 from tokenloom._io.digest import hash_json
 from tokenloom._wording import count
 from tokenloom.errors import StoreError
@@ -302,6 +304,17 @@ def write_json(manifest: Manifest) -> str:
         "sources": [_fields(source) for source in manifest.sources],
     }
     return json.dumps({**value, "checksum": hash_json(value)}, indent=1, allow_nan=False) + "\n"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, after all other files: now the folder is a store.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    write_text(folder / MANIFEST, write_json(manifest))
 
 
 def read_json(text: str) -> Manifest:

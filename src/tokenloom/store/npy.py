@@ -123,6 +123,8 @@ class NpyFile:
         Of the whole file.
     num_written : int
         Values so far.
+    digest : hash object
+        SHA-256 of what was written so far.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class NpyFile:
     ) -> None:
         header = npy_header(dtype, length)
         self._file, self._dtype, self._num_ids = file, dtype, num_ids
-        self._digest = hashlib.sha256(header)
+        self.digest = hashlib.sha256(header)
         self.num_bytes, self.num_written = len(header) + dtype.itemsize * length, 0
         file.write(header)
 
@@ -146,13 +148,8 @@ class NpyFile:
             check_range(piece, self._num_ids)
         values = np.ascontiguousarray(piece, self._dtype).view(np.uint8)
         self._file.write(values.data)
-        self._digest.update(values.data)
+        self.digest.update(values.data)
         self.num_written += len(piece)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of what was written so far, as 64 hexadecimal digits."""
-        return self._digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 
 from tokenloom._checks import as_integer, to_integer
-from tokenloom._io.atomic import as_path, filling, find_obstacle, write_bytes, write_text
+from tokenloom._io.atomic import as_path, filling, find_obstacle, write_bytes
 from tokenloom._io.digest import hash_file
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.store.manifest import (
     DOCUMENTS,
-    MANIFEST,
     OFFSETS,
     VOCAB,
     Manifest,
     ShardFile,
     StoreFile,
     shard_name,
-    write_json,
+    write_manifest,
 )
 from tokenloom.store.memmap import Tokens, advise, confirm
 from tokenloom.store.npy import Piece, write_npy
@@ -169,7 +168,7 @@ def write_shard(
     """
     path, little_endian = folder / shard_name(index), np.dtype(dtype).newbyteorder("<")
     file = write_npy(path, pieces, dtype=little_endian, length=num_tokens, num_ids=vocab_size)
-    return ShardFile(num_tokens, file.sha256)
+    return ShardFile(num_tokens, file.digest.hexdigest())
 
 
 def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int) -> StoreFile:
@@ -191,7 +190,7 @@ def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int
         The file cannot be written; nothing is left of it.
     """
     file = write_npy(folder / DOCUMENTS, pieces, dtype=OFFSETS, length=num_documents + 1)
-    return StoreFile(DOCUMENTS, file.num_bytes, file.sha256)
+    return StoreFile(DOCUMENTS, file.num_bytes, file.digest.hexdigest())
 
 
 def write_tokenizer(
@@ -231,17 +230,6 @@ def enter_file(folder: Path, name: str) -> StoreFile:
     """
     path = folder / name
     return StoreFile(name, path.stat().st_size, hash_file(path).removeprefix("sha256:"))
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, after all other files: now the folder is a store.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
-    write_text(folder / MANIFEST, write_json(manifest))
 
 
 def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids]:

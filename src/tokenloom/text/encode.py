@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from tokenloom._checks import require_flags
+from tokenloom._checks import as_flag
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment
@@ -42,7 +42,7 @@ def encode(
     >>> encode("ab", tokenizer="byte", normalize=True, min_freq=0, reserved_tokens=(), name="")
     (array([97, 98], dtype=uint8), ByteTokenizer())
     """
-    require_flags(normalize=normalize)
+    as_flag("normalize", normalize)
     if not isinstance(text, str | bytes):
         msg = f"text must be str or bytes, got {type(text).__name__}"
         raise ArgumentError(msg)
@@ -84,7 +84,7 @@ def encode_documents(
     >>> encode_documents(["to be", "", "be"], **make)[:2]
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
-    require_flags(normalize=normalize)
+    as_flag("normalize", normalize)
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         msg = (
             f"texts must be an iterable of str or Document, got {show(texts)}: "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tokenloom._checks import as_flag_or_none, require_flags, require_type
+from tokenloom._checks import as_flag, as_flag_or_none, require_type
 from tokenloom._io.interrupts import Interrupt
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
@@ -258,7 +258,7 @@ def _take_options(
 ) -> tuple[TrainingOptions, RunOptions]:
     require_type("options", options, TrainingOptions | None, "TrainingOptions(...) or None")
     require_type("run_options", run_options, RunOptions | None, "RunOptions(...) or None")
-    require_flags(resume=resume)
+    as_flag("resume", resume)
     as_flag_or_none("progress", progress)
     return options or TrainingOptions(), run_options or RunOptions()
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from tokenloom._checks import require_flags
+from tokenloom._checks import as_flag
 from tokenloom._io.atomic import (
     follow_own,
     remove_partial,
@@ -292,7 +292,7 @@ class Run:
         RunError
             There is no checkpoint, or it is damaged.
         """
-        require_flags(best=best)
+        as_flag("best", best)
         checkpoint = self.load_checkpoint(best=best)
         if checkpoint is None:
             kind = "best checkpoint" if best else "checkpoint"
