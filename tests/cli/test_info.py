@@ -3,12 +3,14 @@
 import json
 import re
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import pytest
 
 import tokenloom as tl
 from tests.cli.printing import printed
 from tests.support.stores import make_store, make_store_of_sources
+from tokenloom.cli import info
 from tokenloom.cli.main import main
 
 
@@ -17,18 +19,68 @@ def test_info_prints_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFi
     folder = str(make_store(tmp_path / "store"))
     assert main(["info", folder, "--top", "2"]) == 0
     out = capsys.readouterr().out
-    assert "tokens       10\nvocabulary   9\ndocuments    3\n" in out
-    assert out.endswith("\n\nID  TOKEN  COUNT\n1   'to'   2\n2   'be'   2\n")
+    rows = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert [["tokens", "10"], ["vocabulary", "9"], ["documents", "3"]] == rows[1:4]
+    most, rarest = out.split("\n\n")[1:]
+    header = "COUNT  SHARE     ID  TOKEN, THE "
+    lines = ["2      20.0000%  1   'to'", "2      20.0000%  2   'be'"]
+    assert [f"{header}MOST FREQUENT", *lines] == most.splitlines()
+    lines = ["1      10.0000%  3   'or'", "1      10.0000%  4   'not'"]
+    assert [f"{header}RAREST", *lines] == rarest.splitlines()
 
 
-@pytest.mark.parametrize("top", [[], ["--top", "1"]])
+def test_a_table_of_tokens_fits_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long tokens are cut, wide ones sooner, and control characters are not obeyed."""
+    words = ["a" * 200, "\u6642" * 200, "\x1b[31mred\u202e", "\U0001f600" * 30]
+    corpus = tl.Corpus.from_text(" ".join(words), tokenizer="word", normalize=False)
+    corpus.save(tmp_path / "store")
+    lines = printed(["info", str(tmp_path / "store")], capsys)
+    tokens = [line for line in lines if "%  " in line]
+    assert 8 == len(tokens)
+    widths = [sum(1 + (east_asian_width(char) in "WF") for char in line) for line in tokens]
+    assert max(widths) <= 80
+    assert sum(line.endswith("...") for line in tokens) == 6
+    assert any(line.endswith(r"'\x1b[31mred\u202e'") for line in tokens)
+
+
+def test_a_large_store_is_counted_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that the command answers at once, however large the store."""
+    folder = str(make_store(tmp_path / "store"))
+    monkeypatch.setattr(info, "_NUM_COUNTED", 9)
+    assert main(["info", folder]) == 0
+    assert "TOKEN" not in capsys.readouterr().out
+    assert main(["info", folder, "--top", "1"]) == 0
+    assert "TOKEN, THE RAREST" in capsys.readouterr().out
+
+
+def test_a_split_has_its_own_unknown_tokens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are counted, as of a store that was not prepared."""
+    corpus = tl.Corpus.from_text("a a b b c d", tokenizer="word", min_freq=2)
+    folder = corpus.save(tmp_path / "store", splits={"rest": (3, 6)})
+    assert main(["info", f"{folder}/rest", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (2 / 3, None, 1) == (
+        found["unknown_rate"],
+        found["decoded_bytes_per_token"],
+        found["num_unused_ids"],
+    )
+    assert [0, 2] == [row["id"] for row in found["most_frequent"]]
+
+
+@pytest.mark.parametrize("top", [["--top", "0"], ["--top", "1"]])
 def test_info_in_json(tmp_path: Path, top: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A program reads the same."""
     folder = str(make_store(tmp_path / "store"))
     assert main(["info", folder, "--json", *top]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (10, 3) == (result["num_tokens"], result["num_shards"])
-    assert bool(top) == ("most_frequent" in result)
+    assert (top[1] == "1") == ("most_frequent" in result) == ("rarest" in result)
 
 
 def test_a_split_of_a_store_is_verified_and_described(
@@ -59,7 +111,9 @@ def test_sources_fit_into_a_line(
     """The first ones stand for all; facts that somebody else wrote have a line each."""
     facts = {"num_characters": 10, "unknown_rate": 0.125, "settings": {"by": "line"}, "none": []}
     folder = make_store_of_sources(tmp_path, num_sources, facts)
-    rows = dict(re.split("  +", line) for line in printed(["info", str(folder)], capsys))
+    rows = dict(
+        re.split("  +", line) for line in printed(["info", str(folder), "--top", "0"], capsys)
+    )
     assert expected == rows["sources"]
     assert ("2.50", "10", "12.5000%", '{"by": "line"}') == (
         rows["characters per token"],
@@ -76,7 +130,9 @@ def test_a_split_of_one_token_is_called_so(
     """Plurals agree with their number."""
     corpus = tl.Corpus.from_tokens([1, 2, 3])
     folder = corpus.save(tmp_path / "store", splits={"first": (0, 1), "rest": (1, 3)})
-    rows = dict(re.split("  +", line) for line in printed(["info", str(folder)], capsys))
+    rows = dict(
+        re.split("  +", line) for line in printed(["info", str(folder), "--top", "0"], capsys)
+    )
     assert ("1 token from 0", "2 tokens from 1") == (rows["split first"], rows["split rest"])
 
 

@@ -51,7 +51,7 @@ OPTIONS = {
         "--offline --json --quiet"
     ),
     "verify": "store --json --quiet",
-    "info": "store --top --json --plot",
+    "info": "store --top --json --quiet --plot",
 }
 
 

@@ -1,11 +1,15 @@
 """What is in a store, in numbers."""
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.support.stores import make_corpus, make_store, make_store_of_sources
@@ -15,11 +19,15 @@ from tokenloom.corpus.statistics import (
     TextSize,
     count_ids,
     count_lengths,
+    count_tokens,
     describe_store,
+    find_smallest,
     measure_text,
     most_frequent,
 )
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.text.tokenizers import CharTokenizer
+from tokenloom.text.vocab import Vocab
 
 
 def test_a_store_is_described(tmp_path: Path) -> None:
@@ -84,6 +92,58 @@ def test_the_most_frequent_come_first() -> None:
     top = [(row.token, row.count) for row in most_frequent(corpus, 10)]
     assert [("b", 2), ("a", 1), ("c", 1)] == top
     assert [("b", 2)] == [(row.token, row.count) for row in most_frequent(corpus, 1)]
+
+
+@given(st.lists(st.integers(-4, 4), min_size=1), st.integers(0, 12))
+def test_the_smallest_are_those_of_a_sort(values: list[int], number: int) -> None:
+    """Ties stand in order of place."""
+    expected = sorted(range(len(values)), key=lambda place: values[place])[:number]
+    assert expected == find_smallest(np.array(values), number).tolist()
+
+
+@given(st.text("aab \u00e9\u6642", min_size=1).filter(str.strip), st.integers(1, 4))
+def test_tokens_are_counted_as_one_by_one(text: str, number: int) -> None:
+    """Frequencies, the text's size, and what is unknown are those of a plain count."""
+    corpus = tl.Corpus.from_text(text, tokenizer="word", normalize=False, min_freq=2)
+    found = count_tokens(corpus, number)
+    assert corpus.vocab is not None
+    words = [word if word in corpus.vocab else "<unk>" for word in text.split()]
+    counts = Counter(words)
+    by_id = sorted(counts, key=lambda word: corpus.vocab[word])  # type: ignore[index]
+    falling = sorted(by_id, key=lambda word: -counts[word])[:number]
+    rising = sorted(by_id, key=lambda word: counts[word])[:number]
+    assert falling == [one.token for one in found.most_frequent]
+    assert rising == [one.token for one in found.rarest]
+    assert counts["<unk>"] / len(words) == found.unknown_rate
+    assert len(corpus.vocab) - len(counts) == found.num_unused_ids
+    whole = None if counts["<unk>"] else "".join(f" {word}" for word in words)
+    assert (whole and len(whole) / len(words)) == found.characters_per_token
+    assert (whole and len(whole.encode()) / len(words)) == found.bytes_per_token
+
+
+class _Absent(CharTokenizer):
+    """A tokenizer whose package is not installed."""
+
+    def decode(self, _: list[int], /) -> str:
+        """Raise what a missing package raises."""
+        raise UsageError
+
+    def token_lengths(self) -> npt.NDArray[np.int64]:
+        """Raise it here, too."""
+        raise UsageError
+
+
+def test_without_the_package_ids_are_counted() -> None:
+    """Only their text is not known."""
+    corpus = tl.Corpus.from_text("aab")
+    corpus.tokenizer = _Absent(Vocab(list("aab")))
+    assert TextSize() == measure_text(corpus)
+    found = count_tokens(corpus, 1)
+    assert (TextSize(), None, 2) == (
+        found.text,
+        found.most_frequent[0].token,
+        found.most_frequent[0].count,
+    )
 
 
 def test_too_many_ids_are_not_counted() -> None:

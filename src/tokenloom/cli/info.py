@@ -3,31 +3,49 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenloom._wording import count
-from tokenloom.cli.options import add_json, add_parser, add_plot, name_store, parse_count
+from tokenloom.cli.options import (
+    add_json,
+    add_parser,
+    add_plot,
+    add_quiet,
+    name_store,
+    parse_count_or_zero,
+)
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import (
     StoreDescription,
+    TokenCount,
+    TokenStatistics,
     count_lengths,
+    count_tokens,
     describe_store,
-    most_frequent,
 )
 
 _EXAMPLES = """\
 examples:
   tokenloom info my-store
-      documents, tokens, vocabulary, splits and sources; no token is read
+      documents, tokens, vocabulary, splits and sources, and the most frequent and the
+      rarest tokens, if the store is small
   tokenloom info my-store/valid
       tokens and documents of one split
   tokenloom info my-store --top 10 --json
-      also count the tokens, and print all of it as JSON
+      count the tokens of a store of any size, and print all of it as JSON
   tokenloom info my-store --plot lengths.png
       draw how many documents have which length
 """
+
+# So many tokens, of so many ids, are counted in about a second.
+_NUM_COUNTED = 100_000_000
+_NUM_IDS_COUNTED = 1 << 20
+_NUM_LISTED = 5
+# The width of a token in a table, in columns of a terminal.
+_TOKEN_COLUMNS = 40
 
 # As 'tokenloom prepare' calls them, which counted them.
 _LABELS = {"num_dropped": "dropped characters", "num_unknown": "unknown tokens"}
@@ -41,11 +59,13 @@ def add_command(commands: Any) -> None:
     command.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
     command.add_argument(
         "--top",
-        type=parse_count,
+        type=parse_count_or_zero,
         metavar="N",
-        help="count all tokens, and list the N most frequent",
+        help="count all tokens, and list the N most frequent and the N rarest; 0: count none; by "
+        f"default {_NUM_LISTED}, where there are at most {_NUM_COUNTED:,} tokens",
     )
     add_json(command)
+    add_quiet(command)
     add_plot(command)
 
 
@@ -56,7 +76,9 @@ def _run(arguments: argparse.Namespace) -> None:
     path = None if arguments.plot is None else check_picture(arguments.plot)
     description = describe_store(store.path, split=store.split)
     corpus = Corpus.open(store.path, split=store.split)
-    top = most_frequent(corpus, arguments.top) if arguments.top else []
+    counted = _count(corpus, arguments.top, is_quiet=arguments.quiet)
+    if counted is not None and description.unknown_rate is None:
+        description = dataclasses.replace(description, unknown_rate=counted.unknown_rate)
     lengths = []
     if path is not None:
         from tokenloom.inspection.plots import plot_lengths
@@ -64,19 +86,16 @@ def _run(arguments: argparse.Namespace) -> None:
         lengths = count_lengths(corpus)
         save_picture(plot_lengths(lengths), path)
     if arguments.json:
-        facts = {**_facts(description), "path": str(store)}
-        if top:
-            facts["most_frequent"] = [dataclasses.asdict(each) for each in top]
+        facts = {**_facts(description, counted), "path": str(store)}
         if path is not None:
             facts["document_lengths"] = [dataclasses.asdict(each) for each in lengths]
             facts["plot"] = str(path)
         print_json(facts)
         return
-    print_table([("path", str(store)), *_tabulate(description)])
-    if top:
-        print()
-        tokens = [(str(each.id), repr(each.token), f"{each.count:,}") for each in top]
-        print_table([("ID", "TOKEN", "COUNT"), *tokens])
+    print_table([("path", str(store)), *_tabulate(description, counted)])
+    if counted is not None:
+        _print_tokens("most frequent", counted.most_frequent, len(corpus))
+        _print_tokens("rarest", counted.rarest, len(corpus))
     if path is not None:
         print()
         ranges = [(f"[{one.start:,}, {one.stop:,})", f"{one.num_documents:,}") for one in lengths]
@@ -84,8 +103,52 @@ def _run(arguments: argparse.Namespace) -> None:
         print_line(f"plot: {path}")
 
 
-def _facts(description: StoreDescription) -> dict[str, Any]:
+def _count(corpus: Corpus, num_listed: int | None, *, is_quiet: bool) -> TokenStatistics | None:
+    """Return what the tokens are, if they are to be counted."""
+    if num_listed is None:
+        is_small = len(corpus) <= _NUM_COUNTED and corpus.vocab_size <= _NUM_IDS_COUNTED
+        num_listed = _NUM_LISTED if is_small else 0
+    progress = False if is_quiet else None
+    return count_tokens(corpus, num_listed, progress=progress) if num_listed else None
+
+
+def _print_tokens(which: str, tokens: Sequence[TokenCount], num_tokens: int) -> None:
+    print()
+    rows = [
+        (f"{each.count:,}", f"{each.count / num_tokens:.4%}", str(each.id), _show(each.token))
+        for each in tokens
+    ]
+    print_table([("COUNT", "SHARE", "ID", f"TOKEN, THE {which.upper()}"), *rows])
+
+
+def _show(token: str | None) -> str:
+    """Return a token as Python writes it, cut to the columns that a table has for it.
+
+    >>> _show("a "), _show("a" * 99), len(_show("時" * 99))
+    ("'a '", "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...", 22)
+    """
+    if token is None:
+        return "?"
+    shown = repr(token[:_TOKEN_COLUMNS])
+    # East Asian characters take two columns.
+    widths = [1 + (unicodedata.east_asian_width(character) in "WF") for character in shown]
+    if len(token) <= _TOKEN_COLUMNS and sum(widths) <= _TOKEN_COLUMNS:
+        return shown
+    room = _TOKEN_COLUMNS - len("...")
+    stop = next((n for n in range(len(shown)) if sum(widths[: n + 1]) > room), len(shown))
+    return f"{shown[:stop]}..."
+
+
+def _facts(description: StoreDescription, counted: TokenStatistics | None) -> dict[str, Any]:
     facts = dataclasses.asdict(description)
+    if counted is not None:
+        facts |= {
+            "decoded_characters_per_token": counted.characters_per_token,
+            "decoded_bytes_per_token": counted.bytes_per_token,
+            "num_unused_ids": counted.num_unused_ids,
+            "most_frequent": [dataclasses.asdict(each) for each in counted.most_frequent],
+            "rarest": [dataclasses.asdict(each) for each in counted.rarest],
+        }
     sources = [
         {"name": source.name, "num_documents": source.num_documents}
         for source in description.sources
@@ -96,7 +159,9 @@ def _facts(description: StoreDescription) -> dict[str, Any]:
     return facts
 
 
-def _tabulate(description: StoreDescription) -> Iterator[tuple[str, str]]:
+def _tabulate(
+    description: StoreDescription, counted: TokenStatistics | None
+) -> Iterator[tuple[str, str]]:
     """Yield a row for each fact that is known."""
     yield "tokens", f"{description.num_tokens:,}"
     yield "vocabulary", f"{description.vocab_size:,}"
@@ -104,6 +169,8 @@ def _tabulate(description: StoreDescription) -> Iterator[tuple[str, str]]:
         yield "documents", f"{description.num_documents:,}"
     if description.characters_per_token is not None:
         yield "characters per token", f"{description.characters_per_token:.2f}"
+    if counted is not None:
+        yield from _tabulate_text(counted)
     if description.unknown_rate is not None:
         yield "unknown rate", f"{description.unknown_rate:.4%}"
     if description.tokenizer:
@@ -120,6 +187,16 @@ def _tabulate(description: StoreDescription) -> Iterator[tuple[str, str]]:
     yield "hash", description.hash
     if description.split is not None:
         yield "split", description.split
+
+
+def _tabulate_text(counted: TokenStatistics) -> Iterator[tuple[str, str]]:
+    """Yield how much text a token stands for, as far as that is known."""
+    known = {"characters": counted.characters_per_token, "bytes": counted.bytes_per_token}
+    cells = [f"{number:.2f} {unit}" for unit, number in known.items() if number is not None]
+    if cells:
+        yield "decoded per token", ", ".join(cells)
+    if counted.num_unused_ids:
+        yield "unused ids", f"{counted.num_unused_ids:,}"
 
 
 def _tabulate_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -303,6 +303,11 @@ def parse_count(text: str) -> int:
     raise argparse.ArgumentTypeError(msg)
 
 
+def parse_count_or_zero(text: str) -> int:
+    """Return an integer of at least 0."""
+    return 0 if text == "0" else parse_count(text)
+
+
 def parse_count_or_all(text: str) -> int | None:
     """Return an integer of at least 1, or None for "all"."""
     return None if text == "all" else parse_count(text)

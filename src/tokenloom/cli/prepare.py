@@ -14,6 +14,7 @@ from tokenloom.cli.options import (
     add_quiet,
     add_vocab_size,
     parse_count,
+    parse_count_or_zero,
     parse_words,
     refuse_options,
 )
@@ -70,7 +71,7 @@ def add_command(commands: Any) -> None:
     _add_tokens(command.add_argument_group("tokens"))
     command.add_argument(
         "--workers",
-        type=_parse_workers,
+        type=parse_count_or_zero,
         metavar="N",
         help="number of worker processes, by default one for each core; 0: work in this process",
     )
@@ -161,10 +162,6 @@ def _parse_documents(text: str) -> str:
         print_message("warning: --documents record is now --documents jsonl")
         return "jsonl"
     return text
-
-
-def _parse_workers(text: str) -> int:
-    return 0 if text == "0" else parse_count(text)
 
 
 def _parse_split(text: str) -> tuple[str, float]:

@@ -4,18 +4,26 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.formats import open_foreign, write_megatron, write_nanogpt
 from tokenloom.corpus.statistics import (
     StoreDescription,
+    TextSize,
     TokenCount,
+    TokenStatistics,
     count_ids,
+    count_tokens,
     describe_store,
+    measure_text,
     most_frequent,
 )
 
 __all__ = [
     "Corpus",
     "StoreDescription",
+    "TextSize",
     "TokenCount",
+    "TokenStatistics",
     "count_ids",
+    "count_tokens",
     "describe_store",
+    "measure_text",
     "most_frequent",
     "open_foreign",
     "write_megatron",

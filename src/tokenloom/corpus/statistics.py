@@ -10,11 +10,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.memmap import advise, read_whole
 from tokenloom.store.reader import open_store
 from tokenloom.text.tokenizers import complete
+from tokenloom.text.vocab import UNKNOWN_ID
 
 _CHUNK_SIZE = 1 << 22
 # The counts of this many ids take half a gigabyte.
@@ -81,11 +82,77 @@ class LengthCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCount:
-    """How often a token appears."""
+    """How often a token appears.
+
+    Attributes
+    ----------
+    id : int
+    token : str or None
+        None where the package that decodes it is not installed.
+    count : int
+    """
 
     id: int
-    token: str
+    token: str | None
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSize:
+    """How much text tokens stand for; None where that is not known.
+
+    Attributes
+    ----------
+    num_characters : int or None
+    num_bytes : int or None
+        In UTF-8.
+    """
+
+    num_characters: int | None = None
+    num_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenStatistics:
+    """What the tokens of a corpus are, counted.
+
+    Attributes
+    ----------
+    num_tokens : int
+    num_unknown : int or None
+        Tokens that the vocabulary does not have; None without a vocabulary.
+    num_unused_ids : int
+        Ids that do not appear.
+    text : TextSize
+        What the tokens stand for; see `measure_text`.
+    most_frequent, rarest : tuple of TokenCount
+        The first of each is the most extreme; ties stand in the order of ids.
+        A token that does not appear is in neither.
+    """
+
+    num_tokens: int
+    num_unknown: int | None
+    num_unused_ids: int
+    text: TextSize
+    most_frequent: tuple[TokenCount, ...]
+    rarest: tuple[TokenCount, ...]
+
+    @property
+    def unknown_rate(self) -> float | None:
+        """Fraction of the tokens that are the unknown one."""
+        return None if self.num_unknown is None else self.num_unknown / self.num_tokens
+
+    @property
+    def characters_per_token(self) -> float | None:
+        """Mean number of characters of the text that a token stands for."""
+        number = self.text.num_characters
+        return None if number is None else number / self.num_tokens
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """The same, in bytes of UTF-8."""
+        number = self.text.num_bytes
+        return None if number is None else number / self.num_tokens
 
 
 def describe_store(path: str | os.PathLike[str], *, split: str | None = None) -> StoreDescription:
@@ -225,28 +292,67 @@ def most_frequent(
     >>> most_frequent(Corpus.from_text("a rose is a rose", tokenizer="word"), 1)
     [TokenCount(id=1, token='a', count=2)]
     """
-    counts = count_ids(corpus, progress=progress)
-    order = np.argsort(-counts, kind="stable")[:num_ids]
-    return [
-        TokenCount(id=id_, token=corpus.decode([id_]), count=int(counts[id_]))
-        for id_ in order.tolist()
-        if counts[id_]
-    ]
+    return list(count_tokens(corpus, num_ids, progress=progress).most_frequent)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextSize:
-    """How much text tokens stand for; None where that is not known.
+def count_tokens(
+    corpus: Corpus, num_ids: int = 10, *, progress: bool | None = None
+) -> TokenStatistics:
+    """Return how much text the tokens stand for, and which are the most frequent and the rarest.
 
-    Attributes
+    All tokens are read.
+
+    Parameters
     ----------
-    num_characters : int or None
-    num_bytes : int or None
-        In UTF-8.
-    """
+    corpus : Corpus
+    num_ids : int
+        How many of the most frequent, and of the rarest, are listed.
+    progress : bool, optional
+        As in `count_ids`, whose errors this raises.
 
-    num_characters: int | None = None
-    num_bytes: int | None = None
+    >>> found = count_tokens(Corpus.from_text("a rose is a rose", tokenizer="word"), 1)
+    >>> found.bytes_per_token, found.most_frequent[0].token, found.rarest[0].token
+    (3.4, 'a', 'is')
+    """
+    counts = count_ids(corpus, progress=progress)
+    used = np.flatnonzero(counts)
+
+    def list_tokens(order: npt.NDArray[np.int64]) -> tuple[TokenCount, ...]:
+        ids = used[find_smallest(order, num_ids)].tolist()
+        return tuple(
+            TokenCount(id=id_, token=_decode(corpus, id_), count=int(counts[id_])) for id_ in ids
+        )
+
+    return TokenStatistics(
+        num_tokens=len(corpus),
+        num_unknown=None if corpus.vocab is None else int(counts[UNKNOWN_ID]),
+        num_unused_ids=len(counts) - len(used),
+        text=_measure(counts, *_token_lengths(corpus)),
+        most_frequent=list_tokens(-counts[used]),
+        rarest=list_tokens(counts[used]),
+    )
+
+
+def find_smallest(values: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int64]:
+    """Return where the smallest values are, in rising order, ties in order of place.
+
+    Only those are sorted, of values that may be many millions.
+
+    >>> find_smallest(np.array([5, 1, 3, 1, 9]), 3).tolist()
+    [1, 3, 2]
+    """
+    places = np.arange(len(values))
+    if number < len(values):
+        # Of [5, 1, 3, 1, 9] and 3: 3 is the third smallest, and 1, 2, 3 have at most that.
+        places = np.flatnonzero(values <= np.partition(values, number - 1)[number - 1])
+    return places[np.argsort(values[places], kind="stable")][:number]
+
+
+def _decode(corpus: Corpus, id_: int) -> str | None:
+    try:
+        return corpus.decode([id_])
+    except UsageError:
+        return None
 
 
 def measure_text(corpus: Corpus, *, progress: bool | None = None) -> TextSize:
@@ -268,16 +374,35 @@ def measure_text(corpus: Corpus, *, progress: bool | None = None) -> TextSize:
     >>> measure_text(Corpus.from_text("a rose is a rose", tokenizer="word"))
     TextSize(num_characters=17, num_bytes=17)
     """
-    if corpus.tokenizer is None:
+    lengths = _token_lengths(corpus)
+    # Where no length is known, nothing has to be read.
+    if all(each is None for each in lengths):
         return TextSize()
-    tokenizer = complete(corpus.tokenizer)
-    characters, in_bytes = tokenizer.token_lengths(), tokenizer.token_byte_lengths()
-    if characters is None and in_bytes is None:
-        return TextSize()
-    counts = count_ids(corpus, progress=progress)
+    return _measure(count_ids(corpus, progress=progress), *lengths)
+
+
+def _measure(
+    counts: npt.NDArray[np.int64],
+    in_characters: npt.NDArray[np.int64] | None,
+    in_bytes: npt.NDArray[np.int64] | None,
+) -> TextSize:
+    """Return the size of the text of ids that were counted, by the lengths of each id."""
     return TextSize(
-        num_characters=_add_lengths(counts, characters), num_bytes=_add_lengths(counts, in_bytes)
+        num_characters=_add_lengths(counts, in_characters),
+        num_bytes=_add_lengths(counts, in_bytes),
     )
+
+
+def _token_lengths(corpus: Corpus) -> list[npt.NDArray[np.int64] | None]:
+    """Return the characters and the bytes of each id, None where they are not known."""
+    if corpus.tokenizer is None:
+        return [None, None]
+    tokenizer = complete(corpus.tokenizer)
+    try:
+        return [tokenizer.token_lengths(), tokenizer.token_byte_lengths()]
+    # The package of the tokenizer is not installed; the tokens can be used all the same.
+    except UsageError:
+        return [None, None]
 
 
 def _add_lengths(
