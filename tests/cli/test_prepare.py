@@ -176,8 +176,8 @@ def test_errors_are_one_line(
     assert not Path("store").exists()
 
 
-@pytest.mark.parametrize("split", ["valid", "=0.5", "valid=", "valid=x"])
-def test_a_split_has_a_name_and_a_fraction(split: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("split", ["valid", "=0.5", "valid=", "=b.txt"])
+def test_a_split_has_a_name_and_a_value(split: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Else the usage is wrong."""
     assert main(["prepare", "a", "-o", "b", "--split", split]) == 2
     assert "must be a name and a fraction, like valid=0.1" in capsys.readouterr().err
@@ -252,3 +252,49 @@ def test_a_split_of_a_store_has_its_tokenizer_and_is_no_source(
     assert tl.Corpus.open("store").vocab == tl.Corpus.open("new").vocab
     assert main(["prepare", "store/valid", "-o", "third", "--quiet"]) == 1
     assert "'store/valid' is a split of a store already" in capsys.readouterr().err
+
+
+def test_splits_are_named_by_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By patterns, and more than once; sources without a name are those of 'train'."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a1", "a2", "b", "c"):
+        Path(f"{name}.txt").write_text(f"time flies {name}", encoding="utf-8")
+    how = ["--tokenizer", "byte", "--quiet", "--json"]
+    named = ["--split", "valid=b.txt", "--split", "train=a*.txt", "--split", "valid=c.txt"]
+    assert main(["prepare", *named, "-o", "named", *how]) == 0
+    told = json.loads(capsys.readouterr().out)["splits"]
+    beside = ["a1.txt", "a2.txt", "--split", "valid=b.txt", "--split", "valid=c.txt"]
+    assert main(["prepare", *beside, "-o", "beside", *how]) == 0
+    assert main(["prepare", *beside, "-o", "beside", *how[:-1]]) == 0
+
+    assert {"train": 26, "valid": 24} == {name: each["num_tokens"] for name, each in told.items()}
+    assert "split valid           24 tokens\n" in capsys.readouterr().out
+    corpora = [tl.load(f"{store}/valid") for store in ("named", "beside")]
+    assert ["time flies btime flies c"] * 2 == [each.decode(each.tokens) for each in corpora]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "there must be a SOURCE, or a --split NAME=SOURCE, got none"),
+        (["a.txt", "--split", "x=0.1", "--split", "y=b.txt"], "fractions or sources, got a fract"),
+        (["a.txt", "--split", "x=b.txt", "--split-by", "block"], "leave out --split-by: it choos"),
+        (["a.txt", "--split", "x=a.txt"], "in one split, a.txt is in 'train' and in 'x': leave"),
+        (["--split", "x=?.csv"], "'?.csv' must hold at least one file"),
+    ],
+)
+def test_splits_that_cannot_be(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    """The message says which."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        Path(f"{name}.txt").write_text("time flies", encoding="utf-8")
+    assert main(["prepare", *words, "-o", "store", "--quiet"]) == 1
+    assert message in capsys.readouterr().err

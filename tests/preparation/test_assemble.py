@@ -72,7 +72,7 @@ def test_parts_are_counted(tmp_path: Path) -> None:
     assert ({0: 1, 1: 2}, 6, 2) == (tally.documents, tally.num_characters, tally.num_unknown)
     assert {"invalid JSON": 2} == tally.problems
     # The order of first appearance decides on ties.
-    assert [("b", 1), ("a", 3), ("c", 1)] == list(tally.counts.items())
+    assert [("b", 1), ("a", 3), ("c", 1)] == list(tally.learned.items())
     assert {0: "0" * 64, 1: "0" * 64} == tally.digests
 
 

@@ -18,10 +18,11 @@ import pytest
 
 import tokenloom as tl
 from tests.support.preparations import HereExecutor, Shifted, contents
-from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import Prepared, check_finished, prepare
 from tokenloom.preparation.sources import resolve_sources
+from tokenloom.preparation.trace import Trace
 from tokenloom.preparation.workdir import work_path
 from tokenloom.store.verify import verify_store
 
@@ -323,6 +324,110 @@ def test_splits_may_be_others(tmp_path: Path) -> None:
     assert "cument" == "".join(
         tl.Corpus.open(target).decode(tl.Corpus.open(target, split="valid").tokens)
     )
+
+
+TRAIN, VALID, TEST = "time flies like an arrow " * 12, "fruit flies too " * 9, "so be it " * 20
+
+
+def _write_splits(folder: Path) -> dict[str, Any]:
+    """Write files of three splits, of which "train" is not named first."""
+    if not folder.exists():
+        folder.mkdir()
+        for name, text in {"a": TRAIN, "b": TRAIN[:50], "c": VALID}.items():
+            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return {
+        "valid": folder / "c.txt",
+        "train": [folder / "a.txt", folder / "b.txt"],
+        "test": [iter([TEST])],
+    }
+
+
+def test_splits_are_named_by_their_sources(tmp_path: Path) -> None:
+    """With the documents of each; the vocabulary is that of "train", which comes first."""
+    made = prepare(_write_splits(tmp_path / "texts"), tmp_path / "store", tokenizer="word")
+    corpora = {name: tl.Corpus.open(tmp_path / "store", split=name) for name in made.splits}
+
+    assert ["train", "valid", "test"] == list(made.splits)
+    vocab = tl.Corpus.from_documents([TRAIN, TRAIN[:50]], tokenizer="word").vocab
+    assert vocab == corpora["train"].vocab
+    for name, texts in {"train": [TRAIN, TRAIN[:50]], "valid": [VALID], "test": [TEST]}.items():
+        expected = tl.Corpus.from_documents(texts, tokenizer=vocab or "word")
+        assert expected.tokens.tolist() == corpora[name].tokens.tolist()
+        assert len(texts) == corpora[name].num_documents
+    assert [(70, 0), (27, 18), (60, 60)] == list(made.splits.values())
+    assert (78, None) == (made.num_unknown, made.num_unknown_types)
+    assert 2 / 3 == made.splits["valid"].unknown_rate
+    again = prepare(_write_splits(tmp_path / "texts"), tmp_path / "store", tokenizer="word")
+    assert (False, made.splits) == (again.is_new, again.splits)
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "byte"])
+@pytest.mark.parametrize("num_chunks", [0, 1, 4, 9])
+def test_interrupted_splits_go_on(tmp_path: Path, num_chunks: int, tokenizer: str) -> None:
+    """With the same bytes, which do not depend on workers; other splits are refused."""
+    options = PrepareOptions(task_bytes=40)
+    how: dict[str, Any] = {"tokenizer": tokenizer, "options": options}
+    whole = do_all(_write_splits(tmp_path / "texts"), tmp_path / "whole", **how)
+    sources = _write_splits(tmp_path / "texts")
+    assert num_chunks == interrupt(sources, tmp_path / "store", num_chunks=num_chunks, **how)
+    if num_chunks > 2:
+        flat = [tmp_path / "texts" / f"{name}.txt" for name in "abc"]
+        with pytest.raises(StoreError, match="sources_of_splits"):
+            prepare([*flat, iter([TEST])], tmp_path / "store", num_workers=1, **how)
+    sources = _write_splits(tmp_path / "texts")
+    prepare(sources, tmp_path / "store", num_workers=2, **how)
+
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+    assert whole > 9
+    prepare(_write_splits(tmp_path / "texts"), tmp_path / "large", tokenizer=tokenizer)
+    tokens = [tl.Corpus.open(tmp_path / name).tokens.tolist() for name in ("whole", "large")]
+    assert tokens[0] == tokens[1]
+
+
+def test_a_split_is_traced_to_its_source(tmp_path: Path) -> None:
+    """Also where a chunk ends with a split, long before it is full."""
+    prepare(_write_splits(tmp_path / "texts"), tmp_path / "store", tokenizer="word")
+    valid = tl.Corpus.open(tmp_path / "store", split="valid")
+    train = tl.Corpus.open(tmp_path / "store", split="train")
+
+    where = (tmp_path / "texts" / "c.txt").as_posix()
+    assert Trace(where, 2, 6) == tl.trace(valid, 1)
+    where = (tmp_path / "texts" / "a.txt").as_posix()
+    assert Trace(where, 0, TRAIN.index("an")) == tl.trace(train, 3)
+
+
+def test_splits_of_bytes_may_be_learned_of_nothing(tmp_path: Path) -> None:
+    """A split without a token is refused, and named."""
+    (tmp_path / "a.txt").write_text("time", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("1 2 3", encoding="utf-8")
+    with pytest.raises(StoreError, match="got none in 'valid': name other sources for it"):
+        prepare({"train": tmp_path / "a.txt", "valid": tmp_path / "b.txt"}, tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("sources", "options", "message"),
+    [
+        ({"train": []}, {}, "names of splits to at least one source each, got \\[\\] for 'train'"),
+        ({"": "a.txt"}, {}, "names of splits to at least one source each"),
+        ({}, {}, "sources must be at least one"),
+        ({"a": "a.txt", "b": "./a.txt"}, {}, "in one split, a.txt is in 'a' and in 'b'"),
+        ({"a": "a.txt"}, {"splits": {"b": 0.1}}, "splits must be left out where .* are 'a', got"),
+        ({"a": "a.txt"}, {"split_by": "block"}, "split_by must be left out where"),
+    ],
+)
+def test_splits_by_sources_that_cannot_be(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sources: Any,
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    """Before anything is read."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("time flies", encoding="utf-8")
+    with pytest.raises(ArgumentError, match=message):
+        prepare(sources, "store", options=PrepareOptions(**options))
+    assert not Path("store").exists()
 
 
 def test_a_finished_store_is_left_alone(book: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from tokenloom._wording import describe_missing, show
+from tokenloom._wording import count, describe_missing, show
 from tokenloom.cli.options import (
     add_json,
     add_offline,
@@ -20,7 +20,7 @@ from tokenloom.cli.options import (
 )
 from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError
-from tokenloom.hub.load import StoreName, find_store
+from tokenloom.hub.load import TRAIN, StoreName, find_store
 from tokenloom.preparation.chunks import FORMS
 from tokenloom.preparation.forms import OnError, OnReserved
 from tokenloom.preparation.options import PrepareOptions, SplitBy
@@ -46,6 +46,8 @@ examples:
       each line is a document, followed by a token of its own
   zcat *.gz | tokenloom prepare - --documents paragraph --split valid=0.01 -o my-store
       stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
+  tokenloom prepare --split train='a/*.txt' --split valid=b.txt --tokenizer word -o my-store
+      splits by their files; the vocabulary is that of 'train'
   tokenloom prepare more.txt --tokenizer my-store -o more-store
       with the tokenizer of another store, in one pass
 
@@ -63,11 +65,18 @@ def add_command(commands: Any) -> None:
         summary="prepare a store from texts of any size",
         epilog=_EXAMPLES,
     )
-    command.add_argument("sources", metavar="SOURCE", nargs="+", help="what to read; see below")
+    command.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="*",
+        help="what to read; see below. Beside --split NAME=SOURCE it is the split 'train'",
+    )
     command.add_argument(
         "-o", "--output", metavar="STORE", required=True, help="folder of the store, new or empty"
     )
-    _add_documents(command.add_argument_group("documents"))
+    documents = command.add_argument_group("documents")
+    _add_documents(documents)
+    _add_splits(documents)
     _add_tokens(command.add_argument_group("tokens"))
     command.add_argument(
         "--workers",
@@ -108,18 +117,22 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
         default="count",
         help="what to do with a text that holds a reserved token, or --end-of-document",
     )
+
+
+def _add_splits(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--split",
         action="append",
         type=_parse_split,
-        metavar="NAME=FRACTION",
-        help="name a part at the end, such as valid=0.1; the rest is 'train'; may be repeated",
+        metavar="NAME=FRACTION|SOURCE",
+        help="name a part at the end, such as valid=0.1, and the rest 'train'; or what to read for "
+        "a split, such as valid=b.txt; may be repeated",
     )
     group.add_argument(
         "--split-by",
         choices=get_args(SplitBy),
         default="document",
-        help="whether splits begin where a document begins, or at any token",
+        help="whether fractions begin where a document begins, or at any token",
     )
 
 
@@ -164,25 +177,32 @@ def _parse_documents(text: str) -> str:
     return text
 
 
-def _parse_split(text: str) -> tuple[str, float]:
-    name, _, fraction = text.partition("=")
+def _parse_split(text: str) -> tuple[str, float | str]:
+    """Return a split with its fraction, or with a source of it."""
+    name, _, value = text.partition("=")
+    if not name or not value:
+        msg = (
+            "must be a name and a fraction, like valid=0.1, or a name and a source, like "
+            f"valid=b.txt, got {show(text)}"
+        )
+        raise argparse.ArgumentTypeError(msg)
     with contextlib.suppress(ValueError):
-        if name:
-            return name, float(fraction)
-    msg = f"must be a name and a fraction, like valid=0.1, got {show(text)}"
-    raise argparse.ArgumentTypeError(msg)
+        return name, float(value)
+    return name, value
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if not arguments.split:
-        refuse_options(arguments, ("split_by",), "it chooses where splits begin; add --split")
+    sources = _sources(arguments)
+    if isinstance(sources, dict) or not arguments.split:
+        why = "it chooses where fractions begin; add --split NAME=FRACTION"
+        refuse_options(arguments, ("split_by",), why)
     if "field" in arguments.given:
-        found = resolve_sources(arguments.sources, documents=arguments.documents)
+        found = resolve_sources(sources, documents=arguments.documents)
         if not any(FORMS[one.form].has_field for one in found):
             why = "no source holds JSON objects or rows; --documents jsonl reads each line as one"
             refuse_options(arguments, ("field",), why)
     made = prepare(
-        arguments.sources,
+        sources,
         arguments.output,
         tokenizer=_find_tokenizer(arguments.tokenizer),
         vocab_size=arguments.vocab_size,
@@ -213,14 +233,36 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
         min_freq=arguments.min_freq or 0,
         reserved_tokens=arguments.reserved_tokens or (),
         end_of_document=end,
-        splits=_splits(arguments.split or []),
+        splits=_fractions(arguments.split or []),
         split_by=arguments.split_by,
     )
 
 
-def _splits(named: list[tuple[str, float]]) -> dict[str, float]:
-    splits = dict(named)
-    if len(splits) < len(named):
+def _sources(arguments: argparse.Namespace) -> list[str] | dict[str, list[str]]:
+    """Return what is read, by splits where they are named by their sources."""
+    named = [(name, value) for name, value in arguments.split or [] if isinstance(value, str)]
+    fractions = [name for name, value in arguments.split or [] if isinstance(value, float)]
+    if named and fractions:
+        msg = (
+            f"--split must name fractions or sources, got a fraction for {show(fractions[0])} and "
+            f"the source {show(named[0][1])} for {show(named[0][0])}: a file of such a name is "
+            f"written {fractions[0]}=./FILE"
+        )
+        raise ArgumentError(msg)
+    if not named:
+        if not arguments.sources:
+            msg = "there must be a SOURCE, or a --split NAME=SOURCE, got none"
+            raise ArgumentError(msg)
+        return list(arguments.sources)
+    splits: dict[str, list[str]] = {TRAIN: arguments.sources} if arguments.sources else {}
+    for name, value in named:
+        splits[name] = [*splits.get(name, []), value]
+    return splits
+
+
+def _fractions(named: list[tuple[str, float | str]]) -> dict[str, float]:
+    splits = {name: value for name, value in named if isinstance(value, float)}
+    if splits and len(splits) < len(named):
         names = ", ".join(name for name, _ in named)
         msg = f"--split must name each part once, got {names}"
         raise ArgumentError(msg)
@@ -272,6 +314,10 @@ def _facts(made: Prepared) -> dict[str, Any]:
         "num_unknown_types": made.num_unknown_types,
         "num_dropped": made.num_dropped,
         "problems": dict(made.problems),
+        "splits": {
+            name: {**split._asdict(), "unknown_rate": split.unknown_rate}
+            for name, split in made.splits.items()
+        },
         "num_bytes": made.num_bytes,
         "num_bytes_read": made.num_bytes_read,
         "seconds": made.seconds,
@@ -287,12 +333,15 @@ def _tabulate(made: Prepared) -> Iterator[tuple[str, str]]:
     yield "characters per token", f"{made.characters_per_token:.2f}"
     if made.unknown_rate is not None:
         yield "unknown rate", f"{made.unknown_rate:.4%}"
+    for name, split in made.splits.items():
+        rate = "" if split.unknown_rate is None else f", {split.unknown_rate:.4%} unknown"
+        yield f"split {name}", f"{count(split.num_tokens, 'token')}{rate}"
     if made.num_unknown_types is not None:
         yield "unknown types", f"{made.num_unknown_types:,}"
     if made.num_dropped:
         yield "dropped characters", f"{made.num_dropped:,} of {made.num_characters:,}"
-    for what, count in made.problems.items():
-        yield f"places with {what}", f"{count:,}"
+    for what, number in made.problems.items():
+        yield f"places with {what}", f"{number:,}"
     if made.is_new:
         yield "read", _format_bytes(made.num_bytes_read)
         yield "time", f"{made.seconds:,.1f} s"

@@ -1,5 +1,6 @@
 """A store out of the parts that a preparation kept."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,12 +30,31 @@ from tokenloom.store.manifest import (
 )
 from tokenloom.store.npy import Piece, writing_npy
 from tokenloom.store.writer import write_tokenizer
-from tokenloom.text.ids import Ids, narrow_dtype
+from tokenloom.text.ids import Ids, Offsets, narrow_dtype
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.normalize import Lost
 from tokenloom.text.vocab import Vocab
 
 IDS = "tokens"
+
+
+@dataclass(slots=True)
+class SplitTally:
+    """What is known of the chunks of a split.
+
+    Attributes
+    ----------
+    num_tokens : int
+    num_unknown : int or None
+        Tokens that the vocabulary does not have.
+    counts : Counter
+        How often each token appears, in order of first appearance, where a
+        vocabulary is built.
+    """
+
+    num_tokens: int = 0
+    num_unknown: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -61,9 +81,10 @@ class Tally:
         How many different tokens these are, where the vocabulary was counted.
     lost : Lost
         What normalising dropped.
-    counts : Counter
-        How often each token appears, in order of first appearance, where a
-        vocabulary is built.
+    split_of : sequence of str
+        The split of each source, where splits are named by their sources.
+    splits : dict of str or None to SplitTally
+        What is known of each split, or of all chunks under None.
     digests : dict of int to str
         SHA-256 of each source.
     problems : dict of str to int
@@ -80,7 +101,8 @@ class Tally:
     num_unknown: int | None = None
     num_unknown_types: int | None = None
     lost: Lost = field(default_factory=Lost)
-    counts: Counter[str] = field(default_factory=Counter)
+    split_of: Sequence[str] = ()
+    splits: dict[str | None, SplitTally] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     problems: dict[str, int] = field(default_factory=dict)
     hash: str = ""
@@ -90,6 +112,12 @@ class Tally:
     def num_documents(self) -> int:
         """Documents of all sources."""
         return sum(self.documents.values())
+
+    @property
+    def learned(self) -> Counter[str]:
+        """How often each token appears in the text that a vocabulary is built of."""
+        first = self.split_of[0] if self.split_of else None
+        return self.splits[first].counts if first in self.splits else Counter()
 
     def add(self, part: Part) -> None:
         """Add the next chunk."""
@@ -102,11 +130,16 @@ class Tally:
         for number, num_documents in facts["documents"]:
             self.documents[number] = self.documents.get(number, 0) + num_documents
         self.num_characters += facts["num_characters"]
+        split = self.splits.setdefault(
+            self.split_of[source] if self.split_of else None, SplitTally()
+        )
+        split.num_tokens += facts["num_tokens"]
         if facts["num_unknown"] is not None:
             self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
+            split.num_unknown = (split.num_unknown or 0) + facts["num_unknown"]
         # A part that an older release kept does not say it.
         self.lost = Lost(*map(sum, zip(self.lost, facts.get("lost", Lost()), strict=True)))
-        self.counts.update(read_counts(part.blobs))
+        split.counts.update(read_counts(part.blobs))
         self.digests.update({int(k): digest for k, digest in facts["digests"].items()})
         for what, number in facts["problems"].items():
             self.problems[what] = self.problems.get(what, 0) + number
@@ -243,11 +276,31 @@ def _write_integers(folder: Path, name: str, pieces: Iterable[Piece], *, length:
 
 
 def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tuple[int, int]]:
-    if not options.splits:
+    if not options.splits and not tally.split_of:
         return {}
     offsets = np.load(folder / DOCUMENTS, mmap_mode="r")
+    if tally.split_of:
+        return _split_by_sources(offsets, tally)
     boundary = DocumentOffsets(offsets).boundary if options.split_by == "document" else int
     return cut_splits(options, tally.num_tokens, boundary)
+
+
+def _split_by_sources(offsets: Offsets, tally: Tally) -> dict[str, tuple[int, int]]:
+    """Return the range of tokens of each split that was named by its sources."""
+    splits, start, num_documents = {}, 0, 0
+    for name, numbers in itertools.groupby(range(len(tally.split_of)), tally.split_of.__getitem__):
+        num_documents += sum(tally.documents.get(number, 0) for number in numbers)
+        splits[name] = start, int(offsets[num_documents])
+        start = splits[name][1]
+    _refuse_empty(splits, "name other sources for it")
+    return splits
+
+
+def _refuse_empty(splits: Mapping[str, tuple[int, int]], cure: str) -> None:
+    empty = [name for name, (start, stop) in splits.items() if start >= stop]
+    if empty:
+        msg = f"each split must hold a token, got none in {', '.join(map(repr, empty))}: {cure}"
+        raise StoreError(msg)
 
 
 def cut_splits(
@@ -275,13 +328,8 @@ def cut_splits(
     stops = [boundary(int(num_tokens * stop + 1e-6)) for stop in _sums(left, options)]
     bounds = list(zip([0, *stops], [*stops, num_tokens], strict=True))
     splits = dict(zip(names, bounds, strict=True))
-    empty = [name for name, (start, stop) in splits.items() if start >= stop]
-    if empty:
-        msg = (
-            f"each split must hold a token, got none in {', '.join(map(repr, empty))}: choose "
-            "other fractions, or split_by='block'; nothing has to be tokenised again"
-        )
-        raise StoreError(msg)
+    cure = "choose other fractions, or split_by='block'; nothing has to be tokenised again"
+    _refuse_empty(splits, cure)
     return splits
 
 

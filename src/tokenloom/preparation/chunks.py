@@ -4,7 +4,7 @@ A chunk is some slices: runs of bytes, each of one source. Where a slice
 may end depends on what a document is, and on what a token is.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tokenloom._io.compressed import Undecodable
@@ -76,6 +76,7 @@ def cut_chunks(
     start: Cursor = Cursor(),  # noqa: B008  it is frozen
     first: int = 0,
     hashes: bool = False,
+    breaks: Container[int] = (),
 ) -> Generator[Chunk, None, None]:
     """Yield the chunks of some sources, from a cursor on.
 
@@ -94,6 +95,8 @@ def cut_chunks(
         Which one that is.
     hashes : bool
         Whether to compute the hash of each source.
+    breaks : container of int
+        Sources with which a chunk begins, however small the one before is.
 
     Raises
     ------
@@ -124,6 +127,9 @@ def cut_chunks(
                     slices, digests, num_bytes, number = [], {}, 0, number + 1
             _check_unchanged(source, opened)
             read_before += opened.position
+        if slices and index + 1 in breaks:
+            yield Chunk(number, tuple(slices), Cursor(index + 1), read_before, digests)
+            slices, digests, num_bytes, number = [], {}, 0, number + 1
     if slices:
         yield Chunk(number, tuple(slices), Cursor(len(sources)), read_before, digests)
 

@@ -6,12 +6,12 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -26,8 +26,8 @@ from tokenloom._checks import (
 from tokenloom._io.atomic import as_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.interrupts import Stopped
-from tokenloom._wording import count
-from tokenloom.errors import CorpusError, StoreError
+from tokenloom._wording import count, show
+from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.assemble import IDS, Tally, assemble
 from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
 from tokenloom.preparation.encode import BuildVocab, Result, encode_chunk
@@ -37,8 +37,7 @@ from tokenloom.preparation.options import Method, PrepareOptions, choose_method,
 from tokenloom.preparation.readers import find_segments
 from tokenloom.preparation.sources import (
     ResolvedSource,
-    SourceName,
-    Texts,
+    Sources,
     check_kinds,
     describe,
     hash_content,
@@ -57,6 +56,26 @@ from tokenloom.text.vocab import Vocab
 
 # What a tokenizer has learnt, among the parts.
 LEARNED = "learned"
+
+
+class PreparedSplit(NamedTuple):
+    """A split that was named by its sources.
+
+    Attributes
+    ----------
+    num_tokens : int
+    num_unknown : int or None
+        Tokens that the vocabulary, which is that of the first split, does not
+        have; None without a vocabulary.
+    """
+
+    num_tokens: int
+    num_unknown: int | None
+
+    @property
+    def unknown_rate(self) -> float | None:
+        """Fraction of the tokens that are the unknown one."""
+        return None if self.num_unknown is None else self.num_unknown / self.num_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +101,8 @@ class Prepared:
         Of the sources, before decompression.
     num_bytes_read : int
         How many of them this call read, rather than one that was interrupted.
+    splits : mapping of str to PreparedSplit
+        Of the splits that were named by their sources.
     problems : mapping of str to int
         How many documents were left out or replaced, by their problem. Of a
         document that is cut into several chunks each with a problem counts. And
@@ -102,6 +123,7 @@ class Prepared:
     num_bytes: int
     num_bytes_read: int
     problems: Mapping[str, int] = field(default_factory=dict)
+    splits: Mapping[str, PreparedSplit] = field(default_factory=dict)
     seconds: float
 
     @property
@@ -116,7 +138,7 @@ class Prepared:
 
 
 def prepare(  # noqa: PLR0913  each is a setting of its own
-    sources: SourceName | Texts | list[Any] | tuple[Any, ...],
+    sources: Sources,
     path: str | os.PathLike[str],
     *,
     tokenizer: object = "char",
@@ -135,7 +157,11 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
 
     Parameters
     ----------
-    sources : one source, or a list or tuple of them
+    sources : one source, a list or tuple of them, or a mapping of splits to such
+        A mapping such as ``{"train": ["a.txt", "b.txt"], "valid": "c.txt"}`` names
+        the splits of the store. "train" comes first, then the others in their
+        order; the vocabulary is counted over the first one only, and how many
+        tokens of each split it does not have is reported.
         A source is a str or a path: a text file, also compressed (.gz, .bz2,
         .xz, .zst), JSON Lines, a folder, a pattern such as ``texts/**/*.txt``,
         "-" for stdin, or a name from ``tokenloom datasets``. Any other iterable
@@ -197,6 +223,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
     target = as_path(path).absolute()
     found = resolve_sources(sources, documents=options.documents, encoding=options.encoding)
+    method = _name_splits(method, found, options)
     if manifest := find_finished(target, found, method.settings):
         remove_rest(target)
         return _summarize(path, manifest, began_at)
@@ -213,7 +240,8 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         with work.running(settings):
             sources_here = open_sources(found, work, undecodable=method.undecodable)
             work.forget_failure()
-            run = _Run(work, sources_here, method, options, progress=progress)
+            split_of = [one.split for one in found if one.split is not None]
+            run = _Run(work, sources_here, method, options, progress=progress, split_of=split_of)
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
             with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
                 manifest = run.finish(doing, num_ahead=2 * cores + 1)
@@ -242,6 +270,8 @@ class _Run:
     method: Method
     options: PrepareOptions
     progress: bool | None = field(kw_only=True)
+    # The split of each source, where splits are named by their sources.
+    split_of: Sequence[str] = field(kw_only=True)
     num_bytes_kept: int = field(default=0, init=False)
     # The hash of each source when a tokenizer was learnt of it.
     learned_of: dict[int, str] = field(default_factory=dict, init=False)
@@ -252,6 +282,13 @@ class _Run:
         return sum(source.num_bytes for source in self.sources)
 
     @property
+    def learning_sources(self) -> Sequence[SourceFile]:
+        """What a tokenizer learns of: the first split, where splits are named by their sources."""
+        return (
+            self.sources[: self.split_of.count(self.split_of[0])] if self.split_of else self.sources
+        )
+
+    @property
     def num_bytes_read(self) -> int:
         """Bytes of all sources, without those that an interrupted run read."""
         return self.num_bytes - self.num_bytes_kept
@@ -260,7 +297,7 @@ class _Run:
         """Do what is left to do."""
         if isinstance(self.method.tokenizer, LearnedTokenizer):
             self.method = self._learn(self.method.tokenizer, in_threads=executor is not None)
-        tally = Tally()
+        tally = Tally(split_of=self.split_of)
         with self._bar("encode", self.num_bytes, "B") as bar:
             for part in self._parts(bar, executor, num_ahead):
                 tally.add(part)
@@ -277,7 +314,8 @@ class _Run:
         if kept is None:
             self.work.remove(IDS)
             digests: dict[int, str] = {}
-            with self._bar("learn", self.num_bytes, "B") as bar:
+            num_bytes = sum(source.num_bytes for source in self.learning_sources)
+            with self._bar("learn", num_bytes, "B") as bar:
                 made = learner.learn(self._texts(bar, digests), in_threads=in_threads)
             files = made.files()
             facts = {"names": list(files), "tokenizer": made.describe(), "digests": digests}
@@ -292,9 +330,9 @@ class _Run:
         return use_learned(self.method, tokenizer, self.options)
 
     def _texts(self, bar: "tqdm[Any]", digests: dict[int, str]) -> Iterator[str]:
-        """Yield the documents one by one, and fill in the hashes of the sources."""
+        """Yield what is learnt of, one by one, and fill in the hashes of its sources."""
         problems: Counter[str] = Counter()
-        for chunk in cut_chunks(self.sources, self.method.cutting, hashes=True):
+        for chunk in cut_chunks(self.learning_sources, self.method.cutting, hashes=True):
             for piece in chunk.slices:
                 for segment in find_segments(piece, self.method.reading, problems):
                     yield str(segment.text)
@@ -333,14 +371,19 @@ class _Run:
         """Return the tokenizer with the vocabulary whose tokens were counted."""
         _, *reserved = how.reserved
         vocab = Vocab(
-            tally.counts,
+            tally.learned,
             min_freq=self.options.min_freq,
             reserved_tokens=reserved,
             vocab_size=self.method.vocab_size,
         )
         known = frozenset(vocab.tokens[1:])
-        unknown = [number for token, number in tally.counts.items() if token not in known]
-        tally.num_unknown, tally.num_unknown_types = sum(unknown), len(unknown)
+        unknown: set[str] = set()
+        for split in tally.splits.values():
+            missing = split.counts.keys() - known
+            split.num_unknown = sum(split.counts[token] for token in missing)
+            unknown |= missing
+        tally.num_unknown = sum(split.num_unknown or 0 for split in tally.splits.values())
+        tally.num_unknown_types = len(unknown)
         return how.tokenizer.with_vocab(vocab)
 
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
@@ -354,8 +397,13 @@ class _Run:
                 yield part
             self.work.remove(IDS, start=index)
         self.num_bytes_kept = position
+        # Tokens are counted chunk by chunk, so a chunk lies in one split.
+        pairs = enumerate(itertools.pairwise(self.split_of), 1)
+        breaks = {number for number, (before, after) in pairs if before != after}
         method = self.method
-        chunks = cut_chunks(self.sources, method.cutting, start=start, first=index, hashes=True)
+        chunks = cut_chunks(
+            self.sources, method.cutting, start=start, first=index, hashes=True, breaks=breaks
+        )
         encode = partial(encode_chunk, reading=method.reading, how=method.how)
         results = run_in_order(encode, chunks, executor=executor, num_ahead=num_ahead)
         with contextlib.closing(results):
@@ -393,7 +441,7 @@ class _Run:
             for number, source in enumerate(self.sources)
         ]
         forms, end_id = [source.form for source in self.sources], self.method.end_id
-        facts = {
+        facts: dict[str, Any] = {
             "num_characters": tally.num_characters,
             "num_unknown": tally.num_unknown,
             "num_dropped": tally.lost.num_lost,
@@ -403,6 +451,10 @@ class _Run:
         # Stores of before there was a choice say nothing of it.
         if self.method.vocab_size is not None:
             facts["num_unknown_types"] = tally.num_unknown_types
+        if self.split_of:
+            facts["num_unknown_of_splits"] = {
+                name: split.num_unknown for name, split in tally.splits.items()
+            }
         with self._bar("write", tally.num_tokens, " tokens") as bar:
             return assemble(
                 self.work,
@@ -434,8 +486,45 @@ def _summarize(
         num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
         num_bytes_read=0 if run is None else run.num_bytes_read,
         problems=preparation.problems,
+        splits=_summarize_splits(manifest),
         seconds=time.perf_counter() - began_at,
     )
+
+
+def _summarize_splits(manifest: Manifest) -> dict[str, PreparedSplit]:
+    num_unknown = manifest.facts.get("num_unknown_of_splits")
+    if not isinstance(num_unknown, Mapping):
+        return {}
+    return {
+        name: PreparedSplit(stop - start, num_unknown.get(name))
+        for name, (start, stop) in manifest.splits.items()
+    }
+
+
+def _name_splits(method: Method, found: list[ResolvedSource], options: PrepareOptions) -> Method:
+    """Return a method whose settings say which sources belong to which split.
+
+    Raises
+    ------
+    ArgumentError
+        Splits are asked for by fractions, too.
+    """
+    splits = Counter(one.split for one in found if one.split is not None)
+    if not splits:
+        return method
+    for name, is_asked in {
+        "splits": len(options.splits) > 0,
+        "split_by": options.split_by != "document",
+    }.items():
+        if is_asked:
+            msg = (
+                f"{name} must be left out where the sources are a mapping of splits, which are "
+                f"{', '.join(map(repr, splits))}, got {show(getattr(options, name))}"
+            )
+            raise ArgumentError(msg)
+    # Not under "splits", which may change between an interrupted run and the next: chunks and
+    # the vocabulary depend on it.
+    return method._replace(settings={**method.settings, "sources_of_splits": dict(splits)})
 
 
 def find_finished(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
@@ -24,7 +24,7 @@ from tokenloom._wording import describe_missing, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
-from tokenloom.hub.load import find_named, find_store, read
+from tokenloom.hub.load import TRAIN, find_named, find_store, read
 from tokenloom.hub.texts import RECORDS
 from tokenloom.preparation.chunks import FORMS
 from tokenloom.preparation.forms import FormName, SourceFile
@@ -35,6 +35,7 @@ from tokenloom.text.documents import Document
 
 SourceName: TypeAlias = str | os.PathLike[str]
 Texts: TypeAlias = Iterable[str | Document]
+Sources: TypeAlias = SourceName | Texts | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 DocumentsAre = Literal["file", "paragraph", "line", "jsonl"]
 # What "jsonl" was called before. Stores hold this word, so that their bytes stay the same.
 OlderWord = Literal["record"]
@@ -64,6 +65,8 @@ class ResolvedSource(NamedTuple):
         Yields the bytes of such a stream or iterable.
     encoding : str
         Of its text.
+    split : str or None
+        The split that it was named for, where splits are named by their sources.
     """
 
     name: str
@@ -71,10 +74,11 @@ class ResolvedSource(NamedTuple):
     path: Path | None = None
     content: Callable[[], Iterator[bytes]] | None = None
     encoding: str = "utf-8"
+    split: str | None = None
 
 
 def resolve_sources(
-    sources: SourceName | Texts | list[Any] | tuple[Any, ...],
+    sources: Sources,
     *,
     documents: DocumentsAre | OlderWord,
     encoding: str = "utf-8",
@@ -83,7 +87,9 @@ def resolve_sources(
 
     Parameters
     ----------
-    sources : one source, or a list or tuple of them
+    sources : one source, a list or tuple of them, or a mapping of splits to such
+        Those of the split "train" come first, then those of the others as they
+        were given.
         A source is a str or a path: "-" for stdin, a name from the catalogue,
         a file, a folder, of which all files are taken that are not hidden, or
         a pattern with ``*``, ``?`` or ``**``; the files of
@@ -100,13 +106,19 @@ def resolve_sources(
     Raises
     ------
     ArgumentError
-        A name is none of these, or nothing fits a pattern.
+        A name is none of these, nothing fits a pattern, or a split has no source
+        or shares one with another split.
     ArchiveError, ChecksumError, DownloadError
         A named text could not be fetched.
     """
-    each = sources if isinstance(sources, list | tuple) else [sources]
     form = form_of(documents)
-    found = [one for source in each for one in _find(source, form, encoding)]
+    found = [
+        one._replace(split=split)
+        for split, each in _list_splits(sources)
+        for source in each
+        for one in _find(source, form, encoding)
+    ]
+    _refuse_shared(found)
     if not found:
         msg = "sources must be at least one file, folder, name or iterable, got none"
         raise ArgumentError(msg)
@@ -114,6 +126,39 @@ def resolve_sources(
         msg = "sources must hold '-', stdin, once at most"
         raise ArgumentError(msg)
     return found
+
+
+def _list_splits(sources: Sources) -> list[tuple[str | None, Sequence[Any]]]:
+    """Return the sources of each split, that of "train" first; or of none."""
+    if not isinstance(sources, Mapping):
+        return [(None, sources if isinstance(sources, list | tuple) else [sources])]
+    splits = []
+    for name, given in sources.items():
+        each = given if isinstance(given, list | tuple) else [given]
+        if not isinstance(name, str) or not name or not each:
+            msg = (
+                "sources must be a mapping of names of splits to at least one source each, got "
+                f"{show(given)} for {show(name)}"
+            )
+            raise ArgumentError(msg)
+        splits.append((name, each))
+    # The vocabulary is counted over the first.
+    return sorted(splits, key=lambda split: split[0] != TRAIN)
+
+
+def _refuse_shared(found: list[ResolvedSource]) -> None:
+    """Refuse a file in two splits, of which one may be measured on."""
+    splits: dict[Path, str | None] = {}
+    for one in found:
+        if one.path is None or one.split is None:
+            continue
+        other = splits.setdefault(one.path.resolve(), one.split)
+        if other != one.split:
+            msg = (
+                f"a source must be in one split, {one.name} is in {other!r} and in "
+                f"{one.split!r}: leave it out of one of them"
+            )
+            raise ArgumentError(msg)
 
 
 def form_of(documents: DocumentsAre | OlderWord) -> FormName:
