@@ -966,3 +966,19 @@ def test_a_summary_of_a_finished_store(finished: Path) -> None:
         made.num_bytes_read,
     )
     assert made.seconds > 0
+
+
+def test_sub_words_are_learned_of_the_training_split(tmp_path: Path) -> None:
+    """What is measured on decides nothing; and the store is the same after an interruption."""
+    pytest.importorskip("tokenizers")
+    how: dict[str, Any] = {"tokenizer": "bpe", "vocab_size": 270}
+    prepare(_write_splits(tmp_path / "texts"), tmp_path / "whole", options=SMALL, **how)
+    prepare([tmp_path / "texts" / name for name in ("a.txt", "b.txt")], tmp_path / "train", **how)
+    whole, train = (tl.Corpus.open(tmp_path / name) for name in ("whole", "train"))
+
+    assert train.tokens.tolist() == whole.tokens[: len(train)].tolist()
+    valid = tl.Corpus.open(tmp_path / "whole", split="valid")
+    assert VALID == valid.decode(valid.tokens)
+    interrupt(_write_splits(tmp_path / "texts"), tmp_path / "store", options=SMALL, **how)
+    prepare(_write_splits(tmp_path / "texts"), tmp_path / "store", options=SMALL, **how)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
