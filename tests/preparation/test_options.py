@@ -87,7 +87,7 @@ def test_options_of_other_packages_are_plain() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "changes", "message"),
     [
-        ("bpf", {}, "^tokenizer must be 'char', 'word', 'byte', 'bpe', a path to a tokenizer.json"),
+        ("bpf", {}, "^tokenizer must be 'char', 'word', 'byte', 'bpe', 'tiktoken:NAME', the path"),
         ("bpe", {"min_freq": 2}, "^min_freq must be left out where the tokenizer is given"),
         ("bpe", {"normalize": False}, "^normalize must be left out"),
         (CharTokenizer, {}, "^tokenizer must be"),

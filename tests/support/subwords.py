@@ -1,9 +1,14 @@
 """Tokenizers of other packages, made by their own writers."""
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
+import tiktoken
 import tokenizers
+from tiktoken._educational import bpe_train
 
 from tokenloom.text.subwords import BpeLearner
 
@@ -41,3 +46,29 @@ def encode_with(inner: Any, text: str) -> list[int]:
     inner.encode_special_tokens = True
     ids: list[int] = inner.encode(text, add_special_tokens=False).ids
     return ids
+
+
+def make_encoding(num_ids: int = 290) -> Any:
+    """Return an encoding of tiktoken, learnt by its own code."""
+    pattern = r"'(?i:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+"
+    with contextlib.redirect_stdout(io.StringIO()):
+        ranks = bpe_train("\n".join(TEXTS), num_ids - 1, pattern, visualise=None)
+    return tiktoken.Encoding(
+        "mine", pat_str=pattern, mergeable_ranks=ranks, special_tokens={END: num_ids + 5}
+    )
+
+
+def train_model(**named: Any) -> Any:
+    """Return a processor of sentencepiece, with a model that its trainer made."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([text for text in TEXTS * 9 if text]),
+        model_writer=model,
+        vocab_size=320,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        minloglevel=2,
+        num_threads=1,
+        **named,
+    )
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())

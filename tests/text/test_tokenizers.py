@@ -235,8 +235,8 @@ def test_unknown_tokenizer(tokenizer: Any) -> None:
     """A name or an object that is no tokenizer is refused with what there is."""
     with pytest.raises(
         ArgumentError,
-        match=r"^tokenizer must be 'char', 'word', 'byte', 'bpe', a path to a tokenizer.json, a "
-        r"Vocab, or an object with vocab_size, encode\(text\) and decode\(ids\), got ",
+        match=r"^tokenizer must be 'char', 'word', 'byte', 'bpe', 'tiktoken:NAME', the path .*, "
+        r"a Vocab, or an object with vocab_size, encode\(text\) and decode\(ids\), got ",
     ):
         tokenize("any", tokenizer=tokenizer)
 

@@ -100,11 +100,12 @@ class Corpus:
         text : str, or bytes in UTF-8
         tokenizer : str, path, Vocab, Tokenizer, or an object of another package
             "char", "word" or "byte"; "bpe", which learns a byte-level BPE of
-            whole documents; or the path of a ``tokenizer.json``, or of a
-            ``vocab.json`` of tokenloom. Objects may be of the package
-            tokenizers, or fast ones of transformers: the corpus keeps them by
-            value, and takes special tokens that are written out in a text for
-            ordinary text.
+            whole documents; "tiktoken:NAME"; or the path of a
+            ``tokenizer.json``, a ``*.tiktoken``, a ``*.model``, or a
+            ``vocab.json`` of tokenloom. Objects may be of the packages
+            tokenizers, tiktoken and sentencepiece, or fast ones of
+            transformers: the corpus keeps them by value, and takes special
+            tokens that are written out in a text for ordinary text.
         vocab_size : int, optional
             The most ids that there may be, of a tokenizer that learns them:
             "char" and "word" keep the most frequent tokens, of equally frequent

@@ -4,26 +4,31 @@ None of these packages is imported before a text is encoded or decoded, and each
 process builds an encoder once, of a state that is plain text or bytes.
 """
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
+import operator
 import os
+import re
 import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom._io.digest import hash_json
 from tokenloom._io.regular import read_bounded
 from tokenloom._optional import import_optional
-from tokenloom._wording import count, show
-from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom._wording import count, join_choices, show, suggest
+from tokenloom.errors import ArgumentError, CorpusError, DownloadError, UsageError
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, join_ids
@@ -33,7 +38,9 @@ END_OF_TEXT = "<|endoftext|>"
 DEFAULT_VOCAB_SIZE = 16_384
 # Where a file lies in a store or a run.
 TOKENIZER_JSON = "tokenizer.json"
-FILE_NAMES = (TOKENIZER_JSON,)
+TOKENIZER_RANKS = "tokenizer.tiktoken"
+TOKENIZER_MODEL = "tokenizer.model"
+FILE_NAMES = (TOKENIZER_JSON, TOKENIZER_RANKS, TOKENIZER_MODEL)
 # The switch of the package tokenizers that lets batches use threads.
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 
@@ -43,6 +50,37 @@ _BATCH_CHARACTERS = 1 << 18
 _NUM_ENCODERS = 4
 # More than any tokenizer's file.
 _MAX_BYTES = 1 << 30
+
+# How the encodings of OpenAI split a text, and their special tokens, by how the names of
+# their files begin: the files hold neither.
+_GPT2_PATTERN = (
+    r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+)
+_CL100K_PATTERN = (
+    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"""
+    r"""| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+)
+_O200K_END = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_O200K_PATTERN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?[\p{{Lu}}\p{{Lt}}\p{{Lm}}\p{{Lo}}\p{{M}}]*[\p{{Ll}}\p{{Lm}}\p{{Lo}}\p{{M}}]+{_O200K_END}"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?[\p{{Lu}}\p{{Lt}}\p{{Lm}}\p{{Lo}}\p{{M}}]+[\p{{Ll}}\p{{Lm}}\p{{Lo}}\p{{M}}]*{_O200K_END}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
+    "r50k": (_GPT2_PATTERN, {"<|endoftext|>": 50_256}),
+    "p50k": (_GPT2_PATTERN, {"<|endoftext|>": 50_256}),
+    "cl100k": (
+        _CL100K_PATTERN,
+        {
+            "<|endoftext|>": 100_257,
+            "<|fim_prefix|>": 100_258,
+            "<|fim_middle|>": 100_259,
+            "<|fim_suffix|>": 100_260,
+            "<|endofprompt|>": 100_276,
+        },
+    ),
+    "o200k": (_O200K_PATTERN, {"<|endoftext|>": 199_999, "<|endofprompt|>": 200_018}),
+}
 
 _logger = logging.getLogger(__name__)
 # What each process has built, by what it was built of.
@@ -296,6 +334,262 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         return None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class TiktokenTokenizer(SubwordTokenizer):
+    """An encoding of the package ``tiktoken``.
+
+    Attributes
+    ----------
+    ranks : bytes
+        The content of a .tiktoken file: a line for each token, its bytes in
+        base64 and its id.
+    pattern : str
+        The regular expression that splits a text first.
+    special : tuple of (str, int)
+        Tokens that stand for something else than text, each with its id.
+    allow_special : bool
+        Whether special tokens that are written out in a text become their ids,
+        rather than those of their bytes.
+    """
+
+    name: ClassVar[str] = "tiktoken"
+    package: ClassVar[str] = "tiktoken"
+    ranks: bytes
+    pattern: str
+    special: tuple[tuple[str, int], ...]
+    allow_special: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        id_of: Mapping[bytes, int],
+        pattern: str,
+        special: Mapping[str, int],
+        *,
+        allow_special: bool = False,
+    ) -> Self:
+        """Return the tokenizer of the ids of tokens, a pattern and special tokens."""
+        ranks = b"".join(
+            b"%b %d\n" % (base64.b64encode(token), id_)
+            for token, id_ in sorted(id_of.items(), key=operator.itemgetter(1))
+        )
+        pairs = tuple(sorted(special.items(), key=operator.itemgetter(1)))
+        num_ids = max([*id_of.values(), *special.values()]) + 1
+        digest = _digest_encoding(ranks, pattern, pairs)
+        return cls(num_ids, digest, ranks, pattern, pairs, allow_special)
+
+    def make_encoder(self, module: Any, /) -> Any:
+        """Return an Encoding."""
+        return module.Encoding(
+            name=self.digest,
+            pat_str=self.pattern,
+            mergeable_ranks=_parse_ranks(self.ranks),
+            special_tokens=dict(self.special),
+        )
+
+    def encode_texts(self, texts: Sequence[str], /) -> Iterator[Ids]:
+        """Yield the ids of each text."""
+        encode = self.encoder.encode_to_numpy
+        allowed = {token for token, _ in self.special} if self.allow_special else set()
+        for text in texts:
+            if not text.isascii():
+                # The package would replace half of a surrogate pair in silence.
+                text.encode("utf-8")
+            ids = encode(text, allowed_special=allowed, disallowed_special=())
+            yield ids.astype(narrow_dtype(self.num_ids), copy=False)
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of ids; bytes that are no UTF-8 and ids without a token become U+FFFD."""
+        numbers, decode = self._check(ids), self.encoder.decode_bytes
+        try:
+            content: bytes = decode(numbers)
+        except KeyError:
+            known = self.token_bytes()
+            content = b"".join(
+                "\ufffd".encode() if known[id_] is None else decode([id_]) for id_ in numbers
+            )
+        return content.decode("utf-8", "replace")
+
+    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
+        """Return which character of a segment a token of it begins with."""
+        ids = self.encode(str(segment.text)).tolist()
+        if index >= len(ids):
+            return None
+        # A token that continues a character belongs to that one.
+        _, offsets = self.encoder.decode_with_offsets(ids)
+        return int(offsets[index])
+
+    def find_token(self, token: str, /) -> int | None:
+        """Return the id of a special token, or of a text that is one token."""
+        if token in (special := dict(self.special)):
+            return special[token]
+        ids = self.encode(token)
+        return int(ids[0]) if len(ids) == 1 else None
+
+    def special_tokens(self) -> dict[str, int]:
+        """Return the tokens that stand for something else than text, each with its id."""
+        return dict(self.special)
+
+    def token_bytes(self) -> list[bytes | None]:
+        """Return the bytes of each id."""
+        tokens: list[bytes | None] = [None] * self.num_ids
+        for token, id_ in _parse_ranks(self.ranks).items():
+            tokens[id_] = token
+        for _, id_ in self.special:
+            tokens[id_] = b""
+        return tokens
+
+    def files(self) -> dict[str, bytes]:
+        """Return the file of ranks."""
+        return {TOKENIZER_RANKS: self.ranks}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what, beside its file, makes the tokenizer again: JSON-able."""
+        return {
+            **SubwordTokenizer.describe(self),
+            "pattern": self.pattern,
+            "special_tokens": dict(self.special),
+            "allow_special": self.allow_special,
+        }
+
+    @classmethod
+    def restore(
+        cls,
+        description: Mapping[str, object],
+        *,
+        load_vocab: Callable[[], Vocab],
+        load_file: Callable[[str], bytes],
+    ) -> Self | None:
+        """Return the tokenizer that `describe` described, or None where a value is missing."""
+        del load_vocab
+        match description:
+            case {
+                "vocab_size": int(num_ids),
+                "sha256": str(digest),
+                "pattern": str(pattern),
+                "special_tokens": dict(special),
+                "allow_special": bool(allow_special),
+            } if num_ids > 0 and all(type(id_) is int for id_ in special.values()):
+                ranks = load_file(TOKENIZER_RANKS)
+                pairs = tuple(sorted(special.items(), key=operator.itemgetter(1)))
+                _require_digest(TOKENIZER_RANKS, _digest_encoding(ranks, pattern, pairs), digest)
+                return cls(num_ids, digest, ranks, pattern, pairs, allow_special)
+        return None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SentencePieceTokenizer(SubwordTokenizer):
+    """A model of the package ``sentencepiece``.
+
+    It normalises: runs of spaces, line ends and some characters do not come
+    back. It adds neither a beginning nor an end.
+
+    Attributes
+    ----------
+    model : bytes
+        The content of a .model file.
+    """
+
+    name: ClassVar[str] = "sentencepiece"
+    package: ClassVar[str] = "sentencepiece"
+    model: bytes
+
+    @classmethod
+    def of(cls, model: bytes, *, name: str = "the tokenizer") -> Self:
+        """Return the tokenizer of a model's bytes.
+
+        Raises
+        ------
+        CorpusError
+            The package cannot read it.
+        UsageError
+            The package is not installed.
+        """
+        package = import_optional("sentencepiece", purpose=f"reading {name}", extra="sentencepiece")
+        try:
+            processor = package.SentencePieceProcessor(model_proto=model)
+            num_ids = processor.vocab_size()
+        # The package has no errors of its own.
+        except Exception as error:
+            msg = f"{name} must be a model of sentencepiece, which cannot read it: {error}"
+            raise CorpusError(msg) from error
+        return cls(num_ids, _digest(model), model)
+
+    def make_encoder(self, module: Any, /) -> Any:
+        """Return a SentencePieceProcessor."""
+        return module.SentencePieceProcessor(model_proto=self.model)
+
+    def encode_texts(self, texts: Sequence[str], /) -> Iterator[Ids]:
+        """Yield the ids of each text."""
+        encode = self.encoder.encode
+        for batch in _cut_batches(texts):
+            for ids in encode(batch, out_type=int, num_threads=1):
+                yield self._narrow(ids)
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of ids."""
+        text: str = self.encoder.decode(self._check(ids))
+        return text
+
+    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
+        """Return which character of a segment a token of it begins with, if the package says it."""
+        try:
+            found = self.encoder.encode(str(segment.text), out_type="offset_mapping")
+        # Older releases do not know the word.
+        except (RuntimeError, ValueError):
+            return None
+        return int(found["offsets"][index][0]) if index < len(found["offsets"]) else None
+
+    def find_token(self, token: str, /) -> int | None:
+        """Return the id of a piece, as the model spells it."""
+        id_ = int(self.encoder.piece_to_id(token))
+        # What it does not know has the id of the unknown piece.
+        return id_ if self.encoder.id_to_piece(id_) == token else None
+
+    def special_tokens(self) -> dict[str, int]:
+        """Return the pieces that stand for something else than text, each with its id."""
+        encoder = self.encoder
+        ids = filter(encoder.is_control, range(self.num_ids))
+        return {encoder.id_to_piece(id_): id_ for id_ in ids}
+
+    def token_bytes(self) -> list[bytes | None]:
+        """Return the bytes of each id, of the text as it is after the normalisation."""
+        encoder = self.encoder
+
+        def read(id_: int) -> bytes | None:
+            piece: str = encoder.id_to_piece(id_)
+            if encoder.is_unknown(id_):
+                return None
+            if encoder.is_control(id_):
+                return b""
+            if encoder.is_byte(id_):
+                return bytes([int(piece[3:5], 16)])
+            return piece.replace("\u2581", " ").encode("utf-8")
+
+        return [read(id_) for id_ in range(self.num_ids)]
+
+    def files(self) -> dict[str, bytes]:
+        """Return the model."""
+        return {TOKENIZER_MODEL: self.model}
+
+    @classmethod
+    def restore(
+        cls,
+        description: Mapping[str, object],
+        *,
+        load_vocab: Callable[[], Vocab],
+        load_file: Callable[[str], bytes],
+    ) -> Self | None:
+        """Return the tokenizer that `describe` described, or None where a value is missing."""
+        del load_vocab
+        match description:
+            case {"vocab_size": int(num_ids), "sha256": str(digest)} if num_ids > 0:
+                model = load_file(TOKENIZER_MODEL)
+                _require_digest(TOKENIZER_MODEL, _digest(model), digest)
+                return cls(num_ids, digest, model)
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class BpeLearner(LearnedTokenizer):
     """What learns a byte-level BPE of documents.
@@ -410,7 +704,8 @@ def adopt(value: object, *, allow_special: bool = False) -> SubwordTokenizer | N
     Parameters
     ----------
     value : object
-        A ``tokenizers.Tokenizer``, or a fast tokenizer of transformers.
+        A ``tokenizers.Tokenizer``, a fast tokenizer of transformers, a
+        ``tiktoken.Encoding`` or a ``sentencepiece.SentencePieceProcessor``.
     allow_special : bool
         Whether special tokens that are written out in a text become their ids.
 
@@ -433,6 +728,13 @@ def adopt(value: object, *, allow_special: bool = False) -> SubwordTokenizer | N
     is_wrapped = ("tokenizers", "BaseTokenizer") in kinds
     if is_wrapped or _is_of(value, "tokenizers", "Tokenizer"):
         return HuggingFaceTokenizer.of(_write_json(value), allow_special=allow_special)
+    if _is_of(value, "tiktoken", "Encoding"):
+        encoding: Any = value
+        parts = encoding._mergeable_ranks, encoding._pat_str, encoding._special_tokens  # noqa: SLF001  there is no other way
+        return TiktokenTokenizer.of(*parts, allow_special=allow_special)
+    if _is_of(value, "sentencepiece", "SentencePieceProcessor"):
+        processor: Any = value
+        return SentencePieceTokenizer.of(processor.serialized_model_proto())
     return None
 
 
@@ -519,6 +821,109 @@ def _require_digest(name: str, found: str, expected: str) -> None:
         raise CorpusError(msg)
 
 
+def load_encoding(name: str, *, allow_special: bool = False) -> TiktokenTokenizer:
+    """Return an encoding that tiktoken has under a name, such as "o200k_base".
+
+    At its first use tiktoken downloads it, to the folder that the environment
+    names as TIKTOKEN_CACHE_DIR.
+
+    Raises
+    ------
+    ArgumentError
+        There is none of that name.
+    DownloadError
+        It cannot be downloaded.
+    UsageError
+        The package is not installed.
+    """
+    package = import_optional("tiktoken", purpose=f"the encoding {name!r}", extra="tiktoken")
+    known = package.list_encoding_names()
+    if name not in known:
+        msg = (
+            f"tokenizer must be 'tiktoken:' and one of {join_choices(known)}, got {show(name)}"
+            f"{suggest(name, known)}"
+        )
+        raise ArgumentError(msg)
+    try:
+        found = adopt(package.get_encoding(name), allow_special=allow_special)
+    except (OSError, ValueError) as error:
+        msg = (
+            f"tiktoken cannot download the encoding {name!r} ({type(error).__name__}): set "
+            f"TIKTOKEN_CACHE_DIR to a folder that has it, or pass the path of {name}.tiktoken"
+        )
+        raise DownloadError(msg) from error
+    assert isinstance(found, TiktokenTokenizer)  # noqa: S101  an Encoding is one
+    return found
+
+
+def _read_json(content: bytes, name: str, *, allow_special: bool) -> SubwordTokenizer | Vocab:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{name} must be text in UTF-8, got {error.reason} at byte {error.start:,}"
+        raise CorpusError(msg) from error
+    if is_vocab(text):
+        return Vocab.load(name)
+    return HuggingFaceTokenizer.of(text, allow_special=allow_special, name=name)
+
+
+def _read_ranks(content: bytes, name: str, *, allow_special: bool) -> TiktokenTokenizer:
+    """Return the tokenizer of a .tiktoken file, which says nothing of how a text is split."""
+    stem = PurePath(name).stem
+    try:
+        id_of = _parse_ranks(content)
+    except ValueError as error:
+        msg = (
+            f"{name} must have a token in base64 and its id on each line, as the files of tiktoken "
+            f"have it: {error}"
+        )
+        raise CorpusError(msg) from error
+    known = next((prefix for prefix in _ENCODINGS if stem.startswith(prefix)), None)
+    pattern, special = _ENCODINGS[known or "cl100k"]
+    if known is None:
+        special = {}
+        _logger.warning(
+            "%s does not say how a text is split, nor its name (%s): the pattern of cl100k is "
+            "used, and there are no special tokens",
+            name,
+            ", ".join(_ENCODINGS),
+        )
+    taken = set(id_of.values())
+    special = {token: id_ for token, id_ in special.items() if id_ not in taken}
+    return TiktokenTokenizer.of(id_of, pattern, special, allow_special=allow_special)
+
+
+def _read_model(content: bytes, name: str, *, allow_special: bool) -> SentencePieceTokenizer:
+    del allow_special
+    if re.match(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n", content):
+        msg = f"{name} is a file of tiktoken: give it a name that ends with .tiktoken"
+        raise CorpusError(msg)
+    return SentencePieceTokenizer.of(content, name=name)
+
+
+def _parse_ranks(content: bytes) -> dict[bytes, int]:
+    r"""Return the id of each token of a .tiktoken file.
+
+    Raises
+    ------
+    ValueError
+        A line has another form, or there is none.
+
+    >>> _parse_ranks(b"YQ== 0\nYg== 1\n")
+    {b'a': 0, b'b': 1}
+    """
+    lines = [line.split() for line in content.splitlines() if line.strip()]
+    id_of = {base64.b64decode(token, validate=True): int(id_) for token, id_ in lines}
+    if not id_of or min(id_of.values()) < 0 or len(set(id_of.values())) < len(lines):
+        msg = "each token must have an id of its own, from 0 on"
+        raise ValueError(msg)
+    return id_of
+
+
+def _digest_encoding(ranks: bytes, pattern: str, special: Sequence[tuple[str, int]]) -> str:
+    return hash_json([_digest(ranks), pattern, [list(pair) for pair in special]])
+
+
 def read_tokenizer(
     path: str | os.PathLike[str], *, allow_special: bool = False
 ) -> SubwordTokenizer | Vocab:
@@ -527,14 +932,15 @@ def read_tokenizer(
     Parameters
     ----------
     path : str or path
-        ``tokenizer.json`` of the package tokenizers, or a vocab.json of tokenloom.
+        A tokenizer.json of the package tokenizers, a file of tiktoken that ends
+        with .tiktoken, a .model of sentencepiece, or a vocab.json of tokenloom.
     allow_special : bool
         Whether special tokens that are written out in a text become their ids.
 
     Raises
     ------
     ArgumentError
-        The name has another end.
+        The name has another end than these.
     CorpusError
         The file holds something else.
     OSError
@@ -542,13 +948,17 @@ def read_tokenizer(
     UsageError
         The package that reads it is not installed.
     """
-    content = read_bounded(path, max_bytes=_MAX_BYTES)
     name = os.fspath(path)
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        msg = f"{name} must be text in UTF-8, got {error.reason} at byte {error.start:,}"
-        raise CorpusError(msg) from error
-    if is_vocab(text):
-        return Vocab.load(path)
-    return HuggingFaceTokenizer.of(text, allow_special=allow_special, name=name)
+    for end, read in READERS.items():
+        if name.endswith(end):
+            content = read_bounded(path, max_bytes=_MAX_BYTES)
+            return read(content, name, allow_special=allow_special)
+    msg = f"a tokenizer's file must end with {join_choices(list(READERS))}, got {show(name)}"
+    raise ArgumentError(msg)
+
+
+READERS: dict[str, Callable[..., SubwordTokenizer | Vocab]] = {
+    ".json": _read_json,
+    ".tiktoken": _read_ranks,
+    ".model": _read_model,
+}

@@ -35,7 +35,16 @@ from tokenloom.text.normalize import (
     find_word,
     split_words,
 )
-from tokenloom.text.subwords import BpeLearner, HuggingFaceTokenizer, adopt, read_tokenizer
+from tokenloom.text.subwords import (
+    READERS,
+    BpeLearner,
+    HuggingFaceTokenizer,
+    SentencePieceTokenizer,
+    TiktokenTokenizer,
+    adopt,
+    load_encoding,
+    read_tokenizer,
+)
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 _NUM_BYTES = 256
@@ -384,10 +393,10 @@ COUNTED_NAMES = tuple(
 LEARNED_NAMES = (*COUNTED_NAMES, BpeLearner.name)
 # Those of other packages, by what manifests call them.
 _SUBWORDS: dict[str, type[CompleteTokenizer]] = {
-    kind.name: kind for kind in (HuggingFaceTokenizer,)
+    kind.name: kind for kind in (HuggingFaceTokenizer, TiktokenTokenizer, SentencePieceTokenizer)
 }
-# How their files' names end.
-_FILES = (".json",)
+# Before the name of an encoding of tiktoken.
+_ENCODING = "tiktoken:"
 
 
 def make_tokenizer(
@@ -428,10 +437,15 @@ def make_tokenizer(
         return BpeLearner() if size is None else BpeLearner(size)
     if isinstance(given, Vocab):
         return tokenizer_for(given)
-    if isinstance(given, str | os.PathLike) and (path := os.fspath(given)).endswith(_FILES):
+    if isinstance(given, str | os.PathLike) and (path := os.fspath(given)).endswith(tuple(READERS)):
         return _read_file(path)
+    if isinstance(given, str) and given.startswith(_ENCODING):
+        return load_encoding(given.removeprefix(_ENCODING))
     names = ", ".join(map(repr, TOKENIZER_NAMES))
-    return take_tokenizer(given, expected=f"{names}, a path to a tokenizer.json, a Vocab, or ")
+    return take_tokenizer(given, expected=f"{names}, {_OTHERS}, a Vocab, or ")
+
+
+_OTHERS = "'tiktoken:NAME', the path of a tokenizer.json, a *.tiktoken or a *.model"
 
 
 def _read_file(path: str) -> CompleteTokenizer:
