@@ -2,7 +2,7 @@
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.trainings import BOOK, SMALL
 from tokenloom.cli.main import main
-from tokenloom.hub import download
+from tokenloom.hub import Entry, catalogue, download, register
 from tokenloom.hub.download import Patience
 
 # The tensors here are small: more threads would only wait for each other.
@@ -41,6 +41,13 @@ def ctrl_c() -> Iterator[None]:
     """Undo what a test that plays a worker does: such a process ignores Ctrl-C."""
     yield
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def register_entry(monkeypatch: pytest.MonkeyPatch) -> Callable[[Entry], None]:
+    """Return what gives a text a name for one test; `register` does for the life of a process."""
+    monkeypatch.setattr(catalogue, "_registered", {})
+    return register
 
 
 @pytest.fixture

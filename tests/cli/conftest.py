@@ -1,7 +1,7 @@
 """What the tests of several commands begin with."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,22 +10,20 @@ import tokenloom as tl
 from tests.support.file_server import Answer, FileServer, serving
 from tests.support.trainings import BOOK
 from tokenloom.cli.main import main
-from tokenloom.hub import catalogue
 
 
 @pytest.fixture
-def poem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+def poem(
+    tmp_path: Path, register_entry: Callable[[tl.hub.Entry], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FileServer]:
     """Register a text under the name "poem", and run the server that has it."""
     monkeypatch.setenv("TOKENLOOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(catalogue, "_registered", {})
     digest = f"sha256:{hashlib.sha256(BOOK.encode()).hexdigest()}"
     with serving({"/poem.txt": Answer(body=BOOK.encode())}) as server:
         file = tl.hub.RemoteFile(
             filename="poem.txt", urls=(f"{server.url}/poem.txt",), digest=digest
         )
-        tl.hub.register(
-            tl.hub.Entry(name="poem", description="a poem", licence="ours", source=file)
-        )
+        register_entry(tl.hub.Entry(name="poem", description="a poem", licence="ours", source=file))
         yield server
 
 

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,12 +29,6 @@ KINDS = [
 each_kind = pytest.mark.parametrize(("iterate", "windows_kind"), KINDS)
 
 
-@pytest.fixture(autouse=True)
-def _no_calls_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each test see the first call."""
-    monkeypatch.setattr("tokenloom.d2l.data._num_calls", Counter())
-
-
 @pytest.fixture
 def _served_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Serve the whole book."""
@@ -49,19 +44,25 @@ def listed(pairs: Pairs) -> list[tuple[list[list[int]], list[list[int]]]]:
     return [(X.tolist(), Y.tolist()) for X, Y in pairs]
 
 
-@each_kind
-def test_each_call_is_the_next_epoch(
-    iterate: Callable[..., Pairs],
-    windows_kind: type[tl.RandomWindows] | type[tl.SequentialWindows],
-) -> None:
-    """The n-th call gives the batches of epoch n - 1 of the windows."""
-    windows = windows_kind(
-        tl.Corpus.from_tokens(range(100)), batch_size=3, seq_len=5, seed=7, shard=tl.Shard()
-    )
-    for epoch in range(4):
+def epochs_of(windows_kind: Any, num_tokens: int, *, seed: int, num_epochs: int) -> list[Any]:
+    """Return what `listed` is to return for the first epochs, three windows of five at a time.
+
+    The calls of a process are counted for each seed, so each test has its own.
+    """
+    corpus = tl.Corpus.from_tokens(range(num_tokens))
+    windows = windows_kind(corpus, batch_size=3, seq_len=5, seed=seed, shard=tl.Shard())
+    epochs = []
+    for epoch in range(num_epochs):
         windows.set_epoch(epoch)
-        expected = [(b.inputs.tolist(), b.targets.tolist()) for b in windows]
-        assert expected == listed(iterate(list(range(100)), 3, 5, seed=7))
+        epochs.append([(batch.inputs.tolist(), batch.targets.tolist()) for batch in windows])
+    return epochs
+
+
+@each_kind
+def test_each_call_is_the_next_epoch(iterate: Callable[..., Pairs], windows_kind: type) -> None:
+    """The n-th call gives the batches of epoch n - 1 of the windows."""
+    expected = epochs_of(windows_kind, 100, seed=7, num_epochs=4)
+    assert expected == [listed(iterate(list(range(100)), 3, 5, seed=7)) for _ in range(4)]
 
 
 @each_kind
@@ -79,15 +80,10 @@ def test_pairs_are_shifted_by_one(iterate: Callable[..., Pairs], windows_kind: t
 
 
 @each_kind
-def test_the_call_counts_not_the_reading(
-    iterate: Callable[..., Pairs], windows_kind: type, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_call_counts_not_the_reading(iterate: Callable[..., Pairs], windows_kind: type) -> None:
     """An iterator that is made first reads the earlier epoch, whenever it is read."""
-    del windows_kind
-    corpus = list(range(200))
-    expected = [listed(iterate(corpus, 3, 5, seed=1)) for _ in range(2)]
-    monkeypatch.setattr("tokenloom.d2l.data._num_calls", Counter())
-    first, second = (iterate(corpus, 3, 5, seed=1) for _ in range(2))
+    expected = epochs_of(windows_kind, 200, seed=8, num_epochs=2)
+    first, second = (iterate(list(range(200)), 3, 5, seed=8) for _ in range(2))
     assert expected[0] != expected[1]
     assert expected[1] == listed(second)
     assert expected[0] == listed(first)
@@ -95,16 +91,14 @@ def test_the_call_counts_not_the_reading(
 
 @each_kind
 def test_calls_with_other_arguments_do_not_count(
-    iterate: Callable[..., Pairs], windows_kind: type, monkeypatch: pytest.MonkeyPatch
+    iterate: Callable[..., Pairs], windows_kind: type
 ) -> None:
     """Another corpus, size or seed has epochs of its own."""
-    del windows_kind
-    alone = listed(iterate(list(range(100)), 3, 5, seed=1))
-    monkeypatch.setattr("tokenloom.d2l.data._num_calls", Counter())
-    list(iterate(list(range(1, 101)), 3, 5, seed=1))
-    list(iterate(list(range(100)), 2, 5, seed=1))
-    list(iterate(list(range(100)), 3, 5))
-    assert alone == listed(iterate(list(range(100)), 3, 5, seed=1))
+    list(iterate(list(range(1, 101)), 3, 5, seed=9))
+    list(iterate(list(range(100)), 2, 5, seed=9))
+    list(iterate(list(range(100)), 3, 5, seed=10))
+    (expected,) = epochs_of(windows_kind, 100, seed=9, num_epochs=1)
+    assert expected == listed(iterate(list(range(100)), 3, 5, seed=9))
 
 
 def test_the_order_is_the_same_in_every_process() -> None:

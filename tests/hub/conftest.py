@@ -3,13 +3,13 @@
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.file_server import Answer, FileServer, serving
-from tokenloom.hub import Archive, Entry, RemoteFile, catalogue, register
+from tokenloom.hub import Archive, Entry, RemoteFile
 from tokenloom.hub.imdb import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 
 TEXT = b"The Time Machine\nby H. G. Wells\n"
@@ -72,10 +72,9 @@ def entry(server: FileServer) -> Entry:
 
 
 @pytest.fixture
-def registered(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+def registered(entry: Entry, register_entry: Callable[[Entry], None]) -> None:
     """Let the catalogue have that entry too."""
-    monkeypatch.setattr(catalogue, "_registered", {})
-    register(entry)
+    register_entry(entry)
 
 
 def _tar(members: dict[str, bytes]) -> bytes:
@@ -89,7 +88,7 @@ def _tar(members: dict[str, bytes]) -> bytes:
 
 
 @pytest.fixture
-def reviews(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
+def reviews(register_entry: Callable[[Entry], None]) -> Iterator[Entry]:
     """Serve a small archive that is laid out like the real one, and register it."""
     content = _tar(REVIEWS)
     with serving({"/small.tar.gz": Answer(body=content)}) as server:
@@ -103,6 +102,5 @@ def reviews(monkeypatch: pytest.MonkeyPatch) -> Iterator[Entry]:
             file=file, read=read_reviews, splits=REVIEW_SPLITS, required=REVIEW_FOLDERS
         )
         entry = Entry(name="small", description="reviews", licence="ours", source=source)
-        monkeypatch.setattr(catalogue, "_registered", {})
-        register(entry)
+        register_entry(entry)
         yield entry

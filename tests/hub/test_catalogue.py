@@ -12,13 +12,14 @@ from tokenloom.errors import ArgumentError
 from tokenloom.hub import Archive, BuiltIn, Entry, RemoteFile, catalogue, register
 from tokenloom.hub.catalogue import CATALOGUE, find_entry, list_entries
 
+pytestmark = pytest.mark.usefixtures("register_entry")
+
 DIGEST = "sha256:" + "0" * 64
 
 
 @pytest.fixture(autouse=True)
 def _no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be registered but what a test registers."""
-    monkeypatch.setattr(catalogue, "_registered", {})
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: ())
 
 

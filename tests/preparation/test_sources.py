@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 import tokenloom as tl
 from tests.support.stores import make_store
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.hub import catalogue
 from tokenloom.preparation import sources as sources_module
 from tokenloom.preparation.forms import SourceFile
 from tokenloom.preparation.sources import (
@@ -83,7 +83,9 @@ def test_sources_are_found(folder: Path, sources: Any, expected: list[tuple[str,
     assert expected == names(sources)
 
 
-def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_of_an_archive(
+    tmp_path: Path, register_entry: Callable[[tl.hub.Entry], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each text that it yields is a document; others than the first split are named."""
 
     def read(folder: Path, split: str) -> list[tl.Document]:
@@ -95,7 +97,7 @@ def test_documents_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     source = tl.hub.Archive(file=file, read=read, splits=("train", "test"))
     entry = tl.hub.Entry(name="pair", description="", licence="", source=source)
-    monkeypatch.setattr(catalogue, "_registered", {"pair": entry})
+    register_entry(entry)
     monkeypatch.setattr(sources_module, "fetch", lambda _: tmp_path / "unpacked")
     for name, split in (("pair", "train"), ("pair/test", "test")):
         (found,) = resolve_sources(name, documents="file")

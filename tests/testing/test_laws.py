@@ -1,6 +1,7 @@
 """The checks of the laws: each fails where its law is broken."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,9 +149,12 @@ def test_law_8_is_broken_where_seed_or_epoch_is_ignored(
         laws.check_seeds(make_windows().plan)
 
 
-def test_law_8_is_broken_where_processes_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_law_8_is_broken_where_processes_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that prints something else, or fails, is quoted."""
-    monkeypatch.setattr(laws, "_PLAN_PROGRAM", "raise SystemExit('no plan here')")
+    (tmp_path / "tokenloom.py").write_text("raise SystemExit('no plan here')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(LawError, match="another plan, or none: no plan here"):
         laws.check_seeds(make_windows().plan)
 
