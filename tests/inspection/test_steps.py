@@ -15,7 +15,7 @@ from torch.nn import functional
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, RunError
 from tokenloom.inspection.batches import read_batch
-from tokenloom.inspection.steps import find_spikes, find_step, read_spikes, read_step
+from tokenloom.inspection.steps import find_spikes, read_spikes, read_step
 from tokenloom.training.reopen import reopen_windows
 
 TEXT = "The Time Traveller (for so it will be convenient to speak of him)\n" * 9
@@ -96,9 +96,8 @@ def test_a_training_from_the_middle_counts_its_own_steps(book: str, tmp_path: Pa
     """Step 1 is the batch at which the loader stood."""
     saw, _ = train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows, next_batch=4)
     run = tl.Run.open(tmp_path / "run")
-    first = find_step(run, 1)
-    assert (0, 4) == (first.epoch, first.batch)
     shown = read_step(run, reopen_windows(run), step=1, rows=[1])
+    assert (0, 4) == (shown.batch.epoch, shown.batch.batch)
     assert saw[0] == shown.batch.rows[0].inputs
 
 
@@ -114,11 +113,11 @@ def test_spikes_are_shown_with_their_text(book: str, tmp_path: Path) -> None:
     run = tl.Run.open(tmp_path / "run")
     windows = reopen_windows(run)
     found = read_spikes(run, windows, top=1, rows=[0])
-    (spike,) = found.spikes
+    ((spike, text),) = found.spikes
     step = lines[1]["step"] + 3
-    assert (step, step + 2, 99.0) == (spike.first_step, spike.stop_step, spike.text.loss)
+    assert (step, 2, 99.0) == (text.step, spike.stop - spike.first, text.loss)
     assert math.isinf(spike.deviations)
-    assert read_step(run, windows, step=step, rows=[0]) == spike.text
+    assert read_step(run, windows, step=step, rows=[0]) == text
 
 
 @pytest.mark.parametrize(
@@ -173,9 +172,11 @@ def test_runs_of_other_releases_are_refused(
 def test_a_step_that_is_not_there_is_refused(step: int, book: str, tmp_path: Path) -> None:
     """The message names the range."""
     saw, _ = train_and_watch(tl.load(book), tmp_path / "run", tl.RandomWindows)
+    run = tl.Run.open(tmp_path / "run")
+    windows = reopen_windows(run)
     message = rf"step must be in \[1, {len(saw) + 1}\), got {step}"
     with pytest.raises(ArgumentError, match=message):
-        find_step(tl.Run.open(tmp_path / "run"), step)
+        read_step(run, windows, step=step, rows=[0])
 
 
 def noise(num_steps: int, seed: int = 0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

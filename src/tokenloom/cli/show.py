@@ -142,13 +142,13 @@ def _facts_of_spikes(found: "RunSpikes") -> dict[str, Any]:
         "num_spikes": found.num_spikes,
         "spikes": [
             {
-                "first_step": spike.first_step,
-                "stop_step": spike.stop_step,
-                "usual_loss": spike.usual_loss,
+                "first_step": text.step,
+                "stop_step": text.step + spike.stop - spike.first,
+                "usual_loss": spike.usual,
                 "deviations": spike.deviations,
-                **_facts_of_step(spike.text),
+                **_facts_of_step(text),
             }
-            for spike in found.spikes
+            for spike, text in found.spikes
         ],
     }
 
@@ -160,12 +160,12 @@ def _print_spikes(found: "RunSpikes") -> None:
         f"{count(found.num_spikes, 'spike')} in {count(found.num_steps, 'step')}: losses more "
         f"than {NUM_DEVIATIONS:g} deviations above the median of the {NUM_BEFORE} before"
     )
-    for spike in found.spikes:
-        num_more = spike.stop_step - spike.first_step - 1
-        line = f"{_format_step(spike.text)}, usual {spike.usual_loss:.3f}, "
+    for spike, text in found.spikes:
+        num_more = spike.stop - spike.first - 1
+        line = f"{_format_step(text)}, usual {spike.usual:.3f}, "
         line += f"{spike.deviations:.1f} deviations"
         print_line(f"\n{line}" + f", and {count(num_more, 'step')} after it" * bool(num_more))
-        _print_batch(spike.text.batch)
+        _print_batch(text.batch)
 
 
 def _format_step(step: "StepText") -> str:

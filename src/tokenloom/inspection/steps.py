@@ -27,26 +27,6 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A step of a training.
-
-    Attributes
-    ----------
-    step : int
-        Its number, counted from 1 over the whole run.
-    epoch, batch : int
-        What the model was trained on, both from 0.
-    loss : float
-        Of the batch before the step, in nats per token; NaN if not finite.
-    """
-
-    step: int
-    epoch: int
-    batch: int
-    loss: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepText:
     """A step of a training, with the text that the model saw in it.
 
@@ -55,33 +35,13 @@ class StepText:
     step : int
         Its number, counted from 1 over the whole run.
     loss : float
-        As in `Step`.
+        Of the batch before the step, in nats per token; NaN if not finite.
     batch : BatchText
     """
 
     step: int
     loss: float
     batch: BatchText
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpikeText:
-    """Successive steps whose loss stands out, with the text of the first of them.
-
-    Attributes
-    ----------
-    first_step, stop_step : int
-        Numbers of the steps, from 1, half-open.
-    usual_loss, deviations : float
-        As in `Spike`.
-    text : StepText
-    """
-
-    first_step: int
-    stop_step: int
-    usual_loss: float
-    deviations: float
-    text: StepText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +52,13 @@ class RunSpikes:
     ----------
     num_steps, num_spikes : int
         Of the whole run.
-    spikes : tuple of SpikeText
-        The strongest of them, the strongest first.
+    spikes : tuple of (Spike, StepText)
+        The strongest of them, the strongest first, each with the text of its first step.
     """
 
     num_steps: int
     num_spikes: int
-    spikes: tuple[SpikeText, ...]
-
-
-def find_step(run: Run, step: int) -> Step:
-    """Return which batch a step was, and its loss.
-
-    Raises
-    ------
-    ArgumentError
-        The run has no such step.
-    RunError
-        The run's losses are missing or damaged.
-    """
-    return _find(_read_losses(run), step)
+    spikes: "tuple[tuple[Spike, StepText], ...]"
 
 
 def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> StepText:
@@ -134,7 +81,7 @@ def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> 
     RunError
         The run's losses are missing or damaged.
     """
-    return _read_text(find_step(run, step), windows, rows)
+    return _read_text(_read_losses(run), step, windows, rows)
 
 
 def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) -> RunSpikes:
@@ -167,22 +114,10 @@ def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) ->
         num_steps=len(losses),
         num_spikes=len(spikes),
         spikes=tuple(
-            SpikeText(
-                first_step=first_step + spike.first,
-                stop_step=first_step + spike.stop,
-                usual_loss=spike.usual,
-                deviations=spike.deviations,
-                text=_read_text(_find(records, first_step + spike.first), windows, rows),
-            )
+            (spike, _read_text(records, first_step + spike.first, windows, rows))
             for spike in spikes[:top]
         ),
     )
-
-
-def _read_text(step: Step, windows: Windows, rows: Sequence[int]) -> StepText:
-    windows.set_epoch(step.epoch)
-    batch = read_batch(windows, index=step.batch, rows=rows)
-    return StepText(step=step.step, loss=step.loss, batch=batch)
 
 
 def _read_losses(run: Run) -> list[StepLosses]:
@@ -193,16 +128,15 @@ def _read_losses(run: Run) -> list[StepLosses]:
     return records
 
 
-def _find(records: Sequence[StepLosses], step: int) -> Step:
+def _read_text(
+    records: Sequence[StepLosses], step: int, windows: Windows, rows: Sequence[int]
+) -> StepText:
     for record in records:
         position = step - record.step
         if 0 <= position < len(record.losses):
-            return Step(
-                step=step,
-                epoch=record.epoch,
-                batch=record.batch + position,
-                loss=record.losses[position],
-            )
+            windows.set_epoch(record.epoch)
+            batch = read_batch(windows, index=record.batch + position, rows=rows)
+            return StepText(step=step, loss=record.losses[position], batch=batch)
     last = records[-1].step + len(records[-1].losses) - 1
     msg = f"step must be in [{records[0].step}, {last + 1}), got {step}"
     raise ArgumentError(msg)
