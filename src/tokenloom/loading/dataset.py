@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 import torch
@@ -290,8 +290,36 @@ class Windows(IterableDataset[Batch]):
         return copied
 
 
+class _WindowsOfOneOrder(Windows):
+    """Windows whose class says in which order they come."""
+
+    _order: ClassVar[str]
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 35,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+        resets: bool | None = None,
+    ) -> None:
+        super().__init__(
+            self._order,
+            corpus,
+            batch_size=batch_size,
+            seq_len=seq_len,
+            seed=seed,
+            tail=tail,
+            shard=shard,
+            resets=resets,
+        )
+
+
 @final
-class RandomWindows(Windows):
+class RandomWindows(_WindowsOfOneOrder):
     """Batches of disjoint windows in pseudo-random order.
 
     Every epoch cuts the corpus into disjoint windows from a random phase on
@@ -331,31 +359,11 @@ class RandomWindows(Windows):
     (9, (2, 8))
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        *,
-        batch_size: int = 32,
-        seq_len: int = 35,
-        seed: int = 0,
-        tail: Tail = "drop",
-        shard: Shard | None = None,
-        resets: bool | None = None,
-    ) -> None:
-        super().__init__(
-            "random",
-            corpus,
-            batch_size=batch_size,
-            seq_len=seq_len,
-            seed=seed,
-            tail=tail,
-            shard=shard,
-            resets=resets,
-        )
+    _order = "random"
 
 
 @final
-class SequentialWindows(Windows):
+class SequentialWindows(_WindowsOfOneOrder):
     """Batches in which each row continues the same row of the batch before.
 
     Every epoch lays ``batch_size`` lanes of contiguous text over the corpus,
@@ -379,27 +387,7 @@ class SequentialWindows(Windows):
     'me machine the t'
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        *,
-        batch_size: int = 32,
-        seq_len: int = 35,
-        seed: int = 0,
-        tail: Tail = "drop",
-        shard: Shard | None = None,
-        resets: bool | None = None,
-    ) -> None:
-        super().__init__(
-            "sequential",
-            corpus,
-            batch_size=batch_size,
-            seq_len=seq_len,
-            seed=seed,
-            tail=tail,
-            shard=shard,
-            resets=resets,
-        )
+    _order = "sequential"
 
 
 class WindowsIterator(Iterator[Batch]):
