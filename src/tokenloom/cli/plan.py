@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 # The number of batches whose starts are listed.
 _NUM_LISTED = 3
+_FACTS_OF_PLAN = (
+    *("seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens", "num_batches"),
+    *("num_inputs", "num_dropped", "phase", "num_phases"),
+)
+_FACTS_OF_DIVISION = ("num_windows", "world_size", "num_workers", "block_size")
 
 _EXAMPLES = """\
 examples:
@@ -96,21 +101,8 @@ def _facts(division: "Division") -> dict[str, Any]:
     ranks = [(rank, division.columns(rank)) for rank in range(division.world_size)]
     return {
         "order": plan.kind,
-        "seed": plan.seed,
-        "epoch": plan.epoch,
-        "batch_size": plan.batch_size,
-        "seq_len": plan.seq_len,
-        "tail": plan.tail,
-        "num_tokens": plan.num_tokens,
-        "num_batches": plan.num_batches,
-        "num_windows": division.num_windows,
-        "num_inputs": plan.num_inputs,
-        "num_dropped": plan.num_dropped,
-        "phase": plan.phase,
-        "num_phases": plan.num_phases,
-        "world_size": division.world_size,
-        "num_workers": division.num_workers,
-        "block_size": division.block_size,
+        **{name: getattr(plan, name) for name in _FACTS_OF_PLAN},
+        **{name: getattr(division, name) for name in _FACTS_OF_DIVISION},
         "ranks": [
             {"rank": rank, "rows_start": rows.start, "rows_stop": rows.stop} for rank, rows in ranks
         ],

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -302,25 +303,15 @@ def _load_vocab(name: str) -> Vocab:
 
 def _facts(made: Prepared) -> dict[str, Any]:
     return {
+        **{each.name: getattr(made, each.name) for each in dataclasses.fields(made)},
         "path": str(made.path),
-        "is_new": made.is_new,
-        "num_documents": made.num_documents,
-        "num_tokens": made.num_tokens,
-        "vocab_size": made.vocab_size,
-        "num_characters": made.num_characters,
         "characters_per_token": made.characters_per_token,
-        "num_unknown": made.num_unknown,
         "unknown_rate": made.unknown_rate,
-        "num_unknown_types": made.num_unknown_types,
-        "num_dropped": made.num_dropped,
         "problems": dict(made.problems),
         "splits": {
             name: {**split._asdict(), "unknown_rate": split.unknown_rate}
             for name, split in made.splits.items()
         },
-        "num_bytes": made.num_bytes,
-        "num_bytes_read": made.num_bytes_read,
-        "seconds": made.seconds,
         "megabytes_per_second": made.num_bytes_read / 1e6 / made.seconds if made.is_new else None,
     }
 
