@@ -498,7 +498,7 @@ def test_records_are_on_the_disk_before_the_checkpoint(
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_replace)
     run.record(tl.training.EpochMetrics(epoch=0, step=9, perplexity=2.0, tokens_per_second=1.0))
-    run.record_losses(tl.training.StepLosses(step=1, epoch=0, batch=0, losses=[1.0]))
+    run.record(tl.training.StepLosses(step=1, epoch=0, batch=0, losses=[1.0]))
     run.save(checkpoint_of(make_model(), epoch=0, step=9))
     order = [events.index(name) for name in ("metrics.jsonl", "losses.jsonl", "run", "named .pt")]
     assert sorted(order) == order

@@ -98,7 +98,7 @@ def test_losses_come_back(tmp_path: Path) -> None:
         StepLosses(step=3, epoch=1, batch=0, losses=[math.inf, 0.1234567]),
     ]
     for part in parts:
-        run.record_losses(part)
+        run.record(part)
     assert "[null, 0.1234567]" in (tmp_path / "losses.jsonl").read_text()
     first, second = tl.Run.open(tmp_path).losses()
     assert (parts[0], 3, 0.1234567) == (first, second.step, second.losses[1])
@@ -109,7 +109,7 @@ def test_a_line_of_losses_that_was_broken_off_is_left_out(tmp_path: Path) -> Non
     """A process that is killed while it writes leaves what was whole before."""
     run = make_run(tmp_path)
     part = StepLosses(step=1, epoch=0, batch=0, losses=[2.5])
-    run.record_losses(part)
+    run.record(part)
     with (tmp_path / "losses.jsonl").open("a") as file:
         file.write('{"step": 2, "epoch": 1, "ba')
     assert [part] == run.losses()

@@ -131,7 +131,7 @@ class Meter:
         losses, num_targets = self._gather()
         if self._run is None or not len(losses):
             return
-        self._run.record_losses(
+        self._run.record(
             StepLosses(
                 step=self.step - len(losses) + 1,
                 epoch=self.epoch,

@@ -5,12 +5,13 @@ was lost, doubled, changed or moved is seen. A checkpoint holds the digest of
 the last line of its time, so that lines lost at the end are seen too.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -187,11 +188,10 @@ class Records(Generic[_Record]):
 
     def _read_lines(self) -> list[tuple[_Record, str]]:
         """Return the records and their lines; the line that is damaged is named."""
-        parse: Any = _read_metrics if self._kind is EpochMetrics else _read_losses
         pairs: list[tuple[_Record, str]] = []
         for number, line in enumerate(_whole_lines(self.path), start=1):
             try:
-                record = parse(line)
+                record = _parse(line, self._kind)
             except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 reason = f"lacks {error}" if isinstance(error, KeyError) else f"is damaged: {error}"
                 msg = f"line {number} of {self.path.name} {reason}"
@@ -216,7 +216,7 @@ def _last_step(record: EpochMetrics | StepLosses) -> int:
 
 def _finite_values(record: EpochMetrics | StepLosses) -> dict[str, Any]:
     """Return the fields of a record; JSON has only finite numbers, any other is None."""
-    values = asdict(record)
+    values = dataclasses.asdict(record)
     if isinstance(record, StepLosses):
         # Seven digits say all that a float32 knows.
         rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in record.losses]
@@ -254,58 +254,47 @@ def _whole_lines(path: Path) -> list[str]:
     return content.decode("utf-8").split("\n")[:-1]
 
 
-def _read_metrics(line: str) -> EpochMetrics:
-    values = _parse_object(line)
-    # Without held-out text there are none; older releases had the first one only.
-    names = ("", "_per_character", "_per_byte")
-    held_out = [values.get(f"held_out_perplexity{name}") for name in names]
-    per_token, per_character, per_byte = (
-        None if value is None else _number(value) for value in held_out
-    )
-    return EpochMetrics(
-        epoch=_count(values, "epoch"),
-        step=_count(values, "step"),
-        perplexity=_number(values["perplexity"]),
-        tokens_per_second=_number(values["tokens_per_second"]),
-        held_out_perplexity=per_token,
-        held_out_perplexity_per_character=per_character,
-        held_out_perplexity_per_byte=per_byte,
-    )
-
-
-def _read_losses(line: str) -> StepLosses:
-    values = _parse_object(line)
-    if not isinstance(values["losses"], list):
-        msg = f"losses must be a list, got {show(values['losses'])}"
-        raise TypeError(msg)
-    step, epoch, batch = (_count(values, name) for name in ("step", "epoch", "batch"))
-    losses = [_number(loss) for loss in values["losses"]]
-    return StepLosses(step=step, epoch=epoch, batch=batch, losses=losses)
-
-
-def _parse_object(line: str) -> dict[str, Any]:
+def _parse(line: str, kind: type[EpochMetrics | StepLosses]) -> Any:
     values = json.loads(line)
     if not isinstance(values, dict):
         msg = f"expected an object, got {show(values)}"
         raise TypeError(msg)
-    return values
+    found: dict[str, Any] = {
+        field.name: _READERS.get(field.name, _number)(field.name, values[field.name])
+        for field in dataclasses.fields(kind)
+        # Without held-out text there are none; older releases had the first one only.
+        if field.default is not None or values.get(field.name) is not None
+    }
+    return kind(**found)
 
 
-def _count(values: dict[str, Any], name: str) -> int:
-    value = values[name]
+def _count(name: str, value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 63:
         msg = f"{name} must be an integer of at least 0, got {show(value)}"
         raise TypeError(msg)
     return value
 
 
-def _number(value: object) -> float:
+def _number(name: str, value: object) -> float:
     if value is None:
         return math.nan
     if type(value) not in (int, float):
-        msg = f"expected a number or null, got {show(value)}"
+        msg = f"{name} must be a number or null, got {show(value)}"
         raise TypeError(msg)
     return float(value)  # type: ignore[arg-type]  # a number by now
+
+
+def _numbers(name: str, value: object) -> list[float]:
+    if not isinstance(value, list):
+        msg = f"{name} must be a list, got {show(value)}"
+        raise TypeError(msg)
+    return [_number(name, number) for number in value]
+
+
+_READERS: dict[str, Callable[[str, object], object]] = {
+    **dict.fromkeys(("epoch", "step", "batch"), _count),
+    "losses": _numbers,
+}
 
 
 def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":

@@ -164,8 +164,8 @@ class Run:
             raise RunError(msg)
         return cls(folder, settings)
 
-    def record(self, metrics: EpochMetrics) -> None:
-        """Append the metrics of an epoch, one line of JSON.
+    def record(self, record: EpochMetrics | StepLosses) -> None:
+        """Append the metrics of an epoch, or the losses of successive steps, as a line of JSON.
 
         Raises
         ------
@@ -173,7 +173,10 @@ class Run:
             The folder is gone, or cannot be written to.
         """
         with self._writing():
-            self._metrics.append(metrics)
+            if isinstance(record, StepLosses):
+                self._losses.append(record)
+            else:
+                self._metrics.append(record)
 
     def metrics(self) -> list[EpochMetrics]:
         """Return the metrics of the epochs so far.
@@ -185,17 +188,6 @@ class Run:
         """
         with self._reading("metrics"):
             return self._metrics.read(last=self._saved_digest(_METRICS))
-
-    def record_losses(self, losses: StepLosses) -> None:
-        """Append the losses of successive steps, one line of JSON.
-
-        Raises
-        ------
-        RunError
-            The folder is gone, or cannot be written to.
-        """
-        with self._writing():
-            self._losses.append(losses)
 
     def losses(self) -> list[StepLosses]:
         """Return the losses of all steps so far, in order.
