@@ -627,16 +627,15 @@ def _plant_pipe(path: Path) -> None:
         (Path.mkdir, "it exists, and is not a file"),
     ],
 )
-@pytest.mark.parametrize("ask", [download, download_module.fetch_file])
 def test_what_is_in_the_way_is_left_alone(
-    server: FileServer, path: Path, plant: Callable[[Path], None], message: str, ask: Any
+    server: FileServer, path: Path, plant: Callable[[Path], None], message: str
 ) -> None:
     """A link, a pipe or a folder under the name is neither waited for nor replaced."""
     path.parent.mkdir()
     plant(path)
     before = path.lstat()
     with pytest.raises(DownloadError, match=f"^cannot write .*{message}"):
-        ask([f"{server.url}/good"], path, num_bytes=len(GOOD), digest=f"sha256:{SHA256}")
+        _download(path, f"{server.url}/good")
 
     assert os.path.samestat(before, path.lstat())
     precious = path.parent / "precious"
@@ -649,9 +648,7 @@ def test_link_to_the_right_file_may_stand_for_it(server: FileServer, path: Path)
     path.parent.mkdir()
     (path.parent / "elsewhere").write_bytes(GOOD)
     path.symlink_to("elsewhere")
-    download_module.fetch_file(
-        [f"{server.url}/lost"], path, num_bytes=None, digest=f"sha256:{SHA256}"
-    )
+    _download(path, f"{server.url}/lost")
 
     assert path.is_symlink()
 

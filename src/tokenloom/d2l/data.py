@@ -17,7 +17,8 @@ from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.cache import addresses, cache_folder
-from tokenloom.hub.download import Cures, fetch_file
+from tokenloom.hub.download import Cures
+from tokenloom.hub.download import download as download_file
 from tokenloom.hub.texts import read_file
 from tokenloom.loading.dataset import RandomWindows, SequentialWindows
 from tokenloom.loading.shard import Shard
@@ -80,7 +81,7 @@ def download(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:
     digest = ":".join(parse_digest(f"sha1:{sha1}"))
     path = _choose_folder(filename, digest) if cache_dir is None else Path(cache_dir)
     path /= filename
-    fetch_file(addresses(filename, (url,)), path, num_bytes=None, digest=digest, cures=_CURES)
+    download_file(addresses(filename, (url,)), path, num_bytes=None, digest=digest, cures=_CURES)
     # The textbook's path is a str, and its readers add to it.
     return str(path)
 
@@ -102,17 +103,8 @@ def read_time_machine(
 ) -> list[str]:
     """Return a text's lines, normalised: letters a-z and single spaces.
 
-    Parameters
-    ----------
-    name, cache_dir
-        See `download`.
-
-    Raises
-    ------
-    ArgumentError, ChecksumError, DownloadError
-        See `download`.
-    CorpusError
-        The file is no text in UTF-8.
+    The file is that of `download`, whose errors this raises, and `CorpusError`
+    where it is no text in UTF-8.
     """
     path = download(name, cache_dir)
     text = decode(read_file(path), name=path)
@@ -305,22 +297,8 @@ def seq_data_iter_sequential(
     """Return batches (X, Y) whose rows continue those of the batch before.
 
     The first call with these arguments reads epoch 0 of
-    `tokenloom.SequentialWindows`, each further call the next epoch.
-
-    Parameters
-    ----------
-    corpus, batch_size, num_steps, seed
-        As in `seq_data_iter_random`.
-
-    Returns
-    -------
-    iterator of pairs
-        As in `seq_data_iter_random`.
-
-    Raises
-    ------
-    ArgumentError, CorpusError
-        As in `seq_data_iter_random`.
+    `tokenloom.SequentialWindows`, each further call the next epoch. Parameters,
+    pairs and errors are those of `seq_data_iter_random`.
     """
     return _next_epoch(SequentialWindows, corpus, batch_size, num_steps, seed)
 
@@ -364,18 +342,7 @@ class SeqDataLoader:
 def load_data_time_machine(
     batch_size: int, num_steps: int, use_random_iter: bool = False, max_tokens: int = 10000
 ) -> tuple[SeqDataLoader, Vocab]:
-    """Return batches of The Time Machine, and its vocabulary.
-
-    Parameters
-    ----------
-    batch_size, num_steps, use_random_iter, max_tokens
-        See `SeqDataLoader`.
-
-    Raises
-    ------
-    ArgumentError, ChecksumError, CorpusError, DownloadError
-        See `SeqDataLoader`.
-    """
+    """Return a `SeqDataLoader`, with its parameters and errors, and its vocabulary."""
     data_iter = SeqDataLoader(batch_size, num_steps, use_random_iter, max_tokens)
     return data_iter, data_iter.vocab
 

@@ -9,7 +9,7 @@ from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.archive import unpack
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, RemoteFile
-from tokenloom.hub.download import fetch_file, hide_password, is_address
+from tokenloom.hub.download import download, hide_password, is_address
 
 Where = Literal["built in", "cached", "to download"]
 
@@ -41,7 +41,7 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
             return _fetch_file(file, progress=progress)
         case Archive(file=file, required=required):
             folder = _folder(file)
-            # See `fetch_file`.
+            # See `download`.
             if os.path.isdir(folder):  # noqa: PTH112
                 return folder
             archive = _fetch_file(file, progress=progress)
@@ -49,7 +49,7 @@ def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
 
 
 def _fetch_file(file: RemoteFile, *, progress: bool | None) -> Path:
-    return fetch_file(
+    return download(
         addresses(file.filename, file.urls),
         cache_folder() / file.filename,
         num_bytes=file.num_bytes,

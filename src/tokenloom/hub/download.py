@@ -118,52 +118,6 @@ class Cures:
 _CURES = Cures()
 
 
-def fetch_file(
-    urls: Sequence[str],
-    path: str | os.PathLike[str],
-    *,
-    num_bytes: int | None,
-    digest: str,
-    progress: bool | None = None,
-    cures: Cures = _CURES,
-) -> Path:
-    """Return the path of a file, downloaded if it is not there with the right hash.
-
-    With ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
-
-    Parameters
-    ----------
-    urls, path, num_bytes, digest, progress, cures
-        See `download`.
-
-    Raises
-    ------
-    ArgumentError, ChecksumError, DownloadError
-        See `download`; or the file cannot be read, or must not be downloaded.
-    """
-    target = Path(path)
-    algorithm, digits = parse_digest(digest)
-    try:
-        # os.path says no, where Path would raise, to a name that no file can have.
-        if os.path.isfile(target) and hash_file(target, algorithm) == f"{algorithm}:{digits}":  # noqa: PTH113
-            return target
-    except OSError as error:
-        msg = (
-            f"cannot read {str(target)!r}: {error.strerror or error}: let it be read, "
-            f"or {cures.folder}"
-        )
-        raise DownloadError(msg) from error
-    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
-        msg = (
-            f"{target.name!r} is not in {str(target.parent)!r}, or not whole, and downloads are "
-            f"forbidden by TOKENLOOM_OFFLINE or --offline: put the file at {target}, or allow them"
-        )
-        raise DownloadError(msg)
-    return download(
-        urls, target, num_bytes=num_bytes, digest=digest, progress=progress, cures=cures
-    )
-
-
 def download(
     urls: Sequence[str],
     path: str | os.PathLike[str],
@@ -174,12 +128,13 @@ def download(
     patience: Patience | None = None,
     cures: Cures = _CURES,
 ) -> Path:
-    """Download a file from the first of several addresses that has it.
+    """Return the path of a file, downloaded if it is not there with the right hash.
 
-    The addresses are asked in turn, and again after a pause where they failed
-    in a way that passes. The bytes that arrived before a connection broke are
-    kept for the next attempt, which asks for the rest only. Between two calls
-    nothing is kept.
+    It comes from the first of several addresses that has it. They are asked in
+    turn, and again after a pause where they failed in a way that passes. The bytes
+    that arrived before a connection broke are kept for the next attempt, which
+    asks for the rest only. Between two calls nothing is kept. With
+    ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
 
     Parameters
     ----------
@@ -211,10 +166,13 @@ def download(
     ChecksumError
         The last address gave other bytes than expected.
     DownloadError
-        The last address gave no file, or the file cannot be written.
+        The last address gave no file, the file cannot be read or written, or it
+        must not be downloaded.
     """
     target = as_path(path)
     digest = ":".join(parse_digest(digest))
+    if _is_there(target, digest, cures):
+        return target
     patience = patience or PATIENCE
     if not urls:
         msg = f"cannot download {target.name!r}: no address is known"
@@ -252,6 +210,27 @@ def download(
         )
         raise DownloadError(msg) from error
     return target
+
+
+def _is_there(target: Path, digest: str, cures: Cures) -> bool:
+    """Return whether a file is there with the right hash; refuse to download where that is set."""
+    try:
+        # os.path says no, where Path would raise, to a name that no file can have.
+        if os.path.isfile(target) and hash_file(target, digest.partition(":")[0]) == digest:  # noqa: PTH113
+            return True
+    except OSError as error:
+        msg = (
+            f"cannot read {str(target)!r}: {error.strerror or error}: let it be read, "
+            f"or {cures.folder}"
+        )
+        raise DownloadError(msg) from error
+    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
+        msg = (
+            f"{target.name!r} is not in {str(target.parent)!r}, or not whole, and downloads are "
+            f"forbidden by TOKENLOOM_OFFLINE or --offline: put the file at {target}, or allow them"
+        )
+        raise DownloadError(msg)
+    return False
 
 
 def _require_replaceable(target: Path) -> None:

@@ -381,7 +381,7 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     if not isinstance(name, str | os.PathLike):
         msg = f"a corpus must be named by a str or a path, got {show(name)}"
         raise ArgumentError(msg)
-    # To Path an empty name is the current folder. See `fetch_file` for os.path.
+    # To Path an empty name is the current folder. See `download` for os.path.
     if os.path.isfile(name):  # noqa: PTH113
         return Path(name)
     if (store := find_store(name)) is not None:
