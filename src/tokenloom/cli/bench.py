@@ -7,18 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
-from tokenloom.cli.options import (
-    add_batches,
-    add_corpus,
-    add_json,
-    add_parser,
-    add_plot,
-    add_quiet,
-    load_corpus,
-    make_windows,
-    parse_indices,
-    preload_workers,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -43,19 +32,19 @@ shortest, within a hundredth of a step.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands,
         "bench",
         _run,
         summary="find the fastest settings on this machine",
         epilog=_EXAMPLES,
     )
-    add_corpus(command)
-    add_batches(command)
+    options.add_corpus(command)
+    options.add_batches(command)
     what = command.add_argument_group("what to measure")
     what.add_argument(
         "--workers",
-        type=parse_indices,
+        type=options.parse_indices,
         default="0,1,2,4",
         metavar="N,N",
         help="numbers of workers to try",
@@ -64,9 +53,9 @@ def add_command(commands: Any) -> None:
         "--seconds", type=float, default=30.0, help="approximate duration of the measurement"
     )
     output = command.add_argument_group("output")
-    add_json(output)
-    add_quiet(output)
-    add_plot(output)
+    options.add_json(output)
+    options.add_quiet(output)
+    options.add_plot(output)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -77,8 +66,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
     if multiprocessing.get_start_method() == "forkserver":
-        preload_workers()
-    windows = make_windows(arguments, load_corpus(arguments))
+        options.preload_workers()
+    windows = options.make_windows(arguments, options.load_corpus(arguments))
     measurements = summarize(_measure(windows, arguments))
     best = recommend(measurements)
     if path is not None:

@@ -5,18 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
-from tokenloom.cli.options import (
-    add_across_documents,
-    add_device,
-    add_json,
-    add_offline,
-    add_parser,
-    add_quiet,
-    add_run,
-    add_timeout,
-    parse_count,
-    refuse_options_of_text,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
 from tokenloom.text.tokenizers import complete
 
@@ -42,10 +31,10 @@ is the only option that changes the result.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands, "evaluate", _run, summary="measure how well a model predicts", epilog=_EXAMPLES
     )
-    add_run(command)
+    options.add_run(command)
     command.add_argument(
         "corpus", metavar="CORPUS", help="a name from 'tokenloom datasets', a text file, or a store"
     )
@@ -55,29 +44,18 @@ def add_command(commands: Any) -> None:
         help="only this split of CORPUS; 'held-out' or 'trained' for what the run measured on or "
         "was trained on",
     )
-    command.add_argument(
-        "--encoding", default="utf-8", help="encoding of a text file; a store holds tokens already"
+    options.add_encoding(command)
+    options.add_offline(command)
+    options.add_shape(
+        command, rows="number of lanes of text", row="of each lane that are read at once"
     )
-    add_offline(command)
-    command.add_argument(
-        "--batch-size", type=parse_count, default=32, metavar="N", help="number of lanes of text"
-    )
-    command.add_argument(
-        "--seq-len",
-        type=parse_count,
-        default=35,
-        metavar="N",
-        help="tokens of each lane that are read at once",
-    )
-    add_across_documents(command)
-    command.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="number of threads that read ahead"
-    )
-    add_device(command)
+    options.add_across_documents(command)
+    options.add_workers(command, "number of threads that read ahead")
+    options.add_device(command)
     # The ranks wait once, at the end, for those that have more lanes.
-    add_timeout(command, seconds=3600.0)
-    add_json(command)
-    add_quiet(command)
+    options.add_timeout(command, seconds=3600.0)
+    options.add_json(command)
+    options.add_quiet(command)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -89,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     with joined(timeout_seconds=arguments.timeout, report=print_error) as ranks:
         run = Run.open(arguments.run)
-        refuse_options_of_text(arguments)
+        options.refuse_options_of_text(arguments)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)
         num_trained = count_trained(run, corpus)
         if num_trained and ranks.is_first:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from tokenloom._wording import show, suggest
-from tokenloom.cli.options import add_json, add_offline, add_parser, add_quiet
+from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line
 from tokenloom.errors import ArgumentError, TokenloomError
 from tokenloom.hub.cache import fetch
@@ -28,7 +28,7 @@ TOKENLOOM_MIRROR names an address to download from instead of the usual ones.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands,
         "fetch",
         _run,
@@ -38,9 +38,9 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "names", metavar="NAME", nargs="+", help="a name from 'tokenloom datasets'"
     )
-    add_offline(command)
-    add_json(command)
-    add_quiet(command)
+    options.add_offline(command)
+    options.add_json(command)
+    options.add_quiet(command)
 
 
 def _run(arguments: argparse.Namespace) -> int:

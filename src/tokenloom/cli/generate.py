@@ -3,14 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from tokenloom.cli.options import (
-    add_device,
-    add_json,
-    add_parser,
-    add_run,
-    parse_count,
-    refuse_options,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -33,23 +26,17 @@ The text of a single prompt is printed while it is generated.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands, "generate", _run, summary="generate text with a trained model", epilog=_EXAMPLES
     )
-    add_run(command)
+    options.add_run(command)
     command.add_argument(
         "--prompt",
         action="append",
         required=True,
         help="text that the model continues; may be repeated",
     )
-    command.add_argument(
-        "--num-tokens",
-        type=parse_count,
-        default=200,
-        metavar="N",
-        help="number of tokens to generate",
-    )
+    options.add_count(command, "--num-tokens", "number of tokens to generate", default=200)
     command.add_argument(
         "--temperature",
         type=float,
@@ -57,7 +44,10 @@ def add_command(commands: Any) -> None:
         help="0: always take the most likely token; 1: draw with the probabilities of the model",
     )
     command.add_argument(
-        "--top-k", type=parse_count, metavar="K", help="draw from the K most likely tokens only"
+        "--top-k",
+        type=options.parse_count,
+        metavar="K",
+        help="draw from the K most likely tokens only",
     )
     command.add_argument(
         "--top-p",
@@ -69,8 +59,8 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--log-probs", action="store_true", help="print each token with its log-probability"
     )
-    add_device(command)
-    add_json(command)
+    options.add_device(command)
+    options.add_json(command)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -82,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> None:
     prompts = arguments.prompt
     if arguments.temperature == 0:
         why = "at temperature 0 nothing is drawn; add --temperature 1"
-        refuse_options(arguments, ("top_k", "top_p", "seed"), why)
+        options.refuse_options(arguments, ("top_k", "top_p", "seed"), why)
     # A single text is printed while it is generated; several would mix.
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]

@@ -8,14 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenloom._wording import count
-from tokenloom.cli.options import (
-    add_json,
-    add_parser,
-    add_plot,
-    add_quiet,
-    name_store,
-    parse_count_or_zero,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import (
@@ -53,26 +46,26 @@ _LABELS = {"num_dropped": "dropped characters", "num_unknown": "unknown tokens"}
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands, "info", _run, summary="print what is in a store", epilog=_EXAMPLES
     )
     command.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
     command.add_argument(
         "--top",
-        type=parse_count_or_zero,
+        type=options.parse_count_or_zero,
         metavar="N",
         help="count all tokens, and list the N most frequent and the N rarest; 0: count none; by "
         f"default {_NUM_LISTED}, where there are at most {_NUM_COUNTED:,} tokens",
     )
-    add_json(command)
-    add_quiet(command)
-    add_plot(command)
+    options.add_json(command)
+    options.add_quiet(command)
+    options.add_plot(command)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom._figures import check_picture, save_picture
 
-    store = name_store(arguments.store)
+    store = options.name_store(arguments.store)
     path = None if arguments.plot is None else check_picture(arguments.plot)
     description = describe_store(store.path, split=store.split)
     corpus = Corpus.open(store.path, split=store.split)
@@ -206,8 +199,8 @@ def _tabulate_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         if (cell := _format(name, value)) is not None:
             yield _LABELS.get(name, name.removeprefix("num_").replace("_", " ")), cell
-    options = facts.get("preparation")
-    for name, value in (options if isinstance(options, dict) else {}).items():
+    chosen = facts.get("preparation")
+    for name, value in (chosen if isinstance(chosen, dict) else {}).items():
         # Of the forms there is one for each source, which may be millions.
         if name not in ("tokenizer", "forms", "splits") and value not in (None, []):
             yield f"option {name}", str(value)

@@ -183,10 +183,20 @@ def add_corpus(
         action="store_true",
         help="keep the text as it is, instead of lower-case letters and spaces only",
     )
-    text.add_argument(
+    add_encoding(text)
+    add_offline(text)
+
+
+def add_encoding(command: argparse._ActionsContainer) -> None:
+    """Add the encoding of a text file."""
+    command.add_argument(
         "--encoding", default="utf-8", help="encoding of a text file; a store holds tokens already"
     )
-    add_offline(text)
+
+
+def add_store(command: argparse.ArgumentParser) -> None:
+    """Add the store that is looked at."""
+    command.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
 
 
 def add_vocab_size(command: argparse._ActionsContainer) -> None:
@@ -220,6 +230,7 @@ def add_batches(command: argparse.ArgumentParser) -> None:
         "are drawn in random order",
     )
     add_shape(batches)
+    add_seed(batches)
     batches.add_argument(
         "--tail",
         choices=("drop", "pad"),
@@ -228,19 +239,40 @@ def add_batches(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_shape(batches: argparse._ActionsContainer) -> None:
-    """Add the shape and the seed of windows of any order."""
-    batches.add_argument(
-        "--batch-size", type=parse_count, default=32, metavar="N", help="rows per batch"
-    )
-    batches.add_argument(
-        "--seq-len", type=parse_count, default=35, metavar="N", help="tokens per row"
-    )
+def add_shape(
+    batches: argparse._ActionsContainer, *, rows: str = "rows per batch", row: str = "per row"
+) -> None:
+    """Add the shape of batches."""
+    add_count(batches, "--batch-size", rows, default=32)
+    add_count(batches, "--seq-len", f"tokens {row}", default=35)
+
+
+def add_seed(batches: argparse._ActionsContainer) -> None:
+    """Add the seed of windows of any order."""
     batches.add_argument(
         "--seed",
         type=int,
         default=0,
         help="seed of the order of batches, and of all other randomness",
+    )
+
+
+def add_count(
+    command: argparse._ActionsContainer, name: str, summary: str, *, default: int | None = None
+) -> None:
+    """Add an option that is an integer of at least 1."""
+    command.add_argument(name, type=parse_count, default=default, metavar="N", help=summary)
+
+
+def add_workers(command: argparse._ActionsContainer, summary: str) -> None:
+    """Add a number of workers, by default none."""
+    command.add_argument("--workers", type=int, default=0, metavar="N", help=summary)
+
+
+def add_epoch(command: argparse._ActionsContainer) -> None:
+    """Add the index of an epoch."""
+    command.add_argument(
+        "--epoch", type=int, default=0, metavar="N", help="index of the epoch, from 0"
     )
 
 
@@ -371,13 +403,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
 
 
 def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Corpus:
-    """Return another split of the corpus that was named, with the same ids.
-
-    Raises
-    ------
-    ArgumentError
-        It has no such split.
-    """
+    """Return another split of the corpus that was named, with the same ids."""
     store = find_store(arguments.corpus)
     if store is not None:
         return load(str(store._replace(split=split)))
@@ -395,13 +421,7 @@ def name_store(text: str) -> StoreName:
 
 
 def refuse_options_of_text(arguments: argparse.Namespace) -> None:
-    """Refuse options that have no effect on the corpus that was named.
-
-    Raises
-    ------
-    ArgumentError
-        One of them was typed.
-    """
+    """Refuse options that have no effect on the corpus that was named."""
     name = arguments.corpus
     if find_store(name) is not None or find_parts(name):
         why = f"{name} is a store, whose text is already tokenised"
@@ -424,13 +444,7 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
 
 
 def refuse_options(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
-    """Refuse options that would be ignored.
-
-    Raises
-    ------
-    ArgumentError
-        One of them was typed.
-    """
+    """Refuse options that would be ignored."""
     typed = [arguments.options.get(name, name) for name in names if name in arguments.given]
     if typed:
         msg = f"leave out {' and '.join(typed)}: {why}"

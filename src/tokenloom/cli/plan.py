@@ -6,16 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
-from tokenloom.cli.options import (
-    add_batches,
-    add_corpus,
-    add_json,
-    add_parser,
-    add_plot,
-    load_corpus,
-    make_windows,
-    parse_count,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.plan.plan import ORDERS
 
@@ -43,36 +34,22 @@ examples:
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands,
         "plan",
         _run,
         summary="print which text each rank and worker reads",
         epilog=_EXAMPLES,
     )
-    add_corpus(command)
-    add_batches(command)
-    command.add_argument(
-        "--epoch", type=int, default=0, metavar="N", help="index of the epoch, from 0"
-    )
+    options.add_corpus(command)
+    options.add_batches(command)
+    options.add_epoch(command)
     readers = command.add_argument_group("readers")
-    readers.add_argument(
-        "--ranks",
-        type=parse_count,
-        default=1,
-        metavar="N",
-        help="number of processes that train together",
-    )
-    readers.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="number of DataLoader workers of each process",
-    )
+    options.add_count(readers, "--ranks", "number of processes that train together", default=1)
+    options.add_workers(readers, "number of DataLoader workers of each process")
     output = command.add_argument_group("output")
-    add_json(output)
-    add_plot(output)
+    options.add_json(output)
+    options.add_plot(output)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -81,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.inspection.plots import plot_plans
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
-    windows = make_windows(arguments, load_corpus(arguments))
+    windows = options.make_windows(arguments, options.load_corpus(arguments))
     plan = windows.plan.at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
     if path is not None:

@@ -8,17 +8,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from tokenloom._wording import count, describe_missing, show
-from tokenloom.cli.options import (
-    add_json,
-    add_offline,
-    add_parser,
-    add_quiet,
-    add_vocab_size,
-    parse_count,
-    parse_count_or_zero,
-    parse_words,
-    refuse_options,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import TRAIN, StoreName, find_store
@@ -59,7 +49,7 @@ same bytes. Until it ends, finished parts lie in the hidden folder .STORE.prepar
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands,
         "prepare",
         _run,
@@ -81,13 +71,13 @@ def add_command(commands: Any) -> None:
     _add_tokens(command.add_argument_group("tokens"))
     command.add_argument(
         "--workers",
-        type=parse_count_or_zero,
+        type=options.parse_count_or_zero,
         metavar="N",
         help="number of worker processes, by default one for each core; 0: work in this process",
     )
-    add_offline(command)
-    add_json(command)
-    add_quiet(command)
+    options.add_offline(command)
+    options.add_json(command)
+    options.add_quiet(command)
 
 
 def _add_documents(group: argparse._ActionsContainer) -> None:
@@ -145,7 +135,7 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
         metavar="WHAT",
         help=f"what a token is: {names}; or a store or a vocab.json whose tokenizer is used",
     )
-    add_vocab_size(group)
+    options.add_vocab_size(group)
     group.add_argument(
         "--raw",
         action="store_true",
@@ -153,13 +143,13 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--min-freq",
-        type=parse_count,
+        type=options.parse_count,
         metavar="N",
         help="replace tokens that appear fewer than N times by the unknown token",
     )
     group.add_argument(
         "--reserved-tokens",
-        type=parse_words,
+        type=options.parse_words,
         metavar="A,B",
         help="tokens that get the ids from 1 on, separated by commas",
     )
@@ -196,12 +186,12 @@ def _run(arguments: argparse.Namespace) -> None:
     sources = _sources(arguments)
     if isinstance(sources, dict) or not arguments.split:
         why = "it chooses where fractions begin; add --split NAME=FRACTION"
-        refuse_options(arguments, ("split_by",), why)
+        options.refuse_options(arguments, ("split_by",), why)
     if "field" in arguments.given:
         found = resolve_sources(sources, documents=arguments.documents)
         if not any(FORMS[one.form].has_field for one in found):
             why = "no source holds JSON objects or rows; --documents jsonl reads each line as one"
-            refuse_options(arguments, ("field",), why)
+            options.refuse_options(arguments, ("field",), why)
     made = prepare(
         sources,
         arguments.output,

@@ -7,17 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
-from tokenloom.cli.options import (
-    add_corpus,
-    add_json,
-    add_parser,
-    add_quiet,
-    add_shape,
-    load_corpus,
-    parse_counts,
-    parse_words,
-    preload_workers,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -43,36 +33,38 @@ Exit code 0: every law holds. 1: a law is broken, and a report follows.
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
     summary = "check on this machine that the batches keep their laws"
-    command = add_parser(commands, "selftest", _run, summary=summary, epilog=_EXAMPLES)
-    add_corpus(command, default="python_docs")
-    add_shape(command.add_argument_group("batches"))
+    command = options.add_parser(commands, "selftest", _run, summary=summary, epilog=_EXAMPLES)
+    options.add_corpus(command, default="python_docs")
+    batches = command.add_argument_group("batches")
+    options.add_shape(batches)
+    options.add_seed(batches)
     ways = command.add_argument_group("ways to read")
     ways.add_argument(
         "--workers",
-        type=parse_counts,
+        type=options.parse_counts,
         default="1,2,4",
         metavar="N,N",
         help="numbers of workers to try",
     )
     ways.add_argument(
         "--start-methods",
-        type=parse_words,
+        type=options.parse_words,
         default=",".join(multiprocessing.get_all_start_methods()),
         metavar="METHOD,METHOD",
         help="start methods of a DataLoader's workers to try",
     )
     output = command.add_argument_group("output")
-    add_json(output)
-    add_quiet(output)
+    options.add_json(output)
+    options.add_quiet(output)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from tokenloom.testing.selftest import Settings
 
     if "forkserver" in arguments.start_methods:
-        preload_workers()
+        options.preload_workers()
     settings = Settings(
-        corpus=load_corpus(arguments),
+        corpus=options.load_corpus(arguments),
         batch_size=arguments.batch_size,
         seq_len=arguments.seq_len,
         seed=arguments.seed,

@@ -5,17 +5,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count, show
-from tokenloom.cli.options import (
-    add_batches,
-    add_corpus,
-    add_json,
-    add_parser,
-    load_corpus,
-    make_windows,
-    parse_count,
-    parse_indices,
-    refuse_options,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import find_named
@@ -47,19 +37,19 @@ _NO_SPIKES = "it limits the number of spikes of a run, and --spikes is missing"
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(commands, "show", _run, summary="show a batch as text", epilog=_EXAMPLES)
-    add_corpus(command, or_else="; or the folder of a run, with --step or --spikes")
-    add_batches(command)
-    place = command.add_argument_group("which batch")
-    place.add_argument(
-        "--epoch", type=int, default=0, metavar="N", help="index of the epoch, from 0"
+    command = options.add_parser(
+        commands, "show", _run, summary="show a batch as text", epilog=_EXAMPLES
     )
+    options.add_corpus(command, or_else="; or the folder of a run, with --step or --spikes")
+    options.add_batches(command)
+    place = command.add_argument_group("which batch")
+    options.add_epoch(place)
     place.add_argument(
         "--batch", type=int, default=0, metavar="N", help="index of the batch, from 0"
     )
     place.add_argument(
         "--rows",
-        type=parse_indices,
+        type=options.parse_indices,
         metavar="N,N",
         help="rows of the batch, from 0; by default the first four, or all rows for a run",
     )
@@ -69,10 +59,8 @@ def add_command(commands: Any) -> None:
     which.add_argument(
         "--spikes", action="store_true", help="the batches of the steps with an unusually high loss"
     )
-    run.add_argument(
-        "--top", type=parse_count, default=3, metavar="N", help="show at most N spikes"
-    )
-    add_json(command.add_argument_group("output"))
+    options.add_count(run, "--top", "show at most N spikes", default=3)
+    options.add_json(command.add_argument_group("output"))
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -94,8 +82,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if find_named(arguments.corpus) is None and is_run(arguments.corpus):
         msg = f"{arguments.corpus!r} is a run: choose its text with --step N or --spikes"
         raise ArgumentError(msg)
-    refuse_options(arguments, ("top",), _NO_SPIKES)
-    windows = make_windows(arguments, load_corpus(arguments))
+    options.refuse_options(arguments, ("top",), _NO_SPIKES)
+    windows = options.make_windows(arguments, options.load_corpus(arguments))
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or windows.columns[:4]
     batch = read_batch(windows, index=arguments.batch, rows=rows)
@@ -189,6 +177,6 @@ def _print_batch(batch: "BatchText") -> None:
 
 def _check_options_of_run(arguments: argparse.Namespace) -> None:
     why = "a run has its own text and batches; to see others, name a corpus"
-    refuse_options(arguments, (*_OF_CORPUS, *_OF_PLACE), why)
+    options.refuse_options(arguments, (*_OF_CORPUS, *_OF_PLACE), why)
     if not arguments.spikes:
-        refuse_options(arguments, ("top",), _NO_SPIKES)
+        options.refuse_options(arguments, ("top",), _NO_SPIKES)

@@ -12,22 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._checks import as_integer
 from tokenloom._io.interrupts import Stopped
 from tokenloom._wording import count
-from tokenloom.cli.options import (
-    add_across_documents,
-    add_batches,
-    add_corpus,
-    add_device,
-    add_json,
-    add_parser,
-    add_quiet,
-    add_timeout,
-    load_corpus,
-    load_split,
-    make_windows,
-    parse_count,
-    parse_count_or_all,
-    parse_held_out,
-)
+from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line, print_message
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
@@ -79,11 +64,11 @@ _RUN_OPTIONS = {
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands, "train", _run, summary="train a recurrent model on a text", epilog=_EXAMPLES
     )
-    add_corpus(command, default="python_docs")
-    add_batches(command)
+    options.add_corpus(command, default="python_docs")
+    options.add_batches(command)
     _add_amount(command)
     _add_model(command)
     _add_training(command)
@@ -96,31 +81,26 @@ def add_command(commands: Any) -> None:
         metavar="DIR",
         help="new folder for the results, by default runs/CORPUS-TIME",
     )
-    output.add_argument(
-        "--sample-every",
-        type=parse_count,
-        metavar="N",
-        help="print text of the model every N epochs",
-    )
+    options.add_count(output, "--sample-every", "print text of the model every N epochs")
     output.add_argument(
         "--prompt", help="text that the model continues, for --sample-every and at the end"
     )
-    add_json(output)
-    add_quiet(output)
+    options.add_json(output)
+    options.add_quiet(output)
 
 
 def _add_amount(command: argparse.ArgumentParser) -> None:
     text = command.add_argument_group("how much of the text")
     text.add_argument(
         "--max-tokens",
-        type=parse_count_or_all,
+        type=options.parse_count_or_all,
         default=10_000,
         metavar="N",
         help="train on the first N tokens; 'all' for the whole text",
     )
     text.add_argument(
         "--held-out",
-        type=parse_held_out,
+        type=options.parse_held_out,
         default=0.1,
         metavar="FRACTION|SPLIT",
         help="fraction of the text to measure on, which follows the training text, 0 for none; or "
@@ -133,12 +113,8 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model", choices=("rnn", "gru", "lstm"), default="rnn", help="kind of the layers"
     )
-    model.add_argument(
-        "--hidden", type=parse_count, default=256, metavar="N", help="number of hidden units"
-    )
-    model.add_argument(
-        "--layers", type=parse_count, default=1, metavar="N", help="number of layers"
-    )
+    options.add_count(model, "--hidden", "number of hidden units", default=256)
+    options.add_count(model, "--layers", "number of layers", default=1)
     model.add_argument(
         "--bidirectional",
         action="store_true",
@@ -148,9 +124,7 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _add_training(command: argparse.ArgumentParser) -> None:
     training = command.add_argument_group("training")
-    training.add_argument(
-        "--epochs", type=parse_count, default=500, metavar="N", help="number of epochs"
-    )
+    options.add_count(training, "--epochs", "number of epochs", default=500)
     training.add_argument("--lr", type=float, default=1.0, help="learning rate")
     training.add_argument(
         "--max-grad-norm",
@@ -159,25 +133,22 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         metavar="NORM",
         help="clip the norm of the gradients",
     )
-    add_across_documents(training)
+    options.add_across_documents(training)
     _add_updates(training)
-    training.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="number of threads that read ahead"
-    )
-    add_device(training)
+    options.add_workers(training, "number of threads that read ahead")
+    options.add_device(training)
     training.add_argument(
         "--resident",
         action="store_true",
         help="keep the whole text on the device and gather batches there, without workers",
     )
-    training.add_argument(
+    options.add_count(
+        training,
         "--threads",
-        type=parse_count,
+        "threads of PyTorch on the CPU; more do not speed up models as small as the default",
         default=1,
-        metavar="N",
-        help="threads of PyTorch on the CPU; more do not speed up models as small as the default",
     )
-    add_timeout(training, seconds=300.0)
+    options.add_timeout(training, seconds=300.0)
 
 
 def _add_updates(training: argparse._ActionsContainer) -> None:
@@ -197,13 +168,7 @@ def _add_updates(training: argparse._ActionsContainer) -> None:
         metavar="N",
         help="raise the learning rate from near 0 over the first N updates",
     )
-    training.add_argument(
-        "--accumulate",
-        type=parse_count,
-        default=1,
-        metavar="N",
-        help="make one update from every N batches",
-    )
+    options.add_count(training, "--accumulate", "make one update from every N batches", default=1)
     training.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
@@ -220,12 +185,7 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
         help="resume this run with its own settings; accepts more --epochs, and options that do "
         "not change the weights",
     )
-    checkpoints.add_argument(
-        "--checkpoint-steps",
-        type=parse_count,
-        metavar="N",
-        help="save a checkpoint every N batches",
-    )
+    options.add_count(checkpoints, "--checkpoint-steps", "save a checkpoint every N batches")
     checkpoints.add_argument(
         "--checkpoint-seconds",
         type=float,
@@ -233,13 +193,7 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="save a checkpoint when the last one is older",
     )
-    checkpoints.add_argument(
-        "--keep",
-        type=parse_count,
-        default=2,
-        metavar="N",
-        help="number of recent checkpoints to keep",
-    )
+    options.add_count(checkpoints, "--keep", "number of recent checkpoints to keep", default=2)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -271,13 +225,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corpus, Training]":
-    """Return the training that the arguments describe, and the corpus that was named.
-
-    Raises
-    ------
-    ArgumentError, CorpusError, RunError, StoreError
-        An argument, a text or a run cannot be used.
-    """
+    """Return the training that the arguments describe, and the corpus that was named."""
     import torch
 
     from tokenloom.loading.device import choose_device
@@ -293,11 +241,11 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
     if arguments.resume is not None:
         training = _reopen_training(arguments)
         return training.loader.windows.corpus, training
-    corpus = load_corpus(arguments)
+    corpus = options.load_corpus(arguments)
     train, held_out = _hold_out(arguments, corpus)
     resets = False if arguments.across_documents else None
     shard = Shard(rank=ranks.rank, world_size=ranks.world_size)
-    windows = make_windows(arguments, train, shard=shard, resets=resets)
+    windows = options.make_windows(arguments, train, shard=shard, resets=resets)
     folder = ranks.share(arguments.run or str(_new_folder(corpus.name)))
     return corpus, Training(
         model=_build_model(arguments, corpus),
@@ -327,11 +275,13 @@ def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Co
     if store is not None and "held_out" not in arguments.given:
         splits = read_store(store.path).manifest.splits
         # What is trained on may be this very split, or all of the store.
-        is_apart = VALID in splits and not corpus.num_shared(load_split(arguments, corpus, VALID))
+        is_apart = VALID in splits and not corpus.num_shared(
+            options.load_split(arguments, corpus, VALID)
+        )
         wanted = VALID if is_apart else wanted
     if not isinstance(wanted, str):
         return corpus.hold_out(wanted, max_tokens=arguments.max_tokens)
-    held_out = load_split(arguments, corpus, wanted)
+    held_out = options.load_split(arguments, corpus, wanted)
     train = corpus.first(arguments.max_tokens)
     if num_shared := train.num_shared(held_out):
         msg = (
@@ -541,10 +491,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print_line(f"generated: {facts['generated']}")
 
 
-def _prompt(corpus: Corpus, options: "RunOptions") -> str:
+def _prompt(corpus: Corpus, run_options: "RunOptions") -> str:
     """Return the prompt that was typed, or that of the run, or one that suits the text."""
-    if options.sample_prompt:
-        return options.sample_prompt
+    if run_options.sample_prompt:
+        return run_options.sample_prompt
     entry = find_entry(corpus.name)
     return entry.prompt if entry and entry.prompt else corpus.decode(corpus.tokens[:12])
 

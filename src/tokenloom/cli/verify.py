@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from tokenloom.cli.options import add_json, add_parser, add_quiet, name_store
+from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line
 from tokenloom.store.reader import read_store
 from tokenloom.store.verify import verify_store
@@ -21,16 +21,16 @@ Exit code 0: the store is as it was written. 1: it is not.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
+    command = options.add_parser(
         commands, "verify", _run, summary="check every byte of a store", epilog=_EXAMPLES
     )
-    command.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
-    add_json(command)
-    add_quiet(command)
+    options.add_store(command)
+    options.add_json(command)
+    options.add_quiet(command)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    store = name_store(arguments.store)
+    store = options.name_store(arguments.store)
     if store.split is not None:
         read_store(store.path).bounds(store.split)
     problems = verify_store(store.path, progress=False if arguments.quiet else None)
