@@ -43,8 +43,7 @@ def save_figure(figure: "Figure", stem: str | os.PathLike[str]) -> list[Path]:
     """Write a figure as ``<stem>.png`` and ``<stem>.svg``; return the paths."""
     paths = [Path(f"{as_stem(stem)}.{suffix}") for suffix in ("png", "svg")]
     for path in paths:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, format=path.suffix[1:])
+        save_picture(figure, path)
     return paths
 
 

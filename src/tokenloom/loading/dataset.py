@@ -369,17 +369,8 @@ class SequentialWindows(_WindowsOfOneOrder):
     Every epoch lays ``batch_size`` lanes of contiguous text over the corpus,
     from a random phase on, so a recurrent model may carry its hidden state
     from batch to batch (truncated backpropagation through time). A dataset for
-    ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
-
-    Parameters
-    ----------
-    corpus, batch_size, seq_len, seed, tail, shard, resets
-        As in `RandomWindows`.
-
-    Raises
-    ------
-    ArgumentError, CorpusError
-        As in `RandomWindows`.
+    ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``. Parameters and
+    errors are those of `RandomWindows`.
 
     >>> corpus = Corpus.from_text("the time machine " * 9)
     >>> first, second, *_ = SequentialWindows(corpus, batch_size=2, seq_len=8)

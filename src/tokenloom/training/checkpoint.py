@@ -230,22 +230,7 @@ def write_checkpoint(
     """Write a checkpoint, whole or not at all, and remove those that are too many.
 
     Its name has the step and the first 16 digits of the SHA-256 of its
-    bytes, so that damage is seen when it is read.
-
-    Parameters
-    ----------
-    folder : path
-        Made if it is missing.
-    checkpoint : Checkpoint
-    keep : int
-        How many of the last ones stay, at least 1.
-    is_best : bool
-        Whether it becomes the one that is marked as the best, which stays too.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be made or written to.
+    bytes, so that damage is seen when it is read. See `Run.save`.
     """
     owner = {**(checkpoint.owner or {}), _MARK: "best" if is_best else "step"}
     content = pack(dataclasses.replace(checkpoint, owner=owner))
