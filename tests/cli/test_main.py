@@ -49,7 +49,7 @@ def test_offline_lasts_as_long_as_the_command(
         (["show", "texts/chapter.txt"], "did you mean 'texts/chapter-1.txt'?"),
         (["train", "time_machin"], "no such file or folder: did you mean 'time_machine'?"),
         (["plan", "imdb/tset"], "no such file or folder: did you mean 'imdb/test'?"),
-        (["fetch", "pyhton_docs"], "did you mean 'python_docs'?"),
+        (["fetch", "pyhton_docs"], "did you mean python_docs?"),
         (["bench", "texts"], "it is a folder, of which 'tokenloom prepare'"),
         (["selftest", "nothing-like-it"], "which is neither: no such file or folder"),
         (["prepare", "my-bok.txt", "-o", "new"], "did you mean 'my-book.txt'?"),

@@ -201,12 +201,8 @@ def add_store(command: argparse.ArgumentParser) -> None:
 
 def add_vocab_size(command: argparse._ActionsContainer) -> None:
     """Add the number of ids of a vocabulary that is learnt from the text."""
-    command.add_argument(
-        "--vocab-size",
-        type=parse_count,
-        metavar="N",
-        help="the most ids there may be: the most frequent tokens get one, the others are unknown",
-    )
+    summary = "the most ids there may be: the most frequent tokens get one, the others are unknown"
+    add_count(command, "--vocab-size", summary)
 
 
 def add_run(command: argparse.ArgumentParser) -> None:
