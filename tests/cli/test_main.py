@@ -126,7 +126,7 @@ def test_a_field_needs_records(
     """The message is in the words of the shell."""
     assert main(["prepare", book, "-o", str(tmp_path / "new"), "--field", "body"]) == 1
     expected = (
-        "tokenloom: error: leave out --field: no source holds JSON objects; "
+        "tokenloom: error: leave out --field: no source holds JSON objects or rows; "
         "--documents jsonl reads each line as one\n"
     )
     assert expected == capsys.readouterr().err
