@@ -182,14 +182,7 @@ def download(
         with (
             replacing(target) as temporary,
             temporary.open("rb+") as file,
-            tqdm(
-                total=num_bytes,
-                desc=target.name,
-                unit="B",
-                unit_scale=True,
-                # tqdm takes None for "only where stderr is a terminal".
-                disable=None if progress is None else not progress,
-            ) as bar,
+            _make_bar(target.name, num_bytes=num_bytes, progress=progress) as bar,
         ):
             partial = _PartialFile(
                 file,
@@ -210,6 +203,12 @@ def download(
         )
         raise DownloadError(msg) from error
     return target
+
+
+def _make_bar(name: str, *, num_bytes: int | None, progress: bool | None) -> "tqdm[NoReturn]":
+    # tqdm takes None for "only where stderr is a terminal".
+    disable = None if progress is None else not progress
+    return tqdm(total=num_bytes, desc=name, unit="B", unit_scale=True, disable=disable)
 
 
 def _is_there(target: Path, digest: str, cures: Cures) -> bool:

@@ -89,9 +89,7 @@ def load(  # noqa: PLR0913  each is a setting of its own
             "encoding": encoding != "utf-8",
         }
         refused = [option for option, is_asked in asked.items() if is_asked]
-        opened = _open_tokens(store or parts, tokenizer, refused)
-        opened.name = os.fspath(name)
-        return opened.first(max_tokens)
+        return _open_tokens(name, store or parts, tokenizer, refused).first(max_tokens)
     found, encoding = find(name), find_encoding(encoding)
     if (documents := _documents(found)) is not None:
         return Corpus.from_documents(
@@ -195,14 +193,18 @@ def _find_store(path: str) -> StoreName | None:
 
 
 def _open_tokens(
+    name: str | os.PathLike[str],
     found: "StoreName | Sequence[StoreName | Path]",
     tokenizer: object,
     asked: list[str],
 ) -> Corpus:
     """Return a store, or what a pattern means, as a corpus."""
     if isinstance(found, StoreName):
-        return _open(found, tokenizer, asked)
-    return _open_parts(found, tokenizer, asked)
+        corpus = _open(found, tokenizer, asked)
+    else:
+        corpus = _open_parts(found, tokenizer, asked)
+    corpus.name = os.fspath(name)
+    return corpus
 
 
 def _open(store: StoreName, tokenizer: object, asked: list[str]) -> Corpus:
