@@ -49,7 +49,7 @@ def add_command(commands: Any) -> None:
     command = options.add_parser(
         commands, "info", _run, summary="print what is in a store", epilog=_EXAMPLES
     )
-    command.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
+    options.add_store(command)
     command.add_argument(
         "--top",
         type=options.parse_count_or_zero,
