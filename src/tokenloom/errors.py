@@ -50,4 +50,4 @@ class UsageError(TokenloomError, RuntimeError):
 
 
 class WorkerError(TokenloomError, RuntimeError):
-    """A process of a preparation, or another rank, died."""
+    """A worker of a preparation, or another rank, died or cannot do its part."""

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.preparation.assemble import IDS, Tally, assemble, cut_splits
+from tokenloom.preparation.assemble import Tally, assemble, cut_splits
 from tokenloom.preparation.options import PrepareOptions
-from tokenloom.preparation.workdir import Part, WorkDir
+from tokenloom.preparation.workdir import IDS, Part, WorkDir
 from tokenloom.store.manifest import Manifest, Source
 from tokenloom.store.verify import verify_store
 from tokenloom.text.tokenizers import ByteTokenizer

@@ -5,7 +5,7 @@ import operator
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -102,3 +102,40 @@ def _pid(_: int) -> int:
 def test_there_is_a_core() -> None:
     """At least this one."""
     assert count_cores() >= 1
+
+
+def test_a_result_that_never_comes_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it can be seen that the work is done."""
+    monkeypatch.setattr("tokenloom.preparation.executor._LOOK_SECONDS", 0.01)
+    done: set[int] = set()
+
+    class Forgets(HereExecutor):
+        def submit(self, do: Any, /, *args: Any, **kwargs: Any) -> Any:
+            super().submit(do, *args, **kwargs)
+            return Future()
+
+    results = run_in_order(
+        done.add, [1, 2], executor=Forgets(), num_ahead=1, is_done=done.__contains__
+    )
+    assert [(1, None), (2, None)] == list(results)
+
+
+class Odd(Exception):  # noqa: N818  not one that is raised by tokenloom
+    """An error that cannot be made again of what it says."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raise_odd(_: object) -> None:
+    """Raise it."""
+    raise Odd(1, 2)
+
+
+def test_an_error_that_cannot_be_sent_is_told() -> None:
+    """It would break a pool that has to read it."""
+    with (
+        process_pool(2) as pool,
+        pytest.raises(WorkerError, match=r"^Odd \(1 and 2\)$"),
+    ):
+        list(run_in_order(raise_odd, [1], executor=pool, num_ahead=1))

@@ -19,6 +19,7 @@ import pytest
 import tokenloom as tl
 from tests.support.preparations import HereExecutor, Shifted, contents
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.preparation.chunks import Chunk
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import Prepared, check_finished, prepare
 from tokenloom.preparation.sources import resolve_sources
@@ -47,6 +48,8 @@ class Stops(HereExecutor):
 
     def submit(self, do: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Do it, or stop."""
+        if not any(isinstance(argument, Chunk) for argument in args):
+            return super().submit(do, *args, **kwargs)
         if self.num_done == self._num_chunks:
             raise KeyboardInterrupt
         self.num_done += 1
@@ -122,11 +125,10 @@ def test_an_interrupted_run_goes_on(
     first = interrupt(sources, target, num_chunks=num_chunks, **how)
     assert num_chunks == first < whole
     kept = len(list(work_path(target).glob("tokens-*")))
-    # Of three chunks on their way the third is the one that was not done.
-    lost = first - kept
-    assert lost == min(2, first)
+    # Also those that were done and not yet asked for.
+    assert kept == first
     second = do_all([book, iter([LINES] * 2)], target, **how)
-    assert whole + lost == first + second
+    assert whole == first + second
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
     assert ["book.txt", "store", "whole"] == sorted(path.name for path in tmp_path.iterdir())
 

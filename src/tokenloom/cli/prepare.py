@@ -10,9 +10,10 @@ from typing import Any, get_args
 from tokenloom._wording import count, describe_missing, show
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_message, print_table
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, WorkerError
 from tokenloom.hub.load import TRAIN, StoreName, find_store
 from tokenloom.preparation.chunks import FORMS
+from tokenloom.preparation.cluster import Cluster, open_dask
 from tokenloom.preparation.forms import OnError, OnReserved
 from tokenloom.preparation.options import PrepareOptions, SplitBy
 from tokenloom.preparation.prepare import Prepared, prepare
@@ -74,6 +75,12 @@ def add_command(commands: Any) -> None:
         type=options.parse_count_or_zero,
         metavar="N",
         help="number of worker processes, by default one for each core; 0: work in this process",
+    )
+    command.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="let the workers of a Dask cluster do the work, such as tcp://10.0.0.1:8786; STORE "
+        "must lie in a folder that they share; --workers: how many work at once",
     )
     options.add_offline(command)
     options.add_json(command)
@@ -192,21 +199,43 @@ def _run(arguments: argparse.Namespace) -> None:
         if not any(FORMS[one.form].has_field for one in found):
             why = "no source holds JSON objects or rows; --documents jsonl reads each line as one"
             options.refuse_options(arguments, ("field",), why)
-    made = prepare(
-        sources,
-        arguments.output,
-        tokenizer=_find_tokenizer(arguments.tokenizer),
-        vocab_size=arguments.vocab_size,
-        options=_options(arguments),
-        num_workers=arguments.workers,
-        progress=False if arguments.quiet else None,
-    )
+    tokenizer, chosen = _find_tokenizer(arguments.tokenizer), _options(arguments)
+    with _open_cluster(arguments) as cluster:
+        made = prepare(
+            sources,
+            arguments.output,
+            tokenizer=tokenizer,
+            vocab_size=arguments.vocab_size,
+            options=chosen,
+            executor=cluster.executor,
+            num_workers=cluster.num_workers,
+            progress=False if arguments.quiet else None,
+        )
     if arguments.json:
         print_json(_facts(made))
         return
     if not made.is_new:
         print_message(f"{made.path} is finished already, of the same sources and options")
     print_table(list(_tabulate(made)))
+
+
+@contextlib.contextmanager
+def _open_cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
+    """Yield what does the work: by default processes of this machine."""
+    if arguments.dask is None:
+        yield Cluster(None, arguments.workers)
+        return
+    if arguments.workers == 0:
+        options.refuse_options(arguments, ("workers",), "0 works in this process, --dask in others")
+    with open_dask(arguments.dask) as cluster:
+        if not cluster.num_workers:
+            print_message(f"the scheduler at {arguments.dask} has no workers yet: waiting for one")
+        num_workers = arguments.workers or max(cluster.num_workers or 0, 1)
+        try:
+            yield cluster._replace(num_workers=num_workers)
+        except WorkerError as error:
+            msg = f"--dask {arguments.dask}: {error}"
+            raise WorkerError(msg) from error
 
 
 def _options(arguments: argparse.Namespace) -> PrepareOptions:

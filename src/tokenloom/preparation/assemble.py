@@ -15,7 +15,7 @@ from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import StoreError
 from tokenloom.preparation.encode import read_counts, read_ids
 from tokenloom.preparation.options import REST, PrepareOptions
-from tokenloom.preparation.workdir import Part, WorkDir
+from tokenloom.preparation.workdir import IDS, Part, WorkDir
 from tokenloom.store.manifest import (
     DOCUMENTS,
     MANIFEST,
@@ -34,8 +34,6 @@ from tokenloom.text.ids import Ids, Offsets, narrow_dtype
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.normalize import Lost
 from tokenloom.text.vocab import Vocab
-
-IDS = "tokens"
 
 
 @dataclass(slots=True)

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import FORMS, Chunk
+from tokenloom.preparation.cluster import SharedFolder
 from tokenloom.preparation.forms import BadInput, Reading, Slice
 from tokenloom.preparation.readers import REFUSED, describe, find_segments
+from tokenloom.preparation.workdir import IDS, Part, WorkDir
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
 from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
@@ -118,6 +120,42 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: EncodeWith | BuildVocab) -
     if made.counts is not None:
         blobs.append(json.dumps(made.counts).encode("ascii"))
     return Result(facts, blobs)
+
+
+def write_part(
+    chunk: Chunk,
+    *,
+    work: WorkDir,
+    shared: SharedFolder | None,
+    reading: Reading,
+    how: EncodeWith | BuildVocab,
+) -> None:
+    """Write the ids of a chunk, and what is known of it, into the work folder.
+
+    Nothing is returned, so that ids do not travel between processes. A chunk
+    that is done twice, since a worker was lost, makes the same part.
+
+    Raises
+    ------
+    CorpusError
+        As of `encode_chunk`.
+    OSError
+        The part cannot be written.
+    WorkerError
+        The folder must be shared, and this process does not see it.
+    """
+    if shared is not None:
+        shared.require()
+    result = encode_chunk(chunk, reading, how)
+    facts = {
+        **result.facts,
+        "start": chunk.slices[0].start,
+        "stop": chunk.stop,
+        "position": chunk.position,
+        "digests": {str(source): digest for source, digest in chunk.digests.items()},
+        "prefix": chunk.prefix,
+    }
+    work.write(IDS, chunk.number, Part(facts, result.blobs))
 
 
 def read_counts(blobs: list[bytes]) -> dict[str, int]:

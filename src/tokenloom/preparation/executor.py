@@ -4,18 +4,23 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import pickle
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import show
-from tokenloom.errors import ArgumentError, WorkerError
+from tokenloom.errors import ArgumentError, TokenloomError, WorkerError
 from tokenloom.text.interface import CompleteTokenizer
 from tokenloom.text.subwords import PARALLELISM
+
+# How often to look whether a task is done whose result does not come, in seconds.
+_LOOK_SECONDS = 5.0
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -27,6 +32,7 @@ def run_in_order(
     *,
     executor: Executor | None,
     num_ahead: int,
+    is_done: Callable[[_Item], bool] = lambda _: False,
 ) -> Generator[tuple[_Item, _Result], None, None]:
     """Yield each item with what came of it, in the order of the items.
 
@@ -40,11 +46,15 @@ def run_in_order(
         None does them here.
     num_ahead : int
         So many are submitted, or done and not yet asked for, at a time.
+    is_done : callable
+        Whether what comes of an item can be seen, while an executor owes its
+        result: then it is None. Dask forgets the result of a task that ends as
+        its scheduler does.
 
     Raises
     ------
     WorkerError
-        A process of the executor died.
+        A process of the executor died, or the executor cannot work any more.
 
     >>> list(run_in_order(abs, [-1, 2], executor=None, num_ahead=4))
     [(-1, 1), (2, 2)]
@@ -53,17 +63,29 @@ def run_in_order(
         for item in items:
             yield item, do(item)
         return
-    ahead: deque[tuple[_Item, Future[_Result]]] = deque()
+    ahead: deque[tuple[_Item, Future[_Outcome]]] = deque()
     try:
         for item in items:
             if len(ahead) >= num_ahead:
-                yield _take(ahead)
+                yield _take(ahead, is_done)
             ahead.append((item, _submit(executor, do, item)))
         while ahead:
-            yield _take(ahead)
+            yield _take(ahead, is_done)
     finally:
         for _, future in ahead:
             future.cancel()
+
+
+def call(executor: Executor, do: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Return what an executor's worker returns for a call, or raise what it raises.
+
+    Raises
+    ------
+    WorkerError
+        A process of the executor died, or the executor cannot work any more.
+    """
+    result: _Result = _result_of(_submit(executor, do, *arguments))
+    return result
 
 
 def count_cores() -> int:
@@ -163,21 +185,84 @@ def _do(do: Callable[..., _Result], *arguments: Any, **named: Any) -> _Result:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _submit(executor: Executor, do: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
+class _Outcome(NamedTuple):
+    result: Any
+    error: Exception | None
+
+
+def _attempt(do: Callable[..., Any], *arguments: Any) -> _Outcome:
+    """Return what comes of a call, an error too: one that is raised is then the executor's."""
     try:
-        return executor.submit(do, item)
-    except BrokenExecutor as error:
-        raise WorkerError(_DIED) from error
+        return _Outcome(do(*arguments), None)
+    # The caller raises it.
+    except Exception as error:  # noqa: BLE001
+        if not isinstance(error, TokenloomError | OSError):
+            error.add_note(traceback.format_exc())
+        return _Outcome(None, error if _comes_back(error) else WorkerError(_describe(error)))
 
 
-def _take(ahead: deque[tuple[_Item, Future[_Result]]]) -> tuple[_Item, _Result]:
+def _comes_back(error: Exception) -> bool:
+    """Return whether an error survives the way from another process."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  its own
+    # What cannot be pickled says so by whatever it comes across.
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+def _submit(executor: Executor, do: Callable[..., Any], *arguments: Any) -> "Future[_Outcome]":
+    try:
+        return executor.submit(_attempt, do, *arguments)
+    # Each executor has errors of its own.
+    except Exception as error:
+        raise WorkerError(_explain(error)) from error
+
+
+def _take(
+    ahead: "deque[tuple[_Item, Future[_Outcome]]]", is_done: Callable[[_Item], bool]
+) -> tuple[_Item, Any]:
     item, future = ahead[0]
-    try:
-        result = future.result()
-    except BrokenExecutor as error:
-        raise WorkerError(_DIED) from error
+    result = None
+    while not future.done() and not wait([future], _LOOK_SECONDS).done:
+        if is_done(item):
+            break
+    else:
+        result = _result_of(future)
     ahead.popleft()
     return item, result
+
+
+def _result_of(future: "Future[_Outcome]") -> Any:
+    try:
+        outcome = future.result()
+    # Each executor has errors of its own.
+    except Exception as error:
+        raise WorkerError(_explain(error)) from error
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.result
+
+
+def _explain(error: Exception) -> str:
+    """Return what the end of an executor means."""
+    if isinstance(error, BrokenExecutor):
+        return _DIED
+    return (
+        f"the executor ended with {_describe(error)}: perhaps its scheduler or its workers are "
+        "gone, or cannot import what this process can; what was finished is kept, and the same "
+        "call resumes from there"
+    )
+
+
+def _describe(error: Exception) -> str:
+    r"""Return the name of an error, and the first line of what it says.
+
+    >>> _describe(TimeoutError("too late\nand so on"))
+    'TimeoutError (too late)'
+    """
+    line = str(error).partition("\n")[0]
+    return f"{type(error).__name__} ({line})" if line else type(error).__name__
 
 
 _DIED = (

@@ -28,9 +28,10 @@ from tokenloom._io.digest import hash_file
 from tokenloom._io.interrupts import Stopped
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
-from tokenloom.preparation.assemble import IDS, Tally, assemble
+from tokenloom.preparation.assemble import Tally, assemble
 from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
-from tokenloom.preparation.encode import BuildVocab, Result, encode_chunk
+from tokenloom.preparation.cluster import SharedFolder, share
+from tokenloom.preparation.encode import BuildVocab, write_part
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
 from tokenloom.preparation.forms import Cursor, SourceFile
 from tokenloom.preparation.options import Method, PrepareOptions, choose_method, use_learned
@@ -45,7 +46,15 @@ from tokenloom.preparation.sources import (
     resolve_sources,
     stat,
 )
-from tokenloom.preparation.workdir import Part, WorkDir, compare, open_work_dir, remove_rest
+from tokenloom.preparation.workdir import (
+    IDS,
+    SHARED_SECONDS,
+    Part,
+    WorkDir,
+    compare,
+    open_work_dir,
+    remove_rest,
+)
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.store.writer import require_free
@@ -178,8 +187,8 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     options : PrepareOptions, optional
     executor : concurrent.futures.Executor, optional
         Does the work. By default processes that end with the call, or none
-        where there is little to do. Those of another machine must see the
-        folder of the store.
+        where there is little to do. Workers on other machines must see the
+        folder of the store, under the same name, and have the same release.
     num_workers : int, optional
         How many processes; by default one for each core. 0 and 1 do the work
         in this process. An executor of yours is sent twice as many chunks at
@@ -207,7 +216,8 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     UsageError
         A package that decompresses a source is not installed.
     WorkerError
-        A worker died.
+        A worker died, does not see the folder of the store, or has another
+        release of tokenloom.
     """
     began_at = time.perf_counter()
     num_workers = count_cores() if num_workers is None else num_workers
@@ -238,10 +248,13 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
             work.discard()
             return _summarize(path, manifest, began_at)
         with work.running(settings):
+            shared = None if executor is None else share(work.path, executor)
             sources_here = open_sources(found, work, undecodable=method.undecodable)
             work.forget_failure()
             split_of = [one.split for one in found if one.split is not None]
-            run = _Run(work, sources_here, method, options, progress=progress, split_of=split_of)
+            run = _Run(
+                work, sources_here, method, options, shared, progress=progress, split_of=split_of
+            )
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
             with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
                 manifest = run.finish(doing, num_ahead=2 * cores + 1)
@@ -269,6 +282,7 @@ class _Run:
     sources: list[SourceFile]
     method: Method
     options: PrepareOptions
+    shared: SharedFolder | None
     progress: bool | None = field(kw_only=True)
     # The split of each source, where splits are named by their sources.
     split_of: Sequence[str] = field(kw_only=True)
@@ -404,29 +418,34 @@ class _Run:
         chunks = cut_chunks(
             self.sources, method.cutting, start=start, first=index, hashes=True, breaks=breaks
         )
-        encode = partial(encode_chunk, reading=method.reading, how=method.how)
-        results = run_in_order(encode, chunks, executor=executor, num_ahead=num_ahead)
+        write = partial(
+            write_part,
+            work=self.work,
+            shared=self.shared,
+            reading=method.reading,
+            how=method.how,
+        )
+        results = run_in_order(
+            write, chunks, executor=executor, num_ahead=num_ahead, is_done=self._has_part
+        )
         with contextlib.closing(results):
             yield from self._keep(results, bar)
+
+    def _has_part(self, chunk: Chunk) -> bool:
+        return self.work.read_one_facts(IDS, chunk.number) is not None
 
     def _prove(self) -> int:
         """Return how many parts of an interrupted run were made of what the sources hold."""
         with self._bar("compare", self.num_bytes, "B") as bar:
             return prove_parts(self.sources, self.work.read_facts(IDS), report=bar.update)
 
-    def _keep(self, results: Iterator[tuple[Chunk, Result]], bar: "tqdm[Any]") -> Iterator[Part]:
-        """Yield what came of chunks, after it was kept."""
-        for chunk, result in results:
-            facts = {
-                **result.facts,
-                "start": chunk.slices[0].start,
-                "stop": chunk.stop,
-                "position": chunk.position,
-                "digests": {str(source): digest for source, digest in chunk.digests.items()},
-                "prefix": chunk.prefix,
-            }
-            part = Part(facts, result.blobs)
-            self.work.write(IDS, chunk.number, part)
+    def _keep(self, results: Iterator[tuple[Chunk, None]], bar: "tqdm[Any]") -> Iterator[Part]:
+        """Yield the parts that workers have written, without their ids where they are known."""
+        # What another machine has written may take a while to be seen.
+        patience = 0 if self.shared is None else SHARED_SECONDS
+        is_whole = isinstance(self.method.how, BuildVocab)
+        for chunk, _ in results:
+            part = self.work.wait_for(IDS, chunk.number, is_whole=is_whole, patience=patience)
             bar.update(chunk.position - bar.n)
             yield part
 

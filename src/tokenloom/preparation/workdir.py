@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ from tokenloom._io.regular import open_regular, read_bounded
 from tokenloom._wording import show
 from tokenloom.errors import StoreError, TokenloomError, WorkerError
 
+# The kind of the parts that hold the ids of a chunk.
+IDS = "tokens"
+
 _SETTINGS = "settings.json"
 # There while the last run ended with an error, so that other settings may begin anew.
 _FAILED = "failed"
@@ -34,6 +38,9 @@ _PART = ".part"
 # Settings name each source: this limit leaves room for millions of sources.
 _MAX_SETTINGS_BYTES = 1 << 30
 _MAX_HEAD_BYTES = 1 << 16
+# How long another machine's file may take to be seen here, in seconds: NFS keeps what it knows
+# of a folder for up to a minute.
+SHARED_SECONDS = 90.0
 # What can be read once is kept under one of these names, and its hash under the other.
 _OF_STREAMS = ("source", "kept")
 
@@ -233,15 +240,56 @@ class WorkDir:
     def read_facts(self, kind: str) -> Iterator[dict[str, Any]]:
         """Yield the facts of the parts as `read_all` does, without a look at their blobs."""
         for index in itertools.count():
-            try:
-                with open_regular(self.part(kind, index), follow_links=False) as file:
-                    head, content = _read_beginning(file)
-                if not self._belongs(_hash(content, []), head["facts"], kind, index):
-                    return
-                facts: dict[str, Any] = json.loads(content)
-            except _DAMAGE:
+            if (facts := self.read_one_facts(kind, index)) is None:
                 return
             yield facts
+
+    def read_one_facts(self, kind: str, index: int) -> dict[str, Any] | None:
+        """Return the facts of a part as `read` does, without a look at its blobs."""
+        try:
+            with open_regular(self.part(kind, index), follow_links=False) as file:
+                head, content = _read_beginning(file)
+            if self._belongs(_hash(content, []), head["facts"], kind, index):
+                facts: dict[str, Any] = json.loads(content)
+                return facts
+        except _DAMAGE:
+            pass
+        return None
+
+    def wait_for(self, kind: str, index: int, *, is_whole: bool, patience: float = 0) -> Part:
+        """Return a part that a worker has written, as soon as this process sees it.
+
+        Parameters
+        ----------
+        kind, index : str, int
+            Which part.
+        is_whole : bool
+            Whether its blobs are read as well.
+        patience : float
+            How long to wait for it, in seconds.
+
+        Raises
+        ------
+        WorkerError
+            It does not appear, or is damaged.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            if is_whole:
+                part = self.read(kind, index)
+            else:
+                facts = self.read_one_facts(kind, index)
+                part = None if facts is None else Part(facts, [])
+            if part is not None:
+                return part
+            if time.monotonic() >= deadline:
+                msg = (
+                    f"a worker has written {self.part(kind, index)}, which this process cannot "
+                    f"see whole after {patience:.0f} seconds: all workers must share that folder; "
+                    "what is finished is kept, and the same call resumes from there"
+                )
+                raise WorkerError(msg)
+            time.sleep(min(0.1, patience))
 
     def _belongs(self, digest: str, bound: object, kind: str, index: int) -> bool:
         return bound in [_bind(digest, owner, kind, index) for owner in self._owners_of(kind)]

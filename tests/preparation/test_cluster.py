@@ -1,0 +1,184 @@
+"""Workers on other machines, which must see the work folder and run the same release."""
+
+import importlib.metadata
+import pickle
+import re
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.preparations import HereExecutor, contents
+from tokenloom.errors import ArgumentError, UsageError, WorkerError
+from tokenloom.preparation.chunks import Chunk
+from tokenloom.preparation.cluster import SharedFolder, open_dask, share
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.workdir import work_path
+
+SMALL = PrepareOptions(task_bytes=100)
+
+
+class Watched(HereExecutor):
+    """Calls a function with the arguments of each task before it is done."""
+
+    def __init__(self, watch: Callable[..., object]) -> None:
+        self._watch = watch
+
+    def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Do it."""
+        self._watch(*args)
+        return super().submit(do, *args, **kwargs)
+
+
+class OlderWorkers(HereExecutor):
+    """Workers with another release of tokenloom."""
+
+    def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Return what they would answer."""
+        if importlib.metadata.version in args:
+            return super().submit(do, *[lambda _: "0.0.9", *args[1:]], **kwargs)
+        return super().submit(do, *args, **kwargs)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """Return the path of a text."""
+    path = tmp_path / "book.txt"
+    path.write_text("To be, or not to be:\nthat is the question.\n" * 20, encoding="utf-8")
+    return path
+
+
+def test_a_folder_that_is_not_shared_is_refused_before_the_work(book: Path, tmp_path: Path) -> None:
+    """The message names the folder and the worker's machine; nothing was kept as failed."""
+    work = work_path(tmp_path / "store")
+
+    def hide(*arguments: Any) -> None:
+        assert not any(isinstance(argument, Chunk) for argument in arguments)
+        (work / "shared").unlink(missing_ok=True)
+
+    message = (
+        rf"all workers must see the folder {re.escape(str(work))}, the one on "
+        rf"{re.escape(socket.gethostname())} does not \(No such file or directory\): let the "
+        "store lie in a folder that all machines share"
+    )
+    with pytest.raises(WorkerError, match=message):
+        prepare(book, tmp_path / "store", executor=Watched(hide))
+    assert not (work / "failed").exists()
+
+
+def test_each_task_looks_for_the_folder(book: Path, tmp_path: Path) -> None:
+    """Another worker than the first one may not see it."""
+    work = work_path(tmp_path / "store")
+
+    def hide(*arguments: Any) -> None:
+        if any(isinstance(argument, Chunk) and argument.number == 3 for argument in arguments):
+            (work / "shared").write_text("another folder")
+
+    with pytest.raises(WorkerError, match=r"does not \(it has another folder of that name"):
+        prepare(book, tmp_path / "store", options=SMALL, executor=Watched(hide), num_workers=1)
+    prepare(book, tmp_path / "store", options=SMALL, executor=HereExecutor())
+    prepare(book, tmp_path / "whole", options=SMALL, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+
+
+def test_another_release_is_refused(book: Path, tmp_path: Path) -> None:
+    """Both are named."""
+    here = re.escape(importlib.metadata.version("tokenloom"))
+    message = rf"all workers must have tokenloom {here} as here, one on the cluster has 0\.0\.9"
+    with pytest.raises(WorkerError, match=message):
+        prepare(book, tmp_path / "store", executor=OlderWorkers())
+    shared = SharedFolder(tmp_path, "", "0.0.9")
+    with pytest.raises(WorkerError, match=rf"tokenloom 0\.0\.9 as here, one on .* has {here}"):
+        shared.require()
+
+
+def test_a_resumed_run_keeps_the_words_that_workers_know(tmp_path: Path) -> None:
+    """A file system may show a worker the older file for a while."""
+    first = share(tmp_path, HereExecutor())
+    assert first == share(tmp_path, HereExecutor())
+    (tmp_path / "shared").write_bytes(b"\xff")
+    assert first != share(tmp_path, HereExecutor())
+
+
+def test_no_ids_travel(book: Path, tmp_path: Path) -> None:
+    """A worker returns next to nothing, whatever the size of a chunk."""
+    sizes = []
+
+    class Measured(HereExecutor):
+        def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            future = super().submit(do, *args, **kwargs)
+            sizes.append(len(pickle.dumps(future.result())))
+            return future
+
+    book.write_text("to be or not to be " * 10_000)
+    for tokenizer in ("word", "byte"):
+        prepare(book, tmp_path / tokenizer, tokenizer=tokenizer, executor=Measured())
+    assert max(sizes) < 200
+
+
+def test_a_part_that_never_appears_is_an_error(
+    book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker has written it, as it says, but this process does not see it."""
+    monkeypatch.setattr("tokenloom.preparation.prepare.SHARED_SECONDS", 0.1)
+
+    class Elsewhere(HereExecutor):
+        def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            if any(isinstance(argument, Chunk) for argument in args):
+                return super().submit(do, len, "")
+            return super().submit(do, *args, **kwargs)
+
+    with pytest.raises(WorkerError, match="which this process cannot see whole after"):
+        prepare(book, tmp_path / "store", executor=Elsewhere())
+
+
+def test_the_end_of_an_executor_is_one_error(book: Path, tmp_path: Path) -> None:
+    """It names what the executor raised, and that the next call resumes."""
+
+    class Ends(HereExecutor):
+        def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            future = super().submit(do, *args, **kwargs)
+            if any(isinstance(argument, Chunk) and argument.number == 2 for argument in args):
+                future = Future()
+                future.cancel()
+            return future
+
+    message = r"the executor ended with CancelledError: .* the same call resumes from there"
+    with pytest.raises(WorkerError, match=message):
+        prepare(book, tmp_path / "store", options=SMALL, executor=Ends(), num_workers=1)
+    assert not (work_path(tmp_path / "store") / "failed").exists()
+    prepare(book, tmp_path / "store", options=SMALL, executor=HereExecutor())
+    prepare(book, tmp_path / "whole", options=SMALL, num_workers=1)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+
+
+def test_an_executor_that_was_shut_down_is_refused(book: Path, tmp_path: Path) -> None:
+    """By the words of the executor."""
+    with ThreadPoolExecutor(1) as executor:
+        pass
+    message = r"the executor ended with RuntimeError \(cannot schedule new futures after shutdown\)"
+    with pytest.raises(WorkerError, match=message):
+        prepare(book, tmp_path / "store", executor=executor)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "", "tcp://", "tcp://host", "tcp://a b:1", "8786"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    """Before Dask is imported."""
+    message = "--dask must be a scheduler's address like tcp://10.0.0.1:8786, got"
+    with pytest.raises(ArgumentError, match=message), open_dask(address):
+        pass
+
+
+def test_without_dask_an_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that installs it."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(UsageError, match=r"--dask needs distributed .*'tokenloom\[dask\]'"),
+        open_dask("tcp://127.0.0.1:1"),
+    ):
+        pass
