@@ -69,7 +69,7 @@ class Tally:
         document come before: bytes, where bytes are tokens.
     num_tokens : int
         Of all chunks.
-    documents : dict of int to int
+    documents : Counter
         How many documents each source has.
     num_characters : int
         Of all documents.
@@ -85,7 +85,7 @@ class Tally:
         What is known of each split, or of all chunks under None.
     digests : dict of int to str
         SHA-256 of each source.
-    problems : dict of str to int
+    problems : Counter
         How many documents were left out or replaced, by their problem.
     hash : str
         Of what all chunks say of themselves, their bytes among it.
@@ -94,7 +94,7 @@ class Tally:
     starts: list[int] = field(default_factory=lambda: [0])
     places: list[list[int]] = field(default_factory=list)
     num_tokens: int = 0
-    documents: dict[int, int] = field(default_factory=dict)
+    documents: Counter[int] = field(default_factory=Counter)
     num_characters: int = 0
     num_unknown: int | None = None
     num_unknown_types: int | None = None
@@ -102,7 +102,7 @@ class Tally:
     split_of: Sequence[str] = ()
     splits: dict[str | None, SplitTally] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
-    problems: dict[str, int] = field(default_factory=dict)
+    problems: Counter[str] = field(default_factory=Counter)
     hash: str = ""
     _open_characters: int = 0
 
@@ -126,7 +126,7 @@ class Tally:
         self.num_tokens += facts["num_tokens"]
         self.starts.append(self.num_tokens)
         for number, num_documents in facts["documents"]:
-            self.documents[number] = self.documents.get(number, 0) + num_documents
+            self.documents[number] += num_documents
         self.num_characters += facts["num_characters"]
         split = self.splits.setdefault(
             self.split_of[source] if self.split_of else None, SplitTally()
@@ -139,8 +139,7 @@ class Tally:
         self.lost = Lost(*map(sum, zip(self.lost, facts.get("lost", Lost()), strict=True)))
         split.counts.update(read_counts(part.blobs))
         self.digests.update({int(k): digest for k, digest in facts["digests"].items()})
-        for what, number in facts["problems"].items():
-            self.problems[what] = self.problems.get(what, 0) + number
+        self.problems.update(facts["problems"])
         before = 0 if facts["has_end"] else self._open_characters
         self._open_characters = before + facts["open_characters"]
 

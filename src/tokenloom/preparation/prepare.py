@@ -234,9 +234,11 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     target = as_path(path).absolute()
     found = resolve_sources(sources, documents=options.documents, encoding=options.encoding)
     method = _name_splits(method, found, options)
-    if manifest := find_finished(target, found, method.settings):
+    if is_store(target):
+        manifest = check_finished(target, found, method.settings)
         remove_rest(target)
         return _summarize(path, manifest, began_at)
+    require_free(target)
     check_kinds(found, field=options.field)
     # Splits are cut at the end, so others may be asked for.
     settings = {k: v for k, v in method.settings.items() if not k.startswith("split")}
@@ -432,20 +434,22 @@ class _Run:
             yield from self._keep(results, bar)
 
     def _has_part(self, chunk: Chunk) -> bool:
-        return self.work.read_one_facts(IDS, chunk.number) is not None
+        return self.work.read(IDS, chunk.number, with_blobs=False) is not None
 
     def _prove(self) -> int:
         """Return how many parts of an interrupted run were made of what the sources hold."""
         with self._bar("compare", self.num_bytes, "B") as bar:
-            return prove_parts(self.sources, self.work.read_facts(IDS), report=bar.update)
+            kept = (part.facts for part in self.work.read_all(IDS, with_blobs=False))
+            return prove_parts(self.sources, kept, report=bar.update)
 
     def _keep(self, results: Iterator[tuple[Chunk, None]], bar: "tqdm[Any]") -> Iterator[Part]:
         """Yield the parts that workers have written, without their ids where they are known."""
         # What another machine has written may take a while to be seen.
         patience = 0 if self.shared is None else SHARED_SECONDS
-        is_whole = isinstance(self.method.how, BuildVocab)
+        # Their counts lie there, where a vocabulary is built.
+        with_blobs = isinstance(self.method.how, BuildVocab)
         for chunk, _ in results:
-            part = self.work.wait_for(IDS, chunk.number, is_whole=is_whole, patience=patience)
+            part = self.work.wait_for(IDS, chunk.number, with_blobs=with_blobs, patience=patience)
             bar.update(chunk.position - bar.n)
             yield part
 
@@ -453,7 +457,7 @@ class _Run:
         sources = [
             Source(
                 name=source.name,
-                num_documents=tally.documents.get(number, 0),
+                num_documents=tally.documents[number],
                 num_bytes=source.num_bytes,
                 sha256=tally.digests[number],
             )
@@ -544,24 +548,6 @@ def _name_splits(method: Method, found: list[ResolvedSource], options: PrepareOp
     # Not under "splits", which may change between an interrupted run and the next: chunks and
     # the vocabulary depend on it.
     return method._replace(settings={**method.settings, "sources_of_splits": dict(splits)})
-
-
-def find_finished(
-    target: Path, found: list[ResolvedSource], settings: Mapping[str, Any]
-) -> Manifest | None:
-    """Return the manifest of a finished store, or None where one can be made.
-
-    Raises
-    ------
-    CorpusError
-        A source is gone.
-    StoreError
-        The store is another one, or there is something else.
-    """
-    if is_store(target):
-        return check_finished(target, found, settings)
-    require_free(target)
-    return None
 
 
 def check_finished(

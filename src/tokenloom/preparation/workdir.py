@@ -115,22 +115,21 @@ class WorkDir:
             same = {**before, "on_error": now["on_error"]} if is_mended else before
             if differences := list(compare(same, now)):
                 if not self.has_failed:
-                    raise StoreError(self._name_differences(differences))
+                    msg = (
+                        f"an interrupted run of other settings is kept in {self.path}: "
+                        f"{'; '.join(differences)}; run it with its own settings, or remove that "
+                        "folder"
+                    )
+                    raise StoreError(msg)
                 self.remove_parts()
         if before is not None and _streams(before) != _streams(now):
             for kind in _OF_STREAMS:
                 self.remove(kind)
         if before != now:
             write_text(self.path / _SETTINGS, json.dumps(now))
-        mended = {**now, "on_error": "stop"} if "on_error" in now else now
-        self.owners[:] = dict.fromkeys(map(hash_json, (now, mended)))
-
-    def _name_differences(self, differences: list[str]) -> str:
-        return (
-            f"an interrupted run of other settings is kept in {self.path}: "
-            f"{'; '.join(differences)}; run it with its own settings, or remove that "
-            "folder"
-        )
+        self.owners[:] = [hash_json(now)]
+        if now.get("on_error", "stop") != "stop":
+            self.owners.append(hash_json({**now, "on_error": "stop"}))
 
     @property
     def has_failed(self) -> bool:
@@ -224,47 +223,34 @@ class WorkDir:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def read(self, kind: str, index: int) -> Part | None:
-        """Return a part that was kept, or None where there is none that is whole and belongs."""
+    def read(self, kind: str, index: int, *, with_blobs: bool = True) -> Part | None:
+        """Return a part that was kept, or None where there is none that is whole and belongs.
+
+        Without its blobs, these are not looked at.
+        """
         try:
             with open_regular(self.part(kind, index), follow_links=False) as file:
-                head, facts = _read_beginning(file)
-                blobs = [_read_exactly(file, size) for size in head["sizes"][1:]]
-                is_whole = not file.read(1)
-            if is_whole and self._belongs(_hash(facts, blobs), head["sha256"], kind, index):
+                head = json.loads(file.readline(_MAX_HEAD_BYTES))
+                sizes = head["sizes"] if with_blobs else head["sizes"][:1]
+                facts, *blobs = [_read_exactly(file, size) for size in sizes]
+                is_whole = not (with_blobs and file.read(1))
+            digest, bound = _hash(facts, blobs), head["sha256" if with_blobs else "facts"]
+            owners = self._owners_of(kind)
+            if is_whole and bound in [_bind(digest, owner, kind, index) for owner in owners]:
                 return Part(json.loads(facts), blobs)
         except _DAMAGE:
             pass
         return None
 
-    def read_facts(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Yield the facts of the parts as `read_all` does, without a look at their blobs."""
-        for index in itertools.count():
-            if (facts := self.read_one_facts(kind, index)) is None:
-                return
-            yield facts
-
-    def read_one_facts(self, kind: str, index: int) -> dict[str, Any] | None:
-        """Return the facts of a part as `read` does, without a look at its blobs."""
-        try:
-            with open_regular(self.part(kind, index), follow_links=False) as file:
-                head, content = _read_beginning(file)
-            if self._belongs(_hash(content, []), head["facts"], kind, index):
-                facts: dict[str, Any] = json.loads(content)
-                return facts
-        except _DAMAGE:
-            pass
-        return None
-
-    def wait_for(self, kind: str, index: int, *, is_whole: bool, patience: float = 0) -> Part:
+    def wait_for(self, kind: str, index: int, *, with_blobs: bool, patience: float = 0) -> Part:
         """Return a part that a worker has written, as soon as this process sees it.
 
         Parameters
         ----------
         kind, index : str, int
             Which part.
-        is_whole : bool
-            Whether its blobs are read as well.
+        with_blobs : bool
+            See `read`.
         patience : float
             How long to wait for it, in seconds.
 
@@ -275,12 +261,7 @@ class WorkDir:
         """
         deadline = time.monotonic() + patience
         while True:
-            if is_whole:
-                part = self.read(kind, index)
-            else:
-                facts = self.read_one_facts(kind, index)
-                part = None if facts is None else Part(facts, [])
-            if part is not None:
+            if (part := self.read(kind, index, with_blobs=with_blobs)) is not None:
                 return part
             if time.monotonic() >= deadline:
                 msg = (
@@ -291,19 +272,17 @@ class WorkDir:
                 raise WorkerError(msg)
             time.sleep(min(0.1, patience))
 
-    def _belongs(self, digest: str, bound: object, kind: str, index: int) -> bool:
-        return bound in [_bind(digest, owner, kind, index) for owner in self._owners_of(kind)]
-
     def _owners_of(self, kind: str) -> list[str]:
         # Streams are kept as they come, whatever is made of them.
         return [""] if kind in _OF_STREAMS else self.owners
 
-    def read_all(self, kind: str) -> Iterator[Part]:
-        """Yield the parts from the first on, up to one that is not whole."""
-        index = 0
-        while (part := self.read(kind, index)) is not None:
+    def read_all(self, kind: str, *, with_blobs: bool = True) -> Iterator[Part]:
+        """Yield the parts from the first on, up to one that is not whole; see `read`."""
+        for index in itertools.count():
+            part = self.read(kind, index, with_blobs=with_blobs)
+            if part is None:
+                return
             yield part
-            index += 1
 
     def remove(self, kind: str, *, start: int = 0) -> None:
         """Remove the parts of a kind, from one on."""
@@ -429,12 +408,6 @@ def _streams(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 # What reading a part that is damaged, or no part, ends with.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError)
-
-
-def _read_beginning(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
-    """Return the head of a part, and its facts."""
-    head = json.loads(file.readline(_MAX_HEAD_BYTES))
-    return head, _read_exactly(file, head["sizes"][0])
 
 
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
