@@ -226,7 +226,7 @@ def test_a_pipe_is_no_vocabulary(book: str, capsys: pytest.CaptureFixture[str]) 
     """It is not waited for, and the option is named."""
     os.mkfifo("vocab.json")
     assert 1 == main(["prepare", book, "-o", "store", "--tokenizer", "vocab.json"])
-    assert "--tokenizer must be a vocab.json that can be read" in capsys.readouterr().err
+    assert "--tokenizer must be a file that can be read" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("book")

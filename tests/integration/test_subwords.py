@@ -125,8 +125,8 @@ def test_a_run_is_moved_and_writes_text(
     """Training, showing, evaluating and generating need nothing but the folders."""
     write_bpe(tmp_path / "tokenizer.json")
     store = tmp_path / "store"
-    options = dataclasses.replace(SMALL, splits={"valid": 0.2})
-    tl.prepare(source, store, tokenizer=tmp_path / "tokenizer.json", options=options)
+    command = f"prepare {source} -o {store} --tokenizer {tmp_path / 'tokenizer.json'} --workers 0"
+    assert 0 == run([*command.split(), "--split", "valid=0.2", "--end-of-document", END])
     (tmp_path / "tokenizer.json").unlink()
     shutil.move(store, tmp_path / "moved")
     train = f"train {tmp_path / 'moved'} --run {tmp_path / 'run'} --epochs 1 --hidden 4 --quiet"
@@ -139,3 +139,31 @@ def test_a_run_is_moved_and_writes_text(
     capsys.readouterr()
     assert 0 == run(["generate", str(tmp_path / "elsewhere"), "--prompt", "the time"])
     assert capsys.readouterr().out.startswith("the time")
+
+
+@pytest.mark.parametrize("words", ["bpe --vocab-size 300", "{}/mine.json", "{}/store"])
+def test_commands_take_sub_words(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name, by path, or out of a store; what has no effect is refused."""
+    (tmp_path / "book.txt").write_text("\n".join(DOCUMENTS))
+    tl.Corpus.from_text("a", tokenizer=write_bpe(tmp_path / "mine.json")).save(tmp_path / "store")
+    tokenizer = ["--tokenizer", *words.format(tmp_path).split()]
+    show = ["show", str(tmp_path / "book.txt"), "--batch-size", "1", "--seq-len", "8"]
+    assert 0 == run([*show, *tokenizer])
+    assert "(for so" in capsys.readouterr().out
+    assert 1 == run([*show, *tokenizer, "--raw"])
+    assert "leave out --raw: --tokenizer" in capsys.readouterr().err
+    if "bpe" not in words:
+        assert 1 == run([*show, *tokenizer, "--vocab-size", "9"])
+        assert "learns no ids" in capsys.readouterr().err
+
+
+def test_what_is_switched_off_is_said_by_commands(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr."""
+    write_bpe(tmp_path / "mine.json", truncates=True)
+    command = f"prepare {source} -o {tmp_path / 'store'} --tokenizer {tmp_path / 'mine.json'}"
+    assert 0 == run([*command.split(), "--workers", "0"])
+    assert "mine.json truncates texts: that is switched off" in capsys.readouterr().err

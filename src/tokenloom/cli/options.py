@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tokenloom._io.compressed import find_encoding
-from tokenloom._wording import show, suggest
+from tokenloom._wording import describe_missing, join_choices, show, suggest
 from tokenloom.cli.output import print_message, print_usage
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
@@ -22,12 +22,13 @@ from tokenloom.hub.load import (
     name_split,
 )
 from tokenloom.plan.plan import ORDERS
-from tokenloom.store.reader import is_store, read_store
+from tokenloom.store.reader import is_store, open_store, read_store
+from tokenloom.text.subwords import ENCODING, READERS
 from tokenloom.text.tokenizers import (
     COUNTED_NAMES,
     LEARNED_NAMES,
     TOKENIZER_NAMES,
-    make_tokenizer,
+    TOKENIZERS,
 )
 
 if TYPE_CHECKING:
@@ -174,10 +175,7 @@ def add_corpus(
         help="only this split of CORPUS, also written CORPUS/NAME; of a store by default 'train', "
         "if it has one",
     )
-    text.add_argument(
-        "--tokenizer", choices=TOKENIZER_NAMES, default="char", help="what a token is"
-    )
-    add_vocab_size(text)
+    add_tokenizer(text)
     text.add_argument(
         "--raw",
         action="store_true",
@@ -199,9 +197,16 @@ def add_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
 
 
-def add_vocab_size(command: argparse._ActionsContainer) -> None:
-    """Add the number of ids of a vocabulary that is learnt from the text."""
-    summary = "the most ids there may be: the most frequent tokens get one, the others are unknown"
+def add_tokenizer(command: argparse._ActionsContainer) -> None:
+    """Add the tokenizer, and the number of ids of one that is learnt from the text."""
+    command.add_argument(
+        "--tokenizer",
+        default="char",
+        metavar="WHAT",
+        help=f"what a token is: {', '.join(TOKENIZER_NAMES)}; or a file such as tokenizer.json, "
+        "*.tiktoken, *.model or vocab.json; tiktoken:NAME; or a store whose tokenizer is used",
+    )
+    summary = "the most ids that char, word or bpe may learn; the most frequent tokens get one"
     add_count(command, "--vocab-size", summary)
 
 
@@ -391,7 +396,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
         return load(str(store._replace(split=split)))
     return load(
         name_split(arguments.corpus, split),
-        tokenizer=arguments.tokenizer,
+        tokenizer=find_tokenizer(arguments.tokenizer),
         vocab_size=arguments.vocab_size,
         normalize=not arguments.raw,
         encoding=arguments.encoding,
@@ -410,6 +415,37 @@ def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Cor
     )
 
 
+def find_tokenizer(name: str) -> object:
+    """Return the tokenizer of the store that was named, or the name of any other.
+
+    Raises
+    ------
+    ArgumentError
+        There is none of that name.
+    """
+    if name in TOKENIZER_NAMES:
+        return name
+    store = StoreName(name) if is_store(name) else find_store(name)
+    if store is not None:
+        # A split has the tokenizer of its store.
+        tokenizer = open_store(store.path).tokenizer()
+        if tokenizer is None:
+            msg = (
+                f"--tokenizer must be a store that holds its tokenizer, that of {name!r} was one "
+                "of your own"
+            )
+            raise ArgumentError(msg)
+        return tokenizer
+    if name.startswith(ENCODING) or name.endswith(tuple(READERS)):
+        return name
+    msg = (
+        f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store, {ENCODING}NAME, "
+        f"or a file that ends with {join_choices(list(READERS))}, got {show(name)}, which is none: "
+        f"{describe_missing(name, TOKENIZER_NAMES)}"
+    )
+    raise ArgumentError(msg)
+
+
 def name_store(text: str) -> StoreName:
     """Return the store, and perhaps the split of it, that was typed as STORE or STORE/SPLIT."""
     found = None if is_store(text) else find_store(text)
@@ -426,7 +462,8 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
         refuse_options(arguments, ("tokenizer", "vocab_size", "raw", "encoding"), why)
     tokenizer = getattr(arguments, "tokenizer", None)
     if tokenizer is not None and tokenizer not in COUNTED_NAMES:
-        reads_bytes = make_tokenizer(tokenizer).reads_bytes
+        kind = TOKENIZERS.get(tokenizer)
+        reads_bytes = kind is not None and kind.reads_bytes
         what = "the bytes of a text as they are" if reads_bytes else "a text as it is"
         # With another encoding the text is transcoded to UTF-8 first.
         is_refused = reads_bytes and find_encoding(arguments.encoding) == "utf-8"

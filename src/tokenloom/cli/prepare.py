@@ -7,20 +7,18 @@ import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from tokenloom._wording import count, describe_missing, show
+from tokenloom._wording import count, show
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_message, print_table
 from tokenloom.errors import ArgumentError, WorkerError
-from tokenloom.hub.load import TRAIN, StoreName, find_store
+from tokenloom.hub.load import TRAIN
 from tokenloom.preparation.chunks import FORMS
 from tokenloom.preparation.cluster import Cluster, open_dask
 from tokenloom.preparation.forms import OnError, OnReserved
 from tokenloom.preparation.options import PrepareOptions, SplitBy
 from tokenloom.preparation.prepare import Prepared, prepare
 from tokenloom.preparation.sources import DocumentsAre, resolve_sources
-from tokenloom.store.reader import is_store, open_store
-from tokenloom.text.tokenizers import COUNTED_NAMES, TOKENIZER_NAMES
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.tokenizers import COUNTED_NAMES
 
 # No vocabulary has an id of more digits, and int refuses thousands of them.
 _ID = re.compile("[0-9]{1,18}")
@@ -40,6 +38,10 @@ examples:
       stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
   tokenloom prepare --split train='a/*.txt' --split valid=b.txt --tokenizer word -o my-store
       splits by their files; the vocabulary is that of 'train'
+  tokenloom prepare texts/ --tokenizer bpe --vocab-size 8000 -o my-store
+      sub-words: a byte-level BPE that is learnt from the texts, which are read twice
+  tokenloom prepare texts/ --tokenizer tokenizer.json -o my-store
+      sub-words of a tokenizer that there is; or tiktoken:o200k_base, x.tiktoken, x.model
   tokenloom prepare more.txt --tokenizer my-store -o more-store
       with the tokenizer of another store, in one pass
 
@@ -135,14 +137,7 @@ def _add_splits(group: argparse._ActionsContainer) -> None:
 
 
 def _add_tokens(group: argparse._ActionsContainer) -> None:
-    names = ", ".join(TOKENIZER_NAMES)
-    group.add_argument(
-        "--tokenizer",
-        default="char",
-        metavar="WHAT",
-        help=f"what a token is: {names}; or a store or a vocab.json whose tokenizer is used",
-    )
-    options.add_vocab_size(group)
+    options.add_tokenizer(group)
     group.add_argument(
         "--raw",
         action="store_true",
@@ -164,7 +159,7 @@ def _add_tokens(group: argparse._ActionsContainer) -> None:
         "--end-of-document",
         metavar="TOKEN",
         help="token to add after each document; an id where tokens are bytes, or as well where "
-        "the tokenizer is that of a store",
+        "the tokenizer is given; of sub-words a token such as '<|endoftext|>'",
     )
 
 
@@ -199,7 +194,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if not any(FORMS[one.form].has_field for one in found):
             why = "no source holds JSON objects or rows; --documents jsonl reads each line as one"
             options.refuse_options(arguments, ("field",), why)
-    tokenizer, chosen = _find_tokenizer(arguments.tokenizer), _options(arguments)
+    tokenizer, chosen = options.find_tokenizer(arguments.tokenizer), _options(arguments)
     with _open_cluster(arguments) as cluster:
         made = prepare(
             sources,
@@ -287,37 +282,6 @@ def _fractions(named: list[tuple[str, float | str]]) -> dict[str, float]:
         msg = f"--split must name each part once, got {names}"
         raise ArgumentError(msg)
     return splits
-
-
-def _find_tokenizer(name: str) -> object:
-    """Return the name of a tokenizer, or the tokenizer of a store or of a vocab.json."""
-    if name in TOKENIZER_NAMES:
-        return name
-    store = StoreName(name) if is_store(name) else find_store(name)
-    if store is not None:
-        # A split has the tokenizer of its store.
-        tokenizer = open_store(store.path).tokenizer()
-        if tokenizer is None:
-            msg = f"--tokenizer must be a store with a tokenizer of tokenloom, {name!r} has another"
-            raise ArgumentError(msg)
-        return tokenizer
-    if name.endswith(".json"):
-        return _load_vocab(name)
-    msg = (
-        f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store or a vocab.json, "
-        f"got {show(name)}, which is none: {describe_missing(name, TOKENIZER_NAMES)}"
-    )
-    raise ArgumentError(msg)
-
-
-def _load_vocab(name: str) -> Vocab:
-    try:
-        return Vocab.load(name)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        msg = f"--tokenizer must be a vocab.json that can be read, {name!r} {error.strerror}"
-        raise ArgumentError(msg) from error
 
 
 def _facts(made: Prepared) -> dict[str, Any]:

@@ -28,7 +28,8 @@ examples:
 
 
 # A run has its own; the batch's place follows from the step.
-_OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", "split", "tokenizer", "raw")
+_OF_TEXT = ("split", "tokenizer", "vocab_size", "raw")
+_OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", *_OF_TEXT)
 
 
 _OF_PLACE = ("epoch", "batch")

@@ -41,6 +41,8 @@ TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_RANKS = "tokenizer.tiktoken"
 TOKENIZER_MODEL = "tokenizer.model"
 FILE_NAMES = (TOKENIZER_JSON, TOKENIZER_RANKS, TOKENIZER_MODEL)
+# Before the name of an encoding of tiktoken.
+ENCODING = "tiktoken:"
 # The switch of the package tokenizers that lets batches use threads.
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 

@@ -36,6 +36,7 @@ from tokenloom.text.normalize import (
     split_words,
 )
 from tokenloom.text.subwords import (
+    ENCODING,
     READERS,
     BpeLearner,
     HuggingFaceTokenizer,
@@ -395,8 +396,6 @@ LEARNED_NAMES = (*COUNTED_NAMES, BpeLearner.name)
 _SUBWORDS: dict[str, type[CompleteTokenizer]] = {
     kind.name: kind for kind in (HuggingFaceTokenizer, TiktokenTokenizer, SentencePieceTokenizer)
 }
-# Before the name of an encoding of tiktoken.
-_ENCODING = "tiktoken:"
 
 
 def make_tokenizer(
@@ -439,8 +438,8 @@ def make_tokenizer(
         return tokenizer_for(given)
     if isinstance(given, str | os.PathLike) and (path := os.fspath(given)).endswith(tuple(READERS)):
         return _read_file(path)
-    if isinstance(given, str) and given.startswith(_ENCODING):
-        return load_encoding(given.removeprefix(_ENCODING))
+    if isinstance(given, str) and given.startswith(ENCODING):
+        return load_encoding(given.removeprefix(ENCODING))
     names = ", ".join(map(repr, TOKENIZER_NAMES))
     return take_tokenizer(given, expected=f"{names}, {_OTHERS}, a Vocab, or ")
 
