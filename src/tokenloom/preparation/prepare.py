@@ -221,14 +221,10 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     """
     began_at = time.perf_counter()
     num_workers = count_cores() if num_workers is None else num_workers
-    given = {
-        "options": options,
-        "executor": executor,
-        "num_workers": num_workers,
-        "progress": progress,
-    }
+    given = {"options": options, "executor": executor, "num_workers": num_workers}
+    checked = check_all({**given, "progress": progress}, _CHECKS)
     # Without workers this process is one.
-    cores = max(check_all(given, _CHECKS)["num_workers"], 1)
+    cores = max(checked["num_workers"], 1)
     options = PrepareOptions() if options is None else options
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
     target = as_path(path).absolute()
