@@ -27,6 +27,10 @@ _ENCODING = "name it: encoding={!r}"
 
 # The beginning of an object, on a line that is longer than what was read.
 _OBJECT = re.compile(r"""\{\s*"(?:[^"\\\n]|\\.)*"\s*:\s*["\d\[{tfn-]""")
+_COLUMN_OF_TABLE = (
+    "prepare reads a column of it, which field= or --field names; give it the end .txt to read it "
+    "as it is"
+)
 _TABLE = "write the texts in it as JSON Lines (.jsonl), or give it the end .txt to read it as it is"
 # The beginning of a JSON document of several lines, or of a list.
 _DOCUMENT = re.compile(
@@ -34,6 +38,10 @@ _DOCUMENT = re.compile(
 )
 # What heads a column; a part of a sentence rarely looks like that.
 _COLUMN = re.compile(r"\w[\w ./%#()-]{0,39}")
+_PIPED_COLUMNS = (
+    "name a file with the end .csv or .tsv, and its column with field= or --field; to read it as "
+    "it is, name a file with the end .txt"
+)
 _PIPED_TABLE = (
     "write the texts in it as JSON Lines, and choose documents='jsonl'; to read it as it is, name "
     "a file with the end .txt"
@@ -204,7 +212,7 @@ def recognise_structure(text: str, *, suffix: str) -> Kind | None:
     'a table (.csv)'
     """
     if suffix in (".csv", ".tsv"):
-        return Kind(f"a table ({suffix})", _TABLE)
+        return Kind(f"a table ({suffix})", _COLUMN_OF_TABLE)
     if suffix == ".json" and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         return Kind("one JSON document, not an object on each line", _TABLE)
     return None
@@ -223,7 +231,7 @@ def recognise_piped(text: str) -> Kind | None:
         return Kind("one JSON document, not an object on each line", _PIPED_TABLE)
     for delimiter, name in ((",", "CSV"), (";", "CSV"), ("\t", "TSV")):
         if _is_table(text, delimiter):
-            return Kind(f"a table ({name})", _PIPED_TABLE)
+            return Kind(f"a table ({name})", _PIPED_COLUMNS)
     return None
 
 

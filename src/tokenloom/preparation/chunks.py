@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tokenloom._io.compressed import Undecodable
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError
-from tokenloom.preparation import tables, texts
+from tokenloom.preparation import delimited, tables, texts
 from tokenloom.preparation.forms import Cursor, Cutting, Form, FormName, Opened, Slice, SourceFile
 
 FORMS: dict[FormName, Form] = {
@@ -19,6 +19,7 @@ FORMS: dict[FormName, Form] = {
     "line": texts.Lines(),
     "record": texts.Records(),
     "string": texts.Strings(),
+    "csv": delimited.Delimited(),
     "parquet": tables.Parquet(),
     "arrow": tables.Arrow(),
 }

@@ -12,7 +12,7 @@ from tokenloom.text.normalize import NOTHING
 
 # What a document is: the file, what stands between blank lines, a line, a JSON
 # object on a line, a JSON string on a line, or a row of a table.
-FormName = Literal["file", "paragraph", "line", "record", "string", "parquet", "arrow"]
+FormName = Literal["file", "paragraph", "line", "record", "string", "csv", "parquet", "arrow"]
 OnError = Literal["stop", "skip", "replace"]
 OnReserved = Literal["count", "stop"]
 
@@ -88,7 +88,8 @@ class Slice(NamedTuple):
     goes_on : bool
         Whether its last document continues in the next slice.
     layout : tuple of int
-        Of a table: which row group it is of, and its number of rows.
+        Of Parquet and Arrow: which row group it is of, and its number of rows.
+        Of CSV: the delimiter, which column holds the text, and how many there are.
     """
 
     start: Cursor
@@ -110,15 +111,15 @@ class Found(NamedTuple):
         Where they begin in the source; of a table the row.
     starts, ends : bool
         Whether the document begins and ends with them.
-    is_null : bool
-        Whether there is a row, but no text in it.
+    fault : (str, str) or None
+        Why it cannot be read, where it cannot: the problem and the reason.
     """
 
     content: bytes
     offset: int
     starts: bool = True
     ends: bool = True
-    is_null: bool = False
+    fault: tuple[str, str] | None = None
 
 
 class Cutting(NamedTuple):
@@ -205,6 +206,17 @@ class Form(ABC):
     def open(self, source: SourceFile, *, offset: int = 0, hashes: bool = False) -> Any:
         """Return a source, opened at an offset, and hashed where that is asked for."""
 
+    def check(self, source: SourceFile, field: str) -> None:  # noqa: B027  most have nothing to refuse
+        """Refuse a source without the field that holds the text, before anything is made of it.
+
+        Raises
+        ------
+        CorpusError
+            It has none; the message says what would do.
+        UsageError
+            A package that reads it is not installed.
+        """
+
     @abstractmethod
     def cut(
         self, opened: Any, source: SourceFile, cursor: Cursor, cutting: Cutting
@@ -224,6 +236,11 @@ class Form(ABC):
         BadInput
             It cannot be read.
         """
+
+    def place(self, piece: Slice, offset: int) -> dict[str, int]:
+        """Return what `tokenloom.trace` says of a place, beside the character."""
+        del piece, offset
+        return {}
 
     @abstractmethod
     def locate(self, piece: Slice, offset: int) -> str:

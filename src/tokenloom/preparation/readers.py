@@ -53,6 +53,8 @@ def describe(bad: BadInput, piece: Slice) -> str:
 
 
 def _read(found: Found, piece: Slice, reading: Reading) -> str | bytes:
+    if found.fault is not None:
+        raise BadInput(*found.fault, offset=found.offset)
     text = FORMS[piece.form].read(found, piece, reading)
     is_empty = is_blank(text) if isinstance(text, bytes) else not text.strip()
     if found.starts and found.ends and is_empty:

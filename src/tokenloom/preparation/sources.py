@@ -45,6 +45,7 @@ _STDIN = "-"
 # What the end of a name, before that of a compression, says of a file.
 _FORMS: dict[str, FormName] = {
     **dict.fromkeys(RECORDS, "record"),
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".arrow", ".feather"), "arrow"),
 }
@@ -99,7 +100,7 @@ def resolve_sources(
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records, and so do
         those that end with .json and have an object on each line. Those that
-        end with .parquet, .pq, .arrow or .feather are tables.
+        end with .csv, .tsv, .parquet, .pq, .arrow or .feather are tables.
     encoding : str
         Of files and stdin; see `tokenloom._io.compressed.find_encoding`.
 
@@ -223,15 +224,18 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
         the cure.
     """
     for one in found:
-        if one.path is not None and isinstance(form := FORMS[one.form], TableForm):
-            form.check(SourceFile(name=one.name, path=one.path, form=one.form), field)
-        elif one.path is not None:
+        if one.path is None:
+            continue
+        form = FORMS[one.form]
+        if not isinstance(form, TableForm):
             head = check_text(one.path, name=one.name, encoding=one.encoding)
             _check_structure(head, one.name, one.form, one.encoding)
+        source = SourceFile(name=one.name, path=one.path, form=one.form, encoding=one.encoding)
+        form.check(source, field)
 
 
 def _check_structure(head: bytes, name: str, form: FormName, encoding: str) -> None:
-    if form == "record":
+    if FORMS[form].has_field:
         return
     text = head.decode(encoding, "replace")
     kind = recognise_structure(text, suffix=bare_suffix(name))

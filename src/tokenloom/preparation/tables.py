@@ -32,7 +32,7 @@ from tokenloom.preparation.forms import (
 )
 from tokenloom.preparation.texts import UNDECODABLE, count_equal_bytes
 
-NULL = "a null value"
+_NO_TEXT = ("a null value", "there is no text")
 
 _READ_BYTES = 1 << 20
 # Texts that are decoded at a time, about.
@@ -305,15 +305,7 @@ class TableForm(Form):
             raise CorpusError(msg) from error
 
     def check(self, source: SourceFile, field: str) -> None:
-        """Refuse a file that is another one, or has no such column of texts.
-
-        Raises
-        ------
-        CorpusError
-            It is such a file; the message says what would do.
-        UsageError
-            pyarrow is not installed.
-        """
+        """Refuse a file that is another one, or has no such column of texts."""
         with self.open(source) as opened:
             find_column(opened.schema, field, name=source.name)
 
@@ -341,13 +333,11 @@ class TableForm(Form):
         bounds = (stops + start).tolist()
         for index in range(num_rows):
             text = content[bounds[index] : bounds[index + 1]]
-            yield Found(text, row + index, is_null=bool(is_null[index]))
+            yield Found(text, row + index, fault=_NO_TEXT if is_null[index] else None)
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         """Return the text; bytes as they are where these are wanted."""
         del piece
-        if found.is_null:
-            raise BadInput(NULL, f"there is no text in {reading.field!r}", offset=found.offset)
         if reading.as_bytes:
             return found.content
         try:
@@ -360,6 +350,10 @@ class TableForm(Form):
                 offset=found.offset,
                 instead=found.content.decode("utf-8", "replace"),
             ) from error
+
+    def place(self, piece: Slice, offset: int) -> dict[str, int]:
+        """Return the row and the row group."""
+        return {"row": offset, "row_group": piece.layout[0]}
 
     def locate(self, piece: Slice, offset: int) -> str:
         """Name the row, and the row group."""

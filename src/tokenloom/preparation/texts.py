@@ -76,21 +76,27 @@ class TextForm(Form):
         if is_first and not keeps_mark and held.startswith(BYTE_ORDER_MARK):
             held = held[len(BYTE_ORDER_MARK) :]
             cursor = cursor._replace(offset=len(BYTE_ORDER_MARK))
-        find_cut = functools.partial(self.find_cut, boundary=boundary)
+        layout = self.lay_out(source, cutting.field)
+        find_cut = functools.partial(self.find_cut, boundary=boundary, layout=layout)
         while (found := _fill(held, opened, size, cursor, find_cut)).stop is not None:
             content, held = found.held[: found.stop], found.held[found.stop :]
             has_state = found.goes_on and boundary.has_state
             state = state_after(content, cursor.state) if has_state else NOTHING
             line = cursor.line + _count_line_ends(content)
             after = Cursor(cursor.source, cursor.offset + found.stop, state, found.goes_on, line)
-            yield Slice(cursor, source.name, source.form, content, found.goes_on), after
+            yield Slice(cursor, source.name, source.form, content, found.goes_on, layout), after
             cursor = after
-        rest = Slice(cursor, source.name, source.form, found.held, goes_on=False)
+        rest = Slice(cursor, source.name, source.form, found.held, goes_on=False, layout=layout)
         yield rest, Cursor(cursor.source + 1)
+
+    def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
+        """Return what the reader of a slice has to know of the whole source."""
+        del source, field
+        return ()
 
     @abstractmethod
     def find_cut(
-        self, text: bytes, cursor: Cursor, *, boundary: Boundary
+        self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
     ) -> tuple[int, bool] | None:
         """Return where a slice that begins with a text may end, if it may.
 
@@ -149,10 +155,10 @@ class WholeFile(TextForm):
     is_plain = True
 
     def find_cut(
-        self, text: bytes, cursor: Cursor, *, boundary: Boundary
+        self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
     ) -> tuple[int, bool] | None:
         """Cut where a token may end."""
-        del cursor
+        del cursor, layout
         return (stop, True) if (stop := boundary.cut(text)) else None
 
     def find(self, piece: Slice) -> Iterator[Found]:
@@ -167,9 +173,10 @@ class Paragraphs(TextForm):
     is_plain = True
 
     def find_cut(
-        self, text: bytes, cursor: Cursor, *, boundary: Boundary
+        self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
     ) -> tuple[int, bool] | None:
         """Cut after a blank line, or else where a token may end."""
+        del layout
         if stop := cut_paragraphs(text):
             return stop, False
         if boundary == DOCUMENTS:
@@ -199,9 +206,9 @@ class _LineForm(TextForm):
     """Each line is a document, and is held as a whole."""
 
     def find_cut(
-        self, text: bytes, cursor: Cursor, *, boundary: Boundary
+        self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
     ) -> tuple[int, bool] | None:
-        del cursor, boundary
+        del cursor, boundary, layout
         return (stop, False) if (stop := cut_lines(text)) else None
 
 

@@ -16,8 +16,8 @@ from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
-from tokenloom.preparation.chunks import choose_undecodable, cut_chunks
-from tokenloom.preparation.forms import Cursor, Cutting, Reading, SourceFile
+from tokenloom.preparation.chunks import FORMS, choose_undecodable, cut_chunks
+from tokenloom.preparation.forms import Cursor, Cutting, Reading, Slice, SourceFile
 from tokenloom.preparation.readers import find_segments
 from tokenloom.store.manifest import (
     MANIFEST,
@@ -56,10 +56,12 @@ class Trace(NamedTuple):
     line : int or None
         Which line of the source holds the document, from 1, where each line is
         a document. None of other sources, and where lines were left out.
-    row, row_group : int or None
-        Which row of a table holds the document, from 0, and which row group or
-        record batch that is in. None of other sources, and where the character
-        is None.
+    row : int or None
+        Which row of a table holds the document, from 0 and without the header.
+        None of other sources; where the character is None, but for CSV; and of
+        CSV where rows were left out.
+    row_group : int or None
+        Which row group of Parquet, or record batch of Arrow, holds that row.
     """
 
     source: str | None
@@ -153,8 +155,8 @@ class _ReadChunk(NamedTuple):
         How many tokens come before the end of each segment, without marks.
     befores : list of int
         How many characters of its document come before each segment.
-    layouts : list of tuple of int
-        See `Slice`; that of each segment.
+    slices : list of Slice
+        Which each segment lies in, without its content.
     """
 
     first: int
@@ -163,7 +165,7 @@ class _ReadChunk(NamedTuple):
     segments: list[TextSegment]
     stops: npt.NDArray[np.int64]
     befores: list[int]
-    layouts: list[tuple[int, ...]]
+    slices: list[Slice]
 
     def find(self, token: int, tokenizer: CompleteTokenizer) -> dict[str, int]:
         """Return with which character of its document a token of the store begins.
@@ -179,10 +181,11 @@ class _ReadChunk(NamedTuple):
         inside = tokenizer.find_character(self.segments[index], at)
         if inside is None:
             return {}
-        found = {"character": self.befores[index] + inside}
-        if layout := self.layouts[index]:
-            found.update(row=self.segments[index].offset, row_group=layout[0])
-        return found
+        piece, offset = self.slices[index], self.segments[index].offset
+        return {
+            "character": self.befores[index] + inside,
+            **FORMS[piece.form].place(piece, offset),
+        }
 
 
 class _PreparedStore:
@@ -216,18 +219,12 @@ class _PreparedStore:
         found: dict[str, int] = {}
         if self._tokenizer is not None and (chunk := self._read_chunk(token, source)):
             found = chunk.find(token, self._tokenizer)
-        line = None
-        # Where none was left out, there are as many lines before as documents.
-        if self._preparation.forms[source] == "line" and self._preparation.on_error != "skip":
-            line = document - int(self._source_stops[source - 1] if source else 0) + 1
-        return Trace(
-            self._sources[source].name,
-            document,
-            found.get("character"),
-            line,
-            found.get("row"),
-            found.get("row_group"),
-        )
+        form = self._preparation.forms[source]
+        # Where none was left out, as many lines or rows come before as documents.
+        if form in ("line", "csv") and self._preparation.on_error != "skip":
+            number = document - int(self._source_stops[source - 1] if source else 0)
+            found |= {"line": number + 1} if form == "line" else {"row": number}
+        return Trace(self._sources[source].name, document, found.pop("character", None), **found)
 
     def _read_chunk(self, token: int, source: int) -> _ReadChunk | None:
         """Return the chunk of a token, read up to the end of a source, where that is as it was."""
@@ -271,10 +268,10 @@ class _PreparedStore:
             slices = next(chunks).slices
         reading = Reading(preparation.field, preparation.on_error, tokenizer.reads_bytes)
         segments: list[TextSegment] = []
-        layouts: list[tuple[int, ...]] = []
+        slice_of: list[Slice] = []
         for piece in slices:
             segments.extend(find_segments(piece, reading, Counter()))
-            layouts.extend([piece.layout] * (len(segments) - len(layouts)))
+            slice_of.extend([piece._replace(content=b"")] * (len(segments) - len(slice_of)))
         ids, stops = tokenizer.encode_segments(segments)
         marks = np.empty(0, np.int64)
         if preparation.end_id is not None:
@@ -292,7 +289,7 @@ class _PreparedStore:
         for segment in segments:
             befores.append(before)
             before = 0 if segment.ends else before + len(segment.text)
-        return _ReadChunk(first, num_tokens, marks, segments, stops, befores, layouts)
+        return _ReadChunk(first, num_tokens, marks, segments, stops, befores, slice_of)
 
 
 def _read_places(store: Store) -> npt.NDArray[np.int64]:

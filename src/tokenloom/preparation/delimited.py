@@ -1,0 +1,188 @@
+"""CSV and TSV files, a column of which holds texts, as RFC 4180 describes them."""
+
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import NamedTuple
+
+from tokenloom._wording import count, suggest
+from tokenloom.errors import CorpusError
+from tokenloom.preparation.forms import (
+    BadInput,
+    Cursor,
+    Found,
+    Reading,
+    Slice,
+    SourceFile,
+)
+from tokenloom.preparation.texts import BYTE_ORDER_MARK, MISSING_FIELD, TextForm, decode
+from tokenloom.text.boundaries import Boundary
+
+INVALID_CSV = "invalid CSV"
+
+_READ_BYTES = 1 << 16
+_MAX_HEADER_BYTES = 1 << 20
+_DELIMITERS = (b",", b";", b"\t")
+
+
+class _Syntax(NamedTuple):
+    """What records look like with one delimiter.
+
+    Attributes
+    ----------
+    delimiter : bytes
+        What stands between fields.
+    record : pattern
+        A record with its line end.
+    last : pattern
+        The same, or one that ends with the text.
+    incomplete : pattern
+        The beginning of a record that may go on after the text.
+    open_quote : pattern
+        A record that ends with the text, within quotes.
+    field : pattern
+        A field of a record, with the delimiter before it: what is quoted, or
+        what is not.
+    """
+
+    delimiter: bytes
+    record: re.Pattern[bytes]
+    last: re.Pattern[bytes]
+    incomplete: re.Pattern[bytes]
+    open_quote: re.Pattern[bytes]
+    field: re.Pattern[bytes]
+
+    def split(self, record: bytes) -> list[bytes]:
+        """Return the fields of a record.
+
+        >>> _syntax(b",").split(b'a,"b,c",')
+        [b'a', b'b,c', b'']
+        """
+        if not record:
+            return [b""]
+        # With a delimiter before the first one, too.
+        found = self.field.findall(self.delimiter + record)
+        return [quoted.replace(b'""', b'"') or plain for quoted, plain in found]
+
+
+@functools.cache
+def _syntax(delimiter: bytes) -> _Syntax:
+    quoted = rb'"(?:[^"]++|"")*+'
+    # A carriage return alone is a character like others: Python's writer does not quote it.
+    plain = rb'(?!")(?:[^\r\n%b]++|\r(?!\n))++' % delimiter
+    field = rb'(?:%b"|%b|)' % (quoted, plain)
+    record = rb"%b(?:%b%b)*+" % (field, delimiter, field)
+    before = rb"(?:%b%b)*+" % (field, delimiter)
+    return _Syntax(
+        delimiter,
+        re.compile(record + rb"\r?\n"),
+        re.compile(record + rb"(?:\r?\n|\Z)"),
+        re.compile(before + rb'(?:%b"?|%b)\r?\Z' % (quoted, field)),
+        re.compile(before + quoted + rb"\Z"),
+        re.compile(rb'%b(?:"((?:[^"]++|"")*+)"|(%b)|)' % (delimiter, plain)),
+    )
+
+
+class Delimited(TextForm):
+    """A file of records, the first of which names the columns."""
+
+    has_field = True
+
+    def check(self, source: SourceFile, field: str) -> None:
+        """Refuse a file that has no such column."""
+        self.lay_out(source, field)
+
+    def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
+        """Return the delimiter, which column holds the text, and the number of columns."""
+        head = self._read_header(source)
+        is_tabbed = PurePath(source.name).with_suffix("").suffix.lower() == ".tsv"
+        is_tabbed |= PurePath(source.name).suffix.lower() == ".tsv"
+        choices = [b"\t"] if is_tabbed else list(_DELIMITERS)
+        headers = {one: _split_header(head, one) for one in choices}
+        # The one that makes a column of this name, or else the most columns.
+        chosen = max(choices, key=lambda one: (field.encode() in headers[one], len(headers[one])))
+        names = [name.decode("utf-8", "replace") for name in headers[chosen]]
+        if names.count(field) != 1:
+            number = names.count(field)
+            msg = (
+                f"{source.name} must have one column {field!r}, got {count(number, 'column')} of "
+                f"that name: name one with field= or --field{suggest(field, names)}; its first "
+                f"line names {', '.join(map(repr, names))}"
+            )
+            raise CorpusError(msg)
+        return (chosen[0], names.index(field), len(names))
+
+    def _read_header(self, source: SourceFile) -> bytes:
+        """Return the first bytes of a file, the first record among them."""
+        with self.open(source) as stream:
+            head = stream.read(_READ_BYTES)
+            while b"\n" not in head and len(head) < _MAX_HEADER_BYTES:
+                more = stream.read(_READ_BYTES)
+                if not more:
+                    break
+                head += more
+        return head.removeprefix(BYTE_ORDER_MARK)
+
+    def find_cut(
+        self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
+    ) -> tuple[int, bool] | None:
+        """Cut after the last record that is whole."""
+        del cursor, boundary
+        syntax, stop = _syntax(bytes(layout[:1])), 0
+        while (after := _pass_record(text, stop, syntax)) is not None:
+            stop = after
+        return (stop, False) if stop else None
+
+    def find(self, piece: Slice) -> Iterator[Found]:
+        """Yield each record that is not blank, but for the header."""
+        content, at = piece.content, 0
+        syntax = _syntax(bytes(piece.layout[:1]))
+        is_header = piece.start.offset in (0, len(BYTE_ORDER_MARK))
+        while at < len(content):
+            fault = None
+            if match := syntax.last.match(content, at):
+                stop = match.end()
+            elif syntax.open_quote.match(content, at):
+                fault, stop = (INVALID_CSV, "quotes are not closed"), len(content)
+            else:
+                fault = (INVALID_CSV, "something follows quotes that were closed")
+                stop = content.find(b"\n", at) + 1 or len(content)
+            record = content[at:stop].rstrip(b"\r\n") if fault is None else b""
+            if (record or fault) and not is_header:
+                yield Found(record, piece.start.offset + at, fault=fault)
+            at, is_header = stop, False
+
+    def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
+        """Return the field of the record."""
+        delimiter, column, num_columns = piece.layout
+        fields = _syntax(bytes([delimiter])).split(found.content)
+        if len(fields) != num_columns:
+            why = f"the record must have {count(num_columns, 'field')}, got {len(fields):,}"
+            raise BadInput(MISSING_FIELD, why, offset=found.offset)
+        if reading.as_bytes:
+            return fields[column]
+        try:
+            return decode(found._replace(content=fields[column]))
+        except BadInput as bad:
+            # Quotes take bytes, too.
+            bad.offset = found.offset
+            raise
+
+
+def _split_header(head: bytes, delimiter: bytes) -> list[bytes]:
+    syntax = _syntax(delimiter)
+    match = syntax.last.match(head)
+    # Its first line shows what a file is that is no such table.
+    line = match[0] if match else head.partition(b"\n")[0]
+    return syntax.split(line.rstrip(b"\r\n"))
+
+
+def _pass_record(text: bytes, start: int, syntax: _Syntax) -> int | None:
+    """Return where a record ends, unless it may go on after the text."""
+    if match := syntax.record.match(text, start):
+        return match.end()
+    if syntax.incomplete.match(text, start):
+        return None
+    # It is no record: the next one begins on the next line.
+    return text.find(b"\n", start) + 1 or None
