@@ -171,7 +171,7 @@ def test_iterables_are_kept(tmp_path: Path) -> None:
     """As JSON strings, so that they can be read twice; the next run compares them."""
     texts = ["a\nb", tl.Document(text="é\ud83d")]
     (source,) = keep(tmp_path, iter(texts))
-    assert '"a\\nb"\n"\\u00e9\\ud83d"\n' == source.path.read_text("ascii")
+    assert '"a\\nb"\n"\\u00e9\\ud83d"\n' == Path(str(source.path)).read_text("ascii")
     assert [source] == keep(tmp_path, iter(texts))
     with pytest.raises(CorpusError, match=r"^iterable must be what it was in the run that"):
         keep(tmp_path, iter(["other"]))
@@ -192,7 +192,7 @@ def test_stdin_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     feed(b"some text")
     (source,) = keep(tmp_path, "-")
-    assert b"some text" == source.path.read_bytes()
+    assert b"some text" == Path(str(source.path)).read_bytes()
     for content in (b"some text", b""):
         feed(content)
         assert [source] == keep(tmp_path, "-")
@@ -251,8 +251,8 @@ def test_json_lines_by_their_content(tmp_path: Path, name: str, content: bytes, 
     [
         ("a.json", b'{\n  "text": "a"\n}\n', "one JSON document, not an object on each line"),
         ("a.json.gz", gzip.compress(b"[1,\n2]", mtime=0), "one JSON document"),
-        ("a.csv", b"a,b\n1,2\n", r"a table \(.csv\)"),
-        ("a.tsv.gz", gzip.compress(b"a\tb\n", mtime=0), r"a table \(.tsv\)"),
+        ("a.csv", b"a,b\n1,2\n", "must have one column 'text', got 0 columns"),
+        ("a.tsv.gz", gzip.compress(b"a\tb\n", mtime=0), "its first line names 'a', 'b'"),
         ("a.txt", RECORDS, "a JSON object on each line: .*documents='jsonl'"),
         ("part-0", b'{"text": "' + b"long " * 9_999, "a JSON object on each line"),
         ("a.txt", "To be".encode("utf-16"), "text in UTF-16: .*encoding='utf-16'"),
@@ -311,7 +311,7 @@ def test_prose_from_stdin_is_a_text(
     """Commas, tabs and brackets alone make no table."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
     (source,) = keep(tmp_path, "-")
-    assert content == source.path.read_text()
+    assert content == Path(str(source.path)).read_text()
 
 
 def test_a_folder_named_like_a_text(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Self, cast
 
 from tokenloom._io.kinds import HEAD_BYTES, Kind, recognise
 from tokenloom._io.regular import open_regular
+from tokenloom._io.remote import RemoteFile
 from tokenloom._optional import import_optional
 from tokenloom.errors import ArgumentError, CorpusError
 
@@ -330,7 +331,7 @@ def find_encoding(encoding: str) -> str:
     return found.name
 
 
-def check_text(path: Path, *, name: str, encoding: str = "utf-8") -> bytes:
+def check_text(path: Path | RemoteFile, *, name: str, encoding: str = "utf-8") -> bytes:
     """Return the first bytes of a text file, decompressed, after a look at what it is.
 
     Parameters
@@ -407,7 +408,7 @@ class Stream:
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemoteFile
         A name that ends with .gz, .bz2, .xz or .zst is decompressed.
     name : str
         What messages call it.
@@ -432,7 +433,7 @@ class Stream:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | RemoteFile,
         *,
         name: str,
         offset: int = 0,
@@ -499,7 +500,7 @@ class Stream:
 
     def status(self) -> tuple[int, int]:
         """Return size in bytes and time of the last change, in ns."""
-        return read_status(self._raw.fileno())
+        return self._raw.status()
 
     def close(self) -> None:
         """Close the file."""
@@ -509,6 +510,9 @@ class Stream:
     def _translating(self) -> Iterator[None]:
         try:
             yield
+        # It says already what could not be read.
+        except CorpusError:
+            raise
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise self._wrong(error) from error
         except Exception as error:
@@ -527,8 +531,13 @@ class Stream:
 class _Counted(io.RawIOBase):
     """A file's bytes, counted, and hashed where that is asked for."""
 
-    def __init__(self, path: Path, *, hashes: bool) -> None:
-        self._file = cast("io.FileIO", cast("Any", open_regular(path)).detach())
+    def __init__(self, path: Path | RemoteFile, *, hashes: bool) -> None:
+        self._path = path
+        self._file: io.RawIOBase
+        if isinstance(path, RemoteFile):
+            self._file = path.open()
+        else:
+            self._file = cast("io.FileIO", cast("Any", open_regular(path)).detach())
         self._digest = hashlib.sha256() if hashes else None
         self.position = 0
 
@@ -536,7 +545,7 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        size = self._file.readinto(buffer) or 0
+        size = cast("Any", self._file).readinto(buffer) or 0
         self.position += size
         if self._digest is not None:
             self._digest.update(memoryview(buffer)[:size])
@@ -546,8 +555,10 @@ class _Counted(io.RawIOBase):
         self.position = self._file.seek(offset, whence)
         return self.position
 
-    def fileno(self) -> int:
-        return self._file.fileno()
+    def status(self) -> tuple[int, int]:
+        if isinstance(self._path, RemoteFile):
+            return self._path.status()
+        return read_status(self._file.fileno())
 
     def hexdigest(self) -> str | None:
         return None if self._digest is None else self._digest.hexdigest()
@@ -558,13 +569,17 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-def read_status(file: int | Path) -> tuple[int, int]:
+def read_status(file: int | Path | RemoteFile) -> tuple[int, int]:
     """Return a file's size in bytes and the time of its last change, in ns.
+
+    Of a remote file the second is a number that is another one after a change.
 
     Raises
     ------
     OSError
         There is no such file.
     """
+    if isinstance(file, RemoteFile):
+        return file.status()
     status = os.stat(file)  # noqa: PTH116  an open file has a number, and no path
     return status.st_size, status.st_mtime_ns

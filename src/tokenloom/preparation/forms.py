@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from tokenloom._io.compressed import Undecodable
+from tokenloom._io.remote import RemoteFile
 from tokenloom.text.boundaries import Boundary
 from tokenloom.text.normalize import NOTHING
 
@@ -27,7 +28,7 @@ class SourceFile:
     ----------
     name : str
         What people call it.
-    path : Path
+    path : Path or RemoteFile
         Where it is.
     form : FormName
     num_bytes, changed_ns : int
@@ -40,7 +41,7 @@ class SourceFile:
     """
 
     name: str
-    path: Path
+    path: Path | RemoteFile
     form: FormName
     num_bytes: int = -1
     changed_ns: int = -1

@@ -26,6 +26,7 @@ from tokenloom._checks import (
 from tokenloom._io.atomic import as_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.interrupts import Stopped
+from tokenloom._io.remote import RemoteFile
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.assemble import Tally, assemble
@@ -46,6 +47,7 @@ from tokenloom.preparation.sources import (
     resolve_sources,
     stat,
 )
+from tokenloom.preparation.texts import hash_bytes, open_bytes
 from tokenloom.preparation.workdir import (
     IDS,
     SHARED_SECONDS,
@@ -596,6 +598,11 @@ def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
     num_bytes, changed_ns = stat(found.path)
     if num_bytes != source.num_bytes:
         return False
+    if isinstance(found.path, RemoteFile):
+        if found.path.is_older(made_ns):
+            return True
+        with open_bytes(found.path) as file:
+            return hash_bytes(file) == source.sha256
     # An older file that took the name keeps its own time, but not that of its entry.
     changed_ns = max(changed_ns, found.path.stat().st_ctime_ns)
     return changed_ns < made_ns or hash_file(found.path) == f"sha256:{source.sha256}"

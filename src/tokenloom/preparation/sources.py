@@ -20,6 +20,7 @@ from tokenloom._io.compressed import (
 )
 from tokenloom._io.digest import hash_file
 from tokenloom._io.kinds import HEAD_BYTES, holds_records, recognise_piped, recognise_structure
+from tokenloom._io.remote import RemoteFile, find_remote, is_address
 from tokenloom._wording import describe_missing, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.cache import fetch
@@ -59,7 +60,7 @@ class ResolvedSource(NamedTuple):
     ----------
     name : str
     form : FormName
-    path : Path or None
+    path : Path, RemoteFile or None
         The file; None for a stream or an iterable, which is first copied to the
         work folder because it can be read only once.
     content : callable or None
@@ -72,7 +73,7 @@ class ResolvedSource(NamedTuple):
 
     name: str
     form: FormName
-    path: Path | None = None
+    path: Path | RemoteFile | None = None
     content: Callable[[], Iterator[bytes]] | None = None
     encoding: str = "utf-8"
     split: str | None = None
@@ -93,9 +94,9 @@ def resolve_sources(
         were given.
         A source is a str or a path: "-" for stdin, a name from the catalogue,
         a file, a folder, of which all files are taken that are not hidden, or
-        a pattern with ``*``, ``?`` or ``**``; the files of
-        a store are left out, and links to folders are not followed. Any other
-        iterable yields the texts of documents.
+        a pattern with ``*``, ``?`` or ``**``, or an address such as
+        ``s3://bucket/*.jsonl``; the files of a store are left out, and links to
+        folders are not followed. Any other iterable yields the texts of documents.
     documents : "file", "paragraph", "line" or "jsonl"
         What a document of a text is. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records, and so do
@@ -149,11 +150,12 @@ def _list_splits(sources: Sources) -> list[tuple[str | None, Sequence[Any]]]:
 
 def _refuse_shared(found: list[ResolvedSource]) -> None:
     """Refuse a file in two splits, of which one may be measured on."""
-    splits: dict[Path, str | None] = {}
+    splits: dict[Path | RemoteFile, str | None] = {}
     for one in found:
         if one.path is None or one.split is None:
             continue
-        other = splits.setdefault(one.path.resolve(), one.split)
+        where = one.path.resolve() if isinstance(one.path, Path) else one.path
+        other = splits.setdefault(where, one.split)
         if other != one.split:
             msg = (
                 f"a source must be in one split, {one.name} is in {other!r} and in "
@@ -182,6 +184,10 @@ def _find(source: Any, documents: FormName, encoding: str) -> Iterator[ResolvedS
     if name == _STDIN:
         read_stdin = functools.partial(_read_stdin, documents, encoding)
         yield ResolvedSource(_STDIN, documents, content=read_stdin, encoding=encoding)
+    elif is_address(name) and not os.path.lexists(name):
+        for remote in find_remote(name):
+            form = _find_form(remote, documents, encoding)
+            yield ResolvedSource(remote.as_posix(), form, remote, encoding=encoding)
     elif entry := find_named(source):
         yield _find_entry(entry, documents)
     elif (store := find_store(source)) is not None:
@@ -194,7 +200,7 @@ def _find(source: Any, documents: FormName, encoding: str) -> Iterator[ResolvedS
             yield ResolvedSource(path.as_posix(), form, path, encoding=encoding)
 
 
-def _find_form(path: Path, documents: FormName, encoding: str) -> FormName:
+def _find_form(path: Path | RemoteFile, documents: FormName, encoding: str) -> FormName:
     suffix = bare_suffix(path.name)
     if suffix in _FORMS:
         return _FORMS[suffix]
@@ -436,7 +442,7 @@ def _keep(found: ResolvedSource, index: int, work: WorkDir, path: Path) -> None:
     work.write("kept", index, Part({"sha256": digest}, []))
 
 
-def stat(path: Path) -> tuple[int, int]:
+def stat(path: Path | RemoteFile) -> tuple[int, int]:
     """Return size in bytes and time of the last change, in ns, of a source.
 
     Raises
@@ -444,6 +450,8 @@ def stat(path: Path) -> tuple[int, int]:
     CorpusError
         There is no such file any more.
     """
+    if isinstance(path, RemoteFile):
+        return path.status()
     try:
         status = path.stat()
     except OSError as error:

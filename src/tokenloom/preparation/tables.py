@@ -6,17 +6,17 @@ Its content is the end of each text, which rows are null, and the texts.
 """
 
 import contextlib
-import hashlib
+import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from tokenloom._io.compressed import read_status
-from tokenloom._io.regular import open_regular
+from tokenloom._io.remote import RemoteFile
 from tokenloom._optional import import_optional
 from tokenloom._wording import suggest
 from tokenloom.errors import CorpusError
@@ -30,7 +30,7 @@ from tokenloom.preparation.forms import (
     Slice,
     SourceFile,
 )
-from tokenloom.preparation.texts import UNDECODABLE, count_equal_bytes
+from tokenloom.preparation.texts import UNDECODABLE, count_equal_bytes, hash_bytes, open_bytes
 
 _NO_TEXT = ("a null value", "there is no text")
 
@@ -141,19 +141,28 @@ class Table:
     def __init__(self, source: SourceFile, *, hashes: bool) -> None:
         self._source = source
         self._digest: str | None = None
+        self._copy: Any = None
         self.position = 0
+        path = source.path
         with translating(source.name):
             # Before a program that waits for pipes opens it.
-            with open_regular(source.path) as file:
-                if hashes:
-                    self._digest = _hash(file)
-            self._open(source.path)
+            with open_bytes(path) as file:
+                if isinstance(path, RemoteFile):
+                    # Texts lie anywhere in it, and not all servers send parts.
+                    self._copy = tempfile.NamedTemporaryFile(prefix="tokenloom-")  # noqa: SIM115
+                    self._digest = hash_bytes(file, self._copy)
+                    path = Path(self._copy.name)
+                elif hashes:
+                    self._digest = hash_bytes(file)
+            self._open(path)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def status(self) -> tuple[int, int]:
         """Return size in bytes and time of the last change, in ns."""
@@ -298,14 +307,19 @@ class TableForm(Form):
         try:
             return self.opens(source, hashes=hashes)
         except CorpusError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            cause = error.__cause__
+            if cause is None or (isinstance(cause, OSError) and cause.errno is not None):
                 raise
             # What pyarrow says of it is of no use to those who have another file.
-            msg = f"{source.name} must be {self.kind} by its name, but {error.__cause__}"
+            msg = f"{source.name} must be {self.kind} by its name, but {cause}"
             raise CorpusError(msg) from error
 
     def check(self, source: SourceFile, field: str) -> None:
         """Refuse a file that is another one, or has no such column of texts."""
+        if isinstance(source.path, RemoteFile):
+            # It would be fetched as a whole: it is looked at when its turn comes.
+            import_arrow()
+            return
         with self.open(source) as opened:
             find_column(opened.schema, field, name=source.name)
 
@@ -471,18 +485,13 @@ def _slice(held: _Held, source: SourceFile, cursor: Cursor) -> Slice:
     return Slice(cursor, source.name, source.form, held.pack(), goes_on=False, layout=layout)
 
 
-def _hash(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while piece := file.read(_READ_BYTES):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
 @contextlib.contextmanager
 def translating(name: str) -> Iterator[None]:
     """Raise what pyarrow raises as a `CorpusError` that names the source."""
     try:
         yield
+    except CorpusError:
+        raise
     # Errors of pyarrow are these, or have one of them as a base.
     except (OSError, ValueError, KeyError, NotImplementedError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error

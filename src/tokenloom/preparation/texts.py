@@ -2,16 +2,19 @@
 
 import functools
 import hashlib
+import io
 import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from tokenloom._io.compressed import Stream
 from tokenloom._io.regular import open_regular
+from tokenloom._io.remote import RemoteFile
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.forms import (
     BadInput,
@@ -133,8 +136,11 @@ def count_equal_bytes(
 ) -> int:
     """Return how many of the first prefixes, each a length and a hash, a file has."""
     digest, position = hashlib.sha256(), 0
+    # It was compared already, by what the server says of it.
+    if isinstance(source.path, RemoteFile) and source.path.shows_changes:
+        return len(prefixes)
     try:
-        with open_regular(source.path) as file:
+        with open_bytes(source.path) as file:
             for count, (end, sha256) in enumerate(prefixes):
                 stop = source.num_bytes if end is None else end
                 while piece := file.read(min(stop - position, _READ_BYTES)):
@@ -147,6 +153,25 @@ def count_equal_bytes(
         msg = f"cannot read {source.name!r}: {error.strerror or error}"
         raise CorpusError(msg) from error
     return len(prefixes)
+
+
+def open_bytes(path: Path | RemoteFile) -> BinaryIO:
+    """Return the bytes of a file as they are."""
+    if isinstance(path, RemoteFile):
+        return io.BufferedReader(path.open(), _READ_BYTES)
+    return open_regular(path)
+
+
+def hash_bytes(file: BinaryIO, copy: Any = None) -> str:
+    """Return the SHA-256 of what is left of a file, which may be copied meanwhile."""
+    digest = hashlib.sha256()
+    while piece := file.read(_READ_BYTES):
+        digest.update(piece)
+        if copy is not None:
+            copy.write(piece)
+    if copy is not None:
+        copy.flush()
+    return digest.hexdigest()
 
 
 class WholeFile(TextForm):

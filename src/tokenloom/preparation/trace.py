@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from tokenloom._checks import require_integers, require_type
 from tokenloom._io.compressed import find_encoding
+from tokenloom._io.remote import RemoteFile, is_address
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
-from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
 from tokenloom.preparation.chunks import FORMS, choose_undecodable, cut_chunks
 from tokenloom.preparation.forms import Cursor, Cutting, Reading, Slice, SourceFile
 from tokenloom.preparation.readers import find_segments
@@ -232,9 +233,9 @@ class _PreparedStore:
         first_source = int(self._places[index, 1])
         try:
             files = self._files[first_source : source + 1]
-            identities = [FileIdentity.of(file.path.stat()) for file in files]
+            identities = [_identify(file.path) for file in files]
         # Some names are those of no file.
-        except (OSError, ValueError):
+        except (OSError, ValueError, TokenloomError):
             return None
         entries = self._sources[first_source : source + 1]
         if [file.num_bytes for file in identities] != [entry.num_bytes for entry in entries]:
@@ -292,6 +293,13 @@ class _PreparedStore:
         return _ReadChunk(first, num_tokens, marks, segments, stops, befores, slice_of)
 
 
+def _identify(path: Path | RemoteFile) -> FileIdentity:
+    if isinstance(path, RemoteFile):
+        num_bytes, tag = path.status()
+        return FileIdentity(None, 0, num_bytes, tag)
+    return FileIdentity.of(path.stat())
+
+
 def _read_places(store: Store) -> npt.NDArray[np.int64]:
     """Return where the chunks begin: int64 array, shape (num_chunks, NUM_PLACE_FIELDS)."""
     num_bytes = store.manifest.file(PLACES).num_bytes
@@ -314,7 +322,7 @@ def _list_files(
     return [
         SourceFile(
             name=source.name,
-            path=Path(source.name),
+            path=RemoteFile(source.name) if is_address(source.name) else Path(source.name),
             form=form,
             encoding=encoding,
             undecodable=undecodable,

@@ -1,0 +1,330 @@
+"""Files at addresses such as s3:// and https://, read through fsspec."""
+
+import contextlib
+import datetime as dt
+import email.utils
+import functools
+import hashlib
+import io
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, NoReturn, TypeVar
+
+from tokenloom._optional import import_optional
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_USER = re.compile(r"(://)[^/\s'\"@]*@")
+_QUERY = re.compile(r"[?#][^\s'\"),]*")
+# What a file system says of a file that is another one after a change.
+_TAGS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "blob_id", "version_id")
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "created")
+# Requests grow, so that the first bytes alone cost little.
+_FIRST_BYTES, _MOST_BYTES = 1 << 16, 1 << 23
+_NUM_TRIES = 5
+_FIRST_PAUSE = 0.2
+# Clocks of servers may differ from this machine's by that much.
+_CLOCK_NS = 3_600 * 10**9
+# What asking again does not mend.
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
+
+_Result = TypeVar("_Result")
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an address, rather than a path.
+
+    >>> is_address("s3://texts/a.jsonl"), is_address("texts/a.jsonl")
+    (True, False)
+    """
+    return bool(_ADDRESS.match(name))
+
+
+def redact(text: str) -> str:
+    """Return a text without what may let others in: users, passwords, and queries of addresses.
+
+    >>> redact("https://me:secret@a.org/b.txt?X-Amz-Signature=4f")
+    'https://a.org/b.txt'
+    """
+    return _QUERY.sub("", _USER.sub(r"\1", text))
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file at an address.
+
+    Attributes
+    ----------
+    address : str
+        With what it takes to read it; it stands in no message and in no store.
+    """
+
+    address: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return redact(self.address)
+
+    def as_posix(self) -> str:
+        """Return the address without secrets."""
+        return str(self)
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return PurePosixPath(str(self)).name
+
+    @property
+    def suffix(self) -> str:
+        """The end of its name."""
+        return PurePosixPath(str(self)).suffix
+
+    def status(self) -> tuple[int, int]:
+        """Return size in bytes, and a number that is another one after a change.
+
+        Raises
+        ------
+        CorpusError
+            There is no such file, or nobody says how large it is.
+        UsageError
+            A package that reads it is not installed.
+        """
+        facts = self._facts()
+        tag = hashlib.sha256(repr([facts.get(key) for key in (*_TAGS, *_TIMES)]).encode())
+        return int(facts["size"]), int.from_bytes(tag.digest()[:7], "big")
+
+    @property
+    def shows_changes(self) -> bool:
+        """Whether the server says anything that is another after a change."""
+        facts = self._facts()
+        return any(facts.get(key) for key in (*_TAGS, *_TIMES))
+
+    def is_older(self, made_ns: int) -> bool:
+        """Return whether it is certain that it was not changed after a time, in ns."""
+        facts = self._facts()
+        times = [_as_ns(facts[key]) for key in _TIMES if facts.get(key)]
+        return any(changed is not None and changed + _CLOCK_NS < made_ns for changed in times)
+
+    def open(self) -> "RemoteReader":
+        """Return its bytes."""
+        return RemoteReader(self)
+
+    def _facts(self) -> dict[str, Any]:
+        system, path = _find_system(self.address)
+
+        def look() -> Any:
+            with contextlib.suppress(Exception):
+                system.invalidate_cache()
+            return system.info(path)
+
+        facts = _try(look, str(self))
+        if facts.get("type", "file") != "file" or facts.get("size") is None:
+            msg = (
+                f"cannot read {str(self)!r}: it is no file, or the server does not say how large "
+                "it is: download it first"
+            )
+            raise CorpusError(msg)
+        return dict(facts)
+
+
+class RemoteReader(io.RawIOBase):
+    """The bytes of a remote file, asked for again where a connection breaks.
+
+    Parameters
+    ----------
+    remote : RemoteFile
+    """
+
+    def __init__(self, remote: RemoteFile) -> None:
+        super().__init__()
+        self._remote = remote
+        self._system, self._path = _find_system(remote.address)
+        self._size = remote.status()[0]
+        self._position = 0
+        self._held, self._num_asked = b"", _FIRST_BYTES
+        self._file: Any = None
+        # Where a server sends a file only as a whole.
+        self._is_stream = False
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read some bytes."""
+        view = memoryview(buffer).cast("B")
+        if not self._held and self._position < self._size:
+            wanted = min(self._num_asked, self._size - self._position)
+            self._held = _try(lambda: self._fetch(wanted), str(self._remote), again=self._drop)
+            self._num_asked = min(2 * self._num_asked, _MOST_BYTES)
+        piece, self._held = self._held[: len(view)], self._held[len(view) :]
+        view[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to another place."""
+        start = {0: 0, 1: self._position, 2: self._size}[whence]
+        if start + offset != self._position:
+            self._held, self._position = b"", start + offset
+            self._drop()
+        return self._position
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._position
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._drop()
+        super().close()
+
+    def _fetch(self, size: int) -> bytes:
+        if self._file is None:
+            self._file = self._open()
+        try:
+            piece: bytes = self._file.read(size)
+        except ValueError:
+            # So fsspec says that the server knows no ranges.
+            if self._is_stream:
+                raise
+            self._is_stream = True
+            self._drop()
+            self._file = self._open()
+            piece = self._file.read(size)
+        if not piece:
+            msg = f"the connection ended at byte {self._position:,} of {self._size:,}"
+            raise OSError(msg)
+        return bytes(piece)
+
+    def _open(self) -> Any:
+        if not self._is_stream:
+            file = self._system.open(
+                self._path, "rb", block_size=_MOST_BYTES, cache_type="none", size=self._size
+            )
+            file.seek(self._position)
+            return file
+        file, left = self._system.open(self._path, "rb", block_size=0), self._position
+        while left and (passed := file.read(min(left, _MOST_BYTES))):
+            left -= len(passed)
+        return file
+
+    def _drop(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(Exception):
+                file.close()
+
+
+def find_remote(address: str) -> list[RemoteFile]:
+    """Return the files that an address means, sorted: one, those in a folder, or of a pattern.
+
+    Raises
+    ------
+    ArgumentError
+        There are none.
+    CorpusError
+        The server does not answer.
+    UsageError
+        A package that reads them is not installed.
+    """
+    system, path = _find_system(address)
+    name = redact(address)
+    is_web = address.lower().startswith(("http://", "https://"))
+
+    def look() -> list[str]:
+        if "*" in path or ("?" in path and not is_web):
+            return sorted(system.glob(path))
+        if not is_web and system.isdir(path):
+            return [one for one in sorted(system.find(path)) if not _is_hidden(one, path)]
+        return [path]
+
+    paths = _try(look, name)
+    if not paths:
+        msg = f"the source {name!r} must hold at least one file that is not hidden, got none"
+        raise ArgumentError(msg)
+    if paths == [path]:
+        return [RemoteFile(address)]
+    return [RemoteFile(system.unstrip_protocol(one)) for one in paths]
+
+
+def _is_hidden(path: str, folder: str) -> bool:
+    inside = path.removeprefix(folder).strip("/")
+    return any(part.startswith(".") for part in inside.split("/"))
+
+
+@functools.lru_cache(maxsize=64)
+def _find_system(address: str) -> tuple[Any, str]:
+    """Return the file system of an address, and the path there."""
+    name, scheme = redact(address), address.partition("://")[0]
+    core = import_optional(
+        "fsspec.core",
+        purpose=f"reading {scheme}:// addresses",
+        extra="remote",
+        instead="or download the file first",
+    )
+    try:
+        system, path = core.url_to_fs(address)
+    except ImportError as error:
+        msg = (
+            f"reading {name!r} needs another package ({error}): python -m pip install "
+            f"'tokenloom[remote]', and for {scheme}:// what fsspec has for it, such as s3fs, gcsfs "
+            "or huggingface_hub, or download the file first"
+        )
+        raise UsageError(msg) from error
+    except ValueError:
+        msg = f"a source must be a path or an address that fsspec knows, got {name!r}"
+        raise ArgumentError(msg) from None
+    return system, path
+
+
+def _try(
+    do: Callable[[], _Result], name: str, *, again: Callable[[], object] = lambda: None
+) -> _Result:
+    """Return what a function returns, called again where a connection breaks."""
+    for number in _numbers():
+        try:
+            return do()
+        # Each file system has errors of its own.
+        except Exception as error:  # noqa: BLE001
+            again()
+            if number == _NUM_TRIES or isinstance(error, _FINAL):
+                _refuse(error, name, number)
+        time.sleep(_FIRST_PAUSE * 2 ** (number - 1))
+    raise AssertionError
+
+
+def _numbers() -> Iterator[int]:
+    yield from range(1, _NUM_TRIES + 1)
+
+
+def _refuse(error: Exception, name: str, number: int) -> NoReturn:
+    reason = redact(" ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        reason = "there is no such file"
+    tries = f", asked {number} times" if number > 1 else ""
+    msg = f"cannot read {name!r}{tries}: {type(error).__name__}, {reason}"
+    # Without the cause, whose text may hold the whole address.
+    raise CorpusError(msg) from None
+
+
+def _as_ns(value: Any) -> int | None:
+    """Return a time in ns since 1970, whatever a file system says it by."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if isinstance(value, str):
+            try:
+                value = dt.datetime.fromisoformat(value)
+            except ValueError:
+                value = email.utils.parsedate_to_datetime(value)
+        if isinstance(value, dt.datetime):
+            if value.tzinfo is None:
+                value = value.replace(tzinfo=dt.UTC)
+            value = value.timestamp()
+        return int(float(value) * 1e9)
+    return None

@@ -1,0 +1,205 @@
+"""Files at addresses."""
+
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tokenloom as tl
+from tests.support.preparations import contents
+from tokenloom._io import remote
+from tokenloom._io.remote import RemoteFile, find_remote, is_address, redact
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
+
+memory = pytest.importorskip("fsspec.implementations.memory")
+
+TEXT = "Tell me where is fancy bred,\nor in the heart or in the head?\n" * 9
+
+
+@pytest.fixture(autouse=True)
+def _files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put files into the file system in memory, and wait for nothing."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(remote, "_FIRST_PAUSE", 0)
+    system = memory.MemoryFileSystem()
+    system.store.clear()
+    for name in ("a.txt", "b.txt", "sub/c.txt", ".hidden.txt"):
+        system.pipe_file(f"/texts/{name}", TEXT.encode())
+    system.pipe_file("/texts/d.txt.gz", gzip.compress(TEXT.encode(), mtime=0))
+    yield
+    system.store.clear()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("memory://texts/a.txt", ["a.txt"]),
+        ("memory://texts/*.txt", [".hidden.txt", "a.txt", "b.txt"]),
+        ("memory://texts/[ab].txt", ["[ab].txt"]),
+        ("memory://texts", ["a.txt", "b.txt", "d.txt.gz", "sub/c.txt"]),
+        ("memory://texts/**/c.txt", ["sub/c.txt"]),
+    ],
+)
+def test_files_are_found(address: str, expected: list[str]) -> None:
+    """One, those of a pattern, or those in a folder that are not hidden."""
+    names = [file.as_posix().partition("texts/")[2] for file in find_remote(address)]
+    assert expected == names
+
+
+def test_a_pattern_without_files() -> None:
+    """Is refused as that of local files is."""
+    with pytest.raises(ArgumentError, match=r"'memory://texts/\*.pdf' must hold at least one"):
+        find_remote("memory://texts/*.pdf")
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_same_tokens_as_of_local_files(tmp_path: Path, num_workers: int) -> None:
+    """Compressed or not; the second call finds the store finished, and tokens are traced."""
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(TEXT)
+    options = PrepareOptions(task_bytes=100)
+    sources = ["memory://texts/a.txt", "memory://texts/d.txt.gz"]
+    made = prepare(sources, tmp_path / "far", options=options, num_workers=num_workers)
+    local = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    prepare(local, tmp_path / "near", options=options)
+    far, near = tl.Corpus.open(tmp_path / "far"), tl.Corpus.open(tmp_path / "near")
+    assert far.tokens.tolist() == near.tokens.tolist()
+    assert made.is_new
+    assert not prepare(sources, tmp_path / "far", options=options).is_new
+    found = tl.trace(far, len(far) - 1)
+    assert ("memory://texts/d.txt.gz", 1, TEXT.rindex("d")) == (found and found[:3])
+
+
+def test_a_file_that_was_changed(tmp_path: Path) -> None:
+    """Is another source, and is not traced."""
+    prepare("memory://texts/a.txt", tmp_path / "store")
+    memory.MemoryFileSystem().pipe_file("/texts/a.txt", TEXT.upper().encode())
+    with pytest.raises(tl.StoreError, match=r"memory://texts/a\.txt has other bytes now"):
+        prepare("memory://texts/a.txt", tmp_path / "store")
+
+
+class Broken:
+    """A file whose connection breaks after some bytes."""
+
+    def __init__(self, file: Any, num_bytes: int, error: Exception) -> None:
+        self._file, self._left, self._error = file, num_bytes, error
+
+    def read(self, size: int) -> bytes:
+        """Return fewer bytes, or raise."""
+        if self._left <= 0:
+            raise self._error
+        piece: bytes = self._file.read(min(size, self._left))
+        self._left -= len(piece)
+        return piece
+
+    def seek(self, offset: int) -> None:
+        """Go to a place."""
+        self._file.seek(offset)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def break_connections(
+    monkeypatch: pytest.MonkeyPatch, num_bytes: int, error: Exception
+) -> list[int]:
+    """Let each connection break after some bytes; return what counts them."""
+    opened: list[int] = []
+    really = memory.MemoryFileSystem.open
+
+    def open_broken(self: Any, path: str, *arguments: Any, **named: Any) -> Broken:
+        opened.append(num_bytes)
+        return Broken(really(self, path, *arguments, **named), num_bytes, error)
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "open", open_broken)
+    return opened
+
+
+def test_broken_connections_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the byte on where they broke."""
+    opened = break_connections(monkeypatch, 100, ConnectionResetError("reset"))
+    with RemoteFile("memory://texts/a.txt").open() as file:
+        assert TEXT.encode() == file.read()
+    assert len(opened) == -(-len(TEXT) // 100)
+
+
+def test_a_connection_that_stays_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends with an error that names the address, after a bounded number of tries."""
+    opened = break_connections(monkeypatch, 0, ConnectionResetError("reset"))
+    with pytest.raises(CorpusError, match=r"'memory://texts/a.txt', asked 5 times: Conn.*reset"):
+        prepare("memory://texts/a.txt", tmp_path / "store")
+    assert len(opened) == 5
+
+
+def test_a_file_that_is_missing(tmp_path: Path) -> None:
+    """Is asked for once."""
+    with pytest.raises(CorpusError, match=r"cannot read 'memory://texts/x.txt': .*no such file$"):
+        prepare("memory://texts/x.txt", tmp_path / "store")
+
+
+SIGNED = "https://me:hush@example.invalid/a.txt?X-Amz-Signature=hush#hush"
+
+
+def test_secrets_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of names, of messages, and of what another program says."""
+    assert "https://example.invalid/a.txt" == RemoteFile(SIGNED).as_posix() == redact(SIGNED)
+    assert "hush" not in repr(RemoteFile(SIGNED))
+    really = memory.MemoryFileSystem.info
+    address = "memory://texts/a.txt"
+
+    def refuse(self: Any, path: str, **named: Any) -> Any:
+        del self, path, named
+        raise OSError(f"cannot open {SIGNED}, nor 'https://u:hush@b.org/?hush'")  # noqa: TRY003, EM102
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "info", refuse)
+    with pytest.raises(CorpusError) as raised:
+        prepare(address, tmp_path / "store")
+    assert "hush" not in str(raised.value)
+    assert raised.value.__cause__ is None
+    monkeypatch.setattr(memory.MemoryFileSystem, "info", really)
+
+
+def test_what_is_an_address() -> None:
+    """A scheme, of no path and of no name of the catalogue."""
+    names = ["s3://a/b", "hf://datasets/a", "a/b", "dataset:imdb", "c:/a", "C:\\a", "://"]
+    assert [True, True, *[False] * 5] == [is_address(name) for name in names]
+
+
+def test_an_address_that_nobody_knows(tmp_path: Path) -> None:
+    """The message has what is wrong."""
+    with pytest.raises(ArgumentError, match=r"or an address that fsspec knows, got 'what://a'"):
+        prepare("what://a", tmp_path / "store")
+
+
+def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has what to install."""
+    core = pytest.importorskip("fsspec.core")
+
+    def refuse(_: str) -> Any:
+        msg = "Install s3fs to access S3"
+        raise ImportError(msg)
+
+    monkeypatch.setattr(core, "url_to_fs", refuse)
+    with pytest.raises(UsageError, match=r"needs another package \(Install s3fs.*\[remote\]"):
+        prepare("s3://bucket/missing.txt", tmp_path / "store")
+
+
+def test_parquet_at_an_address(tmp_path: Path) -> None:
+    """Makes the bytes of the same file here, but for its name."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": TEXT.splitlines()}), path, row_group_size=5)
+    memory.MemoryFileSystem().pipe_file("/texts/a.parquet", path.read_bytes())
+    prepare("memory://texts/a.parquet", tmp_path / "far")
+    prepare(path, tmp_path / "near")
+    far, near = (contents(tmp_path / name) for name in ("far", "near"))
+    assert {k: v for k, v in far.items() if k != "manifest.json"} == {
+        k: v for k, v in near.items() if k != "manifest.json"
+    }
+    found = tl.trace(tl.Corpus.open(tmp_path / "far"), 30)
+    assert ("memory://texts/a.parquet", 1, 0) == (found and (found[0], found.row, found.row_group))
