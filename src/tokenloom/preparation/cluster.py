@@ -3,9 +3,11 @@
 import contextlib
 import importlib
 import logging
+import queue
 import re
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -185,13 +187,26 @@ def open_dask(address: str, *, timeout: float = _CONNECT_SECONDS) -> Iterator[Cl
 
 
 def _connect(distributed: Any, address: str, timeout: float) -> Any:
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def connect() -> None:
+        try:
+            answers.put(distributed.Client(address, timeout=timeout, set_as_default=False))
+        # Dask, tornado and the system each have errors of their own for it.
+        except Exception as error:  # noqa: BLE001
+            answers.put(error)
+
+    # Dask waits without end for something that listens there and is silent.
+    threading.Thread(target=connect, name="connect", daemon=True).start()
     try:
-        return distributed.Client(address, timeout=timeout, set_as_default=False)
-    # Dask, tornado and the system each have errors of their own for it.
-    except Exception as error:
-        why = str(error).partition("\n")[0] or type(error).__name__
+        answer = answers.get(timeout=2 * timeout)
+    except queue.Empty:
+        answer = TimeoutError(f"it does not answer within {2 * timeout:.0f} seconds")
+    if isinstance(answer, Exception):
+        why = str(answer).partition("\n")[0] or type(answer).__name__
         msg = f"--dask must be the address of a running scheduler, {address!r} is not: {why}"
-        raise ArgumentError(msg) from error
+        raise ArgumentError(msg) from answer
+    return answer
 
 
 @contextlib.contextmanager
