@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import tokenloom as tl
 from tests.support.subwords import END, TEXTS, make_bpe, write_bpe
 from tokenloom.cli.main import main as run
 from tokenloom.errors import CorpusError
-from tokenloom.preparation import prepare as preparing
+from tokenloom.preparation import encode as encoding
 from tokenloom.preparation.encode import encode_chunk
 from tokenloom.text.subwords import BpeLearner
 
@@ -81,7 +84,7 @@ def test_what_was_learnt_is_kept(
         return encode(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "encode_chunk", stop_at_third)
+        patch.setattr(encoding, "encode_chunk", stop_at_third)
         with pytest.raises(KeyboardInterrupt):
             tl.prepare(source, target, **how, num_workers=0)
     monkeypatch.setattr(BpeLearner, "learn", None)
@@ -167,3 +170,63 @@ def test_what_is_switched_off_is_said_by_commands(
     command = f"prepare {source} -o {tmp_path / 'store'} --tokenizer {tmp_path / 'mine.json'}"
     assert 0 == run([*command.split(), "--workers", "0"])
     assert "mine.json truncates texts: that is switched off" in capsys.readouterr().err
+
+
+PROGRAM = """
+import os, signal, sys
+import tokenloom as tl
+from tokenloom.preparation import encode, prepare
+from tokenloom.preparation.workdir import WorkDir
+
+where, how_many = sys.argv[3], int(sys.argv[4])
+seen = []
+
+
+def die(*_, **__):
+    seen.append(1)
+    if len(seen) == how_many:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(owner, name):
+    inner = getattr(owner, name)
+    def wrapper(*arguments, **named):
+        die()
+        return inner(*arguments, **named)
+    setattr(owner, name, wrapper)
+
+
+if where == "learning":
+    before(prepare, "find_segments")
+elif where == "writing":
+    before(WorkDir, "write")
+elif where == "encoding":
+    before(encode, "encode_chunk")
+
+if __name__ == "__main__":
+    options = tl.PrepareOptions(documents="jsonl", task_bytes=512, end_of_document="<|endoftext|>")
+    tl.prepare(sys.argv[1], sys.argv[2], tokenizer="bpe", vocab_size=300, options=options,
+               num_workers=0, progress=False)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "how_many"),
+    [("learning", 1), ("learning", 20), ("writing", 1), ("writing", 2), ("encoding", 9)],
+)
+def test_a_kill_changes_no_byte(where: str, how_many: int, source: Path, tmp_path: Path) -> None:
+    """In the middle of learning, before its result is kept, after that, and while encoding."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+
+    def run_program(store: str, where: str, how_many: int = 0) -> int:
+        words = [str(source), str(tmp_path / store), where, str(how_many)]
+        command = [sys.executable, str(tmp_path / "program.py"), *words]
+        return subprocess.run(command, check=False, timeout=120).returncode
+
+    assert -signal.SIGKILL == run_program("killed", where, how_many)
+    assert not (tmp_path / "killed").exists()
+    assert 0 == run_program("killed", "nowhere")
+    assert 0 == run_program("whole", "nowhere")
+    assert contents(tmp_path / "whole") == contents(tmp_path / "killed")
+    assert not (tmp_path / ".killed.prepare").exists()
