@@ -236,3 +236,15 @@ def test_a_part_of_each_batch_is_reopened_as_that_part(book: str, tmp_path: Path
     training = reopen_training(tl.Run.open(tmp_path / "run"), num_epochs=2, device="cpu")
     assert shard == training.loader.windows.shard
     assert len(training.train()) == 2
+
+
+def test_a_training_on_a_text_that_was_no_file_is_reopened_with_it(tmp_path: Path) -> None:
+    """The program gives both parts; another text is refused."""
+    train, valid = tl.Corpus.from_text(BOOK).hold_out(0.2)
+    run = make_run(tmp_path / "run", tl.Corpus.from_text(BOOK))
+    with pytest.raises(RunError, match="cannot be read again"):
+        reopen_training(run)
+    with pytest.raises(RunError, match="put the text there that it was trained on"):
+        reopen_training(run, corpus=valid, held_out=train)
+    training = reopen_training(run, corpus=train, held_out=valid, num_epochs=2, device="cpu")
+    assert len(training.train()) == 2

@@ -31,9 +31,11 @@ HELD_OUT, TRAINED = "held-out", "trained"
 _NEEDED = ("corpus_hash", "order_version", "rank", "world_size")
 
 
-def reopen_training(
+def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
     run: Run,
     *,
+    corpus: Corpus | None = None,
+    held_out: Corpus | None = None,
     num_epochs: int | None = None,
     num_workers: int = 0,
     device: torch.device | str | int | None = None,
@@ -49,6 +51,9 @@ def reopen_training(
     Parameters
     ----------
     run : Run
+    corpus, held_out : Corpus, optional
+        The tokens that the run was trained on, and those that it held out, if they
+        cannot be loaded: of a text that was never a file, or with a tokenizer of yours.
     num_epochs : int, optional
         How long to train in all, by default as long as the run was meant to be.
     num_workers : int
@@ -76,10 +81,11 @@ def reopen_training(
     check_resumable(run)
     check_kinds(run)
     settings = run.settings
-    train, held_out = reopen_corpora(run, encoding=encoding)
+    if corpus is None:
+        corpus, held_out = reopen_corpora(run, encoding=encoding)
     # One of several ranks reads its rows; the settings are those of whole batches then.
     shard = Shard.detect() if settings["world_size"] == 1 else None
-    windows = reopen_windows(run, train, shard=shard)
+    windows = reopen_windows(run, corpus, shard=shard)
     windows.set_epoch(settings["first_epoch"])
     if num_epochs is None and settings["num_epochs"] is None:
         msg = f"the run {str(run.path)!r} has no last epoch: resume it in the program that began it"
