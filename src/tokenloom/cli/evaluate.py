@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
+from tokenloom.errors import UsageError
 from tokenloom.text.tokenizers import complete
 
 if TYPE_CHECKING:
@@ -154,11 +155,16 @@ def _explain_unknown(facts: dict[str, Any], corpus: "Corpus") -> str | None:
     units = [unit for unit, name in numbers.items() if facts[name] is None]
     if not units:
         return None
+    return f"no perplexity per {' and per '.join(units)}: {_why_unknown(corpus)}"
+
+
+def _why_unknown(corpus: "Corpus") -> str:
     tokenizer = None if corpus.tokenizer is None else complete(corpus.tokenizer)
-    lengths = None if tokenizer is None else tokenizer.token_byte_lengths()
-    why = (
-        "the tokenizer does not say how much text its ids stand for"
-        if lengths is None
-        else "some tokens are unknown to the vocabulary, so the length of their text is lost"
-    )
-    return f"no perplexity per {' and per '.join(units)}: {why}"
+    try:
+        is_known = tokenizer is not None and tokenizer.token_byte_lengths() is not None
+    # The package of the tokenizer is not installed.
+    except UsageError as error:
+        return str(error)
+    if is_known:
+        return "some tokens are unknown to the vocabulary, so the length of their text is lost"
+    return "the tokenizer does not say how much text its ids stand for"
