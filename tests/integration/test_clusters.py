@@ -173,7 +173,7 @@ def test_the_command_ends_in_one_line(
     if what == "scheduler":
         assert f"--dask {cluster.address}: the executor ended with" in lines[0]
     else:
-        assert lines[0].startswith("stopped by Ctrl-C (")
+        assert lines[0].startswith("tokenloom: stopped by Ctrl-C (")
     assert 1 == process.returncode
     again = run_command(*command, "--workers", "1", "--quiet")
     again.communicate(timeout=300)
