@@ -1,12 +1,15 @@
 """Recipes of the pages, run as programs of their own, killed, and started again.
 
-``python -m tests.support.killed_recipes STREAM KILL_AT PROGRAM ...`` runs a program as it is.
+``python -m tests.support.killed_recipes STREAM KILL_AT CALL PROGRAM ...`` runs a program as it is.
+CALL is the method of a model, such as ``tokenloom:RNNModel.read``.
 What each call of a model reads is appended to the file STREAM, under torchrun to
 one for each rank, and before call number KILL_AT (-1: never) the process kills
 itself. At the end the digest of the last model's weights is appended.
 """
 
+import functools
 import hashlib
+import importlib
 import os
 import runpy
 import signal
@@ -16,9 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tokenloom as tl
-
 ROOT = Path(__file__).parents[2]
+CALL = "tokenloom:RNNModel.read"
 
 
 def digest(tensors: Sequence[Any]) -> str:
@@ -29,29 +31,34 @@ def digest(tensors: Sequence[Any]) -> str:
 
 def main() -> None:
     """Run a program, record what its model reads, and kill it."""
-    stream, kill_at, program, *arguments = sys.argv[1:]
+    stream, kill_at, call, program, *arguments = sys.argv[1:]
     stream += os.environ.get("RANK", "")
-    read, calls = tl.RNNModel.read, 0
-    models: list[tl.RNNModel] = []
+    module, _, name = call.partition(":")
+    kind, _, method = name.partition(".")
+    model_class = getattr(importlib.import_module(module), kind)
+    read, calls = getattr(model_class, method), 0
+    models: list[Any] = []
 
-    def recorded(model: Any, inputs: Any, *rest: Any) -> Any:
+    def recorded(model: Any, *given: Any, **named: Any) -> Any:
         nonlocal calls
         if calls == int(kill_at):
             os.kill(os.getpid(), signal.SIGKILL)
         calls += 1
         models[:] = [model]
         with Path(stream).open("a", encoding="utf-8") as file:
-            file.write(digest([inputs]) + "\n")
-        return read(model, inputs, *rest)
+            file.write(digest([next(iter((*given, *named.values())))]) + "\n")
+        return read(model, *given, **named)
 
-    tl.RNNModel.read = recorded  # type: ignore[method-assign,assignment]
+    setattr(model_class, method, functools.wraps(read)(recorded))
     sys.argv = [program, *arguments]
     runpy.run_path(program, run_name="__main__")
     with Path(stream).open("a", encoding="utf-8") as file:
         file.write(f"weights {digest(list(models[0].parameters()))}\n")
 
 
-def run(stream: Path, kill_at: int, command: Sequence[str], *, num_ranks: int = 1) -> list[str]:
+def run(
+    stream: Path, kill_at: int, command: Sequence[str], *, num_ranks: int = 1, call: str = CALL
+) -> list[str]:
     """Run a program, killed before a call of its model, and return what was recorded."""
     streams = [Path(f"{stream}{rank}") for rank in range(num_ranks)] if num_ranks > 1 else [stream]
     for path in streams:
@@ -60,7 +67,7 @@ def run(stream: Path, kill_at: int, command: Sequence[str], *, num_ranks: int = 
     result = subprocess.run(
         [
             *(sys.executable, "-W", "ignore", *(launch if num_ranks > 1 else [])),
-            *("-m", "tests.support.killed_recipes", str(stream), str(kill_at), *command),
+            *("-m", "tests.support.killed_recipes", str(stream), str(kill_at), call, *command),
         ],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENLOOM_OFFLINE": "1"},
@@ -83,6 +90,7 @@ def assert_survives(
     kill_at: int,
     most_repeated: int,
     num_ranks: int = 1,
+    call: str = CALL,
 ) -> None:
     """Check that a program that is killed, and started again, ends as one that was not.
 
@@ -100,11 +108,13 @@ def assert_survives(
         So many calls may be made again: those since the last checkpoint.
     num_ranks : int
         Processes that torchrun starts.
+    call : str
+        What a model does with each batch: its module, class and method.
     """
 
     def start(name: str, kill_at: int, command: Sequence[str] = command) -> list[str]:
         own = [part.replace("{}", str(folder / name)) for part in command]
-        return run(folder / f"{name}.txt", kill_at, own, num_ranks=num_ranks)
+        return run(folder / f"{name}.txt", kill_at, own, num_ranks=num_ranks, call=call)
 
     whole = start("whole", -1)
     first = start("killed", kill_at)
