@@ -48,7 +48,7 @@ OPTIONS = {
     "prepare": (
         "sources -o --documents --field --encoding --on-error --on-reserved --split --split-by "
         "--tokenizer --vocab-size --raw --min-freq --reserved-tokens --end-of-document --workers "
-        "--offline --json --quiet"
+        "--dask --offline --json --quiet"
     ),
     "verify": "store --json --quiet",
     "info": "store --top --json --quiet --plot",
