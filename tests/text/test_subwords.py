@@ -27,7 +27,8 @@ from tests.support.subwords import (
     train_model,
     write_bpe,
 )
-from tokenloom import Corpus, Vocab, load
+from tokenloom import Corpus, Vocab, load, prepare
+from tokenloom.corpus import TextSize, count_tokens
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, StoreError, UsageError
 from tokenloom.text import subwords
 from tokenloom.text.documents import TextSegment
@@ -421,6 +422,26 @@ def test_a_file_of_sentencepiece(tmp_path: Path) -> None:
     ids = np.asarray(tokenizer.encode("時間 a"))
     # A space is put before the text.
     assert (5, 9) == (lengths[ids].sum(), num_bytes[ids].sum())
+    assert 0 == tokenizer.unknown_id
+
+
+@pytest.mark.parametrize("kind", ["WordLevel", "Unigram", "BPE"])
+def test_the_unknown_token_is_counted(kind: str, tmp_path: Path) -> None:
+    """Whatever the model calls it; a model without one has no rate."""
+    known = {"a": 0, "[UNK]": 1}
+    values: dict[str, Any] = {
+        "WordLevel": {"vocab": known, "unk_token": "[UNK]"},
+        "Unigram": {"vocab": [("a", -1.0), ("<unk>", -9.0)], "unk_id": 1},
+        "BPE": {"vocab": {"a": 0, "b": 1}, "merges": []},
+    }
+    model = getattr(tokenizers.models, kind)(**values[kind])
+    given = tokenizers.Tokenizer(model)
+    made = prepare([["a"], ["b"]], tmp_path / "s", tokenizer=given)
+    rate = None if kind == "BPE" else 0.5
+    corpus = Corpus.open(tmp_path / "s")
+    assert (rate, rate) == (made.unknown_rate, count_tokens(corpus).unknown_rate)
+    # Nothing is known of the text of these tokens.
+    assert TextSize() == count_tokens(corpus).text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.memmap import advise, read_whole
 from tokenloom.store.reader import open_store
 from tokenloom.text.tokenizers import complete
-from tokenloom.text.vocab import UNKNOWN_ID
 
 _CHUNK_SIZE = 1 << 22
 # The counts of this many ids take half a gigabyte.
@@ -120,7 +119,8 @@ class TokenStatistics:
     ----------
     num_tokens : int
     num_unknown : int or None
-        Tokens that the vocabulary does not have; None without a vocabulary.
+        Tokens that are the unknown one; None of a tokenizer that has none, such as
+        one of bytes.
     num_unused_ids : int
         Ids that do not appear.
     text : TextSize
@@ -323,9 +323,10 @@ def count_tokens(
             TokenCount(id=id_, token=_decode(corpus, id_), count=int(counts[id_])) for id_ in ids
         )
 
+    unknown_id = _unknown_id(corpus)
     return TokenStatistics(
         num_tokens=len(corpus),
-        num_unknown=None if corpus.vocab is None else int(counts[UNKNOWN_ID]),
+        num_unknown=None if unknown_id is None else int(counts[unknown_id]),
         num_unused_ids=len(counts) - len(used),
         text=_measure(counts, *_token_lengths(corpus)),
         most_frequent=list_tokens(-counts[used]),
@@ -346,6 +347,14 @@ def find_smallest(values: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.
         # Of [5, 1, 3, 1, 9] and 3: 3 is the third smallest, and 1, 2, 3 have at most that.
         places = np.flatnonzero(values <= np.partition(values, number - 1)[number - 1])
     return places[np.argsort(values[places], kind="stable")][:number]
+
+
+def _unknown_id(corpus: Corpus) -> int | None:
+    try:
+        return None if corpus.tokenizer is None else complete(corpus.tokenizer).unknown_id
+    # The package of the tokenizer is not installed.
+    except UsageError:
+        return None
 
 
 def _decode(corpus: Corpus, id_: int) -> str | None:

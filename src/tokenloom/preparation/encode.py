@@ -23,7 +23,7 @@ from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
 from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
 from tokenloom.text.tokenizers import CountedTokenizer
-from tokenloom.text.vocab import UNKNOWN_ID, Vocab
+from tokenloom.text.vocab import Vocab
 
 
 class EncodeWith(NamedTuple):
@@ -236,8 +236,8 @@ def _encode(
         # The tokenizer refuses at least one of them.
         found, each = _encode_each(found, tokenizer, reading, problems)
         ids, stops = join_ids(each)
-    vocab = vocab_of(tokenizer)
-    num_unknown = None if vocab is None else int(np.count_nonzero(ids == UNKNOWN_ID))
+    vocab, unknown_id = vocab_of(tokenizer), tokenizer.unknown_id
+    num_unknown = None if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
     ids = ids.astype(narrow_dtype(tokenizer.vocab_size), copy=False)
     reserved = how.reserved or {}
     words = (vocab.unknown_token,) if reserved and vocab is not None else ()

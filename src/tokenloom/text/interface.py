@@ -15,7 +15,7 @@ from tokenloom.text.boundaries import DOCUMENTS, Boundary
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids
 from tokenloom.text.normalize import Lost
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 
 class Tokenizer(Protocol):
@@ -176,6 +176,11 @@ class CompleteTokenizer(ABC):
         """Return the tokens that stand for something else than text, each with its id."""
         vocab = vocab_of(self)
         return {} if vocab is None else {token: vocab[token] for token in vocab.reserved_tokens}
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of whatever has none of its own, or None where there is no such id."""
+        return None if vocab_of(self) is None else UNKNOWN_ID
 
     def files(self) -> dict[str, bytes]:
         """Return the files, beside a vocabulary, that a store or a run keeps of the tokenizer."""

@@ -7,6 +7,7 @@ process builds an encoder once, of a state that is plain text or bytes.
 import base64
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -289,6 +290,12 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         added = self.encoder.get_added_tokens_decoder()
         return {token.content: id_ for id_, token in sorted(added.items()) if token.special}
 
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of what the model has no token for; byte-level ones have a token for anything."""
+        token = _find_unknown(self.content)
+        return self.find_token(token) if isinstance(token, str) else token
+
     def token_bytes(self) -> list[bytes | None] | None:
         """Return the bytes of each id, where the tokenizer is byte-level."""
         if (json.loads(self.content).get("decoder") or {}).get("type") != "ByteLevel":
@@ -334,6 +341,18 @@ class HuggingFaceTokenizer(SubwordTokenizer):
                 _require_digest(TOKENIZER_JSON, _digest(content), digest)
                 return cls(num_ids, digest, content.decode("utf-8"), allow_special)
         return None
+
+
+@functools.lru_cache(maxsize=4)
+def _find_unknown(content: str) -> str | int | None:
+    """Return the unknown token of a tokenizer.json, or its id, or None where it has none.
+
+    >>> _find_unknown('{"model": {"type": "WordPiece", "unk_token": "[UNK]"}}')
+    '[UNK]'
+    """
+    model = json.loads(content)["model"]
+    found = model.get("unk_token") or model.get("unk_id")
+    return found if isinstance(found, str | int) else None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -553,6 +572,11 @@ class SentencePieceTokenizer(SubwordTokenizer):
         encoder = self.encoder
         ids = filter(encoder.is_control, range(self.num_ids))
         return {encoder.id_to_piece(id_): id_ for id_ in ids}
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of the unknown piece."""
+        return int(self.encoder.unk_id())
 
     def token_bytes(self) -> list[bytes | None]:
         """Return the bytes of each id, of the text as it is after the normalisation."""
