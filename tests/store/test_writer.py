@@ -1,6 +1,7 @@
 """A corpus to a store and back."""
 
 import errno
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from tests.support.stores import make_corpus, make_store
 from tokenloom._io.digest import hash_file
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store import writer
-from tokenloom.store.manifest import Manifest, ShardFile, write_manifest
+from tokenloom.store.manifest import Manifest, ShardFile, StoreFile, write_manifest
 from tokenloom.store.reader import open_store
 from tokenloom.store.verify import verify_store
 from tokenloom.store.writer import (
-    enter_file,
     write_documents,
     write_shard,
     write_tokenizer,
@@ -253,6 +253,7 @@ def test_a_store_piece_by_piece(tmp_path: Path) -> None:
         tmp_path, 0, [np.array([1, 2, 3])], num_tokens=3, dtype="uint8", vocab_size=256
     )
     (tmp_path / "notes.txt").write_bytes(b"anything")
+    notes = StoreFile("notes.txt", 8, hashlib.sha256(b"anything").hexdigest())
     description, files = write_tokenizer(tmp_path, ByteTokenizer())
     with pytest.raises(tl.StoreError, match=r"with manifest.json in it, which is written last"):
         open_store(tmp_path)
@@ -260,7 +261,11 @@ def test_a_store_piece_by_piece(tmp_path: Path) -> None:
         dtype="uint8",
         vocab_size=256,
         shards=(first, second),
-        files=(documents, *files, enter_file(tmp_path, "notes.txt")),
+        files=(
+            documents,
+            *files,
+            StoreFile("notes.txt", 8, hashlib.sha256(b"anything").hexdigest()),
+        ),
         tokenizer=description,
     )
     write_manifest(tmp_path, manifest)

@@ -1,4 +1,8 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all.
+
+All of these raise ArgumentError for a path that no file can have, and OSError
+where the system refuses.
+"""
 
 import contextlib
 import errno
@@ -106,12 +110,8 @@ def require_own(path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    ArgumentError
-        No file can have that path.
     PermissionError
         It is a link, or it belongs to another user; the message says which.
-    OSError
-        The path cannot be looked at.
     """
     target = as_path(path)
     try:
@@ -131,11 +131,6 @@ def follow_own(path: str | os.PathLike[str]) -> Path:
     """Return where a link leads that is this user's own, and any other path as it is.
 
     Nobody else can plant such a link, so what it leads to was meant.
-
-    Raises
-    ------
-    ArgumentError
-        No file can have that path.
     """
     target = as_path(path)
     try:
@@ -156,13 +151,6 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     a reader sees the old file or the whole new one. If the block raises, the
     temporary file is removed and ``path`` is as before. What a killed process
     left of the same name is removed first.
-
-    Raises
-    ------
-    ArgumentError
-        No file can have that path, or there is a folder.
-    OSError
-        The folder cannot be made or written to.
     """
     target = as_file_path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,12 +172,8 @@ def filling(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises
     ------
-    ArgumentError
-        No folder can have that path.
     FileExistsError
         There is a file or a link of that name, or a folder that is not empty.
-    OSError
-        The folder cannot be made or written to.
     """
     target = as_path(path).absolute()
     if obstacle := find_obstacle(target):
@@ -247,24 +231,12 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` to ``path`` in UTF-8, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be made or written to.
-    """
+    """Write ``text`` to ``path`` in UTF-8, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write ``content`` to ``path``, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be made or written to.
-    """
+    """Write ``content`` to ``path``, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

@@ -1,4 +1,7 @@
-"""Files that came from elsewhere, opened only where they are regular, read within a bound."""
+"""Files that came from elsewhere, opened only where they are regular, read within a bound.
+
+All of these raise ArgumentError for a path that no file can have.
+"""
 
 import errno
 import os
@@ -29,8 +32,6 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> 
 
     Raises
     ------
-    ArgumentError
-        No file can have that path.
     OSError
         It is missing, cannot be read, or is a pipe, a device, a folder, a
         socket, or a link that must not be followed; the message names which.
@@ -64,8 +65,6 @@ def read_bounded(
 
     Raises
     ------
-    ArgumentError
-        No file can have that path.
     OSError
         As for `open_regular`, or the file holds more.
     """
@@ -82,8 +81,6 @@ def append_regular(path: str | os.PathLike[str], content: bytes) -> None:
 
     Raises
     ------
-    ArgumentError
-        No file can have that path.
     OSError
         It is a link, or no regular file, or another user's, or cannot be written.
     """

@@ -126,24 +126,14 @@ class PrepareOptions:
 
     def describe(self) -> dict[str, Any]:
         """Return all of it, JSON-able."""
-        # Stores of before there was a choice say nothing of it.
-        chosen = {} if self.on_reserved == "count" else {"on_reserved": self.on_reserved}
-        return {
-            "documents": form_of(self.documents),
-            "field": self.field,
-            "on_error": self.on_error,
-            **chosen,
-            "normalize": self.normalize,
-            "min_freq": self.min_freq,
-            "reserved_tokens": list(self.reserved_tokens),
-            "end_of_document": self.end_of_document,
-            "splits": dict(self.splits),
-            "split_by": self.split_by,
-            "task_bytes": self.task_bytes,
-            "shard_tokens": self.shard_tokens,
-            # Stores of before there was a choice say nothing of it.
-            **({} if self.encoding == "utf-8" else {"encoding": self.encoding}),
-        }
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values["documents"] = form_of(self.documents)
+        values.update(reserved_tokens=list(self.reserved_tokens), splits=dict(self.splits))
+        # Stores of before there was a choice say nothing of these two.
+        if self.on_reserved == "count":
+            del values["on_reserved"]
+        encoding = values.pop("encoding")
+        return values if encoding == "utf-8" else {**values, "encoding": encoding}
 
 
 _CHECKS: dict[str, Check] = {

@@ -5,6 +5,8 @@ Each part in it is written whole or not at all and proves itself by a hash, so
 there is no journal that could contradict it. The hash also covers the settings
 that made the part, and its place among the parts: one of another preparation, or
 of another place, counts as one that is not whole.
+
+What cannot be read or written raises OSError.
 """
 
 import contextlib
@@ -86,8 +88,6 @@ class WorkDir:
         ------
         StoreError
             There is a link, a mount point, a file, or a folder of another user.
-        OSError
-            It cannot be made.
         """
         _make_folder(self.store)
         return self.store
@@ -102,8 +102,6 @@ class WorkDir:
 
         Raises
         ------
-        OSError
-            The folder cannot be written to.
         StoreError
             Another run, with other settings, was interrupted, and each
             difference is named; or its settings cannot be read.
@@ -200,11 +198,6 @@ class WorkDir:
         """Keep a part, whole or not at all.
 
         It is not forced to the disk: after a power cut its hash shows whether it is whole.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
         """
         facts = json.dumps(part.facts).encode("ascii")
         owner = self._owners_of(kind)[0]
@@ -312,8 +305,6 @@ def open_work_dir(target: Path) -> Iterator[WorkDir]:
 
     Raises
     ------
-    OSError
-        It cannot be made or read.
     StoreError
         Another process works in it; or its name was taken by something else,
         which stays as it is.

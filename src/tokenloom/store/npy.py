@@ -137,13 +137,7 @@ class NpyFile:
         file.write(header)
 
     def write(self, piece: Piece) -> None:
-        """Write the next values, which must fit the type of the file.
-
-        Raises
-        ------
-        CorpusError
-            One of them is no id.
-        """
+        """Write the next values, which must fit the type of the file."""
         if self._num_ids is not None:
             check_range(piece, self._num_ids)
         values = np.ascontiguousarray(piece, self._dtype).view(np.uint8)
@@ -172,6 +166,8 @@ def writing_npy(
     ------
     ArgumentError
         Another number of values was written.
+    CorpusError
+        One of them is no id.
     OSError
         The file cannot be written; nothing is left of it.
     """

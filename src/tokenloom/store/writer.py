@@ -3,6 +3,7 @@
 Every file is written whole or not at all, and ``manifest.json`` last.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 
 from tokenloom._checks import as_integer, to_integer
 from tokenloom._io.atomic import as_path, filling, find_obstacle, write_bytes
-from tokenloom._io.digest import hash_file
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.store.manifest import (
@@ -159,12 +159,8 @@ def write_shard(
 
     Raises
     ------
-    ArgumentError
-        The pieces do not hold ``num_tokens`` tokens.
-    CorpusError
-        An id is out of range.
-    OSError
-        The file cannot be written; nothing is left of it.
+    ArgumentError, CorpusError, OSError
+        See `tokenloom.store.npy.writing_npy`.
     """
     path, little_endian = folder / shard_name(index), np.dtype(dtype).newbyteorder("<")
     file = write_npy(path, pieces, dtype=little_endian, length=num_tokens, num_ids=vocab_size)
@@ -184,10 +180,8 @@ def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int
 
     Raises
     ------
-    ArgumentError
-        The pieces hold another number of offsets.
-    OSError
-        The file cannot be written; nothing is left of it.
+    ArgumentError, OSError
+        See `tokenloom.store.npy.writing_npy`.
     """
     file = write_npy(folder / DOCUMENTS, pieces, dtype=OFFSETS, length=num_documents + 1)
     return StoreFile(DOCUMENTS, file.num_bytes, file.digest.hexdigest())
@@ -208,28 +202,15 @@ def write_tokenizer(
     """
     if tokenizer is None:
         return None, ()
-    vocab, others = vocab_of(tokenizer), complete(tokenizer).files()
-    files: tuple[StoreFile, ...] = ()
+    vocab, contents = vocab_of(tokenizer), complete(tokenizer).files()
     if vocab is not None:
         # The manifest says how texts become its tokens.
-        vocab.of_kind(None).save(folder / VOCAB)
-        files = (enter_file(folder, VOCAB),)
-    for name, content in others.items():
+        contents = {VOCAB: vocab.of_kind(None).to_json().encode("ascii"), **contents}
+    files = []
+    for name, content in contents.items():
         write_bytes(folder / name, content)
-    files += tuple(enter_file(folder, name) for name in others)
-    return describe_identity(tokenizer), files
-
-
-def enter_file(folder: Path, name: str) -> StoreFile:
-    """Return the manifest's entry of a file that was written already.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    """
-    path = folder / name
-    return StoreFile(name, path.stat().st_size, hash_file(path).removeprefix("sha256:"))
+        files.append(StoreFile(name, len(content), hashlib.sha256(content).hexdigest()))
+    return describe_identity(tokenizer), tuple(files)
 
 
 def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids]:

@@ -268,6 +268,11 @@ class Vocab:
         OSError
             The file cannot be written.
         """
+        write_text(path, self.to_json())
+        return Path(path)
+
+    def to_json(self) -> str:
+        """Return the text of the file that `save` writes, in ASCII."""
         value: dict[str, Any] = {
             "format": _FORMAT,
             "version": _FORMAT_VERSION,
@@ -278,8 +283,7 @@ class Vocab:
         }
         if self._kind is not None:
             value["tokenizer"] = {"name": self._kind, "normalize": self._normalize}
-        write_text(path, json.dumps(value, indent=0) + "\n")
-        return Path(path)
+        return json.dumps(value, indent=0) + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Vocab":
