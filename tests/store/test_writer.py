@@ -261,11 +261,7 @@ def test_a_store_piece_by_piece(tmp_path: Path) -> None:
         dtype="uint8",
         vocab_size=256,
         shards=(first, second),
-        files=(
-            documents,
-            *files,
-            StoreFile("notes.txt", 8, hashlib.sha256(b"anything").hexdigest()),
-        ),
+        files=(documents, *files, notes),
         tokenizer=description,
     )
     write_manifest(tmp_path, manifest)

@@ -37,10 +37,11 @@ from tokenloom.store.reader import Store, open_store
 from tokenloom.store.verify import check_store
 from tokenloom.store.writer import SHARD_TOKENS, save_store
 from tokenloom.text.documents import Document
-from tokenloom.text.encode import encode, encode_documents, report_lost, why_empty
+from tokenloom.text.encode import encode, encode_documents
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.ids import Offsets, as_ids, is_memory_map
 from tokenloom.text.interface import Tokenizer, vocab_of
+from tokenloom.text.normalize import report_lost, why_empty
 from tokenloom.text.tokenizers import (
     complete,
     is_counted,

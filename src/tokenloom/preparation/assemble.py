@@ -167,14 +167,15 @@ def assemble(
         A split would hold no token.
     """
     folder, vocab_size, num_tokens = work.make_store(), tokenizer.vocab_size, tally.num_tokens
-    parts = _Parts(work, tally, vocab_of(tokenizer), options.end_of_document)
+    dtype, vocab, end = narrow_dtype(vocab_size), vocab_of(tokenizer), options.end_of_document
+    parts = _Parts(work, tally, vocab, vocab_size, dtype, end)
     names, shards = [], []
     for index, start in enumerate(range(0, num_tokens, options.shard_tokens)):
         tokens = range(start, min(start + options.shard_tokens, num_tokens))
         names.append(shard_name(index))
         shard = parts.find_shard(index, folder / names[-1])
         if shard is None:
-            shard = parts.write_shard(index, folder / names[-1], tokens, vocab_size, report)
+            shard = parts.write_shard(index, folder / names[-1], tokens, report)
         else:
             report(shard.num_tokens)
         shards.append(shard)
@@ -186,7 +187,7 @@ def assemble(
         _write_integers(folder, PLACES, [values], length=len(values)),
     )
     manifest = Manifest(
-        dtype=narrow_dtype(vocab_size).name,
+        dtype=dtype.name,
         vocab_size=vocab_size,
         shards=tuple(shards),
         files=files,
@@ -210,6 +211,8 @@ class _Parts:
     work: WorkDir
     tally: Tally
     vocab: Vocab | None
+    vocab_size: int
+    dtype: np.dtype[Any]
     end_of_document: str | int | None
 
     def find_shard(self, index: int, path: Path) -> ShardFile | None:
@@ -221,16 +224,11 @@ class _Parts:
         return None
 
     def write_shard(
-        self,
-        index: int,
-        path: Path,
-        tokens: range,
-        vocab_size: int,
-        report: Callable[[int], object],
+        self, index: int, path: Path, tokens: range, report: Callable[[int], object]
     ) -> ShardFile:
         """Write a range of tokens, remember that it is finished, and return its entry."""
-        dtype, length = narrow_dtype(vocab_size).newbyteorder("<"), len(tokens)
-        with writing_npy(path, dtype=dtype, length=length, num_ids=vocab_size) as file:
+        dtype, length = self.dtype.newbyteorder("<"), len(tokens)
+        with writing_npy(path, dtype=dtype, length=length, num_ids=self.vocab_size) as file:
             for ids in self.cut(tokens):
                 file.write(ids)
                 report(len(ids))

@@ -211,7 +211,7 @@ class _Found(NamedTuple):
 def _find(chunk: Chunk, reading: Reading, problems: Counter[str]) -> _Found:
     found = _Found(chunk.slices, [], [])
     for number, piece in enumerate(chunk.slices):
-        segments = list(find_segments(piece, reading, problems))
+        segments = find_segments(piece, reading, problems)
         found.segments.extend(segments)
         found.slice_of.extend([number] * len(segments))
     return found

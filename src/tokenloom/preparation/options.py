@@ -251,8 +251,9 @@ def _build_vocab(
         expected = "a token such as '<eod>', since ids are counted"
         msg = f"end_of_document must be {expected}, got {show(end)}"
         raise ArgumentError(msg)
-    # It raises where they cannot be reserved, or not in so few ids.
-    Vocab(reserved_tokens=reserved, vocab_size=vocab_size)
+    if reserved or vocab_size is not None:
+        # It raises where they cannot be reserved, or not in so few ids.
+        Vocab(reserved_tokens=reserved, vocab_size=vocab_size)
     return BuildVocab(tokenizer, end is not None, (UNKNOWN_TOKEN, *reserved))
 
 

@@ -60,8 +60,8 @@ from tokenloom.preparation.workdir import (
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.store.writer import require_free
-from tokenloom.text.encode import report_lost, why_empty
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer
+from tokenloom.text.normalize import report_lost, why_empty
 from tokenloom.text.tokenizers import CountedTokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 

@@ -1,7 +1,6 @@
 """The documents, or segments of them, in a chunk's bytes."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import FORMS
@@ -12,8 +11,8 @@ from tokenloom.text.documents import TextSegment
 REFUSED, EMPTY = "text that the tokenizer refuses", "an empty document"
 
 
-def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> Iterator[TextSegment]:
-    """Yield the segments of a slice in order.
+def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> list[TextSegment]:
+    """Return the segments of a slice in order.
 
     Parameters
     ----------
@@ -28,6 +27,7 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> Ite
         Something cannot be read, and that is to stop; the message has the
         source and the offset in bytes.
     """
+    segments = []
     for found in FORMS[piece.form].find(piece):
         state = 0 if found.starts else piece.start.state
         try:
@@ -42,7 +42,8 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> Ite
             # A document that began before may end here all the same.
             text = "" if is_left_out else bad.instead
         ours = text.encode("utf-8") if reading.as_bytes and isinstance(text, str) else text
-        yield TextSegment(ours, state, found.ends, found.offset)
+        segments.append(TextSegment(ours, state, found.ends, found.offset))
+    return segments
 
 
 def describe(bad: BadInput, piece: Slice) -> str:

@@ -1,28 +1,21 @@
 """A text in memory, as characters or as bytes, to ids."""
 
 import functools
-import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from tokenloom._checks import as_flag
-from tokenloom._wording import count, show
+from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment
 from tokenloom.text.ids import Ids, Offsets, renumber
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer
-from tokenloom.text.normalize import NOTHING, Lost
+from tokenloom.text.normalize import NOTHING, Lost, report_lost, why_empty
 from tokenloom.text.tokenizers import CountedTokenizer, is_counted, make_tokenizer
 from tokenloom.text.vocab import Vocab, keep_tokens
 
 MakeVocab = Callable[[dict[str, int]], Vocab]
-
-_logger = logging.getLogger(__name__)
-_CURES = {
-    True: "to keep them use normalize=False",
-    False: "the tokenizer that was given normalizes",
-}
 
 
 def encode(
@@ -134,31 +127,6 @@ def _encode(
     vocab = make_vocab(counts)
     ids = renumber(numbers, vocab.to_ids(list(counts)))
     return ids, stops, tokenizer.with_vocab(vocab)
-
-
-def report_lost(lost: Lost, *, name: str, is_learned: bool) -> None:
-    """Log how much of a text was lost, where it is more than the punctuation of English.
-
-    Parameters
-    ----------
-    lost : Lost
-    name : str
-        Whose text it was.
-    is_learned : bool
-        Whether the tokenizer was made for the text, and so could keep all of it.
-    """
-    if lost.is_much:
-        _logger.warning("%s: %s; %s", name, lost.describe(), _CURES[is_learned])
-
-
-def why_empty(lost: Lost, *, is_learned: bool) -> str:
-    """Return why a text has no token, and what to do."""
-    if lost.num_lost:
-        return (
-            "nothing but letters a-z survives normalising, and of "
-            f"{count(lost.num_characters, 'character')} none is one; {_CURES[is_learned]}"
-        )
-    return "the tokenizer found none in it"
 
 
 def find_surrogate(text: str) -> int | None:

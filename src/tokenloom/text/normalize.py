@@ -13,6 +13,7 @@ pieces that stay in a processor's cache, and are cut where that changes nothing.
 """
 
 import itertools
+import logging
 import re
 import string
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,12 @@ import numpy.typing as npt
 
 from tokenloom._wording import count
 from tokenloom.text.documents import TextSegment
+
+_logger = logging.getLogger(__name__)
+_CURES = {
+    True: "to keep them use normalize=False",
+    False: "the tokenizer that was given normalizes",
+}
 
 _PIECE = 1 << 18
 
@@ -334,6 +341,31 @@ class Lost(NamedTuple):
             f"{self.num_lost:,} of {count(self.num_characters, 'character')} ({percent} %) are not "
             "in a-z and were dropped or replaced by spaces" + among
         )
+
+
+def report_lost(lost: Lost, *, name: str, is_learned: bool) -> None:
+    """Log how much of a text was lost, where it is more than the punctuation of English.
+
+    Parameters
+    ----------
+    lost : Lost
+    name : str
+        Whose text it was.
+    is_learned : bool
+        Whether the tokenizer was made for the text, and so could keep all of it.
+    """
+    if lost.is_much:
+        _logger.warning("%s: %s; %s", name, lost.describe(), _CURES[is_learned])
+
+
+def why_empty(lost: Lost, *, is_learned: bool) -> str:
+    """Return why a text has no token, and what to do."""
+    if lost.num_lost:
+        return (
+            "nothing but letters a-z survives normalising, and of "
+            f"{count(lost.num_characters, 'character')} none is one; {_CURES[is_learned]}"
+        )
+    return "the tokenizer found none in it"
 
 
 def count_lost(text: str) -> Lost:
