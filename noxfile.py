@@ -158,5 +158,8 @@ def benchmarks(session: nox.Session) -> None:
     run_shared(session, "python", "benchmarks/generation.py")
     run_shared(session, "python", "benchmarks/memory.py")
     run_shared(session, "python", "benchmarks/texts.py", "python_docs")
+    # It calls the packages that tokenloom does not depend on.
+    install_shared(session, "test")
+    run_shared(session, "python", "benchmarks/subwords.py", "--megabytes", "100")
     run_shared(session, "python", "benchmarks/transport.py")
     run_shared(session, "python", "benchmarks/loading.py", "--repetitions", "3")

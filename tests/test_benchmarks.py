@@ -29,6 +29,7 @@ try:
             *("report", "results", "systems", "targets", "texts"),
         ),
     )
+    subwords = importlib.import_module("subwords")
 finally:
     sys.path.remove(str(BENCHMARKS))
 
@@ -316,3 +317,14 @@ def test_preparations_are_compared(
     assert "| word: peak memory of 2 MB | 1 MB | 1.2 x |" in shown
     assert "| 1 worker | 1.5 x |" in shown
     assert ["text.txt"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+def test_subwords_are_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ways make the same ids, and each has its ratio."""
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    subwords.main(["--megabytes", "0.05", "--repetitions", "1", "--ids", "400"])
+    printed = capsys.readouterr().out
+    assert all(f"{ours} : {other}" in printed for other, ours in subwords.ASKED)

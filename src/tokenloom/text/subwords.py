@@ -56,7 +56,7 @@ _MAX_BYTES = 1 << 30
 
 # How the encodings of OpenAI split a text, and their special tokens, by how the names of
 # their files begin: the files hold neither.
-_GPT2_PATTERN = (
+GPT2_PATTERN = (
     r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 )
 _CL100K_PATTERN = (
@@ -70,8 +70,8 @@ _O200K_PATTERN = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
-    "r50k": (_GPT2_PATTERN, {"<|endoftext|>": 50_256}),
-    "p50k": (_GPT2_PATTERN, {"<|endoftext|>": 50_256}),
+    "r50k": (GPT2_PATTERN, {"<|endoftext|>": 50_256}),
+    "p50k": (GPT2_PATTERN, {"<|endoftext|>": 50_256}),
     "cl100k": (
         _CL100K_PATTERN,
         {
