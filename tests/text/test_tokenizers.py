@@ -411,3 +411,51 @@ def test_a_vocabulary_size_is_for_tokenizers_that_learn(tokenizer: Any, tmp_path
     for door in doors:
         with pytest.raises(ArgumentError, match=r"^vocab_size must be left out where"):
             door()
+
+
+class Measured:
+    """A tokenizer of somebody else that says how long its tokens are."""
+
+    vocab_size = 3
+
+    def __init__(self, lengths: object) -> None:
+        self.lengths = lengths
+
+    def encode(self, text: str) -> list[int]:
+        """Return the places of letters."""
+        return ["abc".index(letter) for letter in text]
+
+    def decode(self, ids: list[int]) -> str:
+        """Return letters."""
+        return "".join("abc"[id_] for id_ in ids)
+
+    def token_byte_lengths(self) -> object:
+        """Return what it was given."""
+        return self.lengths
+
+
+def test_a_tokenizer_of_somebody_else_may_say_its_lengths() -> None:
+    """What it does not say is not known, and it may say that too."""
+    found = complete(Measured([1, 2, -1])).token_byte_lengths()
+    assert found is not None
+    assert ([1, 2, -1], "int64") == (found.tolist(), str(found.dtype))
+    assert complete(Measured([1, 2, 3])).token_lengths() is None
+    assert complete(Measured(None)).token_byte_lengths() is None
+
+
+@pytest.mark.parametrize("lengths", [[1, 2], [1.0, 2.0, 3.0], [[1, 2, 3]], "abc"])
+def test_lengths_that_are_none(lengths: object) -> None:
+    """One integer for each id."""
+    message = r"^token_byte_lengths\(\) of the tokenizer Measured must return 3 integers"
+    with pytest.raises(CorpusError, match=message):
+        complete(Measured(lengths)).token_byte_lengths()
+
+
+def test_lengths_of_a_base_are_not_those_of_another_encode() -> None:
+    """A built-in tokenizer with an encode of its own says nothing of its tokens."""
+
+    class Doubled(ByteTokenizer):
+        def encode(self, text: str, /) -> Ids:
+            return ByteTokenizer.encode(self, text + text)
+
+    assert complete(Doubled()).token_byte_lengths() is None

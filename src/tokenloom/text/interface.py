@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import as_integer
+from tokenloom._wording import count, show
 from tokenloom.errors import CorpusError, UsageError
 from tokenloom.text.boundaries import DOCUMENTS, Boundary
 from tokenloom.text.documents import TextSegment
@@ -280,6 +281,29 @@ class UserTokenizer(CompleteTokenizer):
         encode: Callable[[str], npt.ArrayLike]
         encode = getattr(self.inner, "encode_prompt", self.inner.encode)
         return encode(prompt)
+
+    def token_lengths(self) -> npt.NDArray[np.int64] | None:
+        """Return how many characters each id stands for, where the object has such a method."""
+        return self._measure_tokens("token_lengths")
+
+    def token_byte_lengths(self) -> npt.NDArray[np.int64] | None:
+        """Return how many bytes each id stands for, where the object has such a method."""
+        return self._measure_tokens("token_byte_lengths")
+
+    def _measure_tokens(self, name: str) -> npt.NDArray[np.int64] | None:
+        # A built-in tokenizer whose encode was replaced answers for its old ids.
+        method = None if isinstance(self.inner, CompleteTokenizer) else getattr(self.inner, name, 0)
+        lengths = method() if callable(method) else None
+        if lengths is None:
+            return None
+        array = np.asarray(lengths)
+        if array.shape != (self.vocab_size,) or array.dtype.kind not in "iu":
+            msg = (
+                f"{name}() of the tokenizer {type(self.inner).__name__} must return "
+                f"{count(self.vocab_size, 'integer')}, one for each id, got {show(lengths)}"
+            )
+            raise CorpusError(msg)
+        return array.astype(np.int64)
 
     def describe(self) -> dict[str, Any]:
         """Return the name of its type, which does not make it again."""
