@@ -487,3 +487,18 @@ def test_special_tokens_and_patterns_are_those_of_tiktoken(
         assert special == expected["special_tokens"]
         if "++" in expected["pat_str"] or name == "o200k":
             assert pattern == expected["pat_str"]
+
+
+def test_nothing_is_downloaded_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What tiktoken has kept is found all the same."""
+    load_module: Any = importlib.import_module("tiktoken.load")
+    registry: Any = importlib.import_module("tiktoken.registry")
+    monkeypatch.setattr(registry, "ENCODINGS", {})
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
+    before = load_module.read_file
+    with pytest.raises(DownloadError, match="forbidden by TOKENLOOM_OFFLINE or --offline"):
+        make_tokenizer("tiktoken:cl100k_base")
+    assert before is load_module.read_file
+    registry.ENCODINGS["cl100k_base"] = ENCODING
+    assert adopt(ENCODING) == make_tokenizer("tiktoken:cl100k_base")

@@ -44,6 +44,7 @@ TOKENIZER_MODEL = "tokenizer.model"
 FILE_NAMES = (TOKENIZER_JSON, TOKENIZER_RANKS, TOKENIZER_MODEL)
 # Before the name of an encoding of tiktoken.
 ENCODING = "tiktoken:"
+OFFLINE = "TOKENLOOM_OFFLINE"
 # The switch of the package tokenizers that lets batches use threads.
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 
@@ -127,6 +128,10 @@ class SubwordTokenizer(CompleteTokenizer):
         None where they are known of no id. A special token stands for no text.
         """
 
+    @abstractmethod
+    def find_starts(self, text: str, /) -> list[int]:
+        """Return with which character of a text each token begins; nothing if that is unknown."""
+
     @property
     def encoder(self) -> Any:
         """What encodes: an object of the package.
@@ -179,6 +184,11 @@ class SubwordTokenizer(CompleteTokenizer):
         except Exception:  # noqa: BLE001
             return CompleteTokenizer.encode_segments(self, segments)
 
+    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
+        """Return which character of a segment a token of it begins with, if the package says it."""
+        starts = _find_starts(self, str(segment.text))
+        return starts[index] if index < len(starts) else None
+
     def token_lengths(self) -> npt.NDArray[np.int64] | None:
         """Return how many characters each id stands for, where its bytes are known."""
         return self._measure_tokens(lambda token: sum(byte & 0xC0 != 0x80 for byte in token))
@@ -206,6 +216,12 @@ class SubwordTokenizer(CompleteTokenizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({count(self.num_ids, 'id')}, {self.digest[:15]}...)"
+
+
+@functools.lru_cache(maxsize=1)
+def _find_starts(tokenizer: SubwordTokenizer, text: str) -> list[int]:
+    """Return what `find_starts` returns, which is kept for the next token of the same text."""
+    return tokenizer.find_starts(text)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -275,10 +291,10 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         text: str = self.encoder.decode(self._check(ids), skip_special_tokens=False)
         return text
 
-    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
-        """Return which character of a segment a token of it begins with."""
-        encoding = self.encoder.encode(str(segment.text), add_special_tokens=False)
-        return int(encoding.offsets[index][0]) if index < len(encoding.offsets) else None
+    def find_starts(self, text: str, /) -> list[int]:
+        """Return with which character of a text each token begins."""
+        encoding = self.encoder.encode(text, add_special_tokens=False)
+        return [start for start, _ in encoding.offsets]
 
     def find_token(self, token: str, /) -> int | None:
         """Return the id of a token, as the vocabulary spells it."""
@@ -431,14 +447,10 @@ class TiktokenTokenizer(SubwordTokenizer):
             )
         return content.decode("utf-8", "replace")
 
-    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
-        """Return which character of a segment a token of it begins with."""
-        ids = self.encode(str(segment.text)).tolist()
-        if index >= len(ids):
-            return None
-        # A token that continues a character belongs to that one.
-        _, offsets = self.encoder.decode_with_offsets(ids)
-        return int(offsets[index])
+    def find_starts(self, text: str, /) -> list[int]:
+        """Return with which character of a text each token begins, or which it continues."""
+        _, starts = self.encoder.decode_with_offsets(self.encode(text).tolist())
+        return list(starts)
 
     def find_token(self, token: str, /) -> int | None:
         """Return the id of a special token, or of a text that is one token."""
@@ -552,14 +564,14 @@ class SentencePieceTokenizer(SubwordTokenizer):
         text: str = self.encoder.decode(self._check(ids))
         return text
 
-    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
-        """Return which character of a segment a token of it begins with, if the package says it."""
+    def find_starts(self, text: str, /) -> list[int]:
+        """Return with which character of a text each token begins; nothing of older releases."""
         try:
-            found = self.encoder.encode(str(segment.text), out_type="offset_mapping")
-        # Older releases do not know the word.
+            found = self.encoder.encode(text, out_type="offset_mapping")
+        # They do not know the word.
         except (RuntimeError, ValueError):
-            return None
-        return int(found["offsets"][index][0]) if index < len(found["offsets"]) else None
+            return []
+        return [start for start, _ in found["offsets"]]
 
     def find_token(self, token: str, /) -> int | None:
         """Return the id of a piece, as the model spells it."""
@@ -870,16 +882,40 @@ def load_encoding(name: str, *, allow_special: bool = False) -> TiktokenTokenize
             f"{suggest(name, known)}"
         )
         raise ArgumentError(msg)
+    is_offline = os.environ.get(OFFLINE, "0") not in ("", "0")
     try:
-        found = adopt(package.get_encoding(name), allow_special=allow_special)
+        with _without_downloads() if is_offline else contextlib.nullcontext():
+            found = adopt(package.get_encoding(name), allow_special=allow_special)
     except (OSError, ValueError) as error:
+        why = error if isinstance(error, _OfflineError) else type(error).__name__
         msg = (
-            f"tiktoken cannot download the encoding {name!r} ({type(error).__name__}): set "
+            f"tiktoken cannot download the encoding {name!r} ({why}): set "
             f"TIKTOKEN_CACHE_DIR to a folder that has it, or pass the path of {name}.tiktoken"
         )
         raise DownloadError(msg) from error
     assert isinstance(found, TiktokenTokenizer)  # noqa: S101  an Encoding is one
     return found
+
+
+class _OfflineError(OSError):
+    """What tiktoken gets instead of a download."""
+
+
+@contextlib.contextmanager
+def _without_downloads() -> Iterator[None]:
+    """Let tiktoken, which has no switch for it, use only what it has kept."""
+    load = import_optional("tiktoken.load", purpose="a named encoding", extra="tiktoken")
+    read_file = load.read_file
+
+    def refuse(_: str) -> bytes:
+        msg = f"downloads are forbidden by {OFFLINE} or --offline"
+        raise _OfflineError(msg)
+
+    load.read_file = refuse
+    try:
+        yield
+    finally:
+        load.read_file = read_file
 
 
 def _read_json(content: bytes, name: str, *, allow_special: bool) -> SubwordTokenizer | Vocab:
