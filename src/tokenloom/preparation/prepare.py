@@ -112,8 +112,9 @@ class Prepared:
         Of the sources, before decompression.
     num_bytes_read : int
         How many of them this call read, rather than one that was interrupted.
-    splits : mapping of str to PreparedSplit
-        Of the splits that were named by their sources.
+    splits : mapping
+        By its name, a `tokenloom.preparation.PreparedSplit` for each split that
+        was named by its sources.
     problems : mapping of str to int
         How many documents were left out or replaced, by their problem. Of a
         document that is cut into several chunks each with a problem counts. And
