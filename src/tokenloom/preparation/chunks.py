@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tokenloom._io.compressed import Undecodable
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError
-from tokenloom.preparation import delimited, tables, texts
+from tokenloom.preparation import datasets, delimited, tables, texts
 from tokenloom.preparation.forms import Cursor, Cutting, Form, FormName, Opened, Slice, SourceFile
 
 FORMS: dict[FormName, Form] = {
@@ -22,6 +22,7 @@ FORMS: dict[FormName, Form] = {
     "csv": delimited.Delimited(),
     "parquet": tables.Parquet(),
     "arrow": tables.Arrow(),
+    "dataset": datasets.Dataset(),
 }
 """What reads sources of each form."""
 

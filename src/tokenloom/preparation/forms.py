@@ -13,7 +13,9 @@ from tokenloom.text.normalize import NOTHING
 
 # What a document is: the file, what stands between blank lines, a line, a JSON
 # object on a line, a JSON string on a line, or a row of a table.
-FormName = Literal["file", "paragraph", "line", "record", "string", "csv", "parquet", "arrow"]
+FormName = Literal[
+    "file", "paragraph", "line", "record", "string", "csv", "parquet", "arrow", "dataset"
+]
 OnError = Literal["stop", "skip", "replace"]
 OnReserved = Literal["count", "stop"]
 
@@ -38,6 +40,8 @@ class SourceFile:
         Of its text; all offsets are those of the same text in UTF-8.
     undecodable : "stop", "replace" or "mark"
         See `tokenloom._io.compressed.Stream`.
+    rows : DatasetRows or None
+        What `tokenloom.preparation.datasets` reads in place of a file.
     """
 
     name: str
@@ -47,6 +51,7 @@ class SourceFile:
     changed_ns: int = -1
     encoding: str = "utf-8"
     undecodable: Undecodable = "stop"
+    rows: Any = None
 
 
 class Cursor(NamedTuple):

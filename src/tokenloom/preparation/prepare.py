@@ -231,7 +231,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     options = PrepareOptions() if options is None else options
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
     target = as_path(path).absolute()
-    found = resolve_sources(sources, documents=options.documents, encoding=options.encoding)
+    found = _resolve(sources, options)
     method = _name_splits(method, found, options)
     if is_store(target):
         manifest = check_finished(target, found, method.settings)
@@ -523,6 +523,12 @@ def _summarize_splits(manifest: Manifest) -> dict[str, PreparedSplit]:
     }
 
 
+def _resolve(sources: Sources, options: PrepareOptions) -> list[ResolvedSource]:
+    return resolve_sources(
+        sources, documents=options.documents, encoding=options.encoding, field=options.field
+    )
+
+
 def _name_splits(method: Method, found: list[ResolvedSource], options: PrepareOptions) -> Method:
     """Return a method whose settings say which sources belong to which split.
 
@@ -594,6 +600,8 @@ def _compare_sources(
 
 
 def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
+    if found.rows is not None:
+        return found.rows.hash() == source.sha256
     if found.path is None:
         return hash_content(found) == source.sha256
     num_bytes, changed_ns = stat(found.path)

@@ -28,6 +28,7 @@ from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
 from tokenloom.hub.load import TRAIN, find_named, find_store, read
 from tokenloom.hub.texts import RECORDS
 from tokenloom.preparation.chunks import FORMS
+from tokenloom.preparation.datasets import DatasetRows, kind_of_dataset, list_shards
 from tokenloom.preparation.forms import FormName, SourceFile
 from tokenloom.preparation.tables import TableForm
 from tokenloom.preparation.workdir import Part, WorkDir
@@ -67,6 +68,8 @@ class ResolvedSource(NamedTuple):
         Yields the bytes of such a stream or iterable.
     encoding : str
         Of its text.
+    rows : DatasetRows or None
+        What is read in place of a file.
     split : str or None
         The split that it was named for, where splits are named by their sources.
     """
@@ -76,6 +79,7 @@ class ResolvedSource(NamedTuple):
     path: Path | RemoteFile | None = None
     content: Callable[[], Iterator[bytes]] | None = None
     encoding: str = "utf-8"
+    rows: DatasetRows | None = None
     split: str | None = None
 
 
@@ -84,6 +88,7 @@ def resolve_sources(
     *,
     documents: DocumentsAre | OlderWord,
     encoding: str = "utf-8",
+    field: str = "text",
 ) -> list[ResolvedSource]:
     """Return the sources in their order; files of a folder or pattern are sorted.
 
@@ -104,6 +109,8 @@ def resolve_sources(
         end with .csv, .tsv, .parquet, .pq, .arrow or .feather are tables.
     encoding : str
         Of files and stdin; see `tokenloom._io.compressed.find_encoding`.
+    field : str
+        Which column of a data set of Hugging Face holds the text.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def resolve_sources(
         one._replace(split=split)
         for split, each in _list_splits(sources)
         for source in each
-        for one in _find(source, form, encoding)
+        for one in _find(source, form, encoding, field)
     ]
     _refuse_shared(found)
     if not found:
@@ -173,12 +180,12 @@ def form_of(documents: DocumentsAre | OlderWord) -> FormName:
     return "record" if documents == "jsonl" else documents
 
 
-def _find(source: Any, documents: FormName, encoding: str) -> Iterator[ResolvedSource]:
+def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterator[ResolvedSource]:
     if not isinstance(source, str | os.PathLike):
         if not isinstance(source, Iterable) or isinstance(source, bytes):
             msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
             raise ArgumentError(msg)
-        yield ResolvedSource("iterable", "string", content=functools.partial(_write_texts, source))
+        yield from _find_texts(source, field)
         return
     name = os.fspath(source)
     if name == _STDIN:
@@ -198,6 +205,24 @@ def _find(source: Any, documents: FormName, encoding: str) -> Iterator[ResolvedS
         for path in _find_files(name):
             form = _find_form(path, documents, encoding)
             yield ResolvedSource(path.as_posix(), form, path, encoding=encoding)
+
+
+def _find_texts(source: Any, field: str) -> Iterator[ResolvedSource]:
+    """Return what a data set or another iterable of texts becomes."""
+    match kind_of_dataset(source):
+        case "Dataset":
+            rows = DatasetRows(source, field)
+            yield ResolvedSource(rows.name, "dataset", rows=rows)
+        case "IterableDataset":
+            for name, read in list_shards(source, field):
+                yield ResolvedSource(name, "string", content=functools.partial(_write_all, read))
+        case _:
+            write = functools.partial(_write_texts, source)
+            yield ResolvedSource("iterable", "string", content=write)
+
+
+def _write_all(read: Callable[[], Texts]) -> Iterator[bytes]:
+    return _write_texts(read())
 
 
 def _find_form(path: Path | RemoteFile, documents: FormName, encoding: str) -> FormName:
@@ -230,6 +255,8 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
         the cure.
     """
     for one in found:
+        if one.rows is not None:
+            FORMS[one.form].check(_open_rows(one.name, one.rows), field)
         if one.path is None:
             continue
         form = FORMS[one.form]
@@ -238,6 +265,19 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
             _check_structure(head, one.name, one.form, one.encoding)
         source = SourceFile(name=one.name, path=one.path, form=one.form, encoding=one.encoding)
         form.check(source, field)
+
+
+def _open_rows(name: str, rows: DatasetRows) -> SourceFile:
+    num_bytes, num_rows = rows.status()
+    # No file has such a name.
+    return SourceFile(
+        name=name,
+        path=Path("\0"),
+        form="dataset",
+        num_bytes=num_bytes,
+        changed_ns=num_rows,
+        rows=rows,
+    )
 
 
 def _check_structure(head: bytes, name: str, form: FormName, encoding: str) -> None:
@@ -358,6 +398,9 @@ def describe(found: list[ResolvedSource]) -> dict[str, Any]:
 
 
 def _describe_file(found: ResolvedSource) -> dict[str, int]:
+    if found.rows is not None:
+        num_bytes, num_rows = found.rows.status()
+        return {"num_bytes": num_bytes, "num_rows": num_rows}
     if found.path is None:
         return {}
     num_bytes, changed_ns = stat(found.path)
@@ -398,6 +441,8 @@ def hash_content(found: ResolvedSource, *, to: BinaryIO | None = None) -> str:
 
 def _open(found: ResolvedSource, index: int, work: WorkDir, undecodable: Undecodable) -> SourceFile:
     path = found.path
+    if found.rows is not None:
+        return _open_rows(found.name, found.rows)
     if found.content is not None:
         path = work.path / f"source-{index:07}"
         _keep(found, index, work, path)

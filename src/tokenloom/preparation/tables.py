@@ -37,7 +37,7 @@ _NO_TEXT = ("a null value", "there is no text")
 _READ_BYTES = 1 << 20
 # Texts that are decoded at a time, about.
 _BATCH_BYTES = 1 << 22
-_MAX_BATCH_ROWS = 1 << 16
+_MAX_BATCH_ROWS = 1 << 14
 # What a row takes in a slice beside its text: where that ends, and whether it is null.
 _ROW_BYTES = 9
 
@@ -58,7 +58,7 @@ def import_arrow(module: str = "pyarrow") -> Any:
     )
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Texts, one after the other.
 
     Attributes
@@ -74,7 +74,7 @@ class _Rows(NamedTuple):
     data: memoryview
 
     @classmethod
-    def of(cls, array: Any) -> "_Rows":
+    def of(cls, array: Any) -> "Rows":
         """Return what an array of pyarrow holds, whatever its type of text is."""
         pa = import_arrow()
         if hasattr(array, "storage"):
@@ -94,11 +94,11 @@ class _Rows(NamedTuple):
             is_null = array.is_null().to_numpy(zero_copy_only=False).astype(np.uint8)
         return cls(stops - stops[0], is_null, view)
 
-    def between(self, start: int, stop: int) -> "_Rows":
+    def between(self, start: int, stop: int) -> "Rows":
         """Return some of the rows."""
         stops = self.stops[start : stop + 1]
         data = self.data[int(stops[0]) : int(stops[-1])]
-        return _Rows(stops - stops[0], self.is_null[start:stop], data)
+        return Rows(stops - stops[0], self.is_null[start:stop], data)
 
     def find_stop(self, start: int, room: int) -> int:
         """Return after which row there is no room for another one, from a row on."""
@@ -107,25 +107,34 @@ class _Rows(NamedTuple):
         return start + int(np.searchsorted(costs, room, side="right"))
 
 
-class _Held:
-    """Rows that become a slice."""
+class Held:
+    """Rows that become a slice.
+
+    Attributes
+    ----------
+    group : int
+    num_rows, num_bytes : int
+    parts : list of Rows
+    """
 
     def __init__(self, group: int) -> None:
         self.group = group
         self.num_rows, self.num_bytes = 0, 0
-        self._parts: list[_Rows] = []
+        self.parts: list[Rows] = []
 
-    def add(self, rows: _Rows) -> None:
+    def add(self, rows: Rows) -> None:
+        """Add some."""
         # The array that they are a part of may be let go.
-        self._parts.append(rows._replace(data=memoryview(bytes(rows.data))))
+        self.parts.append(rows._replace(data=memoryview(bytes(rows.data))))
         self.num_rows += len(rows.is_null)
         self.num_bytes += len(rows.data) + _ROW_BYTES * len(rows.is_null)
 
     def pack(self) -> bytes:
-        lengths = [np.diff(rows.stops) for rows in self._parts]
+        """Return the content of a slice."""
+        lengths = [np.diff(rows.stops) for rows in self.parts]
         stops = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
-        nulls = [rows.is_null.tobytes() for rows in self._parts]
-        return b"".join([stops.astype("<i8").tobytes(), *nulls, *(r.data for r in self._parts)])
+        nulls = [rows.is_null.tobytes() for rows in self.parts]
+        return b"".join([stops.astype("<i8").tobytes(), *nulls, *(r.data for r in self.parts)])
 
 
 class Table:
@@ -134,16 +143,22 @@ class Table:
     Parameters
     ----------
     source : SourceFile
+    offset : int
+        Which row is read first.
     hashes : bool
         Whether to compute the hash of the file, before anything else is read.
     """
 
-    def __init__(self, source: SourceFile, *, hashes: bool) -> None:
+    def __init__(self, source: SourceFile, *, offset: int, hashes: bool) -> None:
         self._source = source
         self._digest: str | None = None
         self._copy: Any = None
         self.position = 0
-        path = source.path
+        self._begin(offset=offset, hashes=hashes)
+
+    def _begin(self, *, offset: int, hashes: bool) -> None:
+        del offset
+        source, path = self._source, self._source.path
         with translating(source.name):
             # Before a program that waits for pipes opens it.
             with open_bytes(path) as file:
@@ -182,13 +197,16 @@ class Table:
         """Count a part of the file as read."""
         self.position = int(part * max(self._source.num_bytes, 0))
 
+    def note(self, held: Held) -> None:
+        """Take notice of rows that become a slice."""
+
     @property
     @abstractmethod
     def schema(self) -> Any:
         """The columns."""
 
-    @abstractmethod
-    def _open(self, path: Path) -> None: ...
+    def _open(self, path: Path) -> None:
+        raise NotImplementedError
 
     @abstractmethod
     def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
@@ -300,12 +318,11 @@ class TableForm(Form):
 
     def open(self, source: SourceFile, *, offset: int = 0, hashes: bool = False) -> Table:
         """Return the file with its columns."""
-        del offset
-        if source.path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst"):
+        if source.rows is None and source.path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst"):
             msg = f"{source.name} must be {self.kind}, but it is compressed: decompress it first"
             raise CorpusError(msg)
         try:
-            return self.opens(source, hashes=hashes)
+            return self.opens(source, offset=offset, hashes=hashes)
         except CorpusError as error:
             cause = error.__cause__
             if cause is None or (isinstance(cause, OSError) and cause.errno is not None):
@@ -331,11 +348,14 @@ class TableForm(Form):
         ready = None
         for held in _fill(opened.arrays(column, cursor.offset), cutting.size, source.name):
             if ready is not None:
+                opened.note(ready)
                 after = cursor._replace(offset=cursor.offset + ready.num_rows)
                 yield _slice(ready, source, cursor), after
                 cursor = after
             ready = held
-        yield _slice(ready or _Held(0), source, cursor), Cursor(cursor.source + 1)
+        ready = ready or Held(0)
+        opened.note(ready)
+        yield _slice(ready, source, cursor), Cursor(cursor.source + 1)
 
     def find(self, piece: Slice) -> Iterator[Found]:
         """Yield the text of each row."""
@@ -447,17 +467,17 @@ def _holds_text(kind: Any) -> bool:
     return any(getattr(types, name)(kind) for name in names if hasattr(types, name))
 
 
-def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[_Held]:
+def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[Held]:
     """Yield rows, as many at a time as have room, of one row group each."""
-    held: _Held | None = None
+    held: Held | None = None
     for group, array in _translated(arrays, name):
-        rows, start = _Rows.of(array), 0
+        rows, start = Rows.of(array), 0
         while start < len(rows.is_null):
             if held is not None and held.group != group:
                 yield held
                 held = None
             if held is None:
-                held = _Held(group)
+                held = Held(group)
             stop = rows.find_stop(start, size - held.num_bytes)
             if stop == start and held.num_rows:
                 yield held
@@ -472,15 +492,18 @@ def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[_
 
 
 def _translated(arrays: Iterator[tuple[int, Any]], name: str) -> Iterator[tuple[int, Any]]:
+    """Yield no more rows at a time than can be looked through again and again."""
     while True:
         with translating(name):
             found = next(arrays, None)
         if found is None:
             return
-        yield found
+        group, array = found
+        for start in range(0, len(array), _MAX_BATCH_ROWS):
+            yield group, array.slice(start, _MAX_BATCH_ROWS)
 
 
-def _slice(held: _Held, source: SourceFile, cursor: Cursor) -> Slice:
+def _slice(held: Held, source: SourceFile, cursor: Cursor) -> Slice:
     layout = (held.group, held.num_rows)
     return Slice(cursor, source.name, source.form, held.pack(), goes_on=False, layout=layout)
 

@@ -18,7 +18,7 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
 from tokenloom.preparation.chunks import FORMS, choose_undecodable, cut_chunks
-from tokenloom.preparation.forms import Cursor, Cutting, Reading, Slice, SourceFile
+from tokenloom.preparation.forms import Cursor, Cutting, FormName, Reading, Slice, SourceFile
 from tokenloom.preparation.readers import find_segments
 from tokenloom.store.manifest import (
     MANIFEST,
@@ -222,7 +222,7 @@ class _PreparedStore:
             found = chunk.find(token, self._tokenizer)
         form = self._preparation.forms[source]
         # Where none was left out, as many lines or rows come before as documents.
-        if form in ("line", "csv") and self._preparation.on_error != "skip":
+        if form in ("line", "csv", "dataset") and self._preparation.on_error != "skip":
             number = document - int(self._source_stops[source - 1] if source else 0)
             found |= {"line": number + 1} if form == "line" else {"row": number}
         return Trace(self._sources[source].name, document, found.pop("character", None), **found)
@@ -293,6 +293,13 @@ class _PreparedStore:
         return _ReadChunk(first, num_tokens, marks, segments, stops, befores, slice_of)
 
 
+def _locate(name: str, form: FormName) -> Path | RemoteFile:
+    if form == "dataset":
+        # It is no file, whatever the name of a file here is.
+        return Path("\0")
+    return RemoteFile(name) if is_address(name) else Path(name)
+
+
 def _identify(path: Path | RemoteFile) -> FileIdentity:
     if isinstance(path, RemoteFile):
         num_bytes, tag = path.status()
@@ -322,7 +329,7 @@ def _list_files(
     return [
         SourceFile(
             name=source.name,
-            path=RemoteFile(source.name) if is_address(source.name) else Path(source.name),
+            path=_locate(source.name, form),
             form=form,
             encoding=encoding,
             undecodable=undecodable,

@@ -262,7 +262,17 @@ class Preparation:
             _refuse("a str as field", self.field)
         if self.on_error not in ("stop", "skip", "replace"):
             _refuse("'stop', 'skip' or 'replace' as on_error", self.on_error)
-        forms = ("file", "paragraph", "line", "record", "string", "csv", "parquet", "arrow")
+        forms = (
+            "file",
+            "paragraph",
+            "line",
+            "record",
+            "string",
+            "csv",
+            "parquet",
+            "arrow",
+            "dataset",
+        )
         if not isinstance(self.forms, list) or any(form not in forms for form in self.forms):
             _refuse(f"a list of {', '.join(forms)} as forms", self.forms)
         _check_count("task_bytes", self.task_bytes, least=1, stop=1 << 31)
