@@ -12,7 +12,6 @@ from tokenloom.text.tokenizers import complete
 
 if TYPE_CHECKING:
     from tokenloom.corpus.corpus import Corpus
-    from tokenloom.model.evaluation import Evaluation
 
 _EXAMPLES = """\
 examples:
@@ -28,6 +27,14 @@ examples:
 Every token but the first is predicted once. The number of lanes, --batch-size,
 is the only option that changes the result.
 """
+
+# Of an evaluation, in the order in which they are printed.
+_FACTS = (
+    *("num_tokens", "num_characters", "num_bytes"),
+    *("perplexity", "perplexity_per_character", "perplexity_per_byte"),
+    *("nats_per_token", "bits_per_token", "nats_per_character", "bits_per_character"),
+    *("nats_per_byte", "bits_per_byte"),
+)
 
 
 def add_command(commands: Any) -> None:
@@ -93,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "corpus": corpus.name,
         "split": arguments.split,
         "num_trained_tokens": num_trained,
-        **_facts(result),
+        **{name: getattr(result, name) for name in _FACTS},
         "batch_size": arguments.batch_size,
         "seq_len": arguments.seq_len,
         "tokens_per_second": result.num_tokens / seconds,
@@ -107,23 +114,6 @@ def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
         f"the model was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
         f"{corpus.name}: it predicts such text better than text that it has not seen"
     )
-
-
-def _facts(result: "Evaluation") -> dict[str, Any]:
-    return {
-        "num_tokens": result.num_tokens,
-        "num_characters": result.num_characters,
-        "num_bytes": result.num_bytes,
-        "perplexity": result.perplexity,
-        "perplexity_per_character": result.perplexity_per_character,
-        "perplexity_per_byte": result.perplexity_per_byte,
-        "nats_per_token": result.nats_per_token,
-        "bits_per_token": result.bits_per_token,
-        "nats_per_character": result.nats_per_character,
-        "bits_per_character": result.bits_per_character,
-        "nats_per_byte": result.nats_per_byte,
-        "bits_per_byte": result.bits_per_byte,
-    }
 
 
 def _report(facts: dict[str, Any], corpus: "Corpus", *, in_json: bool) -> None:
