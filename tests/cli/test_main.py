@@ -282,7 +282,7 @@ def test_wrong_usage_is_exit_code_2(
         (["train", "--epoch=3"], "tokenloom train [CORPUS] [options]; ", "--epochs?"),
         (["show", "x", "--batch-siz", "3"], "tokenloom show CORPUS ", "--batch-size?"),
         (["train", "--model", "gruu"], "tokenloom train ", "got 'gruu': did you mean gru?"),
-        (["prepare", "a", "-o", "b", "c"], "tokenloom prepare SOURCE ... ", "argument 'c'"),
+        (["prepare", "a", "-o", "b", "c"], "tokenloom prepare [SOURCE ...] ", "argument 'c'"),
         (["fetch", "x", "--ofline"], "tokenloom fetch NAME ... ", "mean --offline?"),
     ],
 )

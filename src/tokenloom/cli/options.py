@@ -102,7 +102,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the error, each in one line, and exit with code 2."""
-        forms = {"?": "[{}]", "+": "{} ..."}
+        forms = {"?": "[{}]", "+": "{} ...", "*": "[{} ...]"}
         names = [
             forms.get(str(action.nargs), "{}").format(action.metavar)
             for action in self._get_positional_actions()
