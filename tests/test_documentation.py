@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib
+import inspect
 import json
 import multiprocessing
 import re
@@ -332,6 +333,26 @@ def test_table_of_json_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
     assert printed == listed
     assert {name.split()[0] for name in commands} == _commands()
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "contributing").glob("*-*.md")), ids=_id)
+def test_pages_for_contributors_are_followed(page: Path) -> None:
+    """A test that a change must pass makes what the page says in a copy of the source, or fits it.
+
+    The files that the page names are there, but for those that it says are new.
+    """
+    module = importlib.import_module(f"tests.integration.test_{page.stem.replace('-', '_')}")
+    tests = {name: test for name, test in vars(module).items() if name.startswith("test_")}
+    needed = {
+        name
+        for name, test in tests.items()
+        if {"tree", "folder"} & {*inspect.signature(test).parameters} or name.endswith("_source")
+        if "slow" not in {mark.name for mark in getattr(test, "pytestmark", ())}
+    }
+    assert page == module.PAGE
+    assert needed
+    for name, what in re.findall(r"^- `((?:src|tests)/\S+)` ([^\n]+)", _read(page), re.MULTILINE):
+        assert (ROOT / name).is_file() != what.startswith("is new"), name
 
 
 def test_design_note_of_the_house() -> None:

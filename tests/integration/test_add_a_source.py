@@ -1,11 +1,7 @@
 """The page about new sources: what it says is done in a copy of the source tree, and works."""
 
 import io
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -14,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.file_server import Answer, serving
+from tests.support.source_copy import PAGES, copy_source, read_named_blocks, run_python
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/contributing/add-a-source.md"
+PAGE = PAGES / "add-a-source.md"
+BLOCKS = read_named_blocks(PAGE, "python|text")
 ADDED = ("dover_beach", "letters", "python_keywords")
 POEM = b"The sea is calm to-night.\nThe tide is full, the moon lies fair\n"
 CATALOGUE, TEXTS = "src/tokenloom/hub/catalogue.py", "src/tokenloom/hub/texts.py"
@@ -41,15 +38,6 @@ def _letters() -> bytes:
     return made.getvalue()
 
 
-def _blocks() -> list[tuple[str, str]]:
-    """Return the file that each block of the page names, which may be none, and its code."""
-    blocks = re.findall(
-        r"^```(?:python|text)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    named = [re.fullmatch(r"(?:# (\S+\.\w+)[^\n]*\n)?(.*)", block, re.DOTALL) for block in blocks]
-    return [(match[1] or "", match[2]) for match in named if match is not None]
-
-
 def _add_entry(catalogue: str, entry: str) -> str:
     """Put an entry before the first one whose name is greater, or after the last one."""
     name = re.findall(r'name="(\w+)"', entry)[0]
@@ -68,13 +56,11 @@ def _import(module: str, imports: str) -> str:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the source, with what the page adds."""
-    tree = tmp_path_factory.mktemp("tree")
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "src", tree / "src", ignore=ignored)
+    tree = copy_source(tmp_path_factory.mktemp("tree"))
     for name, imports in IMPORTS.items():
         path = tree / name
         path.write_text(_import(path.read_text("utf-8"), imports), encoding="utf-8")
-    for name, code in _blocks():
+    for name, code in BLOCKS:
         path = tree / name
         if name == CATALOGUE:
             path.write_text(_add_entry(path.read_text("utf-8"), code), encoding="utf-8")
@@ -99,48 +85,38 @@ def _install(project: dict[str, dict[str, dict[str, dict[str, str]]]], folder: P
 
 
 @pytest.fixture(scope="module")
-def environment(tree: Path) -> Iterator[dict[str, str]]:
-    """Return the environment of a process that uses the copy, and a server with its files."""
+def variables(tree: Path) -> Iterator[dict[str, str]]:
+    """Run a server that has the files, and return the environment variables that lead to it."""
     answers = {"/dover-beach.txt": Answer(body=POEM), "/letters.zip": Answer(body=_letters())}
     with serving(answers) as server:
         yield {
-            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
-            "PYTHONPATH": str(tree / "src"),
+            "NO_PROXY": "127.0.0.1",
             "TOKENLOOM_MIRROR": server.url,
             "TOKENLOOM_CACHE": str(tree / "cache"),
         }
 
 
-def _run(tree: Path, environment: dict[str, str], *arguments: str) -> str:
-    command = [sys.executable, *arguments]
-    done = subprocess.run(
-        command, cwd=tree, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_page_names_two_files() -> None:
     """A source in the tree takes a change of two files at most."""
-    assert {CATALOGUE, TEXTS} == {name for name, _ in _blocks() if name.startswith("src/")}
+    assert {CATALOGUE, TEXTS} == {name for name, _ in BLOCKS if name.startswith("src/")}
 
 
-def test_new_names_are_listed(tree: Path, environment: dict[str, str]) -> None:
+def test_new_names_are_listed(tree: Path, variables: dict[str, str]) -> None:
     """The command line lists what was added here, and what another package brings."""
-    listed = _run(tree, environment, "-m", "tokenloom", "datasets")
+    listed = run_python(tree, "-m", "tokenloom", "datasets", **variables)
 
     names = [line.split(" ")[0] for line in listed.splitlines()]
     assert {*ADDED, "sonnet"} <= set(names)
 
 
-def test_new_names_are_loaded_and_prepared(tree: Path, environment: dict[str, str]) -> None:
+def test_new_names_are_loaded_and_prepared(tree: Path, variables: dict[str, str]) -> None:
     """The page's own lines run, with a server that has the files."""
-    ((_, code),) = [block for block in _blocks() if "tl.prepare(" in block[1]]
+    ((_, code),) = [block for block in BLOCKS if "tl.prepare(" in block[1]]
     assert all(name in code for name in ADDED)
     counted = 'print(tl.load("letters/1895").num_documents, len(tl.load("sonnet")))\n'
     read = 'print([d.metadata for d in tl.read_documents("letters/1895")])\n'
 
-    shown = _run(tree, environment, "-c", f"{code}{counted}{read}")
+    shown = run_python(tree, "-c", f"{code}{counted}{read}", **variables)
 
     expected = "2 37\n[{'year': 1895, 'number': 1}, {'year': 1895, 'number': 2}]\n"
     assert expected == shown

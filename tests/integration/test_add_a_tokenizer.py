@@ -1,17 +1,15 @@
 """A contributor who follows the page on tokenizers adds one."""
 
 import ast
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "contributing" / "add-a-tokenizer.md"
+from tests.support.source_copy import PAGES, ROOT, copy_source, read_named_blocks, run_python
+
+PAGE = PAGES / "add-a-tokenizer.md"
 CODE, TESTS = "src/tokenloom/text/tokenizers.py", "tests/text/test_tokenizers.py"
 
 TRAIN = "train book.txt --tokenizer line --run run --batch-size 2 --seq-len 4 --epochs 1 --hidden 4"
@@ -40,15 +38,9 @@ True
 
 def follow_page(folder: Path) -> None:
     """Copy the source, and do in the copy what the blocks of the page say, one by one."""
-    for name in ("src", "tests"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    copy_source(folder, "src", "tests")
     shutil.copy(ROOT / "pyproject.toml", folder)
-    blocks = re.findall(
-        r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
-    # Their first line names the file and the place.
-    imports, kind, table, test = (block.partition("\n")[2] for block in blocks[:4])
+    imports, kind, table, test = (code for _, code in read_named_blocks(PAGE, "python")[:4])
     code = folder / CODE
     lines = code.read_text(encoding="utf-8").splitlines(keepends=True)
     nodes = ast.parse("".join(lines)).body
@@ -64,21 +56,6 @@ def follow_page(folder: Path) -> None:
     code.write_text("".join(lines), encoding="utf-8")
     with (folder / TESTS).open("a", encoding="utf-8") as file:
         file.write(f"\n\n{test}")
-
-
-def run(folder: Path, *arguments: str) -> str:
-    """Return what Python prints with the source of a folder."""
-    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "TOKENLOOM_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +78,12 @@ def test_a_tokenizer_of_the_page_works_everywhere(folder: Path) -> None:
     book = "\n".join(f"Line {'abc'[number % 3]}, as it is" for number in range(200))
     (folder / "book.txt").write_text(book, encoding="utf-8")
     for command in (TRAIN, "prepare book.txt --tokenizer line --output other"):
-        run(folder, "-m", "tokenloom", *command.split(), "--quiet")
-    assert ANSWERS.strip() == run(folder, "-c", PROGRAM).strip()
+        run_python(folder, "-m", "tokenloom", *command.split(), "--quiet")
+    assert ANSWERS.strip() == run_python(folder, "-c", PROGRAM).strip()
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_the_page_passes_its_tests(folder: Path) -> None:
     """Those of the page, those of every built-in tokenizer, and its doctest."""
     chosen = ["tests/laws/test_tokenizers.py", TESTS, "--doctest-modules", CODE]
-    run(folder, "-m", "pytest", "-q", "-k", "line or Line", "-p", "no:xdist", *chosen)
+    run_python(folder, "-m", "pytest", "-q", "-k", "line or Line", "-p", "no:xdist", *chosen)

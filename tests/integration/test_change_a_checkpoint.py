@@ -1,29 +1,23 @@
 """The page about checkpoints: what it says is done in a copy of the source tree, and works."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.killed_recipes import ROOT, assert_survives
+from tests.support.killed_recipes import assert_survives
 from tests.support.process_resources import needs_proc
+from tests.support.source_copy import PAGES, ROOT, copy_source, read_blocks
 
-PAGE = ROOT / "docs/contributing/change-a-checkpoint.md"
+PAGE = PAGES / "change-a-checkpoint.md"
 FILES = {"src/tokenloom/training/state.py", "src/tokenloom/training/checkpoint.py"}
-
-
-def _blocks(kind: str) -> list[str]:
-    """Return the blocks of the page that are of a kind."""
-    pattern = rf"^```{kind}\n(.*?)^```$"
-    return re.findall(pattern, PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def _changes() -> list[tuple[str, str, str]]:
     """Return the file that each difference names, what stands there, and what is to stand there."""
     changes = []
-    for block in _blocks("diff"):
+    for block in read_blocks(PAGE, "diff"):
         head, *lines = block.splitlines(keepends=True)
         before, after = (
             "".join(line[1:] for line in lines if line[0] in signs) for signs in (" -", " +")
@@ -35,8 +29,7 @@ def _changes() -> list[tuple[str, str, str]]:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of the source with the page's changes, which new processes import."""
-    tree = tmp_path / "tree"
-    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    tree = copy_source(tmp_path / "tree")
     for name, before, after in _changes():
         text = (tree / name).read_text("utf-8")
         assert 1 == text.count(before), (name, before)
@@ -61,7 +54,7 @@ def test_changes_fit_the_source() -> None:
 @pytest.mark.slow
 def test_new_value_is_restored(tree: Path) -> None:
     """The page's program is killed in mid-epoch and started again, and ends bit by bit the same."""
-    (program,) = _blocks("python")
+    (program,) = read_blocks(PAGE, "python")
     (tree / "program.py").write_text(program, encoding="utf-8")
 
     runs = tree / "runs"

@@ -180,6 +180,7 @@ def test_a_worker_that_dies(tmp_path: Path) -> None:
 TRAINS = """
 import signal, sys, torch, tokenloom as tl
 signal.signal(signal.SIGINT, signal.default_int_handler)
+torch.set_num_threads(1)
 corpus = tl.Corpus.from_text("the time machine by h g wells " * 3000)
 windows = tl.RandomWindows(corpus, batch_size=4, seq_len=8)
 loader = tl.Loader(windows, num_workers=2, num_epochs=None)

@@ -97,7 +97,7 @@ def set_and_wait(cell: SharedInteger, asked: Any, told: Any) -> None:
 
 @pytest.mark.parametrize(
     "start_method",
-    ["spawn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fork", "forkserver"))],
+    ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spawn", "forkserver"))],
 )
 def test_an_integer_is_shared_with_living_processes(start_method: str) -> None:
     """Whichever way they were started, and in both directions."""

@@ -559,7 +559,9 @@ def test_a_forked_process_may_drop_the_iterator() -> None:
     results.close()
 
 
-@pytest.mark.parametrize("job", ["double", "sleep", "read"])
+@pytest.mark.parametrize(
+    "job", ["sleep", *(pytest.param(name, marks=pytest.mark.slow) for name in ("double", "read"))]
+)
 def test_the_interpreter_ends_with_an_iteration_under_way(job: str) -> None:
     """Neither a finished, nor a waiting, nor an endless job keeps it."""
     source = f"""
