@@ -129,11 +129,12 @@ def write_part(
     shared: SharedFolder | None,
     reading: Reading,
     how: EncodeWith | BuildVocab,
-) -> None:
+) -> Part | None:
     """Write the ids of a chunk, and what is known of it, into the work folder.
 
-    Nothing is returned, so that ids do not travel between processes. A chunk
-    that is done twice, since a worker was lost, makes the same part.
+    What is returned has no ids, which need not travel between processes, and where
+    the folder is shared it is None: all must be seen there anyway. A chunk that is
+    done twice, since a worker was lost, makes the same part.
 
     Raises
     ------
@@ -156,6 +157,7 @@ def write_part(
         "prefix": chunk.prefix,
     }
     work.write(IDS, chunk.number, Part(facts, result.blobs))
+    return Part(facts, [b"", b"", *result.blobs[2:]]) if shared is None else None
 
 
 def read_counts(blobs: list[bytes]) -> dict[str, int]:

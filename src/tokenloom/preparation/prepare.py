@@ -441,14 +441,18 @@ class _Run:
             kept = (part.facts for part in self.work.read_all(IDS, with_blobs=False))
             return prove_parts(self.sources, kept, report=bar.update)
 
-    def _keep(self, results: Iterator[tuple[Chunk, None]], bar: "tqdm[Any]") -> Iterator[Part]:
-        """Yield the parts that workers have written, without their ids where they are known."""
-        # What another machine has written may take a while to be seen.
-        patience = 0 if self.shared is None else SHARED_SECONDS
+    def _keep(
+        self, results: Iterator[tuple[Chunk, Part | None]], bar: "tqdm[Any]"
+    ) -> Iterator[Part]:
+        """Yield what is known of the parts that workers have written."""
         # Their counts lie there, where a vocabulary is built.
         with_blobs = isinstance(self.method.how, BuildVocab)
-        for chunk, _ in results:
-            part = self.work.wait_for(IDS, chunk.number, with_blobs=with_blobs, patience=patience)
+        # What another machine has written may take a while to be seen.
+        patience = 0 if self.shared is None else SHARED_SECONDS
+        for chunk, made in results:
+            part = made or self.work.wait_for(
+                IDS, chunk.number, with_blobs=with_blobs, patience=patience
+            )
             bar.update(chunk.position - bar.n)
             yield part
 
