@@ -125,9 +125,10 @@ class TokenStatistics:
         Ids that do not appear.
     text : TextSize
         What the tokens stand for; see `measure_text`.
-    most_frequent, rarest : tuple of TokenCount
-        The first of each is the most extreme; ties stand in the order of ids.
-        A token that does not appear is in neither.
+    most_frequent : tuple of TokenCount
+        From the most frequent on; ties stand in the order of ids.
+    rarest : tuple of TokenCount
+        From the rarest of those that appear on; ties likewise.
     """
 
     num_tokens: int

@@ -45,9 +45,11 @@ class EpochMetrics:
         Inputs per second of training, evaluation not counted.
     held_out_perplexity : float or None
         Of the held-out tokens after the epoch, where there are any.
-    held_out_perplexity_per_character, held_out_perplexity_per_byte : float or None
+    held_out_perplexity_per_character : float or None
         The same loss spread over the held-out text, where its size is known; see
-        `tokenloom.model.Evaluation`. They compare runs of different tokens.
+        `tokenloom.model.Evaluation`. It compares runs of different tokens.
+    held_out_perplexity_per_byte : float or None
+        The same, spread over the bytes of UTF-8.
     """
 
     epoch: int
