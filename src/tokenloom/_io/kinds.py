@@ -49,7 +49,7 @@ _PIPED_TABLE = (
 
 
 class Kind(NamedTuple):
-    """What a file is, if it is no text in UTF-8.
+    """The kind of a file that is not text in UTF-8.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Kind(NamedTuple):
     cure : str
         What to do instead of reading it as text.
     encoding : str or None
-        Of a text that shows how it is encoded.
+        Encoding of a text whose first bytes show it.
     """
 
     name: str
@@ -142,13 +142,13 @@ _MARKS = (
 
 
 def recognise(head: bytes) -> Kind | None:
-    r"""Return what a file is, if its first bytes show that it is no text in UTF-8.
+    r"""Return the kind of a file whose first bytes show that it is not text in UTF-8.
 
     Parameters
     ----------
     head : bytes
-        The first ones, after decompression where its name asks for that; more
-        than `HEAD_BYTES` say nothing more.
+        First bytes of the file, after decompression if its name asks for that; at
+        most `HEAD_BYTES` are used.
 
     >>> recognise(b"PAR1\x15\x04").name, recognise(b"to be, or not to be")
     ('a Parquet file', None)
@@ -164,7 +164,7 @@ def recognise(head: bytes) -> Kind | None:
 
 
 def recognise_container(head: bytes) -> Kind | None:
-    """Return what a file is that holds its content in a format of its own, or None.
+    """Return the kind of a file in a binary format, or None.
 
     >>> recognise_container(bytes(257) + b"ustar").name
     'a tar archive'
@@ -185,7 +185,8 @@ def holds_records(text: str, *, fewest: int = 2) -> bool:
     ----------
     text : str
     fewest : int
-        The fewest lines with an object, 1 or 2. A single one is a JSON document, too.
+        The fewest lines with an object, 1 or 2. A single line may also be a JSON
+        document.
 
     >>> holds_records('{"a": 1}\n{"a": 2}\n'), holds_records('{\n  "a": 1\n}')
     (True, False)
@@ -199,14 +200,14 @@ def holds_records(text: str, *, fewest: int = 2) -> bool:
 
 
 def recognise_structure(text: str, *, suffix: str) -> Kind | None:
-    r"""Return what a text is that is no prose by its name, or None.
+    r"""Return the kind of a text whose name shows that it is structured data, or None.
 
     Parameters
     ----------
     text : str
         Its beginning.
     suffix : str
-        The end of its name before that of a compression, in small letters.
+        Suffix of its name without that of a compression, in lower case.
 
     >>> recognise_structure("a,b\n", suffix=".csv").name
     'a table (.csv)'
@@ -219,10 +220,10 @@ def recognise_structure(text: str, *, suffix: str) -> Kind | None:
 
 
 def recognise_piped(text: str) -> Kind | None:
-    r"""Return what a text without a name is, if it is no prose by its beginning, or None.
+    r"""Return the kind of a text whose beginning shows that it is structured data, or None.
 
     A table has a line with the names of its columns, then lines with as many
-    fields, and no space after what stands between them.
+    fields, and no space after the delimiter.
 
     >>> recognise_piped("id,text\n1,to be\n2,or not\n").name, recognise_piped("To be,\nor not\n")
     ('a table (CSV)', None)
@@ -272,7 +273,7 @@ def _is_object(line: str) -> bool:
 
 
 def _is_old_tar(head: bytes) -> bool:
-    """Return whether a header's sum of its own bytes is right, in a tar without a magic."""
+    """Return whether the checksum of a tar header without a magic number is right."""
     block = head[:512]
     field = re.fullmatch(rb" *([0-7]{1,7})[ \0]*", block[148:156])
     if len(block) < 512 or field is None:
@@ -281,10 +282,9 @@ def _is_old_tar(head: bytes) -> bool:
 
 
 def _guess_wide(head: bytes) -> str | None:
-    r"""Return the encoding of a text that has no mark, and whose characters are 2 or 4 bytes.
+    r"""Return the encoding of a text in UTF-16 or UTF-32 without a byte order mark, or None.
 
-    Of the bytes of such a text in Latin letters the larger part is zero, always
-    at the same places:
+    If its letters are Latin, most of its bytes are zero, at regular positions:
 
     >>> _guess_wide("to be, or not".encode("utf-16-le")), _guess_wide(b"a\0b")
     ('utf-16-le', None)

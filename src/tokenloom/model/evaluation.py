@@ -116,18 +116,17 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
 ) -> Evaluation:
     """Return the loss of a model over a corpus, every token predicted exactly once.
 
-    All but the very first token, which nothing stands before. The corpus is cut
-    into ``batch_size`` lanes, and the hidden state is carried along each; it
-    begins at zero in each. So the number depends on the lanes and on nothing
-    else: whatever ``seq_len``, ``num_workers`` and the number of ranks, it is
-    the same within the rounding of floats. (A model with two directions sees
-    the window's end; its number depends on ``seq_len`` too.) The losses are
-    added up in float64. The model is evaluated on the device on which it is,
-    without dropout.
+    The first token of the corpus has no context and is not predicted. The corpus
+    is cut into ``batch_size`` lanes; the hidden state begins at zero and is
+    carried along each lane. So the loss depends on the lanes, but, except for the
+    rounding of floats, not on ``seq_len``, ``num_workers`` or the number of
+    ranks. (A model with two directions sees the end of the window, so its loss
+    also depends on ``seq_len``.) Losses are summed in float64. The model is
+    evaluated on its own device, without dropout.
 
-    In an initialised `torch.distributed` each rank evaluates some of the lanes
-    and the sums are added, so every rank must call this, and each gets the
-    number of the whole. Where their number does not divide ``batch_size``, as
+    If `torch.distributed` is initialised, each rank evaluates some lanes and the
+    sums are added, so all ranks must call this, and each gets the loss of the
+    whole corpus. If the number of ranks does not divide ``batch_size``, only as
     many ranks work as divide it.
 
     Parameters
@@ -136,20 +135,20 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     corpus : Corpus
         At least two tokens.
     batch_size : int
-        Lanes, over all ranks. More are quicker, and cut the text more often.
+        Lanes over all ranks. More lanes are faster, and cut the text more often.
     seq_len : int
         Tokens that are read at once.
     num_workers : int
         Threads that read ahead; 0 reads in this one.
     shard : Shard, optional
-        Evaluate this part of the lanes only and add nothing: for those who
-        weigh the parts by their ``num_tokens`` themselves, which may be 0.
+        Evaluate only this part of the lanes, and do not add other ranks' sums.
+        The ``num_tokens`` of the result, which may be 0, are its weight.
     resets : bool
-        Whether the hidden state begins at zero where documents start, if the
-        corpus knows where. The first token of a document is predicted all the
-        same, from the text before it.
+        Whether the hidden state is reset to zero where documents start, if the
+        corpus has document offsets. The first token of a document is still
+        predicted from the text before it.
     progress : bool, optional
-        Whether to show a bar on stderr; by default where that is a terminal.
+        Whether to show a bar on stderr; by default if that is a terminal.
 
     Raises
     ------
@@ -261,7 +260,7 @@ def _has_group() -> bool:
 
 
 def _confirm_ranks(ranks: Ranks, model: RNNModel, corpus: Corpus, *, shape: dict[str, Any]) -> None:
-    """Check on every rank that all of them are about to evaluate the same."""
+    """Check on every rank that all of them evaluate the same model, corpus and sizes."""
     facts: dict[str, Any] = {}
     with ranks.together():
         if ranks.world_size > 1:
@@ -278,7 +277,7 @@ def _confirm_ranks(ranks: Ranks, model: RNNModel, corpus: Corpus, *, shape: dict
 
 
 def check_ids(model: RNNModel, corpus: Corpus) -> None:
-    """Refuse a corpus whose ids the model does not know, or knows as other tokens.
+    """Refuse a corpus whose ids the model does not have, or has for other tokens.
 
     Raises
     ------
@@ -314,7 +313,7 @@ def check_ids(model: RNNModel, corpus: Corpus) -> None:
 
 
 def _divide(batch_size: int, rank: Shard) -> Shard | None:
-    """Return the part of a rank, or None where there is no work for it.
+    """Return the part of a rank, or None if it has no work.
 
     >>> [_divide(4, Shard(rank=rank, world_size=3)) for rank in (1, 2)]
     [Shard(rank=1, world_size=2), None]

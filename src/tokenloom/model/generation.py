@@ -30,17 +30,17 @@ _CELLS: dict[str, Callable[..., Any]] = {
 
 
 class Stepper:
-    """Several texts that were read, and are continued together.
+    """Several texts that are continued together, one token at a time.
 
-    A step of few rows is so little work that a recurrent layer's call would
-    take most of its time. So the layers' cells are called, with the same
-    weights. Models of another make, with two directions or with projections
-    are called as they are, text by text.
+    With few rows, most of a step would be the overhead of calling a recurrent
+    layer. So the layers' cells are called, with the same weights. Models of other
+    classes, with two directions or with projections are called whole, one text at
+    a time.
 
     Parameters
     ----------
     model : RNNModel
-        Used without dropout; its mode stays as it is.
+        Used without dropout; its mode is not changed.
     prompts : sequence of sequence of int
         At least one token each.
 
@@ -122,7 +122,7 @@ class Stepper:
 
 
 def _by_columns(weight: torch.Tensor) -> torch.Tensor:
-    """Return weights that lie column by column: so the product of one row is quicker."""
+    """Return the weights in column-major order, which makes the product of one row faster."""
     return weight.t().contiguous().t()
 
 
@@ -141,11 +141,11 @@ class GeneratedToken:
         Which prompt it continues.
     id : int
     text : str
-        What it adds to the text. Empty where a character still lacks bytes,
-        which come with a later token.
+        Text that the token adds. Empty while the bytes of a character are
+        incomplete; a later token then adds the whole character.
     log_prob : float or None
-        Its natural logarithm of the probability that the model gives it, before
-        temperature, top-k and top-p; None if log_probs is False.
+        Natural logarithm of the probability that the model gives the token,
+        before temperature, top-k and top-p; None if log_probs is False.
     """
 
     prompt_index: int
@@ -199,27 +199,28 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     ----------
     model : RNNModel
     vocab : Vocab or Tokenizer
-        Of the corpus that the model was trained on. A Vocab takes the prompt
-        as it is, character by character if all its tokens are single
-        characters, else word by word; a Tokenizer leaves nothing to guess.
+        That of the corpus that the model was trained on. A Vocab encodes the
+        prompt without normalising it, by characters if all its tokens are single
+        characters, else by words; a Tokenizer encodes it as it encoded the
+        corpus.
     prompt : str, or list or tuple of str
         Each at least one token long. Several prompts are continued together, which
         takes little longer than one.
     num_tokens : int
         How many tokens to write.
     temperature : float
-        0 takes the most likely token each time (greedy). Above, tokens are
+        0 takes the most likely token each time (greedy). Above 0, tokens are
         drawn from the softmax of ``logits / temperature``.
     top_k : int, optional
         How many of the most likely tokens to draw from.
     top_p : float, optional
-        Draw from the fewest tokens only that together are at least so likely,
-        in (0, 1]; after temperature and ``top_k``.
+        Draw only from the smallest set of tokens whose probabilities sum to at
+        least this, in (0, 1]; applied after temperature and ``top_k``.
     seed : int, or sequence of int
-        Of the draws. Each prompt has a generator of its own, so what is drawn
-        after it does not depend on the others (but for the rounding of floats,
-        where two tokens are as good as equally likely). With one seed the same
-        prompt has the same text each time; give one seed per prompt for others.
+        Seed of the draws. Each prompt has its own generator, so its text does not
+        depend on the other prompts (except for rounding, if two tokens are almost
+        equally likely). With one seed, equal prompts get equal texts; pass one
+        seed per prompt to get different texts.
 
     Returns
     -------
@@ -231,7 +232,8 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
         A prompt holds no token, a value is out of range, the seeds are not as
         many as the prompts, or the model's logits are not finite.
     CorpusError
-        A tokenizer of yours fails at a prompt, or gives it ids that are none.
+        A tokenizer of yours fails at a prompt, or returns ids that are out of
+        range.
 
     Warns
     -----
@@ -271,15 +273,16 @@ def stream(  # noqa: PLR0913  as above
     seed: int | Sequence[int] = 0,
     log_probs: bool = False,
 ) -> Iterator[GeneratedToken]:
-    """Yield the tokens that the model writes after a prompt, as they come.
+    """Yield the tokens that the model writes after a prompt, one by one.
 
-    With several prompts: one token of each, in their order, then the next of each.
-    `generate` returns each prompt and the texts of its tokens.
+    With several prompts, the first token of each prompt comes first, in their
+    order, then the second of each. `generate` returns each prompt and the texts
+    of its tokens.
 
     Parameters
     ----------
     model, vocab, prompt, num_tokens, temperature, top_k, top_p, seed
-        As in `generate`, whose errors and warnings this has, at the first token.
+        As in `generate`. Its errors and warnings are raised at the first token.
     log_probs : bool
         Whether each token comes with its log-probability.
     """
@@ -305,28 +308,28 @@ def stream(  # noqa: PLR0913  as above
 
 
 class _Text:
-    """What each token adds to a text."""
+    """A text that grows by one id at a time."""
 
     def __init__(self, tokenizer: Tokenizer, ids: list[int]) -> None:
         self._tokenizer = tokenizer
         self._ids = list(ids)
-        # What lies before `first` makes no difference any more, and what lies
-        # before `told` was told.
-        self._first, self._told = 0, len(ids)
+        # Ids before `first` no longer affect how later ones are decoded; the text of
+        # those before `num_returned` was returned.
+        self._first, self._num_returned = 0, len(ids)
 
     def add(self, id_: int, *, is_last: bool) -> str:
-        """Return what is new; nothing while a character lacks bytes."""
+        """Return the text that an id adds; "" while the bytes of a character are incomplete."""
         self._ids.append(id_)
-        before = self._tokenizer.decode(self._ids[self._first : self._told])
+        before = self._tokenizer.decode(self._ids[self._first : self._num_returned])
         text = self._tokenizer.decode(self._ids[self._first :])
         if text.endswith("\ufffd") and not is_last:
             return ""
-        self._first, self._told = self._told, len(self._ids)
+        self._first, self._num_returned = self._num_returned, len(self._ids)
         return text[len(before) :]
 
 
 class _Sampler:
-    """Draws the next token; holds the generator between draws."""
+    """Draws the next token from logits; has the generator."""
 
     def __init__(
         self, *, temperature: float, top_k: int | None, top_p: float | None, seed: int
@@ -394,7 +397,7 @@ def _take_prompts(prompt: str | list[str] | tuple[str, ...]) -> list[str]:
 
 
 def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> CompleteTokenizer:
-    """Return what reads and writes the model's ids, after comparing it with what made them."""
+    """Return the tokenizer, after a check that it is that of the model's corpus."""
     require_type("model", model, RNNModel, "an RNNModel")
     is_vocab = isinstance(vocab, Vocab)
     tokenizer: CompleteTokenizer
@@ -448,7 +451,7 @@ def _make_samplers(
     top_p: float | None,
     seed: int | Sequence[int],
 ) -> list[_Sampler] | None:
-    """Return one per prompt, or None where nothing is drawn."""
+    """Return one sampler per prompt, or None for the greedy choice."""
     if not 0 <= as_number("temperature", temperature) < math.inf:
         msg = f"temperature must be in [0, inf), got {show(temperature)}"
         raise ArgumentError(msg)

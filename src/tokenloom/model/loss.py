@@ -1,4 +1,4 @@
-"""How far a model's predictions are from a batch."""
+"""The loss of a model's predictions on a batch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,10 +17,10 @@ _CHUNK = 1 << 22
 def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
     """Return the sum of the cross-entropies of a batch's targets, and the state after it.
 
-    The hidden state begins at zero where the batch knows that documents start,
-    but not in a model with two directions, which has no such place. Of a large
-    vocabulary the logits are never there all at once. Losses and gradients are
-    added up in float32 at least, whatever the model's dtype.
+    The hidden state is reset to zero where documents start, if the batch knows
+    where; that of a model with two directions is not. With a large vocabulary,
+    the logits are never all in memory at once. Losses and gradients are summed in
+    at least float32, whatever the model's dtype.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def summed_loss(model: RNNModel, batch: Batch, state: State | None) -> tuple[tor
 def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[torch.Tensor, State]:
     """Return the cross-entropy of every target, in nats, and the state after the batch.
 
-    Of a large vocabulary no gradient can be taken.
+    With a large vocabulary, the losses have no gradient.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
     Returns
     -------
     losses : float32 or float64 tensor, shape (seq_len * num_rows,)
-        Time first; 0 where there is nothing to learn.
+        Time is the first axis; 0 where a target is ignored.
     state : State
     """
     inputs, targets = batch.inputs, batch.targets.T.reshape(-1)
@@ -72,13 +72,13 @@ def token_losses(model: RNNModel, batch: Batch, state: State | None) -> tuple[to
 def summed_linear_loss(
     outputs: torch.Tensor, linear: nn.Linear, targets: torch.Tensor, *, chunk: int = _CHUNK
 ) -> torch.Tensor:
-    """Return the summed cross-entropies of a linear layer's logits, of which few are kept.
+    """Return the summed cross-entropy of a linear layer's logits, computed in chunks.
 
     The value and the gradients are those of ``cross_entropy(linear(outputs),
-    targets, reduction="sum")``, where the logits of a model in bfloat16 or
-    float16 become float32 first; so does the value. The logits are computed some rows at a time,
-    turned into gradients at once and dropped, so no array of the size of all of
-    them is made. The gradients cannot be differentiated again.
+    targets, reduction="sum")``, with logits of bfloat16 or float16 converted to
+    float32 first; the value is float32 then. Logits are computed for some rows at
+    a time, turned into gradients at once and dropped, so the array of all logits
+    is never made. The gradients cannot be differentiated again.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def summed_linear_loss(
     targets : int64 tensor, shape (num_rows,)
         In [0, vocab_size), or `tokenloom.loading.batch.IGNORED_TARGET`.
     chunk : int
-        The most logits that are computed at once; of one row there are all.
+        The most logits that are computed at once, but at least those of one row.
 
     Notes
     -----
@@ -155,10 +155,10 @@ def _add_gradients(
     weight: torch.Tensor,
     rows: slice,
 ) -> None:
-    """Add what some rows give to the gradients of outputs, weight and bias.
+    """Add the gradients of some rows to those of outputs, weight and bias.
 
-    The gradients, and ``wrong``, are at least float32. The products are those
-    of the model's own dtype, as PyTorch's are; their sum over the chunks is not
+    The gradients, and ``wrong``, are at least float32. The products are computed
+    in the model's own dtype, as PyTorch does; their sum over the chunks is not
     rounded to it.
     """
     of_outputs, of_weight, of_bias = gradients
@@ -174,12 +174,12 @@ def _add_gradients(
 
 
 def _sum_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """Return the dtype of sums: that of a tensor, but at least float32."""
+    """Return the dtype of sums: that of the tensor, but at least float32."""
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _is_chunked(model: RNNModel, inputs: torch.Tensor) -> bool:
-    """Return whether the logits are many, and those of `RNNModel` itself."""
+    """Return whether the logits are computed in chunks: many logits of `RNNModel` itself."""
     is_ours = type(model).forward is RNNModel.forward
     return is_ours and is_large(inputs, model.vocab_size)
 
@@ -198,7 +198,7 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, reduction: st
 
 
 def _find_resets(model: RNNModel, batch: Batch) -> tuple[torch.Tensor, ...]:
-    """Return the last argument of `RNNModel.forward`, where there is anything to reset."""
+    """Return the last argument of `RNNModel.forward`, or None if nothing is reset."""
     # A model of someone else's may not take it.
     has_any = model.num_directions == 1 and batch.has_resets
     return (batch.resets_on("cpu"),) if has_any else ()

@@ -1,4 +1,4 @@
-"""Ids that are read out of memory, out of a file, or out of several as if they were one."""
+"""Ids that are read from memory, from a file, or from several files as one array."""
 
 import contextlib
 import itertools
@@ -28,19 +28,19 @@ _PAUSE_SECONDS = 1.0
 
 
 class FileIdentity(NamedTuple):
-    """What distinguishes a file from another one of its name, and from itself before a change.
+    """What shows that a file was replaced or changed.
 
     Attributes
     ----------
     device : int or None
-        Number of the file system; None where another machine may number it
-        otherwise.
+        Number of the file system; None where another machine may use another
+        number.
     inode : int
-        Number of the file there.
+        Number of the file in that file system.
     num_bytes : int
     modified_ns : int or None
-        When it was last written to, in nanoseconds since 1970; None where the
-        caller's own map writes to it.
+        Time of the last write, in nanoseconds since 1970; None if the caller's
+        own map may write to the file.
     """
 
     device: int | None
@@ -50,16 +50,16 @@ class FileIdentity(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
-        """Return the identity of a file of which the system says this."""
+        """Return the identity of a file with this status."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def check(self, filename: str, status: os.stat_result) -> None:
-        """Check that the file of a name is this one, and was not changed.
+        """Check that the file of this name was neither replaced nor changed.
 
         Raises
         ------
         StoreError
-            It is another one, or was; what differs is named.
+            It was; the message names each field that differs.
         """
         differing = [
             f"{name} was {show(before)}, is {show(after)}"
@@ -87,22 +87,22 @@ _SHOWN: tuple[tuple[str, Callable[[Any], object]], ...] = (
 
 
 class FileRange(NamedTuple):
-    """Integers that lie in a file one after the other.
+    """A contiguous range of integers in a file.
 
     Attributes
     ----------
     filename : str
-        Absolute, for processes in other folders.
+        Absolute path, so that processes in other folders find it.
     dtype : str
-        As NumPy writes it, with the order of bytes.
+        NumPy's string for it, with the byte order, such as "<u2".
     offset : int
-        Where they begin, in bytes.
+        Position of the first integer, in bytes.
     length : int
-        How many there are.
+        Number of integers.
     num_ids : int or None
-        They must be below it; None says nothing, or that the dtype sees to it.
+        Ids must be below it; None: every value of the dtype is allowed.
     identity : FileIdentity or None
-        Of the file that was opened; None before it is.
+        Identity of the file when it was first opened; None before that.
     """
 
     filename: str
@@ -125,28 +125,28 @@ class FileRange(NamedTuple):
         return self._replace(identity=FileIdentity.of(_look_at(self.filename)))
 
     def confirm(self) -> None:
-        """Check that the file is still the one that was opened.
+        """Check that the file was neither replaced nor changed.
 
         Raises
         ------
         StoreError
-            It is gone, or another one, or was changed.
+            It is gone, or was replaced or changed.
         """
         if self.identity is not None:
             self.identity.check(self.filename, _look_at(self.filename))
 
 
 class IdMap(np.memmap[Any, Any]):
-    """A memory map that knows of which file it is and what ids may be in it.
+    """A memory map with the identity of its file and a bound of its ids.
 
     Attributes
     ----------
     num_ids : int or None
-        The ids of its windows must be below it.
+        Ids that are read must be below it.
     identity : FileIdentity or None
-        Of the file, where it has a name.
+        Identity of the file, if it has a name.
     next_look : float
-        When it is to be looked at again, by the monotonic clock.
+        When to check the file again, in seconds of the monotonic clock.
     """
 
     num_ids: int | None = None
@@ -164,19 +164,19 @@ Part = FileRange | Ids
 
 
 class ConcatenatedMemmap:
-    """Ids in several files, or arrays in memory, which read like one array.
+    """Ids in several files or arrays in memory, which are read as one array.
 
-    Each process maps a file when it first reads it. A quarter of the files that
-    the system lets a process open stay open: those that were read last. A slice
-    is a copy.
+    Each process maps a file when it first reads it. The files that were read last
+    stay open, up to a quarter of the number that the system allows a process. A
+    slice is a copy.
 
     Parameters
     ----------
     parts : sequence of FileRange or integer array
-        At least one, none of them empty. They read in the narrowest dtype that
-        holds those of all.
+        At least one, none of them empty. They are read in the narrowest dtype
+        that holds the ids of all parts.
     num_ids : int, optional
-        Ids must be below it; by default those of the first part.
+        Ids must be below it; by default the value of the first part.
 
     Raises
     ------
@@ -271,7 +271,7 @@ class ConcatenatedMemmap:
         return open_ranges(parts, num_ids=self.num_ids)
 
     def advise(self, *, is_random: bool) -> None:
-        """Tell the system how the files are going to be read."""
+        """Advise the system how the files will be read."""
         if is_random != self._is_random:
             self._is_random = is_random
             for opened, _ in list(self._maps.values()):
@@ -346,8 +346,8 @@ def open_range(part: FileRange) -> Ids:
     Raises
     ------
     StoreError
-        The file is gone, is no regular file, is shorter than that, or is
-        another one than the range was made of.
+        The file is gone, is no regular file, is too short, or was replaced or
+        changed since the range was made.
     """
     filename, dtype, offset, length, num_ids, identity = part
     try:
@@ -369,11 +369,11 @@ def open_range(part: FileRange) -> Ids:
 
 
 def check_reads(tokens: Ids, *, num_ids: int | None) -> Ids:
-    """Return a caller's memory map as one that is checked where it is read.
+    """Return a memory map whose ids and file are checked when they are read.
 
-    Its windows must have ids in [0, num_ids). Without ``num_ids`` no id may be
-    negative, or need more than an int64. The file of its name must stay the
-    same; only where the map can be written to may its content change.
+    Ids must be in [0, num_ids); without ``num_ids`` they must be non-negative and
+    fit into an int64. The file must not be replaced, and its content may change
+    only if the map is writable.
     """
     checked = tokens.view(IdMap)
     checked.num_ids = limit_ids(tokens.dtype, num_ids)
@@ -382,14 +382,14 @@ def check_reads(tokens: Ids, *, num_ids: int | None) -> Ids:
 
 
 def confirm(tokens: Tokens) -> None:
-    """Check that the files which ids lie in are still those that were opened.
+    """Check that the files of ids were neither replaced nor changed.
 
-    Some microseconds for each file. Does nothing for an array in memory.
+    Takes some microseconds per file. Does nothing for an array in memory.
 
     Raises
     ------
     StoreError
-        One of them is gone, or another one, or was changed.
+        A file is gone, or was replaced or changed.
     """
     if not isinstance(tokens, IdMap | ConcatenatedMemmap):
         return
@@ -405,7 +405,7 @@ def confirm(tokens: Tokens) -> None:
 
 
 def confirm_now_and_then(tokens: Tokens) -> None:
-    """Do what `confirm` does where it was not done for a second, or for long, if it takes long.
+    """Call `confirm` at most about once a second, and less often if a check takes long.
 
     Raises
     ------
@@ -439,7 +439,7 @@ def open_ranges(parts: Sequence[Part], *, num_ids: int | None = None) -> Tokens:
 
 
 def concatenate(arrays: Sequence[Tokens], *, num_ids: int | None) -> Tokens:
-    """Return several arrays as one, without a copy of what lies in files or is contiguous.
+    """Return several arrays as one, without copying files or contiguous arrays.
 
     Parameters
     ----------
@@ -468,7 +468,7 @@ def _max_open() -> int:
 
 
 def close(tokens: Tokens) -> Tokens:
-    """Return ids that lie in a file as those that are mapped when they are first read."""
+    """Return ids in a file as an array that maps the file at its first read."""
     parts = _parts_of(tokens)
     return ConcatenatedMemmap(parts) if isinstance(parts[0], FileRange) else tokens
 
@@ -501,17 +501,17 @@ def slice_tokens(tokens: Tokens, start: int, stop: int) -> Tokens:
 
 
 def advise(tokens: Tokens, *, is_random: bool) -> None:
-    """Tell the system how a memory map is going to be read; see madvise(2).
+    """Advise the system how a memory map will be read; see madvise(2).
 
-    Where reads jump about, each would fetch as much as the disk's read-ahead,
-    which may be megabytes. Does nothing for an array in memory, nor where the
-    system takes no advice.
+    Without this, each random read fetches as much as the disk's read-ahead, which
+    may be megabytes. Does nothing for an array in memory, or on a system without
+    madvise.
 
     Parameters
     ----------
     tokens : integer array, shape (num_tokens,)
     is_random : bool
-        Whether the next reads jump about, or follow each other.
+        Whether the next reads are random rather than sequential.
     """
     if isinstance(tokens, ConcatenatedMemmap):
         tokens.advise(is_random=is_random)
@@ -580,11 +580,10 @@ def read_whole(tokens: Tokens) -> Ids:
 
 
 def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
-    """Return a function and arguments that make ``tokens`` again elsewhere.
+    """Return a function and its arguments that make ``tokens`` again in another process.
 
-    A memory map is packed as the name, the identity and the range of its file,
-    so that a worker process opens the file for itself; any other array is
-    packed as it is.
+    A memory map is packed as the name, the identity and the range of its file, so
+    that a worker process opens the file itself. Any other array is packed whole.
 
     Raises
     ------
@@ -601,7 +600,7 @@ def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
 
 
 def _parts_of(tokens: Tokens) -> tuple[Part, ...]:
-    """Return the ranges of files that ids lie in, or what lies in memory as it is."""
+    """Return the file ranges of ids, or the array itself if it lies in memory."""
     if isinstance(tokens, ConcatenatedMemmap):
         return tokens.parts
     if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):
@@ -623,7 +622,7 @@ def _parts_of(tokens: Tokens) -> tuple[Part, ...]:
 
 
 def _for_elsewhere(part: Part) -> Part:
-    """Return a part for another process; for one of another machine without the device."""
+    """Return a part for another process, without the device if it may be on another machine."""
     if not isinstance(part, FileRange) or part.identity is None:
         return part
     if get_spawning_popen() is not None:
@@ -632,7 +631,7 @@ def _for_elsewhere(part: Part) -> Part:
 
 
 def _identify(tokens: "np.memmap[Any, Any]") -> FileIdentity | None:
-    """Return the identity of the file of a caller's map, or None where its name is gone."""
+    """Return the identity of the file of a caller's map, or None if the file is gone."""
     try:
         identity = FileIdentity.of(os.stat(str(tokens.filename)))  # noqa: PTH116  quicker
     except OSError:
@@ -652,7 +651,7 @@ def _look_at(filename: str) -> os.stat_result:
 
 
 def _root(tokens: Ids) -> "np.memmap[Any, Any]":
-    """Return the memory map that a slice of it was taken from."""
+    """Return the memory map from which a slice was taken."""
     root: Any = tokens
     while isinstance(root.base, np.memmap):
         root = root.base
@@ -660,7 +659,7 @@ def _root(tokens: Ids) -> "np.memmap[Any, Any]":
 
 
 def _check_read(ids: Ids, source: Tokens) -> None:
-    """Refuse ids that were read out of files and are out of range."""
+    """Refuse ids from files that are out of range."""
     num_ids = getattr(source, "num_ids", None)
     if num_ids is None or not ids.size:
         return
