@@ -24,9 +24,9 @@ class Tensors(NamedTuple):
     Attributes
     ----------
     inputs, targets : int64 tensor, shape (..., num_rows, seq_len)
-        Contiguous, and in memory of their own each.
+        Contiguous; they share no memory with each other.
     mask : bool tensor of that shape, or None
-        Where there is something to learn; None for everywhere.
+        True where a target counts; None: everywhere.
     """
 
     inputs: torch.Tensor
@@ -59,8 +59,8 @@ def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
     ----------
     windows : integer array, shape (..., seq_len + 1)
     lengths : int64 array, shape (...), optional
-        How many inputs of each window count, in [0, seq_len]; all by default.
-        Where they do not, inputs are 0 and targets `IGNORED_TARGET`.
+        How many inputs of each window count, in [0, seq_len]; all by default. The
+        others are padding: inputs 0 and targets `IGNORED_TARGET`.
     """
     inputs = windows[..., :-1].astype(np.int64)
     targets = windows[..., 1:].astype(np.int64)
@@ -74,24 +74,23 @@ def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
 class Batch:
     """The inputs and targets of one step; unpacks as ``inputs, targets``.
 
-    A batch pickles as its windows, one narrow array, so a worker of a plain
-    DataLoader sends one small message. The tensors are made once, when they
-    are asked for; changes to them do not travel.
+    A batch is pickled as its windows, one narrow array, so a worker of a plain
+    DataLoader sends one small message. The tensors are made once, at their first
+    use; changes to them are not pickled.
 
     Parameters
     ----------
     windows : integer array, shape (num_rows, seq_len + 1), or None
-        Token ids. The batch keeps it and does not copy it. None where only
-        ``tensors`` hold them.
+        Token ids; kept without a copy. None if only ``tensors`` hold them.
     epoch, index : int
         The batch is row ``index`` of the plan of this epoch.
     lengths : int64 array, shape (num_rows,), optional
         How many inputs of each row count, in [0, seq_len]; all by default.
     tensors : Tensors, optional
-        Inputs, targets and mask of the windows, where they were made already.
+        Inputs, targets and mask of the windows, if they were already made.
     resets : int64 array, shape (num_found,), or BlockResets, optional
-        Where documents start: ascending positions in the flattened windows, or
-        what finds them.
+        Where documents start: ascending positions in the flattened windows, or an
+        object that finds them.
 
     Attributes
     ----------
@@ -142,7 +141,7 @@ class Batch:
 
     @property
     def num_targets(self) -> int:
-        """How many targets there are to learn: all but the padding."""
+        """Number of targets that count: all but the padding."""
         if self._lengths is None:
             num_rows, seq_len = self._shape
             return num_rows * seq_len
@@ -158,19 +157,19 @@ class Batch:
     def resets(self) -> torch.Tensor:
         """True where a document starts: bool tensor, shape (num_rows, seq_len).
 
-        Where the corpus itself begins too, also inside of a document. Nothing
-        starts in the padding.
+        Also true at the first token of the corpus, even inside a document. Never
+        true in the padding.
 
         Raises
         ------
         UsageError
-            The batch does not know: the corpus has no documents, or the windows were made
-            with ``resets=False``.
+            The corpus has no document offsets, or the windows were made with
+            ``resets=False``.
         """
         return self.resets_on(self.inputs.device)
 
     def resets_on(self, device: torch.device | str | int) -> torch.Tensor:
-        """Return `resets` on a device; on the CPU it is known without waiting for a GPU."""
+        """Return `resets` on a device; on the CPU, without waiting for a GPU."""
         return torch.from_numpy(self._reset_mask()).to(device)
 
     @property
@@ -185,9 +184,8 @@ class Batch:
     def position_ids(self) -> torch.Tensor:
         """Positions within the document: int64 tensor, shape (num_rows, seq_len).
 
-        Counted from 0 where the document starts, or the row, since a window
-        sees nothing of what stands before it; and where the padding begins.
-        Raises as `resets`.
+        Counted from 0 at the start of each document, of the row (a window does
+        not see the tokens before it) and of the padding. Raises as `resets`.
         """
         return torch.tensor(self._find_segments().position_ids, device=self.inputs.device)
 
@@ -210,20 +208,20 @@ class Batch:
     def as_dict(
         self, *, is_shifted: bool = True, across_documents: bool = True
     ) -> dict[str, torch.Tensor]:
-        """Return what models for transformers take: ``input_ids`` and ``labels``.
+        """Return the arguments of models of transformers: ``input_ids`` and ``labels``.
 
-        Labels are -100 where there is nothing to learn.
+        Labels are -100 where a target is ignored.
 
         Parameters
         ----------
         is_shifted : bool
-            Whether a label is the token after its input, as `targets` are. False
-            is for models that shift the labels themselves, as Hugging Face's
-            do: both tensors are then the windows of ``seq_len + 1`` tokens, of
-            which such a model learns the very same targets.
+            Whether a label is the token after its input, as in `targets`. False
+            is for models that shift the labels themselves, as those of Hugging
+            Face do: both tensors are then the windows of ``seq_len + 1`` tokens,
+            from which such a model learns the same targets.
         across_documents : bool
-            Whether the first token of a document, which follows the last one of
-            another, is to be learned. False raises as `resets`.
+            Whether the first token of a document is a target of the last token of
+            the document before it. False raises as `resets`.
 
         Returns
         -------

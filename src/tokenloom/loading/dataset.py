@@ -54,11 +54,11 @@ class Windows(IterableDataset[Batch]):
 
     Notes
     -----
-    The configuration is frozen. The only cell that changes is the epoch, which
-    lies in shared memory so that persistent workers see it; a copy, and what
-    comes out of a plain pickle, has a cell of its own. There is no
-    ``state_dict`` here on purpose: the position belongs to the iterator, and a
-    StatefulDataLoader would trust the dataset and replay the epoch.
+    The configuration is frozen. Only the epoch changes; it lies in shared memory,
+    so that persistent workers see it. A copy, or an unpickled dataset, has its
+    own epoch. There is no ``state_dict`` on purpose: the position belongs to the
+    iterator, and a StatefulDataLoader would load it into the dataset and replay
+    the epoch.
 
     >>> corpus = Corpus.from_text("the time machine " * 9)
     >>> Windows("sequential", corpus, batch_size=2, seq_len=8).plan.carries_state
@@ -127,7 +127,7 @@ class Windows(IterableDataset[Batch]):
 
     @property
     def documents(self) -> DocumentOffsets | None:
-        """What the batches look up document starts in, if they know of any."""
+        """The document offsets that the batches use, or None."""
         return None if self._resets is False else self._corpus.document_offsets
 
     @property
@@ -188,7 +188,7 @@ class Windows(IterableDataset[Batch]):
             check_same_part(carried, now)
 
     def describe_stream(self) -> dict[str, Any]:
-        """Return all that decides what the batches of every rank hold, JSON-able.
+        """Return all that determines the batches of every rank, JSON-able.
 
         Its hash of the corpus is `Corpus.whole_hash`.
         """
@@ -219,7 +219,7 @@ class Windows(IterableDataset[Batch]):
         facts: Mapping[str, Any] | None,
         group: torch.distributed.ProcessGroup | None,
     ) -> None:
-        """Check what `confirm_ranks` does, and that all ranks stand at the same position."""
+        """Check the same as `confirm_ranks`, and that all ranks have the same position."""
         ranks = Ranks.detect(group)
         with ranks.together():
             ranks.check_group(self.shard)
@@ -291,7 +291,7 @@ class Windows(IterableDataset[Batch]):
 
 
 class _WindowsOfOneOrder(Windows):
-    """Windows whose class says in which order they come."""
+    """Windows whose order is that of their class."""
 
     _order: ClassVar[str]
 
@@ -443,7 +443,7 @@ class WindowsIterator(Iterator[Batch]):
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to the position that `state_dict` returned.
+        """Move to the position that `state_dict` returned.
 
         Raises
         ------
@@ -461,11 +461,12 @@ class WindowsIterator(Iterator[Batch]):
 
 
 def check_in_order(plan: Plan) -> None:
-    """Check that the DataLoader which starts a worker here keeps the order, if it matters.
+    """Check that a DataLoader keeps the order of batches, if the order matters.
 
-    PyTorch does not pass that to the dataset. But the call that starts a
-    worker, or pickles the windows for one, stands below this one, and so does
-    the iterator that makes it; in a worker that was forked it still does.
+    PyTorch does not pass ``in_order`` to the dataset, so it is read from
+    PyTorch's iterator on the call stack. The stack has it while a worker is
+    started or the windows are pickled for one, and still has it in a forked
+    worker.
 
     Raises
     ------
@@ -474,8 +475,8 @@ def check_in_order(plan: Plan) -> None:
 
     Notes
     -----
-    It reads private names of PyTorch, once for each pass of a worker. Where
-    another release has other names it finds nothing, and refuses nothing.
+    It reads private names of PyTorch, once for each pass of a worker. If a
+    release of PyTorch has other names, nothing is refused.
     """
     frame = inspect.currentframe() if plan.carries_state else None
     while frame is not None:
@@ -493,7 +494,7 @@ def check_in_order(plan: Plan) -> None:
 
 
 def refuse_second_thread(error: ValueError) -> None:
-    """Refuse that two threads ask one iterator at the same time, if that was the error.
+    """Raise a clear error if two threads asked one iterator at the same time.
 
     Raises
     ------
@@ -511,7 +512,7 @@ def refuse_second_thread(error: ValueError) -> None:
 
 
 def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
-    """Return what is raised where the epoch was set between two batches."""
+    """Return the error for an epoch that was set between two batches."""
     return UsageError(
         f"set_epoch({epoch}) was called while epoch {iterated} was being iterated: "
         "drop the iterator, call set_epoch, then start a new one"
@@ -519,10 +520,10 @@ def epoch_was_changed(epoch: int, iterated: int | None) -> UsageError:
 
 
 def share_zeros(*shape: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return zeros in shared memory, which goes with the last process that maps it.
+    """Return zeros in shared memory, which is freed with the last process that maps it.
 
-    Whatever default device or mode the caller has set: the tensor is on the
-    CPU, and may be written to later.
+    The tensor is on the CPU and may be written to, whatever default device or
+    mode the caller has set.
     """
     with torch.inference_mode(mode=False):
         tensor = torch.zeros(shape, dtype=dtype, device="cpu")
@@ -533,9 +534,9 @@ def share_zeros(*shape: int, dtype: torch.dtype) -> torch.Tensor:
 class SharedInteger:
     """An integer that a process shares with the workers that it starts, by any method.
 
-    A worker that is forked inherits it; to one that is started afresh, or
-    through a queue of multiprocessing, its place in shared memory is sent. A
-    plain pickle holds the number, and what comes out of it is shared again.
+    A forked worker inherits it. A spawned worker, or a queue of multiprocessing,
+    is sent its place in shared memory. A plain pickle holds the number, and
+    unpickling makes a new shared integer.
 
     Parameters
     ----------
@@ -556,14 +557,14 @@ class SharedInteger:
 
     @classmethod
     def at(cls, page: "_Page", index: int) -> Self:
-        """Return the integer that lies at a place which exists already."""
+        """Return the integer at a place that already exists."""
         cell = cls.__new__(cls)
         cell.page, cell.index = page, index
         return cell
 
     @property
     def value(self) -> int:
-        """What it is now, whichever process has set it."""
+        """Current value, which any of the processes may have set."""
         return int(self.page.values[self.index])
 
     @value.setter
@@ -575,9 +576,9 @@ class SharedInteger:
 
 
 class _Page:
-    """Memory for many integers, which goes with the last of them.
+    """Shared memory for many integers, which is freed with the last of them.
 
-    A place is never used twice, since a worker may still look at it.
+    A place is never used twice, because a worker may still read it.
     """
 
     def __init__(self, tensor: torch.Tensor | None = None) -> None:
@@ -589,7 +590,7 @@ class _Page:
         self._indices = itertools.count()
 
     def take_index(self) -> int | None:
-        """Return a free place, or None where another page is needed."""
+        """Return a free place, or None if the page is full."""
         index = next(self._indices)
         return index if index < _PER_PAGE and self._maker == os.getpid() else None
 
@@ -598,7 +599,7 @@ class _Page:
 
 
 class _Newest:
-    """The page that has free places, as long as one of its integers is used."""
+    """The page that has free places, kept while one of its integers is in use."""
 
     page: "weakref.ref[_Page] | None" = None
 

@@ -42,12 +42,12 @@ def choose_device(device: torch.device | str | int | None = None) -> torch.devic
 def prefetch(
     blocks: Iterator[Block], *, device: torch.device | None, pin_memory: bool
 ) -> Iterator[Batch]:
-    """Yield the batches of blocks, with their tensors where they are wanted.
+    """Yield the batches of blocks, with their tensors on a device.
 
-    A block is copied whole. Where the device has streams, the next block is
-    on its way, from page-locked memory and on a stream of its own, while the
-    batches of this one are used. They are ready for the stream that is current
-    when the first batch of a block is asked for.
+    A block is copied whole. If the device has streams, the next block is copied
+    from page-locked memory, on a separate stream, while the batches of the
+    current block are used. The tensors are ready for the stream that is current
+    when the first batch of their block is requested.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class _Transfer(NamedTuple):
 
 
 class _Copier:
-    """Copies to a device, on a stream of its own where the device has any."""
+    """Copies to a device, on a separate stream if the device has streams."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -147,7 +147,7 @@ class Ranks:
         Raises
         ------
         WorkerError
-            Another rank failed with what is no error of tokenloom.
+            Another rank failed with an error that is not tokenloom's.
         """
         try:
             yield
@@ -167,7 +167,7 @@ class Ranks:
                 raise refused
 
     def _as_refusal(self, error: Exception) -> TokenloomError:
-        """Return what the other ranks raise of an error."""
+        """Return the error that the other ranks raise for an error of this one."""
         if isinstance(error, TokenloomError):
             return type(error)(str(error))
         kind = type(error).__name__
@@ -222,17 +222,17 @@ class Ranks:
 
     @contextlib.contextmanager
     def watched(self, *, cure: str = "start all of them again") -> Iterator[None]:
-        """Raise an error in words where another rank died or does not answer.
+        """Raise a `WorkerError` if another rank died or does not answer.
 
         Parameters
         ----------
         cure : str
-            What to do then.
+            What the message advises.
 
         Raises
         ------
         WorkerError
-            It did, while the block waited for it.
+            It died or did not answer while the block waited for it.
         """
         try:
             yield
@@ -323,7 +323,7 @@ def joined(*, timeout_seconds: float, report: Callable[[Exception], None]) -> It
 
 
 def _check_alone(shard: Shard) -> None:
-    """Refuse several processes that know nothing of each other, each with a whole model."""
+    """Refuse several processes without a process group, which would train a model each."""
     if shard.world_size > 1:
         msg = (
             f"the variables RANK={shard.rank} and WORLD_SIZE={shard.world_size} name several "

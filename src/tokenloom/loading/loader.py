@@ -31,8 +31,8 @@ class Loader:
     next epochs; after a ``break`` it repeats the epoch that was broken off.
     The loader keeps its own position and never changes the windows.
 
-    Batches are read in blocks of many. The tensors of several batches may be
-    views of the same memory: to keep a few of many batches, clone them.
+    Batches are read in blocks. The tensors of several batches may be views of the
+    same memory: to keep a few of many batches, clone them.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class Loader:
     num_epochs : int, optional
         Epochs per iteration. None never ends.
     device : torch.device, str or int, optional
-        Where the batches' tensors go; by default they stay on the CPU. They
-        are copied to a GPU ahead of their use, on a stream of their own.
+        Device of the batches' tensors, by default the CPU. They are copied to a
+        GPU ahead of their use, on a separate stream.
     pin_memory : bool
-        Whether batches come in page-locked memory, for those who copy them to
-        a GPU themselves. Does nothing where there is no GPU.
+        Whether batches are in page-locked memory, for code that copies them to a
+        GPU itself. Does nothing without a GPU.
     resident : bool
         Whether the whole corpus lies on ``device`` and is gathered there. It
         must fit, and needs no workers. The batches are the same.
@@ -209,8 +209,8 @@ class Loader:
     ) -> None:
         """Check that all ranks are about to train on the same stream, each on its part.
 
-        A stale copy of the text on one machine, or another seed, would be
-        trained on in silence. All ranks call this once, at the same place,
+        Otherwise a stale copy of the text on one machine, or another seed, would
+        go unnoticed. All ranks call this once, at the same place,
         before the first batch. Plan, position, vocabulary, documents and a hash of
         the corpus are compared, and whether the parts make whole batches. Of a
         long memory map the hash is a sample, and of a store it is its
@@ -245,8 +245,8 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last batch that the consumer received.
 
-        A new, flat, JSON-able dict of position and proof. It depends on no
-        number of workers or ranks.
+        A new, flat, JSON-able dict of position and proof. It does not depend on
+        the number of workers or ranks.
         """
         return describe_position(
             self.plan, corpus_hash=self.windows.corpus.hash, next_batch=self._next_batch
@@ -273,7 +273,7 @@ class Loader:
         return {**self.__dict__, "_reading": None}
 
     def _replace_iterator(self) -> None:
-        """Let the iterators that there are go no further, and stop their workers."""
+        """Invalidate the existing iterators, and stop their workers."""
         self._iteration += 1
         blocks = None if self._reading is None else self._reading()
         if blocks is not None:
@@ -310,7 +310,7 @@ class Loader:
                 blocks.close()
 
     def _read_ahead(self) -> tuple[Generator[Block, None, None] | None, Iterator[Batch]]:
-        """Return what reads blocks, if that is done, and the batches that come of it."""
+        """Return the generator of blocks, None for resident tokens, and the batches."""
         references = plan_epochs(
             self.plan,
             next_batch=self._next_batch,
@@ -387,7 +387,7 @@ class _Batches(Iterator[Batch]):
 
 
 def _refuse_option(name: str) -> ArgumentError:
-    """Return the error for an option that a Loader does not have, such as one of a DataLoader."""
+    """Return the error for an unknown option, such as one of a DataLoader."""
     cures = {
         ("persistent_workers", "multiprocessing_context", "timeout", "worker_init_fn"): (
             "its workers are threads, which do not need it: leave it out"

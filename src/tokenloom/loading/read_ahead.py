@@ -53,8 +53,8 @@ class WorkerOptions:
         tokens. Holds without workers too. An iteration begins with smaller
         blocks.
     multiprocessing_context, persistent_workers : optional
-        Means nothing since workers are threads: gives a DeprecationWarning,
-        and will be removed with the next release.
+        Has no effect since workers are threads: gives a DeprecationWarning, and
+        will be removed with the next release.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def read_blocks(
 ) -> Generator[Block, None, None]:
     """Yield the blocks of windows, in order.
 
-    An error is raised where the batch that has it would have come.
+    An error is raised at the batch where it occurs.
 
     Parameters
     ----------
@@ -165,9 +165,9 @@ def work_ahead(
 ) -> Generator[Result, None, None]:
     """Yield the result of each job, in order, while threads do the next ones.
 
-    An exception that a job ends with is raised where its result would have
-    come. The threads stop when the iterator ends or is dropped. In a process
-    that was forked in between they are started again.
+    An exception of a job is raised where its result would have come. The threads
+    stop when the iterator ends or is deleted. A process that is forked in between
+    starts its own threads.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def work_ahead(
 
 
 class _Threads:
-    """Some threads that do jobs until they are stopped, or nothing refers to this object."""
+    """Threads that do jobs until they are stopped or this object is deleted."""
 
     def __init__(self, work: Callable[[Any], Any], num_threads: int, name: str) -> None:
         self._pid = os.getpid()
@@ -226,20 +226,20 @@ class _Threads:
         return os.getpid() == self._pid
 
     def ask(self, job: Any) -> "queue.SimpleQueue[Any]":
-        """Let a thread do a job; return where its result, or its exception, will be put."""
+        """Queue a job; return the queue that will hold its result or exception."""
         answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._jobs.put((job, answer))
         return answer
 
     def ask_to_stop(self) -> None:
-        """Let the threads end after the jobs that they are doing."""
+        """Ask the threads to end after their current jobs."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
         self._jobs.put(None)
 
     def wait(self, deadline: float) -> None:
-        """Wait until the threads have ended, but not beyond a time of `time.monotonic`."""
+        """Wait until the threads have ended, at most until a time of `time.monotonic`."""
         with contextlib.suppress(queue.Empty):
             while thread := self._started.get(timeout=max(0, deadline - time.monotonic())):
                 # A collection of garbage may call this in one of the threads.
@@ -249,7 +249,7 @@ class _Threads:
             self._started.put(None)
 
     def stop(self, patience: float) -> None:
-        """Let the threads end, and wait for them, at most that many seconds."""
+        """Ask the threads to end, and wait for them at most so many seconds."""
         if self.are_here:
             self.ask_to_stop()
             self.wait(time.monotonic() + patience)
@@ -308,7 +308,7 @@ def _stop_at_exit() -> None:
 
 
 def _stop_all() -> None:
-    """Let no thread be in the middle of a job when the interpreter goes."""
+    """Stop all threads before the interpreter ends."""
     found = [threads for owner in list(_LIVING) if (threads := owner()) and threads.are_here]
     for threads in found:
         threads.ask_to_stop()

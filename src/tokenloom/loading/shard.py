@@ -1,4 +1,4 @@
-"""Which rows of each batch this process reads, as it is told or as torchrun says."""
+"""Which rows of each batch this process reads: given, or detected from torchrun."""
 
 import os
 from dataclasses import dataclass
