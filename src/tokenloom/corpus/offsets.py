@@ -20,23 +20,23 @@ _NUM_CELLS = 1 << 12
 
 
 class DocumentOffsets:
-    """Offsets of the documents in a range of tokens; those at its ends may be cut.
+    """Offsets of the documents in a range of tokens; the first and the last may be cut.
 
     Parameters
     ----------
     offsets : int64 array, shape (num_all + 1,)
-        From 0 up, never falling; in memory or a memory map. Document i is the
-        tokens [offsets[i], offsets[i + 1]), which may be none.
+        Non-decreasing, from 0; in memory or a memory map. Document i is the
+        tokens [offsets[i], offsets[i + 1]), and may be empty.
     start, stop : int
         The range of tokens, half-open; all of them by default.
     order : optional
-        What is known of the same offsets already, for a slice of them.
+        The checked offsets of another range of the same corpus.
 
     Raises
     ------
     StoreError
-        The offsets, out of a file, fall where this range begins or ends. What
-        reads more of them looks at more, and raises the same.
+        The offsets come from a file and decrease where this range begins or ends.
+        Methods that read more offsets check those, and raise the same error.
     """
 
     __slots__ = ("_first", "_last", "_offsets", "_order", "_start", "_stop")
@@ -68,7 +68,7 @@ class DocumentOffsets:
         Raises
         ------
         StoreError
-            The offsets, out of a file, fall.
+            The offsets come from a file and decrease.
         """
         self._order.check(self._first, self._last)
         part = np.asarray(self._offsets[self._first : self._last + 1])
@@ -102,7 +102,7 @@ class DocumentOffsets:
         ArgumentError
             There is no such document.
         StoreError
-            The offsets, out of a file, are no such range.
+            The offsets come from a file and are not such a range.
         """
         if not 0 <= index < len(self):
             msg = f"a document's number must be in [0, {len(self)}), got {show(index)}"
@@ -124,12 +124,12 @@ class DocumentOffsets:
         return DocumentOffsets(self._offsets, start=start, stop=stop, order=self._order)
 
     def check_file(self) -> None:
-        """Check that the file of the offsets, if they lie in one, is as it was when opened.
+        """Check that the file of the offsets, if there is one, was neither replaced nor changed.
 
         Raises
         ------
         StoreError
-            It is not, or is gone.
+            It was, or is gone.
         """
         confirm(self._offsets)
 
@@ -157,7 +157,8 @@ class DocumentOffsets:
         Returns
         -------
         int
-            Counted likewise; 0 where there is no boundary inside the range.
+            Counted from the start of the range; 0 if there is no boundary inside
+            it.
         """
         first = self._order.find(self._start, side="right")
         stop = self._order.find(self._stop)
@@ -167,17 +168,17 @@ class DocumentOffsets:
         return int(self._offsets[min(max(before, first), stop - 1)]) - self._start
 
     def starts_within(self, starts: Offsets, lengths: Offsets, *, width: int) -> Offsets:
-        """Return where documents start inside of windows.
+        """Return where documents start inside windows.
 
-        A document that was cut starts where the range does. Those without
-        tokens start where the next one does.
+        A document that was cut starts where the range does. An empty document
+        starts where the next one does.
 
         Parameters
         ----------
         starts, lengths : int64 array, shape (num_windows,)
             Windows [start, start + length), counted from the start of the range.
         width : int
-            No length is above it.
+            The largest length, or more.
 
         Returns
         -------
@@ -207,12 +208,12 @@ class DocumentOffsets:
 
 
 class _Order:
-    """Offsets with the proof that they never fall, which is made where they are read.
+    """Offsets, which are checked to be non-decreasing when they are read.
 
-    What lies in a file may be damaged, and a search in what is not sorted ends
-    somewhere. So the offsets are cut into cells: the ends of all cells are
-    looked at before the first search, and each cell before the first search
-    that ends in it. Whatever lies in memory was checked as it came.
+    A file may be damaged, and a binary search in unsorted offsets returns a wrong
+    result. So the offsets are divided into cells: the ends of all cells are
+    checked before the first search, and each cell before the first search that
+    ends in it. Offsets in memory were checked when they were passed.
 
     Parameters
     ----------
@@ -236,12 +237,13 @@ class _Order:
         return int(self.search(np.array([position]), side=side)[0])
 
     def search(self, positions: Offsets, *, side: Literal["left", "right"] = "left") -> Offsets:
-        """Return where positions stand among the offsets, as `numpy.searchsorted` does.
+        """Return the indices of positions among the offsets, as `numpy.searchsorted` does.
 
         Raises
         ------
         StoreError
-            The offsets fall, where that could matter, or their file is another one.
+            The offsets decrease where that could matter, or their file was
+            replaced or changed.
         """
         found = np.searchsorted(self._offsets, positions, side=side)
         ends = self._cells()
@@ -260,7 +262,7 @@ class _Order:
         return found
 
     def check(self, first: int, last: int) -> None:
-        """Check that the offsets from one up to another one, which is included, never fall."""
+        """Check that the offsets from one to another one, included, do not decrease."""
         self.check_each(np.array([first]), np.array([last + 1]))
 
     def check_each(self, first: Offsets, stop: Offsets) -> None:
@@ -282,7 +284,7 @@ class _Order:
         self._look_into(np.flatnonzero(touched))
 
     def _cells(self) -> Offsets | None:
-        """Return the ends of the cells, after a look at the file; None without one."""
+        """Return the ends of the cells, after a check of the file; None without a file."""
         if not is_memory_map(self._offsets):
             return None
         confirm_now_and_then(self._offsets)
@@ -324,7 +326,7 @@ def as_offsets(values: npt.ArrayLike, *, num_tokens: int) -> Offsets:
     Raises
     ------
     CorpusError
-        They are no integers that go from 0 to ``num_tokens`` and never fall.
+        They are not non-decreasing integers from 0 to ``num_tokens``.
 
     >>> as_offsets([0, 2, 5], num_tokens=5)
     array([0, 2, 5])

@@ -41,27 +41,27 @@ _CURES = Cures(source="name another url in DATA_HUB", folder="name another cache
 
 
 def download(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:
-    """Return the path of a file that ``DATA_HUB`` names, downloaded where it must be.
+    """Return the path of a file that ``DATA_HUB`` names, downloaded if necessary.
 
-    A file that is there already is used, without the network, if its SHA-1 is
-    right. What was downloaded takes its name only after it was verified. With
-    ``TOKENLOOM_MIRROR`` set the file is asked from there and from nowhere else,
-    by its name. With ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
+    An existing file is used, without the network, if its SHA-1 is right. A
+    download gets the file's name only after it was verified. If
+    ``TOKENLOOM_MIRROR`` is set, the file is downloaded only from there, by its
+    name. If ``TOKENLOOM_OFFLINE`` is set, nothing is downloaded.
 
     Parameters
     ----------
     name : str
-        A key of ``DATA_HUB``; the file is named like the end of its url.
+        A key of ``DATA_HUB``; the file gets the last part of its url as its name.
     cache_dir : path, optional
-        The folder of the file; it is made where it is missing. By default
-        ``./data`` where the file is there already, else the folder that
-        ``TOKENLOOM_CACHE`` names, or ``./data`` where that is not set.
+        The folder of the file; it is made if it is missing. By default ``./data``
+        if the file is there, else the folder that ``TOKENLOOM_CACHE`` names, or
+        ``./data`` if that is not set.
 
     Raises
     ------
     ArgumentError
-        The name is not in ``DATA_HUB``, its SHA-1 is none, its url ends in a
-        slash, or an environment variable cannot be used.
+        The name is not in ``DATA_HUB``, its SHA-1 is not valid, its url ends with
+        a slash, or an environment variable cannot be used.
     ChecksumError, DownloadError
         The file could not be fetched.
     """
@@ -103,8 +103,8 @@ def read_time_machine(
 ) -> list[str]:
     """Return a text's lines, normalised: letters a-z and single spaces.
 
-    The file is that of `download`, whose errors this raises, and `CorpusError`
-    where it is no text in UTF-8.
+    The file is that of `download`. Raises the errors of `download`, and
+    `CorpusError` if the file is no text in UTF-8.
     """
     path = download(name, cache_dir)
     text = decode(read_file(path), name=path)
@@ -171,7 +171,7 @@ class Vocab:
     tokens : list of tokens, list of lists of tokens, or counts, optional
         See `count_corpus`.
     min_freq : int
-        Tokens that appear less often get no id of their own.
+        Tokens that appear less often become the unknown token.
     reserved_tokens : list of str, optional
         They get the ids from 1 on.
 
@@ -280,8 +280,8 @@ def seq_data_iter_random(corpus: Any, batch_size: int, num_steps: int, *, seed: 
     Returns
     -------
     iterator of pairs
-        (X, Y), int64 tensors, shape (batch_size, num_steps); ``Y`` is ``X`` moved on
-        by one token.
+        (X, Y), int64 tensors, shape (batch_size, num_steps); ``Y`` is ``X``
+        shifted by one token.
 
     Raises
     ------

@@ -107,7 +107,7 @@ def plot(
     figsize: tuple[float, float] = _FIGURE_SIZE,
     axes: "Axes | None" = None,
 ) -> None:
-    """Draw curves into pyplot's current axes, in place of what they held.
+    """Draw curves into pyplot's current axes, which are cleared first.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def plot(
     fmts : sequence of str
         matplotlib's formats of the curves, used in turn.
     figsize : (width, height) in inches
-        Of a figure that has to be made, and of later ones.
+        Size of a new figure, and of later ones.
     axes : matplotlib.axes.Axes, optional
         Where to draw instead.
 
@@ -143,10 +143,10 @@ def plot(
 
 
 class Animator:
-    """Curves that are drawn anew, in a notebook, with every point.
+    """Curves that a notebook redraws with every point.
 
-    Outside a notebook, and where matplotlib is missing, the points are only
-    kept; ``fig`` draws them when it is asked for.
+    Outside a notebook, or without matplotlib, the points are only kept; ``fig``
+    draws them.
 
     Parameters
     ----------
@@ -161,9 +161,9 @@ class Animator:
     Attributes
     ----------
     X : list
-        Where the points so far stand, one list per curve.
+        x of the points so far, one list per curve.
     Y : list
-        How high they stand, likewise.
+        y of the points so far, one list per curve.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Animator:
         x : float or sequence of float
             One for all curves, or one per curve.
         y : float or sequence of float or None
-            One per curve; None leaves its curve as it is.
+            One per curve; None adds no point to its curve.
         """
         values = list(y) if _has_length(y) else [y]
         places = list(x) if _has_length(x) else [x] * len(values)
@@ -261,7 +261,7 @@ def _can_show() -> bool:
 
 
 def _as_curves(values: Any) -> list[Any]:
-    """Return several curves as they are, and one as a list of one."""
+    """Return several curves unchanged, and a single curve as a list of one."""
     if values is None or len(values) == 0:
         return []
     return list(values) if _has_length(values[0]) else [values]

@@ -25,13 +25,13 @@ Updater = torch.optim.Optimizer | Callable[..., None]
 
 
 class Net(Protocol):
-    """What the loops ask of a model; one that is no nn.Module also has ``params``."""
+    """A model that the loops can train; one that is no nn.Module also has ``params``."""
 
     def __call__(self, X: torch.Tensor, state: Any, /) -> tuple[torch.Tensor, Any]:
         """Return logits, shape (num_steps * batch_size, vocab_size), and the state."""
 
     def begin_state(self, *, batch_size: int, device: Device) -> Any:
-        """Return the state of a text's beginning: a tensor or a tuple of tensors."""
+        """Return the initial state: a tensor or a tuple of tensors."""
 
 
 class RNNModelScratch:
@@ -75,7 +75,7 @@ class RNNModelScratch:
         return self.forward_fn(one_hot, state, self.params)
 
     def begin_state(self, batch_size: int, device: Device) -> State:
-        """Return the state of a text's beginning, as ``init_state`` makes it."""
+        """Return the initial state, made by ``init_state``."""
         return self.init_state(batch_size, self.num_hiddens, device)
 
 
@@ -90,7 +90,7 @@ def predict_ch8(prefix: str, num_preds: int, net: Net, vocab: Any, device: Devic
     num_preds : int
         Tokens to write.
     net : Net
-        Asked without dropout and without gradients, and left as it was.
+        Called without dropout and without gradients; its mode is not changed.
     vocab : Vocab
         The textbook's or tokenloom's.
     device : torch.device or str
@@ -129,13 +129,13 @@ def train_epoch_ch8(
     train_iter : iterable of (X, Y)
         Integer tensors, shape (batch_size, num_steps).
     loss : callable
-        Of logits and ids; its mean is what is trained on.
+        Called with logits and ids; its mean is minimised.
     updater : torch.optim.Optimizer, or callable
         ``updater(batch_size=1)`` changes ``net.params`` and zeroes their gradients, as
         `sgd` does.
     device : torch.device or str
     use_random_iter : bool
-        Whether the state begins anew with each batch, else it is carried on,
+        Whether the state is reset for each batch; else it is carried on,
         detached.
 
     Raises
@@ -170,7 +170,7 @@ def train_ch8(
     device: Device,
     use_random_iter: bool = False,
 ) -> None:
-    """Train with plain SGD, gradient norm 1, and show how it goes.
+    """Train with plain SGD, gradient norm 1, and show the progress.
 
     Every 10 epochs it prints 50 characters after 'time traveller' and, in a
     notebook, draws the perplexity. At the end it prints perplexity, tokens per
@@ -229,10 +229,10 @@ def sgd(params: Iterable[torch.Tensor], lr: float, batch_size: int) -> None:
     Parameters
     ----------
     params : iterable of torch.Tensor
-        Those without a gradient stay as they are.
+        Parameters without a gradient are not changed.
     lr : float
     batch_size : int
-        What the gradients are divided by.
+        Number by which the gradients are divided.
     """
     with torch.no_grad():
         for param in params:
@@ -260,7 +260,7 @@ class Timer:
         self.start()
 
     def start(self) -> None:
-        """Begin anew to measure."""
+        """Start a measurement."""
         self.tik = time.perf_counter()
 
     def stop(self) -> float:
@@ -325,7 +325,7 @@ def _make_updater(net: Any, lr: float) -> Updater:
 
 
 def _update(net: Any, mean_loss: torch.Tensor, updater: Updater) -> None:
-    """Take a step; the loss is a mean already, so the batch counts as one."""
+    """Take a step; the loss is already a mean, so the batch size is 1."""
     if isinstance(updater, torch.optim.Optimizer):
         updater.zero_grad()
     mean_loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
@@ -339,7 +339,7 @@ def _update(net: Any, mean_loss: torch.Tensor, updater: Updater) -> None:
 
 @contextlib.contextmanager
 def _evaluating(net: Any) -> Iterator[None]:
-    """Switch dropout off, where there may be any, until the block ends."""
+    """Switch dropout off until the block ends."""
     was_training = isinstance(net, nn.Module) and net.training
     if was_training:
         net.eval()

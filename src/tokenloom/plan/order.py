@@ -1,4 +1,4 @@
-"""What any order of an epoch answers."""
+"""The interface of an order of windows, and the arithmetic that orders share."""
 
 import functools
 from dataclasses import dataclass
@@ -65,17 +65,17 @@ class PlanSettings:
 
 
 class Order(Protocol):
-    """What a `tokenloom.Plan` asks of its order.
+    """The order of windows of a `tokenloom.Plan`.
 
-    An order is a value: it keeps nothing between calls. One that inherits from
-    this class writes `kind`, `carries_state` and `starts`; the rest has
-    defaults, which hold for windows that are cut from the corpus one after the
-    other from the phase on, all of them ``seq_len`` inputs long.
+    An order is a value and keeps nothing between calls. A subclass must define
+    `kind`, `carries_state` and `starts`. The defaults of the other methods hold
+    for windows of ``seq_len`` inputs that are cut from the corpus one after the
+    other, from the phase on.
     """
 
     @property
     def kind(self) -> str:
-        """Its name in options and in saved positions."""
+        """Name of the order in options and in saved positions."""
 
     @property
     def carries_state(self) -> bool:
@@ -108,7 +108,7 @@ class Order(Protocol):
         """
 
     def lengths(self, settings: PlanSettings, starts: IntArray, columns: IntArray) -> IntArray:
-        """Return how many inputs of each window count, where ``tail="pad"``.
+        """Return how many inputs of each window count, with ``tail="pad"``.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class Order(Protocol):
         starts : int64 array, shape (num_rows, num_columns)
             What `starts` returned.
         columns : int64 array, shape (num_columns,)
-            The columns that were given to it.
+            The columns that were passed to `starts`.
 
         Returns
         -------
@@ -153,7 +153,7 @@ class Order(Protocol):
         return order_version(seed, epoch)
 
     def proof(self, settings: PlanSettings) -> dict[str, int | str]:
-        """Return what a saved position must have in common with the plan that it is loaded into.
+        """Return the fields that a saved position must share with the plan that loads it.
 
         Flat, JSON-able, and the same in every epoch.
         """
@@ -224,7 +224,7 @@ def draw_phase(settings: PlanSettings) -> int:
 
 
 def check_enough_tokens(settings: PlanSettings) -> None:
-    """Check that a corpus holds a batch of windows, or, where it is padded, one input.
+    """Check that a corpus holds a batch of windows, or with padding at least one input.
 
     Raises
     ------

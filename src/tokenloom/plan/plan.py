@@ -39,9 +39,9 @@ ORDERS: Mapping[str, Order] = MappingProxyType({order.kind: order for order in _
 class Plan(PlanSettings):
     """The window starts of one epoch, computed on demand.
 
-    A window is ``seq_len`` inputs and the one token after them. Targets are
-    the inputs moved on by one, so a window that starts at ``start`` reads the
-    half-open range ``[start, start + seq_len + 1)`` of the corpus.
+    A window is ``seq_len`` inputs and the one token after them. Targets are the
+    inputs shifted by one, so a window that starts at ``start`` reads the half-
+    open range ``[start, start + seq_len + 1)`` of the corpus.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Plan(PlanSettings):
 
     @property
     def order(self) -> Order:
-        """What computes the plan."""
+        """The order that computes the plan."""
         return ORDERS[self.kind]
 
     def at(self, epoch: int) -> Self:
@@ -208,7 +208,7 @@ class Plan(PlanSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class References:
-    """Which tokens some rows of some batches read, for whatever reads them.
+    """The tokens that some rows of some batches read.
 
     Attributes
     ----------
@@ -220,7 +220,7 @@ class References:
     starts : int64 array, shape (len(rows), len(columns))
         Where the windows start.
     lengths : int64 array of that shape, or None
-        How many inputs of each window count; None where all ``seq_len`` do.
+        How many inputs of each window count; None: all ``seq_len`` of them.
     """
 
     plan: Plan
@@ -230,7 +230,7 @@ class References:
     lengths: IntArray | None
 
     def slice(self, start: int, stop: int) -> Self:
-        """Return those of some of the batches, [start, stop) of these."""
+        """Return the references of the batches [start, stop) of these."""
         return dataclasses.replace(
             self,
             rows=self.rows[start:stop],

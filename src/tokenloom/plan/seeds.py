@@ -6,7 +6,7 @@ _WORD = (1 << 32) - 1
 
 
 def mix_epoch(seed: int, epoch: int) -> np.random.SeedSequence:
-    """Return the random words of an epoch of a seed, which no other pair shares.
+    """Return the random words of a pair of seed and epoch; no two pairs share them.
 
     Parameters
     ----------
@@ -15,9 +15,9 @@ def mix_epoch(seed: int, epoch: int) -> np.random.SeedSequence:
 
     Notes
     -----
-    A `SeedSequence` mixes four words of 32 bits, one to one; what is shorter it
-    fills up with zeros. So both numbers go in as two words each, and the low words
-    come first: numbers below 2**32 give what ``SeedSequence((seed, epoch))`` gives.
+    A `SeedSequence` mixes four words of 32 bits one to one, and pads shorter
+    input with zeros. So each number is passed as two words, low words first:
+    numbers below 2**32 give the same as ``SeedSequence((seed, epoch))``.
 
     >>> mix_epoch(7 + 5 * 2**32, 0).entropy, mix_epoch(7, 5).entropy
     ((7, 0, 5, 0), (7, 5, 0, 0))
@@ -36,12 +36,12 @@ def mix_rank(seed: int, *, rank: int, step: int = 0) -> int:
 
 
 def torch_seed(seed: int) -> int:
-    """Return what to seed PyTorch's generators with, in [0, 2**64).
+    """Return the seed for PyTorch's generators, in [0, 2**64).
 
     Notes
     -----
-    PyTorch's generator on the CPU reads the lowest 32 bits only, so seeds that
-    differ in the others are mixed. Seeds below 2**32 stay as they are.
+    PyTorch's generator on the CPU reads only the lowest 32 bits, so larger seeds
+    are mixed. Seeds below 2**32 are not changed.
 
     >>> torch_seed(7), torch_seed(7 + 2**32) & 0xFFFFFFFF == 7
     (7, False)

@@ -152,7 +152,7 @@ def _is_position(value: object) -> bool:
 
 
 def _refuse_whole(state: Mapping[Any, Any]) -> None:
-    """Refuse a checkpoint that holds a position, and say where in it the position is."""
+    """Refuse a checkpoint that contains a position, and name the keys of the position."""
     found = _find_position(state, depth=_MAX_DEPTH)
     if found is not None:
         keys = "".join(f"[{show(key)}]" for key in found)
