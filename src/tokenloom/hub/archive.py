@@ -1,4 +1,4 @@
-"""Archives, unpacked whole into a folder of their own or not at all."""
+"""Archives, each unpacked into a new folder, whole or not at all."""
 
 import functools
 import gzip
@@ -52,7 +52,7 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an archive may hold at most.
+    """The largest archive that is unpacked.
 
     Attributes
     ----------
@@ -83,21 +83,21 @@ def unpack(
 ) -> Path:
     """Unpack a tar, tar.gz, zip or gz file into a new folder.
 
-    Only plain files and folders are admitted, all below the folder. They are
-    written as any new file is: owners, times and permissions are not taken
-    over. If the folder is there already it is whole, and nothing is done.
+    Only plain files and folders are accepted, all below the folder. They are
+    written like any new file: owners, times and permissions are not copied. If
+    the folder exists, it is complete, and nothing is done.
 
     Parameters
     ----------
     archive : path
-        The end of its name says which kind it is.
+        Its kind is that of the end of its name.
     folder : path
-        Takes the members once all of them are on the disk.
+        Gets its name when all members are on the disk.
     required : sequence of str
         Files or folders that must be among the members.
     limits : Limits, optional
     progress : bool, optional
-        Whether to show a bar on stderr; by default where that is a terminal.
+        Whether to show a bar on stderr; by default if that is a terminal.
 
     Returns
     -------
@@ -107,9 +107,9 @@ def unpack(
     Raises
     ------
     ArchiveError
-        The archive is damaged, too large, lacks a required member, or has one
-        that is no file or folder, or has a name outside the folder; or the folder cannot
-        be written; or this Python is older than 3.11.4.
+        The archive is damaged or too large, lacks a required member, or has a
+        member that is no file or folder or whose name leads outside the folder;
+        or the folder cannot be written; or this Python is older than 3.11.4.
     ArgumentError
         The name of the archive has none of the four ends.
     """
@@ -161,7 +161,7 @@ def check_kind(name: str) -> None:
 
 
 def _guard(items: Iterable[_T]) -> Iterator[_T]:
-    """Yield items of an archive, whose errors are those of the archive and not of the folder."""
+    """Yield items of an archive, and raise its errors as `ArchiveError`."""
     try:
         yield from items
     except ArchiveError:
@@ -239,10 +239,10 @@ def _check_required(folder: Path, required: Sequence[str]) -> None:
 
 
 class _HeaderReader:
-    """A file that is read for headers, and refuses larger ones than any honest archive has.
+    """A file from which headers are read, with a limit of their size.
 
-    A few bytes of gzip may stand for a header of gigabytes, or for a member
-    with very many headers.
+    A few bytes of gzip may expand to a header of gigabytes, or to a member with
+    very many headers.
 
     Attributes
     ----------
@@ -277,7 +277,7 @@ def _read_tar(source: Path, open_file: Callable[[Path, str], IO[bytes]]) -> Iter
 
 
 def _check_tar_end(file: IO[bytes], offset: int) -> None:
-    """Read the rest, which says whether anything is missing."""
+    """Read the rest of the file, to find out whether anything is missing."""
     file.seek(offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         msg = "its end is missing"

@@ -15,14 +15,14 @@ Where = Literal["built in", "cached", "to download"]
 
 
 def fetch(entry: Entry, *, progress: bool | None = None) -> Path:
-    """Return the path of a named text in the cache, downloaded where it must be.
+    """Return the path of a named text in the cache, downloaded if necessary.
 
-    A file in the cache, also one that was placed there by hand, is used if its
-    hash is right, and downloaded again if not. With ``TOKENLOOM_MIRROR`` set
-    the file is asked from ``$TOKENLOOM_MIRROR/<filename>`` and from nowhere
-    else. With ``TOKENLOOM_OFFLINE`` set nothing is downloaded. An archive is
-    unpacked once, into a folder beside it that has its hash in its name; the
-    archive itself is not needed any more then.
+    A file in the cache, even if you put it there, is used if its hash is right,
+    and downloaded again otherwise. If ``TOKENLOOM_MIRROR`` is set, the file is
+    downloaded only from ``$TOKENLOOM_MIRROR/<filename>``. If
+    ``TOKENLOOM_OFFLINE`` is set, nothing is downloaded. An archive is unpacked
+    once, into a folder next to it with its hash in the name; the archive itself
+    is not needed afterwards.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def _folder(file: RemoteFile) -> Path:
 
 
 def locate(entry: Entry) -> Where:
-    """Return whether a named text is at hand; only the size of its file is looked at."""
+    """Return whether a named text is in the cache; only the size of its file is compared."""
     if entry.file is None:
         return "built in"
     # os.path says no, where Path would raise, to a name that no file can have.
@@ -88,7 +88,7 @@ def cache_folder() -> Path:
     Raises
     ------
     ArgumentError
-        There is no such home as it begins with.
+        The home folder with which it begins cannot be found.
     """
     chosen = os.environ.get("TOKENLOOM_CACHE")
     try:
@@ -112,12 +112,13 @@ def cache_folder() -> Path:
 
 
 def addresses(filename: str, urls: tuple[str, ...]) -> tuple[str, ...]:
-    """Return where to ask for a file: at ``TOKENLOOM_MIRROR`` alone, where that is set.
+    """Return the addresses of a file: only that at ``TOKENLOOM_MIRROR``, if that is set.
 
     Raises
     ------
     ArgumentError
-        ``TOKENLOOM_MIRROR`` is no address that the name of a file can be added to.
+        ``TOKENLOOM_MIRROR`` is no address to which the name of a file can be
+        appended.
     """
     mirror = os.environ.get("TOKENLOOM_MIRROR")
     if not mirror:

@@ -53,7 +53,7 @@ class RemoteFile:
         ``"sha256:"`` and 64 hexadecimal digits, or ``"sha1:"`` and 40, or
         ``"md5:"`` and 32.
     num_bytes : int or None
-        Its size in bytes, None where it is not known.
+        Its size in bytes, or None if that is not known.
 
     Raises
     ------
@@ -101,9 +101,9 @@ class Archive:
         ``read(folder, split)`` returns the documents of a split; ``folder`` is
         where the members are.
     splits : tuple of str
-        Its parts; the first is meant where none is named.
+        Its parts; the first is the default.
     required : tuple of str
-        Members that must be there, as paths in the archive.
+        Members that the archive must have, as paths in it.
 
     Raises
     ------
@@ -239,12 +239,11 @@ _registered: dict[str, Entry] = {}
 
 
 def register(entry: Entry) -> None:
-    """Give a corpus a name, for as long as this process lives.
+    """Give a corpus a name, for the life of this process.
 
-    An entry that was registered before under this name is replaced, so that a
-    cell of a notebook may be run again. A package that brings corpora names each
-    entry under the entry points ``tokenloom.corpora`` instead, so that the
-    command line knows them too.
+    An earlier entry of this name is replaced, so that a cell of a notebook may be
+    run again. A package with corpora lists each entry under the entry points
+    ``tokenloom.corpora`` instead, so that the command line finds them too.
 
     Parameters
     ----------
@@ -253,8 +252,9 @@ def register(entry: Entry) -> None:
     Raises
     ------
     ArgumentError
-        It is no entry, a corpus of tokenloom itself has this name, the name has
-        a ``/``, or another entry's file has the same name and another digest.
+        It is no entry, a corpus of tokenloom itself has this name, the name
+        contains ``/``, or another entry's file has the same name but another
+        digest.
     """
     if not isinstance(entry, Entry):
         msg = f"entry must be an Entry, got {type(entry).__name__}"
@@ -270,7 +270,7 @@ def register(entry: Entry) -> None:
 
 
 def _check_filename(entry: Entry, others: Iterable[Entry]) -> None:
-    """Refuse an entry whose file would replace that of another one, and be replaced."""
+    """Refuse an entry whose file has the name of another entry's file, but another digest."""
     if entry.file is None:
         return
     # Some file systems make no difference between capitals and other letters.
@@ -288,7 +288,7 @@ def _check_filename(entry: Entry, others: Iterable[Entry]) -> None:
 
 
 def find_entry(name: str) -> Entry | None:
-    """Return the entry of a name, or of ``NAME/SPLIT`` narrowed to that split, or None.
+    """Return the entry of a name, for ``NAME/SPLIT`` with only that split, or None.
 
     Raises
     ------

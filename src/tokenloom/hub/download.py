@@ -54,23 +54,24 @@ class Patience:
     Attributes
     ----------
     connect_seconds : float
-        For a connection, and its TLS handshake.
+        For a connection with its TLS handshake.
     stall_seconds : float
-        Without a byte. The beginning of a reply may take twice as long, and so
-        may every further 32 KiB: slower servers are given up.
+        Longest time without a byte. The beginning of a reply may take twice as
+        long, and so may each further 32 KiB; slower servers are given up.
     total_seconds : float
-        For the whole download, with all its attempts.
+        For the whole download with all attempts.
     num_attempts : int
-        At each address.
+        Attempts at each address.
     pause_seconds : float
-        Before the second attempt; doubled before each further one. Half of each
-        pause is drawn at random, so that many processes do not come at once.
+        Pause before the second attempt; doubled before each further one. Half of
+        each pause is random, so that many processes do not retry at the same
+        time.
     max_pause_seconds : float
-        The longest pause, also where a server asks for a longer one.
+        The longest pause, even if a server asks for a longer one.
     sleep : callable
-        Is called with the seconds to wait.
+        Called with the seconds to wait.
     max_bytes : int
-        The largest file whose size is not known: a reply may be without an end.
+        The largest file whose size is not known, because a reply may be endless.
     """
 
     connect_seconds: float = 10.0
@@ -101,14 +102,14 @@ PATIENCE = Patience()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cures:
-    """What a message advises, in the words of the caller.
+    """The advice of error messages, in the caller's words.
 
     Attributes
     ----------
     source : str
         If no address has the file.
     folder : str
-        If the folder cannot be written, or the file in it not read.
+        If the folder cannot be written, or the file in it cannot be read.
     """
 
     source: str = "name a mirror in TOKENLOOM_MIRROR"
@@ -130,20 +131,19 @@ def download(
 ) -> Path:
     """Return the path of a file, downloaded if it is not there with the right hash.
 
-    It comes from the first of several addresses that has it. They are asked in
-    turn, and again after a pause where they failed in a way that passes. The bytes
-    that arrived before a connection broke are kept for the next attempt, which
-    asks for the rest only. Between two calls nothing is kept. With
-    ``TOKENLOOM_OFFLINE`` set nothing is downloaded.
+    The addresses are tried in turn, and again after a pause if they failed with a
+    temporary error. Bytes that arrived before a connection broke are kept for the
+    next attempt, which requests only the rest. Nothing is kept between two calls.
+    If ``TOKENLOOM_OFFLINE`` is set, nothing is downloaded.
 
     Parameters
     ----------
     urls : sequence of str
         Tried in this order.
     path : path
-        Takes the file, whole and verified or not at all.
+        Path of the file, which is written whole and verified, or not at all.
     num_bytes : int, optional
-        Size that the file must have, None where only its hash is known.
+        Size that the file must have; None if only its hash is known.
     digest : str
         Hash that the file must have: ``"sha256:"`` and 64 hexadecimal digits,
         or ``"sha1:"`` and 40, or ``"md5:"`` and 32.
@@ -164,10 +164,10 @@ def download(
     ArgumentError
         The digest has none of these forms.
     ChecksumError
-        The last address gave other bytes than expected.
+        The last address returned other bytes than expected.
     DownloadError
-        The last address gave no file, the file cannot be read or written, or it
-        must not be downloaded.
+        The last address returned no file, the file cannot be read or written, or
+        it must not be downloaded.
     """
     target = as_path(path)
     digest = ":".join(parse_digest(digest))
@@ -212,7 +212,7 @@ def _make_bar(name: str, *, num_bytes: int | None, progress: bool | None) -> "tq
 
 
 def _is_there(target: Path, digest: str, cures: Cures) -> bool:
-    """Return whether a file is there with the right hash; refuse to download where that is set."""
+    """Return whether a file has the right hash; raise if not and TOKENLOOM_OFFLINE is set."""
     try:
         # os.path says no, where Path would raise, to a name that no file can have.
         if os.path.isfile(target) and hash_file(target, digest.partition(":")[0]) == digest:  # noqa: PTH113
@@ -233,23 +233,23 @@ def _is_there(target: Path, digest: str, cures: Cures) -> bool:
 
 
 def _require_replaceable(target: Path) -> None:
-    """Accept a name that is free, or that a file of this user has."""
+    """Refuse a name that something else than a file of this user has."""
     require_own(target)
     if target.exists() and not target.is_file():
         raise OSError(errno.EEXIST, "it exists, and is not a file", os.fspath(target))
 
 
 class _FetchError(Exception):
-    """What came instead of the file.
+    """A failed attempt to fetch a file.
 
     Attributes
     ----------
     retry_seconds : float or None
-        After so long the same address may be asked again; None: never.
+        Pause before the next attempt at this address; None: no further attempt.
     is_content : bool
-        Whether a file came, and it was another one.
+        Whether a complete but different file came.
     spoils : bool
-        Whether the bytes that arrived before must be forgotten.
+        Whether the bytes that arrived before must be discarded.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ class _FetchError(Exception):
 def _ask_in_turn(
     urls: Sequence[str], partial: "_PartialFile", patience: Patience
 ) -> dict[str, _FetchError]:
-    """Return what went wrong at each address, and nothing once the file is whole."""
+    """Return the errors of all addresses, or no errors if the file is complete."""
     failures: dict[str, _FetchError] = {}
     to_ask = list(dict.fromkeys(urls))
     bounds = _Bounds(patience)
@@ -328,7 +328,7 @@ def _summarise(
 
 
 class _PartialFile:
-    """The bytes of a file that have arrived, and what the whole must be."""
+    """The bytes of a file that have arrived, and the expected size and hash of the whole."""
 
     def __init__(
         self,
@@ -359,7 +359,7 @@ class _PartialFile:
         Raises
         ------
         _FetchError
-            The file is not whole after that.
+            The file is still not complete.
         """
         try:
             with _Session(bounds) as session, session.ask(url, self._ask_for_rest(url)) as reply:
@@ -370,7 +370,7 @@ class _PartialFile:
             raise
 
     def _ask_for_rest(self, url: str) -> dict[str, str]:
-        """Return the headers that ask for the missing bytes, all of them at first."""
+        """Return the headers that request the missing bytes; at first all bytes."""
         headers = {"Accept-Encoding": "identity"}
         if self._size:
             headers["Range"] = f"bytes={self._size}-"
@@ -440,8 +440,8 @@ class _PartialFile:
 def _pieces(reply: requests.Response, bounds: "_Bounds") -> Iterator[bytes]:
     """Yield the bytes of a reply as they are delivered, within bounds.
 
-    Some servers call a compressed file a file that they compressed, and
-    requests would undo it.
+    Some servers declare a compressed file as a compressed transfer, which
+    requests would decompress.
 
     Raises
     ------
@@ -461,7 +461,7 @@ def _pieces(reply: requests.Response, bounds: "_Bounds") -> Iterator[bytes]:
 
 
 def _other_file(reply: requests.Response, expected: str, got: str, *, spoils: bool) -> _FetchError:
-    """Return that another file came, from this address or, in part, from before."""
+    """Return the error for bytes of another file, from this address or from an earlier one."""
     encoding = reply.headers.get("Content-Encoding", "")
     content_type = reply.headers.get("Content-Type", "").partition(";")[0]
     kind = f"{encoding}-encoded {content_type}".rstrip() if encoding else content_type
@@ -475,7 +475,7 @@ def _other_file(reply: requests.Response, expected: str, got: str, *, spoils: bo
 
 
 class _Session(requests.Session):
-    """Requests whose replies are read within bounds, and no further than asked for."""
+    """A session of requests whose replies are read within bounds."""
 
     def __init__(self, bounds: "_Bounds") -> None:
         super().__init__()
@@ -488,7 +488,7 @@ class _Session(requests.Session):
         return
 
     def ask(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Return the reply of an address, or of the one that it leads to.
+        """Return the reply of an address, after redirects.
 
         Raises
         ------
@@ -517,7 +517,7 @@ class _Session(requests.Session):
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Gives the connections of requests a class of replies that are read within bounds."""
+    """An adapter of requests whose replies are read within bounds."""
 
     def __init__(self, bounds: "_Bounds") -> None:
         self._bounds = bounds
@@ -531,7 +531,7 @@ class _BoundedAdapter(HTTPAdapter):
 
 
 class _BoundedReply(http.client.HTTPResponse):
-    """A reply, of a server or of a proxy, without those before it such as 103 Early Hints."""
+    """A reply of a server or proxy, without interim replies such as 103 Early Hints."""
 
     def __init__(self, sock: Any, *arguments: Any, bounds: "_Bounds", **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
@@ -546,7 +546,7 @@ class _BoundedReply(http.client.HTTPResponse):
 
 
 class _BoundedFile(io.RawIOBase):
-    """The bytes of a socket, in time and not too many."""
+    """A socket's bytes, limited in time and number."""
 
     def __init__(self, sock: Any, raw: io.RawIOBase, bounds: "_Bounds") -> None:
         self._sock = sock
@@ -574,17 +574,16 @@ class _BoundedFile(io.RawIOBase):
 
 
 class _Bounds:
-    """How long a step of a download may still take, and how many bytes may come in it.
+    """The remaining time and bytes of a step of a download.
 
-    Every reply asks before it waits for bytes, so a step is bounded whatever
-    the bytes are: headers, the sizes of chunks, the words of a proxy, or an
-    answer before the answer.
+    Each reply asks before it waits for bytes, so every kind of bytes is bounded:
+    headers, sizes of chunks, a proxy's reply, or an interim reply.
 
     Attributes
     ----------
     patience : Patience
     left : int
-        Bytes that may still come.
+        Bytes that may still arrive.
     """
 
     def __init__(self, patience: Patience) -> None:
@@ -605,7 +604,7 @@ class _Bounds:
         self.wait_seconds()
 
     def wait_seconds(self) -> float:
-        """Return how long the next bytes may be waited for.
+        """Return how many seconds the next bytes may take.
 
         Raises
         ------
@@ -631,7 +630,7 @@ class _Bounds:
 
 
 def _describe(error: Exception, patience: Patience) -> _FetchError:
-    """Return in plain words what an error of the network means."""
+    """Return a plain description of a network error."""
     cause = error.args[0] if error.args else None
     match error, cause:
         case requests.Timeout(), _:
@@ -652,7 +651,7 @@ def _describe(error: Exception, patience: Patience) -> _FetchError:
 
 
 def _is_certificate(error: object) -> bool:
-    """Return whether an error comes from a server that cannot prove who it is."""
+    """Return whether an error is about the server's TLS certificate."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return True
     causes = (
@@ -662,7 +661,7 @@ def _is_certificate(error: object) -> bool:
 
 
 def is_address(url: str) -> bool:
-    """Return whether the web can be asked for it.
+    """Return whether a text is an address of the web.
 
     >>> is_address("HTTP://example.org"), is_address("http://"), is_address("/a.txt")
     (True, False, False)
@@ -676,7 +675,7 @@ def is_address(url: str) -> bool:
 
 
 def hide_password(text: str) -> str:
-    """Return a text with addresses as they may be shown: without names and passwords.
+    """Return a text without the user names and passwords of its addresses.
 
     >>> hide_password("http://me:secret@example.org/a: refused")
     'http://example.org/a: refused'
@@ -704,7 +703,7 @@ def _next_address(url: str, location: str) -> str:
 
 
 def _check_status(reply: requests.Response, *, asked_start: int) -> None:
-    """Refuse a reply that is neither the file nor the part of it that was asked for."""
+    """Refuse a reply that is neither the file nor the requested part of it."""
     status = reply.status_code
     if status == _OK or (status == _PART and asked_start):
         return
@@ -751,7 +750,7 @@ def _parse_range(content_range: str, *, start: int, length: int | None) -> int:
 
 
 def _find_edition(headers: Mapping[str, str]) -> str:
-    """Return what differs between two editions of a file, byte by byte; may be empty.
+    """Return the validator of a file for If-Range, which differs between editions; may be .
 
     >>> _find_edition({"ETag": 'W/"about the same"', "Last-Modified": "Thu, 01 Jan 1970"})
     'Thu, 01 Jan 1970'

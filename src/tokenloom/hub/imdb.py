@@ -80,7 +80,7 @@ def parse_name(path: Path) -> tuple[int, int]:
     Raises
     ------
     CorpusError
-        No review has such a name.
+        It is not the name of a review's file.
 
     >>> parse_name(Path("aclImdb/test/pos/127_10.txt"))
     (127, 10)

@@ -1,4 +1,4 @@
-"""Corpora by name: fetched where they must be, kept, and read."""
+"""Corpora by name: downloaded if necessary, kept, and read."""
 
 import glob
 import os
@@ -61,9 +61,9 @@ def load(  # noqa: PLR0913  each is a setting of its own
     tokenizer, vocab_size, normalize, min_freq, reserved_tokens, max_tokens
         See `Corpus.from_text`.
     encoding : str
-        How a text file is encoded. A tokenizer of bytes takes those of a file
-        in "utf-8" as they are, whatever they are; those of one in another
-        encoding as of the same text in UTF-8.
+        Encoding of a text file. With byte tokens, a file in "utf-8" is taken byte
+        by byte, even if it is not valid UTF-8; a file in another encoding is
+        converted to UTF-8.
 
     Raises
     ------
@@ -128,14 +128,14 @@ class StoreName(NamedTuple):
 
 
 def find_store(name: object) -> StoreName | None:
-    """Return the store, or the split ``STORE/SPLIT``, that a name means, if it means one.
+    """Return the store, or the split ``STORE/SPLIT``, that a name means, or None.
 
-    The split may be unknown to the store.
+    The store may lack that split.
 
     Raises
     ------
     ArgumentError
-        The name means something else too.
+        The name also means something else.
     StoreError
         The manifest cannot be used.
     """
@@ -159,7 +159,7 @@ def name_split(name: str, split: str | None, *, instead: str = "leave the split 
     name : str
     split : str, optional
     instead : str
-        What to do about a file, which has no splits.
+        Advice for a file, which has no splits.
 
     Raises
     ------
@@ -284,12 +284,12 @@ def find_parts(name: object) -> "Sequence[StoreName | Path]":
 
 
 def _label(path: Path) -> str:
-    """Return what a text file is called; a path that looks like a named text stays a path."""
+    """Return the name of a text file; a path that looks like a named text begins with ./."""
     return f"./{path}" if find_entry(str(path)) else str(path)
 
 
 def _end_lines(documents: Iterable[Document]) -> list[str]:
-    """Return the texts of documents, each but the last with a line end after it."""
+    """Return the texts of documents, with a line end after each but the last."""
     texts = [document.text for document in documents]
     return [*(f"{text}\n" for text in texts[:-1]), *texts[-1:]]
 
@@ -339,8 +339,8 @@ def find_named(name: object) -> Entry | None:
     Raises
     ------
     ArgumentError
-        There are both an entry and a file or folder of that name, or no entry
-        of a name after ``dataset:``.
+        There are both an entry and a file or folder of that name; or there is no
+        entry of the name after ``dataset:``.
 
     >>> find_named("dataset:python_docs").name, find_named("./python_docs")
     ('python_docs', None)
@@ -416,7 +416,7 @@ def known_names() -> list[str]:
 
 
 def read(entry: Entry) -> bytes:
-    """Return the bytes of a named text that is no archive, downloaded first where it must be.
+    """Return the bytes of a named text that is no archive, downloaded if necessary.
 
     Raises
     ------
@@ -453,7 +453,7 @@ def _read_text(found: Entry | Path, encoding: str) -> _Text:
 
 
 def _documents(found: Entry | Path) -> Iterable[Document] | None:
-    """Return the documents of an archive, or None of a source that is one text."""
+    """Return the documents of an archive, or None for a source that is one text."""
     if isinstance(found, Entry) and isinstance(found.source, Archive):
         return found.source.read(fetch(found), found.source.splits[0])
     return None

@@ -1,4 +1,4 @@
-"""Texts as they come: files, and what every Python carries."""
+"""The bytes of texts: files, and the text that is part of every Python."""
 
 import importlib
 import os
@@ -31,15 +31,15 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_text_file(path: Path, *, encoding: str = "utf-8") -> bytes:
-    """Return the bytes of a text file, decompressed where its name asks for that.
+    """Return the bytes of a text file, decompressed if its name asks for that.
 
     Raises
     ------
     CorpusError
-        It cannot be read, or it is no text; the message says what it is, and
-        the cure.
+        It cannot be read, or it is no text; the message names what it is and what
+        to do.
     UsageError
-        Nothing is installed that decompresses it.
+        The package that decompresses it is not installed.
     """
     name = str(path)
     head = check_text(path, name=name, encoding=encoding)
@@ -58,15 +58,15 @@ def read_text_file(path: Path, *, encoding: str = "utf-8") -> bytes:
 
 
 def read_python_docs() -> bytes:
-    """Return the language reference that CPython carries for its ``help()``.
+    """Return the language reference that is part of CPython, for its ``help()``.
 
-    About half a megabyte of English in UTF-8. It differs between versions of
-    Python. The topics stand in the order of their names.
+    About half a megabyte of English in UTF-8, sorted by topic. It differs between
+    versions of Python.
 
     Raises
     ------
     CorpusError
-        This Python came without ``pydoc_data``.
+        This Python has no ``pydoc_data``.
     """
     try:
         topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
