@@ -11,8 +11,8 @@ import tokenloom as tl
 from tokenloom.testing.selftest import (
     Check,
     Settings,
-    choose_process_ways,
-    choose_ways,
+    choose_configs,
+    choose_process_configs,
     make_checks,
 )
 
@@ -30,7 +30,7 @@ def test_every_law_holds_in_every_way(check: Check) -> None:
 
 
 def test_each_two_settings_meet() -> None:
-    """The ways cover every pair of levels of every two factors."""
+    """The configs cover every pair of levels of every two factors."""
     common: dict[str, list[Any]] = {"kind": ["random", "sequential"], "tail": ["drop", "pad"]}
     common["world_size"] = [1, 2, 4]
     threads = {**common, "num_workers": [0, 1, 2, 4], "block_size": [1, 2]}
@@ -40,15 +40,17 @@ def test_each_two_settings_meet() -> None:
         "start_method": multiprocessing.get_all_start_methods(),
         "persistent": [False, True],
     }
-    ways: Any
-    for ways, factors in (
-        (choose_ways(SETTINGS), threads),
-        (choose_process_ways(SETTINGS), processes),
+    configs: Any
+    for configs, factors in (
+        (choose_configs(SETTINGS), threads),
+        (choose_process_configs(SETTINGS), processes),
     ):
         missing = [
             (one, a, other, b)
             for (one, levels), (other, other_levels) in itertools.combinations(factors.items(), 2)
             for a, b in itertools.product(levels, other_levels)
-            if not any(getattr(way, one) == a and getattr(way, other) == b for way in ways)
+            if not any(
+                getattr(config, one) == a and getattr(config, other) == b for config in configs
+            )
         ]
         assert [] == missing

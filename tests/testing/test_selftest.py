@@ -43,8 +43,8 @@ def test_every_law_is_checked() -> None:
 def test_resumed_epochs_have_several_batches() -> None:
     """A stream of one batch could not be resumed in its middle."""
     settings = Settings(corpus=CORPUS, batch_size=4, seq_len=5)
-    for way in selftest.choose_ways(settings)[:4]:
-        assert all(len(loader) >= 2 for loader in way.loaders(settings))
+    for config in selftest.choose_configs(settings)[:4]:
+        assert all(len(loader) >= 2 for loader in config.loaders(settings))
 
 
 def test_pairs_are_covered_by_fewer_rows_than_there_are() -> None:

@@ -20,14 +20,16 @@ class RowText:
     row : int
         Its index in the batch, from 0.
     start, stop : int
-        The tokens of the corpus that it reads, targets too, half-open.
+        Half-open range of the corpus's tokens that the row reads, targets
+        included.
     inputs, targets : str
-        The text of its inputs and targets, without padding; ids where nothing
-        decodes them.
+        The text of its inputs and targets, without padding; their ids if there is
+        no tokenizer.
     source : str or None
-        Where its first token came from; see `tokenloom.preparation.Trace`.
+        Source of its first token; see `tokenloom.preparation.Trace`.
     document, character : int or None
-        Likewise.
+        Document and character of its first token; see
+        `tokenloom.preparation.Trace`.
     """
 
     row: int
@@ -76,7 +78,7 @@ def read_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> BatchTex
     Parameters
     ----------
     windows : RandomWindows or SequentialWindows
-        Their current epoch is read.
+        The batch is one of their current epoch.
     index : int
         Which batch, in [0, len(windows)).
     rows : sequence of int
@@ -137,9 +139,9 @@ def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowTex
 class Division:
     """A plan, and how many processes read it.
 
-    Every rank reads some rows of all batches. Of a rank's workers each reads
-    some of the batches under a plain DataLoader; under a `Loader` blocks of
-    several batches are read by whichever worker is free.
+    Each rank reads some rows of all batches. Each worker of a plain DataLoader
+    reads some of the batches; with a `Loader`, the next free worker reads the
+    next block of batches.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ class Division:
     world_size : int
         How many ranks.
     num_workers : int
-        How many workers each of them has; without any it reads by itself.
+        Workers of each rank; a rank without workers reads by itself.
 
     Raises
     ------
@@ -182,7 +184,7 @@ class Division:
 
     @property
     def readers(self) -> range:
-        """The workers of a rank, from 0; without workers the rank itself."""
+        """Indices of a rank's readers, from 0: its workers, or the rank itself."""
         return range(max(1, self.num_workers))
 
     def rows(self, worker: int) -> range:
@@ -191,7 +193,7 @@ class Division:
 
     @property
     def num_windows(self) -> int:
-        """How many windows the batches of an epoch read, without those of padding only."""
+        """Windows that the batches of an epoch read, without those that are all padding."""
         return min(self.plan.num_windows, self.plan.num_batches * self.plan.batch_size)
 
     @property
@@ -201,5 +203,5 @@ class Division:
 
 
 def default_block_size(plan: Plan, columns: range) -> int:
-    """Return how many batches of these columns a `Loader` reads at once, by default."""
+    """Return how many batches with these columns a `Loader` reads at once by default."""
     return min(rows_per_block(plan, columns), plan.num_batches)

@@ -1,4 +1,4 @@
-"""How fast a stream is read on this machine, in each of several settings."""
+"""How fast this machine reads a stream in each of several settings."""
 
 import contextlib
 import copy
@@ -32,7 +32,7 @@ _BLOCK_SIZES = (1, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One way to read windows.
+    """Settings with which windows are read.
 
     Attributes
     ----------
@@ -40,8 +40,7 @@ class Setting:
         `tokenloom.Loader`, or PyTorch's with ``batch_size=None``.
     num_workers : int
     block_size : int or None
-        Batches that a `Loader` reads at once; None is its default, and what a
-        DataLoader has.
+        Batches that a `Loader` reads at once; None: its default, or a DataLoader.
     pin_memory : bool
     """
 
@@ -51,7 +50,7 @@ class Setting:
     pin_memory: bool = False
 
     def __str__(self) -> str:
-        """Return the Python that makes such a reader of ``windows``."""
+        """Return the Python code that makes such a reader of ``windows``."""
         words = ["windows"]
         if self.reader == "DataLoader":
             words.append("batch_size=None")
@@ -81,7 +80,7 @@ class Measurement:
     ----------
     setting : Setting
     tokens_per_second : float
-        Inputs per second where nothing but reading is done.
+        Inputs per second of a loop that only reads.
     first_batch_seconds : float
         From the start of an iteration, including its workers, to the first batch.
     wait_seconds : float
@@ -147,11 +146,11 @@ def take_samples(
     Parameters
     ----------
     windows : RandomWindows or SequentialWindows
-        Copied, and left as they are.
+        Copied, and not changed.
     settings : sequence of Setting
     seconds : float
-        About how long it takes. Every setting is measured once, whatever it
-        takes, and up to five times.
+        Approximate duration. Each setting is measured at least once, however long
+        that takes, and at most five times.
 
     Raises
     ------
@@ -190,9 +189,9 @@ def summarize(samples: Iterable[Sample]) -> list[Measurement]:
 def recommend(measurements: Sequence[Measurement]) -> Measurement:
     """Return the simplest setting whose wait is about the shortest.
 
-    That is a wait within a hundredth of a step of the shortest. Simpler means
-    fewer workers, then no pinning, then a `Loader`, then blocks of the default
-    size; among equals the one with the shortest wait.
+    "About" means within a hundredth of a step. Simpler means fewer workers, then
+    no pinning, then a `Loader`, then blocks of the default size; among equals,
+    the one with the shortest wait is returned.
 
     >>> fast = Measurement(setting=Setting(reader="Loader", num_workers=2), num_samples=1,
     ...     tokens_per_second=9e6, first_batch_seconds=0.1, wait_seconds=2e-6)
@@ -277,8 +276,8 @@ def count_batches(
     use : callable
         Called with each batch.
     num_at_once : int
-        How many batches are read between two looks at the clock, which matters
-        where a batch takes microseconds.
+        Batches that are read between two readings of the clock, which take long
+        compared to a batch of microseconds.
     """
     num_batches, spent = 0, 0.0
     began_at = time.perf_counter()
@@ -298,7 +297,7 @@ def measure_wait(
     use: Callable[[T], object],
     compute: Callable[[float], None],
 ) -> tuple[float, float]:
-    """Return what each batch costs a loop whose steps compute for some time.
+    """Return the cost of each batch to a loop whose steps compute for some time.
 
     Parameters
     ----------
@@ -314,8 +313,8 @@ def measure_wait(
     Returns
     -------
     tuple of float
-        Seconds that a step waits for its batch, and how many of them this
-        thread computed; means over the steps.
+        Seconds that a step waits for its batch, and seconds of these in which
+        this thread computed; means over the steps.
     """
     waited = computed = 0.0
     for _ in range(num_steps):
@@ -352,7 +351,7 @@ def _wait(batches: Iterator[Batch], seconds: float) -> float:
 
 
 def _use(batch: Batch) -> None:
-    """Make the tensors of a batch, on the GPU where there is one."""
+    """Make the tensors of a batch, on the GPU if there is one."""
     if torch.cuda.is_available():
         batch.to("cuda", non_blocking=True)
     else:

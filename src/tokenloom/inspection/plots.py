@@ -25,9 +25,9 @@ _MAX_BATCHES, _MAX_ROWS, _BARS_ACROSS = 48, 32, 250
 def plot_plans(plans: Sequence[Plan]) -> "Figure":
     """Draw which tokens each batch reads, one panel per plan, side by side.
 
-    A bar is a window; its colour is its row in the batch. Of a large plan some
-    batches and rows are drawn, evenly spaced, and windows that would be too
-    short to be seen are drawn longer; the title says so.
+    A bar is a window; its colour is its row in the batch. For a large plan, only
+    some batches and rows are drawn, evenly spaced, and windows that would be too
+    short to be seen are drawn longer; the title states this.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def plot_plans(plans: Sequence[Plan]) -> "Figure":
 
 
 def plot_lengths(lengths: Sequence[LengthCount]) -> "Figure":
-    """Draw how many documents have which length.
+    """Draw the distribution of document lengths.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _add_row_scale(figure: "Figure", panels: Sequence["Axes"], batch_size: int) 
 
 
 def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
-    """Draw in which order windows come, two panels per order, one above the other.
+    """Draw the order of windows, two panels per order, one above the other.
 
     The upper one has a dot per position, at the window that is read there. The
     lower one has a dot per pair of successive windows, the second one over the
@@ -154,7 +154,7 @@ def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
     Parameters
     ----------
     orders : mapping of str to int64 array, shape (num_windows,)
-        Titles, and the windows in the order in which they come. At most 20,000
+        Title -> windows in the order in which they are read. At most 20,000
         windows each: more would be a grey square.
 
     Raises

@@ -1,4 +1,4 @@
-"""Steps of a run as text: those that are asked for, and those whose loss stands out."""
+"""Steps of a run as text: requested ones, and those whose loss stands out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class StepText:
     step : int
         Its number, counted from 1 over the whole run.
     loss : float
-        Of the batch before the step, in nats per token; NaN if not finite.
+        Loss of the batch before the step, in nats per token; NaN if not finite.
     batch : BatchText
     """
 
@@ -46,14 +46,15 @@ class StepText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpikes:
-    """What stands out among the losses of a run.
+    """The spikes of a run's loss.
 
     Attributes
     ----------
     num_steps, num_spikes : int
         Of the whole run.
     spikes : tuple of (Spike, StepText)
-        The strongest of them, the strongest first, each with the text of its first step.
+        The strongest spikes, the strongest first, each with the text of its first
+        step.
     """
 
     num_steps: int
@@ -155,8 +156,8 @@ class Spike:
     usual : float
         The median of the losses before it.
     deviations : float
-        How many robust standard deviations the highest of them lies above the
-        median before it; infinite where a loss is not finite.
+        Robust standard deviations between the median before the spike and its
+        highest loss; infinite if a loss is not finite.
     """
 
     first: int

@@ -39,7 +39,7 @@ print(laws.digest_plan(Plan(**json.loads(sys.argv[1]))))
 
 
 class Fingerprint(NamedTuple):
-    """A batch in short: its epoch, its row, and a hash of all that it holds."""
+    """The epoch, the row and the hash of the content of a batch."""
 
     epoch: int
     row: int
@@ -74,7 +74,7 @@ def check_batches(windows: Windows, rows: Iterable[int]) -> None:
     Parameters
     ----------
     windows : RandomWindows or SequentialWindows
-        Their current epoch, of one process.
+        Their current epoch is checked, for one process.
     rows : iterable of int
         Which batches are checked.
     """
@@ -100,7 +100,7 @@ def check_batches(windows: Windows, rows: Iterable[int]) -> None:
 def check_stream(
     expected: Iterable[Fingerprint], got: Iterable[Fingerprint], *, law: str, what: str
 ) -> None:
-    """Check that a stream has the batches that are expected, and then ends."""
+    """Check that a stream yields the expected batches, and then ends."""
     pairs = itertools.zip_longest(expected, got)
     for position, (wanted, found) in enumerate(pairs):
         if wanted is None or found is None:
@@ -116,9 +116,9 @@ def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) ->
     Parameters
     ----------
     make_windows : callable
-        Makes the windows of ``(rank, world_size)``.
+        ``make_windows(rank, world_size)`` returns the windows of a rank.
     world_size : int
-        One that divides the batch.
+        A world size that divides the batch.
     """
     ranks = [make_windows(rank, world_size) for rank in range(world_size)]
     whole = map(digest, make_windows(0, 1))
@@ -158,9 +158,9 @@ def check_length(windows: Windows) -> None:
 def check_seeds(plan: Plan) -> None:
     """Check law 8: seed and epoch decide the order, and nothing else does.
 
-    A plan that its order pins by a hash must be the same on every platform. This
-    plan must be the same in processes with other hash seeds. Another seed, and
-    another epoch, must give another order.
+    If the order has a pinned hash, its plan must be the same on every platform.
+    This plan must be the same in processes with other hash seeds. Another seed,
+    and another epoch, must have another order.
     """
     pinned = Plan(kind=plan.kind, num_tokens=10**6, seq_len=35, batch_size=32)
     if plan.order.golden_digest not in (None, digest_plan(pinned)):
@@ -240,11 +240,11 @@ def assert_resumes_everywhere(
     Parameters
     ----------
     make_saved : callable
-        Makes the loaders whose positions are saved: one per rank, in the
-        order of the ranks.
+        Returns the loaders whose positions are saved: one per rank, in the order
+        of the ranks.
     make_restored : callable, optional
-        Makes the loaders that resume, perhaps with other workers, or of another
-        world size; as ``make_saved`` by default.
+        Returns the loaders that resume, perhaps with another number of workers or
+        another world size; by default ``make_saved``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The laws of the stream, checked on this machine with a corpus and settings of one's own."""
+"""The laws of the stream, checked on this machine with a given corpus and given settings."""
 
 import itertools
 import multiprocessing
@@ -49,7 +49,7 @@ _BATCHES_TO_RESUME = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the laws are checked on.
+    """The corpus and the settings with which the laws are checked.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class Settings:
     batch_size, seq_len, seed : int
         As for `RandomWindows`.
     num_workers : sequence of int
-        The numbers of workers that are tried, beside none.
+        Numbers of workers that are tried, in addition to 0.
     start_methods : sequence of str
-        The ways to start those of a DataLoader, which are processes, that are tried.
+        Start methods that are tried for the worker processes of a DataLoader.
     """
 
     corpus: Corpus
@@ -110,8 +110,8 @@ class Settings:
         )
 
 
-class Way(NamedTuple):
-    """One way to read a stream with a `Loader`, whose workers are threads."""
+class ReadConfig(NamedTuple):
+    """How a stream is read with a `Loader`, whose workers are threads."""
 
     kind: str
     tail: Tail
@@ -143,8 +143,8 @@ class Way(NamedTuple):
         ]
 
 
-class ProcessWay(NamedTuple):
-    """One way to read a stream with PyTorch's DataLoader, whose workers are processes."""
+class ProcessReadConfig(NamedTuple):
+    """How a stream is read with PyTorch's DataLoader, whose workers are processes."""
 
     kind: str
     tail: Tail
@@ -168,22 +168,22 @@ class ProcessWay(NamedTuple):
         )
 
 
-def choose_ways(settings: Settings) -> list[Way]:
-    """Return ways to read the streams with a `Loader` in which each two settings meet."""
+def choose_configs(settings: Settings) -> list[ReadConfig]:
+    """Return configurations of a `Loader` in which each pair of settings occurs."""
     numbers = (0, *settings.num_workers)
     rows = cover_pairs(_KINDS, _TAILS, settings.world_sizes, numbers, (1, 2))
-    return list(itertools.starmap(Way, rows))
+    return list(itertools.starmap(ReadConfig, rows))
 
 
-def choose_process_ways(settings: Settings) -> list[ProcessWay]:
-    """Return ways to read the streams with a DataLoader in which each two settings meet."""
+def choose_process_configs(settings: Settings) -> list[ProcessReadConfig]:
+    """Return configurations of a DataLoader in which each pair of settings occurs."""
     sizes, numbers, methods = settings.world_sizes, settings.num_workers, settings.start_methods
     rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (True, False))
-    return list(itertools.starmap(ProcessWay, rows))
+    return list(itertools.starmap(ProcessReadConfig, rows))
 
 
 def cover_pairs(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return rows of one level per factor, such that each two levels meet in some row.
+    """Return rows of one level per factor, such that each pair of levels occurs in a row.
 
     Greedy: the row that covers most new pairs comes next (the idea of AETG,
     Cohen, Dalal, Fredman and Patton, 1997).
@@ -206,7 +206,7 @@ def cover_pairs(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 class Check(NamedTuple):
-    """A law, what it is checked on, and a function that raises where it is broken."""
+    """A law, what it is checked on, and a function that raises if it is broken."""
 
     law: str
     what: str
@@ -214,7 +214,7 @@ class Check(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a check went; ``problem`` is empty where the law holds."""
+    """The outcome of a check; ``problem`` is empty if the law holds."""
 
     law: str
     what: str
@@ -227,15 +227,18 @@ def make_checks(settings: Settings) -> list[Check]:
     kinds_and_tails = list(itertools.product(_KINDS, _TAILS))
     sampled = [_check_tokens(settings, *pair) for pair in kinds_and_tails]
     counted = [_check_counts(settings, *pair) for pair in kinds_and_tails]
-    ways = choose_ways(settings)
-    all_ways: list[Way | ProcessWay] = [*ways, *choose_process_ways(settings)]
+    configs = choose_configs(settings)
+    all_configs: list[ReadConfig | ProcessReadConfig] = [
+        *configs,
+        *choose_process_configs(settings),
+    ]
     whole = [settings.windows(kind) for kind in _KINDS]
     return [
         *sampled,
-        *(_check_workers(settings, way) for way in all_ways),
+        *(_check_workers(settings, config) for config in all_configs),
         *(_check_devices(settings, *pair) for pair in kinds_and_tails),
         *_check_ranks(settings),
-        *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(ways)),
+        *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(configs)),
         *counted,
         *(Check("8 seeds", w.plan.kind, partial(check_seeds, w.plan)) for w in whole),
         *(Check("9 state", w.plan.kind, partial(check_state, Loader(w))) for w in whole),
@@ -258,7 +261,7 @@ def run_check(check: Check) -> Outcome:
 
 
 def describe_machine(settings: Settings) -> Iterator[str]:
-    """Yield the lines about machine and settings that a report of a failure needs."""
+    """Yield the lines about machine and settings for the report of a failure."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("tokenloom", "torch", "numpy"))
     yield f"{versions}, Python {platform.python_version()}"
     yield f"{platform.platform()}, {count(os.cpu_count() or 1, 'core')}"
@@ -268,8 +271,8 @@ def describe_machine(settings: Settings) -> Iterator[str]:
     )
 
 
-def _describe(way: Way | ProcessWay) -> str:
-    return f"{way.kind}, tail={way.tail}, {count(way.world_size, 'rank')}"
+def _describe(config: ReadConfig | ProcessReadConfig) -> str:
+    return f"{config.kind}, tail={config.tail}, {count(config.world_size, 'rank')}"
 
 
 def _check_tokens(settings: Settings, kind: str, tail: Tail) -> Check:
@@ -285,23 +288,23 @@ def _check_counts(settings: Settings, kind: str, tail: Tail) -> Check:
     return Check("6, 7 counts", f"{kind}, tail={tail}", partial(check_length, windows))
 
 
-def _check_workers(settings: Settings, way: Way | ProcessWay) -> Check:
+def _check_workers(settings: Settings, config: ReadConfig | ProcessReadConfig) -> Check:
     def run() -> None:
         windows = settings.windows(
-            way.kind,
-            tail=way.tail,
+            config.kind,
+            tail=config.tail,
             num_batches=_BATCHES_PER_EPOCH,
-            rank=way.world_size - 1,
-            world_size=way.world_size,
+            rank=config.world_size - 1,
+            world_size=config.world_size,
         )
-        loader = way.loader(windows)
+        loader = config.loader(windows)
         for epoch in (0, 1):
             # A Loader goes there by itself.
             windows.set_epoch(epoch)
             expected = [digest(batch) for batch in windows]
-            check_stream(expected, map(digest, loader), law="law 3", what=str(way))
+            check_stream(expected, map(digest, loader), law="law 3", what=str(config))
 
-    return Check("3 workers", f"the last of {way}", run)
+    return Check("3 workers", f"the last of {config}", run)
 
 
 def _check_devices(settings: Settings, kind: str, tail: Tail) -> Check:
@@ -330,7 +333,7 @@ def _part(settings: Settings, kind: str, rank: int, world_size: int) -> Windows:
     return settings.windows(kind, num_batches=_BATCHES_PER_EPOCH, rank=rank, world_size=world_size)
 
 
-def _check_resume(settings: Settings, saved: Way, restored: Way) -> Check:
+def _check_resume(settings: Settings, saved: ReadConfig, restored: ReadConfig) -> Check:
     run = partial(
         assert_resumes_everywhere,
         partial(saved.loaders, settings),
@@ -339,8 +342,8 @@ def _check_resume(settings: Settings, saved: Way, restored: Way) -> Check:
     return Check("5 resume", f"{saved} -> {restored}", run)
 
 
-def _in_pairs(ways: Sequence[Way]) -> Iterator[tuple[Way, Way]]:
-    """Yield each way with the next one of its stream, as the ones that save and restore."""
+def _in_pairs(configs: Sequence[ReadConfig]) -> Iterator[tuple[ReadConfig, ReadConfig]]:
+    """Yield each configuration with the next one of its stream: one saves, one restores."""
     for stream in itertools.product(_KINDS, _TAILS):
-        mine = [way for way in ways if (way.kind, way.tail) == stream]
+        mine = [config for config in configs if (config.kind, config.tail) == stream]
         yield from zip(mine, [*mine[1:], *mine[:1]], strict=True)
