@@ -38,11 +38,24 @@ class Watched(HereExecutor):
 class OlderWorkers(HereExecutor):
     """Workers with another release of tokenloom."""
 
-    def submit(self, do: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+    def submit(self, do: Callable[..., Any], /, *_: Any, **__: Any) -> "Future[Any]":
+        """Return what they would answer; they lack functions of this release."""
+        future: Future[Any] = Future()
+        if do is importlib.metadata.version:
+            future.set_result("0.0.9")
+        else:
+            future.set_exception(AttributeError("it has no such function"))
+        return future
+
+
+class EmptyWorkers(HereExecutor):
+    """Workers without tokenloom."""
+
+    def submit(self, *_: Any, **__: Any) -> "Future[Any]":
         """Return what they would answer."""
-        if importlib.metadata.version in args:
-            return super().submit(do, *[lambda _: "0.0.9", *args[1:]], **kwargs)
-        return super().submit(do, *args, **kwargs)
+        future: Future[Any] = Future()
+        future.set_exception(importlib.metadata.PackageNotFoundError("tokenloom"))
+        return future
 
 
 @pytest.fixture
@@ -92,6 +105,8 @@ def test_another_release_is_refused(book: Path, tmp_path: Path) -> None:
     message = rf"all workers must have tokenloom {here} as here, one on the cluster has 0\.0\.9"
     with pytest.raises(WorkerError, match=message):
         prepare(book, tmp_path / "store", executor=OlderWorkers())
+    with pytest.raises(WorkerError, match=r"ended with PackageNotFoundError \(No package metadata"):
+        prepare(book, tmp_path / "store", executor=EmptyWorkers())
     shared = SharedFolder(tmp_path, "", "0.0.9")
     with pytest.raises(WorkerError, match=rf"tokenloom 0\.0\.9 as here, one on .* has {here}"):
         shared.require()

@@ -154,7 +154,7 @@ def read_number(name: str, *, default: int | None = None) -> int:
     ----------
     name : str
     default : int, optional
-        Where it is unset; by default it must be set.
+        Value if it is unset; by default it must be set.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def _parse_number(text: str | None) -> int | None:
 
 
 def _near_divisors(number: int, near: int) -> list[int]:
-    """Return the divisors of a number next to another one, as far as few steps lead to them."""
+    """Return the divisors of a number nearest to another one, if they are close."""
     start = min(near, number)
     below = range(start, max(start - _MAX_STEPS, 0), -1)
     above = range(near + 1, min(near + _MAX_STEPS, number) + 1)
@@ -197,7 +197,8 @@ def check_same_part(detected: Shard, now: Shard) -> None:
     Raises
     ------
     UsageError
-        It is that of another process, or of this one before it had a group.
+        It is the part of another process, or of this one before its group was
+        made.
     """
     if now != detected:
         msg = (

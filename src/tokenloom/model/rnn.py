@@ -34,8 +34,8 @@ _LARGE = 1 << 24
 class RNNModel(nn.Module):
     """A recurrent layer, and a linear layer that gives a logit per token.
 
-    Where ``rnn_layer.input_size == vocab_size`` the recurrent layer reads
-    one-hot vectors, as in the textbook; else it reads an embedding.
+    If ``rnn_layer.input_size == vocab_size``, the recurrent layer reads one-hot
+    vectors, as in the textbook; else it reads an embedding.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class RNNModel(nn.Module):
     Attributes
     ----------
     trained_with : Identity or None
-        Which tokenizer made the ids that the model was trained on, where that is
-        known: `tokenloom.train` and `tokenloom.Run.load_model` say it.
+        The tokenizer of the ids that the model was trained on, if it is known;
+        `tokenloom.train` and `tokenloom.Run.load_model` set it.
 
     Raises
     ------
@@ -121,9 +121,9 @@ class RNNModel(nn.Module):
         state : State, optional
             As `begin_state` or the last call returned it; zeros by default.
         resets : bool tensor, shape (batch_size, num_steps), optional
-            True where the state begins at zero again, as `Batch.resets` has
-            it. The layer runs once more for each different step with a reset.
-            On a GPU, one that lies on the CPU is not waited for.
+            True where the state is reset to zero, as in `Batch.resets`. The layer
+            runs once more for each different step with a reset. A tensor on the
+            CPU avoids waiting for the GPU.
 
         Returns
         -------
@@ -145,14 +145,14 @@ class RNNModel(nn.Module):
         state: State | None = None,
         resets: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, State]:
-        """Return what the logits of every position are made from, and the state.
+        """Return the outputs that ``linear`` turns into logits, and the state.
 
         Parameters, errors and the order of rows are those of `forward`.
 
         Returns
         -------
         outputs : float tensor, shape (num_steps * batch_size, num_hiddens)
-            As wide as ``linear`` reads.
+            ``num_hiddens`` is ``linear.in_features``.
         state : State
         """
         vectors, run = self._embed(inputs.T.long())
@@ -185,7 +185,7 @@ class RNNModel(nn.Module):
     def _run(
         self, vectors: torch.Tensor, state: State | None, *, columns: torch.Tensor
     ) -> tuple[torch.Tensor, State]:
-        """Return what ``rnn`` would, with some columns of its input weights only."""
+        """Return the result of ``rnn`` with only some columns of its input weights."""
         rnn = self.rnn
         parts: list[list[torch.Tensor]] = [list(weights) for weights in rnn.all_weights]
         for part in parts[: self.num_directions]:
@@ -207,7 +207,7 @@ class RNNModel(nn.Module):
         return outputs, after[0] if len(after) == 1 else tuple(after)
 
     def begin_state(self, device: torch.device | str | None = None, batch_size: int = 1) -> State:
-        """Return the hidden state of a text's beginning: zeros.
+        """Return the initial hidden state: zeros.
 
         Returns
         -------
@@ -234,12 +234,12 @@ class RNNModel(nn.Module):
 
 
 def is_large(inputs: torch.Tensor, vocab_size: int) -> bool:
-    """Return whether a number for each input and id would fill too much memory."""
+    """Return whether an array of all inputs by all ids would take too much memory."""
     return inputs.numel() * vocab_size >= _LARGE
 
 
 def _zero(state: State, rows: torch.Tensor) -> State:
-    """Return a state that is zero in some rows of the batch."""
+    """Return the state with some rows of the batch set to zero."""
     if isinstance(state, tuple | list):
         return tuple(cast("torch.Tensor", _zero(part, rows)) for part in state)
     return state.masked_fill(rows[None, :, None].to(state.device), 0)

@@ -93,7 +93,7 @@ def share(folder: Path, executor: Executor) -> SharedFolder:
         The worker does not see the folder, or has another release of tokenloom,
         or none; or the executor has come to an end.
     """
-    # Only the standard library can be relied on before this.
+    # Another release may lack any function of this one, but not of the standard library.
     there = call(executor, importlib.import_module("importlib.metadata").version, "tokenloom")
     require_version(there, find_version(), host="the cluster")
     shared = SharedFolder(folder, _keep_token(folder / _SHARED), find_version())

@@ -77,15 +77,23 @@ def run_in_order(
 
 
 def call(executor: Executor, do: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Return what an executor's worker returns for a call, or raise what it raises.
+    """Return the result of a call by a worker, which needs nothing but the function for it.
 
     Raises
     ------
+    TokenloomError
+        The function raised it.
     WorkerError
-        A process of the executor died, or the executor cannot work any more.
+        The function raised another error, a process of the executor died, or
+        the executor cannot work any more.
     """
-    result: _Result = _result_of(_submit(executor, do, *arguments))
-    return result
+    try:
+        return executor.submit(do, *arguments).result()
+    except TokenloomError:
+        raise
+    # Each executor has errors of its own.
+    except Exception as error:
+        raise WorkerError(_explain(error)) from error
 
 
 def count_cores() -> int:
