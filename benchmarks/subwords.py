@@ -29,7 +29,14 @@ import tokenizers
 from tqdm import tqdm
 
 import tokenloom as tl
-from tokenloom.text import subwords
+from tokenloom.text.encodings import GPT2_PATTERN
+from tokenloom.text.huggingface import (
+    DEFAULT_VOCAB_SIZE,
+    END_OF_TEXT,
+    PARALLELISM,
+    BpeLearner,
+    HuggingFaceTokenizer,
+)
 
 _DOCUMENT_CHARACTERS = 4_000
 # What each pair is asked for.
@@ -61,21 +68,21 @@ def make_documents(num_bytes: int) -> list[str]:
     return documents
 
 
-def make_encoding(tokenizer: subwords.HuggingFaceTokenizer) -> Any:
+def make_encoding(tokenizer: HuggingFaceTokenizer) -> Any:
     """Return tiktoken's encoding of the same tokens, merged in the same order."""
     tokens = [token for token in tokenizer.token_bytes() or [] if token]
     ranks = {token: rank for rank, token in enumerate(sorted(tokens, key=lambda one: len(one) > 1))}
     return tiktoken.Encoding(
         "benchmark",
-        pat_str=subwords.GPT2_PATTERN,
+        pat_str=GPT2_PATTERN,
         mergeable_ranks=ranks,
-        special_tokens={subwords.END_OF_TEXT: len(ranks)},
+        special_tokens={END_OF_TEXT: len(ranks)},
     )
 
 
 def ways(documents: list[str], num_ids: int, folder: Path) -> dict[str, Callable[[], Any]]:
     """Return what is timed, by its name."""
-    learned = subwords.BpeLearner(num_ids).learn(documents[:1000], in_threads=True)
+    learned = BpeLearner(num_ids).learn(documents[:1000], in_threads=True)
     inner, encoding = tokenizers.Tokenizer.from_str(learned.content), make_encoding(learned)
     inner.encode_special_tokens = True
     source = folder / "documents.jsonl"
@@ -142,13 +149,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--megabytes", type=float, default=40)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--ids", type=int, default=subwords.DEFAULT_VOCAB_SIZE)
+    parser.add_argument("--ids", type=int, default=DEFAULT_VOCAB_SIZE)
     arguments = parser.parse_args(argv)
     documents = make_documents(int(1e6 * arguments.megabytes))
     with tempfile.TemporaryDirectory(prefix="tokenloom-benchmark-") as folder:
         found = ways(documents, arguments.ids, Path(folder))
         # One thread for those that are called directly.
-        os.environ[subwords.PARALLELISM] = "false"
+        os.environ[PARALLELISM] = "false"
         check(found)
         samples = []
         for number in tqdm(range(arguments.repetitions), leave=False):

@@ -17,7 +17,7 @@ from tokenloom.cli.main import main as run
 from tokenloom.errors import CorpusError
 from tokenloom.preparation import encode as encoding
 from tokenloom.preparation.encode import encode_chunk
-from tokenloom.text.subwords import BpeLearner
+from tokenloom.text.huggingface import BpeLearner
 
 SMALL = tl.PrepareOptions(documents="jsonl", task_bytes=512, end_of_document=END)
 DOCUMENTS = [f"{number} {text} {text[::-1]}" for number in range(40) for text in TEXTS[:3]]

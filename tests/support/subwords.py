@@ -10,7 +10,7 @@ import tiktoken
 import tokenizers
 from tiktoken._educational import bpe_train
 
-from tokenloom.text.subwords import BpeLearner
+from tokenloom.text.huggingface import BpeLearner
 
 TEXTS = (
     "The time traveller (for so it will be convenient to speak of him)",

@@ -30,18 +30,12 @@ from tests.support.subwords import (
 from tokenloom import Corpus, Vocab, load, prepare
 from tokenloom.corpus import TextSize, count_tokens
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, StoreError, UsageError
-from tokenloom.text import subwords
+from tokenloom.text import encodings
+from tokenloom.text.by_value import SubwordTokenizer
 from tokenloom.text.documents import TextSegment
-from tokenloom.text.subwords import (
-    PARALLELISM,
-    BpeLearner,
-    HuggingFaceTokenizer,
-    SubwordTokenizer,
-    TiktokenTokenizer,
-    adopt,
-    in_one_thread,
-    read_tokenizer,
-)
+from tokenloom.text.encodings import TiktokenTokenizer
+from tokenloom.text.huggingface import PARALLELISM, BpeLearner, HuggingFaceTokenizer, in_one_thread
+from tokenloom.text.subwords import adopt, read_tokenizer
 from tokenloom.text.tokenizers import complete, make_tokenizer, restore_tokenizer
 
 BPE = BpeLearner(400).learn(TEXTS)
@@ -482,7 +476,7 @@ def test_special_tokens_and_patterns_are_those_of_tiktoken(
     """Patterns as its newer releases have them, which mean the same as the older ones."""
     public: Any = importlib.import_module("tiktoken_ext.openai_public")
     monkeypatch.setattr(public, "load_tiktoken_bpe", lambda *_, **__: {})
-    for name, (pattern, special) in subwords._ENCODINGS.items():
+    for name, (pattern, special) in encodings._ENCODINGS.items():
         expected = getattr(public, f"{name}_base")()
         assert special == expected["special_tokens"]
         if "++" in expected["pat_str"] or name == "o200k":

@@ -23,7 +23,8 @@ from tokenloom.hub.load import (
 )
 from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import is_store, open_store, read_store
-from tokenloom.text.subwords import ENCODING, READERS
+from tokenloom.text.encodings import ENCODING
+from tokenloom.text.subwords import READERS
 from tokenloom.text.tokenizers import (
     COUNTED_NAMES,
     LEARNED_NAMES,

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, TokenloomError, WorkerError
+from tokenloom.text.huggingface import PARALLELISM
 from tokenloom.text.interface import CompleteTokenizer
-from tokenloom.text.subwords import PARALLELISM
 
 # How often to look whether a task is done whose result does not come, in seconds.
 _LOOK_SECONDS = 5.0

@@ -17,6 +17,8 @@ from tokenloom._wording import describe_missing, join_choices, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
+from tokenloom.text.encodings import ENCODING, TiktokenTokenizer, load_encoding
+from tokenloom.text.huggingface import BpeLearner, HuggingFaceTokenizer
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
 from tokenloom.text.interface import (
     CompleteTokenizer,
@@ -35,17 +37,8 @@ from tokenloom.text.normalize import (
     find_word,
     split_words,
 )
-from tokenloom.text.subwords import (
-    ENCODING,
-    READERS,
-    BpeLearner,
-    HuggingFaceTokenizer,
-    SentencePieceTokenizer,
-    TiktokenTokenizer,
-    adopt,
-    load_encoding,
-    read_tokenizer,
-)
+from tokenloom.text.sentencepieces import SentencePieceTokenizer
+from tokenloom.text.subwords import READERS, adopt, read_tokenizer
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 _NUM_BYTES = 256

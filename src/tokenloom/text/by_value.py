@@ -1,0 +1,204 @@
+"""What tokenizers of other packages have in common: a state that is kept by value.
+
+None of these packages is imported before a text is encoded or decoded, and each
+process builds an encoder once, of a state that is plain text or bytes.
+"""
+
+import functools
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tokenloom._optional import import_optional
+from tokenloom._wording import count
+from tokenloom.errors import CorpusError, UsageError
+from tokenloom.text.documents import TextSegment
+from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
+from tokenloom.text.interface import CompleteTokenizer, join_ids
+
+# So much text is encoded in one call; more would only take memory.
+_BATCH_CHARACTERS = 1 << 18
+_NUM_ENCODERS = 4
+# What each process has built, by what it was built of.
+_encoders: dict[object, Any] = {}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SubwordTokenizer(CompleteTokenizer):
+    """A tokenizer of another package, whose state is kept by value.
+
+    Attributes
+    ----------
+    package : str
+        Which encodes and decodes; the extra that installs it has the same name.
+    num_ids : int
+        One more than the largest id.
+    digest : str
+        ``"sha256:..."`` of its state: equal digests, equal ids.
+    """
+
+    package: ClassVar[str]
+    num_ids: int
+    digest: str
+
+    @abstractmethod
+    def make_encoder(self, module: Any, /) -> Any:
+        """Return what encodes, of the package's module."""
+
+    @abstractmethod
+    def encode_texts(self, texts: Sequence[str], /) -> Iterator[Ids]:
+        """Yield the ids of each text."""
+
+    @abstractmethod
+    def special_tokens(self) -> dict[str, int]:
+        """Return the tokens that stand for something else than text, each with its id."""
+
+    @abstractmethod
+    def token_bytes(self) -> list[bytes | None] | None:
+        """Return the bytes of text that each id stands for, None where they are not known.
+
+        None where they are known of no id. A special token stands for no text.
+        """
+
+    @abstractmethod
+    def find_starts(self, text: str, /) -> list[int]:
+        """Return with which character of a text each token begins; nothing if that is unknown."""
+
+    @property
+    def encoder(self) -> Any:
+        """What encodes: an object of the package.
+
+        Raises
+        ------
+        UsageError
+            The package is not installed.
+        """
+        key = type(self), self.digest, getattr(self, "allow_special", False)
+        encoder = _encoders.get(key)
+        if encoder is None:
+            what = "encoding or decoding text with this tokenizer"
+            module = import_optional(self.package, purpose=what, extra=self.package)
+            encoder = _encoders[key] = self.make_encoder(module)
+            for old in list(_encoders)[:-_NUM_ENCODERS]:
+                _encoders.pop(old, None)
+        return encoder
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return self.num_ids
+
+    @property
+    def hash(self) -> str:
+        """``"sha256:..."`` of the tokenizer's state."""
+        return self.digest
+
+    def encode(self, text: str, /) -> Ids:
+        """Return the ids of a text, without any that the package would add."""
+        return next(self.encode_texts([text]))
+
+    def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
+        """Return the ids of many segments, and how many come before the end of each.
+
+        Raises
+        ------
+        CorpusError
+            The tokenizer refuses one of them.
+        UsageError
+            The package is not installed.
+        """
+        texts = [str(segment.text) for segment in segments]
+        try:
+            return join_ids(list(self.encode_texts(texts)))
+        except (MemoryError, UsageError):
+            raise
+        # Each package has errors of its own. One by one, the text that it refuses gets a name.
+        except Exception:  # noqa: BLE001
+            return CompleteTokenizer.encode_segments(self, segments)
+
+    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
+        """Return which character of a segment a token of it begins with, if the package says it."""
+        starts = _find_starts(self, str(segment.text))
+        return starts[index] if index < len(starts) else None
+
+    def token_lengths(self) -> npt.NDArray[np.int64] | None:
+        """Return how many characters each id stands for, where its bytes are known."""
+        return self._measure_tokens(lambda token: sum(byte & 0xC0 != 0x80 for byte in token))
+
+    def token_byte_lengths(self) -> npt.NDArray[np.int64] | None:
+        """Return how many bytes each id stands for, where they are known."""
+        return self._measure_tokens(len)
+
+    def _measure_tokens(self, measure: Callable[[bytes], int]) -> npt.NDArray[np.int64] | None:
+        tokens = self.token_bytes()
+        if tokens is None:
+            return None
+        return np.array([-1 if token is None else measure(token) for token in tokens], np.int64)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what, beside its file, makes the tokenizer again: JSON-able."""
+        return {"name": self.name, "vocab_size": self.num_ids, "sha256": self.digest}
+
+    def _narrow(self, ids: npt.ArrayLike) -> Ids:
+        return np.asarray(ids, narrow_dtype(self.num_ids))
+
+    def _check(self, ids: list[int]) -> list[int]:
+        numbers: list[int] = as_ids(ids, num_ids=self.num_ids).tolist()
+        return numbers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({count(self.num_ids, 'id')}, {self.digest[:15]}...)"
+
+
+@functools.lru_cache(maxsize=1)
+def _find_starts(tokenizer: SubwordTokenizer, text: str) -> list[int]:
+    """Return what `find_starts` returns, which is kept for the next token of the same text."""
+    return tokenizer.find_starts(text)
+
+
+def cut_batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Yield texts in lists, of which each holds a bounded number of characters, or one text.
+
+    >>> list(cut_batches(["ab", "c" * (1 << 18), "d"])) == [["ab"], ["c" * (1 << 18)], ["d"]]
+    True
+    """
+    batch: list[str] = []
+    left = _BATCH_CHARACTERS
+    for text in texts:
+        if batch and len(text) > left:
+            yield batch
+            batch, left = [], _BATCH_CHARACTERS
+        batch.append(text)
+        left -= len(text)
+    if batch:
+        yield batch
+
+
+def hash_content(content: bytes) -> str:
+    """Return ``"sha256:..."`` of bytes.
+
+    >>> hash_content(b"abc")[:14]
+    'sha256:ba7816b'
+    """
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def require_digest(name: str, found: str, expected: str) -> None:
+    """Refuse a file that is not that of the tokenizer.
+
+    Raises
+    ------
+    CorpusError
+        Its hash is another one.
+    """
+    if found != expected:
+        msg = (
+            f"{name} must be that of the tokenizer with the hash {expected}, got one with {found}: "
+            "put the right file back"
+        )
+        raise CorpusError(msg)
