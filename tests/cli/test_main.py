@@ -445,6 +445,7 @@ def test_splits_that_cannot_be_had(
     assert sorted(path.name for path in Path().iterdir()) == ["book.txt", split_store]
 
 
+@pytest.mark.slow
 def test_settings_of_other_values_are_refused_in_words_wherever_a_run_is_read(
     run: Path, book: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

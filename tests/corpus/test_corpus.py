@@ -68,6 +68,12 @@ def _copy(corpus: Corpus) -> Corpus:
     return copied
 
 
+def _offsets(corpus: Corpus) -> list[int]:
+    assert corpus.documents is not None
+    offsets: list[int] = corpus.documents.tolist()
+    return offsets
+
+
 def test_from_text_counts_before_it_cuts() -> None:
     """``max_tokens`` keeps the beginning; the vocabulary is that of the whole text."""
     corpus = Corpus.from_text("abbb", max_tokens=1)
@@ -716,12 +722,6 @@ def test_documents_of_ids() -> None:
     assert ([0, 4, 4, 9], 3) == (_offsets(corpus), corpus.num_documents)
     assert [4, 5, 6, 7, 8] == corpus.document(2).tokens.tolist()
     assert ([0, 5], 1) == (_offsets(corpus.document(2)), corpus.document(2).num_documents)
-
-
-def _offsets(corpus: Corpus) -> list[int]:
-    assert corpus.documents is not None
-    offsets: list[int] = corpus.documents.tolist()
-    return offsets
 
 
 def test_an_empty_document_is_no_corpus() -> None:

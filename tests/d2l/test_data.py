@@ -58,6 +58,14 @@ def epochs_of(windows_kind: Any, num_tokens: int, *, seed: int, num_epochs: int)
     return epochs
 
 
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """Run a server that has a short text under the textbook's name."""
+    with serving(answers(TEXT)) as running:
+        offer(running, monkeypatch, TEXT)
+        yield running
+
+
 @each_kind
 def test_each_call_is_the_next_epoch(iterate: Callable[..., Pairs], windows_kind: type) -> None:
     """The n-th call gives the batches of epoch n - 1 of the windows."""
@@ -212,14 +220,6 @@ TEXT = b"The Time Machine\r\n\r\nby H. G. Wells [1898]\n"
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder."""
     enter(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    """Run a server that has a short text under the textbook's name."""
-    with serving(answers(TEXT)) as running:
-        offer(running, monkeypatch, TEXT)
-        yield running
 
 
 def test_the_hub_knows_the_time_machine() -> None:

@@ -60,6 +60,13 @@ def pairs() -> list[tuple[torch.Tensor, torch.Tensor]]:
     return list(d2l.seq_data_iter_sequential(IDS, 2, 5))
 
 
+def pairs_of_epoch_zero() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the same batches whatever was called before."""
+    corpus = tl.Corpus.from_tokens(IDS)
+    windows = tl.SequentialWindows(corpus, batch_size=2, seq_len=5, shard=tl.Shard())
+    return [(batch.inputs, batch.targets) for batch in windows]
+
+
 def test_a_model_from_scratch_is_made_of_functions() -> None:
     """They get sizes, device and one-hot vectors, time first."""
     seen: dict[str, Any] = {}
@@ -273,13 +280,6 @@ def test_training_repeats_itself(capsys: pytest.CaptureFixture[str]) -> None:
         d2l.train_ch8(net, pairs_of_epoch_zero(), VOCAB, 1, 3, CPU)
         texts.add(tuple(capsys.readouterr().out.splitlines()[1:]))
     assert 1 == len(texts)
-
-
-def pairs_of_epoch_zero() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return the same batches whatever was called before."""
-    corpus = tl.Corpus.from_tokens(IDS)
-    windows = tl.SequentialWindows(corpus, batch_size=2, seq_len=5, shard=tl.Shard())
-    return [(batch.inputs, batch.targets) for batch in windows]
 
 
 @pytest.mark.parametrize("is_module", [True, False])

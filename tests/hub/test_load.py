@@ -17,6 +17,15 @@ from tokenloom.hub.catalogue import CATALOGUE
 from tokenloom.hub.load import find, load, read, read_documents
 
 
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Work beside a store with two splits."""
+    monkeypatch.chdir(tmp_path)
+    corpus = Corpus.from_text("the time machine", tokenizer="word")
+    corpus.save("store", splits={"train": (0, 2), "valid": (2, 3)})
+    return "store"
+
+
 @pytest.mark.parametrize("content", ["text", None])
 def test_built_in_text_that_is_no_bytes(content: object) -> None:
     """An entry whose function returns something else is named."""
@@ -313,15 +322,6 @@ def test_documents_of_a_file(tmp_path: Path) -> None:
 def test_documents_of_a_named_text() -> None:
     """So is a text that has a name."""
     assert [Document(text=TEXT.decode())] == list(read_documents("book"))
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Work beside a store with two splits."""
-    monkeypatch.chdir(tmp_path)
-    corpus = Corpus.from_text("the time machine", tokenizer="word")
-    corpus.save("store", splits={"train": (0, 2), "valid": (2, 3)})
-    return "store"
 
 
 def test_load_a_store(store: str) -> None:

@@ -45,6 +45,14 @@ def book(tmp_path: Path) -> Path:
     return path
 
 
+def read(path: Path) -> bytes:
+    """Return what can be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def test_killed_at_any_moment(book: Path, tmp_path: Path) -> None:
     """Nothing half-made has the final name, and the next run ends with the same bytes."""
     folder = tmp_path / "stores"
@@ -107,14 +115,6 @@ class Programs:
             for path in Path("/proc").glob("[0-9]*/environ")
             if self._mark.encode() in read(path)
         ]
-
-
-def read(path: Path) -> bytes:
-    """Return what can be read."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 @pytest.fixture

@@ -87,6 +87,14 @@ def finish(make: Callable[[], Any]) -> None:
     assert sum(1 for _ in make()) == 199
 
 
+def _is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123  short
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("stop", [leave_early, raise_inside, interrupt, drop, finish])
 @pytest.mark.parametrize(
     "make", [make_loader, pytest.param(make_data_loader, marks=pytest.mark.slow)]
@@ -164,14 +172,6 @@ def wait_until_gone(pids: list[int]) -> list[int]:
         time.sleep(0.05)
         left = [pid for pid in left if _is_alive(pid)]
     return left
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123  short
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -28,6 +28,11 @@ def stream(batches: Any) -> list[Any]:
     return [(batch.epoch, batch.index, batch.inputs.tolist()) for batch in batches]
 
 
+def make_windows(**options: Any) -> tl.RandomWindows:
+    """Return small random windows."""
+    return tl.RandomWindows(CORPUS, **{"batch_size": 4, "seq_len": 5, **options})
+
+
 @pytest.mark.parametrize("position", [0, 1, 13, 24])
 def test_an_iterator_goes_on_where_its_state_was_saved(position: int) -> None:
     """The rest of the epoch is exact, from the first batch to after the last."""
@@ -164,11 +169,6 @@ def test_a_fork_makes_its_own() -> None:
 
 # How to start 0 or 1 workers.
 FORK = (None, "fork")
-
-
-def make_windows(**options: Any) -> tl.RandomWindows:
-    """Return small random windows."""
-    return tl.RandomWindows(CORPUS, **{"batch_size": 4, "seq_len": 5, **options})
 
 
 def test_the_defaults_are_the_textbooks() -> None:

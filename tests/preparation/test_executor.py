@@ -15,6 +15,10 @@ from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.executor import count_cores, process_pool, run_in_order
 
 
+def _pid(_: int) -> int:
+    return os.getpid()
+
+
 def test_results_come_in_order() -> None:
     """Also where the first one takes longest."""
     gate = threading.Event()
@@ -93,10 +97,6 @@ def test_several_workers_are_processes() -> None:
         ((_, pid),) = run_in_order(_pid, [1], executor=pool, num_ahead=1)
         assert os.getpid() != pid
     assert pid not in [child.pid for child in multiprocessing.active_children()]
-
-
-def _pid(_: int) -> int:
-    return os.getpid()
 
 
 def test_there_is_a_core() -> None:

@@ -71,6 +71,23 @@ def do_all(*args: Any, **kwargs: Any) -> int:
     return executor.num_done
 
 
+class Vowels:
+    """One token per word: how many vowels it has. What it sees is what counts."""
+
+    vocab_size = 300
+
+    def __init__(self) -> None:
+        self.cannot_be_sent = lambda: None
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the numbers, and the length of the text."""
+        return [*(sum(map(word.count, "aeiou")) for word in text.split()), len(text)]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return words of so many vowels."""
+        return " ".join("a" * id_ for id_ in ids)
+
+
 def test_what_is_prepared_is_told(book: Path, tmp_path: Path) -> None:
     """Counts are those of the corpus."""
     made = prepare([book, iter(["be", "é be"])], tmp_path / "store", tokenizer="word")
@@ -557,23 +574,6 @@ def test_no_worker_is_this_process(book: Path, tmp_path: Path) -> None:
     prepare(sources, tmp_path / "store", tokenizer=Vowels(), options=SMALL, num_workers=0)
     with pytest.raises(ArgumentError, match=r"num_workers must be an integer in \[0, 4096\)"):
         prepare(book, tmp_path / "store", num_workers=-1)
-
-
-class Vowels:
-    """One token per word: how many vowels it has. What it sees is what counts."""
-
-    vocab_size = 300
-
-    def __init__(self) -> None:
-        self.cannot_be_sent = lambda: None
-
-    def encode(self, text: str, /) -> list[int]:
-        """Return the numbers, and the length of the text."""
-        return [*(sum(map(word.count, "aeiou")) for word in text.split()), len(text)]
-
-    def decode(self, ids: list[int], /) -> str:
-        """Return words of so many vowels."""
-        return " ".join("a" * id_ for id_ in ids)
 
 
 def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def gatherings(draw: st.DrawFn) -> tuple[int, Any, int]:
     return num_tokens, rows, draw(st.integers(1, 35))
 
 
+def cut(path: Path) -> None:
+    """Take the last bytes off a file, and leave its times as they were."""
+    status = path.stat()
+    os.truncate(path, status.st_size - 6)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 @given(gatherings())
 def test_gather_is_slicing(case: tuple[int, Any, int]) -> None:
     """Each window is the tokens from its start, the last one repeated past the end."""
@@ -487,13 +494,6 @@ def replace(path: Path) -> None:
     other.write_bytes(bytes(status.st_size))
     os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
     other.replace(path)
-
-
-def cut(path: Path) -> None:
-    """Take the last bytes off a file, and leave its times as they were."""
-    status = path.stat()
-    os.truncate(path, status.st_size - 6)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def write_to(path: Path) -> None:

@@ -32,6 +32,19 @@ LAYERS = [
 ]
 
 
+def make_content() -> bytes:
+    """Return the bytes of a small checkpoint."""
+    model = tl.RNNModel(nn.RNN(5, 8), 5)
+    return pack(checkpoint_of(model, epoch=3, step=4, training={"hidden": None}))
+
+
+def save(values: Any) -> bytes:
+    """Return what torch.save writes."""
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_a_loaded_model_is_the_saved_one(layer: nn.RNNBase) -> None:
@@ -64,19 +77,6 @@ def test_a_checkpoint_of_an_older_release_is_read() -> None:
     checkpoint = unpack(save({**values, "version": 1}), name="c.pt")
     assert (4, None) == (checkpoint.step, checkpoint.training)
     assert 5 == checkpoint.build().vocab_size
-
-
-def make_content() -> bytes:
-    """Return the bytes of a small checkpoint."""
-    model = tl.RNNModel(nn.RNN(5, 8), 5)
-    return pack(checkpoint_of(model, epoch=3, step=4, training={"hidden": None}))
-
-
-def save(values: Any) -> bytes:
-    """Return what torch.save writes."""
-    buffer = io.BytesIO()
-    torch.save(values, buffer)
-    return buffer.getvalue()
 
 
 def damage(content: bytes, change: str) -> bytes:

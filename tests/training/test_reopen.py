@@ -34,6 +34,14 @@ def make_run(folder: Path, corpus: tl.Corpus, held_out: float = 0.2) -> tl.Run:
     return tl.Run.open(folder)
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Return the path of a store of 100 tokens with three splits."""
+    corpus = tl.Corpus.from_text(LETTERS)
+    splits = {"train": (0, 60), "valid": (60, 80), "test": (80, 100)}
+    return str(corpus.save(tmp_path / "store", splits=splits))
+
+
 @pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
 def test_a_text_is_encoded_as_the_run_was(tokenizer: str, book: str, tmp_path: Path) -> None:
     """The ids are those of the run's vocabulary, not of a new one."""
@@ -108,14 +116,6 @@ def test_a_held_out_text_has_documents_where_the_run_had_them(
     _, again = reopen_corpora(run)
     assert again is not None
     assert had_documents == (again.documents is not None)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> str:
-    """Return the path of a store of 100 tokens with three splits."""
-    corpus = tl.Corpus.from_text(LETTERS)
-    splits = {"train": (0, 60), "valid": (60, 80), "test": (80, 100)}
-    return str(corpus.save(tmp_path / "store", splits=splits))
 
 
 def test_tokens_that_a_run_was_trained_on_are_counted(store: str, tmp_path: Path) -> None:

@@ -57,6 +57,32 @@ def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "plot_perplexity", refuse)
 
 
+def resume(run: Path) -> None:
+    """Resume one of these trainings."""
+    tl.train(make_model("gru"), make_loader(), run=run, resume=True, device="cpu")
+
+
+def newest(run: Path) -> Path:
+    """Return the newest checkpoint."""
+    return max((run / "checkpoints").glob("step-*.pt"))
+
+
+def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where in nested values each part is."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, part in parts:
+        yield (*place, name)
+        if isinstance(part, dict | list):
+            yield from places_in(part, (*place, name))
+
+
+def put(values: Any, *, place: tuple[Any, ...], value: Any) -> None:
+    """Put another value into a place of nested values."""
+    for name in place[:-1]:
+        values = values[name]
+    values[place[-1]] = value
+
+
 @pytest.mark.parametrize(
     ("order", "model", "options"),
     [
@@ -407,11 +433,6 @@ def begin_two_runs(folder: Path, stop: int = 14) -> tuple[Path, Path]:
     return folder / "0", folder / "1"
 
 
-def resume(run: Path) -> None:
-    """Resume one of these trainings."""
-    tl.train(make_model("gru"), make_loader(), run=run, resume=True, device="cpu")
-
-
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     """It says which run it is of, and stays where it is."""
     mine, other = begin_two_runs(tmp_path)
@@ -520,11 +541,6 @@ def finish(run: Path) -> list[tl.training.EpochMetrics]:
     return tl.train(make_model(), make_loader(), run=run, **options)
 
 
-def newest(run: Path) -> Path:
-    """Return the newest checkpoint."""
-    return max((run / "checkpoints").glob("step-*.pt"))
-
-
 def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
     """Change the values of a checkpoint, and make its digest anew."""
     values = torch.load(path, weights_only=True)
@@ -601,22 +617,6 @@ def test_values_of_another_type_never_reach_a_step(tmp_path: Path) -> None:
             with warnings.catch_warnings(), contextlib.suppress(tl.TokenloomError):
                 warnings.simplefilter("ignore")
                 finish(run)
-
-
-def places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield where in nested values each part is."""
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, part in parts:
-        yield (*place, name)
-        if isinstance(part, dict | list):
-            yield from places_in(part, (*place, name))
-
-
-def put(values: Any, *, place: tuple[Any, ...], value: Any) -> None:
-    """Put another value into a place of nested values."""
-    for name in place[:-1]:
-        values = values[name]
-    values[place[-1]] = value
 
 
 class WiderModel(tl.RNNModel):

@@ -44,6 +44,14 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
+def _save(content: dict[str, Any]) -> Any:
+    """Return a file of a state."""
+    file = io.BytesIO()
+    torch.save(content, file)
+    file.seek(0)
+    return file
+
+
 def test_a_state_that_was_loaded_is_the_saved_one() -> None:
     """All of it, whatever was trained in between, and both train on in the same way."""
     torch.manual_seed(3)
@@ -71,11 +79,3 @@ def test_nothing_is_left_after_the_last_batch() -> None:
     other = make_state()
     other.load_state_dict(state.state_dict())
     assert [] == [*other.batches]
-
-
-def _save(content: dict[str, Any]) -> Any:
-    """Return a file of a state."""
-    file = io.BytesIO()
-    torch.save(content, file)
-    file.seek(0)
-    return file
