@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tokenloom._io.regular import open_regular, read_bounded
+from tokenloom.errors import ArgumentError
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
@@ -65,3 +66,9 @@ def test_a_link_is_refused_where_it_must_not_be_followed(tmp_path: Path) -> None
     assert read_bounded(tmp_path / "b", max_bytes=1) == b"1"
     with pytest.raises(OSError, match="is a symbolic link"):
         open_regular(tmp_path / "b", follow_links=False)
+
+
+def test_a_name_that_no_system_allows_is_refused() -> None:
+    """The message says why."""
+    with pytest.raises(ArgumentError, match="must hold no NUL character"):
+        open_regular(Path("a\0b"))

@@ -298,3 +298,12 @@ def test_splits_that_cannot_be(
         Path(f"{name}.txt").write_text("time flies", encoding="utf-8")
     assert main(["prepare", *words, "-o", "store", "--quiet"]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_the_tokenizer_of_a_store_without_one_is_refused(
+    book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ids alone say nothing of how texts are encoded."""
+    tl.Corpus.from_tokens(range(9)).save("ids")
+    assert main(["prepare", book, "-o", "store", "--tokenizer", "ids"]) == 1
+    assert "--tokenizer must be a store that holds its tokenizer" in capsys.readouterr().err

@@ -478,3 +478,22 @@ def test_many_files_are_trained_on_as_one(
     assert "was trained on 1,701 tokens of sha256:" in capsys.readouterr().err
     assert main(["train", "shard_*.bin", "--tokenizer", "word"]) == 1
     assert "leave out --tokenizer: shard_*.bin means several" in capsys.readouterr().err
+
+
+def test_a_restart_needs_a_folder_with_a_name(
+    book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is made up would be another one after the restart."""
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert main(["train", book, *SMALL]) == 1
+    assert "torchrun --max-restarts needs --run" in capsys.readouterr().err
+
+
+def test_ids_without_a_tokenizer_are_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command writes text at its end."""
+    store = str(tl.Corpus.from_tokens(list(range(9)) * 99).save(tmp_path / "store"))
+    assert main(["train", store, *SMALL, "--run", str(tmp_path / "run")]) == 1
+    assert "must have a tokenizer, so that the model can write text" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

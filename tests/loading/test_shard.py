@@ -1,5 +1,8 @@
 """Which part of each batch a process reads."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch.distributed as dist
 
@@ -120,3 +123,17 @@ def test_other_variables_of_torchrun_are_checked(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "")
     with pytest.raises(ArgumentError, match="TORCHELASTIC_RESTART_COUNT, which torchrun sets"):
         read_number("TORCHELASTIC_RESTART_COUNT", default=0)
+
+
+def test_a_mesh_says_which_part_is_read() -> None:
+    """It has the data-parallel dimension only, and is given without a group."""
+
+    def mesh(num_dimensions: int) -> Any:
+        return SimpleNamespace(ndim=num_dimensions, get_local_rank=lambda: 1, size=lambda: 3)
+
+    assert tl.Shard(rank=1, world_size=3) == tl.Shard.detect(mesh=mesh(1))
+    with pytest.raises(ArgumentError, match=r"must have one dimension, .* got 2: pass for example"):
+        tl.Shard.detect(mesh=mesh(2))
+    given: Any = {"group": object(), "mesh": mesh(1)}
+    with pytest.raises(ArgumentError, match="give group or mesh, got both"):
+        tl.Shard.detect(**given)

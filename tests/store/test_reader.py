@@ -180,3 +180,11 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
         ArgumentError, match=r"^split must be one of the store's \('train'\), got 'test'$"
     ):
         tl.Corpus.open(make_store(tmp_path / "store"), split="test")
+
+
+def test_a_vocabulary_that_goes_after_the_open_is_missed(tmp_path: Path) -> None:
+    """By an error of ours, with its cure."""
+    store = open_store(make_store(tmp_path / "store"))
+    (tmp_path / "store" / "vocab.json").unlink()
+    with pytest.raises(tl.StoreError, match=r"vocab.json No such file or directory: make "):
+        store.tokenizer()

@@ -100,3 +100,11 @@ def test_an_optimiser_has_the_same_name_in_every_process(optimizer: Any, expecte
     """So that a run with an own one can be resumed, and not with another one."""
     described = tl.TrainingOptions(optimizer=optimizer).describe()
     assert expected == described["optimizer"]
+
+
+def test_a_function_that_makes_no_optimiser_is_refused() -> None:
+    """The message shows what it made."""
+    wrong: Any = lambda *_: "adam"  # noqa: E731
+    options = tl.TrainingOptions(optimizer=wrong)
+    with pytest.raises(ArgumentError, match=r"returns a torch.optim.Optimizer, got .* 'adam'"):
+        options.make_optimizer(torch.nn.Linear(1, 1).parameters(), 0.5)
