@@ -139,3 +139,11 @@ def test_an_error_that_cannot_be_sent_is_told() -> None:
         pytest.raises(WorkerError, match=r"^Odd \(1 and 2\)$"),
     ):
         list(run_in_order(raise_odd, [1], executor=pool, num_ahead=1))
+
+
+@pytest.mark.slow
+def test_workers_use_no_threads_of_tokenizers() -> None:
+    """They share the cores already."""
+    with process_pool(2) as pool:
+        assert pool is not None
+        assert "false" == pool.submit(os.environ.get, "TOKENIZERS_PARALLELISM").result()

@@ -117,14 +117,14 @@ class TiktokenTokenizer(SubwordTokenizer):
 
     def encode_texts(self, texts: Sequence[str], /) -> Iterator[Ids]:
         """Yield the ids of each text."""
-        encode = self.encoder.encode_to_numpy
+        encode, dtype = self.encoder.encode_to_numpy, narrow_dtype(self.num_ids)
         allowed = {token for token, _ in self.special} if self.allow_special else set()
         for text in texts:
             if not text.isascii():
                 # The package would replace half of a surrogate pair in silence.
                 text.encode("utf-8")
             ids = encode(text, allowed_special=allowed, disallowed_special=())
-            yield ids.astype(narrow_dtype(self.num_ids), copy=False)
+            yield ids.astype(dtype, copy=False)
 
     def decode(self, ids: list[int], /) -> str:
         """Return the text of ids; bytes that are no UTF-8 and ids without a token become U+FFFD."""
