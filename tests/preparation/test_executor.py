@@ -146,4 +146,4 @@ def test_workers_use_no_threads_of_tokenizers() -> None:
     """They share the cores already."""
     with process_pool(2) as pool:
         assert pool is not None
-        assert "false" == pool.submit(os.environ.get, "TOKENIZERS_PARALLELISM").result()
+        assert "false" == pool.submit(os.getenv, "TOKENIZERS_PARALLELISM").result()
