@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -190,7 +191,7 @@ def test_the_command_works_with_a_cluster(
     output, errors = process.communicate(timeout=_BOUND)
     assert (0, "") == (
         process.returncode,
-        re.sub("the scheduler at .* waiting for one\n", "", errors),
+        re.sub("tokenloom: the scheduler at .* waiting for one\n", "", errors),
     )
     assert f"{tmp_path / 'store'}" in output
     tl.prepare(text, tmp_path / "whole", num_workers=1)
@@ -213,6 +214,24 @@ def test_a_wrong_address_is_one_line(text: Path, tmp_path: Path, *, listens: boo
     assert 1 == len(errors.splitlines()), errors
     assert f"--dask must be the address of a running scheduler, '{address}' is not: " in errors
     assert not work_path(tmp_path / "store").exists()
+
+
+def test_a_worker_that_does_not_see_the_folder_is_refused(text: Path, tmp_path: Path) -> None:
+    """One line, which names the folder and the cure."""
+    pytest.importorskip("distributed")
+    program = shutil.which("unshare") or "false"
+    if subprocess.run([program, "-rm", "true"], check=False).returncode:
+        pytest.skip("this system gives a process no file systems of its own")
+    target = tmp_path / "out" / "store"
+    target.parent.mkdir()
+    with dask_cluster(tmp_path / "cluster", num_workers=0) as cluster:
+        cluster.add_worker(hides=target.parent)
+        process = run_command("prepare", text, "-o", target, "--dask", cluster.address, "--quiet")
+        _, errors = process.communicate(timeout=_BOUND)
+    errors = re.sub("tokenloom: the scheduler at .* waiting for one\n", "", errors)
+    assert 1 == process.returncode
+    assert 1 == len(errors.splitlines()), errors
+    assert f"all workers must see the folder {work_path(target)}, the one on " in errors
 
 
 def test_a_worker_of_loky_may_die(text: Path, whole: dict[str, bytes], tmp_path: Path) -> None:

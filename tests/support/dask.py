@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,10 +31,14 @@ class DaskProcesses:
     scheduler: "subprocess.Popen[bytes]"
     workers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
-    def add_worker(self) -> None:
-        """Start a worker of one thread."""
+    def add_worker(self, *, hides: Path | None = None) -> None:
+        """Start a worker of one thread, perhaps with a file system of its own at a folder."""
         command = ["dask_worker", self.address, "--no-nanny", "--nthreads", "1"]
-        self.workers.append(_start(self.folder, *command))
+        prefix = []
+        if hides is not None:
+            script = 'mount -t tmpfs none "$0" && exec "$@"'
+            prefix = ["unshare", "-rm", "sh", "-c", script, str(hides)]
+        self.workers.append(_start(self.folder, *command, prefix=prefix))
 
     def kill(self) -> None:
         """Kill what is left of it."""
@@ -60,12 +64,15 @@ def dask_cluster(folder: Path, *, num_workers: int = 2) -> Iterator[DaskProcesse
         cluster.kill()
 
 
-def _start(folder: Path, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+def _start(
+    folder: Path, module: str, *arguments: str, prefix: Sequence[str] = ()
+) -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     number = len(list(folder.glob("*.log")))
+    program = [sys.executable, "-m", f"distributed.cli.{module}", *arguments, "--no-dashboard"]
     with (folder / f"{number}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{module}", *arguments, "--no-dashboard"],
+            [*prefix, *program],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
