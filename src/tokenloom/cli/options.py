@@ -177,11 +177,6 @@ def add_corpus(
         "if it has one",
     )
     add_tokenizer(text)
-    text.add_argument(
-        "--raw",
-        action="store_true",
-        help="keep the text as it is, instead of lower-case letters and spaces only",
-    )
     add_encoding(text)
     add_offline(text)
 
@@ -199,7 +194,7 @@ def add_store(command: argparse.ArgumentParser) -> None:
 
 
 def add_tokenizer(command: argparse._ActionsContainer) -> None:
-    """Add the tokenizer, and the number of ids of one that is learnt from the text."""
+    """Add the tokenizer, the number of ids of one that is learnt, and what it is given."""
     command.add_argument(
         "--tokenizer",
         default="char",
@@ -209,6 +204,11 @@ def add_tokenizer(command: argparse._ActionsContainer) -> None:
     )
     summary = "the most ids that char, word or bpe may learn; the most frequent tokens get one"
     add_count(command, "--vocab-size", summary)
+    command.add_argument(
+        "--raw",
+        action="store_true",
+        help="keep the text as it is, instead of lower-case letters and spaces only",
+    )
 
 
 def add_run(command: argparse.ArgumentParser) -> None:

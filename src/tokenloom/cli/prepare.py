@@ -139,11 +139,6 @@ def _add_splits(group: argparse._ActionsContainer) -> None:
 def _add_tokens(group: argparse._ActionsContainer) -> None:
     options.add_tokenizer(group)
     group.add_argument(
-        "--raw",
-        action="store_true",
-        help="keep the text as it is, instead of lower-case letters and spaces only",
-    )
-    group.add_argument(
         "--min-freq",
         type=options.parse_count,
         metavar="N",

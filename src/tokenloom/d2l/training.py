@@ -178,10 +178,8 @@ def train_ch8(
 
     Parameters
     ----------
-    net, train_iter, device, use_random_iter
-        See `train_epoch_ch8`.
-    vocab
-        See `predict_ch8`.
+    net, train_iter, vocab, device, use_random_iter
+        As in `train_epoch_ch8` and `predict_ch8`.
     lr : float
         Learning rate, per batch.
     num_epochs : int
