@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 # The server from which workers are forked imports PyTorch once.
 multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.loading.dataset"])
 
-# A server here answers at once, if at all.
+# A server here answers at once, if at all; what users call has no parameter for it.
 download.PATIENCE = Patience(pause_seconds=0.01, max_pause_seconds=1.0)
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and nohup the end of the

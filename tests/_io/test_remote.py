@@ -25,6 +25,7 @@ TEXT = "Tell me where is fancy bred,\nor in the heart or in the head?\n" * 9
 def _files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put files into the file system in memory, and wait for nothing."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    # What users call has no parameter for it; each file that fails would take three seconds.
     monkeypatch.setattr(remote, "_FIRST_PAUSE", 0)
     system = memory.MemoryFileSystem()
     system.store.clear()

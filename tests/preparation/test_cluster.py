@@ -140,6 +140,7 @@ def test_a_part_that_never_appears_is_an_error(
     book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker has written it, as it says, but this process does not see it."""
+    # What users call has no parameter for it, and 90 seconds are long for a test.
     monkeypatch.setattr("tokenloom.preparation.prepare.SHARED_SECONDS", 0.1)
 
     class Elsewhere(HereExecutor):

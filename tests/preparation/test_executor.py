@@ -104,9 +104,8 @@ def test_there_is_a_core() -> None:
     assert count_cores() >= 1
 
 
-def test_a_result_that_never_comes_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_never_comes_is_not_needed() -> None:
     """Where it can be seen that the work is done."""
-    monkeypatch.setattr("tokenloom.preparation.executor._LOOK_SECONDS", 0.01)
     done: set[int] = set()
 
     class Forgets(HereExecutor):
@@ -115,7 +114,12 @@ def test_a_result_that_never_comes_is_not_needed(monkeypatch: pytest.MonkeyPatch
             return Future()
 
     results = run_in_order(
-        done.add, [1, 2], executor=Forgets(), num_ahead=1, is_done=done.__contains__
+        done.add,
+        [1, 2],
+        executor=Forgets(),
+        num_ahead=1,
+        is_done=done.__contains__,
+        look_seconds=0.01,
     )
     assert [(1, None), (2, None)] == list(results)
 

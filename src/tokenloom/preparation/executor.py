@@ -33,6 +33,7 @@ def run_in_order(
     executor: Executor | None,
     num_ahead: int,
     is_done: Callable[[_Item], bool] = lambda _: False,
+    look_seconds: float = _LOOK_SECONDS,
 ) -> Generator[tuple[_Item, _Result], None, None]:
     """Yield each item with what came of it, in the order of the items.
 
@@ -50,6 +51,8 @@ def run_in_order(
         Whether what comes of an item can be seen, while an executor owes its
         result: then it is None. Dask forgets the result of a task that ends as
         its scheduler does.
+    look_seconds : float
+        How often to ask that.
 
     Raises
     ------
@@ -67,10 +70,10 @@ def run_in_order(
     try:
         for item in items:
             if len(ahead) >= num_ahead:
-                yield _take(ahead, is_done)
+                yield _take(ahead, is_done, look_seconds)
             ahead.append((item, _submit(executor, do, item)))
         while ahead:
-            yield _take(ahead, is_done)
+            yield _take(ahead, is_done, look_seconds)
     finally:
         for _, future in ahead:
             future.cancel()
@@ -228,11 +231,13 @@ def _submit(executor: Executor, do: Callable[..., Any], *arguments: Any) -> "Fut
 
 
 def _take(
-    ahead: "deque[tuple[_Item, Future[_Outcome]]]", is_done: Callable[[_Item], bool]
+    ahead: "deque[tuple[_Item, Future[_Outcome]]]",
+    is_done: Callable[[_Item], bool],
+    look_seconds: float,
 ) -> tuple[_Item, Any]:
     item, future = ahead[0]
     result = None
-    while not future.done() and not wait([future], _LOOK_SECONDS).done:
+    while not future.done() and not wait([future], look_seconds).done:
         if is_done(item):
             break
     else:
