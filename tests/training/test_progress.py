@@ -10,6 +10,7 @@ from torch import nn
 import tokenloom as tl
 from tests.support.trainings import make_loader, make_model
 from tokenloom.errors import ArgumentError
+from tokenloom.training.progress import begin
 
 
 def test_text_is_shown_every_few_epochs(capfd: pytest.CaptureFixture[str]) -> None:
@@ -30,6 +31,14 @@ def test_text_begins_as_the_corpus_does(capfd: pytest.CaptureFixture[str]) -> No
     options = tl.RunOptions(sample_epochs=3)
     tl.train(make_model(), make_loader(), run_options=options, device="cpu")
     assert "epoch 3: the time tra" in capfd.readouterr().err
+
+
+def test_a_prompt_has_no_unknown_tokens() -> None:
+    """A model would read their names as other words; a text of nothing else is taken as it is."""
+    corpus = tl.Corpus.from_text("a b a c " * 9, tokenizer="word", vocab_size=2)
+    assert "a a a a a a" == begin(corpus)
+    assert "<unk>" == begin(corpus.slice(1, 2))
+    assert "3 4" == begin(tl.Corpus.from_tokens([3, 4]))
 
 
 @pytest.mark.parametrize(

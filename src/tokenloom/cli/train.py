@@ -495,8 +495,10 @@ def _prompt(corpus: Corpus, run_options: "RunOptions") -> str:
     """Return the prompt that was typed, or that of the run, or one that suits the text."""
     if run_options.sample_prompt:
         return run_options.sample_prompt
+    from tokenloom.training.progress import begin
+
     entry = find_entry(corpus.name)
-    return entry.prompt if entry and entry.prompt else corpus.decode(corpus.tokens[:12])
+    return entry.prompt if entry and entry.prompt else begin(corpus)
 
 
 def _tokenizer(corpus: Corpus) -> "Tokenizer":

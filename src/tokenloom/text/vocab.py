@@ -395,9 +395,10 @@ def _check_room(vocab_size: int, special: Sequence[str]) -> None:
     """Refuse a number of ids that leaves none for a token of the text."""
     needed = len(special) + 1
     if vocab_size < needed:
-        reserved = count(len(special) - 1, "reserved token")
+        num_reserved = len(special) - 1
+        reserved = f", {count(num_reserved, 'reserved token')}" if num_reserved else ""
         msg = (
-            f"vocab_size must be at least {needed}, for {special[0]}, {reserved} and one token of "
+            f"vocab_size must be at least {needed}, for {special[0]}{reserved} and one token of "
             f"the text, got {vocab_size}"
         )
         raise ArgumentError(msg)

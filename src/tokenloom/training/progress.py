@@ -7,11 +7,13 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
 from tokenloom.model.generation import generate
 from tokenloom.model.rnn import RNNModel
+from tokenloom.text.tokenizers import complete
 from tokenloom.training.metrics import EpochMetrics
 from tokenloom.training.options import RunOptions
 
@@ -96,5 +98,18 @@ class Progress:
             raise ArgumentError(msg)
         prompt = self._options.sample_prompt
         if prompt is None:
-            prompt = corpus.decode(corpus.tokens[:_PROMPT_TOKENS])
+            prompt = begin(corpus)
         return generate(self._model, corpus.tokenizer, prompt, num_tokens=num_tokens)
+
+
+def begin(corpus: Corpus) -> str:
+    """Return a prompt that suits a corpus: its first tokens, but for those that are unknown.
+
+    >>> from tokenloom import Corpus
+    >>> begin(Corpus.from_text("to be or not to be", tokenizer="word", vocab_size=3))
+    'to be to be'
+    """
+    tokens = corpus.tokens[:_PROMPT_TOKENS]
+    unknown_id = None if corpus.tokenizer is None else complete(corpus.tokenizer).unknown_id
+    known = [id_ for id_ in tokens.tolist() if id_ != unknown_id]
+    return corpus.decode(known or tokens)
