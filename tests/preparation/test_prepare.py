@@ -394,11 +394,13 @@ def test_interrupted_splits_go_on(tmp_path: Path, num_chunks: int, tokenizer: st
         with pytest.raises(StoreError, match="sources_of_splits"):
             prepare([*flat, iter([TEST])], tmp_path / "store", num_workers=1, **how)
     sources = _write_splits(tmp_path / "texts")
-    prepare(sources, tmp_path / "store", num_workers=2, **how)
+    prepare(sources, tmp_path / "store", num_workers=2 if num_chunks == 4 else 1, **how)
 
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
     assert whole > 9
-    prepare(_write_splits(tmp_path / "texts"), tmp_path / "large", tokenizer=tokenizer)
+    prepare(
+        _write_splits(tmp_path / "texts"), tmp_path / "large", tokenizer=tokenizer, num_workers=1
+    )
     tokens = [tl.Corpus.open(tmp_path / name).tokens.tolist() for name in ("whole", "large")]
     assert tokens[0] == tokens[1]
 
