@@ -70,7 +70,8 @@ def prepare(source: Path, tokenizer: str, num_workers: int) -> Run:
         peaks: dict[int, int] = {}
         while program.poll() is None:
             for pid in tree(program.pid):
-                peaks[pid] = max(peaks.get(pid, 0), read_peak(pid))
+                # It only grows, but for a process that begins as a copy of another one.
+                peaks[pid] = read_peak(pid) or peaks.get(pid, 0)
             time.sleep(_POLL_SECONDS)
         printed, _ = program.communicate()
     if program.returncode:

@@ -116,7 +116,7 @@ def test_bad_records(tmp_path: Path, content: bytes, message: str) -> None:
     ("name", "content", "message"),
     [
         ("a.csv", b"body,id\na,1\n", "one column 'text', got 0.*names 'body', 'id'"),
-        ("a.csv", b"texts;id\na;1\n", "did you mean texts.*names 'texts', 'id'"),
+        ("a.csv", b"texts;id\na;1\n", "such as field='texts'; .*names 'texts', 'id'"),
         ("a.csv", b"text,text\na,1\n", "one column 'text', got 2 columns"),
         ("a.tsv", b"text,id\na,1\n", "names 'text,id'"),
         ("a.csv", b"", "one column 'text', got 0 columns"),

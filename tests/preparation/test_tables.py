@@ -192,9 +192,9 @@ BAD: list[tuple[Any, str]] = [
     (pa.array(["a", None]), r"has a null value in row 1 \((row group|record batch) 0\): there is"),
     (pa.array(["a", " "]), r"has an empty document in row 1 \("),
     (pa.array([b"a", b"a\xff"]), r"has undecodable bytes in row 1 \(.*byte 0xff, number 1 of"),
-    (pa.array([["a"], ["b"]]), r"of type list<.*: string>.*columns of texts are other"),
+    (pa.array([["a"], ["b"]]), "one column 'text' of texts, got 1 column of type list<.*: string>"),
     (pa.array([{"a": "b"}] * 2), "of type struct<a: string>.*columns of texts are other"),
-    (pa.array([1, 2]), "of type int64: name another with field= or --field"),
+    (pa.array([1, 2]), "of type int64; name one, such as field='other': the columns of texts are"),
     (None, "must have the column 'text', which it has not.*columns of texts are other, of other"),
 ]
 

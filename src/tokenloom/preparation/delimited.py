@@ -1,12 +1,13 @@
 """CSV and TSV files, a column of which holds texts, as RFC 4180 describes them."""
 
+import difflib
 import functools
 import re
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
-from tokenloom._wording import count, suggest
+from tokenloom._wording import count
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.forms import (
     BadInput,
@@ -105,10 +106,11 @@ class Delimited(TextForm):
         names = [name.decode("utf-8", "replace") for name in headers[chosen]]
         if names.count(field) != 1:
             number = names.count(field)
+            meant = difflib.get_close_matches(field, names, n=1) or names
             msg = (
                 f"{source.name} must have one column {field!r}, got {count(number, 'column')} of "
-                f"that name: name one with field= or --field{suggest(field, names)}; its first "
-                f"line names {', '.join(map(repr, names))}"
+                f"that name: name one, such as field={meant[0]!r}; its first line names "
+                f"{', '.join(map(repr, names))}"
             )
             raise CorpusError(msg)
         return (chosen[0], names.index(field), len(names))

@@ -6,6 +6,7 @@ Its content is the end of each text, which rows are null, and the texts.
 """
 
 import contextlib
+import difflib
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from tokenloom._io.compressed import read_status
 from tokenloom._io.remote import RemoteFile
 from tokenloom._optional import import_optional
-from tokenloom._wording import suggest
+from tokenloom._wording import count
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.forms import (
     BadInput,
@@ -81,12 +82,16 @@ class Rows(NamedTuple):
             array = array.storage
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
-        # Offsets of 64 bits, and no check of what they point to.
-        array = array.cast(pa.large_binary())
+        types, offsets = pa.types, "<i8"
+        if types.is_string(array.type) or types.is_binary(array.type):
+            offsets = "<i4"
+        elif not (types.is_large_string(array.type) or types.is_large_binary(array.type)):
+            array = array.cast(pa.large_binary())
         num_rows, (_, ends, data) = len(array), array.buffers()
         stops = np.zeros(1, np.int64)
         if num_rows:
-            stops = np.frombuffer(ends, np.int64, num_rows + 1, 8 * array.offset)
+            first = np.dtype(offsets).itemsize * array.offset
+            stops = np.frombuffer(ends, offsets, num_rows + 1, first).astype(np.int64)
         view = memoryview(b"" if data is None else data).cast("B")
         view = view[int(stops[0]) : int(stops[-1])]
         is_null = np.zeros(num_rows, np.uint8)
@@ -221,9 +226,10 @@ class _ParquetFile(Table):
     _file: Any = None
 
     def _open(self, path: Path) -> None:
-        # Pages are read as they are needed, rather than the whole of a row group before.
+        # Pages are read as they are needed, rather than the whole of a row group before. Of a path
+        # pyarrow would load all its file systems.
         self._file = import_arrow("pyarrow.parquet").ParquetFile(
-            str(path), pre_buffer=False, buffer_size=_READ_BYTES
+            import_arrow().OSFile(str(path)), pre_buffer=False, buffer_size=_READ_BYTES
         )
 
     @property
@@ -258,7 +264,7 @@ class _ParquetFile(Table):
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            self._file.close(force=True)
 
 
 class _ArrowFile(Table):
@@ -431,19 +437,22 @@ def find_column(schema: Any, field: str, *, name: str) -> int:
     """
     indices = schema.get_all_field_indices(field)
     texts = [column.name for column in schema if _holds_text(column.type)]
-    would_do = f"the columns of texts are {', '.join(texts) or 'none'}"
     if len(indices) == 1 and _holds_text(schema.field(indices[0]).type):
         return int(indices[0])
+    cure = f"the columns of texts are {', '.join(texts) or 'none'}"
+    if texts:
+        meant = difflib.get_close_matches(field, texts, n=1) or texts
+        cure = f"name one, such as field={meant[0]!r}: {cure}"
     if indices:
-        what = f"{len(indices)} columns" if len(indices) > 1 else "a column"
+        what = count(len(indices), "column")
         msg = (
-            f"{name} must have one column of texts that is called {field!r}, got {what} of type "
-            f"{schema.field(indices[0]).type}: name another with field= or --field; {would_do}"
+            f"{name} must have one column {field!r} of texts, got {what} of type "
+            f"{schema.field(indices[0]).type}; {cure}"
         )
     else:
         msg = (
-            f"{name} must have the column {field!r}, which it has not: name one with field= or "
-            f"--field{suggest(field, schema.names)}; {would_do}, of {', '.join(schema.names)}"
+            f"{name} must have the column {field!r}, which it has not; {cure}, of "
+            f"{', '.join(schema.names)}"
         )
     raise CorpusError(msg)
 
