@@ -61,7 +61,7 @@ def prepare_store(path: Path) -> None:
     text = lines.decode(lines.tokens)
     texts = [text[start : start + 400] for start in range(0, len(text), 400)]
     dataset = datasets.Dataset.from_dict({"text": texts})
-    tl.prepare((row["text"] for row in dataset), path, tokenizer="bpe", vocab_size=400)
+    tl.prepare(dataset, path, tokenizer="bpe", vocab_size=400)
 
 
 def main(folder: Path) -> None:
