@@ -103,8 +103,8 @@ def read_time_machine(
 ) -> list[str]:
     """Return a text's lines, normalised: letters a-z and single spaces.
 
-    The file is that of `download`. Raises the errors of `download`, and
-    `CorpusError` if the file is no text in UTF-8.
+    The file is that of `download`. Raises the errors of `download`, and a
+    `tokenloom.errors.CorpusError` if the file is no text in UTF-8.
     """
     path = download(name, cache_dir)
     text = decode(read_file(path), name=path)

@@ -160,10 +160,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
 class Training:
     """A training that is ready to begin or to be resumed: the arguments of `train`, as one value.
 
-    Attributes
-    ----------
-    model, loader, lr, max_grad_norm, options, held_out, run, resume, run_options, device, seed
-        As in `train`.
+    Each attribute is the argument of that name.
     """
 
     model: RNNModel

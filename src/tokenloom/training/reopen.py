@@ -46,7 +46,7 @@ def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
 
     Its texts are loaded by the names or paths in the settings, its windows,
     loader and model are made anew, and all options are those of the run. To
-    change what does not shape the weights, use `dataclasses.replace`.
+    change what does not shape the weights, use ``dataclasses.replace``.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
     num_workers : int
         Of the loader.
     device : torch.device, str or int, optional
-        See `train`; the best at hand by default.
+        See `tokenloom.train`; the best at hand by default.
     resident : bool
         Whether the loader keeps the text on the device.
     encoding : str
