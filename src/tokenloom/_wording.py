@@ -4,7 +4,6 @@ import difflib
 import itertools
 import os
 import reprlib
-import types
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -124,13 +123,6 @@ def join_choices(choices: Sequence[str]) -> str:
     """
     *others, last = map(repr, choices)
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def name_methods(base: type, name: str) -> None:
-    """Let Python's own errors call a private base by the name of the class that people know."""
-    for function in vars(base).values():
-        if isinstance(function, types.FunctionType):
-            function.__qualname__ = f"{name}.{function.__name__}"
 
 
 def escape(text: str) -> str:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, ClassVar, Self, final
+from typing import Any, Self, final
 
 import numpy as np
 import torch
@@ -290,36 +290,8 @@ class Windows(IterableDataset[Batch]):
         return copied
 
 
-class _WindowsOfOneOrder(Windows):
-    """Windows whose order is that of their class."""
-
-    _order: ClassVar[str]
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        *,
-        batch_size: int = 32,
-        seq_len: int = 35,
-        seed: int = 0,
-        tail: Tail = "drop",
-        shard: Shard | None = None,
-        resets: bool | None = None,
-    ) -> None:
-        super().__init__(
-            self._order,
-            corpus,
-            batch_size=batch_size,
-            seq_len=seq_len,
-            seed=seed,
-            tail=tail,
-            shard=shard,
-            resets=resets,
-        )
-
-
 @final
-class RandomWindows(_WindowsOfOneOrder):
+class RandomWindows(Windows):
     """Batches of disjoint windows in pseudo-random order.
 
     Every epoch cuts the corpus into disjoint windows from a random phase on
@@ -359,11 +331,31 @@ class RandomWindows(_WindowsOfOneOrder):
     (9, (2, 8))
     """
 
-    _order = "random"
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 35,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+        resets: bool | None = None,
+    ) -> None:
+        super().__init__(
+            "random",
+            corpus,
+            batch_size=batch_size,
+            seq_len=seq_len,
+            seed=seed,
+            tail=tail,
+            shard=shard,
+            resets=resets,
+        )
 
 
 @final
-class SequentialWindows(_WindowsOfOneOrder):
+class SequentialWindows(Windows):
     """Batches in which each row continues the same row of the batch before.
 
     Every epoch lays ``batch_size`` lanes of contiguous text over the corpus,
@@ -378,7 +370,27 @@ class SequentialWindows(_WindowsOfOneOrder):
     'me machine the t'
     """
 
-    _order = "sequential"
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 35,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+        resets: bool | None = None,
+    ) -> None:
+        super().__init__(
+            "sequential",
+            corpus,
+            batch_size=batch_size,
+            seq_len=seq_len,
+            seed=seed,
+            tail=tail,
+            shard=shard,
+            resets=resets,
+        )
 
 
 class WindowsIterator(Iterator[Batch]):
