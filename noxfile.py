@@ -144,11 +144,12 @@ def trainers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def peers(session: nox.Session) -> None:
-    """Time the loaders next to other libraries, which get an environment of their own."""
+    """Time loaders and stores next to other libraries, which get an environment of their own."""
     session.install("-c", "constraints.txt", "-e", ".[plot]")
     needed = nox.project.dependency_groups(PYPROJECT, "peers")
     session.install("-c", "constraints.txt", *needed)
     session.run("python", "benchmarks/loading.py", *session.posargs)
+    session.run("python", "benchmarks/whole_way.py")
 
 
 @nox.session(default=False, venv_backend="none", requires=["shared"])

@@ -29,7 +29,7 @@ try:
             *("report", "results", "systems", "targets", "texts"),
         ),
     )
-    subwords = importlib.import_module("subwords")
+    subwords, whole_way = map(importlib.import_module, ("subwords", "whole_way"))
 finally:
     sys.path.remove(str(BENCHMARKS))
 
@@ -328,3 +328,29 @@ def test_subwords_are_timed(
     subwords.main(["--megabytes", "0.05", "--repetitions", "1", "--ids", "400"])
     printed = capsys.readouterr().out
     assert all(f"{ours} : {other}" in printed for other, ours in subwords.ASKED)
+
+
+_SMALL_WAY = ["--megabytes", "0.05", "--repetitions", "1", "--ids", "400", "--processes", "1"]
+
+
+def test_whole_way_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A way keeps the ids of the encoder, and has its share of time."""
+    whole_way.main([*_SMALL_WAY, "--ways", "tokenloom"])
+    assert re.search(r"\| tokenloom \| [\d.]+ \| [\d.]+ \| \d+ % \|", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_whole_way_has_a_ratio_of_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """The ways by other packages keep the same ids."""
+    pytest.importorskip("datasets")
+    whole_way.main(_SMALL_WAY)
+    printed = capsys.readouterr().out
+    for name in ("datasets", "datasets, threads", "nanoGPT"):
+        assert f"| text to a verified store | {name} | 1.5 x |" in printed
+
+
+def test_whole_way_refuses_other_ids() -> None:
+    """A way that keeps other ids is not compared."""
+    runs = {"encoder": whole_way.Run(1, 7, 70), "nanoGPT": whole_way.Run(1, 7, 71)}
+    with pytest.raises(ValueError, match=r"must be the same for all ways, got .*71"):
+        whole_way.check(runs)
