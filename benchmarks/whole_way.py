@@ -6,7 +6,8 @@ Documents of about 4 kB lie in files of JSON Lines, and a byte-level BPE that wa
 learnt of a part of them in a tokenizer.json. Each way reads them, encodes them
 on so many processes, puts the end of a document after each, and keeps the ids:
 
-- tokenloom prepares a store, and then verifies it;
+- tokenloom prepares a store, and then verifies it; "alone" is without tiktoken,
+  which encodes most texts of such a tokenizer.json where it is installed;
 - datasets maps batches on processes, or one process with so many threads, and
   saves to disk;
 - nanoGPT maps in the same way, and then writes one memory map in 1,024 parts;
@@ -15,9 +16,9 @@ on so many processes, puts the end of a document after each, and keeps the ids:
 Each run has a process and folders of its own, so nothing is kept from another
 run; the clock starts when its packages are imported. The ways take turns, and
 ratios are medians over the repetitions: above 1, tokenloom is faster. "encoder"
-is what nobody who calls the package tokenizers can do without: batches of texts
-that lie in memory are encoded, on as many processes, and the ids are thrown
-away. What a way takes beyond that is its own. Memory is the sum, over all
+is what nobody who calls the package tokenizers can do without: it encodes
+batches of texts that lie in memory, on as many processes, and the ids are
+thrown away. What a way takes beyond that is its own. Memory is the sum, over all
 processes of a way, of the largest resident set that each had.
 """
 
@@ -47,7 +48,6 @@ from tqdm import tqdm
 
 import tokenloom as tl
 from preparing import read_peak, tree
-from subwords import make_documents
 from tokenloom.store import verify_store
 from tokenloom.text.huggingface import DEFAULT_VOCAB_SIZE, END_OF_TEXT, PARALLELISM, BpeLearner
 
@@ -97,12 +97,15 @@ class Way(NamedTuple):
         What must be installed.
     in_threads : bool
         Whether the encoder of one process uses as many threads.
+    without : str
+        A package that cannot be imported.
     """
 
     make: Callable[[Task], Any]
     read: Callable[[Any], _Ids]
     module: str
     in_threads: bool = False
+    without: str = ""
 
 
 class Run(NamedTuple):
@@ -261,6 +264,7 @@ def read_chunks(chunks: Path) -> _Ids:
 
 WAYS = {
     "tokenloom": Way(prepare_and_verify, read_store, "tokenloom"),
+    "tokenloom, alone": Way(prepare_and_verify, read_store, "tokenloom", without="tiktoken"),
     "datasets": Way(map_and_save, read_saved, "datasets"),
     "datasets, threads": Way(
         functools.partial(map_and_save, in_threads=True), read_saved, "datasets", in_threads=True
@@ -306,6 +310,9 @@ def encode_share(sources: list[Path], *, path: Path) -> tuple[float, int, int]:
 
 def write_inputs(folder: Path, arguments: argparse.Namespace) -> tuple[list[Path], Path]:
     """Write files of documents and a tokenizer.json; return their paths."""
+    # It imports tiktoken, which a way may be without.
+    from subwords import make_documents
+
     documents = make_documents(int(1e6 * arguments.megabytes))
     tokenizer = folder / "tokenizer.json"
     learned = BpeLearner(arguments.ids).learn(documents[:1000], in_threads=True)
@@ -322,10 +329,13 @@ def run_alone(name: str, inputs: Path, num_processes: int) -> Run:
     """Return what a way takes in a process of its own, in folders that nobody has used."""
     with tempfile.TemporaryDirectory(dir=inputs) as folder:
         in_threads = name in WAYS and WAYS[name].in_threads
+        if name in WAYS and WAYS[name].without:
+            (Path(folder) / f"{WAYS[name].without}.py").write_text("raise ImportError\n")
         homes = ("HOME", "HF_HOME", "TMPDIR", "DATA_OPTIMIZER_CACHE_FOLDER")
         environment = {
             **os.environ,
             **dict.fromkeys(homes, folder),
+            "PYTHONPATH": os.pathsep.join([folder, *sys.path]),
             PARALLELISM: "true" if in_threads else "false",
             "RAYON_NUM_THREADS": str(num_processes if in_threads else 1),
         }
@@ -393,7 +403,7 @@ def tabulate(samples: list[dict[str, Run]], num_megabytes: float) -> Iterable[st
     yield "| what | against | asked | reached | |"
     yield "|---|---|---|---|---|"
     for name in samples[0]:
-        if name in {"tokenloom", ENCODER}:
+        if WAYS.get(name, WAYS["tokenloom"]).module == "tokenloom":
             continue
         ratio = statistics.median(
             sample[name].seconds / sample["tokenloom"].seconds for sample in samples

@@ -335,7 +335,7 @@ _SMALL_WAY = ["--megabytes", "0.05", "--repetitions", "1", "--ids", "400", "--pr
 
 def test_whole_way_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
     """A way keeps the ids of the encoder, and has its share of time."""
-    whole_way.main([*_SMALL_WAY, "--ways", "tokenloom"])
+    whole_way.main([*_SMALL_WAY, "--ways", "tokenloom", "tokenloom, alone"])
     assert re.search(r"\| tokenloom \| [\d.]+ \| [\d.]+ \| \d+ % \|", capsys.readouterr().out)
 
 
