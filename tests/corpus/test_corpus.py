@@ -30,6 +30,7 @@ from tokenloom import (
 )
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store.reader import open_store
+from tokenloom.text.identity import Identity
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 NUM_MAPPED = 100_000
@@ -1019,3 +1020,18 @@ def test_parts_of_unknown_size_have_no_vocabulary_size(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"vocabulary size of tokens \+ tokens, a memory map"):
         joined.vocab_size  # noqa: B018
     assert [1, 2, *range(9)] == joined.tokens[:].tolist()
+
+
+def test_with_tokenizer_makes_a_new_corpus() -> None:
+    """What was known of the old one does not stay, and a wrong tokenizer is refused."""
+    bare = Corpus.from_tokens([0, 1, 2])
+    assert bare.identity is None
+    corpus = bare.with_tokenizer(Vocab(["a", "b"])).with_name("letters")
+    assert (None, None, "tokens") == (bare.tokenizer, bare.identity, bare.name)
+    assert ("letters", "ab") == (corpus.name, corpus.decode(corpus.tokens[1:]))
+    assert corpus.tokenizer is not None
+    assert Identity.of(corpus.tokenizer) == corpus.identity
+    with pytest.raises(ArgumentError, match=r"^vocab_size must be 3, as in tokens, got 2$"):
+        bare.with_tokenizer(Vocab(["a"]))
+    with pytest.raises(ArgumentError, match=r"^tokenizer must be the one that made .* letters"):
+        corpus.with_tokenizer(Vocab(["b", "a"]))

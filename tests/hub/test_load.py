@@ -15,6 +15,7 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub import BuiltIn, Entry
 from tokenloom.hub.catalogue import CATALOGUE
 from tokenloom.hub.load import find, load, read, read_documents
+from tokenloom.text.identity import Identity
 
 
 @pytest.fixture
@@ -482,5 +483,12 @@ def test_files_of_a_pattern_have_their_own_tokenizer(tmp_path: Path) -> None:
     assert 10 == len(load(f"{tmp_path}/*.bin", tokenizer=words))
     (tmp_path / "meta.pkl").unlink()
 
-    assert other is load(f"{tmp_path}/*.bin", tokenizer=other).tokenizer
+    found = load(f"{tmp_path}/*.bin", tokenizer=other)
+    assert other is found.tokenizer
     assert words.vocab_size == other.vocab_size
+    assert Identity.of(other) == found.identity
+    with pytest.raises(ArgumentError, match="corpora must have ids of the same tokenizer"):
+        Corpus.concatenate([found, load(tmp_path / "store0")])
+    whole = Corpus.concatenate([found, found])
+    assert other is whole.tokenizer
+    assert {id(other)} == {id(part.tokenizer) for part in whole.parts}

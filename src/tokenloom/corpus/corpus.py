@@ -33,7 +33,7 @@ from tokenloom.store.memmap import (
     pack,
     slice_tokens,
 )
-from tokenloom.store.reader import Store, open_store
+from tokenloom.store.reader import open_store
 from tokenloom.store.verify import check_store
 from tokenloom.store.writer import SHARD_TOKENS, save_store
 from tokenloom.text.documents import Document
@@ -131,8 +131,13 @@ class Corpus:
         ArgumentError
             The tokenizer is unknown, or ``max_tokens`` is below 1.
         CorpusError
-            Bytes are no UTF-8 (the message has the offset), or the text holds
-            no token.
+            Bytes are no UTF-8 (the message has the offset), the text holds no
+            token, or the tokenizer refuses it; or the tokenizer's file holds
+            something else.
+        DownloadError
+            The encoding of "tiktoken:NAME" cannot be downloaded.
+        UsageError
+            The package that the tokenizer needs is not installed.
 
         >>> corpus = Corpus.from_text("Time flies")
         >>> corpus.tokens.tolist(), corpus.vocab.to_tokens([1, 2])
@@ -180,7 +185,9 @@ class Corpus:
             The tokenizer is unknown, a document is neither a str nor a Document,
             or ``max_tokens`` is below 1.
         CorpusError
-            There is no token in any of them.
+            There is no token in any of them; or see `from_text`.
+        DownloadError, UsageError
+            See `from_text`.
 
         >>> corpus = Corpus.from_documents(["To be", "or not"], tokenizer="word")
         >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
@@ -314,7 +321,9 @@ class Corpus:
             check_store(path)
         store = open_store(path)
         if given is not None:
-            _check_tokenizer(store, given.given)
+            whose = f"the store {str(store.path)!r}"
+            size = store.manifest.vocab_size
+            _check_tokenizer(given.given, store.identity(), vocab_size=size, whose=whose)
         manifest, offsets = store.manifest, store.documents()
         corpus = Corpus(
             store.tokens(),
@@ -407,8 +416,8 @@ class Corpus:
     ) -> Path:
         """Write the corpus to a new or empty folder, whole or not at all.
 
-        A tokenizer that is not one of tokenloom's is not written: pass it to
-        `open` again.
+        A tokenizer of tokenloom, tokenizers, tiktoken or sentencepiece is written
+        too. One of your own is not: pass it to `open` again.
 
         Parameters
         ----------
@@ -829,14 +838,48 @@ class Corpus:
         # Tracing reads sources, and stands above the corpus: it is imported where it is asked for.
         return importlib.import_module("tokenloom.preparation.trace").trace(self, token)
 
+    def with_name(self, name: str) -> "Corpus":
+        """Return the same corpus under another name, without a copy."""
+        return self._replace(name=name)
+
+    def with_tokenizer(self, tokenizer: object) -> "Corpus":
+        """Return the same tokens with the tokenizer that made them, without a copy.
+
+        Parameters
+        ----------
+        tokenizer : Tokenizer, Vocab, or an object of another package
+
+        Raises
+        ------
+        ArgumentError
+            It has another number of ids, or it is known that another one made the tokens.
+        CorpusError
+            The number of ids of the corpus is not known.
+
+        >>> from tokenloom import Corpus, Vocab
+        >>> corpus = Corpus.from_tokens([0, 1, 2]).with_tokenizer(Vocab(["a", "b"]))
+        >>> corpus.decode(corpus.tokens[1:])
+        'ab'
+        """
+        made = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
+        given = take_tokenizer(made).given
+        _check_tokenizer(given, self.identity, vocab_size=self.vocab_size, whose=self.name)
+        known = Identity.of(given)
+        parts = [part._replace(tokenizer=given, identity=known) for part in self._parts]
+        return self._replace(tokenizer=given, identity=known, _parts=tuple(parts))
+
     def closed(self) -> "Corpus":
         """Return the same corpus with its file closed, and opened again when it is read.
 
         So that many corpora need not have as many open files.
         """
-        closed = object.__new__(Corpus)
-        closed.__dict__.update(self.__dict__, tokens=close(self.tokens))
-        return closed
+        return self._replace(tokens=close(self.tokens))
+
+    def _replace(self, **values: object) -> "Corpus":
+        """Return a copy with other values, and with the proofs that were computed of this one."""
+        changed = object.__new__(Corpus)
+        changed.__dict__.update(self.__dict__, **values)
+        return changed
 
     def __getstate__(self) -> dict[str, Any]:
         if self._parts:
@@ -929,16 +972,17 @@ def _as_numbers(ids: Any) -> list[int]:
         raise ArgumentError(msg) from None
 
 
-def _check_tokenizer(store: Store, tokenizer: Tokenizer) -> None:
-    """Refuse a tokenizer that is known not to have made the ids of a store."""
-    size = store.manifest.vocab_size
-    if tokenizer.vocab_size != size:
-        msg = f"vocab_size must be the store's {size}, got {tokenizer.vocab_size}"
+def _check_tokenizer(
+    tokenizer: Tokenizer, made_by: Identity | None, *, vocab_size: int, whose: str
+) -> None:
+    """Refuse a tokenizer that is known not to have made the ids of a corpus."""
+    if tokenizer.vocab_size != vocab_size:
+        msg = f"vocab_size must be {vocab_size}, as in {whose}, got {tokenizer.vocab_size}"
         raise ArgumentError(msg)
-    made_by, given = store.identity(), Identity.of(tokenizer)
+    given = Identity.of(tokenizer)
     if given.differs(made_by):
         msg = (
-            f"tokenizer must be the one that made the ids of the store {str(store.path)!r} "
+            f"tokenizer must be the one that made the ids of {whose} "
             f"({made_by}), got another ({given}): give that one, or leave tokenizer out"
         )
         raise ArgumentError(msg)

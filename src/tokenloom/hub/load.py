@@ -73,7 +73,10 @@ def load(  # noqa: PLR0913  each is a setting of its own
     ArchiveError, ChecksumError, DownloadError
         The text could not be fetched.
     CorpusError
-        The text cannot be read or decoded, or it holds no token.
+        The text cannot be read or decoded, or it holds no token; or see
+        `Corpus.from_text`.
+    UsageError
+        See `Corpus.from_text`.
 
     >>> load("python_docs", max_tokens=3)
     Corpus('python_docs', 3 tokens, vocab_size=28)
@@ -203,8 +206,7 @@ def _open_tokens(
         corpus = _open(found, tokenizer, asked)
     else:
         corpus = _open_parts(found, tokenizer, asked)
-    corpus.name = os.fspath(name)
-    return corpus
+    return corpus.with_name(os.fspath(name))
 
 
 def _open(store: StoreName, tokenizer: object, asked: list[str]) -> Corpus:
@@ -242,14 +244,15 @@ def _open_parts(parts: "Sequence[StoreName | Path]", tokenizer: object, asked: l
         msg = f"{asked[0]} must be left out for {str(files[0])!r}, which holds tokens, no text"
         raise ArgumentError(msg)
     corpus = open_foreign(files, vocab_size=None if given is None else given.vocab_size)
-    if given is not None and Identity.of(given).differs(corpus.identity):
+    if given is None:
+        return corpus
+    if Identity.of(given).differs(corpus.identity):
         msg = (
             f"tokenizer must be the one that made the ids of {str(files[0])!r} "
             f"({corpus.identity}), got another ({Identity.of(given)}): leave tokenizer out"
         )
         raise ArgumentError(msg)
-    corpus.tokenizer = corpus.tokenizer or given
-    return corpus
+    return corpus if corpus.tokenizer is not None else corpus.with_tokenizer(given)
 
 
 def find_parts(name: object) -> "Sequence[StoreName | Path]":
