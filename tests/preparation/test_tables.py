@@ -15,10 +15,10 @@ from tests.support.preparations import contents
 from tokenloom._io.compressed import read_status
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import cut_chunks
+from tokenloom.preparation.encode import find_segments
 from tokenloom.preparation.forms import Cutting, FormName, Reading, SourceFile
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
-from tokenloom.preparation.readers import find_segments
 from tokenloom.text.boundaries import DOCUMENTS
 
 pa = pytest.importorskip("pyarrow")

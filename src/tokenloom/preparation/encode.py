@@ -16,14 +16,16 @@ import numpy.typing as npt
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import FORMS, Chunk
 from tokenloom.preparation.cluster import SharedFolder
-from tokenloom.preparation.forms import BadInput, Reading, Slice
-from tokenloom.preparation.readers import REFUSED, describe, find_segments
+from tokenloom.preparation.forms import BadInput, Found, Reading, Slice
 from tokenloom.preparation.workdir import IDS, Part, WorkDir
+from tokenloom.text.boundaries import is_blank
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
 from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
 from tokenloom.text.tokenizers import CountedTokenizer
 from tokenloom.text.vocab import Vocab
+
+REFUSED, EMPTY = "text that the tokenizer refuses", "an empty document"
 
 
 class EncodeWith(NamedTuple):
@@ -202,7 +204,7 @@ class _Encoded(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-class _Found(NamedTuple):
+class _Segments(NamedTuple):
     """The slices of a chunk, its segments, and which slice each segment lies in."""
 
     slices: tuple[Slice, ...]
@@ -210,8 +212,61 @@ class _Found(NamedTuple):
     slice_of: list[int]
 
 
-def _find(chunk: Chunk, reading: Reading, problems: Counter[str]) -> _Found:
-    found = _Found(chunk.slices, [], [])
+def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> list[TextSegment]:
+    """Return the segments of a slice in order.
+
+    Parameters
+    ----------
+    piece : Slice
+    reading : Reading
+    problems : Counter
+        Counts what was left out or replaced, by its reason.
+
+    Raises
+    ------
+    CorpusError
+        Something cannot be read, and that is to stop; the message has the
+        source and the offset in bytes.
+    """
+    segments = []
+    for found in FORMS[piece.form].find(piece):
+        state = 0 if found.starts else piece.start.state
+        try:
+            text = _read(found, piece, reading)
+        except BadInput as bad:
+            if reading.on_error == "stop":
+                raise CorpusError(describe(bad, piece)) from bad
+            problems[bad.what] += 1
+            is_left_out = reading.on_error == "skip"
+            if is_left_out and found.starts:
+                continue
+            # A document that began before may end here all the same.
+            text = "" if is_left_out else bad.instead
+        ours = text.encode("utf-8") if reading.as_bytes and isinstance(text, str) else text
+        segments.append(TextSegment(ours, state, found.ends, found.offset))
+    return segments
+
+
+def describe(bad: BadInput, piece: Slice) -> str:
+    """Return the message of an error: the source, the place in it, the reason and the cure."""
+    why = " ".join(bad.why.split())
+    place = FORMS[piece.form].locate(piece, bad.offset)
+    return f"{piece.name} has {bad.what} {place}{why}; {bad.cure}"
+
+
+def _read(found: Found, piece: Slice, reading: Reading) -> str | bytes:
+    if found.fault is not None:
+        raise BadInput(*found.fault, offset=found.offset)
+    text = FORMS[piece.form].read(found, piece, reading)
+    # Of the segments of a long document none is looked at.
+    is_whole = found.starts and found.ends
+    if is_whole and (is_blank(text) if isinstance(text, bytes) else not text.strip()):
+        raise BadInput(EMPTY, "nothing but white space", offset=found.offset)
+    return text
+
+
+def _find(chunk: Chunk, reading: Reading, problems: Counter[str]) -> _Segments:
+    found = _Segments(chunk.slices, [], [])
     for number, piece in enumerate(chunk.slices):
         segments = find_segments(piece, reading, problems)
         found.segments.extend(segments)
@@ -219,7 +274,7 @@ def _find(chunk: Chunk, reading: Reading, problems: Counter[str]) -> _Found:
     return found
 
 
-def _count_documents(found: _Found, is_end: npt.NDArray[np.bool_]) -> list[list[int]]:
+def _count_documents(found: _Segments, is_end: npt.NDArray[np.bool_]) -> list[list[int]]:
     """Return the source of each slice, and how many documents end in it."""
     ends = np.array(found.slice_of, np.int64)[is_end]
     counts = np.bincount(ends, minlength=len(found.slices)).tolist()
@@ -228,8 +283,8 @@ def _count_documents(found: _Found, is_end: npt.NDArray[np.bool_]) -> list[list[
 
 
 def _encode(
-    found: _Found, how: EncodeWith, reading: Reading, problems: Counter[str]
-) -> tuple[_Found, _Encoded]:
+    found: _Segments, how: EncodeWith, reading: Reading, problems: Counter[str]
+) -> tuple[_Segments, _Encoded]:
     """Return the segments that the tokenizer did not refuse, and their ids."""
     tokenizer = how.tokenizer
     try:
@@ -247,10 +302,10 @@ def _encode(
 
 
 def _encode_each(
-    found: _Found, tokenizer: CompleteTokenizer, reading: Reading, problems: Counter[str]
-) -> tuple[_Found, list[Ids]]:
+    found: _Segments, tokenizer: CompleteTokenizer, reading: Reading, problems: Counter[str]
+) -> tuple[_Segments, list[Ids]]:
     """Return the segments one by one, without those that the tokenizer refuses, and their ids."""
-    kept, each = _Found(found.slices, [], []), []
+    kept, each = _Segments(found.slices, [], []), []
     for segment, number in zip(found.segments, found.slice_of, strict=True):
         try:
             ids = tokenizer.encode_one(str(segment.text), name="this document")
@@ -268,7 +323,7 @@ def _encode_each(
     return kept, each
 
 
-def _count(found: _Found, how: BuildVocab) -> _Encoded:
+def _count(found: _Segments, how: BuildVocab) -> _Encoded:
     numbers, stops, counts = how.tokenizer.count_segments(found.segments)
     reserved: dict[int, str | int] = {}
     if not counts.keys().isdisjoint(how.reserved):
@@ -280,7 +335,7 @@ def _count(found: _Found, how: BuildVocab) -> _Encoded:
 
 
 def _look_for_reserved(
-    made: _Encoded, found: _Found, reading: Reading, problems: Counter[str]
+    made: _Encoded, found: _Segments, reading: Reading, problems: Counter[str]
 ) -> None:
     """Count the reserved tokens that stand in texts, or raise."""
     if made.reserved and len(made.ids):
@@ -306,7 +361,7 @@ def _name(token: str | int) -> str:
     return f"the reserved {'id' if isinstance(token, int) else 'token'} {token!r}"
 
 
-def _stop_at(token: str | int, found: _Found, index: int, reading: Reading) -> None:
+def _stop_at(token: str | int, found: _Segments, index: int, reading: Reading) -> None:
     if reading.on_reserved == "count":
         return
     segment, piece = found.segments[index], found.slices[found.slice_of[index]]

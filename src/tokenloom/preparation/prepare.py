@@ -32,11 +32,10 @@ from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.assemble import Tally, assemble
 from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
 from tokenloom.preparation.cluster import SharedFolder, share
-from tokenloom.preparation.encode import BuildVocab, write_part
+from tokenloom.preparation.encode import BuildVocab, find_segments, write_part
 from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
 from tokenloom.preparation.forms import Cursor, SourceFile
 from tokenloom.preparation.options import Method, PrepareOptions, choose_method, use_learned
-from tokenloom.preparation.readers import find_segments
 from tokenloom.preparation.sources import (
     ResolvedSource,
     Sources,

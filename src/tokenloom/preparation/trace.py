@@ -18,8 +18,8 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
 from tokenloom.preparation.chunks import FORMS, choose_undecodable, cut_chunks
+from tokenloom.preparation.encode import find_segments
 from tokenloom.preparation.forms import Cursor, Cutting, FormName, Reading, Slice, SourceFile
-from tokenloom.preparation.readers import find_segments
 from tokenloom.store.manifest import (
     MANIFEST,
     NUM_PLACE_FIELDS,
