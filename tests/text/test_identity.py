@@ -12,7 +12,7 @@ from torch import nn
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.identity import Identity, describe_identity
-from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
+from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, complete
 from tokenloom.training.reopen import read_as
 
 TEXT = "the time traveller for so it will be convenient to speak of him " * 4
@@ -78,7 +78,7 @@ def test_a_file_may_know_no_tokenizer(value: object) -> None:
 
 def test_what_is_written_tells_tokenizers_apart() -> None:
     """What a tokenizer of another package leaves in a file is enough."""
-    read = Identity.read(json.loads(json.dumps(describe_identity(FIRST))), vocab_size=4)
+    read = Identity.read(json.loads(json.dumps(describe_identity(complete(FIRST)))), vocab_size=4)
     assert read is not None
     assert (False, True) == (read.differs(Identity.of(FIRST)), read.differs(Identity.of(SECOND)))
 

@@ -727,9 +727,9 @@ class Corpus:
 
     def describe_identity(self) -> dict[str, Any]:
         """Return what makes the tokenizer again, or identifies one of another package."""
-        if self.tokenizer is None and self._made_by is not None:
-            return dict(self._made_by)
-        return describe_identity(self.tokenizer)
+        if self.tokenizer is not None:
+            return describe_identity(complete(self.tokenizer))
+        return {"name": None, "type": "NoneType"} if self._made_by is None else dict(self._made_by)
 
     @functools.cached_property
     def hash(self) -> str:

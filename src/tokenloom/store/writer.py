@@ -202,15 +202,16 @@ def write_tokenizer(
     """
     if tokenizer is None:
         return None, ()
-    vocab, contents = vocab_of(tokenizer), complete(tokenizer).files()
+    vocab, known = vocab_of(tokenizer), complete(tokenizer)
+    contents = known.files()
     if vocab is not None:
         # The manifest says how texts become its tokens.
-        contents = {VOCAB: vocab.of_kind(None).to_json().encode("ascii"), **contents}
+        contents = {VOCAB: vocab.to_json(with_kind=False).encode("ascii"), **contents}
     files = []
     for name, content in contents.items():
         write_bytes(folder / name, content)
         files.append(StoreFile(name, len(content), hashlib.sha256(content).hexdigest()))
-    return describe_identity(tokenizer), tuple(files)
+    return describe_identity(known), tuple(files)
 
 
 def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids]:

@@ -10,7 +10,7 @@ import numpy as np
 from tokenloom._io.digest import hash_json
 from tokenloom._wording import count
 from tokenloom.errors import UsageError
-from tokenloom.text.interface import Tokenizer, vocab_of
+from tokenloom.text.interface import CompleteTokenizer, Tokenizer, vocab_of
 from tokenloom.text.tokenizers import complete
 
 # The text whose ids distinguish tokenizers of other packages.
@@ -123,16 +123,14 @@ class Identity:
         return ", ".join(part for part in parts if part)
 
 
-def describe_identity(tokenizer: Tokenizer | None) -> dict[str, Any]:
+def describe_identity(tokenizer: CompleteTokenizer) -> dict[str, Any]:
     """Return what makes a tokenizer again, or distinguishes one of another package: JSON-able.
 
     >>> from tokenloom.text.tokenizers import ByteTokenizer
-    >>> describe_identity(ByteTokenizer()), describe_identity(None)
-    ({'name': 'byte'}, {'name': None, 'type': 'NoneType'})
+    >>> describe_identity(ByteTokenizer())
+    {'name': 'byte'}
     """
-    if tokenizer is None:
-        return {"name": None, "type": "NoneType"}
-    description = complete(tokenizer).describe()
+    description = tokenizer.describe()
     if description["name"] is None:
         description |= {"probe": probe(tokenizer), "decoded": _decode_some(tokenizer)}
     return description

@@ -271,8 +271,11 @@ class Vocab:
         write_text(path, self.to_json())
         return Path(path)
 
-    def to_json(self) -> str:
-        """Return the text of the file that `save` writes, in ASCII."""
+    def to_json(self, *, with_kind: bool = True) -> str:
+        """Return the text of the file that `save` writes, in ASCII.
+
+        Without its kind it does not say how texts become its tokens.
+        """
         value: dict[str, Any] = {
             "format": _FORMAT,
             "version": _FORMAT_VERSION,
@@ -281,7 +284,7 @@ class Vocab:
             "min_freq": self._min_freq,
             "frequencies": list(self._frequencies.items()),
         }
-        if self._kind is not None:
+        if with_kind and self._kind is not None:
             value["tokenizer"] = {"name": self._kind, "normalize": self._normalize}
         return json.dumps(value, indent=0) + "\n"
 
