@@ -31,8 +31,9 @@ from tokenloom.store.manifest import (
 from tokenloom.store.npy import Piece, writing_npy
 from tokenloom.store.writer import write_tokenizer
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype
-from tokenloom.text.interface import Tokenizer, vocab_of
+from tokenloom.text.interface import Tokenizer
 from tokenloom.text.normalize import Lost
+from tokenloom.text.tokenizers import CountedTokenizer
 from tokenloom.text.vocab import Vocab
 
 
@@ -167,8 +168,9 @@ def assemble(
         A split would hold no token.
     """
     folder, vocab_size, num_tokens = work.make_store(), tokenizer.vocab_size, tally.num_tokens
-    dtype, vocab, end = narrow_dtype(vocab_size), vocab_of(tokenizer), options.end_of_document
-    parts = _Parts(work, tally, vocab, vocab_size, dtype, end)
+    vocab = tokenizer.vocab if isinstance(tokenizer, CountedTokenizer) else None
+    dtype = narrow_dtype(vocab_size)
+    parts = _Parts(work, tally, vocab, vocab_size, dtype, options.end_of_document)
     names, shards = [], []
     for index, start in enumerate(range(0, num_tokens, options.shard_tokens)):
         tokens = range(start, min(start + options.shard_tokens, num_tokens))
@@ -250,10 +252,10 @@ class _Parts:
             yield ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
 
     def ends(self) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield 0, and where each document ends, in tokens."""
-        yield np.zeros(1, np.int64)
+        """Yield 0 and where each document ends, in tokens, chunk by chunk."""
         for index, start in enumerate(self.tally.starts[:-1]):
-            yield np.frombuffer(self._read(index).blobs[1], OFFSETS) + start
+            ends = np.frombuffer(self._read(index).blobs[1], OFFSETS) + start
+            yield ends if index else np.insert(ends, 0, 0)
 
     def _read(self, index: int) -> Part:
         part = self.work.read(IDS, index)
