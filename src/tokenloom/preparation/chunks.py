@@ -7,7 +7,6 @@ may end depends on what a document is, and on what a token is.
 from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tokenloom._io.compressed import Undecodable
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError
 from tokenloom.preparation import datasets, delimited, tables, texts
@@ -55,20 +54,6 @@ class Chunk(NamedTuple):
     position: int
     digests: dict[int, str]
     prefix: tuple[int, int, str] | None = None
-
-
-def choose_undecodable(on_error: str, *, reads_bytes: bool) -> Undecodable:
-    """Return what becomes of bytes that are not in the encoding of a source.
-
-    A document with a byte that is no UTF-8 is found when it is decoded, so that
-    it is left out or counted like any other; bytes as tokens are not decoded.
-
-    >>> choose_undecodable("skip", reads_bytes=False)
-    'mark'
-    """
-    if on_error == "stop":
-        return "stop"
-    return "replace" if reads_bytes else "mark"
 
 
 def cut_chunks(

@@ -1,6 +1,7 @@
 """What a preparation is told, checked before it begins."""
 
 import dataclasses
+import operator
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from tokenloom._checks import (
 from tokenloom._io.compressed import Undecodable, find_encoding
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.chunks import choose_undecodable
 from tokenloom.preparation.encode import BuildVocab, EncodeWith
 from tokenloom.preparation.forms import Cutting, OnError, OnReserved, Reading
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
@@ -29,7 +29,6 @@ from tokenloom.text.identity import probe
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer, vocab_of
 from tokenloom.text.tokenizers import (
     CountedTokenizer,
-    check_vocab_size,
     complete,
     is_counted,
     make_tokenizer,
@@ -203,7 +202,8 @@ def choose_method(
         It is none of these, or it cannot do what an option asks for.
     """
     made = make_tokenizer(tokenizer, normalize=options.normalize, vocab_size=vocab_size)
-    limit = check_vocab_size(vocab_size, tokenizer)
+    # It was looked at; in JSON it must be a plain integer.
+    limit = None if vocab_size is None else operator.index(vocab_size)
     as_bytes = made.reads_bytes
     cutting = Cutting(made.boundary, options.task_bytes, as_bytes, options.field)
     reading = Reading(options.field, options.on_error, as_bytes, options.on_reserved)
@@ -228,6 +228,20 @@ def choose_method(
         end_id, description = how.end_id, _describe(made)
     settings = {"tokenizer": description, **options.describe()}
     return Method(made, cutting, reading, undecodable, how, end_id, limit, settings)
+
+
+def choose_undecodable(on_error: str, *, reads_bytes: bool) -> Undecodable:
+    """Return what becomes of bytes that are not in the encoding of a source.
+
+    A document with a byte that is no UTF-8 is found when it is decoded, so that
+    it is left out or counted like any other; bytes as tokens are not decoded.
+
+    >>> choose_undecodable("skip", reads_bytes=False)
+    'mark'
+    """
+    if on_error == "stop":
+        return "stop"
+    return "replace" if reads_bytes else "mark"
 
 
 def use_learned(method: Method, tokenizer: CompleteTokenizer, options: PrepareOptions) -> Method:

@@ -17,9 +17,10 @@ from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
-from tokenloom.preparation.chunks import FORMS, choose_undecodable, cut_chunks
+from tokenloom.preparation.chunks import FORMS, cut_chunks
 from tokenloom.preparation.encode import find_segments
 from tokenloom.preparation.forms import Cursor, Cutting, FormName, Reading, Slice, SourceFile
+from tokenloom.preparation.options import choose_undecodable
 from tokenloom.store.manifest import (
     MANIFEST,
     NUM_PLACE_FIELDS,
