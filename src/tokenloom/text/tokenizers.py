@@ -209,11 +209,7 @@ class CharTokenizer(CountedTokenizer):
     """
 
     name: ClassVar[str] = "char"
-
-    @property
-    def boundary(self) -> Boundary:
-        """Anywhere between characters."""
-        return CHARACTERS
+    boundary: ClassVar[Boundary] = CHARACTERS
 
     def split(self, text: str) -> Iterator[list[str]]:
         """Yield the characters of a text."""
@@ -323,16 +319,12 @@ class ByteTokenizer(CompleteTokenizer):
 
     name: ClassVar[str] = "byte"
     reads_bytes: ClassVar[bool] = True
+    boundary: ClassVar[Boundary] = BYTES
 
     @property
     def vocab_size(self) -> int:
         """Number of different ids: 256."""
         return _NUM_BYTES
-
-    @property
-    def boundary(self) -> Boundary:
-        """Anywhere."""
-        return BYTES
 
     def encode(self, text: str, /) -> Ids:
         """Return the bytes of a text: uint8 array, shape (num_bytes,)."""
@@ -375,6 +367,8 @@ class ByteTokenizer(CompleteTokenizer):
         return tuple(map(chr, range(_NUM_BYTES)))
 
 
+# What a tokenizer has whose vocabulary is to be counted.
+_UNCOUNTED = Vocab()
 # Every built-in tokenizer, by its name: the one list of them.
 TOKENIZERS: dict[str, type[CompleteTokenizer]] = {
     kind.name: kind for kind in (CharTokenizer, WordTokenizer, ByteTokenizer)
@@ -424,7 +418,7 @@ def make_tokenizer(
     size = check_vocab_size(vocab_size, given)
     if isinstance(given, str) and given in TOKENIZERS:
         kind = TOKENIZERS[given]
-        return kind(Vocab(), normalize) if issubclass(kind, CountedTokenizer) else kind()
+        return kind(_UNCOUNTED, normalize) if issubclass(kind, CountedTokenizer) else kind()
     if isinstance(given, str) and given == BpeLearner.name:
         return BpeLearner() if size is None else BpeLearner(size)
     if isinstance(given, Vocab):
