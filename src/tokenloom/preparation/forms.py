@@ -1,7 +1,7 @@
 """What a form of source answers: how it is cut into slices, and what documents a slice holds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
@@ -230,8 +230,8 @@ class Form(ABC):
         """Yield the slices of a source from a cursor on, each with the cursor after it."""
 
     @abstractmethod
-    def find(self, piece: Slice) -> Iterator[Found]:
-        """Yield the documents of a slice, or segments of them."""
+    def find(self, piece: Slice) -> Iterable[Found]:
+        """Return the documents of a slice, or segments of them, one by one."""
 
     @abstractmethod
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:

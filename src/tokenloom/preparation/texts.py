@@ -186,10 +186,10 @@ class WholeFile(TextForm):
         del cursor, layout
         return (stop, True) if (stop := boundary.cut(text)) else None
 
-    def find(self, piece: Slice) -> Iterator[Found]:
-        """Yield all of it."""
+    def find(self, piece: Slice) -> list[Found]:
+        """Return all of it."""
         starts = not piece.start.is_inside
-        yield Found(piece.content, piece.start.offset, starts, not piece.goes_on)
+        return [Found(piece.content, piece.start.offset, starts, not piece.goes_on)]
 
 
 class Paragraphs(TextForm):
