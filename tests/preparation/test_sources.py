@@ -273,11 +273,11 @@ def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, mess
     ("content", "message"),
     [
         (gzip.compress(b"abc", mtime=0), "^- must be text in utf-8, but it is compressed by gzip"),
-        (RECORDS, "^- must be a text, but it has a JSON object on each line"),
+        (RECORDS, "^- must be a text, but it is JSON Lines, with a JSON object on each line"),
         (b'{"a":\n1}', "^- must be a text, but it is one JSON document.*documents='jsonl'"),
         (b'[\n  {\n    "a": "to be' + b" or not" * 999, "it is one JSON document"),
         (b'["to be", "or not' + b" to be" * 999, "it is one JSON document"),
-        (b'{"a": 1}', "^- must be a text, but it has a JSON object on each line"),
+        (b'{"a": 1}', "^- must be a text, but it is JSON Lines, with a JSON object on each line"),
         (b"[[1, 2], [3]]", "it is one JSON document"),
         (b'id,text\r\n1,"to be, or"\r\n2,not\r\n', r"it is a table \(CSV\): .*the end .txt"),
         (b"id,text\n" + b'7,"to be,\nor not"\n' * 999, r"it is a table \(CSV\)"),

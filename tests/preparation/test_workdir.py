@@ -142,7 +142,7 @@ def test_a_failed_run_leaves_its_settings_free(work: WorkDir) -> None:
     work.claim({"a": 2})
     assert work.read("ids", 0) is None
     for error in (KeyboardInterrupt, WorkerError, OSError):
-        work.forget_failure()
+        work.begin()
         with pytest.raises(error):
             _end_by(work, error, 2)
         with pytest.raises(tl.StoreError, match="a was 2, now 3"):

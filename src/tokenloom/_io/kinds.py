@@ -32,6 +32,7 @@ _COLUMN_OF_TABLE = (
     "as it is"
 )
 _TABLE = "write the texts in it as JSON Lines (.jsonl), or give it the end .txt to read it as it is"
+_RECORDS = "choose documents='jsonl' to read each as a document"
 # The beginning of a JSON document of several lines, or of a list.
 _DOCUMENT = re.compile(
     r"""\s*(?:\[\s*)?\{\s*"(?:[^"\\\n]|\\.)*"\s*:|\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*,\s*["\d\[{]"""
@@ -199,7 +200,7 @@ def holds_records(text: str, *, fewest: int = 2) -> bool:
     return all(map(_is_object, objects)) and num_objects >= fewest
 
 
-def recognise_structure(text: str, *, suffix: str) -> Kind | None:
+def recognise_structure(text: str, *, suffix: str, is_one: bool = False) -> Kind | None:
     r"""Return the kind of a text whose name shows that it is structured data, or None.
 
     Parameters
@@ -208,6 +209,9 @@ def recognise_structure(text: str, *, suffix: str) -> Kind | None:
         Its beginning.
     suffix : str
         Suffix of its name without that of a compression, in lower case.
+    is_one : bool
+        Whether all of it is to be one document, so that a JSON object on each
+        line shows that too, whatever the name is.
 
     >>> recognise_structure("a,b\n", suffix=".csv").name
     'a table (.csv)'
@@ -216,6 +220,8 @@ def recognise_structure(text: str, *, suffix: str) -> Kind | None:
         return Kind(f"a table ({suffix})", _COLUMN_OF_TABLE)
     if suffix == ".json" and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         return Kind("one JSON document, not an object on each line", _TABLE)
+    if is_one and holds_records(text):
+        return Kind("JSON Lines, with a JSON object on each line", _RECORDS)
     return None
 
 

@@ -363,6 +363,14 @@ def find_named(name: object) -> Entry | None:
     return entry
 
 
+def look_up(name: str | os.PathLike[str]) -> Entry | StoreName | None:
+    """Return the entry of the catalogue or the store that a name means, or None for a path.
+
+    See `find_named` and `find_store`, whose errors it raises.
+    """
+    return find_named(name) or find_store(name)
+
+
 def _ambiguous(name: str, what: str) -> ArgumentError:
     what = "store" if is_store(name) else what
     msg = (

@@ -39,7 +39,6 @@ from tokenloom.preparation.options import Method, PrepareOptions, choose_method,
 from tokenloom.preparation.sources import (
     ResolvedSource,
     Sources,
-    check_kinds,
     describe,
     hash_content,
     open_sources,
@@ -64,6 +63,7 @@ from tokenloom.text.normalize import report_lost, why_empty
 from tokenloom.text.tokenizers import CountedTokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 
+_USUAL = PrepareOptions()
 # What a tokenizer has learnt, among the parts.
 LEARNED = "learned"
 
@@ -227,7 +227,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     checked = check_all({**given, "progress": progress}, _CHECKS)
     # Without workers this process is one.
     cores = max(checked["num_workers"], 1)
-    options = PrepareOptions() if options is None else options
+    options = _USUAL if options is None else options
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
     target = as_path(path).absolute()
     found = _resolve(sources, options)
@@ -237,10 +237,9 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         remove_rest(target)
         return _summarize(path, manifest, began_at)
     require_free(target)
-    check_kinds(found, field=options.field)
     # Splits are cut at the end, so others may be asked for.
     settings = {k: v for k, v in method.settings.items() if not k.startswith("split")}
-    settings["sources"] = describe(found)
+    settings["sources"] = describe(found, field=options.field)
     with _saying_what_is_kept(target), open_work_dir(target) as work:
         # Another process may have made it before this one had the folder.
         if is_store(target):
@@ -250,10 +249,17 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         with work.running(settings):
             shared = None if executor is None else share(work.path, executor)
             sources_here = open_sources(found, work, undecodable=method.undecodable)
-            work.forget_failure()
+            is_resumed = work.begin()
             split_of = [one.split for one in found if one.split is not None]
             run = _Run(
-                work, sources_here, method, options, shared, progress=progress, split_of=split_of
+                work,
+                sources_here,
+                method,
+                options,
+                shared,
+                progress=progress,
+                split_of=split_of,
+                is_resumed=is_resumed,
             )
             num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
             with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
@@ -286,6 +292,8 @@ class _Run:
     progress: bool | None = field(kw_only=True)
     # The split of each source, where splits are named by their sources.
     split_of: Sequence[str] = field(kw_only=True)
+    # Whether the last run left anything of a chunk.
+    is_resumed: bool = field(kw_only=True)
     num_bytes_kept: int = field(default=0, init=False)
     # The hash of each source when a tokenizer was learnt of it.
     learned_of: dict[int, str] = field(default_factory=dict, init=False)
@@ -403,7 +411,7 @@ class _Run:
     def _parts(self, bar: "tqdm[Any]", executor: Executor | None, num_ahead: int) -> Iterator[Part]:
         """Yield the parts in order: those that are kept, then new ones."""
         index, start, position = 0, Cursor(), 0
-        if self.work.has_parts():
+        if self.is_resumed:
             for part in itertools.islice(self.work.read_all(IDS), self._prove()):
                 index, start = index + 1, Cursor(*part.facts["stop"])
                 position = part.facts["position"]

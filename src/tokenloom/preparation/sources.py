@@ -25,7 +25,7 @@ from tokenloom._wording import describe_missing, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
-from tokenloom.hub.load import TRAIN, find_named, find_store, read
+from tokenloom.hub.load import TRAIN, StoreName, look_up, read
 from tokenloom.hub.texts import RECORDS
 from tokenloom.preparation.chunks import FORMS
 from tokenloom.preparation.datasets import DatasetRows, kind_of_dataset, list_shards
@@ -195,12 +195,12 @@ def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterat
         for remote in find_remote(name):
             form = _find_form(remote, documents, encoding)
             yield ResolvedSource(remote.as_posix(), form, remote, encoding=encoding)
-    elif entry := find_named(source):
-        yield _find_entry(entry, documents)
-    elif (store := find_store(source)) is not None:
-        what = "a store" if store.split is None else "a split of a store"
-        msg = f"{name!r} is {what} already: its sources are what can be prepared"
-        raise ArgumentError(msg)
+    elif (known := look_up(source)) is not None:
+        if isinstance(known, StoreName):
+            what = "a store" if known.split is None else "a split of a store"
+            msg = f"{name!r} is {what} already: its sources are what can be prepared"
+            raise ArgumentError(msg)
+        yield _find_entry(known, documents)
     else:
         for path in _find_files(name):
             form = _find_form(path, documents, encoding)
@@ -263,8 +263,9 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
         if not isinstance(form, TableForm):
             head = check_text(one.path, name=one.name, encoding=one.encoding)
             _check_structure(head, one.name, one.form, one.encoding)
-        source = SourceFile(name=one.name, path=one.path, form=one.form, encoding=one.encoding)
-        form.check(source, field)
+        if form.has_field:
+            source = SourceFile(name=one.name, path=one.path, form=one.form, encoding=one.encoding)
+            form.check(source, field)
 
 
 def _open_rows(name: str, rows: DatasetRows) -> SourceFile:
@@ -284,14 +285,8 @@ def _check_structure(head: bytes, name: str, form: FormName, encoding: str) -> N
     if FORMS[form].has_field:
         return
     text = head.decode(encoding, "replace")
-    kind = recognise_structure(text, suffix=bare_suffix(name))
-    if kind is None and form == "file" and holds_records(text):
-        msg = (
-            f"{name} must be a text, but it has a JSON object on each line: choose "
-            "documents='jsonl' to read each as a document"
-        )
-        raise CorpusError(msg)
-    if name == _STDIN and not (form == "paragraph" and holds_records(text)):
+    kind = recognise_structure(text, suffix=bare_suffix(name), is_one=form == "file")
+    if kind is None and name == _STDIN and not (form == "paragraph" and holds_records(text)):
         kind = recognise_piped(text)
     if kind is not None:
         msg = f"{name} must be a text, but it is {kind.name}: {kind.cure}"
@@ -382,14 +377,12 @@ def _write_texts(texts: Texts) -> Iterator[bytes]:
         yield json.dumps(text).encode("ascii") + b"\n"
 
 
-def describe(found: list[ResolvedSource]) -> dict[str, Any]:
+def describe(found: list[ResolvedSource], *, field: str = "text") -> dict[str, Any]:
     """Return facts about each source, by name, that are compared at a resume: JSON-able.
 
-    Raises
-    ------
-    CorpusError
-        There is no such file any more.
+    Parameters and errors are those of `check_kinds`, which is asked first.
     """
+    check_kinds(found, field=field)
     described = {}
     for number, one in enumerate(found):
         name = f"{one.name} ({number})" if one.name in described else one.name

@@ -108,7 +108,7 @@ class WorkDir:
         """
         now = json.loads(json.dumps(settings))
         before = self._read_settings()
-        if before is not None and self.has_parts():
+        if before is not None and self._has_parts():
             is_mended = before.get("on_error") == "stop" and "on_error" in now
             same = {**before, "on_error": now["on_error"]} if is_mended else before
             if differences := list(compare(same, now)):
@@ -134,9 +134,10 @@ class WorkDir:
         """Whether the last run ended with an error, rather than being interrupted."""
         return os.path.lexists(self.path / _FAILED)
 
-    def forget_failure(self) -> None:
-        """Begin a run, which may end in another way than the last one."""
+    def begin(self) -> bool:
+        """Forget how the last run ended, and return whether it kept anything of a chunk."""
         (self.path / _FAILED).unlink(missing_ok=True)
+        return self._has_parts()
 
     @contextlib.contextmanager
     def running(self, settings: Mapping[str, Any]) -> Iterator[None]:
@@ -185,7 +186,7 @@ class WorkDir:
         )
         raise StoreError(msg)
 
-    def has_parts(self) -> bool:
+    def _has_parts(self) -> bool:
         """Return whether anything was kept of a chunk."""
         names = (path.name for path in self.path.glob("*-*[0-9]"))
         return any(name.rpartition("-")[0] not in _OF_STREAMS for name in names)
