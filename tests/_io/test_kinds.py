@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from tokenloom._io.kinds import recognise
+from tokenloom._io.kinds import bare_suffix, recognise
 
 
 def make_tar(form: int) -> bytes:
@@ -143,3 +143,12 @@ def test_sources_of_this_python_are_texts() -> None:
     found = [recognise(path.read_bytes()[:4096]) for path in folder.glob("*.py")]
     assert found
     assert not any(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.txt", ".txt"), ("a.JSONL.GZ", ".jsonl"), ("a.tar.xz", ".tar"), ("a", ""), ("a.zst", "")],
+)
+def test_the_suffix_before_that_of_the_compression(name: str, expected: str) -> None:
+    """Case does not matter."""
+    assert expected == bare_suffix(name)

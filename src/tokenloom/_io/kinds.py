@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 # So many bytes of a file are enough to recognise it.
@@ -47,6 +48,10 @@ _PIPED_TABLE = (
     "write the texts in it as JSON Lines, and choose documents='jsonl'; to read it as it is, name "
     "a file with the end .txt"
 )
+
+
+# The ends of the names of compressed files.
+COMPRESSED = GZIP, BZIP2, XZ, ZSTD = ".gz", ".bz2", ".xz", ".zst"
 
 
 class Kind(NamedTuple):
@@ -200,22 +205,35 @@ def holds_records(text: str, *, fewest: int = 2) -> bool:
     return all(map(_is_object, objects)) and num_objects >= fewest
 
 
-def recognise_structure(text: str, *, suffix: str, is_one: bool = False) -> Kind | None:
+def bare_suffix(name: str) -> str:
+    """Return the end of a file's name before that of its compression.
+
+    >>> bare_suffix("texts/a.jsonl.gz"), bare_suffix("b.TXT")
+    ('.jsonl', '.txt')
+    """
+    path = Path(name)
+    if path.suffix.lower() in COMPRESSED:
+        path = path.with_suffix("")
+    return path.suffix.lower()
+
+
+def recognise_structure(text: str, *, name: str, is_one: bool = False) -> Kind | None:
     r"""Return the kind of a text whose name shows that it is structured data, or None.
 
     Parameters
     ----------
     text : str
         Its beginning.
-    suffix : str
-        Suffix of its name without that of a compression, in lower case.
+    name : str
+        Of its file, which may be compressed.
     is_one : bool
         Whether all of it is to be one document, so that a JSON object on each
         line shows that too, whatever the name is.
 
-    >>> recognise_structure("a,b\n", suffix=".csv").name
+    >>> recognise_structure("a,b\n", name="a.csv").name
     'a table (.csv)'
     """
+    suffix = bare_suffix(name)
     if suffix in (".csv", ".tsv"):
         return Kind(f"a table ({suffix})", _COLUMN_OF_TABLE)
     if suffix == ".json" and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):

@@ -4,8 +4,8 @@ import importlib
 import os
 from pathlib import Path
 
-from tokenloom._io.compressed import Stream, bare_suffix, check_text
-from tokenloom._io.kinds import Kind, holds_records, recognise_structure
+from tokenloom._io.compressed import Stream, check_text
+from tokenloom._io.kinds import Kind, bare_suffix, holds_records, recognise_structure
 from tokenloom._io.regular import open_regular
 from tokenloom.errors import CorpusError
 
@@ -49,7 +49,7 @@ def read_text_file(path: Path, *, encoding: str = "utf-8") -> bytes:
         if suffix not in (*RECORDS, ".json"):
             kind = Kind("JSON Lines", "'tokenloom prepare --documents jsonl' makes a store of it")
     else:
-        kind = recognise_structure(text, suffix=suffix)
+        kind = recognise_structure(text, name=path.name)
     if kind is not None:
         msg = f"{name} must be a plain text, but it is {kind.name}: {kind.cure}"
         raise CorpusError(msg)

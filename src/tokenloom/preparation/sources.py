@@ -14,12 +14,17 @@ from tokenloom._io.atomic import replacing
 from tokenloom._io.compressed import (
     Stream,
     Undecodable,
-    bare_suffix,
     check_text,
     refuse_other_kinds,
 )
 from tokenloom._io.digest import hash_file
-from tokenloom._io.kinds import HEAD_BYTES, holds_records, recognise_piped, recognise_structure
+from tokenloom._io.kinds import (
+    HEAD_BYTES,
+    bare_suffix,
+    holds_records,
+    recognise_piped,
+    recognise_structure,
+)
 from tokenloom._io.remote import RemoteFile, find_remote, is_address
 from tokenloom._wording import describe_missing, show
 from tokenloom.errors import ArgumentError, CorpusError
@@ -191,7 +196,7 @@ def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterat
     if name == _STDIN:
         read_stdin = functools.partial(_read_stdin, documents, encoding)
         yield ResolvedSource(_STDIN, documents, content=read_stdin, encoding=encoding)
-    elif is_address(name) and not os.path.lexists(name):
+    elif not os.path.lexists(name) and is_address(name):
         for remote in find_remote(name):
             form = _find_form(remote, documents, encoding)
             yield ResolvedSource(remote.as_posix(), form, remote, encoding=encoding)
@@ -285,7 +290,7 @@ def _check_structure(head: bytes, name: str, form: FormName, encoding: str) -> N
     if FORMS[form].has_field:
         return
     text = head.decode(encoding, "replace")
-    kind = recognise_structure(text, suffix=bare_suffix(name), is_one=form == "file")
+    kind = recognise_structure(text, name=name, is_one=form == "file")
     if kind is None and name == _STDIN and not (form == "paragraph" and holds_records(text)):
         kind = recognise_piped(text)
     if kind is not None:
