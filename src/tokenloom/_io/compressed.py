@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Self, cast
 
-from tokenloom._io.kinds import HEAD_BYTES, Kind, recognise
+from tokenloom._io.kinds import BZIP2, GZIP, HEAD_BYTES, XZ, ZSTD, Kind, recognise
 from tokenloom._io.regular import open_regular
 from tokenloom._io.remote import RemoteFile
 from tokenloom._optional import import_optional
@@ -126,13 +126,13 @@ _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = tuple(bytes((first,)) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))
 _COMPRESSIONS: dict[str, _Compression] = {
     # Tapes and some programs fill the last block with zeros.
-    ".gz": _Compression("gzip", (b"\x1f\x8b",), _GzipMember, padding=1),
-    ".bz2": _Compression("bzip2", (b"BZh",), bz2.BZ2Decompressor),
+    GZIP: _Compression("gzip", (b"\x1f\x8b",), _GzipMember, padding=1),
+    BZIP2: _Compression("bzip2", (b"BZh",), bz2.BZ2Decompressor),
     # Stream padding comes in four bytes.
-    ".xz": _Compression(
+    XZ: _Compression(
         "xz", (b"\xfd7zXZ\0",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=4
     ),
-    ".zst": _Compression("zstd", (_ZSTD_FRAME, *_SKIPPABLE), _ZstdFrame),
+    ZSTD: _Compression("zstd", (_ZSTD_FRAME, *_SKIPPABLE), _ZstdFrame),
 }
 # What the older program of that name wrote; there is one stream, and no checksum.
 _LZMA_ALONE = _Compression("lzma", (b"",), lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))
@@ -391,18 +391,6 @@ def _is_utf_8(head: bytes) -> bool:
     return len(head) >= 16 and b"\0" not in head
 
 
-def bare_suffix(name: str) -> str:
-    """Return the end of a file's name before that of its compression.
-
-    >>> bare_suffix("texts/a.jsonl.gz"), bare_suffix("b.TXT")
-    ('.jsonl', '.txt')
-    """
-    path = Path(name)
-    if path.suffix.lower() in _COMPRESSIONS:
-        path = path.with_suffix("")
-    return path.suffix.lower()
-
-
 class Stream:
     """The bytes of a file, decompressed, from a place on.
 
@@ -486,12 +474,12 @@ class Stream:
                 size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def finish(self) -> str | None:
-        """Read the rest of the file, and return its SHA-256 if ``hashes`` was set."""
+    def finish(self) -> tuple[int, str | None]:
+        """Read the rest of the file, and return its size and, if ``hashes`` was set, SHA-256."""
         with self._translating():
             while self._raw.read(_SKIP_BYTES):
                 pass
-        return self._raw.hexdigest()
+        return self._raw.position, self._raw.hexdigest()
 
     def prefix(self) -> tuple[int, str] | None:
         """Return number and SHA-256 of the file's bytes read so far, if ``hashes`` was set."""

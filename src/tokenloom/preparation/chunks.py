@@ -101,19 +101,22 @@ def cut_chunks(
         opened: Opened
         with form.open(source, offset=cursor.offset, hashes=hashes) as opened:
             _check_unchanged(source, opened)
+            position = 0
             for piece, stop in form.cut(opened, source, cursor, cutting):
                 slices.append(piece)
                 num_bytes += len(piece.content)
-                if stop.source > index and (digest := opened.finish()):
+                is_over = stop.source > index
+                position, digest = opened.finish() if is_over else (opened.position, None)
+                if digest is not None:
                     digests[index] = digest
                 if num_bytes >= cutting.size / 2 or len(slices) == _MAX_SLICES:
-                    position = read_before + opened.position
-                    so_far = None if stop.source > index else opened.prefix()
+                    so_far = None if is_over else opened.prefix()
                     prefix = None if so_far is None else (index, *so_far)
-                    yield Chunk(number, tuple(slices), stop, position, digests, prefix)
+                    at = read_before + position
+                    yield Chunk(number, tuple(slices), stop, at, digests, prefix)
                     slices, digests, num_bytes, number = [], {}, 0, number + 1
             _check_unchanged(source, opened)
-            read_before += opened.position
+            read_before += position
         if slices and index + 1 in breaks:
             yield Chunk(number, tuple(slices), Cursor(index + 1), read_before, digests)
             slices, digests, num_bytes, number = [], {}, 0, number + 1

@@ -118,9 +118,9 @@ class _Opened(Table):
             return None
         return self._running.num_rows, self._running.hexdigest()
 
-    def finish(self) -> str | None:
-        self.position = self._source.num_bytes
-        return None if self._running is None else self._running.hexdigest()
+    def finish(self) -> tuple[int, str | None]:
+        digest = None if self._running is None else self._running.hexdigest()
+        return self._source.num_bytes, digest
 
     def close(self) -> None:
         """Do nothing: it is the caller's."""

@@ -193,8 +193,8 @@ class Opened(Protocol):
     def prefix(self) -> tuple[int, str] | None:
         """Return what proves the bytes read so far: their number and SHA-256, where computed."""
 
-    def finish(self) -> str | None:
-        """Return the SHA-256 of the whole source, where it is computed."""
+    def finish(self) -> tuple[int, str | None]:
+        """Return how many bytes the whole source has, and their SHA-256, where computed."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...

@@ -193,10 +193,9 @@ class Table:
         """Return size and SHA-256 of the whole file: texts lie anywhere in it."""
         return None if self._digest is None else (self._source.num_bytes, self._digest)
 
-    def finish(self) -> str | None:
-        """Return the SHA-256 of the file."""
-        self.position = self._source.num_bytes
-        return self._digest
+    def finish(self) -> tuple[int, str | None]:
+        """Return size and SHA-256 of the file."""
+        return self._source.num_bytes, self._digest
 
     def pass_over(self, part: float) -> None:
         """Count a part of the file as read."""
