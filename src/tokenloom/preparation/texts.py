@@ -79,18 +79,20 @@ class TextForm(Form):
         if is_first and not keeps_mark and held.startswith(BYTE_ORDER_MARK):
             held = held[len(BYTE_ORDER_MARK) :]
             cursor = cursor._replace(offset=len(BYTE_ORDER_MARK))
+            held += opened.read(len(BYTE_ORDER_MARK))
         layout = self.lay_out(source, cutting.field)
         find_cut = functools.partial(self.find_cut, boundary=boundary, layout=layout)
         while (found := _fill(held, opened, size, cursor, find_cut)).stop is not None:
-            content, held = found.held[: found.stop], found.held[found.stop :]
+            content, rest = found.held[: found.stop], found.held[found.stop :]
             has_state = found.goes_on and boundary.has_state
             state = state_after(content, cursor.state) if has_state else NOTHING
             line = cursor.line + _count_line_ends(content)
             after = Cursor(cursor.source, cursor.offset + found.stop, state, found.goes_on, line)
             yield Slice(cursor, source.name, source.form, content, found.goes_on, layout), after
             cursor = after
-        rest = Slice(cursor, source.name, source.form, found.held, goes_on=False, layout=layout)
-        yield rest, Cursor(cursor.source + 1)
+            held = rest + opened.read(max(size + 1 - len(rest), 0))
+        last = Slice(cursor, source.name, source.form, found.held, goes_on=False, layout=layout)
+        yield last, Cursor(cursor.source + 1)
 
     def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
         """Return what the reader of a slice has to know of the whole source."""
@@ -370,14 +372,15 @@ _FindCut = Callable[[bytes, Cursor], tuple[int, bool] | None]
 
 
 def _fill(held: bytes, stream: Stream, size: int, cursor: Cursor, find_cut: _FindCut) -> _NextSlice:
-    """Read on until there is a cut, which is None at the end of the source."""
-    while True:
-        # One byte more shows whether there is more to come.
-        held += stream.read(max(size + 1 - len(held), 0))
-        if len(held) <= size:
-            return _NextSlice(held, None, goes_on=False)
+    """Read on until there is a cut, which is None at the end of the source.
+
+    That is not reached where more than ``size`` bytes are held.
+    """
+    while len(held) > size:
         cut = find_cut(held[:size], cursor)
         # Whether a document that begins with white space is empty follows from what comes then.
         if cut and not (cut[1] and not cursor.is_inside and is_blank(held, cut[0])):
             return _NextSlice(held, *cut)
         size *= 2
+        held += stream.read(max(size + 1 - len(held), 0))
+    return _NextSlice(held, None, goes_on=False)
