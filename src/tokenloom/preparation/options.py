@@ -28,9 +28,9 @@ from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer, vocab_of
 from tokenloom.text.tokenizers import (
+    UNCOUNTED,
     CountedTokenizer,
     complete,
-    is_counted,
     make_tokenizer,
 )
 from tokenloom.text.vocab import UNKNOWN_TOKEN, Vocab
@@ -210,7 +210,7 @@ def choose_method(
     undecodable = choose_undecodable(options.on_error, reads_bytes=as_bytes)
     how: EncodeWith | BuildVocab
     description: dict[str, Any]
-    if is_counted(tokenizer) and isinstance(made, CountedTokenizer):
+    if isinstance(made, CountedTokenizer) and made.vocab is UNCOUNTED:
         how = _build_vocab(made, options, vocab_size=limit)
         # The reserved tokens have the first ids, in their order.
         end_id = how.reserved.index(str(options.end_of_document)) if how.marks_ends else None

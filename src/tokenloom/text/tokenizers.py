@@ -44,6 +44,8 @@ from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 _NUM_BYTES = 256
 _NUM_CODE_POINTS = 0x110000
 _CHUNK = 1 << 18
+# What stands for the vocabulary that is to be counted, in a tokenizer that was named.
+UNCOUNTED = Vocab()
 
 
 class Counted(NamedTuple):
@@ -83,9 +85,10 @@ class CountedTokenizer(CompleteTokenizer):
     normalize: bool = True
 
     def __post_init__(self) -> None:
-        # So that the vocabulary alone makes the same tokenizer again.
-        vocab = self.vocab.of_kind(self.name, normalize=self.normalize)
-        object.__setattr__(self, "vocab", vocab)
+        if self.vocab is not UNCOUNTED:
+            # So that the vocabulary alone makes the same tokenizer again.
+            vocab = self.vocab.of_kind(self.name, normalize=self.normalize)
+            object.__setattr__(self, "vocab", vocab)
 
     def with_vocab(self, vocab: Vocab) -> Self:
         """Return the same tokenizer with another vocabulary."""
@@ -367,8 +370,6 @@ class ByteTokenizer(CompleteTokenizer):
         return tuple(map(chr, range(_NUM_BYTES)))
 
 
-# What a tokenizer has whose vocabulary is to be counted.
-_UNCOUNTED = Vocab()
 # Every built-in tokenizer, by its name: the one list of them.
 TOKENIZERS: dict[str, type[CompleteTokenizer]] = {
     kind.name: kind for kind in (CharTokenizer, WordTokenizer, ByteTokenizer)
@@ -418,7 +419,7 @@ def make_tokenizer(
     size = check_vocab_size(vocab_size, given)
     if isinstance(given, str) and given in TOKENIZERS:
         kind = TOKENIZERS[given]
-        return kind(_UNCOUNTED, normalize) if issubclass(kind, CountedTokenizer) else kind()
+        return kind(UNCOUNTED, normalize) if issubclass(kind, CountedTokenizer) else kind()
     if isinstance(given, str) and given == BpeLearner.name:
         return BpeLearner() if size is None else BpeLearner(size)
     if isinstance(given, Vocab):
