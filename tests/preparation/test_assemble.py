@@ -51,7 +51,9 @@ def make_parts(work: WorkDir) -> Tally:
 def make(work: WorkDir, tally: Tally, **changes: Any) -> Manifest:
     """Assemble a store of small shards."""
     told: list[int] = []
+    work.store.mkdir(exist_ok=True)
     manifest = assemble(
+        work.store,
         work,
         tally,
         tokenizer=ByteTokenizer(),
@@ -72,7 +74,7 @@ def test_parts_are_counted(tmp_path: Path) -> None:
     assert ({0: 1, 1: 2}, 6, 2) == (tally.documents, tally.num_characters, tally.num_unknown)
     assert {"invalid JSON": 2} == tally.problems
     # The order of first appearance decides on ties.
-    assert [("b", 1), ("a", 3), ("c", 1)] == list(tally.learned.items())
+    assert [("b", 1), ("a", 3), ("c", 1)] == list(tally.splits[None].counts.items())
     assert {0: "0" * 64, 1: "0" * 64} == tally.digests
 
 

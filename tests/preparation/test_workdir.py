@@ -195,8 +195,9 @@ def test_a_store_is_made_in_a_folder_of_ours(work: WorkDir, plant: str) -> None:
                 pytest.skip("only root can give a folder to another user")
             work.store.mkdir()
             os.chown(work.store, 4321, -1)
-    with pytest.raises(tl.StoreError, match=r"store.*remove it, or name another store"):
-        work.make_store()
+    refused = pytest.raises(tl.StoreError, match=r"store.*remove it, or name another store")
+    with refused, work.running({}):
+        pytest.fail("it began")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
@@ -205,7 +206,8 @@ def test_nobody_else_enters_the_folder(tmp_path: Path) -> None:
     with open_work_dir(tmp_path / "store") as work:
         assert 0o700 == work.path.stat().st_mode & 0o777
         (tmp_path / "usual").mkdir()
-        assert (tmp_path / "usual").stat().st_mode == work.make_store().stat().st_mode
+        with work.running({}) as store:
+            assert (tmp_path / "usual").stat().st_mode == store.stat().st_mode
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")

@@ -112,12 +112,6 @@ class Tally:
         """Documents of all sources."""
         return sum(self.documents.values())
 
-    @property
-    def learned(self) -> Counter[str]:
-        """How often each token appears in the text that a vocabulary is built of."""
-        first = self.split_of[0] if self.split_of else None
-        return self.splits[first].counts if first in self.splits else Counter()
-
     def add(self, part: Part) -> None:
         """Add the next chunk."""
         facts = part.facts
@@ -145,7 +139,8 @@ class Tally:
         self._open_characters = before + facts["open_characters"]
 
 
-def assemble(
+def assemble(  # noqa: PLR0913  each is a part of a store
+    folder: Path,
     work: WorkDir,
     tally: Tally,
     *,
@@ -155,7 +150,7 @@ def assemble(
     facts: Mapping[str, Any],
     report: Callable[[int], object],
 ) -> Manifest:
-    """Write the whole store into the work folder, and return its manifest.
+    """Write the whole store into a folder, out of what is in the work folder; return its manifest.
 
     Shards that an interrupted run finished are not written again. ``report`` is
     called with the number of tokens after each piece that was written.
@@ -167,7 +162,7 @@ def assemble(
     StoreError
         A split would hold no token.
     """
-    folder, vocab_size, num_tokens = work.make_store(), tokenizer.vocab_size, tally.num_tokens
+    vocab_size, num_tokens = tokenizer.vocab_size, tally.num_tokens
     vocab = tokenizer.vocab if isinstance(tokenizer, CountedTokenizer) else None
     dtype = narrow_dtype(vocab_size)
     parts = _Parts(work, tally, vocab, vocab_size, dtype, options.end_of_document)

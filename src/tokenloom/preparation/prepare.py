@@ -29,7 +29,7 @@ from tokenloom._io.interrupts import Stopped
 from tokenloom._io.remote import RemoteFile
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
-from tokenloom.preparation.assemble import Tally, assemble
+from tokenloom.preparation.assemble import SplitTally, Tally, assemble
 from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
 from tokenloom.preparation.cluster import SharedFolder, share
 from tokenloom.preparation.encode import BuildVocab, find_segments, write_part
@@ -246,10 +246,9 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
             manifest = check_finished(target, found, method.settings)
             work.discard()
             return _summarize(path, manifest, began_at)
-        with work.running(settings):
+        with work.running(settings) as folder:
             shared = None if executor is None else share(work.path, executor)
             sources_here = open_sources(found, work, undecodable=method.undecodable)
-            is_resumed = work.begin()
             split_of = [one.split for one in found if one.split is not None]
             run = _Run(
                 work,
@@ -259,11 +258,9 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
                 shared,
                 progress=progress,
                 split_of=split_of,
-                is_resumed=is_resumed,
+                is_resumed=work.begin(),
             )
-            num_processes = min(cores, -(-run.num_bytes // options.task_bytes))
-            with open_pool(executor, num_processes, sends=method.tokenizer) as doing:
-                manifest = run.finish(doing, num_ahead=2 * cores + 1)
+            manifest = run.finish(folder, executor, cores)
         work.publish(target)
     return _summarize(path, manifest, began_at, run)
 
@@ -315,8 +312,19 @@ class _Run:
         """Bytes of all sources, without those that an interrupted run read."""
         return self.num_bytes - self.num_bytes_kept
 
-    def finish(self, executor: Executor | None, *, num_ahead: int) -> Manifest:
-        """Do what is left to do."""
+    def finish(self, folder: Path, executor: Executor | None, cores: int) -> Manifest:
+        """Do what is left to do, and write the store into a folder."""
+        num_processes = min(cores, -(-self.num_bytes // self.options.task_bytes))
+        with open_pool(executor, num_processes, sends=self.method.tokenizer) as doing:
+            tally, tokenizer = self._encode(doing, num_ahead=2 * cores + 1)
+            self._report(tally)
+            self._compare(tally.digests)
+            return self._assemble(folder, tally, tokenizer)
+
+    def _encode(
+        self, executor: Executor | None, *, num_ahead: int
+    ) -> tuple[Tally, CompleteTokenizer]:
+        """Return what is known of all chunks, and the tokenizer with what it has learnt."""
         if isinstance(self.method.tokenizer, LearnedTokenizer):
             self.method = self._learn(self.method.tokenizer, in_threads=executor is not None)
         tally = Tally(split_of=self.split_of)
@@ -326,9 +334,7 @@ class _Run:
         tokenizer = self.method.tokenizer
         if isinstance(self.method.how, BuildVocab):
             tokenizer = self._build(self.method.how, tally)
-        self._report(tally)
-        self._compare(tally.digests)
-        return self._assemble(tally, tokenizer)
+        return tally, tokenizer
 
     def _learn(self, learner: LearnedTokenizer, *, in_threads: bool) -> Method:
         """Return how tokens are made with what is learnt of all documents, perhaps earlier."""
@@ -392,8 +398,9 @@ class _Run:
     def _build(self, how: BuildVocab, tally: Tally) -> CountedTokenizer:
         """Return the tokenizer with the vocabulary whose tokens were counted."""
         _, *reserved = how.reserved
+        first = self.split_of[0] if self.split_of else None
         vocab = Vocab(
-            tally.learned,
+            tally.splits.get(first, SplitTally()).counts,
             min_freq=self.options.min_freq,
             reserved_tokens=reserved,
             vocab_size=self.method.vocab_size,
@@ -463,7 +470,7 @@ class _Run:
             bar.update(chunk.position - bar.n)
             yield part
 
-    def _assemble(self, tally: Tally, tokenizer: CompleteTokenizer) -> Manifest:
+    def _assemble(self, folder: Path, tally: Tally, tokenizer: CompleteTokenizer) -> Manifest:
         sources = [
             Source(
                 name=source.name,
@@ -490,6 +497,7 @@ class _Run:
             }
         with self._bar("write", tally.num_tokens, " tokens") as bar:
             return assemble(
+                folder,
                 self.work,
                 tally,
                 tokenizer=tokenizer,

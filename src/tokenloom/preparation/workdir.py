@@ -81,17 +81,6 @@ class WorkDir:
         """The folder that becomes the store."""
         return self.path / "store"
 
-    def make_store(self) -> Path:
-        """Return the folder that becomes the store, made if it is missing.
-
-        Raises
-        ------
-        StoreError
-            There is a link, a mount point, a file, or a folder of another user.
-        """
-        _make_folder(self.store)
-        return self.store
-
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Begin with some settings, or resume with those that make the same parts.
 
@@ -140,15 +129,26 @@ class WorkDir:
         return self._has_parts()
 
     @contextlib.contextmanager
-    def running(self, settings: Mapping[str, Any]) -> Iterator[None]:
+    def running(self, settings: Mapping[str, Any]) -> Iterator[Path]:
         """Claim the folder, and remember an error in the block, which other settings may mend.
 
         What only stops a run, such as Ctrl-C, a full disk or the death of a
         worker, is none. Parameters and errors are those of `claim`.
+
+        Yields
+        ------
+        Path
+            The folder that becomes the store, made if it is missing.
+
+        Raises
+        ------
+        StoreError
+            In its place is a link, a mount point, a file, or a folder of another user.
         """
         self.claim(settings)
+        _make_folder(self.store)
         try:
-            yield
+            yield self.store
         except WorkerError:
             raise
         except Exception as error:
