@@ -251,14 +251,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
             sources_here = open_sources(found, work, undecodable=method.undecodable)
             split_of = [one.split for one in found if one.split is not None]
             run = _Run(
-                work,
-                sources_here,
-                method,
-                options,
-                shared,
-                progress=progress,
-                split_of=split_of,
-                is_resumed=work.begin(),
+                work, sources_here, method, options, shared, progress=progress, split_of=split_of
             )
             manifest = run.finish(folder, executor, cores)
         work.publish(target)
@@ -290,7 +283,7 @@ class _Run:
     # The split of each source, where splits are named by their sources.
     split_of: Sequence[str] = field(kw_only=True)
     # Whether the last run left anything of a chunk.
-    is_resumed: bool = field(kw_only=True)
+    is_resumed: bool = field(default=False, init=False)
     num_bytes_kept: int = field(default=0, init=False)
     # The hash of each source when a tokenizer was learnt of it.
     learned_of: dict[int, str] = field(default_factory=dict, init=False)
@@ -314,6 +307,7 @@ class _Run:
 
     def finish(self, folder: Path, executor: Executor | None, cores: int) -> Manifest:
         """Do what is left to do, and write the store into a folder."""
+        self.is_resumed = self.work.begin()
         num_processes = min(cores, -(-self.num_bytes // self.options.task_bytes))
         with open_pool(executor, num_processes, sends=self.method.tokenizer) as doing:
             tally, tokenizer = self._encode(doing, num_ahead=2 * cores + 1)
