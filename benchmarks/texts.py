@@ -5,17 +5,20 @@
 TEXT is a file in UTF-8, or a corpus name; by default `time_machine`. It is
 repeated until it is long enough, or cut. Characters and words, of the text in
 memory and of a file that becomes a store, are compared with the textbook's
-pipeline on the same text in memory, on one thread; opening a store, up to its
-first batch, with HF datasets, where that is installed. The ways take turns, and
+pipeline on the same text in memory, by CPU time on one thread, and words once
+more with pyarrow, where that is installed; opening a store, up to its first
+batch, with HF datasets, where that is installed. The ways take turns, and
 ratios are medians over pairs of the same repetition.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from processes import Processes
 from systems import Task
 
 KINDS = ("char", "word")
-ASKED = {"char": 25, "word": 4, "opening": 5}
+WITH_ARROW = "word, pyarrow"
+ASKED = {"char": 25, "word": 4, WITH_ARROW: 7, "opening": 5}
 _BATCH_SIZE, _SEQ_LEN = 32, 35
 
 
@@ -55,18 +59,40 @@ def theirs(text: str, kind: str) -> tuple[Any, int]:
 
 
 def measure(make: Callable[[str, str], tuple[Any, int]], text: str, kind: str) -> float:
-    """Return the seconds that a way takes."""
-    began_at = time.perf_counter()
+    """Return the seconds of CPU time that a way takes."""
+    began_at = time.process_time()
     make(text, kind)
-    return time.perf_counter() - began_at
+    return time.process_time() - began_at
 
 
 def measure_prepare(text: str, kind: str) -> float:
-    """Return the seconds from a file to a store, without workers, by tokenloom."""
+    """Return the seconds of CPU time from a file to a store, without workers, by tokenloom."""
     with tempfile.TemporaryDirectory(prefix="tokenloom-benchmark-") as folder:
         source = Path(folder, "text.txt")
         source.write_text(text, encoding="utf-8", newline="")
-        return tl.prepare(source, Path(folder, "store"), tokenizer=kind, num_workers=1).seconds
+        began_at = time.process_time()
+        tl.prepare(source, Path(folder, "store"), tokenizer=kind, num_workers=1)
+        return time.process_time() - began_at
+
+
+@contextlib.contextmanager
+def without_arrow() -> Iterator[None]:
+    """Let nothing import pyarrow meanwhile."""
+    modules: dict[str, Any] = sys.modules
+    found = modules.get("pyarrow")
+    modules["pyarrow"] = None
+    try:
+        yield
+    finally:
+        del modules["pyarrow"]
+        if found is not None:
+            modules["pyarrow"] = found
+
+
+def measure_ours(text: str, kind: str, *, arrow: bool) -> tuple[float, float]:
+    """Return the seconds of tokenloom from memory and of `measure_prepare`, with pyarrow or not."""
+    with contextlib.nullcontext() if arrow else without_arrow():
+        return measure(ours, text, kind), measure_prepare(text, kind)
 
 
 def check(text: str, kind: str) -> None:
@@ -97,16 +123,22 @@ def time_texts(text: str, repetitions: int) -> None:
     """Time both kinds of tokens, and print a table."""
     num_megabytes = len(text.encode()) / 1e6
     print(f"{num_megabytes:.0f} MB of text, one thread, medians of {repetitions}")
-    print(f"{'':14}{'textbook MB/s':>16}{'tokenloom MB/s':>16}{'ratio':>8}{'asked':>8}")
+    print(f"{'':24}{'textbook MB/s':>16}{'tokenloom MB/s':>16}{'ratio':>8}{'asked':>8}")
+    has_arrow = importlib.util.find_spec("pyarrow") is not None
     for kind in KINDS:
-        check(text[:1_000_000], kind)
+        names = (kind, WITH_ARROW) if kind == "word" and has_arrow else (kind,)
+        check(text[:5_000_000], kind)
         samples = [
-            (measure(theirs, text, kind), measure(ours, text, kind), measure_prepare(text, kind))
+            (
+                measure(theirs, text, kind),
+                *(measure_ours(text, kind, arrow=name == WITH_ARROW) for name in names),
+            )
             for _ in tqdm(range(repetitions), desc=kind, leave=False)
         ]
-        for column, name in enumerate((kind, f"{kind}, prepare"), start=1):
-            pairs = [(sample[0], sample[column]) for sample in samples]
-            _print_row(name, pairs, num_megabytes, asked=ASKED[kind])
+        for column, name in enumerate(names, start=1):
+            for place, way in enumerate((name, f"{name}, prepare")):
+                pairs = [(sample[0], sample[column][place]) for sample in samples]
+                _print_row(way, pairs, num_megabytes, asked=ASKED[name])
 
 
 def time_opening(text: str, repetitions: int, folder: Path) -> None:
@@ -132,7 +164,7 @@ def time_opening(text: str, repetitions: int, folder: Path) -> None:
             for _ in range(4 * repetitions + 1)
         ][1:]
     print(f"open and read the first batch, medians of {len(pairs)}")
-    print(f"{'':14}{'HF datasets ms':>16}{'tokenloom ms':>16}{'ratio':>8}{'asked':>8}")
+    print(f"{'':24}{'HF datasets ms':>16}{'tokenloom ms':>16}{'ratio':>8}{'asked':>8}")
     _print_row("opening", pairs, None, asked=ASKED["opening"])
 
 
@@ -144,7 +176,7 @@ def _print_row(
         seconds = statistics.median(column)
         values.append(1e3 * seconds if num_megabytes is None else num_megabytes / seconds)
     ratio = statistics.median(other / our for other, our in pairs)
-    print(f"{name:14}{values[0]:16.1f}{values[1]:16.1f}{ratio:7.1f}x{asked:7}x")
+    print(f"{name:24}{values[0]:16.1f}{values[1]:16.1f}{ratio:7.1f}x{asked:7}x")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -126,8 +126,29 @@ def split_words(text: str, *, normalize: bool = True, piece: int = _PIECE) -> It
     if not normalize:
         yield from (part.split() for part in _cut(text, _WHITE_SPACE, piece))
         return
+    for part in cut_words(text, normalize=True, piece=piece):
+        yield part.decode("ascii").split()
+
+
+def cut_words(text: str, *, normalize: bool, piece: int) -> Iterator[bytes]:
+    """Yield pieces of a text whose words lie between white space, in UTF-8.
+
+    Parameters
+    ----------
+    text : str
+    normalize : bool
+        Whether everything but letters becomes spaces, and those small.
+    piece : int
+        The fewest bytes, or characters, of a piece that is not the last.
+
+    >>> list(cut_words("Time flies.", normalize=True, piece=5))
+    [b'time ', b' flies ']
+    """
+    if not normalize:
+        yield from map(_encode, _cut(text, _WHITE_SPACE, piece))
+        return
     for part in _cut(_encode(text), _NO_LETTER, piece):
-        yield part.translate(_LETTERS_AND_SPACES).decode("ascii").split()
+        yield part.translate(_LETTERS_AND_SPACES)
 
 
 def state_after(text: bytes, state: int) -> int:
@@ -378,10 +399,11 @@ def count_lost(text: str) -> Lost:
         return _count_lost(text.encode("ascii"), num_characters=len(text))
     content = _encode(text)
     lost = _count_lost(content, num_characters=len(text))
-    # No byte of a character beyond ASCII is below 0x80.
-    num_ascii = len(content) - int(np.count_nonzero(np.frombuffer(content, np.uint8) & 0x80))
-    num_beyond = len(text) - num_ascii
-    num_signs = min(sum(map(content.count, _SIGNS)), num_beyond)
+    # No byte of a character beyond ASCII is below 0x80, so that those bytes stay together.
+    codes = np.frombuffer(content, np.uint8)
+    beyond = codes[codes >= 0x80].tobytes()
+    num_beyond = len(text) - (len(content) - len(beyond))
+    num_signs = min(sum(map(beyond.count, _SIGNS)), num_beyond)
     return lost._replace(
         num_letters=num_beyond - num_signs, num_signs=lost.num_signs - num_beyond + num_signs
     )

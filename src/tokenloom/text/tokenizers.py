@@ -16,6 +16,7 @@ from tokenloom._checks import as_integer
 from tokenloom._wording import describe_missing, join_choices, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, LETTERS, WORDS, Boundary
+from tokenloom.text.distinct import distinguish_words
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.encodings import ENCODING, TiktokenTokenizer, load_encoding
 from tokenloom.text.huggingface import BpeLearner, HuggingFaceTokenizer
@@ -109,7 +110,7 @@ class CountedTokenizer(CompleteTokenizer):
 
     def encode(self, text: str, /) -> Ids:
         """Return the ids of a text, in the smallest unsigned dtype."""
-        return self._concatenate([self.vocab.to_ids(tokens) for tokens in self.split(text)])
+        return self._concatenate(self._map_text(text, self.vocab.to_ids))
 
     def decode(self, ids: list[int], /) -> str:
         """Return the tokens of ids, joined."""
@@ -193,10 +194,14 @@ class CountedTokenizer(CompleteTokenizer):
         pieces: list[Ids] = []
         lengths = []
         for segment in segments:
-            each = [to_ids(tokens) for tokens in self.split(str(segment.text))]
+            each = self._map_text(str(segment.text), to_ids)
             pieces += each
             lengths.append(sum(map(len, each)))
         return pieces, np.array(lengths, np.int64)
+
+    def _map_text(self, text: str, to_ids: Callable[[list[str]], Ids]) -> list[Ids]:
+        """Return the ids of a text, in pieces."""
+        return [to_ids(tokens) for tokens in self.split(text)]
 
     def _concatenate(self, pieces: list[Ids]) -> Ids:
         return np.concatenate(pieces) if pieces else np.empty(0, narrow_dtype(len(self.vocab)))
@@ -308,8 +313,14 @@ class WordTokenizer(CountedTokenizer):
         if not self.normalize or len(segments) < 2:
             return CountedTokenizer._map_tokens(self, segments, to_ids)  # noqa: SLF001  the base's
         texts = [str(segment.text) for segment in segments]
-        pieces = [to_ids(words) for words in self.split("\n".join(texts))]
-        return pieces, count_words(texts)
+        return self._map_text("\n".join(texts), to_ids), count_words(texts)
+
+    def _map_text(self, text: str, to_ids: Callable[[list[str]], Ids]) -> list[Ids]:
+        """Return the ids of a text, in pieces; each is looked up once for many words."""
+        return [
+            to_ids(entries) if places is None else to_ids(entries)[places]
+            for entries, places in distinguish_words(text, normalize=self.normalize)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
