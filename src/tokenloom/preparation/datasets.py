@@ -180,20 +180,14 @@ def name_dataset(dataset: Any) -> str:
     return f"{name}/{dataset.split}" if dataset.split is not None else str(name)
 
 
-def list_shards(dataset: Any, field: str) -> Iterator[tuple[str, Callable[[], Iterator[str]]]]:
-    """Yield the shards of a stream, each with its name and what begins to read its texts."""
-    num_shards = int(getattr(dataset, "num_shards", 1))
-    name = name_dataset(dataset)
-    for index in range(num_shards):
-
-        def read(index: int = index) -> Iterator[str]:
-            for row in dataset.shard(num_shards=num_shards, index=index):
-                if field not in row:
-                    msg = (
-                        f"{name} must have the column {field!r}, which it has not: name one of "
-                        f"{', '.join(map(repr, row))} with field="
-                    )
-                    raise ArgumentError(msg)
-                yield row[field]
-
-        yield f"{name} (shard {index + 1} of {num_shards})", read
+def read_stream(dataset: Any, field: str) -> Iterator[str]:
+    """Yield the texts of a data set that can be read only from its beginning."""
+    # Not by shards: what is skipped, numbered or mixed is so over all of them.
+    for row in dataset:
+        if field not in row:
+            msg = (
+                f"{name_dataset(dataset)} must have the column {field!r}, which it has not: name "
+                f"one of {', '.join(map(repr, row))} with field="
+            )
+            raise ArgumentError(msg)
+        yield row[field]

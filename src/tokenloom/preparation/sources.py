@@ -33,7 +33,7 @@ from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
 from tokenloom.hub.load import TRAIN, StoreName, look_up, read
 from tokenloom.hub.texts import RECORDS
 from tokenloom.preparation.chunks import FORMS
-from tokenloom.preparation.datasets import DatasetRows, kind_of_dataset, list_shards
+from tokenloom.preparation.datasets import DatasetRows, kind_of_dataset, name_dataset, read_stream
 from tokenloom.preparation.forms import FormName, SourceFile
 from tokenloom.preparation.tables import TableForm
 from tokenloom.preparation.workdir import Part, WorkDir
@@ -219,15 +219,13 @@ def _find_texts(source: Any, field: str) -> Iterator[ResolvedSource]:
             rows = DatasetRows(source, field)
             yield ResolvedSource(rows.name, "dataset", rows=rows)
         case "IterableDataset":
-            for name, read in list_shards(source, field):
-                yield ResolvedSource(name, "string", content=functools.partial(_write_all, read))
+            name = name_dataset(source)
+            yield ResolvedSource(
+                name, "string", content=lambda: _write_texts(read_stream(source, field))
+            )
         case _:
             write = functools.partial(_write_texts, source)
             yield ResolvedSource("iterable", "string", content=write)
-
-
-def _write_all(read: Callable[[], Texts]) -> Iterator[bytes]:
-    return _write_texts(read())
 
 
 def _find_form(path: Path | RemoteFile, documents: FormName, encoding: str) -> FormName:
