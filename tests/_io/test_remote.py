@@ -15,6 +15,7 @@ from tokenloom._io.remote import RemoteFile, find_remote, is_address, redact
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.trace import Trace
 
 memory = pytest.importorskip("fsspec.implementations.memory")
 
@@ -72,8 +73,29 @@ def test_the_same_tokens_as_of_local_files(tmp_path: Path, num_workers: int) -> 
     assert far.tokens.tolist() == near.tokens.tolist()
     assert made.is_new
     assert not prepare(sources, tmp_path / "far", options=options).is_new
-    found = tl.trace(far, len(far) - 1)
+    found = tl.trace(far, len(far) - 1, remote=True)
     assert ("memory://texts/d.txt.gz", 1, TEXT.rindex("d")) == (found and found[:3])
+
+
+def test_an_address_in_a_store_is_opened_only_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may come from somebody else, and the credentials are the user's."""
+    prepare("memory://texts/a.txt", tmp_path / "store")
+    corpus = tl.Corpus.open(tmp_path / "store")
+    asked = []
+
+    def record(file: RemoteFile) -> tuple[int, int]:
+        asked.append(str(file))
+        return 0, 0
+
+    monkeypatch.setattr(RemoteFile, "status", record)
+    assert tl.trace(corpus, 3) == Trace("memory://texts/a.txt", 0, None)
+    both = tl.Corpus.concatenate([corpus, corpus])
+    assert tl.trace(both, 3) == Trace("memory://texts/a.txt", 0, None)
+    assert not asked
+    tl.trace(both, 3, remote=True)
+    assert asked == ["memory://texts/a.txt"]
 
 
 def test_a_file_that_was_changed(tmp_path: Path) -> None:
@@ -202,5 +224,5 @@ def test_parquet_at_an_address(tmp_path: Path) -> None:
     assert {k: v for k, v in far.items() if k != "manifest.json"} == {
         k: v for k, v in near.items() if k != "manifest.json"
     }
-    found = tl.trace(tl.Corpus.open(tmp_path / "far"), 30)
+    found = tl.trace(tl.Corpus.open(tmp_path / "far"), 30, remote=True)
     assert ("memory://texts/a.parquet", 1, 0) == (found and (found[0], found.row, found.row_group))

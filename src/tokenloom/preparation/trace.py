@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import require_integers, require_type
+from tokenloom._checks import as_flag, require_integers, require_type
 from tokenloom._io.compressed import find_encoding
 from tokenloom._io.remote import RemoteFile, is_address
 from tokenloom._wording import show
@@ -53,8 +53,9 @@ class Trace(NamedTuple):
     character : int or None
         Which character of the document's text the token begins with, from 0;
         which byte, where bytes are tokens. None where that is not known: the
-        source is gone, was changed or was a stream, the tokenizer is somebody
-        else's, or the token stands for the end of a document.
+        source is gone, was changed, was a stream, or lies at an address that
+        may not be opened; the tokenizer is somebody else's; or the token stands
+        for the end of a document.
     line : int or None
         Which line of the source holds the document, from 1, where each line is
         a document. None of other sources, and where lines were left out.
@@ -74,7 +75,7 @@ class Trace(NamedTuple):
     row_group: int | None = None
 
 
-def trace(corpus: Corpus, token: int) -> Trace | None:
+def trace(corpus: Corpus, token: int, *, remote: bool = False) -> Trace | None:
     """Return where a token came from, or None where that is not known.
 
     Of a store that `tokenloom.prepare` made this is the source, the document
@@ -89,6 +90,10 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
     corpus : Corpus
     token : int
         In [0, len(corpus)).
+    remote : bool
+        Whether to open a source that lies at an address, such as one of S3, with
+        your credentials. Without it the character of its tokens is None, since
+        a store of somebody else's may name any address.
 
     Raises
     ------
@@ -103,18 +108,19 @@ def trace(corpus: Corpus, token: int) -> Trace | None:
     """
     require_type("corpus", corpus, Corpus, "a Corpus (Corpus.open opens a store)")
     require_integers(token=token)
+    remote = as_flag("remote", remote)
     if not 0 <= token < len(corpus):
         msg = f"a token must be in [0, {len(corpus)}), got {show(token)}"
         raise ArgumentError(msg)
     if corpus.parts:
         part, number = corpus.find_part(token)
-        found = trace(part, number) or Trace(part.name, 0, None)
+        found = trace(part, number, remote=remote) or Trace(part.name, 0, None)
         return found if found.source is not None else found._replace(source=part.name)
     if corpus.origin is not None:
         corpus.check_files()
         prepared = _open_prepared(corpus, Path(corpus.origin.path))
         if prepared is not None:
-            return prepared.trace(corpus.origin.start + token)
+            return prepared.trace(corpus.origin.start + token, remote=remote)
     documents = corpus.document_offsets
     return None if documents is None else Trace(None, documents.number(token), None)
 
@@ -213,14 +219,15 @@ class _PreparedStore:
         # The last chunk that was read, after what it was read of.
         self._kept: tuple[object, _ReadChunk | None] | None = None
 
-    def trace(self, token: int) -> Trace:
+    def trace(self, token: int, *, remote: bool) -> Trace:
         """Return where a token of the store came from."""
         document = self._documents.number(token)
         # Of sources with 2, 0 and 3 documents the stops are 2, 2 and 5: document 2 is the third's.
         source = int(np.searchsorted(self._source_stops, document, side="right"))
         found: dict[str, int] = {}
-        if self._tokenizer is not None and (chunk := self._read_chunk(token, source)):
-            found = chunk.find(token, self._tokenizer)
+        if self._tokenizer is not None:
+            chunk = self._read_chunk(token, source, remote=remote)
+            found = {} if chunk is None else chunk.find(token, self._tokenizer)
         form = self._preparation.forms[source]
         # Where none was left out, as many lines or rows come before as documents.
         if form in ("line", "csv", "dataset") and self._preparation.on_error != "skip":
@@ -228,12 +235,14 @@ class _PreparedStore:
             found |= {"line": number + 1} if form == "line" else {"row": number}
         return Trace(self._sources[source].name, document, found.pop("character", None), **found)
 
-    def _read_chunk(self, token: int, source: int) -> _ReadChunk | None:
+    def _read_chunk(self, token: int, source: int, *, remote: bool) -> _ReadChunk | None:
         """Return the chunk of a token, read up to the end of a source, where that is as it was."""
         index = int(np.searchsorted(self._places[:, 0], token, side="right")) - 1
         first_source = int(self._places[index, 1])
+        files = self._files[first_source : source + 1]
+        if not remote and any(isinstance(file.path, RemoteFile) for file in files):
+            return None
         try:
-            files = self._files[first_source : source + 1]
             identities = [_identify(file.path) for file in files]
         # Some names are those of no file.
         except (OSError, ValueError, TokenloomError):
