@@ -1,10 +1,12 @@
 """Workers on other machines, which must see the work folder and run the same release."""
 
 import importlib.metadata
+import logging
 import pickle
 import re
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -198,3 +200,65 @@ def test_without_dask_an_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         open_dask("tcp://127.0.0.1:1"),
     ):
         pass
+
+
+# What stands in for the package is no module.
+_MODULES: dict[str, Any] = sys.modules
+
+
+class LateDask:
+    """A package like Dask whose client connects once it is released."""
+
+    def __init__(self) -> None:
+        self.released, self.closed = threading.Event(), threading.Event()
+
+    def Client(self, *_: object, **__: object) -> "LateDask":  # noqa: N802  as Dask calls it
+        """Return the client, which is this object."""
+        self.released.wait(60)
+        return self
+
+    def close(self, *, timeout: float) -> None:
+        """Close the client."""
+        del timeout
+        self.closed.set()
+
+
+def test_a_client_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold its connection and threads until the process ends."""
+    dask = LateDask()
+    monkeypatch.setitem(_MODULES, "distributed", dask)
+    with (
+        pytest.raises(ArgumentError, match="it does not answer within"),
+        open_dask("tcp://127.0.0.1:1", timeout=0.01),
+    ):
+        pass
+    assert not dask.closed.is_set()
+    dask.released.set()
+    assert dask.closed.wait(60)
+
+
+class ReadyDask(LateDask):
+    """One that connects at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released.set()
+
+    def get_executor(self, *, pure: bool) -> None:
+        """Return no executor."""
+        del pure
+
+    def nthreads(self) -> dict[str, int]:
+        """Return the threads of each worker."""
+        return {"one": 2}
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_only_a_quiet_caller_loses_its_logs(monkeypatch: pytest.MonkeyPatch, quiet: bool) -> None:
+    """Other parts of a program may use asyncio too."""
+    monkeypatch.setitem(_MODULES, "distributed", ReadyDask())
+    logger = logging.getLogger("asyncio")
+    with open_dask("tcp://127.0.0.1:1", quiet=quiet) as cluster:
+        assert cluster.num_workers == 2
+        assert logger.disabled is quiet
+    assert not logger.disabled

@@ -24,8 +24,10 @@ from tokenloom.text.tokenizers import COUNTED_NAMES
 _ID = re.compile("[0-9]{1,18}")
 _EXAMPLES = """\
 A SOURCE is a text file, a folder, a pattern in quotes such as 'texts/**/*.txt', - for
-stdin, or a name from 'tokenloom datasets'. Files that end with .jsonl or .ndjson hold
-a JSON object per line. Any of these may be compressed: .gz, .bz2, .xz or .zst.
+stdin, a name from 'tokenloom datasets', or an address such as s3://texts/a.jsonl. Files
+that end with .jsonl or .ndjson hold a JSON object per line; .csv, .tsv, .parquet, .arrow
+and .feather hold a table, each row a document. All but .parquet, .arrow and .feather may
+be compressed: .gz, .bz2, .xz or .zst.
 
 examples:
   tokenloom prepare book.txt -o my-store
@@ -34,6 +36,8 @@ examples:
       each file in a folder is a document; rare words become the unknown token
   tokenloom prepare wiki.jsonl.gz --field text --end-of-document '<eod>' -o my-store
       each line is a document, followed by a token of its own
+  tokenloom prepare 's3://texts/*.parquet' --field body --tokenizer byte -o my-store
+      the column 'body' of tables in an object store; or of .csv, .tsv and .arrow files
   zcat *.gz | tokenloom prepare - --documents paragraph --split valid=0.01 -o my-store
       stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
   tokenloom prepare --split train='a/*.txt' --split valid=b.txt --tokenizer word -o my-store
@@ -217,7 +221,7 @@ def _open_cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
         return
     if arguments.workers == 0:
         options.refuse_options(arguments, ("workers",), "0 works in this process, --dask in others")
-    with open_dask(arguments.dask) as cluster:
+    with open_dask(arguments.dask, quiet=True) as cluster:
         if not cluster.num_workers:
             print_message(f"the scheduler at {arguments.dask} has no workers yet: waiting for one")
         num_workers = arguments.workers or max(cluster.num_workers or 0, 1)

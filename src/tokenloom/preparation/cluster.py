@@ -3,14 +3,13 @@
 import contextlib
 import importlib
 import logging
-import queue
 import re
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +57,7 @@ class SharedFolder(NamedTuple):
         Raises
         ------
         WorkerError
-            It does not, or it has not.
+            The worker does not see the folder, or has another release.
         """
         require_version(find_version(), self.version, host=socket.gethostname())
         deadline = time.monotonic() + patience
@@ -155,7 +154,9 @@ class Cluster(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_dask(address: str, *, timeout: float = _CONNECT_SECONDS) -> Iterator[Cluster]:
+def open_dask(
+    address: str, *, timeout: float = _CONNECT_SECONDS, quiet: bool = False
+) -> Iterator[Cluster]:
     """Yield the Dask cluster at an address.
 
     Parameters
@@ -164,6 +165,9 @@ def open_dask(address: str, *, timeout: float = _CONNECT_SECONDS) -> Iterator[Cl
         Of its scheduler, such as "tcp://10.0.0.1:8786".
     timeout : float
         How long to wait for an answer, in seconds.
+    quiet : bool
+        Whether to silence, in the whole process until the end, what Dask,
+        tornado and asyncio log: for programs that do nothing else.
 
     Raises
     ------
@@ -176,7 +180,7 @@ def open_dask(address: str, *, timeout: float = _CONNECT_SECONDS) -> Iterator[Cl
         msg = f"--dask must be a scheduler's address like tcp://10.0.0.1:8786, got {show(address)}"
         raise ArgumentError(msg)
     distributed = import_optional("distributed", purpose="--dask", extra="dask")
-    with _quiet():
+    with _quiet() if quiet else contextlib.nullcontext():
         client = _connect(distributed, address, timeout)
         try:
             yield Cluster(client.get_executor(pure=False), sum(client.nthreads().values()))
@@ -187,21 +191,27 @@ def open_dask(address: str, *, timeout: float = _CONNECT_SECONDS) -> Iterator[Cl
 
 
 def _connect(distributed: Any, address: str, timeout: float) -> Any:
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    pending: Future[Any] = Future()
 
     def connect() -> None:
         try:
-            answers.put(distributed.Client(address, timeout=timeout, set_as_default=False))
+            client = distributed.Client(address, timeout=timeout, set_as_default=False)
         # Dask, tornado and the system each have errors of their own for it.
         except Exception as error:  # noqa: BLE001
-            answers.put(error)
+            client = error
+        if pending.set_running_or_notify_cancel():
+            pending.set_result(client)
+        elif not isinstance(client, Exception):
+            # It comes too late.
+            client.close(timeout=timeout)
 
     # Dask waits without end for something that listens there and is silent.
     threading.Thread(target=connect, name="connect", daemon=True).start()
-    try:
-        answer = answers.get(timeout=2 * timeout)
-    except queue.Empty:
-        answer = TimeoutError(f"it does not answer within {2 * timeout:.0f} seconds")
+    wait([pending], timeout=2 * timeout)
+    if pending.cancel():
+        answer: Any = TimeoutError(f"it does not answer within {2 * timeout:.0f} seconds")
+    else:
+        answer = pending.result()
     if isinstance(answer, Exception):
         why = str(answer).partition("\n")[0] or type(answer).__name__
         msg = f"--dask must be the address of a running scheduler, {address!r} is not: {why}"
