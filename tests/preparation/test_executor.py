@@ -13,6 +13,7 @@ import pytest
 from tests.support.preparations import HereExecutor
 from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.executor import count_cores, process_pool, run_in_order
+from tokenloom.text.huggingface import PARALLELISM
 
 
 def _pid(_: int) -> int:
@@ -146,8 +147,14 @@ def test_an_error_that_cannot_be_sent_is_told() -> None:
 
 
 @pytest.mark.slow
-def test_workers_use_no_threads_of_tokenizers() -> None:
-    """They share the cores already."""
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "false"), ("true", "true")])
+def test_workers_use_no_threads_of_tokenizers(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, expected: str
+) -> None:
+    """They share the cores already; but what the user has chosen stays."""
+    monkeypatch.delenv(PARALLELISM, raising=False)
+    if chosen is not None:
+        monkeypatch.setenv(PARALLELISM, chosen)
     with process_pool(2) as pool:
         assert pool is not None
-        assert "false" == pool.submit(os.getenv, "TOKENIZERS_PARALLELISM").result()
+        assert expected == pool.submit(os.getenv, PARALLELISM).result()

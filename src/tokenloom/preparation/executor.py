@@ -122,7 +122,7 @@ def can_be_sent(value: object) -> bool:
 
 @contextlib.contextmanager
 def process_pool(num_workers: int) -> Iterator[Executor | None]:
-    """Yield a pool of processes, or None where one worker would be one too many.
+    """Yield a pool of processes, or None if fewer than two workers are asked for.
 
     They import no more than they need, leave Ctrl-C to this process, and end
     with it, however it ends.
@@ -134,7 +134,11 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
     methods = multiprocessing.get_all_start_methods()
     method = "forkserver" if "forkserver" in methods else "spawn"
     pool = _Pool(
-        num_workers, mp_context=multiprocessing.get_context(method), initializer=_enter_worker
+        num_workers,
+        mp_context=multiprocessing.get_context(method),
+        initializer=_enter_worker,
+        # A fork server has the environment of the time when it began.
+        initargs=(os.environ.get(PARALLELISM, "false"),),
     )
     try:
         yield pool
@@ -172,9 +176,9 @@ def open_pool(
     return process_pool(num_processes)
 
 
-def _enter_worker() -> None:
-    # The processes share the cores already.
-    os.environ[PARALLELISM] = "false"
+def _enter_worker(parallelism: str) -> None:
+    # The processes share the cores already, unless the user has chosen.
+    os.environ[PARALLELISM] = parallelism
     leave_ctrl_c_to_parent()
     end_with_parent()
 
