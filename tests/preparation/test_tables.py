@@ -1,5 +1,7 @@
 """Tables with a column of texts."""
 
+import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from tokenloom.preparation.encode import find_segments
 from tokenloom.preparation.forms import Cutting, FormName, Reading, SourceFile
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.tables import Parquet
 from tokenloom.text.boundaries import DOCUMENTS
 
 pa = pytest.importorskip("pyarrow")
@@ -237,3 +240,75 @@ def test_a_table_under_another_name(tmp_path: Path, name: str) -> None:
     pq.write_table(make_table(["a"]), tmp_path / name)
     with pytest.raises(CorpusError, match=r"it is a Parquet file: .*--field names.*\.parquet"):
         prepare(tmp_path / name, tmp_path / "store")
+
+
+NUM_ROWS = 40_000
+ROW = "some words in row {:,}"
+
+
+def test_a_row_group_of_several_batches(tmp_path: Path) -> None:
+    """Each cursor inside it resumes at its row, whose trace is right, and the store is the same."""
+    texts = [ROW.format(row) for row in range(NUM_ROWS)]
+    path = tmp_path / "a.parquet"
+    write_parquet(make_table(list(texts)), path, NUM_ROWS)
+    chunks = cut(path, "parquet", 200_000)
+    reading = Reading("text", "stop", as_bytes=True)
+    rows = 0
+    for chunk in chunks:
+        found = [s for piece in chunk.slices for s in find_segments(piece, reading, Counter())]
+        assert [text.encode() for text in texts[rows : rows + len(found)]] == [
+            segment.text for segment in found
+        ]
+        rows += len(found)
+        rest = cut(path, "parquet", 200_000, start=chunk.stop, first=chunk.number + 1)
+        assert [one.slices for one in chunks[chunk.number + 1 :]] == [one.slices for one in rest]
+    assert rows == NUM_ROWS
+    assert len(chunks) > 4
+    positions = [chunk.position for chunk in chunks]
+    assert positions == sorted(positions)
+    assert positions[0] < path.stat().st_size / 2
+
+
+def test_a_store_of_a_row_group_of_several_batches(tmp_path: Path) -> None:
+    """Is that of JSON Lines of the same texts, and its last tokens are traced."""
+    texts = [ROW.format(row) for row in range(NUM_ROWS)]
+    write_parquet(make_table(list(texts)), tmp_path / "a.parquet", NUM_ROWS)
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "a.jsonl").write_text(lines)
+    options = PrepareOptions(task_bytes=200_000)
+    for name in ("a.parquet", "a.jsonl"):
+        prepare(tmp_path / name, tmp_path / f"{name}.store", tokenizer="byte", options=options)
+    corpus, plain = (tl.Corpus.open(tmp_path / f"a.{end}.store") for end in ("parquet", "jsonl"))
+    assert bytes(corpus.tokens[:]) == bytes(plain.tokens[:])
+    for row in (0, 16_383, 16_384, 30_000, NUM_ROWS - 1):
+        start = sum(map(len, texts[:row]))
+        found = tl.trace(corpus, start + 5)
+        assert (row, 5, row) == (found and (found.document, found.character, found.row))
+
+
+def test_a_row_group_is_read_in_parts(tmp_path: Path) -> None:
+    """The first texts take a fraction of the memory of all."""
+    letters = hashlib.shake_256(b"").hexdigest(1 << 15)
+    texts = [letters[row : row + 4_000] for row in range(10_000)]
+    path = tmp_path / "a.parquet"
+    table = make_table(list(texts))
+    pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=10_000)
+    del table
+    before = pa.total_allocated_bytes()
+    source = SourceFile(name="a", path=path, form="parquet", num_bytes=path.stat().st_size)
+    with Parquet().open(source) as opened:
+        arrays = opened.arrays(1, 0)
+        next(arrays)
+        assert pa.total_allocated_bytes() - before < path.stat().st_size / 3
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_file_that_cannot_be_opened_is_closed(tmp_path: Path, name: str) -> None:
+    """Also while the error is held."""
+    (tmp_path / name).write_bytes(b"PAR1 or ARROW1, but no more than that" * 3)
+    with pytest.raises(CorpusError) as caught:
+        prepare(tmp_path / name, tmp_path / "store")
+    assert caught.value.__cause__ is not None
+    if Path("/proc/self/fd").is_dir():
+        links = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+        assert str(tmp_path / name) not in links

@@ -8,7 +8,7 @@ Its content is the end of each text, which rows are null, and the texts.
 import contextlib
 import difflib
 import tempfile
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -113,13 +113,17 @@ class Rows(NamedTuple):
 
 
 class Held:
-    """Rows that become a slice.
+    """Rows collected for the next slice.
 
     Attributes
     ----------
     group : int
-    num_rows, num_bytes : int
+        The row group or record batch that all of them are in.
+    num_rows : int
+    num_bytes : int
+        How large the slice is, with the ends and the nulls.
     parts : list of Rows
+        In their order in the file.
     """
 
     def __init__(self, group: int) -> None:
@@ -142,7 +146,7 @@ class Held:
         return b"".join([stops.astype("<i8").tobytes(), *nulls, *(r.data for r in self.parts)])
 
 
-class Table:
+class Table(ABC):
     """A file with a table, opened.
 
     Parameters
@@ -159,7 +163,11 @@ class Table:
         self._digest: str | None = None
         self._copy: Any = None
         self.position = 0
-        self._begin(offset=offset, hashes=hashes)
+        with contextlib.ExitStack() as opened:
+            # What is open is closed if a later line raises.
+            opened.push(self)
+            self._begin(offset=offset, hashes=hashes)
+            opened.pop_all()
 
     def _begin(self, *, offset: int, hashes: bool) -> None:
         del offset
@@ -198,11 +206,12 @@ class Table:
         return self._source.num_bytes, self._digest
 
     def pass_over(self, part: float) -> None:
-        """Count a part of the file as read."""
+        """Set the position; ``part`` is the fraction read, in [0, 1]."""
         self.position = int(part * max(self._source.num_bytes, 0))
 
     def note(self, held: Held) -> None:
-        """Take notice of rows that become a slice."""
+        """Take notice of the rows of a slice, which few forms need."""
+        del held
 
     @property
     @abstractmethod
@@ -222,13 +231,15 @@ class Table:
 
 
 class _ParquetFile(Table):
+    _raw: Any = None
     _file: Any = None
 
     def _open(self, path: Path) -> None:
         # Pages are read as they are needed, rather than the whole of a row group before. Of a path
         # pyarrow would load all its file systems.
+        self._raw = import_arrow().OSFile(str(path))
         self._file = import_arrow("pyarrow.parquet").ParquetFile(
-            import_arrow().OSFile(str(path)), pre_buffer=False, buffer_size=_READ_BYTES
+            self._raw, pre_buffer=False, buffer_size=_READ_BYTES
         )
 
     @property
@@ -264,6 +275,8 @@ class _ParquetFile(Table):
     def close(self) -> None:
         if self._file is not None:
             self._file.close(force=True)
+        if self._raw is not None:
+            self._raw.close()
 
 
 class _ArrowFile(Table):
