@@ -28,7 +28,7 @@ _NUM_TRIES = 5
 _FIRST_PAUSE = 0.2
 # Clocks of servers may differ from this machine's by that much.
 _CLOCK_NS = 3_600 * 10**9
-# What asking again does not mend.
+# Errors that a retry cannot cure.
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
 
 _Result = TypeVar("_Result")
@@ -82,7 +82,7 @@ class RemoteFile:
         return PurePosixPath(str(self)).suffix
 
     def status(self) -> tuple[int, int]:
-        """Return size in bytes, and a number that is another one after a change.
+        """Return size in bytes, and a fingerprint that changes when the file changes.
 
         Raises
         ------

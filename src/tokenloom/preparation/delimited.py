@@ -175,7 +175,7 @@ class Delimited(TextForm):
 def _split_header(head: bytes, delimiter: bytes) -> list[bytes]:
     syntax = _syntax(delimiter)
     match = syntax.last.match(head)
-    # Its first line shows what a file is that is no such table.
+    # If the first record is malformed, the error shows the first line.
     line = match[0] if match else head.partition(b"\n")[0]
     return syntax.split(line.rstrip(b"\r\n"))
 

@@ -53,10 +53,12 @@ class PrepareOptions:
         What a document is: a whole file, what stands between blank lines, a
         line, or a JSON object on a line, which is a record. A blank line is an
         empty document, see ``on_error``. Files that end with .jsonl
-        or .ndjson always hold records. "record", the older word for "jsonl", is
-        accepted up to the next release, with a warning.
+        or .ndjson always hold records; in CSV, Parquet and Arrow files and in
+        data sets each row is a document. "record", the older word for "jsonl",
+        is accepted up to the next release, with a warning.
     field : str
-        The field of a record that holds the text.
+        The field of a record that holds the text; of CSV, Parquet and Arrow
+        files and of data sets, the column.
     encoding : str
         How files and stdin are encoded. A text in another encoding than UTF-8
         is read as if it had been written in UTF-8: offsets in it, of records
@@ -128,7 +130,7 @@ class PrepareOptions:
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         values["documents"] = form_of(self.documents)
         values.update(reserved_tokens=list(self.reserved_tokens), splits=dict(self.splits))
-        # Stores of before there was a choice say nothing of these two.
+        # Older manifests lack these keys; defaults are left out so that bytes stay equal.
         if self.on_reserved == "count":
             del values["on_reserved"]
         encoding = values.pop("encoding")

@@ -173,10 +173,12 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         the splits of the store. "train" comes first, then the others in their
         order; the vocabulary is counted over the first one only, and how many
         tokens of each split it does not have is reported.
-        A source is a str or a path: a text file, also compressed (.gz, .bz2,
-        .xz, .zst), JSON Lines, a folder, a pattern such as ``texts/**/*.txt``,
-        "-" for stdin, or a name from ``tokenloom datasets``. Any other iterable
-        yields documents as str.
+        A source is a str or a path: a text file, JSON Lines, CSV or TSV, each
+        also compressed (.gz, .bz2, .xz, .zst), a Parquet or Arrow file, a folder,
+        a pattern such as ``texts/**/*.txt``, an address that fsspec knows, such
+        as ``s3://texts/a.jsonl``, "-" for stdin, or a name from ``tokenloom
+        datasets``. Or it is a data set of Hugging Face ``datasets``. Any other
+        iterable yields documents as str.
     path : str or path
         A new or empty folder.
     tokenizer : str, path, Vocab, Tokenizer, or an object of another package
@@ -216,7 +218,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         There is something else of that name, an interrupted run had other
         settings, or a file cannot be written, such as on a full disk.
     UsageError
-        A package that decompresses a source is not installed.
+        A package that reads or decompresses a source is not installed.
     WorkerError
         A worker died, does not see the folder of the store, or has another
         release of tokenloom.

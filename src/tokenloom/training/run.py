@@ -57,6 +57,7 @@ _CHECKPOINT = "checkpoint.pt"
 _LEFT = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 _MAX_SETTINGS_BYTES = 1 << 24
 _MAX_OLD_BYTES = 1 << 34
+_MAX_TOKENIZER_BYTES = 1 << 30
 
 
 class Run:
@@ -345,7 +346,9 @@ class Run:
             tokenizer = restore_tokenizer(
                 description,
                 load_vocab=lambda: Vocab.load(self.path / _VOCAB),
-                load_file=lambda name: (self.path / name).read_bytes(),
+                load_file=lambda name: read_bounded(
+                    self.path / name, max_bytes=_MAX_TOKENIZER_BYTES
+                ),
             )
         except (CorpusError, OSError) as error:
             raise RunError(str(error)) from error
