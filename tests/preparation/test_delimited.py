@@ -130,6 +130,19 @@ def test_files_without_the_column(tmp_path: Path, name: str, content: bytes, mes
         prepare(tmp_path / name, tmp_path / "store")
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("header", ["a\n", "ab\n", "a\r\n", "abc\n"])
+def test_a_first_document_after_a_short_header(tmp_path: Path, header: str, mark: bytes) -> None:
+    """Is read where the header is a slice of its own, however few bytes that has."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(mark + header.encode() + b"x" * 200 + b"\nsecond\n")
+    for task_bytes in (100, 1000):
+        options = PrepareOptions(field=header.strip(), task_bytes=task_bytes)
+        store = tmp_path / f"store-{task_bytes}"
+        made = prepare(path, store, tokenizer="byte", options=options, num_workers=0)
+        assert (made.num_documents, made.num_tokens) == (2, 206)
+
+
 def test_workers_make_the_same_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one process does; compressed and in another encoding the tokens are the same."""
     monkeypatch.chdir(tmp_path)

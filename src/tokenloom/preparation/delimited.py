@@ -95,8 +95,9 @@ class Delimited(TextForm):
         self.lay_out(source, field)
 
     def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
-        """Return the delimiter, which column holds the text, and the number of columns."""
-        head = self._read_header(source)
+        """Return the delimiter, the text's column, the number of columns, and the header's offset."""
+        whole = self._read_header(source)
+        head = whole.removeprefix(BYTE_ORDER_MARK)
         is_tabbed = PurePath(source.name).with_suffix("").suffix.lower() == ".tsv"
         is_tabbed |= PurePath(source.name).suffix.lower() == ".tsv"
         choices = [b"\t"] if is_tabbed else list(_DELIMITERS)
@@ -113,7 +114,7 @@ class Delimited(TextForm):
                 f"{', '.join(map(repr, names))}"
             )
             raise CorpusError(msg)
-        return (chosen[0], names.index(field), len(names))
+        return (chosen[0], names.index(field), len(names), len(whole) - len(head))
 
     def _read_header(self, source: SourceFile) -> bytes:
         """Return the first bytes of a file, the first record among them."""
@@ -124,7 +125,7 @@ class Delimited(TextForm):
                 if not more:
                     break
                 head += more
-        return head.removeprefix(BYTE_ORDER_MARK)
+        return head
 
     def find_cut(
         self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
@@ -140,7 +141,7 @@ class Delimited(TextForm):
         """Yield each record that is not blank, but for the header."""
         content, at = piece.content, 0
         syntax = _syntax(bytes(piece.layout[:1]))
-        is_header = piece.start.offset in (0, len(BYTE_ORDER_MARK))
+        is_header = piece.start.offset == piece.layout[3]
         while at < len(content):
             fault = None
             if match := syntax.last.match(content, at):
@@ -157,7 +158,7 @@ class Delimited(TextForm):
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         """Return the field of the record."""
-        delimiter, column, num_columns = piece.layout
+        delimiter, column, num_columns, _ = piece.layout
         fields = _syntax(bytes([delimiter])).split(found.content)
         if len(fields) != num_columns:
             why = f"the record must have {count(num_columns, 'field')}, got {len(fields):,}"

@@ -95,7 +95,8 @@ class Slice(NamedTuple):
         Whether its last document continues in the next slice.
     layout : tuple of int
         Of Parquet and Arrow: which row group it is of, and its number of rows.
-        Of CSV: the delimiter, which column holds the text, and how many there are.
+        Of CSV: the delimiter, which column holds the text, how many there are,
+        and the offset of the header.
     """
 
     start: Cursor
