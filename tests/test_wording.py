@@ -1,5 +1,6 @@
 """The words of messages."""
 
+import contextlib
 import re
 from collections import UserDict
 from collections.abc import Callable
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tokenloom._wording import count, escape, show, suggest_path
+from tokenloom._wording import count, escape, redact, show, suggest_path
+from tokenloom.cli.main import main
 
 
 class Tokenizers:
@@ -86,3 +88,70 @@ def test_errors_name_classes_that_people_know(call: Callable[[], object], name: 
     """Also those of Python itself, where an argument is missing or unknown."""
     with pytest.raises(TypeError, match=rf"^{re.escape(name)}\(\) "):
         call()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://me:p@hush@a.org/b.txt", "https://a.org/b.txt"),
+        ("HTTPS://me:it's hush@a.org/it's b.txt?sig=1,hush", "HTTPS://a.org/it's b.txt"),
+        ("train=https://me:hush@a.org/x?sig=hush", "train=https://a.org/x"),
+        ("https:/me:hush@a.org/x?sig=hush", "https:/a.org/x"),
+        (
+            "no 'https://a.org/x?sig=hush', nor s3://u:hush@b/c",
+            "no 'https://a.org/x', nor s3://b/c",
+        ),
+        ("s3://key:hush@texts/C#.jsonl", "s3://texts/C#.jsonl"),
+        ("is it C#, or a@b.org?", "is it C#, or a@b.org?"),
+    ],
+)
+def test_secrets_of_addresses(text: str, expected: str) -> None:
+    """Are left out, also where a message shows a value."""
+    assert expected == redact(text)
+    assert "hush" not in show({"a": [text]}) + show(text)
+
+
+ADDRESS = "https://me:p@hush@example.invalid/x.txt?sig=hush"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        tl.load,
+        tl.Corpus.open,
+        tl.open_foreign,
+        lambda address: tl.Corpus.from_text("a", tokenizer=address),
+        lambda address: tl.prepare({"": [address]}, "store"),
+        lambda address: tl.prepare(iter("a"), "store", tokenizer=address),
+        lambda address: tl.prepare(Path(address), "store"),
+    ],
+)
+def test_no_door_shows_secrets(use: Callable[[str], object]) -> None:
+    """Whatever an address is given for."""
+    with pytest.raises(tl.TokenloomError) as raised:
+        use(ADDRESS)
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", ADDRESS],
+        ["info", ADDRESS],
+        ["verify", ADDRESS],
+        ["evaluate", ADDRESS, "store"],
+        ["fetch", ADDRESS],
+        ["generate", ADDRESS],
+        ["prepare", "x", "--tokenizer", ADDRESS, "-o", "store"],
+        ["prepare", "--split", "valid=0.1", "--split", f"train={ADDRESS}", "-o", "store"],
+        ["prepare", "--split", f"={ADDRESS}", "-o", "store"],
+        ["prepare", "x", "--dask", ADDRESS, "-o", "store"],
+    ],
+)
+def test_no_command_shows_secrets(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever an address is given for."""
+    with contextlib.suppress(SystemExit):
+        main(command)
+    printed = capsys.readouterr()
+    assert "error:" in printed.err
+    assert "hush" not in printed.out + printed.err

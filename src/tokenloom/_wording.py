@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import os
+import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,12 @@ _MAX_ENTRIES = 1000
 # What turns the direction of writing can show a name's end as its middle.
 _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
+# An address, from its scheme on. A path of one has a slash less.
+_BEGIN = r"(?:[A-Za-z][A-Za-z0-9+.-]*://|https?:/)"
+_WHOLE = re.compile(rf"(?P<before>(?:[\w-]+=)?{_BEGIN})(?:[^/]*@)?(?P<rest>.*)", re.DOTALL)
+_USER = re.compile(r"(://|https?:/)[^/\s'\"]*@", re.IGNORECASE)
+_QUERY = re.compile(r"(https?:/[^\s?#]*)[?#][^\s'\"]*", re.IGNORECASE)
+
 
 class _Short(reprlib.Repr):
     """Shows the beginning of what is long, without making the whole of it."""
@@ -21,6 +28,9 @@ class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxstring = self.maxother = _MAX_CHARACTERS
+
+    def repr_str(self, text: str, level: int) -> str:
+        return super().repr_str(redact(text) if ":/" in text else text, level)
 
     def repr_ndarray(self, array: Any, _: int) -> str:
         return f"an array of {array.dtype}, shape {tuple(array.shape)}"
@@ -36,7 +46,7 @@ class _Short(reprlib.Repr):
     def repr_instance(self, value: object, level: int) -> str:
         if isinstance(value, type):
             return f"the class {value.__name__}"
-        text = super().repr_instance(value, level)
+        text = redact(super().repr_instance(value, level))
         is_long = len(text) >= _MAX_CHARACTERS or "\n" in text
         return f"an object of type {type(value).__name__}" if is_long else text
 
@@ -47,10 +57,28 @@ _SHORT = _Short()
 def show(value: object) -> str:
     """Return what a message shows of a value: its repr, of what is long a part or its type.
 
+    Of addresses it leaves out what `redact` does.
+
     >>> show("byte"), show(1.5), show([0] * 9)
     ("'byte'", '1.5', '[0, 0, 0, 0, 0, 0, ...]')
     """
     return _SHORT.repr(value)
+
+
+def redact(text: str) -> str:
+    """Return a text without what may let others in: users, passwords, and queries of addresses.
+
+    Queries are those of http and https: elsewhere ``?`` and ``#`` belong to names.
+
+    >>> redact("https://me:secret@a.org/b.txt?X-Amz-Signature=4f"), redact("s3://a/C#.txt")
+    ('https://a.org/b.txt', 's3://a/C#.txt')
+    """
+    if not (whole := _WHOLE.fullmatch(text)):
+        return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
+    before, rest = whole["before"], whole["rest"]
+    if "http" in before.lower():
+        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
+    return before + rest
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

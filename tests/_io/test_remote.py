@@ -11,12 +11,14 @@ import pytest
 import tokenloom as tl
 from tests.support.preparations import contents
 from tokenloom._io import remote
-from tokenloom._io.remote import RemoteFile, find_remote, is_address, redact
-from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom._io.remote import RemoteFile, find_remote, is_address
+from tokenloom._wording import redact
+from tokenloom.errors import ArgumentError, CorpusError, DownloadError, UsageError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
 
+fsspec = pytest.importorskip("fsspec")
 memory = pytest.importorskip("fsspec.implementations.memory")
 
 TEXT = "Tell me where is fancy bred,\nor in the heart or in the head?\n" * 9
@@ -163,6 +165,42 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
     """Is asked for once."""
     with pytest.raises(CorpusError, match=r"cannot read 'memory://texts/x.txt': .*no such file$"):
         prepare("memory://texts/x.txt", tmp_path / "store")
+
+
+@pytest.mark.parametrize("scheme", ["https", "s3", "hf"])
+def test_nothing_is_asked_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """But what lies on this machine is read, the address of a file among it."""
+    monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
+    (tmp_path / "a.txt").write_text(TEXT)
+    sources = [f"file://{tmp_path}/a.txt", "memory://texts/a.txt"]
+    assert prepare(sources, tmp_path / "near").num_documents == 2
+    with pytest.raises(DownloadError, match=r"forbidden by TOKENLOOM_OFFLINE or --offline"):
+        prepare(f"{scheme}://example.invalid/a.txt", tmp_path / "far")
+
+
+@pytest.mark.parametrize("folder", ["memory://signs", "file://{}"])
+def test_names_with_signs(tmp_path: Path, folder: str) -> None:
+    """Keep them, and their end says what a file is: only web addresses have queries."""
+    folder = folder.format(tmp_path / "in")
+    system, path = fsspec.core.url_to_fs(folder)
+    system.makedirs(path, exist_ok=True)
+    contents = {
+        "C#1.jsonl": b'{"text": "a"}\n{"text": "b"}\n',
+        "C#2.jsonl": b'{"text": "c"}\n',
+        "d?.txt.gz": gzip.compress(b"d"),
+    }
+    for name, content in contents.items():
+        system.pipe_file(f"{path}/{name}", content)
+    made = prepare(folder, tmp_path / "store", tokenizer="byte")
+    corpus = tl.Corpus.open(made.path)
+    assert (made.num_documents, bytes(corpus.tokens[:])) == (4, b"abcd")
+    found = tl.trace(corpus, 2)
+    assert found is not None
+    assert str(found[0]).endswith("/C#2.jsonl")
+    one = prepare(f"{folder}/C#1.jsonl", tmp_path / "one", tokenizer="byte")
+    assert one.num_documents == 2
 
 
 SIGNED = "https://me:hush@example.invalid/a.txt?X-Amz-Signature=hush#hush"

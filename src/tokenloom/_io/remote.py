@@ -6,6 +6,7 @@ import email.utils
 import functools
 import hashlib
 import io
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 from tokenloom._optional import import_optional
-from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom._wording import redact
+from tokenloom.errors import ArgumentError, CorpusError, DownloadError, UsageError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_USER = re.compile(r"(://)[^/\s'\"@]*@")
-_QUERY = re.compile(r"[?#][^\s'\"),]*")
+_QUERY = re.compile(r"[?#][^\s'\"]*")
+# Schemes of what asks no other machine.
+_LOCAL = ("file", "local", "memory")
 # What a file system says of a file that is another one after a change.
 _TAGS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "blob_id", "version_id")
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "created")
@@ -41,15 +44,6 @@ def is_address(name: str) -> bool:
     (True, False)
     """
     return bool(_ADDRESS.match(name))
-
-
-def redact(text: str) -> str:
-    """Return a text without what may let others in: users, passwords, and queries of addresses.
-
-    >>> redact("https://me:secret@a.org/b.txt?X-Amz-Signature=4f")
-    'https://a.org/b.txt'
-    """
-    return _QUERY.sub("", _USER.sub(r"\1", text))
 
 
 @dataclass(frozen=True)
@@ -88,6 +82,8 @@ class RemoteFile:
         ------
         CorpusError
             There is no such file, or nobody says how large it is.
+        DownloadError
+            Nothing may be downloaded.
         UsageError
             A package that reads it is not installed.
         """
@@ -231,6 +227,8 @@ def find_remote(address: str) -> list[RemoteFile]:
         There are none.
     CorpusError
         The server does not answer.
+    DownloadError
+        Nothing may be downloaded.
     UsageError
         A package that reads them is not installed.
     """
@@ -259,9 +257,20 @@ def _is_hidden(path: str, folder: str) -> bool:
     return any(part.startswith(".") for part in inside.split("/"))
 
 
-@functools.lru_cache(maxsize=64)
 def _find_system(address: str) -> tuple[Any, str]:
     """Return the file system of an address, and the path there."""
+    is_offline = os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0")
+    if is_offline and address.partition("://")[0].lower() not in _LOCAL:
+        msg = (
+            f"cannot read {redact(address)!r}: downloads are forbidden by TOKENLOOM_OFFLINE or "
+            "--offline: name a file of this machine, or allow them"
+        )
+        raise DownloadError(msg)
+    return _make_system(address)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_system(address: str) -> tuple[Any, str]:
     name, scheme = redact(address), address.partition("://")[0]
     core = import_optional(
         "fsspec.core",
@@ -305,7 +314,8 @@ def _numbers() -> Iterator[int]:
 
 
 def _refuse(error: Exception, name: str, number: int) -> NoReturn:
-    reason = redact(" ".join(str(error).split())) or type(error).__name__
+    # It may have the query alone.
+    reason = _QUERY.sub("", redact(" ".join(str(error).split()))) or type(error).__name__
     if isinstance(error, FileNotFoundError):
         reason = "there is no such file"
     tries = f", asked {number} times" if number > 1 else ""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokenloom._wording import escape
+from tokenloom._wording import escape, redact
 from tokenloom.errors import TokenloomError
 
 # Arguments of the library, with their names at the command line, without "--".
@@ -67,7 +67,7 @@ def print_message(message: str) -> None:
     """Print a message, which is no result, to stderr in one line."""
     # A closed stderr is no error.
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(escape(f"tokenloom: {' '.join(message.split())}"), file=sys.stderr)
+        print(escape(redact(f"tokenloom: {' '.join(message.split())}")), file=sys.stderr)
 
 
 def print_usage(usage: str) -> None:

@@ -95,7 +95,7 @@ class Delimited(TextForm):
         self.lay_out(source, field)
 
     def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
-        """Return the delimiter, the text's column, the number of columns, and the header's offset."""
+        """Return the delimiter, which column is the text, how many there are, the first offset."""
         whole = self._read_header(source)
         head = whole.removeprefix(BYTE_ORDER_MARK)
         is_tabbed = PurePath(source.name).with_suffix("").suffix.lower() == ".tsv"

@@ -331,7 +331,7 @@ def _find_files(name: str) -> list[Path]:
         )
         raise ArgumentError(msg)
     if not paths:
-        msg = f"the source {name!r} must hold at least one file that is not hidden, got none"
+        msg = f"the source {show(name)} must hold at least one file that is not hidden, got none"
         raise ArgumentError(msg)
     return sorted(paths, key=lambda path: path.parts)
 

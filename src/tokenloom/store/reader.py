@@ -14,7 +14,7 @@ from tokenloom._checks import require_type
 from tokenloom._io.atomic import require_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.regular import read_bounded
-from tokenloom._wording import count, describe_missing, suggest
+from tokenloom._wording import count, describe_missing, redact, suggest
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.manifest import (
     DOCUMENTS,
@@ -274,8 +274,8 @@ def _read_manifest(folder: Path) -> Manifest:
         if is_store(folder.parent):
             cure = f"the store is {folder.parent}, of which {folder.name!r} may be a split"
         msg = (
-            f"{folder} must be the folder of a store, with {MANIFEST} in it, which is written "
-            f"last: {why}; {cure}"
+            f"{redact(str(folder))} must be the folder of a store, with {MANIFEST} in it, which is "
+            f"written last: {why}; {cure}"
         )
         raise StoreError(msg) from error
     if not is_regular:
