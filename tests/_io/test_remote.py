@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,63 @@ def test_names_with_signs(tmp_path: Path, folder: str) -> None:
     assert str(found[0]).endswith("/C#2.jsonl")
     one = prepare(f"{folder}/C#1.jsonl", tmp_path / "one", tokenizer="byte")
     assert one.num_documents == 2
+
+
+class AnswerError(OSError):
+    """What a server answers, as the errors of packages for the web have it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"{status}, message='Sorry'")
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (AnswerError(404), "txt': FileNotFoundError, there is no such file"),
+        (AnswerError(403), "txt': AnswerError, 403, message='Sorry'"),
+        (AnswerError(503), "txt', asked 5 times: AnswerError, 503, message='Sorry'"),
+        (ConnectionRefusedError("no"), "txt', asked 5 times: ConnectionRefusedError, no"),
+        (TimeoutError("late"), "txt', asked 2 times: TimeoutError, late"),
+        (KeyError("a"), "txt': FileNotFoundError, there is no such file"),
+    ],
+)
+def test_the_cause_of_a_missing_file(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception, expected: str
+) -> None:
+    """Is named and asked for again, since fsspec calls each failure a missing file."""
+
+    def refuse(self: Any, path: str, **named: Any) -> Any:
+        del self, named
+        raise FileNotFoundError(path) from cause
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "info", refuse)
+    with pytest.raises(CorpusError) as raised:
+        RemoteFile("memory://texts/a.txt").status()
+    assert f"cannot read 'memory://texts/a.{expected}" == str(raised.value)
+
+
+def test_a_file_system_that_connects_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is tried again too; the message has the address without secrets."""
+    core = pytest.importorskip("fsspec.core")
+
+    def refuse(_: str) -> Any:
+        msg = "refused by sftp://me:hush@a.org"
+        raise ConnectionRefusedError(msg)
+
+    monkeypatch.setattr(core, "url_to_fs", refuse)
+    with pytest.raises(CorpusError, match=r"'sftp://a.org/b', asked 5 times: Conn.*/a.org$"):
+        find_remote("sftp://me:hush@a.org/b")
+
+
+def test_a_web_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is given up after a bounded time."""
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(remote, "_READ_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.txt"
+        with pytest.raises(CorpusError, match=r"a.txt', asked 2 times: \w*Timeout\w*Error"):
+            RemoteFile(address).status()
 
 
 SIGNED = "https://me:hush@example.invalid/a.txt?X-Amz-Signature=hush#hush"

@@ -5,6 +5,7 @@ import datetime as dt
 import email.utils
 import functools
 import hashlib
+import importlib
 import io
 import os
 import re
@@ -16,7 +17,13 @@ from typing import Any, NoReturn, TypeVar
 
 from tokenloom._optional import import_optional
 from tokenloom._wording import redact
-from tokenloom.errors import ArgumentError, CorpusError, DownloadError, UsageError
+from tokenloom.errors import (
+    ArgumentError,
+    CorpusError,
+    DownloadError,
+    TokenloomError,
+    UsageError,
+)
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _QUERY = re.compile(r"[?#][^\s'\"]*")
@@ -33,6 +40,13 @@ _FIRST_PAUSE = 0.2
 _CLOCK_NS = 3_600 * 10**9
 # Errors that a retry cannot cure.
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
+_GONE = (404, 410)
+# Answers of a server that may be others soon: timeout, and too many requests.
+_BUSY = (408, 429)
+# How many seconds a web server may take to accept a connection, and for its next bytes.
+_CONNECT_SECONDS, _READ_SECONDS = 10, 30
+# A server that does not answer costs these seconds each time.
+_NUM_WAITS = 2
 
 _Result = TypeVar("_Result")
 
@@ -278,19 +292,34 @@ def _make_system(address: str) -> tuple[Any, str]:
         extra="remote",
         instead="or download the file first",
     )
-    try:
-        system, path = core.url_to_fs(address)
-    except ImportError as error:
-        msg = (
-            f"reading {name!r} needs another package ({error}): python -m pip install "
-            f"'tokenloom[remote]', and for {scheme}:// what fsspec has for it, such as s3fs, gcsfs "
-            "or huggingface_hub, or download the file first"
-        )
-        raise UsageError(msg) from error
-    except ValueError:
-        msg = f"a source must be a path or an address that fsspec knows, got {name!r}"
-        raise ArgumentError(msg) from None
-    return system, path
+
+    def connect() -> tuple[Any, str]:
+        try:
+            system, path = core.url_to_fs(address, **_limit_waits(scheme))
+        except ImportError as error:
+            msg = (
+                f"reading {name!r} needs another package ({error}): python -m pip install "
+                f"'tokenloom[remote]', and for {scheme}:// what fsspec has for it, such as s3fs, "
+                "gcsfs or huggingface_hub, or download the file first"
+            )
+            raise UsageError(msg) from error
+        except ValueError:
+            msg = f"a source must be a path or an address that fsspec knows, got {name!r}"
+            raise ArgumentError(msg) from None
+        return system, path
+
+    # Some file systems connect to their server here.
+    return _try(connect, name)
+
+
+def _limit_waits(scheme: str) -> dict[str, Any]:
+    """Return what lets the file system of a scheme wait only for some time."""
+    if scheme.lower() not in ("http", "https"):
+        return {}
+    timeout = importlib.import_module("aiohttp").ClientTimeout(
+        total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS
+    )
+    return {"client_kwargs": {"timeout": timeout}}
 
 
 def _try(
@@ -300,13 +329,40 @@ def _try(
     for number in _numbers():
         try:
             return do()
+        except TokenloomError:
+            raise
         # Each file system has errors of its own.
-        except Exception as error:  # noqa: BLE001
+        except Exception as found:  # noqa: BLE001
             again()
-            if number == _NUM_TRIES or isinstance(error, _FINAL):
+            error = _find_cause(found)
+            num_tries = _NUM_WAITS if isinstance(error, TimeoutError) else _NUM_TRIES
+            if number >= num_tries or _is_final(error):
                 _refuse(error, name, number)
         time.sleep(_FIRST_PAUSE * 2 ** (number - 1))
     raise AssertionError
+
+
+def _find_cause(error: Exception) -> Exception:
+    """Return what happened: fsspec says of whatever fails on the web that there is no file."""
+    cause = error.__cause__
+    is_of_web = isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp")
+    if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and is_of_web:
+        return error if _find_status(cause) in _GONE else cause
+    return error
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether asking again does not mend an error."""
+    status = _find_status(error)
+    is_refused = status is not None and 400 <= status < 500 and status not in _BUSY
+    return is_refused or isinstance(error, _FINAL)
+
+
+def _find_status(error: Exception) -> int | None:
+    """Return the status of HTTP that a server answered with, where an error has it."""
+    response = getattr(error, "response", None)
+    status = getattr(error, "status", getattr(response, "status_code", None))
+    return status if isinstance(status, int) else None
 
 
 def _numbers() -> Iterator[int]:
