@@ -91,6 +91,14 @@ def test_any_bytes_are_read_alike(
     read(chunks)
 
 
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_one_line_end_is_no_part_of_a_field(tmp_path: Path, size: int) -> None:
+    """A carriage return before it is one, whether the field has quotes or not."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,text\r\n1,abc\r\r\n2,"abc\r"\r\n3,abc\r\n4,abc\n5,abc')
+    assert ["abc\r", "abc\r", "abc", "abc", "abc"] == read(cut(path, size))
+
+
 BAD = [
     (b'text,b\ngood,1\n"a"b,2\n', "invalid CSV at byte 14: in line 3, something follows"),
     (b'text,b\ngood,1\n"ab,2\n\n', "invalid CSV at byte 14: in line 3, quotes are not closed"),
@@ -117,7 +125,8 @@ def test_bad_records(tmp_path: Path, content: bytes, message: str) -> None:
     [
         ("a.csv", b"body,id\na,1\n", "one column 'text', got 0.*names 'body', 'id'"),
         ("a.csv", b"texts;id\na;1\n", "such as field='texts'; .*names 'texts', 'id'"),
-        ("a.csv", b"text,text\na,1\n", "one column 'text', got 2 columns"),
+        ("a.csv", b"id,body\n1,a\n", "that name: name one with field=; .*names 'id', 'body'"),
+        ("a.csv", b"text,text\na,1\n", "got 2 columns of that name: give them different names"),
         ("a.tsv", b"text,id\na,1\n", "names 'text,id'"),
         ("a.csv", b"", "one column 'text', got 0 columns"),
         ("a.csv", b"PAR1\x15\x04\x15", "it is a Parquet file"),

@@ -1,13 +1,16 @@
 """Tables with a column of texts."""
 
 import hashlib
+import io
 import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +24,7 @@ from tokenloom.preparation.encode import find_segments
 from tokenloom.preparation.forms import Cutting, FormName, Reading, SourceFile
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
-from tokenloom.preparation.tables import Parquet
+from tokenloom.preparation.tables import Parquet, _ParquetFile
 from tokenloom.text.boundaries import DOCUMENTS
 
 pa = pytest.importorskip("pyarrow")
@@ -312,3 +315,74 @@ def test_a_file_that_cannot_be_opened_is_closed(tmp_path: Path, name: str) -> No
     if Path("/proc/self/fd").is_dir():
         links = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
         assert str(tmp_path / name) not in links
+
+
+def damage_offsets(offsets: list[int]) -> Any:
+    """Return three texts whose ends are these."""
+    ends = pa.py_buffer(np.array(offsets, np.int32).tobytes())
+    return pa.Array.from_buffers(pa.string(), 3, [None, ends, pa.py_buffer(b"abcdefgh")])
+
+
+DAMAGED = {
+    "far": lambda: damage_offsets([0, 3, 1_000_000, 5]),
+    "out of order": lambda: damage_offsets([0, 6, 2, 8]),
+    "negative": lambda: damage_offsets([0, -6, 2, 8]),
+    "no such word": lambda: pa.DictionaryArray.from_arrays(
+        pa.array([0, 7], pa.int32()), pa.array(["a"]), safe=False
+    ),
+    "words": lambda: pa.DictionaryArray.from_arrays(
+        pa.array([0, 1], pa.int32()), damage_offsets([0, 6, 2, 8]), safe=False
+    ),
+}
+
+
+@pytest.mark.parametrize("make", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("write", [write_file, write_stream])
+def test_damaged_arrow_files(tmp_path: Path, write: Write, make: Callable[[], Any]) -> None:
+    """Are refused rather than read as other texts."""
+    write(pa.table({"text": make()}), tmp_path / "a.arrow", 9)
+    options = PrepareOptions(on_error="replace")
+    with pytest.raises(CorpusError, match=r"cannot read '.*a\.arrow': "):
+        prepare(tmp_path / "a.arrow", tmp_path / "store", tokenizer="byte", options=options)
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_stream_cut_between_batches(tmp_path: Path, *, is_older: bool) -> None:
+    """Is refused: it would have fewer rows; a whole one is read, with bytes after it or none."""
+    options = pa.ipc.IpcWriteOptions(use_legacy_format=is_older)
+    file, table = io.BytesIO(), make_table(list(WORDS))
+    with pa.ipc.new_stream(file, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=3)
+        cut_at = file.tell()
+        writer.write_table(table)
+    path = tmp_path / "a.arrow"
+    path.write_bytes(file.getvalue() + b"more")
+    assert prepare(path, tmp_path / "whole", tokenizer="byte").num_documents == 16
+    path.write_bytes(file.getvalue()[:cut_at])
+    with pytest.raises(CorpusError, match="must end with the end marker of an Arrow stream"):
+        prepare(path, tmp_path / "store", tokenizer="byte")
+
+
+def test_batches_are_chosen_without_facts_about_columns(tmp_path: Path) -> None:
+    """Those of a damaged Parquet file end the process within pyarrow."""
+    pq.write_table(make_table(["a", "b"]), tmp_path / "a.parquet")
+    source = SourceFile(name="a", path=tmp_path / "a.parquet", form="parquet")
+    facts = SimpleNamespace(num_rows=1_000, total_byte_size=1 << 30)
+    with _ParquetFile(source, offset=0, hashes=False) as opened:
+        assert opened._choose_batch(facts) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["id", "body"], "name one with field=: the columns of texts are id, body, of id, body"),
+        (["id", "texts"], "such as field='texts': the columns of texts are id, texts"),
+        (["text", "text", "id"], "2 columns of type string; give them different names; the col"),
+    ],
+)
+def test_the_cure_is_of_use(tmp_path: Path, names: list[str], message: str) -> None:
+    """It does not propose what cannot work, or is no better than another column."""
+    path = tmp_path / "a.arrow"
+    write_file(pa.table([pa.array(["a"])] * len(names), names=names), path, 5)
+    with pytest.raises(CorpusError, match=message):
+        prepare(path, tmp_path / "store")

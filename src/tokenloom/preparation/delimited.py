@@ -107,11 +107,16 @@ class Delimited(TextForm):
         names = [name.decode("utf-8", "replace") for name in headers[chosen]]
         if names.count(field) != 1:
             number = names.count(field)
-            meant = difflib.get_close_matches(field, names, n=1) or names
+            meant = difflib.get_close_matches(field, names, n=1)
+            if number > 1:
+                cure = "give them different names"
+            elif meant:
+                cure = f"name one, such as field={meant[0]!r}"
+            else:
+                cure = "name one with field="
             msg = (
                 f"{source.name} must have one column {field!r}, got {count(number, 'column')} of "
-                f"that name: name one, such as field={meant[0]!r}; its first line names "
-                f"{', '.join(map(repr, names))}"
+                f"that name: {cure}; its first line names {', '.join(map(repr, names))}"
             )
             raise CorpusError(msg)
         return (chosen[0], names.index(field), len(names), len(whole) - len(head))
@@ -151,7 +156,7 @@ class Delimited(TextForm):
             else:
                 fault = (INVALID_CSV, "something follows quotes that were closed")
                 stop = content.find(b"\n", at) + 1 or len(content)
-            record = content[at:stop].rstrip(b"\r\n") if fault is None else b""
+            record = _cut_line_end(content[at:stop]) if fault is None else b""
             if (record or fault) and not is_header:
                 yield Found(record, piece.start.offset + at, fault=fault)
             at, is_header = stop, False
@@ -171,6 +176,17 @@ class Delimited(TextForm):
             # Quotes take bytes, too.
             bad.offset = found.offset
             raise
+
+
+def _cut_line_end(record: bytes) -> bytes:
+    r"""Return a record without its line end; a carriage return before that is part of a field.
+
+    >>> _cut_line_end(b"1,abc\r\r\n")
+    b'1,abc\r'
+    """
+    if not record.endswith(b"\n"):
+        return record
+    return record[:-1].removesuffix(b"\r")
 
 
 def _split_header(head: bytes, delimiter: bytes) -> list[bytes]:

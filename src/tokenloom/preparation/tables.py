@@ -39,6 +39,8 @@ _READ_BYTES = 1 << 20
 # Texts that are decoded at a time, about.
 _BATCH_BYTES = 1 << 22
 _MAX_BATCH_ROWS = 1 << 14
+# What stands before each message of an Arrow stream, but for older ones.
+_CONTINUES = b"\xff" * 4
 # What a row takes in a slice beside its text: where that ends, and whether it is null.
 _ROW_BYTES = 9
 
@@ -81,7 +83,9 @@ class Rows(NamedTuple):
         if hasattr(array, "storage"):
             array = array.storage
         if pa.types.is_dictionary(array.type):
+            _validate(array.dictionary)
             array = array.dictionary_decode()
+        _validate(array)
         types, offsets = pa.types, "<i8"
         if types.is_string(array.type) or types.is_binary(array.type):
             offsets = "<i4"
@@ -110,6 +114,16 @@ class Rows(NamedTuple):
         costs = self.stops[start + 1 :] - self.stops[start]
         costs = costs + _ROW_BYTES * np.arange(1, len(costs) + 1)
         return start + int(np.searchsorted(costs, room, side="right"))
+
+
+def _validate(array: Any) -> None:
+    """Refuse offsets that are out of order or outside of the texts, as those of a damaged file."""
+    pa = import_arrow()
+    as_bytes = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    if hasattr(pa, "string_view"):
+        as_bytes[pa.string_view()] = pa.binary_view()
+    # Whether they are UTF-8 is found row by row.
+    array.view(as_bytes.get(array.type, array.type)).validate(full=True)
 
 
 class Held:
@@ -252,7 +266,7 @@ class _ParquetFile(Table):
         for group in range(metadata.num_row_groups):
             facts = metadata.row_group(group)
             if first + facts.num_rows > start:
-                row, size = first, self._choose_batch(facts, name)
+                row, size = first, self._choose_batch(facts)
                 batches = self._file.iter_batches(
                     batch_size=size, row_groups=[group], columns=[name], use_threads=False
                 )
@@ -264,10 +278,10 @@ class _ParquetFile(Table):
                     yield group, array.slice(left_out)
             first += facts.num_rows
 
-    def _choose_batch(self, facts: Any, name: str) -> int:
+    def _choose_batch(self, facts: Any) -> int:
         """Return how many rows have texts of some megabytes, about."""
-        columns = map(facts.column, range(facts.num_columns))
-        num_bytes = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == name)
+        # Facts about a column of a damaged file can end the process.
+        num_bytes = facts.total_byte_size
         # What is repeated stands once in the file, so that it may take more.
         rows = _BATCH_BYTES * facts.num_rows // max(num_bytes, 1)
         return int(min(max(rows, 1), _MAX_BATCH_ROWS))
@@ -316,10 +330,25 @@ class _ArrowFile(Table):
             for batch in reader:
                 self.pass_over(self._file.tell() / max(self._file.size(), 1))
                 yield batch
+            self._check_end()
             return
         for number in range(num_batches):
             self.pass_over((number + 1) / num_batches)
             yield reader.get_batch(number)
+
+    def _check_end(self) -> None:
+        """Refuse a stream that was cut between two batches, which pyarrow takes for its end."""
+        end = self._file.tell()
+        self._file.seek(0)
+        is_older = self._file.read(4) != _CONTINUES
+        self._file.seek(max(end - 8, 0))
+        marker = self._file.read(min(end, 8))
+        if not marker.endswith(bytes(4) if is_older else _CONTINUES + bytes(4)):
+            msg = (
+                f"{self._source.name} must end with the end marker of an Arrow stream, which it "
+                "has not: it was cut, or is still being written; copy or write it again"
+            )
+            raise CorpusError(msg)
 
     def close(self) -> None:
         if self._file is not None:
@@ -452,9 +481,15 @@ def find_column(schema: Any, field: str, *, name: str) -> int:
     if len(indices) == 1 and _holds_text(schema.field(indices[0]).type):
         return int(indices[0])
     cure = f"the columns of texts are {', '.join(texts) or 'none'}"
-    if texts:
-        meant = difflib.get_close_matches(field, texts, n=1) or texts
-        cure = f"name one, such as field={meant[0]!r}: {cure}"
+    usable = [one for one in texts if len(schema.get_all_field_indices(one)) == 1]
+    if len(indices) > 1:
+        cure = f"give them different names; {cure}"
+    elif usable:
+        meant = difflib.get_close_matches(field, usable, n=1)
+        if len(usable) == 1:
+            meant = usable
+        such = f"name one, such as field={meant[0]!r}" if meant else "name one with field="
+        cure = f"{such}: {cure}"
     if indices:
         what = count(len(indices), "column")
         msg = (
@@ -491,8 +526,8 @@ def _holds_text(kind: Any) -> bool:
 def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[Held]:
     """Yield rows, as many at a time as have room, of one row group each."""
     held: Held | None = None
-    for group, array in _translated(arrays, name):
-        rows, start = Rows.of(array), 0
+    for group, rows in _translated(arrays, name):
+        start = 0
         while start < len(rows.is_null):
             if held is not None and held.group != group:
                 yield held
@@ -512,7 +547,7 @@ def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[H
         yield held
 
 
-def _translated(arrays: Iterator[tuple[int, Any]], name: str) -> Iterator[tuple[int, Any]]:
+def _translated(arrays: Iterator[tuple[int, Any]], name: str) -> Iterator[tuple[int, Rows]]:
     """Yield no more rows at a time than can be looked through again and again."""
     while True:
         with translating(name):
@@ -521,12 +556,18 @@ def _translated(arrays: Iterator[tuple[int, Any]], name: str) -> Iterator[tuple[
             return
         group, array = found
         for start in range(0, len(array), _MAX_BATCH_ROWS):
-            yield group, array.slice(start, _MAX_BATCH_ROWS)
+            with translating(name):
+                rows = Rows.of(array.slice(start, _MAX_BATCH_ROWS))
+            yield group, rows
 
 
 def _slice(held: Held, source: SourceFile, cursor: Cursor) -> Slice:
     layout = (held.group, held.num_rows)
     return Slice(cursor, source.name, source.form, held.pack(), goes_on=False, layout=layout)
+
+
+# Most errors of pyarrow are these, or have one of them as a base.
+_READ_ERRORS = (OSError, ValueError, KeyError, NotImplementedError, TypeError)
 
 
 @contextlib.contextmanager
@@ -536,8 +577,9 @@ def translating(name: str) -> Iterator[None]:
         yield
     except CorpusError:
         raise
-    # Errors of pyarrow are these, or have one of them as a base.
-    except (OSError, ValueError, KeyError, NotImplementedError, TypeError) as error:
+    except Exception as error:
+        if not isinstance(error, _READ_ERRORS) and type(error).__module__ != "pyarrow.lib":
+            raise
         reason = getattr(error, "strerror", None) or error
         msg = f"cannot read {name!r}: {reason}"
         raise CorpusError(msg) from error
