@@ -15,6 +15,7 @@ import torch
 import tokenloom as tl
 from tests.support.trainings import SMALL, weights_of
 from tokenloom.cli.main import main
+from tokenloom.text import by_value
 
 
 def test_train_prints_what_came_of_it(
@@ -497,3 +498,29 @@ def test_ids_without_a_tokenizer_are_not_trained_on(
     assert main(["train", store, *SMALL, "--run", str(tmp_path / "run")]) == 1
     assert "must have a tokenizer, so that the model can write text" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_ids_are_trained_on_where_the_tokenizers_package_is_missing(
+    words: list[str],
+    book: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A message says what to install, and no text is generated."""
+    corpus = tl.load(book, tokenizer="bpe", vocab_size=270)
+    store = str(corpus.save(tmp_path / "store"))
+    monkeypatch.setattr(by_value, "_encoders", {})
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    run = str(tmp_path / "run")
+    assert main(["train", store, *SMALL, "--run", run, *words]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("no text will be generated: encoding or decoding text with this") == 1
+    assert "python -m pip install 'tokenloom[tokenizers]'" in shown.err
+    if words:
+        assert json.loads(shown.out)["generated"] is None
+    else:
+        assert "generated:" not in shown.out
+        assert "perplexity" in shown.out
+    assert main(["train", "--resume", run, "--epochs", "4"]) == 0

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
 from tokenloom.store.manifest import write_manifest
 from tokenloom.store.reader import open_store
+from tokenloom.text import by_value
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
     lambda text: any(letter in text for letter in "abB")
@@ -289,3 +291,20 @@ def test_tokens_of_joined_corpora_are_found_in_their_parts(tmp_path: Path) -> No
     expected = Trace((tmp_path / "b.txt").as_posix(), 0, 2)
     assert expected == tl.trace(joined, start + 4)
     assert expected == tl.trace(joined.slice(start + 3, len(joined)), 1)
+
+
+def test_the_document_is_known_where_the_tokenizers_package_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the character is not."""
+    Path(tmp_path / "a.txt").write_text("to be\n\nor not to be", encoding="utf-8")
+    options = PrepareOptions(documents="paragraph")
+    prepare(tmp_path / "a.txt", tmp_path / "s", tokenizer="bpe", vocab_size=260, options=options)
+    corpus = tl.Corpus.open(tmp_path / "s")
+    found = tl.trace(corpus, len(corpus) - 1)
+    assert found is not None
+    assert found.character is not None
+    monkeypatch.setattr(by_value, "_encoders", {})
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    again = tl.trace(tl.Corpus.open(tmp_path / "s"), len(corpus) - 1)
+    assert found._replace(character=None) == again

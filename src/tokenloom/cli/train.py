@@ -1,10 +1,12 @@
 """The command ``tokenloom train``: its options, the training it runs, and its results."""
 
 import argparse
+import functools
 import importlib.util
 import re
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line, print_message
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.hub.catalogue import find_entry
 from tokenloom.hub.load import VALID, find_store
 from tokenloom.store.reader import read_store
@@ -198,13 +200,11 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.loading.distributed import joined
-    from tokenloom.model.generation import generate
 
     with joined(timeout_seconds=arguments.timeout, report=print_error) as ranks:
         corpus, training = _make_training(arguments, ranks)
         # Before the training, since a prompt without tokens would be found only after it.
-        tokenizer, prompt = _tokenizer(corpus), _prompt(corpus, training.run_options)
-        generate(training.model, tokenizer, prompt, num_tokens=0)
+        write = _make_writer(corpus, training, reports=ranks.is_first)
 
         def announce() -> None:
             if ranks.is_first:
@@ -220,7 +220,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if not ranks.is_first:
         return
     facts = _facts(history, _folder(training), training.model.linear.weight.device)
-    facts["generated"] = generate(training.model, tokenizer, prompt, num_tokens=100)
+    facts["generated"] = None if write is None else write(num_tokens=100)
     (print_json if arguments.json else _print_facts)(facts)
 
 
@@ -488,7 +488,34 @@ def _print_facts(facts: dict[str, Any]) -> None:
     elif importlib.util.find_spec("matplotlib") is None:
         print_message("no plot: install matplotlib with: python -m pip install 'tokenloom[plot]'")
     print_line(f"run: {facts['run']}")
-    print_line(f"generated: {facts['generated']}")
+    if facts["generated"] is not None:
+        print_line(f"generated: {facts['generated']}")
+
+
+def _make_writer(
+    corpus: Corpus, training: "Training", *, reports: bool
+) -> Callable[..., str] | None:
+    """Return what writes text with the model, or None where the tokenizer's package is missing.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    training : Training
+    reports : bool
+        Whether to print that no text will be written.
+    """
+    from tokenloom.model.generation import generate
+
+    tokenizer = _tokenizer(corpus)
+    try:
+        prompt = _prompt(corpus, training.run_options)
+        write = functools.partial(generate, training.model, tokenizer, prompt)
+        write(num_tokens=0)
+    except UsageError as error:
+        if reports:
+            print_message(f"no text will be generated: {error}")
+        return None
+    return write
 
 
 def _prompt(corpus: Corpus, run_options: "RunOptions") -> str:

@@ -16,7 +16,7 @@ from tokenloom._io.remote import RemoteFile, is_address
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
-from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
+from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError, UsageError
 from tokenloom.preparation.chunks import FORMS, cut_chunks
 from tokenloom.preparation.encode import find_segments
 from tokenloom.preparation.forms import Cursor, Cutting, FormName, Reading, Slice, SourceFile
@@ -54,8 +54,9 @@ class Trace(NamedTuple):
         Which character of the document's text the token begins with, from 0;
         which byte, where bytes are tokens. None where that is not known: the
         source is gone, was changed, was a stream, or lies at an address that
-        may not be opened; the tokenizer is somebody else's; or the token stands
-        for the end of a document.
+        may not be opened; the tokenizer is somebody else's; the package that
+        reads or encodes the text is not installed; or the token stands for the
+        end of a document.
     line : int or None
         Which line of the source holds the document, from 1, where each line is
         a document. None of other sources, and where lines were left out.
@@ -254,7 +255,8 @@ class _PreparedStore:
         kept = self._kept
         if kept is None or kept[0] != key:
             chunk = None
-            with contextlib.suppress(CorpusError):
+            # Where a package is missing, the source and the document are known all the same.
+            with contextlib.suppress(CorpusError, UsageError):
                 chunk = self._encode_again(index, source)
             # Both at once, since several threads may trace.
             self._kept = kept = key, chunk
@@ -267,6 +269,8 @@ class _PreparedStore:
         ------
         CorpusError
             A source cannot be read.
+        UsageError
+            The package that reads it, or that encodes its text, is not installed.
         """
         preparation, tokenizer = self._preparation, self._tokenizer
         assert tokenizer is not None  # noqa: S101  the caller has looked
