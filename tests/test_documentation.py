@@ -35,7 +35,7 @@ LOOSE_PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.m
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
-PUBLIC_ROOMS = ("corpus", "hub", "model", "preparation", "testing", "training")
+PUBLIC_ROOMS = ("corpus", "hub", "model", "preparation", "testing", "text", "training")
 
 LANGUAGES = {"bash", "diff", "python", "text", "yaml"}
 DIRECTIVES = {"eval-rst", "glossary", "include", "literalinclude", "toctree"}

@@ -23,7 +23,8 @@ whole batch, and a position is a row number that can be resumed anywhere.
 
 What is needed every day is here; the rest is under its noun: ``tokenloom.hub``,
 ``tokenloom.errors``, ``tokenloom.corpus``, ``tokenloom.preparation``,
-``tokenloom.model``, ``tokenloom.training`` and ``tokenloom.testing``.
+``tokenloom.text``, ``tokenloom.model``, ``tokenloom.training`` and
+``tokenloom.testing``.
 ``tokenloom.d2l`` has the names of the textbook "Dive into Deep Learning".
 A name is imported when it is first used, so that ``import tokenloom`` is quick
 and its lower half runs without torch.
@@ -75,6 +76,7 @@ _ROOMS = {
     "model",
     "preparation",
     "testing",
+    "text",
     "training",
 }
 

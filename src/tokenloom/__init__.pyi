@@ -7,6 +7,7 @@ from tokenloom import (
     model as model,
     preparation as preparation,
     testing as testing,
+    text as text,
     training as training,
 )
 from tokenloom.corpus.corpus import Corpus as Corpus

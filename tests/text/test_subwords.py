@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
 
+import tokenloom as tl
 from tests.support.subwords import (
     END,
     TEXTS,
@@ -30,13 +31,13 @@ from tests.support.subwords import (
 from tokenloom import Corpus, Vocab, load, prepare
 from tokenloom.corpus import TextSize, count_tokens
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, StoreError, UsageError
-from tokenloom.text import encodings
+from tokenloom.text import by_value, encodings
 from tokenloom.text.by_value import SubwordTokenizer
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.encodings import TiktokenTokenizer
 from tokenloom.text.huggingface import PARALLELISM, BpeLearner, HuggingFaceTokenizer, in_one_thread
-from tokenloom.text.subwords import adopt, read_tokenizer
-from tokenloom.text.tokenizers import complete, make_tokenizer, restore_tokenizer
+from tokenloom.text.subwords import adopt
+from tokenloom.text.tokenizers import complete, make_tokenizer, read_tokenizer, restore_tokenizer
 
 BPE = BpeLearner(400).learn(TEXTS)
 ENCODING, PROCESSOR = make_encoding(), train_model()
@@ -97,8 +98,39 @@ def test_a_literal_special_token_is_text_unless_it_is_allowed(tmp_path: Path) ->
     end = as_text.find_token(END)
     assert end not in np.asarray(as_text.encode(f"a{END}b")).tolist()
     assert [end] == allowed.encode(END).tolist()
-    assert END == as_text.decode([end]) if end is not None else False
+    assert end is not None
+    assert END == as_text.decode([end])
     assert allowed == pickle.loads(pickle.dumps(allowed))  # noqa: S301  made here
+
+
+@each_package
+def test_an_object_is_read_as_its_file_is(name: str, tmp_path: Path) -> None:
+    """The public way to allow special tokens takes both, and a vocabulary too."""
+    made = adopt(INNER[name], allow_special=True)
+    assert made is not None
+    assert made == tl.text.read_tokenizer(INNER[name], allow_special=True)
+    ((file, content),) = made.files().items()
+    (tmp_path / file).write_bytes(content)
+    found = tl.text.read_tokenizer(tmp_path / file, allow_special=True)
+    # The file of tiktoken has neither a pattern nor special tokens.
+    assert made == found or name == "tiktoken"
+    Vocab(["a"]).save(tmp_path / "vocab.json")
+    assert 2 == tl.text.read_tokenizer(str(tmp_path / "vocab.json")).vocab_size
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, r"^tokenizer must be 'tiktoken:NAME', the path of .*, got 3$"),
+        ("none.json", r"^tokenizer must be a file that can be read, got 'none.json'"),
+        ("char", r"^a tokenizer's file must end with '.json', '.tiktoken' or '.model', got 'char'"),
+        ("tiktoken:cl999", r"^tokenizer must be 'tiktoken:' and one of"),
+    ],
+)
+def test_what_is_no_tokenizer_is_not_read(source: object, message: str) -> None:
+    """What was expected is named."""
+    with pytest.raises(ArgumentError, match=message):
+        tl.text.read_tokenizer(source)
 
 
 def test_nothing_is_cut_or_padded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -109,6 +141,45 @@ def test_nothing_is_cut_or_padded(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert encode_with(inner, TEXTS[0]) == np.asarray(tokenizer.encode(TEXTS[0])).tolist()
     assert "truncates texts and pads texts: that is switched off" in caplog.text
     assert complete(tokenizer) == adopt(make_bpe())
+
+
+def test_a_post_processor_adds_nothing(tmp_path: Path) -> None:
+    """A tokenizer.json that puts tokens around each text, as that of BERT, does not here."""
+    inner = make_bpe()
+    inner.add_special_tokens(["[CLS]", "[SEP]"])
+    ends = [(token, inner.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    inner.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    inner.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = read_tokenizer(tmp_path / "tokenizer.json")
+    assert isinstance(tokenizer, HuggingFaceTokenizer)
+    expected = adopt(make_bpe())
+    assert expected is not None
+    added = {id_ for _, id_ in ends}
+    assert added <= set(inner.encode(TEXTS[0]).ids)
+    for text in TEXTS:
+        assert expected.encode(text).tolist() == tokenizer.encode(text).tolist()
+        assert expected.find_starts(text) == tokenizer.find_starts(text)
+
+
+def test_a_pair_is_merged_that_was_seen_twice() -> None:
+    """One that was seen once is not, however many ids are left."""
+    learned = BpeLearner(300).learn(["ab ab cd"])
+    assert 257 + 1 == learned.vocab_size
+    assert learned.find_token("ab") is not None
+
+
+def test_few_encoders_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were made last."""
+    kept: dict[object, Any] = {}
+    monkeypatch.setattr(by_value, "_encoders", kept)
+    made = [adopt(make_bpe(size)) for size in range(260, 266)]
+    for tokenizer in made:
+        assert tokenizer is not None
+        tokenizer.encode("a")
+    digests = [tokenizer.digest for tokenizer in made if tokenizer is not None]
+    assert digests[-4:] == [key[1] for key in kept if isinstance(key, tuple)]
 
 
 def test_merges_are_not_dropped_at_random(caplog: pytest.LogCaptureFixture) -> None:

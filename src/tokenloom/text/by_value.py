@@ -39,7 +39,9 @@ class SubwordTokenizer(CompleteTokenizer):
     num_ids : int
         One more than the largest id.
     digest : str
-        ``"sha256:..."`` of its state: equal digests, equal ids.
+        ``"sha256:..."`` of its state. Equal digests mean equal ids, but for
+        special tokens that a text spells where only one of two tokenizers
+        allows them.
     """
 
     package: ClassVar[str]
@@ -67,7 +69,7 @@ class SubwordTokenizer(CompleteTokenizer):
 
     @abstractmethod
     def find_starts(self, text: str, /) -> list[int]:
-        """Return with which character of a text each token begins; nothing if that is unknown."""
+        """Return with which character of a text each token begins, an empty list if unknown."""
 
     @property
     def encoder(self) -> Any:

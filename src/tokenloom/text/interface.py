@@ -139,7 +139,7 @@ class CompleteTokenizer(ABC):
         return None
 
     def count_lost(self, _: Iterable[str], /) -> Lost:
-        """Return how much of texts the ids do not say."""
+        """Return how many characters normalising drops from texts."""
         return Lost()
 
     def token_lengths(self) -> npt.NDArray[np.int64] | None:

@@ -73,7 +73,7 @@ def _read_json(content: bytes, name: str, *, allow_special: bool) -> SubwordToke
     return HuggingFaceTokenizer.of(text, allow_special=allow_special, name=name)
 
 
-def read_tokenizer(
+def read_file(
     path: str | os.PathLike[str], *, allow_special: bool = False
 ) -> SubwordTokenizer | Vocab:
     """Return the tokenizer that lies in a file.

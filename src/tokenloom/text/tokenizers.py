@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import as_integer
+from tokenloom._checks import as_flag, as_integer
 from tokenloom._wording import describe_missing, join_choices, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, LETTERS, WORDS, Boundary
@@ -39,7 +39,7 @@ from tokenloom.text.normalize import (
     split_words,
 )
 from tokenloom.text.sentencepieces import SentencePieceTokenizer
-from tokenloom.text.subwords import READERS, adopt, read_tokenizer
+from tokenloom.text.subwords import READERS, adopt, read_file
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 _NUM_BYTES = 256
@@ -418,7 +418,7 @@ def make_tokenizer(
     Raises
     ------
     ArgumentError
-        It is none of these, or has as many ids as it has.
+        It is none of these, or ``vocab_size`` was given for a tokenizer whose ids are fixed.
     CorpusError
         A file holds no tokenizer.
     UsageError
@@ -435,10 +435,10 @@ def make_tokenizer(
         return BpeLearner() if size is None else BpeLearner(size)
     if isinstance(given, Vocab):
         return tokenizer_for(given)
-    if isinstance(given, str | os.PathLike) and (path := os.fspath(given)).endswith(tuple(READERS)):
-        return _read_file(path)
-    if isinstance(given, str) and given.startswith(ENCODING):
-        return load_encoding(given.removeprefix(ENCODING))
+    if isinstance(given, str | os.PathLike) and (
+        os.fspath(given).endswith(tuple(READERS)) or _is_encoding(given)
+    ):
+        return read_tokenizer(given)
     names = ", ".join(map(repr, TOKENIZER_NAMES))
     return take_tokenizer(given, expected=f"{names}, {_OTHERS}, a Vocab, or ")
 
@@ -446,9 +446,55 @@ def make_tokenizer(
 _OTHERS = "'tiktoken:NAME', the path of a tokenizer.json, a *.tiktoken or a *.model"
 
 
-def _read_file(path: str) -> CompleteTokenizer:
+def read_tokenizer(source: object, *, allow_special: bool = False) -> CompleteTokenizer:
+    """Return a tokenizer of another package from its file, its name or its object, by value.
+
+    Parameters
+    ----------
+    source : path, str, or an object of another package
+        The path of a ``tokenizer.json``, a ``*.tiktoken``, a ``*.model``, or a
+        ``vocab.json`` of tokenloom; "tiktoken:NAME"; or an object of the
+        packages tokenizers, tiktoken and sentencepiece, or a fast one of
+        transformers.
+    allow_special : bool
+        Whether special tokens that are written out in a text become their ids.
+        They are ordinary text otherwise; so they always are in a model of
+        sentencepiece, and in a ``vocab.json``.
+
+    Returns
+    -------
+    tokenizer, which `tokenloom.load`, `tokenloom.prepare` and others take
+
+    Raises
+    ------
+    ArgumentError
+        It is none of these, or the file cannot be read.
+    CorpusError
+        The file holds something else.
+    DownloadError
+        The encoding of "tiktoken:NAME" cannot be downloaded.
+    UsageError
+        The package that reads it is not installed.
+    """
+    as_flag("allow_special", allow_special)
+    if _is_encoding(source):
+        return load_encoding(str(source).removeprefix(ENCODING), allow_special=allow_special)
+    if isinstance(source, str | os.PathLike):
+        return _read_file(os.fspath(source), allow_special=allow_special)
+    found = adopt(source, allow_special=allow_special)
+    if found is None:
+        msg = f"tokenizer must be {_OTHERS}, or an object of another package, got {show(source)}"
+        raise ArgumentError(msg)
+    return found
+
+
+def _is_encoding(source: object) -> bool:
+    return isinstance(source, str) and source.startswith(ENCODING)
+
+
+def _read_file(path: str, *, allow_special: bool) -> CompleteTokenizer:
     try:
-        found = read_tokenizer(path)
+        found = read_file(path, allow_special=allow_special)
     except OSError as error:
         why = describe_missing(path) if isinstance(error, FileNotFoundError) else error.strerror
         msg = f"tokenizer must be a file that can be read, got {show(path)}: {why}"
@@ -468,7 +514,7 @@ def check_vocab_size(vocab_size: int | None, tokenizer: object) -> int | None:
     Raises
     ------
     ArgumentError
-        It is below 1, or the tokenizer has the ids that it has.
+        It is below 1, or the tokenizer's ids are fixed.
 
     >>> check_vocab_size(None, "byte") is None
     True
