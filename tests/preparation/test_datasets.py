@@ -51,7 +51,17 @@ def add_format(dataset: Any) -> Any:
     return dataset.with_format("numpy").select([5, 3, 9])
 
 
-CHANGES = [change_nothing, shuffle, filter_rows, add_format]
+def transform(dataset: Any) -> Any:
+    """Return it with texts that are made as they are read."""
+
+    def make(rows: dict[str, list[str]]) -> dict[str, list[str]]:
+        # How many there are at a time shows.
+        return {"text": [f"{len(rows['id'])} times {text} {text}" for text in rows["text"]]}
+
+    return dataset.with_transform(make).select(range(50, 120))
+
+
+CHANGES = [change_nothing, shuffle, filter_rows, add_format, transform]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -202,6 +212,23 @@ def test_splits(tmp_path: Path) -> None:
 def test_columns_that_hold_no_text(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     """Are refused by name."""
     dataset = pytest.importorskip("datasets").Dataset.from_dict(columns)
+    with pytest.raises(CorpusError, match=message):
+        prepare(dataset, tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"body": "a"}, "must have the column 'text'.*columns of texts are body"),
+        ({"text": object()}, "one column 'text'.*columns of texts are none"),
+        ({"text": 1, "body": "a"}, "one column 'text'.*of type int64.*columns of texts are body"),
+    ],
+)
+def test_transforms_that_make_no_text(tmp_path: Path, made: dict[str, Any], message: str) -> None:
+    """Are refused by what they make."""
+    dataset = make_dataset().with_transform(
+        lambda rows: {name: [value] * len(rows["id"]) for name, value in made.items()}
+    )
     with pytest.raises(CorpusError, match=message):
         prepare(dataset, tmp_path / "store")
 

@@ -8,7 +8,15 @@ import numpy as np
 
 from tokenloom.errors import ArgumentError
 from tokenloom.preparation.forms import Slice, SourceFile
-from tokenloom.preparation.tables import Held, Rows, Table, TableForm, find_column, translating
+from tokenloom.preparation.tables import (
+    Held,
+    Rows,
+    Table,
+    TableForm,
+    find_column,
+    import_arrow,
+    translating,
+)
 
 # So many rows are asked for at a time.
 _NUM_ROWS = 1_000
@@ -20,7 +28,8 @@ class DatasetRows:
     Parameters
     ----------
     dataset : datasets.Dataset
-        Rows are those of ``dataset[i]``, also after ``select`` and ``shuffle``.
+        Rows are those of ``dataset[i]``, also after ``select``, ``shuffle`` and
+        ``with_transform``.
     field : str
         Which column.
     """
@@ -40,11 +49,26 @@ class DatasetRows:
 
     @property
     def schema(self) -> Any:
-        """The columns."""
-        return self.dataset.features.arrow_schema
+        """The columns; those of the first row where a transform makes rows."""
+        if not (self._has_transform and len(self.dataset)):
+            return self.dataset.features.arrow_schema
+        row = self.dataset[0]
+        return import_arrow().schema([(name, _find_type(value)) for name, value in row.items()])
+
+    @property
+    def _has_transform(self) -> bool:
+        return bool(self.dataset.format["type"] == "custom")
 
     def arrays(self, start: int) -> Iterator[Any]:
         """Yield the texts from a row on."""
+        if self._has_transform:
+            pa = import_arrow()
+            for first in range(start, len(self.dataset), _NUM_ROWS):
+                rows = range(first, min(first + _NUM_ROWS, len(self.dataset)))
+                # Not many at a time: a transform may join or compare the rows that it gets.
+                texts = [self.dataset[row][self.field] for row in rows]
+                yield pa.array(texts, pa.large_string())
+            return
         view = self.dataset.select_columns([self.field]).with_format("arrow")
         for first in range(start, len(view), _NUM_ROWS):
             yield from view[first : first + _NUM_ROWS].column(0).chunks
@@ -64,6 +88,16 @@ class DatasetRows:
         for rows in self.read(0, len(self.dataset)):
             digest.add(rows)
         return digest.hexdigest()
+
+
+def _find_type(value: object) -> Any:
+    """Return what type of column would hold a value."""
+    pa = import_arrow()
+    try:
+        return pa.array([value]).type
+    except pa.ArrowException:
+        # Only that it is no text matters.
+        return pa.struct([])
 
 
 class _Digest:
