@@ -109,6 +109,31 @@ def test_a_file_that_was_changed(tmp_path: Path) -> None:
         prepare("memory://texts/a.txt", tmp_path / "store")
 
 
+def test_a_file_whose_time_was_set_back(tmp_path: Path) -> None:
+    """Is another source: the latest of its times counts."""
+    path = tmp_path / "a.txt"
+    path.write_text("aaaa")
+    prepare(f"file://{path}", tmp_path / "store", tokenizer="byte")
+    path.write_text("bbbb")
+    os.utime(path, (1, 1))
+    with pytest.raises(tl.StoreError, match=r"a\.txt has other bytes now"):
+        prepare(f"file://{path}", tmp_path / "store", tokenizer="byte")
+
+
+def test_what_is_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all times that a server says; not where a query may have chosen another file."""
+    old, new = 1e6, 2e9
+    facts = {"size": 1, "mtime": old}
+    monkeypatch.setattr(RemoteFile, "_facts", lambda _: facts)
+    made_ns = int(1.9e9) * 10**9
+    assert RemoteFile("https://example.invalid/get").is_older(made_ns)
+    assert not RemoteFile("https://example.invalid/get?id=2").is_older(made_ns)
+    facts["created"] = new
+    assert not RemoteFile("https://example.invalid/get").is_older(made_ns)
+    del facts["mtime"], facts["created"]
+    assert not RemoteFile("https://example.invalid/get").is_older(made_ns)
+
+
 class Broken:
     """A file whose connection breaks after some bytes."""
 

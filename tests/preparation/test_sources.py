@@ -16,6 +16,8 @@ from tests.support.stores import make_store
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.preparation import sources as sources_module
 from tokenloom.preparation.forms import SourceFile
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.sources import (
     ResolvedSource,
     check_kinds,
@@ -182,6 +184,34 @@ def test_an_iterable_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"^document 1 of an iterable must be a str, got int"):
         keep(tmp_path, iter(["a", 3]))
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("on_error", "tokens"), [("skip", b"ab"), ("replace", b"ab"), ("stop", None)]
+)
+def test_a_null_in_an_iterable(tmp_path: Path, on_error: Any, tokens: bytes | None) -> None:
+    """Is a problem of that document, as in a table."""
+    options, texts = PrepareOptions(on_error=on_error), ["a", None, "b"]
+    source: Any = iter(texts)
+    if tokens is None:
+        with pytest.raises(CorpusError, match=r"^iterable has a null value in document 1: "):
+            prepare(source, tmp_path / "store", tokenizer="byte", options=options)
+        return
+    made = prepare(source, tmp_path / "store", tokenizer="byte", options=options)
+    assert tokens == bytes(tl.Corpus.open(made.path).tokens[:])
+    assert made.num_documents == (2 if on_error == "skip" else 3)
+    assert dict(made.problems) == {"a null value": 1}
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "a\\b", ".", "..", "", "held-out"])
+def test_splits_that_could_not_be_opened(tmp_path: Path, name: str) -> None:
+    """Are refused, named by their sources or by fractions."""
+    (tmp_path / "a.txt").write_text("a")
+    sources = {"train": tmp_path / "a.txt", name: iter("b")}
+    with pytest.raises(ArgumentError, match=r"splits must|names of splits"):
+        prepare(sources, tmp_path / "store", tokenizer="byte")
+    with pytest.raises(ArgumentError, match=r"splits must"):
+        PrepareOptions(splits={name: 0.1})
 
 
 def test_stdin_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

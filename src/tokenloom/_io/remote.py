@@ -113,9 +113,14 @@ class RemoteFile:
 
     def is_older(self, made_ns: int) -> bool:
         """Return whether it is certain that it was not changed after a time, in ns."""
+        # Another query may mean another file of the same name.
+        if str(self) != self.address:
+            return False
         facts = self._facts()
         times = [_as_ns(facts[key]) for key in _TIMES if facts.get(key)]
-        return any(changed is not None and changed + _CLOCK_NS < made_ns for changed in times)
+        # Who replaces a file may set back one of its times.
+        latest = max((one for one in times if one is not None), default=made_ns)
+        return latest + _CLOCK_NS < made_ns
 
     def open(self) -> "RemoteReader":
         """Return its bytes."""

@@ -23,7 +23,7 @@ from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 from tokenloom.preparation.encode import BuildVocab, EncodeWith
 from tokenloom.preparation.forms import Cutting, OnError, OnReserved, Reading
-from tokenloom.preparation.sources import DocumentsAre, OlderWord, form_of
+from tokenloom.preparation.sources import DocumentsAre, OlderWord, check_split_name, form_of
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer, vocab_of
@@ -380,6 +380,8 @@ def _fractions(splits: object) -> dict[str, float]:
         msg = f"splits must be a mapping of names to fractions, got {show(splits)}"
         raise ArgumentError(msg)
     plain = {str(name): fraction for name, fraction in parts}
+    for name in plain:
+        check_split_name(name)
     if not all(0 < fraction < 1 for fraction in plain.values()) or sum(plain.values()) >= 1:
         msg = (
             "splits must be fractions above 0 whose sum is below 1, since the rest is "

@@ -155,9 +155,28 @@ def _list_splits(sources: Sources) -> list[tuple[str | None, Sequence[Any]]]:
                 f"{show(given)} for {show(name)}"
             )
             raise ArgumentError(msg)
+        check_split_name(name)
         splits.append((name, each))
     # The vocabulary is counted over the first.
     return sorted(splits, key=lambda split: split[0] != TRAIN)
+
+
+def check_split_name(name: str) -> None:
+    """Refuse a name of a split that cannot be opened as STORE/SPLIT.
+
+    Raises
+    ------
+    ArgumentError
+        It is one.
+
+    >>> check_split_name("valid")
+    """
+    if name in ("", ".", "..", "held-out") or any(sign in name for sign in "/\\\0"):
+        msg = (
+            "splits must have names that can be opened as STORE/SPLIT, without slashes, and other "
+            f"than '.', '..' and 'held-out', got {show(name)}: choose another, such as 'valid'"
+        )
+        raise ArgumentError(msg)
 
 
 def _refuse_shared(found: list[ResolvedSource]) -> None:
@@ -373,8 +392,9 @@ def _read_stdin(documents: FormName, encoding: str) -> Iterator[bytes]:
 def _write_texts(texts: Texts) -> Iterator[bytes]:
     """Yield texts as JSON strings, one per line."""
     for number, document in enumerate(texts):
-        text = document.text if isinstance(document, Document) else document
-        if not isinstance(text, str):
+        text: object = document.text if isinstance(document, Document) else document
+        # Data sets have null values: what becomes of these, on_error says.
+        if text is not None and not isinstance(text, str):
             msg = f"document {number} of an iterable must be a str, got {type(text).__name__}"
             raise ArgumentError(msg)
         yield json.dumps(text).encode("ascii") + b"\n"

@@ -31,9 +31,13 @@ from tokenloom.preparation.forms import (
     Slice,
     SourceFile,
 )
-from tokenloom.preparation.texts import UNDECODABLE, count_equal_bytes, hash_bytes, open_bytes
-
-_NO_TEXT = ("a null value", "there is no text")
+from tokenloom.preparation.texts import (
+    NO_TEXT,
+    UNDECODABLE,
+    count_equal_bytes,
+    hash_bytes,
+    open_bytes,
+)
 
 _READ_BYTES = 1 << 20
 # Texts that are decoded at a time, about.
@@ -414,7 +418,7 @@ class TableForm(Form):
         bounds = (stops + start).tolist()
         for index in range(num_rows):
             text = content[bounds[index] : bounds[index + 1]]
-            yield Found(text, row + index, fault=_NO_TEXT if is_null[index] else None)
+            yield Found(text, row + index, fault=NO_TEXT if is_null[index] else None)
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         """Return the text; bytes as they are where these are wanted."""

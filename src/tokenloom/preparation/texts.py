@@ -39,6 +39,7 @@ from tokenloom.text.normalize import NOTHING, state_after
 
 UNDECODABLE, SURROGATE = "undecodable bytes", "undecodable text"
 INVALID_JSON, MISSING_FIELD = "invalid JSON", "a missing field"
+NO_TEXT = ("a null value", "there is no text")
 
 _READ_BYTES = 1 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -298,6 +299,8 @@ class _JsonForm(_LineForm):
             at = offset + len(line[: getattr(error, "pos", 0)].encode("utf-8"))
             raise BadInput(INVALID_JSON, getattr(error, "msg", str(error)), offset=at) from error
         value = self.choose(value, field)
+        if value is None and not self.has_field:
+            raise BadInput(*NO_TEXT, offset=offset)
         if not isinstance(value, str):
             why = f"the line must be a JSON object with a string as {field!r}"
             raise BadInput(MISSING_FIELD, why, offset=offset)
