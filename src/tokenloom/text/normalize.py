@@ -131,7 +131,7 @@ def split_words(text: str, *, normalize: bool = True, piece: int = _PIECE) -> It
 
 
 def cut_words(text: str, *, normalize: bool, piece: int) -> Iterator[bytes]:
-    """Yield pieces of a text whose words lie between white space, in UTF-8.
+    """Yield pieces of a text in UTF-8, none of which ends within a word.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def cut_words(text: str, *, normalize: bool, piece: int) -> Iterator[bytes]:
         The fewest bytes, or characters, of a piece that is not the last.
 
     >>> list(cut_words("Time flies.", normalize=True, piece=5))
-    [b'time ', b' flies ']
+    [b'time flies', b' ']
     """
     if not normalize:
         yield from map(_encode, _cut(text, _WHITE_SPACE, piece))
