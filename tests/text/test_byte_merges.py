@@ -110,6 +110,14 @@ def _repeat_token(value: dict[str, Any]) -> None:
     value["model"]["merges"] = [["a", "a"], ["aa", "a"], ["a", "aa"], *merges]
 
 
+def _use_later_token(value: dict[str, Any]) -> None:
+    # "qxz" becomes itself, although it is merged of what comes later.
+    ids = value["model"]["vocab"]
+    for token in ("qx", "qxz"):
+        ids.setdefault(token, len(ids))
+    value["model"]["merges"] = [["qx", "z"], ["q", "x"]]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -122,6 +130,7 @@ def _repeat_token(value: dict[str, Any]) -> None:
         pytest.param(lambda value: value["model"].update(ignore_merges=True), id="whole words"),
         pytest.param(lambda value: value["model"]["merges"].reverse(), id="out of reach"),
         pytest.param(_repeat_token, id="two merges"),
+        pytest.param(_use_later_token, id="out of order"),
     ],
 )
 def test_other_tokenizers_are_left_to_their_package(changes: Changes) -> None:

@@ -36,6 +36,7 @@ from tokenloom.text.by_value import SubwordTokenizer
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.encodings import TiktokenTokenizer
 from tokenloom.text.huggingface import PARALLELISM, BpeLearner, HuggingFaceTokenizer, in_one_thread
+from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.subwords import adopt
 from tokenloom.text.tokenizers import complete, make_tokenizer, read_tokenizer, restore_tokenizer
 
@@ -507,6 +508,47 @@ def test_the_unknown_token_is_counted(kind: str, tmp_path: Path) -> None:
     assert (rate, rate) == (made.unknown_rate, count_tokens(corpus).unknown_rate)
     # Nothing is known of the text of these tokens.
     assert TextSize() == count_tokens(corpus).text
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+def test_the_text_of_the_unknown_token(*, is_complete: bool) -> None:
+    """Is not known, unless there is a token for each byte, so that nothing is unknown."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: id_ for id_, token in enumerate(alphabet if is_complete else "ab")}
+    model = tokenizers.models.BPE({**vocab, "<unk>": len(vocab)}, [], unk_token="<unk>")  # noqa: S106
+    given = tokenizers.Tokenizer(model)
+    given.add_special_tokens(["<unk>"])
+    given.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    given.decoder = tokenizers.decoders.ByteLevel()
+    corpus = Corpus.from_documents(["abc"], tokenizer=given)
+    assert corpus.tokenizer is not None
+    lengths = complete(corpus.tokenizer).token_byte_lengths()
+    assert lengths is not None
+    assert (0 if is_complete else -1) == lengths[-1]
+    assert (TextSize(num_characters=3, num_bytes=3) if is_complete else TextSize()) == count_tokens(
+        corpus
+    ).text
+
+
+@pytest.mark.parametrize("name", ["tokenizers", "tiktoken"])
+def test_allowed_special_tokens_make_another_tokenizer(name: str, tmp_path: Path) -> None:
+    """A store of one is not opened with the other, nor joined to it."""
+    plain, allowing = (adopt(INNER[name], allow_special=value) for value in (False, True))
+    assert plain is not None
+    assert allowing is not None
+    assert plain.digest == plain.hash != allowing.hash
+    for made in (plain, allowing):
+        described = Identity.read(describe_identity(made), vocab_size=made.vocab_size)
+        assert Identity.of(made) == described
+    for folder, tokenizer in (("plain", plain), ("allowing", allowing)):
+        prepare([[f"a {END} b"]], tmp_path / folder, tokenizer=tokenizer)
+        assert Corpus.open(tmp_path / folder, tokenizer=tokenizer).tokenizer == tokenizer
+    with pytest.raises(ArgumentError, match="tokenizer"):
+        Corpus.open(tmp_path / "plain", tokenizer=allowing)
+    with pytest.raises(ArgumentError, match="tokenizer"):
+        Corpus.open(tmp_path / "allowing", tokenizer=plain)
+    with pytest.raises(ArgumentError, match="tokenizer"):
+        Corpus.concatenate([Corpus.open(tmp_path / name) for name in ("plain", "allowing")])
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 It makes the same ids several times faster, of the texts and tokenizers of which
 that is certain. tiktoken merges two neighbours wherever their bytes are a token,
 while a tokenizer.json lists which two are merged. That is the same where each
-token comes of one merge, and where its own bytes, on their own, become it: then
-the neighbours that have its bytes when its turn comes are always the same two.
+token comes of one merge, whose parts are bytes or tokens of earlier merges, and
+where its own bytes, on their own, become it: then the neighbours that have its
+bytes when its turn comes are always the same two.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,7 +94,11 @@ def find_byte_merges(
     ids, merges = model["vocab"], [_pair(merge) for merge in model["merges"]]
     tokens = [*byte_of, *("".join(pair) for pair in merges)]
     is_known = len(set(tokens)) == len(tokens) and all(token in ids for token in tokens)
-    if not is_known or (model.get("ignore_merges") and ids.keys() - set(tokens)):
+    if (
+        not is_known
+        or not _are_in_order(byte_of, merges)
+        or (model.get("ignore_merges") and ids.keys() - set(tokens))
+    ):
         return None
     try:
         tiktoken = import_optional("tiktoken", purpose="encoding faster", extra="tiktoken")
@@ -143,6 +148,20 @@ def _find_pattern(value: Mapping[str, Any]) -> str | None:
 def _pair(merge: str | list[str]) -> list[str]:
     """Return the two tokens of a merge, which older files write with a space between."""
     return merge.split(" ") if isinstance(merge, str) else merge
+
+
+def _are_in_order(first: Iterable[str], merges: Sequence[list[str]]) -> bool:
+    """Return whether each part of a merge is a byte or the token of an earlier merge.
+
+    >>> _are_in_order("abc", [["a", "b"], ["ab", "c"]]), _are_in_order("abc", [["ab", "c"]])
+    (True, False)
+    """
+    tokens = set(first)
+    for pair in merges:
+        if not tokens.issuperset(pair):
+            return False
+        tokens.add("".join(pair))
+    return True
 
 
 def _become_themselves(package: Any, value: dict[str, Any], tokens: Sequence[str]) -> bool:

@@ -131,10 +131,13 @@ class HuggingFaceTokenizer(SubwordTokenizer):
             return None
         encoder, byte_of = self.encoder, _byte_of_character()
         added = encoder.get_added_tokens_decoder()
+        unknown = None if _has_all_bytes(self.content) else self.unknown_id
         tokens: list[bytes | None] = []
         for id_ in range(self.num_ids):
             token = encoder.id_to_token(id_)
-            if id_ in added:
+            if id_ == unknown:
+                tokens.append(None)
+            elif id_ in added:
                 tokens.append(b"" if added[id_].special else added[id_].content.encode("utf-8"))
             elif token is None or not byte_of.keys() >= set(token):
                 tokens.append(None)
@@ -190,6 +193,14 @@ def _find_unknown(content: str) -> str | int | None:
     model = json.loads(content)["model"]
     found = model.get("unk_token") or model.get("unk_id")
     return found if isinstance(found, str | int) else None
+
+
+def _has_all_bytes(content: str) -> bool:
+    """Return whether a tokenizer.json has a token for anything, so that nothing is unknown."""
+    value = json.loads(content)
+    model, splits = value["model"], [value.get("pre_tokenizer"), value.get("normalizer")]
+    is_of_bytes = model.get("type") == "BPE" and '"ByteLevel"' in json.dumps(splits)
+    return is_of_bytes and model["vocab"].keys() >= _byte_of_character().keys()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import numpy as np
 from tokenloom._io.digest import hash_json
 from tokenloom._wording import count
 from tokenloom.errors import UsageError
+from tokenloom.text.by_value import hash_allowing
 from tokenloom.text.interface import CompleteTokenizer, Tokenizer, vocab_of
 from tokenloom.text.tokenizers import complete
 
@@ -93,6 +94,8 @@ class Identity:
                 "vocab": found.get("sha256") if vocab is None else vocab,
             }.items()
         }
+        if known["vocab"] is not None and found.get("allow_special") is True:
+            known["vocab"] = hash_allowing(known["vocab"])
         return cls(vocab_size=vocab_size, **known) if any(known.values()) else None
 
     def differs(self, other: "Identity | None") -> bool:
