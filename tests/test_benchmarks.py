@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.packages import require_package
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 MODULES = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
@@ -342,7 +344,7 @@ def test_whole_way_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 def test_whole_way_has_a_ratio_of_each(capsys: pytest.CaptureFixture[str]) -> None:
     """The ways by other packages keep the same ids."""
-    pytest.importorskip("datasets")
+    require_package("datasets")
     whole_way.main(_SMALL_WAY)
     printed = capsys.readouterr().out
     for name in ("datasets", "datasets, threads", "nanoGPT"):

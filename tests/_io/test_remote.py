@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
+from tests.support.packages import require_package
 from tests.support.preparations import contents
 from tokenloom._io import remote
 from tokenloom._io.remote import RemoteFile, find_remote, is_address
@@ -19,8 +20,8 @@ from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
 
-fsspec = pytest.importorskip("fsspec")
-memory = pytest.importorskip("fsspec.implementations.memory")
+fsspec = require_package("fsspec")
+memory = require_package("fsspec.implementations.memory")
 
 TEXT = "Tell me where is fancy bred,\nor in the heart or in the head?\n" * 9
 
@@ -265,7 +266,7 @@ def test_the_cause_of_a_missing_file(
 
 def test_a_file_system_that_connects_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Is tried again too; the message has the address without secrets."""
-    core = pytest.importorskip("fsspec.core")
+    core = require_package("fsspec.core")
 
     def refuse(_: str) -> Any:
         msg = "refused by sftp://me:hush@a.org"
@@ -278,7 +279,7 @@ def test_a_file_system_that_connects_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_web_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Is given up after a bounded time."""
-    pytest.importorskip("aiohttp")
+    require_package("aiohttp")
     monkeypatch.setattr(remote, "_READ_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.txt"
@@ -322,7 +323,7 @@ def test_an_address_that_nobody_knows(tmp_path: Path) -> None:
 
 def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message has what to install."""
-    core = pytest.importorskip("fsspec.core")
+    core = require_package("fsspec.core")
 
     def refuse(_: str) -> Any:
         msg = "Install s3fs to access S3"
@@ -335,7 +336,7 @@ def test_a_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_parquet_at_an_address(tmp_path: Path) -> None:
     """Makes the bytes of the same file here, but for its name."""
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pa, pq = require_package("pyarrow"), require_package("pyarrow.parquet")
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": TEXT.splitlines()}), path, row_group_size=5)
     memory.MemoryFileSystem().pipe_file("/texts/a.parquet", path.read_bytes())

@@ -19,6 +19,7 @@ import pytest
 
 import tokenloom as tl
 from tests.support.dask import DaskProcesses, dask_cluster
+from tests.support.packages import require_package
 from tests.support.preparations import contents
 from tokenloom.errors import WorkerError
 from tokenloom.preparation.options import PrepareOptions
@@ -52,7 +53,7 @@ def whole(text: Path) -> dict[str, bytes]:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[DaskProcesses]:
     """Return a Dask cluster of two workers."""
-    pytest.importorskip("distributed")
+    require_package("distributed")
     with dask_cluster(tmp_path / "cluster") as made:
         yield made
 
@@ -84,7 +85,7 @@ def do_after_some(target: Path, do: Callable[[], object]) -> threading.Thread:
 
 def connect(cluster: DaskProcesses) -> Any:
     """Return a client of a cluster."""
-    distributed = pytest.importorskip("distributed")
+    distributed = require_package("distributed")
     return distributed.Client(cluster.address, timeout=60, set_as_default=False)
 
 
@@ -201,7 +202,7 @@ def test_the_command_works_with_a_cluster(
 @pytest.mark.parametrize("listens", [False, True])
 def test_a_wrong_address_is_one_line(text: Path, tmp_path: Path, *, listens: bool) -> None:
     """Within seconds, whether nobody listens there or something that is no scheduler."""
-    pytest.importorskip("distributed")
+    require_package("distributed")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
@@ -218,7 +219,7 @@ def test_a_wrong_address_is_one_line(text: Path, tmp_path: Path, *, listens: boo
 
 def test_a_worker_that_does_not_see_the_folder_is_refused(text: Path, tmp_path: Path) -> None:
     """One line, which names the folder and the cure."""
-    pytest.importorskip("distributed")
+    require_package("distributed")
     program = shutil.which("unshare") or "false"
     if subprocess.run([program, "-rm", "true"], check=False).returncode:
         pytest.skip("this system gives a process no file systems of its own")
@@ -236,7 +237,7 @@ def test_a_worker_that_does_not_see_the_folder_is_refused(text: Path, tmp_path: 
 
 def test_a_worker_of_loky_may_die(text: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """One error, since loky gives up then; the next call resumes."""
-    loky = pytest.importorskip("loky")
+    loky = require_package("loky")
     target = tmp_path / "store"
     with loky.ProcessPoolExecutor(2) as executor:
         pid = executor.submit(os.getpid).result()

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 import tokenloom as tl
 from tests.support.killed_recipes import ROOT, assert_survives
+from tests.support.packages import require_package
 from tests.support.process_resources import needs_proc
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,8 @@ def test_a_program_survives(
 
 def _import_transformers() -> Any:
     for module in ("tokenizers", "datasets", "accelerate"):
-        pytest.importorskip(module)
-    return pytest.importorskip("transformers")
+        require_package(module)
+    return require_package("transformers")
 
 
 @needs_proc

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import tokenloom as tl
+from tests.support.packages import require_package
 from tests.support.preparations import contents
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
@@ -67,13 +68,13 @@ def write_records(path: Path) -> None:
 
 def write_parquet(path: Path) -> None:
     """Write a row for each text, to one row group."""
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pa, pq = require_package("pyarrow"), require_package("pyarrow.parquet")
     pq.write_table(pa.table({"text": TEXTS}), path)
 
 
 def write_arrow(path: Path) -> None:
     """Write a row for each text, to several record batches."""
-    pa = pytest.importorskip("pyarrow")
+    pa = require_package("pyarrow")
     table = pa.table({"text": TEXTS})
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=130)
@@ -125,8 +126,8 @@ def test_local_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str)
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """Return the address of a bucket on a server of S3 on this machine."""
-    s3fs = pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
+    s3fs = require_package("s3fs")
+    server = require_package("moto.server").ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
     for name, value in (
@@ -149,7 +150,7 @@ def test_files_on_s3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: str, name: str
 ) -> None:
     """Of each kind, over the network of this machine; a pattern finds them too."""
-    s3fs = pytest.importorskip("s3fs")
+    s3fs = require_package("s3fs")
     KINDS[name](tmp_path / name)
     s3fs.S3FileSystem().put_file(str(tmp_path / name), f"{bucket}/{name}")
     (tmp_path / name).unlink()
@@ -163,7 +164,7 @@ def test_files_on_s3(
 @pytest.fixture
 def website(tmp_path: Path) -> Iterator[str]:
     """Return the address of a server that sends files as a whole only."""
-    pytest.importorskip("aiohttp")
+    require_package("aiohttp")
     (tmp_path / "web").mkdir()
 
     class Handler(http.server.SimpleHTTPRequestHandler):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
+from tests.support.packages import require_package
 from tests.support.preparations import contents
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.preparation.datasets import kind_of_dataset
@@ -21,7 +22,7 @@ OPTIONS = PrepareOptions(task_bytes=1_000, on_error="replace")
 
 def make_dataset(texts: Any = TEXTS) -> Any:
     """Return a data set in memory."""
-    datasets = pytest.importorskip("datasets")
+    datasets = require_package("datasets")
     return datasets.Dataset.from_dict({"id": list(range(len(texts))), "text": list(texts)})
 
 
@@ -71,7 +72,7 @@ def test_rows_in_their_order(tmp_path: Path, change: Any, is_on_disk: bool) -> N
     dataset = make_dataset()
     if is_on_disk:
         dataset.save_to_disk(str(tmp_path / "saved"), num_shards=3)
-        dataset = pytest.importorskip("datasets").load_from_disk(str(tmp_path / "saved"))
+        dataset = require_package("datasets").load_from_disk(str(tmp_path / "saved"))
     dataset = change(dataset)
     for workers in (0, 2):
         prepare(
@@ -137,13 +138,13 @@ def make_stream(name: str = "a", num_rows: int = 20, num_shards: int = 4) -> Any
 
 def interleave(stream: Any, **options: Any) -> Any:
     """Return the rows of a stream and those of another one in turn."""
-    datasets = pytest.importorskip("datasets")
+    datasets = require_package("datasets")
     return datasets.interleave_datasets([stream, make_stream("b", 6, 2)], **options)
 
 
 def take_part(stream: Any, num_parts: int) -> Any:
     """Return what one of some machines reads."""
-    distributed = pytest.importorskip("datasets.distributed")
+    distributed = require_package("datasets.distributed")
     return distributed.split_dataset_by_node(stream, rank=1, world_size=num_parts)
 
 
@@ -193,7 +194,7 @@ def test_streams_as_they_yield(tmp_path: Path, change: Any) -> None:
 
 def test_splits(tmp_path: Path) -> None:
     """Of several data sets have their names."""
-    datasets = pytest.importorskip("datasets")
+    datasets = require_package("datasets")
     each = {"test": make_dataset(TEXTS[200:]), "train": make_dataset(TEXTS[:200])}
     prepare(datasets.DatasetDict(each), tmp_path / "store", tokenizer="word", options=OPTIONS)
     corpus = tl.Corpus.open(tmp_path / "store", split="test")
@@ -211,7 +212,7 @@ def test_splits(tmp_path: Path) -> None:
 )
 def test_columns_that_hold_no_text(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     """Are refused by name."""
-    dataset = pytest.importorskip("datasets").Dataset.from_dict(columns)
+    dataset = require_package("datasets").Dataset.from_dict(columns)
     with pytest.raises(CorpusError, match=message):
         prepare(dataset, tmp_path / "store")
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
+from tests.support.packages import require_package
 from tests.support.preparations import HereExecutor, Shifted, contents
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.chunks import Chunk
@@ -974,7 +975,7 @@ def test_a_summary_of_a_finished_store(finished: Path) -> None:
 
 def test_sub_words_are_learned_of_the_training_split(tmp_path: Path) -> None:
     """What is measured on decides nothing; and the store is the same after an interruption."""
-    pytest.importorskip("tokenizers")
+    require_package("tokenizers")
     how: dict[str, Any] = {"tokenizer": "bpe", "vocab_size": 270}
     prepare(_write_splits(tmp_path / "texts"), tmp_path / "whole", options=SMALL, **how)
     prepare([tmp_path / "texts" / name for name in ("a.txt", "b.txt")], tmp_path / "train", **how)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
+from tests.support.packages import require_package
 from tests.support.preparations import contents
 from tokenloom._io.compressed import read_status
 from tokenloom.errors import CorpusError
@@ -27,9 +28,9 @@ from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.tables import Parquet, _ParquetFile
 from tokenloom.text.boundaries import DOCUMENTS
 
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
-feather = pytest.importorskip("pyarrow.feather")
+pa = require_package("pyarrow")
+pq = require_package("pyarrow.parquet")
+feather = require_package("pyarrow.feather")
 
 WORDS = ["tell me", "where", "is fancy bred", "é 😀", "or in the heart", "x" * 40, "or", "head"]
 

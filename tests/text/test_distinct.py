@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tokenloom as tl
+from tests.support.packages import require_package
 from tokenloom.text import distinct
 from tokenloom.text.distinct import distinguish_words
 from tokenloom.text.normalize import split_words
@@ -41,7 +42,7 @@ def _expand(text: str, *, normalize: bool, piece: int) -> tuple[list[str], list[
 @example(" . ", True, 1)  # noqa: FBT003
 def test_words_are_those_of_python(text: str, normalize: bool, piece: int) -> None:
     """Normalised or not, in order of first appearance, wherever a text is cut."""
-    pytest.importorskip("pyarrow")
+    require_package("pyarrow")
     expected = [*itertools.chain(*split_words(text, normalize=normalize))]
     words, entries = _expand(text, normalize=normalize, piece=piece)
     assert expected == words
@@ -91,7 +92,7 @@ def test_short_texts_do_not_import_pyarrow(monkeypatch: pytest.MonkeyPatch) -> N
     assert words.places is None
     assert "pyarrow" not in sys.modules
     monkeypatch.undo()
-    pytest.importorskip("pyarrow")
+    require_package("pyarrow")
     (words,) = distinguish_words(text, normalize=True)
     assert set(words.entries) == {"to", "be"}
     assert words.places is not None
