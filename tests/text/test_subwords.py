@@ -428,6 +428,25 @@ def test_parts_in_python_are_refused() -> None:
         Corpus.from_text("a", tokenizer=inner)
 
 
+@pytest.mark.parametrize("num_documents", [1, 2])
+def test_a_package_that_panics(num_documents: int) -> None:
+    """Its panic, which is no Exception, names the tokenizer and the document."""
+    inner = make_bpe()
+    pattern = tokenizers.Regex("((((a+)+)+)+)$")
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Split(pattern, "isolated")
+    tokenizer = adopt(inner)
+    assert tokenizer is not None
+    texts = ("b", "a" * 30 + "b")[-num_documents:]
+    with pytest.raises(CorpusError, match=r"HuggingFaceTokenizer must .* failed at .*: .*panic"):
+        tokenizer.encode_segments(segments(texts))
+
+
+def test_too_many_ids_to_learn() -> None:
+    """Are refused before the package makes room for them."""
+    with pytest.raises(ArgumentError, match="vocab_size must be at most 16,777,216 for 'bpe'"):
+        Corpus.from_text("hello", tokenizer="bpe", vocab_size=2**62)
+
+
 @pytest.mark.parametrize("allow_special", [False, True])
 def test_a_literal_special_token_of_tiktoken(*, allow_special: bool) -> None:
     """It is text, unless it is allowed."""
@@ -557,6 +576,7 @@ def test_allowed_special_tokens_make_another_tokenizer(name: str, tmp_path: Path
         ("a.tiktoken", b"YQ== 0\nYg==\n", "must have a token in base64 and its id on each line"),
         ("a.tiktoken", b"", "must have a token in base64 and its id on each line"),
         ("a.tiktoken", b"YQ== 0\nYg== 0\n", "each token must have an id of its own"),
+        ("a.tiktoken", b"YQ== 0\nYg== 1\n", "must have an id for each of the 256 bytes"),
         ("a.model", b"YQ== 0\nYg== 1\n", "is a file of tiktoken: give it a name that ends"),
         ("a.model", b"text", "must be a model of sentencepiece, which cannot read it"),
     ],

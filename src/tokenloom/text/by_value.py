@@ -4,6 +4,7 @@ None of these packages is imported before a text is encoded or decoded, and each
 process builds an encoder once, of a state that is plain text or bytes.
 """
 
+import contextlib
 import functools
 import hashlib
 from abc import abstractmethod
@@ -103,7 +104,8 @@ class SubwordTokenizer(CompleteTokenizer):
 
     def encode(self, text: str, /) -> Ids:
         """Return the ids of a text, without any that the package would add."""
-        return next(self.encode_texts([text]))
+        with panics_as_errors():
+            return next(self.encode_texts([text]))
 
     def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
         """Return the ids of many segments, and how many come before the end of each.
@@ -117,7 +119,8 @@ class SubwordTokenizer(CompleteTokenizer):
         """
         texts = [str(segment.text) for segment in segments]
         try:
-            return join_ids(list(self.encode_texts(texts)))
+            with panics_as_errors():
+                return join_ids(list(self.encode_texts(texts)))
         except (MemoryError, UsageError):
             raise
         # Each package has errors of its own. One by one, the text that it refuses gets a name.
@@ -156,6 +159,24 @@ class SubwordTokenizer(CompleteTokenizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({count(self.num_ids, 'id')}, {self.digest[:15]}...)"
+
+
+@contextlib.contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Raise a RuntimeError where a package in Rust panics, which is no Exception in Python.
+
+    >>> with panics_as_errors():
+    ...     "nothing of Rust"
+    'nothing of Rust'
+    """
+    try:
+        yield
+    except BaseException as error:
+        # Each package has a class of its own, which cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        msg = f"its package failed with a panic: {error}"
+        raise RuntimeError(msg) from error
 
 
 @functools.lru_cache(maxsize=1)

@@ -88,8 +88,22 @@ class TiktokenTokenizer(SubwordTokenizer):
         special: Mapping[str, int],
         *,
         allow_special: bool = False,
+        name: str = "the tokenizer",
     ) -> Self:
-        """Return the tokenizer of the ids of tokens, a pattern and special tokens."""
+        """Return the tokenizer of the ids of tokens, a pattern and special tokens.
+
+        Raises
+        ------
+        CorpusError
+            A byte has no id.
+        """
+        missing = [byte for byte in range(256) if bytes([byte]) not in id_of]
+        if missing:
+            msg = (
+                f"{name} must have an id for each of the 256 bytes, since it must encode every "
+                f"text, got none for {len(missing)} of them, such as 0x{missing[0]:02x}"
+            )
+            raise CorpusError(msg)
         ranks = b"".join(
             b"%b %d\n" % (base64.b64encode(token), id_)
             for token, id_ in sorted(id_of.items(), key=operator.itemgetter(1))
@@ -287,7 +301,7 @@ def read_ranks(content: bytes, name: str, *, allow_special: bool) -> TiktokenTok
         )
     taken = set(id_of.values())
     special = {token: id_ for token, id_ in special.items() if id_ not in taken}
-    return TiktokenTokenizer.of(id_of, pattern, special, allow_special=allow_special)
+    return TiktokenTokenizer.of(id_of, pattern, special, allow_special=allow_special, name=name)
 
 
 def _parse_ranks(content: bytes) -> dict[bytes, int]:

@@ -14,7 +14,13 @@ from typing import Any, ClassVar, Self
 from tokenloom._optional import import_optional
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.text.by_value import SubwordTokenizer, cut_batches, hash_content, require_digest
+from tokenloom.text.by_value import (
+    SubwordTokenizer,
+    cut_batches,
+    hash_content,
+    panics_as_errors,
+    require_digest,
+)
 from tokenloom.text.byte_merges import ByteMerges, find_byte_merges
 from tokenloom.text.ids import Ids
 from tokenloom.text.interface import LearnedTokenizer
@@ -27,6 +33,8 @@ TOKENIZER_JSON = "tokenizer.json"
 # The switch of the package tokenizers that lets batches use threads.
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 _NUM_BYTES = 256
+# The package makes room for so many at once, and ends the process where there is none.
+_MOST_IDS = 1 << 24
 _MANY_CHARACTERS = 1 << 19
 _logger = logging.getLogger(__name__)
 
@@ -65,7 +73,8 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         purpose = f"reading {name}"
         package = import_optional("tokenizers", purpose=purpose, extra="tokenizers")
         try:
-            encoder = package.Tokenizer.from_str(_without_surprises(content, name))
+            with panics_as_errors():
+                encoder = package.Tokenizer.from_str(_without_surprises(content, name))
             num_ids = max(encoder.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         # The package has no errors of its own.
         except Exception as error:
@@ -227,6 +236,9 @@ class BpeLearner(LearnedTokenizer):
                 f"vocab_size must be at least {least} for 'bpe', an id for each byte and special "
                 f"token, got {show(self.max_ids)}"
             )
+            raise ArgumentError(msg)
+        if self.max_ids > _MOST_IDS:
+            msg = f"vocab_size must be at most {_MOST_IDS:,} for 'bpe', got {show(self.max_ids)}"
             raise ArgumentError(msg)
 
     @property
