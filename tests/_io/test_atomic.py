@@ -17,6 +17,7 @@ from tokenloom._io.atomic import (
     require_own,
     write_text,
 )
+from tokenloom.cli.main import main
 from tokenloom.errors import ArgumentError
 
 
@@ -405,3 +406,14 @@ def test_a_link_is_not_filled(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="new or an empty"), filling(tmp_path / "store"):
         pass
     assert ["docs", "store"] == _names(tmp_path)
+
+
+def test_addresses_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No local folder is made of one, and the message keeps its secrets."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("to be")
+    message = r"must be of a file or a folder on this machine, got the address 's3://bucket/x'"
+    with pytest.raises(ArgumentError, match=message):
+        tl.prepare("a.txt", "s3://key:hush@bucket/x")
+    assert main(["prepare", "a.txt", "-o", "s3://bucket/x"])
+    assert [tmp_path / "a.txt"] == list(tmp_path.iterdir())

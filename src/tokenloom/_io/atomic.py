@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from tokenloom._io.locks import held
-from tokenloom._wording import show
+from tokenloom._io.remote import is_address
+from tokenloom._wording import redact, show
 from tokenloom.errors import ArgumentError
 
 # Longer than any writing that is still wanted.
@@ -32,11 +33,17 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ArgumentError
-        It is no path, or empty, or holds a NUL character, or half of a surrogate pair,
-        which no system allows.
+        It is no path, or empty, or an address, or holds a NUL character, or half of a
+        surrogate pair, which no system allows.
     """
     require_path(path)
     name = os.fspath(path)
+    if is_address(name):
+        msg = (
+            "a path must be of a file or a folder on this machine, got the address "
+            f"{redact(name)!r}: name a local one, and copy it from or to the address"
+        )
+        raise ArgumentError(msg)
     if not name:
         msg = "a path must not be empty, got '': name a file or a folder ('.' is this one)"
         raise ArgumentError(msg)
