@@ -27,12 +27,12 @@ OPTIONS = {
     "plan": (
         "corpus --split --tokenizer --vocab-size --raw --encoding --offline --order --batch-size "
         "--seq-len --seed "
-        "--tail --epoch --ranks --workers --json --plot"
+        "--tail --max-tokens --held-out --epoch --ranks --workers --json --plot"
     ),
     "show": (
         "corpus --split --tokenizer --vocab-size --raw --encoding --offline --order --batch-size "
         "--seq-len --seed "
-        "--tail --epoch --batch --rows --step --spikes --top --json"
+        "--tail --max-tokens --held-out --epoch --batch --rows --step --spikes --top --json"
     ),
     "bench": (
         "corpus --split --tokenizer --vocab-size --raw --encoding --offline --order --batch-size "

@@ -66,6 +66,21 @@ def test_show_goes_back_to_a_step_of_a_run(
     assert f"  inputs   {found['rows'][0]['inputs']!r}" == lines[2]
 
 
+def test_show_reads_the_batches_of_a_run_where_it_holds_out_the_same_text(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options of train choose the same part of the text, which by default is all of it."""
+    run = str(tmp_path / "run")
+    assert main(["train", book, *SHAPE, "--epochs", "1", "--run", run, "--quiet"]) == 0
+    capsys.readouterr()
+    _, *of_run = printed(["show", run, "--step", "2", "--rows", "0,1,2,3"], capsys)
+    batch = ["show", book, *SHAPE, "--batch", "1"]
+    assert printed([*batch, "--max-tokens", "10000", "--held-out", "0.1"], capsys) == of_run
+    assert printed(batch, capsys) != of_run
+    assert main(["show", run, "--step", "2", "--held-out", "0.1"]) == 1
+    assert "leave out --held-out" in capsys.readouterr().err
+
+
 def test_show_finds_the_spikes_of_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The step whose loss stands out, with its text; no more than were asked for."""
     path = run / "losses.jsonl"

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tokenloom._io.compressed import find_encoding
-from tokenloom._wording import describe_missing, join_choices, show, suggest
+from tokenloom._wording import count, describe_missing, join_choices, show, suggest
 from tokenloom.cli.output import print_message, print_usage
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
 from tokenloom.hub.load import (
     TRAIN,
+    VALID,
     StoreName,
     find_named,
     find_parts,
@@ -221,6 +222,33 @@ def add_run(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_amount(
+    command: argparse.ArgumentParser,
+    *,
+    max_tokens: int | str = "all",
+    held_out: float | None = None,
+) -> None:
+    """Add how much of the corpus is trained on, and what is held out."""
+    unset = "0 for none" if held_out is not None else "by default none"
+    valid = ", by default 'valid' if a store has it" if held_out is not None else ""
+    text = command.add_argument_group("how much of the text")
+    text.add_argument(
+        "--max-tokens",
+        type=parse_count_or_all,
+        default=max_tokens,
+        metavar="N",
+        help="train on the first N tokens; 'all' for the whole text",
+    )
+    text.add_argument(
+        "--held-out",
+        type=parse_held_out,
+        default=held_out,
+        metavar="FRACTION|SPLIT",
+        help=f"fraction of the text to measure on, which follows the training text, {unset}; or "
+        f"a split of CORPUS to measure on{valid}",
+    )
+
+
 def add_batches(command: argparse.ArgumentParser) -> None:
     """Add the order, the shape and the tail of windows."""
     batches = command.add_argument_group("batches")
@@ -402,6 +430,36 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
         normalize=not arguments.raw,
         encoding=arguments.encoding,
     )
+
+
+def hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
+    """Return the tokens to train on, and those to measure on.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such split, or it is trained on.
+    """
+    wanted = arguments.held_out
+    if wanted is None:
+        return corpus.first(arguments.max_tokens), None
+    store = find_store(arguments.corpus)
+    if store is not None and "held_out" not in arguments.given:
+        splits = read_store(store.path).manifest.splits
+        # What is trained on may be this very split, or all of the store.
+        is_apart = VALID in splits and not corpus.num_shared(load_split(arguments, corpus, VALID))
+        wanted = VALID if is_apart else wanted
+    if not isinstance(wanted, str):
+        return corpus.hold_out(wanted, max_tokens=arguments.max_tokens)
+    held_out = load_split(arguments, corpus, wanted)
+    train = corpus.first(arguments.max_tokens)
+    if num_shared := train.num_shared(held_out):
+        msg = (
+            f"the held-out text must not be trained on: {count(num_shared, 'token')} of "
+            f"{held_out.name} lie in {corpus.name} too: name another split with --held-out"
+        )
+        raise ArgumentError(msg)
+    return train, held_out
 
 
 def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Corpus:

@@ -43,6 +43,7 @@ def add_command(commands: Any) -> None:
     )
     options.add_corpus(command)
     options.add_batches(command)
+    options.add_amount(command)
     options.add_epoch(command)
     readers = command.add_argument_group("readers")
     options.add_count(readers, "--ranks", "number of processes that train together", default=1)
@@ -58,7 +59,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.inspection.plots import plot_plans
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
-    windows = options.make_windows(arguments, options.load_corpus(arguments))
+    train, _ = options.hold_out(arguments, options.load_corpus(arguments))
+    windows = options.make_windows(arguments, train)
     plan = windows.plan.at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
     if path is not None:

@@ -19,7 +19,9 @@ examples:
   tokenloom show time_machine
       the first rows of the first batch: inputs, and targets shifted by one
   tokenloom show my-book.txt --order random --epoch 3 --batch 7 --rows 0,5
-      two rows of another batch, as every run with this seed reads it
+      two rows of another batch of the whole text
+  tokenloom show my-book.txt --max-tokens 10000 --held-out 0.1 --batch 1
+      the second batch that 'tokenloom train my-book.txt' reads
   tokenloom show runs/time_machine-20260102-030405 --step 118
       the text that the model of a run read in its 118th step
   tokenloom show runs/time_machine-20260102-030405 --spikes --top 3
@@ -28,7 +30,7 @@ examples:
 
 
 # A run has its own; the batch's place follows from the step.
-_OF_TEXT = ("split", "tokenizer", "vocab_size", "raw")
+_OF_TEXT = ("split", "tokenizer", "vocab_size", "raw", "max_tokens", "held_out")
 _OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", *_OF_TEXT)
 
 
@@ -43,6 +45,7 @@ def add_command(commands: Any) -> None:
     )
     options.add_corpus(command, or_else="; or the folder of a run, with --step or --spikes")
     options.add_batches(command)
+    options.add_amount(command)
     place = command.add_argument_group("which batch")
     options.add_epoch(place)
     place.add_argument(
@@ -84,7 +87,8 @@ def _run(arguments: argparse.Namespace) -> None:
         msg = f"{arguments.corpus!r} is a run: choose its text with --step N or --spikes"
         raise ArgumentError(msg)
     options.refuse_options(arguments, ("top",), _NO_SPIKES)
-    windows = options.make_windows(arguments, options.load_corpus(arguments))
+    train, _ = options.hold_out(arguments, options.load_corpus(arguments))
+    windows = options.make_windows(arguments, train)
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or windows.columns[:4]
     batch = read_batch(windows, index=arguments.batch, rows=rows)

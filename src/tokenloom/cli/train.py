@@ -19,8 +19,7 @@ from tokenloom.cli.output import print_error, print_json, print_line, print_mess
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.hub.catalogue import find_entry
-from tokenloom.hub.load import VALID, find_store
-from tokenloom.store.reader import read_store
+from tokenloom.hub.load import find_store
 
 if TYPE_CHECKING:
     from tokenloom.loading.distributed import Ranks
@@ -71,7 +70,7 @@ def add_command(commands: Any) -> None:
     )
     options.add_corpus(command, default="python_docs")
     options.add_batches(command)
-    _add_amount(command)
+    options.add_amount(command, max_tokens=10_000, held_out=0.1)
     _add_model(command)
     _add_training(command)
     _add_checkpoints(command)
@@ -89,25 +88,6 @@ def add_command(commands: Any) -> None:
     )
     options.add_json(output)
     options.add_quiet(output)
-
-
-def _add_amount(command: argparse.ArgumentParser) -> None:
-    text = command.add_argument_group("how much of the text")
-    text.add_argument(
-        "--max-tokens",
-        type=options.parse_count_or_all,
-        default=10_000,
-        metavar="N",
-        help="train on the first N tokens; 'all' for the whole text",
-    )
-    text.add_argument(
-        "--held-out",
-        type=options.parse_held_out,
-        default=0.1,
-        metavar="FRACTION|SPLIT",
-        help="fraction of the text to measure on, which follows the training text, 0 for none; or "
-        "a split of CORPUS to measure on, by default 'valid' if a store has it",
-    )
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -242,7 +222,7 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
         training = _reopen_training(arguments)
         return training.loader.windows.corpus, training
     corpus = options.load_corpus(arguments)
-    train, held_out = _hold_out(arguments, corpus)
+    train, held_out = options.hold_out(arguments, corpus)
     resets = False if arguments.across_documents else None
     shard = Shard(rank=ranks.rank, world_size=ranks.world_size)
     windows = options.make_windows(arguments, train, shard=shard, resets=resets)
@@ -266,30 +246,6 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
         device=arguments.device,
         seed=arguments.seed,
     )
-
-
-def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
-    """Return the tokens to train on, and those to measure on."""
-    wanted = arguments.held_out
-    store = find_store(arguments.corpus)
-    if store is not None and "held_out" not in arguments.given:
-        splits = read_store(store.path).manifest.splits
-        # What is trained on may be this very split, or all of the store.
-        is_apart = VALID in splits and not corpus.num_shared(
-            options.load_split(arguments, corpus, VALID)
-        )
-        wanted = VALID if is_apart else wanted
-    if not isinstance(wanted, str):
-        return corpus.hold_out(wanted, max_tokens=arguments.max_tokens)
-    held_out = options.load_split(arguments, corpus, wanted)
-    train = corpus.first(arguments.max_tokens)
-    if num_shared := train.num_shared(held_out):
-        msg = (
-            f"the held-out text must not be trained on: {count(num_shared, 'token')} of "
-            f"{held_out.name} lie in {corpus.name} too: name another split with --held-out"
-        )
-        raise ArgumentError(msg)
-    return train, held_out
 
 
 def _refuse_settings(arguments: argparse.Namespace) -> None:
