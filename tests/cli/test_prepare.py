@@ -307,3 +307,14 @@ def test_the_tokenizer_of_a_store_without_one_is_refused(
     tl.Corpus.from_tokens(range(9)).save("ids")
     assert main(["prepare", book, "-o", "store", "--tokenizer", "ids"]) == 1
     assert "--tokenizer must be a store that holds its tokenizer" in capsys.readouterr().err
+
+
+def test_messages_about_sources_do_not_speak_of_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a call in Python would be given is no advice at the command line."""
+    for source in ("nowhere", "What is this?"):
+        assert main(["prepare", source, "-o", str(tmp_path / "store")]) == 1
+        error = capsys.readouterr().err
+        assert "got " in error
+        assert "iter" not in error

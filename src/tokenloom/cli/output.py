@@ -29,6 +29,12 @@ _ARGUMENT = re.compile(
     r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w)"
     r"|(?:^|(?<=[:;] ))(?P<subject>[a-z][a-z_]*)(?= must )"
 )
+# What the library advises in Python, and what takes its place at the command line.
+_ADVICE = {
+    "; texts in memory are passed as iter(texts)": "",
+    "pass vocab_size=... to Corpus.from_tokens": "put its meta.pkl beside it, or make a store of "
+    "it in Python with Corpus.from_tokens and Corpus.save",
+}
 _SWITCHES = ("True", "False")
 _QUOTES = "'\""
 
@@ -88,6 +94,8 @@ def as_options(message: str, options: Mapping[str, str]) -> str:
     >>> as_options("use num_workers=0", {"workers": "--workers"})
     'use --workers 0'
     """
+    for in_python, here in _ADVICE.items():
+        message = message.replace(in_python, here)
     names = {name: options[option] for name, option in _OPTIONS.items() if option in options}
     names = {**options, **names}
 

@@ -49,6 +49,8 @@ OlderWord = Literal["record"]
 
 _READ_BYTES = 1 << 20
 _STDIN = "-"
+# The command line leaves it out.
+_IN_MEMORY = "; texts in memory are passed as iter(texts)"
 # What the end of a name, before that of a compression, says of a file.
 _FORMS: dict[str, FormName] = {
     **dict.fromkeys(RECORDS, "record"),
@@ -343,14 +345,18 @@ def _find_files(name: str) -> list[Path]:
         matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  absolute ones too
         paths = [path for path in matches if path.is_file() and not is_store(path.parent)]
     else:
+        missing = describe_missing(name, (entry.name for entry in list_entries()))
         msg = (
             "a source must be a file, a folder, a pattern, '-' or a name from 'tokenloom "
-            f"datasets', got {show(name)}, which is none; texts in memory are passed as "
-            f"iter(texts); {describe_missing(name, (entry.name for entry in list_entries()))}"
+            f"datasets', got {show(name)}, which is none{_IN_MEMORY}; {missing}"
         )
         raise ArgumentError(msg)
     if not paths:
-        msg = f"the source {show(name)} must hold at least one file that is not hidden, got none"
+        is_text = not os.path.isdir(name)  # noqa: PTH112  see above
+        msg = (
+            f"the source {show(name)} must hold at least one file that is not hidden, got none"
+            f"{_IN_MEMORY if is_text else ''}"
+        )
         raise ArgumentError(msg)
     return sorted(paths, key=lambda path: path.parts)
 
