@@ -264,6 +264,18 @@ def test_shards_of_other_parts_are_written_again(
     assert contents(tmp_path / "whole") == contents(target)
 
 
+def test_a_preparation_reports_that_it_resumes(
+    book: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message says how much is kept; a first preparation reports nothing."""
+    num_done = interrupt(book, tmp_path / "store", options=SMALL)
+    assert not caplog.messages
+    prepare(book, tmp_path / "store", options=SMALL, num_workers=1)
+    assert [f"resumes an interrupted preparation, keeps {num_done} chunks, 0.0 MB of 0.0"] == (
+        caplog.messages
+    )
+
+
 def test_a_kept_stream_is_proved_by_its_bytes(tmp_path: Path) -> None:
     """One that was damaged in the work folder is kept again."""
     texts, target = [f"{LINES[:80]} {number}" for number in range(40)], tmp_path / "store"

@@ -188,8 +188,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
         def announce() -> None:
             if ranks.is_first:
-                is_at_end = arguments.resume is not None and _is_at_end(training)
+                step, num_steps = _count_steps(training)
+                is_at_end = arguments.resume is not None and step == num_steps
                 announced = _announce(arguments, corpus, training)
+                if training.resume:
+                    announced += f"; {_explain_start(training, step, num_steps)}"
                 print_message(_explain_end(training) if is_at_end else announced)
 
         try:
@@ -392,13 +395,24 @@ def _folder(training: "Training") -> Path:
     return Path(training.run or "")
 
 
-def _is_at_end(training: "Training") -> bool:
-    """Return whether a run has been trained for all its epochs."""
+def _count_steps(training: "Training") -> tuple[int, int]:
+    """Return after how many steps a training resumes, 0 for its beginning, and of how many."""
     from tokenloom.training.run import Run
 
-    loader, checkpoint = training.loader, Run.open(_folder(training)).load_checkpoint()
+    loader = training.loader
+    checkpoint = Run.open(_folder(training)).load_checkpoint() if training.resume else None
     num_steps = (loader.num_epochs or 0) * loader.num_batches
-    return checkpoint is not None and checkpoint.step == num_steps
+    return 0 if checkpoint is None else checkpoint.step, num_steps
+
+
+def _explain_start(training: "Training", step: int, num_steps: int) -> str:
+    """Return the end of the message about a run that is resumed."""
+    if step == 0:
+        return "begins at the first step, since the run has no checkpoint yet"
+    loader = training.loader
+    num_epochs = loader.num_epochs or 0
+    epoch = min(step // loader.num_batches + 1, num_epochs)
+    return f"resumes at step {step:,} of {num_steps:,} (epoch {epoch:,} of {num_epochs:,})"
 
 
 def _explain_end(training: "Training") -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import logging
 import os
 import time
 from collections import Counter
@@ -63,6 +64,7 @@ from tokenloom.text.normalize import report_lost, why_empty
 from tokenloom.text.tokenizers import CountedTokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 
+_LOGGER = logging.getLogger(__name__)
 _USUAL = PrepareOptions()
 # What a tokenizer has learnt, among the parts.
 LEARNED = "learned"
@@ -422,6 +424,13 @@ class _Run:
                 yield part
             self.work.remove(IDS, start=index)
         self.num_bytes_kept = position
+        if index:
+            # The message has its own line.
+            bar.clear()
+            kept = (
+                f"{count(index, 'chunk')}, {position / 1e6:,.1f} MB of {self.num_bytes / 1e6:,.1f}"
+            )
+            _LOGGER.warning("resumes an interrupted preparation, keeps %s", kept)
         # Tokens are counted chunk by chunk, so a chunk lies in one split.
         pairs = enumerate(itertools.pairwise(self.split_of), 1)
         breaks = {number for number, (before, after) in pairs if before != after}
