@@ -77,7 +77,7 @@ def test_the_same_tokens_as_of_local_files(tmp_path: Path, num_workers: int) -> 
     assert far.tokens.tolist() == near.tokens.tolist()
     assert made.is_new
     assert not prepare(sources, tmp_path / "far", options=options).is_new
-    found = tl.trace(far, len(far) - 1, remote=True)
+    found = tl.trace(far, len(far) - 1)
     assert ("memory://texts/d.txt.gz", 1, TEXT.rindex("d")) == (found and found[:3])
 
 
@@ -94,11 +94,11 @@ def test_an_address_in_a_store_is_opened_only_on_request(
         return 0, 0
 
     monkeypatch.setattr(RemoteFile, "status", record)
-    assert tl.trace(corpus, 3) == Trace("memory://texts/a.txt", 0, None)
+    assert tl.trace(corpus, 3, remote=False) == Trace("memory://texts/a.txt", 0, None)
     both = tl.Corpus.concatenate([corpus, corpus])
-    assert tl.trace(both, 3) == Trace("memory://texts/a.txt", 0, None)
+    assert tl.trace(both, 3, remote=False) == Trace("memory://texts/a.txt", 0, None)
     assert not asked
-    tl.trace(both, 3, remote=True)
+    tl.trace(both, 3)
     assert asked == ["memory://texts/a.txt"]
 
 
@@ -346,5 +346,5 @@ def test_parquet_at_an_address(tmp_path: Path) -> None:
     assert {k: v for k, v in far.items() if k != "manifest.json"} == {
         k: v for k, v in near.items() if k != "manifest.json"
     }
-    found = tl.trace(tl.Corpus.open(tmp_path / "far"), 30, remote=True)
+    found = tl.trace(tl.Corpus.open(tmp_path / "far"), 30)
     assert ("memory://texts/a.parquet", 1, 0) == (found and (found[0], found.row, found.row_group))

@@ -119,7 +119,7 @@ def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowTex
     texts = []
     for row in rows:
         start, length = int(starts[0, row]), lengths[row]
-        origin = trace(corpus, start)
+        origin = trace(corpus, start, remote=False)
         texts.append(
             RowText(
                 row=row,

@@ -76,7 +76,7 @@ class Trace(NamedTuple):
     row_group: int | None = None
 
 
-def trace(corpus: Corpus, token: int, *, remote: bool = False) -> Trace | None:
+def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | None:
     """Return where a token came from, or None where that is not known.
 
     Of a store that `tokenloom.prepare` made this is the source, the document
@@ -93,8 +93,8 @@ def trace(corpus: Corpus, token: int, *, remote: bool = False) -> Trace | None:
         In [0, len(corpus)).
     remote : bool
         Whether to open a source that lies at an address, such as one of S3, with
-        your credentials. Without it the character of its tokens is None, since
-        a store of somebody else's may name any address.
+        your credentials. False for a store of somebody else's, which may name any
+        address; then the character of its tokens is None.
 
     Raises
     ------
