@@ -320,6 +320,16 @@ def test_a_learned_bpe_does_not_depend_on_order_or_threads() -> None:
     assert BPE.vocab_size <= 400
 
 
+def test_reserved_tokens_of_a_learnt_bpe() -> None:
+    """They are special tokens with ids of their own, however the texts come."""
+    options: dict[str, Any] = {"vocab_size": 280, "reserved_tokens": ["<pad>"]}
+    read = Corpus.from_documents(TEXTS, tokenizer="bpe", **options)
+    text = Corpus.from_text("".join(TEXTS), tokenizer="bpe", **options)
+    for corpus in (read, text):
+        assert isinstance(corpus.tokenizer, HuggingFaceTokenizer)
+        assert {END: 0, "<pad>": 1} == corpus.tokenizer.special_tokens()
+
+
 def test_bpe_is_learnt_by_name() -> None:
     """Of the documents, with as many ids as are asked for."""
     corpus = Corpus.from_documents(TEXTS * 2, tokenizer="bpe", vocab_size=280)

@@ -120,7 +120,8 @@ class Corpus:
         min_freq : int
             Rarer tokens become the unknown token, id 0 ("char" and "word").
         reserved_tokens : iterable of str
-            Tokens that get the ids from 1 on ("char" and "word").
+            Tokens that get the ids from 1 on ("char" and "word"), or are special
+            tokens beside the end of a document ("bpe").
         max_tokens : int, optional
             The most tokens that are kept; the vocabulary still counts all of them.
         name : str
@@ -193,17 +194,16 @@ class Corpus:
         >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
         (2, 'or not')
         """
+        reserved = keep_tokens(reserved_tokens)
         ids, offsets, made, lost = encode_documents(
             texts,
             tokenizer=tokenizer,
             vocab_size=vocab_size,
             normalize=normalize,
             make_vocab=functools.partial(
-                Vocab,
-                min_freq=min_freq,
-                reserved_tokens=keep_tokens(reserved_tokens),
-                vocab_size=vocab_size,
+                Vocab, min_freq=min_freq, reserved_tokens=reserved, vocab_size=vocab_size
             ),
+            reserved_tokens=reserved,
         )
         is_learned = is_counted(tokenizer)
         if not len(ids):

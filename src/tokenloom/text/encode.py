@@ -44,14 +44,12 @@ def encode(
     made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
     if isinstance(text, bytes) and not made.reads_bytes:
         text = decode(text, name=name)
+    reserved = keep_tokens(reserved_tokens)
     make_vocab = functools.partial(
-        Vocab,
-        min_freq=min_freq,
-        reserved_tokens=keep_tokens(reserved_tokens),
-        vocab_size=vocab_size,
+        Vocab, min_freq=min_freq, reserved_tokens=reserved, vocab_size=vocab_size
     )
     is_learned = is_counted(tokenizer)
-    ids, _, made = _encode([text], made, make_vocab if is_learned else None)
+    ids, _, made = _encode([text], made, make_vocab if is_learned else None, reserved)
     lost = made.count_lost([text] if isinstance(text, str) else [])
     if not len(ids):
         why = why_empty(lost, is_learned=is_learned) if text else "the text is empty"
@@ -67,6 +65,7 @@ def encode_documents(
     tokenizer: object,
     normalize: bool,
     make_vocab: MakeVocab,
+    reserved_tokens: Iterable[str] = (),
     vocab_size: int | None = None,
 ) -> tuple[Ids, Offsets, Tokenizer, Lost]:
     """Return the ids of documents, their offsets, what encodes more like them, and what is lost.
@@ -92,12 +91,15 @@ def encode_documents(
         require_characters(text, name=f"document {number}")
     made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
     is_learned = is_counted(tokenizer)
-    ids, stops, made = _encode(documents, made, make_vocab if is_learned else None)
+    ids, stops, made = _encode(documents, made, make_vocab if is_learned else None, reserved_tokens)
     return ids, np.concatenate([[0], stops]), made.given, made.count_lost(documents)
 
 
 def _encode(
-    texts: Sequence[str | bytes], tokenizer: CompleteTokenizer, make_vocab: MakeVocab | None
+    texts: Sequence[str | bytes],
+    tokenizer: CompleteTokenizer,
+    make_vocab: MakeVocab | None,
+    reserved_tokens: Iterable[str],
 ) -> tuple[Ids, Offsets, CompleteTokenizer]:
     """Return the ids of texts, how many come before the end of each, and what made them.
 
@@ -108,6 +110,8 @@ def _encode(
     make_vocab : callable, optional
         Makes the vocabulary of a tokenizer whose vocabulary is counted, from the
         counts of its tokens in order of first appearance.
+    reserved_tokens : iterable of str
+        Special tokens of a tokenizer that is learnt; ``make_vocab`` has its own.
     """
     segments = [
         TextSegment(
@@ -120,7 +124,8 @@ def _encode(
         for text in texts
     ]
     if isinstance(tokenizer, LearnedTokenizer):
-        tokenizer = tokenizer.learn([str(segment.text) for segment in segments])
+        learner = tokenizer.with_special(tuple(reserved_tokens))
+        tokenizer = learner.learn([str(segment.text) for segment in segments])
     if make_vocab is None or not isinstance(tokenizer, CountedTokenizer):
         return (*tokenizer.encode_segments(segments), tokenizer)
     numbers, stops, counts = tokenizer.count_segments(segments)
