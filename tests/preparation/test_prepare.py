@@ -268,6 +268,7 @@ def test_a_preparation_reports_that_it_resumes(
     book: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The message says how much is kept; a first preparation reports nothing."""
+    caplog.set_level("INFO", "tokenloom.preparation.prepare")
     num_done = interrupt(book, tmp_path / "store", options=SMALL)
     assert not caplog.messages
     prepare(book, tmp_path / "store", options=SMALL, num_workers=1)

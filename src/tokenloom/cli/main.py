@@ -168,16 +168,21 @@ def _logging(options: Mapping[str, str]) -> Iterator[None]:
     logger = logging.getLogger("tokenloom")
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
+    # It reports that work resumes, which is no warning.
+    preparing = logging.getLogger("tokenloom.preparation.prepare")
+    level = preparing.level
+    preparing.setLevel(logging.INFO)
     try:
         yield
     finally:
+        preparing.setLevel(level)
         logger.removeHandler(handler)
         logger.propagate = propagates
 
 
 class _MessageHandler(logging.Handler):
     def __init__(self, options: Mapping[str, str]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._options = options
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -126,7 +126,7 @@ def addresses(filename: str, urls: tuple[str, ...]) -> tuple[str, ...]:
     if not is_address(mirror) or "?" in mirror or "#" in mirror:
         msg = (
             "TOKENLOOM_MIRROR must be an http or https address with a host, and without '?' and "
-            f"'#', got {show(hide_password(mirror))}"
+            f"'#', got {hide_password(mirror)!r}"
         )
         raise ArgumentError(msg)
     return (f"{mirror.rstrip('/')}/{filename}",)

@@ -430,7 +430,7 @@ class _Run:
             kept = (
                 f"{count(index, 'chunk')}, {position / 1e6:,.1f} MB of {self.num_bytes / 1e6:,.1f}"
             )
-            _LOGGER.warning("resumes an interrupted preparation, keeps %s", kept)
+            _LOGGER.info("resumes an interrupted preparation, keeps %s", kept)
         # Tokens are counted chunk by chunk, so a chunk lies in one split.
         pairs = enumerate(itertools.pairwise(self.split_of), 1)
         breaks = {number for number, (before, after) in pairs if before != after}
