@@ -228,6 +228,11 @@ def main() -> None:
     globals()[how](folder)
     dist.barrier()
     dist.destroy_process_group()
+    # On a busy machine threads of PyTorch have been seen to outlive the group, and to abort the
+    # interpreter as it ends ("terminate called without an active exception").
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
