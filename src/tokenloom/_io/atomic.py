@@ -38,7 +38,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     """
     require_path(path)
     name = os.fspath(path)
-    if is_address(name):
+    if "://" in name and is_address(name):
         msg = (
             "a path must be of a file or a folder on this machine, got the address "
             f"{redact(name)!r}: name a local one, and copy it from or to the address"
