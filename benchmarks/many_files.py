@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def write(folder: Path, ids: npt.NDArray[np.uint16], num_files: int) -> tl.Corpus:
-    """Write ids into so many files, and open them as one corpus."""
+    """Write ids into a number of files, and open them as one corpus."""
     here = folder / str(num_files)
     here.mkdir()
     for number, part in enumerate(np.array_split(ids, num_files)):

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,26 +58,31 @@ def repeat_text(text: Path, path: Path, num_bytes: int) -> Path:
 def prepare(source: Path, tokenizer: str, num_workers: int) -> Run:
     """Prepare a store, throw it away, and return what it took."""
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-        program = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tokenloom", "prepare", str(source)),
-                *("-o", str(Path(folder, "store")), "--tokenizer", tokenizer),
-                *("--workers", str(num_workers), "--json", "--quiet"),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        peaks: dict[int, int] = {}
-        while program.poll() is None:
-            for pid in tree(program.pid):
-                # It only grows, but for a process that begins as a copy of another one.
-                peaks[pid] = read_peak(pid) or peaks.get(pid, 0)
-            time.sleep(_POLL_SECONDS)
-        printed, _ = program.communicate()
+        command = [
+            *(sys.executable, "-m", "tokenloom", "prepare", str(source)),
+            *("-o", str(Path(folder, "store")), "--tokenizer", tokenizer),
+            *("--workers", str(num_workers), "--json", "--quiet"),
+        ]
+        printed, peak_megabytes = run_watched(command, name="tokenloom prepare")
+    return Run(json.loads(printed)["seconds"], peak_megabytes)
+
+
+def run_watched(
+    command: Sequence[str], *, name: str, env: Mapping[str, str] | None = None
+) -> tuple[str, float]:
+    """Return what a command prints, and the peak memory of all its processes, in MB."""
+    program = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    peaks: dict[int, int] = {}
+    while program.poll() is None:
+        for pid in tree(program.pid):
+            # It only grows, but for a process that begins as a copy of another one.
+            peaks[pid] = read_peak(pid) or peaks.get(pid, 0)
+        time.sleep(_POLL_SECONDS)
+    printed, _ = program.communicate()
     if program.returncode:
-        msg = f"tokenloom prepare ended with {program.returncode}"
+        msg = f"{name} ended with {program.returncode}"
         raise SystemExit(msg)
-    return Run(json.loads(printed)["seconds"], sum(peaks.values()) / 1e6)
+    return printed, sum(peaks.values()) / 1e6
 
 
 def read_peak(pid: int) -> int:

@@ -4,11 +4,11 @@
 
 Documents of about 4 kB lie in files of JSON Lines, and a byte-level BPE that was
 learnt of a part of them in a tokenizer.json. Each way reads them, encodes them
-on so many processes, puts the end of a document after each, and keeps the ids:
+on a number of processes, puts the end of a document after each, and keeps the ids:
 
 - tokenloom prepares a store, and then verifies it; "alone" is without tiktoken,
   which encodes most texts of such a tokenizer.json where it is installed;
-- datasets maps batches on processes, or one process with so many threads, and
+- datasets maps batches on processes, or one process with as many threads, and
   saves to disk;
 - nanoGPT maps in the same way, and then writes one memory map in 1,024 parts;
 - LitData optimises the files to chunks for its TokensLoader.
@@ -33,7 +33,6 @@ import logging
 import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -47,7 +46,7 @@ import tokenizers
 from tqdm import tqdm
 
 import tokenloom as tl
-from preparing import read_peak, tree
+from preparing import run_watched
 from tokenloom.store import verify_store
 from tokenloom.text.huggingface import DEFAULT_VOCAB_SIZE, END_OF_TEXT, PARALLELISM, BpeLearner
 
@@ -59,7 +58,6 @@ _BATCH_DOCUMENTS = 1000
 _NUM_MEMMAP_PARTS = 1024
 # As LitData's documentation of its TokensLoader has it.
 _LITDATA_CHUNK_TOKENS = 2049 * 8012
-_POLL_SECONDS = 0.01
 
 _Ids = npt.NDArray[Any]
 
@@ -287,7 +285,7 @@ def time_way(way: Way, task: Task) -> Run:
 
 
 def time_encoder(task: Task) -> Run:
-    """Return what the encoder alone takes on so many processes, the longest of them."""
+    """Return what the encoder alone takes on a number of processes, the longest of them."""
     shares = [task.sources[start :: task.num_processes] for start in range(task.num_processes)]
     with multiprocessing.get_context("spawn").Pool(task.num_processes) as pool:
         runs = pool.map(functools.partial(encode_share, path=task.tokenizer), shares, 1)
@@ -339,28 +337,12 @@ def run_alone(name: str, inputs: Path, num_processes: int) -> Run:
             PARALLELISM: "true" if in_threads else "false",
             "RAYON_NUM_THREADS": str(num_processes if in_threads else 1),
         }
-        program = subprocess.Popen(
-            [
-                *(sys.executable, __file__, "--processes", str(num_processes)),
-                *("--run", name, "--inputs", str(inputs), "--folder", folder),
-            ],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        peaks: dict[int, int] = {}
-        while program.poll() is None:
-            for pid in tree(program.pid):
-                # It only grows, but for a process that begins as a copy of another one.
-                peaks[pid] = read_peak(pid) or peaks.get(pid, 0)
-            time.sleep(_POLL_SECONDS)
-        printed, _ = program.communicate()
-    if program.returncode:
-        msg = f"{name} ended with {program.returncode}"
-        raise SystemExit(msg)
-    return Run(*json.loads(printed.splitlines()[-1]))._replace(
-        peak_megabytes=sum(peaks.values()) / 1e6
-    )
+        command = [
+            *(sys.executable, __file__, "--processes", str(num_processes)),
+            *("--run", name, "--inputs", str(inputs), "--folder", folder),
+        ]
+        printed, peak_megabytes = run_watched(command, name=name, env=environment)
+    return Run(*json.loads(printed.splitlines()[-1]))._replace(peak_megabytes=peak_megabytes)
 
 
 def run_here(name: str, inputs: Path, folder: Path, num_processes: int) -> None:

@@ -401,7 +401,7 @@ class Stream:
     name : str
         What messages call it.
     offset : int
-        So many of the bytes that come are left out.
+        The number of bytes that are left out at the beginning, after decompression.
     hashes : bool
         Whether to compute the SHA-256 of the file's bytes, before decompression.
     encoding : str

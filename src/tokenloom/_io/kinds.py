@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-# So many bytes of a file are enough to recognise it.
+# This number of bytes is enough to recognise a file.
 HEAD_BYTES = 1 << 12
 
 _DECOMPRESS = (

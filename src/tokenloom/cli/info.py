@@ -33,7 +33,7 @@ examples:
       draw how many documents have which length
 """
 
-# So many tokens, of so many ids, are counted in about a second.
+# Up to this many tokens, and ids, are counted in about a second.
 _NUM_COUNTED = 100_000_000
 _NUM_IDS_COUNTED = 1 << 20
 _NUM_LISTED = 5

@@ -249,7 +249,7 @@ class _Threads:
             self._started.put(None)
 
     def stop(self, patience: float) -> None:
-        """Ask the threads to end, and wait for them at most so many seconds."""
+        """Ask the threads to end, and wait for them, at most for the given seconds."""
         if self.are_here:
             self.ask_to_stop()
             self.wait(time.monotonic() + patience)

@@ -18,7 +18,7 @@ from tokenloom.preparation.tables import (
     translating,
 )
 
-# So many rows are asked for at a time.
+# The number of rows that are asked for at a time.
 _NUM_ROWS = 1_000
 
 
@@ -199,7 +199,7 @@ class Dataset(TableForm):
 
 
 def kind_of_dataset(value: object) -> str | None:
-    """Return "Dataset", "IterableDataset", or None for what is no data set of Hugging Face.
+    """Return "Dataset", "IterableDataset", or None if it is no data set of Hugging Face.
 
     >>> kind_of_dataset([]) is None
     True

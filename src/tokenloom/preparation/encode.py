@@ -347,7 +347,7 @@ def _look_for_reserved(
             index = int(np.searchsorted(made.stops, places[first], side="right"))
             problems[_name(made.reserved[int(id_)])] += int(times)
             _stop_at(made.reserved[int(id_)], found, index, reading)
-    # The id of the unknown token does not tell whether it stands in the text.
+    # The id alone does not show whether the unknown token itself stands in the text.
     for word in made.words:
         for index, segment in enumerate(found.segments):
             if word in segment.text:

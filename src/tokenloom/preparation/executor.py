@@ -46,7 +46,7 @@ def run_in_order(
     executor : Executor or None
         None does them here.
     num_ahead : int
-        So many are submitted, or done and not yet asked for, at a time.
+        The most items that are submitted, or done and not yet asked for, at a time.
     is_done : callable
         Whether what comes of an item can be seen, while an executor owes its
         result: then it is None. Dask forgets the result of a task that ends as

@@ -17,7 +17,7 @@ from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError
 from tokenloom.text.ids import check_range
 
-# So many bytes stand before the values.
+# The number of bytes before the values.
 HEADER_BYTES = 128
 NPY_MAGIC = b"\x93NUMPY"
 _MAGIC = NPY_MAGIC + b"\x01\x00"

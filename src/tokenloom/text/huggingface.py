@@ -33,7 +33,7 @@ TOKENIZER_JSON = "tokenizer.json"
 # The switch of the package tokenizers that lets batches use threads.
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 _NUM_BYTES = 256
-# The package makes room for so many at once, and ends the process where there is none.
+# The package reserves memory for the whole size, and aborts the process if there is not enough.
 _MOST_IDS = 1 << 24
 _MANY_CHARACTERS = 1 << 19
 _logger = logging.getLogger(__name__)

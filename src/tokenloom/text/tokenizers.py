@@ -652,7 +652,7 @@ def count_characters(text: str, *, chunk: int = _CHUNK) -> dict[str, int]:
     ----------
     text : str
     chunk : int
-        So many characters are counted at once; the result does not depend on it.
+        The number of characters counted at once; the result does not depend on it.
 
     >>> count_characters("noon")
     {'n': 2, 'o': 2}
