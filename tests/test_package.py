@@ -165,8 +165,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 def test_dir_lists_the_public_names() -> None:
     """Completion in a shell finds them before they are imported."""
-    names = {*tokenloom.__all__, "corpus", "d2l", "errors", "hub", "model", "preparation"}
-    assert {*names, "testing", "text", "training"} == set(dir(tokenloom))
+    names = {*tokenloom.__all__, "corpus", "d2l", "errors", "hub", "model", "plan"}
+    assert {*names, "preparation", "testing", "text", "training"} == set(dir(tokenloom))
 
 
 def test_the_version_is_the_distributions() -> None:

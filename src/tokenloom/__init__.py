@@ -23,8 +23,8 @@ whole batch, and a position is a row number that can be resumed anywhere.
 
 What is needed every day is here; the rest is under its noun: ``tokenloom.hub``,
 ``tokenloom.errors``, ``tokenloom.corpus``, ``tokenloom.preparation``,
-``tokenloom.text``, ``tokenloom.model``, ``tokenloom.training`` and
-``tokenloom.testing``.
+``tokenloom.text``, ``tokenloom.plan``, ``tokenloom.model``, ``tokenloom.training``
+and ``tokenloom.testing``.
 ``tokenloom.d2l`` has the names of the textbook "Dive into Deep Learning".
 A name is imported when it is first used, so that ``import tokenloom`` is quick
 and its lower half runs without torch.
@@ -55,6 +55,7 @@ _NAMES = {
     "TokenloomError": "errors",
     "TrainingOptions": "training.options",
     "Vocab": "text.vocab",
+    "Windows": "loading.dataset",
     "WorkerOptions": "loading.read_ahead",
     "evaluate": "model.evaluation",
     "generate": "model.generation",
@@ -74,6 +75,7 @@ _ROOMS = {
     "errors",
     "hub",
     "model",
+    "plan",
     "preparation",
     "testing",
     "text",

@@ -5,6 +5,7 @@ from tokenloom import (
     errors as errors,
     hub as hub,
     model as model,
+    plan as plan,
     preparation as preparation,
     testing as testing,
     text as text,
@@ -24,6 +25,7 @@ from tokenloom.loading.batch import Batch as Batch
 from tokenloom.loading.dataset import (
     RandomWindows as RandomWindows,
     SequentialWindows as SequentialWindows,
+    Windows as Windows,
 )
 from tokenloom.loading.loader import Loader as Loader
 from tokenloom.loading.read_ahead import WorkerOptions as WorkerOptions

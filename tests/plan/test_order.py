@@ -1,19 +1,20 @@
 """What any order answers, and the defaults that an order has without a word."""
 
 import dataclasses
+import pickle
 from types import MappingProxyType
-from typing import final
+from typing import Any
 
+import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.errors import CorpusError
-from tokenloom.plan import ORDERS, Order, Plan, PlanSettings, plan
+from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.plan import ORDERS, Order, Pieces, Plan, PlanSettings, plan
 from tokenloom.plan.order import IntArray, draw_phase
 from tokenloom.plan.state import describe_position, restore_position
 
 
-@final
 class FileOrder(Order):
     """The windows as they stand in the corpus, from the phase on."""
 
@@ -59,3 +60,53 @@ def test_a_position_of_another_order_is_refused() -> None:
     other = dataclasses.replace(settings, kind="random")
     with pytest.raises(tl.StateMismatchError, match="kind: saved 'file', now 'random'"):
         restore_position(state, plan=other, corpus_hash="h")
+
+
+class OwnOrder(FileOrder):
+    """An order that nobody registered."""
+
+    kind = "own"
+
+
+def test_an_order_of_ones_own_needs_no_name() -> None:
+    """Windows take the object, and everything of theirs works as with a name."""
+    corpus = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
+    windows = tl.Windows(OwnOrder(), corpus, batch_size=3, seq_len=5)
+    assert 26 == len(windows)
+    assert [1, 2, 3, 4, 5] == (next(iter(windows)).inputs - windows.plan.phase)[0].add(1).tolist()
+    assert "own" == tl.Loader(windows).state_dict()["kind"]
+    copied = pickle.loads(pickle.dumps(windows))  # noqa: S301  its own
+    assert type(copied.plan.order) is OwnOrder
+
+
+def test_an_order_of_ones_own_has_a_name_of_its_own() -> None:
+    """Positions tell orders apart by their names."""
+    order = OwnOrder()
+    sizes: dict[str, Any] = {"num_tokens": 24, "seq_len": 5, "batch_size": 3}
+    with pytest.raises(ArgumentError, match="must not be one of tokenloom's, got 'file'"):
+        Plan.of(FileOrder(), **sizes)
+    with pytest.raises(ArgumentError, match="kind must be that of the order, 'own', got 'other'"):
+        Plan(kind="other", own_order=order, **sizes)
+    for wrong in (3, OwnOrder, object()):
+        with pytest.raises(ArgumentError, match=r"derives from tokenloom\.plan\.Order, got"):
+            Plan.of(wrong, **sizes)
+
+
+def test_the_registered_object_is_its_name() -> None:
+    """A listed order may be given itself."""
+    sizes: dict[str, Any] = {"num_tokens": 24, "seq_len": 5, "batch_size": 3}
+    assert Plan.of(ORDERS["random"], **sizes) == Plan(kind="random", **sizes)
+
+
+def test_pieces_are_cut_by_rows() -> None:
+    """Batches of 2 rows with 1, 2 and 0, 1 pieces: the second has the last piece."""
+    pieces = Pieces(
+        counts=np.array([[1, 2], [0, 1]]), starts=np.array([0, 5, 9, 20]), lengths=np.arange(1, 5)
+    )
+    second = pieces.slice(1, 2)
+    assert ([[0, 1]], [20], [4]) == (
+        second.counts.tolist(),
+        second.starts.tolist(),
+        second.lengths.tolist(),
+    )
+    assert [0, 5, 9] == pieces.slice(0, 1).starts.tolist()

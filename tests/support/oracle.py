@@ -46,7 +46,7 @@ class Oracle:
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """Take over the fields of a plan."""
-        return cls(**dataclasses.asdict(plan))
+        return cls(**{each.name: getattr(plan, each.name) for each in dataclasses.fields(cls)})
 
     @property
     def num_batches(self) -> int:

@@ -24,7 +24,7 @@ from tokenloom.loading.batch import Batch
 from tokenloom.loading.blocks import first_rows, plan_blocks, read_block
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.shard import Shard, check_same_part
-from tokenloom.plan.order import Tail
+from tokenloom.plan.order import Order, Tail
 from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 from tokenloom.text.vocab import Vocab
@@ -36,21 +36,23 @@ _PER_PAGE = 8_192
 
 
 class Windows(IterableDataset[Batch]):
-    """Batches of windows of a corpus, in an order that has a name.
+    """Batches of windows of a corpus, in any order: tokenloom's or your own.
 
     A dataset for ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
 
     Parameters
     ----------
-    order : str
-        One of `tokenloom.plan.ORDERS`.
+    order : str or Order
+        "random", "sequential", or an object of a class of your own that derives
+        from `tokenloom.plan.Order`.
     corpus, batch_size, seq_len, seed, tail, shard, resets
         As in `RandomWindows`.
 
     Raises
     ------
     ArgumentError, CorpusError
-        As in `RandomWindows`; or no order has this name.
+        As in `RandomWindows`; or no order has this name, or one of your own has
+        the name of one of tokenloom's.
 
     Notes
     -----
@@ -67,7 +69,7 @@ class Windows(IterableDataset[Batch]):
 
     def __init__(  # noqa: PLR0913  the shape of a batch, flat, as users know it
         self,
-        order: str,
+        order: str | Order,
         corpus: Corpus,
         *,
         batch_size: int = 32,
@@ -92,8 +94,8 @@ class Windows(IterableDataset[Batch]):
             raise CorpusError(msg)
         self._corpus = corpus
         self._resets = resets
-        self._first_plan = Plan(
-            kind=order,
+        self._first_plan = Plan.of(
+            order,
             num_tokens=len(corpus),
             seq_len=seq_len,
             batch_size=batch_size,

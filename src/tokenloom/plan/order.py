@@ -1,8 +1,9 @@
 """The interface of an order of windows, and the arithmetic that orders share."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -64,13 +65,49 @@ class PlanSettings:
             object.__setattr__(self, name, value)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """The pieces that rows are made of, where a row is more than one window.
+
+    The pieces of a row lie side by side from its first position on, and what
+    they leave of it is padding. All pieces of all rows lie one after the other,
+    row by row.
+
+    Attributes
+    ----------
+    counts : int64 array, shape (num_rows, num_columns)
+        How many pieces each row of each batch has.
+    starts : int64 array, shape (num_pieces,)
+        Where they start in the corpus.
+    lengths : int64 array, shape (num_pieces,)
+        How many inputs each of them has, at least one. The target of the last is
+        the token after it, so a piece reads ``[start, start + length + 1)``.
+    """
+
+    counts: IntArray
+    starts: IntArray
+    lengths: IntArray
+
+    def slice(self, start: int, stop: int) -> Self:
+        """Return the pieces of the batches [start, stop) of these."""
+        ends = np.concatenate(([0], np.cumsum(self.counts.sum(axis=1))))
+        part = slice(int(ends[start]), int(ends[min(stop, len(self.counts))]))
+        return dataclasses.replace(
+            self,
+            counts=self.counts[start:stop],
+            starts=self.starts[part],
+            lengths=self.lengths[part],
+        )
+
+
+@runtime_checkable
 class Order(Protocol):
     """The order of windows of a `tokenloom.Plan`.
 
-    An order is a value and keeps nothing between calls. A subclass must define
-    `kind`, `carries_state` and `starts`. The defaults of the other methods hold
-    for windows of ``seq_len`` inputs that are cut from the corpus one after the
-    other, from the phase on.
+    An order is a value and keeps nothing between calls: equal orders give equal
+    plans. A subclass must define `kind`, `carries_state` and `starts`. The
+    defaults of the other methods hold for windows of ``seq_len`` inputs that are
+    cut from the corpus one after the other, from the phase on.
     """
 
     @property
@@ -127,6 +164,19 @@ class Order(Protocol):
         lengths: IntArray = np.minimum(settings.num_tokens - 1 - starts, settings.seq_len)
         return lengths
 
+    def pieces(self, settings: PlanSettings, rows: IntArray, columns: IntArray) -> Pieces | None:
+        """Return the pieces of rows; None, the default, where each row is one window.
+
+        Where there are pieces, `starts` are those of the first piece of each row.
+
+        Parameters
+        ----------
+        settings, rows, columns
+            As in `starts`.
+        """
+        del settings, rows, columns
+        return None
+
     def check(self, settings: PlanSettings) -> None:
         """Check that the corpus is long enough for an epoch.
 
@@ -145,6 +195,10 @@ class Order(Protocol):
         """Return the number of tokens that are an input in an epoch, each of them once."""
         return count_inputs(settings)
 
+    def num_dropped(self, settings: PlanSettings) -> int:
+        """Return the number of tokens that are no input in an epoch, with those that never are."""
+        return settings.num_tokens - self.num_inputs(settings)
+
     def version(self, seed: int, epoch: int) -> int:
         """Return the version of the arithmetic that orders an epoch.
 
@@ -155,7 +209,8 @@ class Order(Protocol):
     def proof(self, settings: PlanSettings) -> dict[str, int | str]:
         """Return the fields that a saved position must share with the plan that loads it.
 
-        Flat, JSON-able, and the same in every epoch.
+        Flat, JSON-able, and the same in every epoch. An order that has settings of
+        its own adds them.
         """
         names = ("num_tokens", "seq_len", "batch_size", "seed", "tail")
         return {name: getattr(settings, name) for name in names}

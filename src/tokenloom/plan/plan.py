@@ -7,9 +7,9 @@ take columns of it, workers take rows, and a position in it is a row number.
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Self, final
+from typing import Any, Self, final
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.plan.order import (
     IntArray,
     Order,
+    Pieces,
     PlanSettings,
     count_phases,
     count_windows,
@@ -36,6 +37,7 @@ ORDERS: Mapping[str, Order] = MappingProxyType({order.kind: order for order in _
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(PlanSettings):
     """The window starts of one epoch, computed on demand.
 
@@ -65,6 +67,8 @@ class Plan(PlanSettings):
         what is left over. "pad": every token that has a successor is an input
         exactly once, so nothing is left to draw a phase from: it is 0, and
         the last windows are shorter or empty.
+    own_order : Order, optional
+        An order that is not in `ORDERS`; ``kind`` is its name.
 
     Raises
     ------
@@ -81,17 +85,49 @@ class Plan(PlanSettings):
     [[2, 2], [2, 2], [2, 2]]
     """
 
-    __slots__ = ()
+    own_order: Order | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        require_choice("kind", self.kind, tuple(ORDERS))
-        super().__post_init__()
+        if self.own_order is None:
+            require_choice("kind", self.kind, tuple(ORDERS))
+        else:
+            _check_own(self.own_order, self.kind)
+        # No super(): the class that slots=True makes is another one.
+        PlanSettings.__post_init__(self)
         self.order.check(self)
+
+    @classmethod
+    def of(cls, order: object, **settings: Any) -> Self:
+        """Return the plan of an order, given by its name or itself.
+
+        Parameters
+        ----------
+        order : str or Order
+            A name in `ORDERS`, or the order itself.
+        **settings
+            Those of a plan, without ``kind`` and ``own_order``.
+
+        Raises
+        ------
+        ArgumentError, CorpusError
+            As for a plan; or ``order`` is neither a name nor an order.
+        """
+        if isinstance(order, str):
+            return cls(kind=order, **settings)
+        if not isinstance(order, Order) or isinstance(order, type):
+            names = ", ".join(map(repr, ORDERS))
+            msg = (
+                f"order must be {names}, or an order of your own, an object of a class that "
+                f"derives from tokenloom.plan.Order, got {show(order)}"
+            )
+            raise ArgumentError(msg)
+        is_listed = ORDERS.get(order.kind) is order
+        return cls(kind=order.kind, own_order=None if is_listed else order, **settings)
 
     @property
     def order(self) -> Order:
         """The order that computes the plan."""
-        return ORDERS[self.kind]
+        return ORDERS[self.kind] if self.own_order is None else self.own_order
 
     def at(self, epoch: int) -> Self:
         """Return the same plan of another epoch.
@@ -125,7 +161,7 @@ class Plan(PlanSettings):
         At most ``(batch_size + 1) * seq_len``; with ``tail="pad"`` it is one,
         the last token of the corpus, which is only a target.
         """
-        return self.num_tokens - self.num_inputs
+        return self.order.num_dropped(self)
 
     @property
     def phase(self) -> int:
@@ -202,8 +238,13 @@ class Plan(PlanSettings):
     def references(self, rows: range, columns: range) -> "References":
         """Return which tokens a block of the plan reads; the arguments are those of `starts`."""
         starts = self.starts(rows, columns)
-        lengths = None if self.tail == "drop" else self.lengths(starts, columns)
-        return References(plan=self, rows=rows, columns=columns, starts=starts, lengths=lengths)
+        pieces = self.order.pieces(self, _as_array(rows)[:, None], _as_array(columns))
+        lengths = None
+        if pieces is not None or self.tail == "pad":
+            lengths = self.lengths(starts, columns)
+        return References(
+            plan=self, rows=rows, columns=columns, starts=starts, lengths=lengths, pieces=pieces
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +261,9 @@ class References:
     starts : int64 array, shape (len(rows), len(columns))
         Where the windows start.
     lengths : int64 array of that shape, or None
-        How many inputs of each window count; None: all ``seq_len`` of them.
+        How many inputs of each row count; None: all ``seq_len`` of them.
+    pieces : Pieces or None
+        What the rows are made of; None: each of one window.
     """
 
     plan: Plan
@@ -228,6 +271,7 @@ class References:
     columns: range
     starts: IntArray
     lengths: IntArray | None
+    pieces: Pieces | None = None
 
     def slice(self, start: int, stop: int) -> Self:
         """Return the references of the batches [start, stop) of these."""
@@ -236,7 +280,20 @@ class References:
             rows=self.rows[start:stop],
             starts=self.starts[start:stop],
             lengths=None if self.lengths is None else self.lengths[start:stop],
+            pieces=None if self.pieces is None else self.pieces.slice(start, stop),
         )
+
+
+def _check_own(order: Order, kind: str) -> None:
+    if order.kind in ORDERS:
+        msg = (
+            f"the kind of an order of your own must not be one of tokenloom's, got "
+            f"{show(order.kind)}: saved positions tell orders apart by it"
+        )
+        raise ArgumentError(msg)
+    if kind != order.kind:
+        msg = f"kind must be that of the order, {show(order.kind)}, got {show(kind)}"
+        raise ArgumentError(msg)
 
 
 def _as_array(values: range) -> IntArray:
