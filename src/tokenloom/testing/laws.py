@@ -182,9 +182,9 @@ def check_seeds(plan: Plan) -> None:
         if digest_plan(other) in seen:
             _fail("law 8", f"another {name} gives the same order")
         seen.add(digest_plan(other))
-    if type(plan.own_order).__module__ == "__main__":
+    pickled = _pickle_for_others(plan)
+    if pickled is None:
         return
-    pickled = pickle.dumps(sys.path) + pickle.dumps(plan)
     for hash_seed in ("1", "2"):
         there = subprocess.run(
             [sys.executable, "-c", _PLAN_PROGRAM],
@@ -197,6 +197,16 @@ def check_seeds(plan: Plan) -> None:
         if there.returncode or output != digest_plan(plan):
             reason = there.stderr.decode().strip() or output
             _fail("law 8", f"another process makes another plan, or none: {reason}")
+
+
+def _pickle_for_others(plan: Plan) -> bytes | None:
+    """Return the search path and the plan; None if its order is not defined in a module."""
+    module = sys.modules.get(type(plan.order).__module__)
+    if module is None or module.__name__ == "__main__":
+        return None
+    if getattr(module, type(plan.order).__qualname__, None) is not type(plan.order):
+        return None
+    return pickle.dumps(sys.path) + pickle.dumps(plan)
 
 
 def check_state(loader: Loader) -> None:
