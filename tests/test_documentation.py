@@ -35,7 +35,7 @@ LOOSE_PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.m
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
-PUBLIC_ROOMS = ("corpus", "hub", "model", "preparation", "testing", "text", "training")
+PUBLIC_ROOMS = ("corpus", "hub", "model", "plan", "preparation", "testing", "text", "training")
 
 LANGUAGES = {"bash", "diff", "python", "text", "yaml"}
 DIRECTIVES = {"eval-rst", "glossary", "include", "literalinclude", "toctree"}
@@ -245,7 +245,9 @@ def test_every_public_name_is_in_the_reference() -> None:
     leaves = {leaf.__name__ for leaf in tl.TokenloomError.__subclasses__()}
     names = {"errors": leaves, **{room: set(_room(room).__all__) for room in PUBLIC_ROOMS}}
 
-    documented = re.findall(r"\.\. auto(?:class|exception|function):: tokenloom\.([\w.]+)", text)
+    documented = re.findall(
+        r"\.\. auto(?:class|data|exception|function):: tokenloom\.([\w.]+)", text
+    )
 
     under_nouns = [f"{room}.{name}" for room in names for name in names[room] - everyday]
     assert sorted([*everyday, *under_nouns]) == sorted(
