@@ -245,9 +245,8 @@ def test_every_public_name_is_in_the_reference() -> None:
     leaves = {leaf.__name__ for leaf in tl.TokenloomError.__subclasses__()}
     names = {"errors": leaves, **{room: set(_room(room).__all__) for room in PUBLIC_ROOMS}}
 
-    documented = re.findall(
-        r"\.\. auto(?:class|data|exception|function):: tokenloom\.([\w.]+)", text
-    )
+    directives = r"\.\. auto(?:class|data|exception|function):: tokenloom\.([\w.]+)"
+    documented = re.findall(directives, text)
 
     under_nouns = [f"{room}.{name}" for room in names for name in names[room] - everyday]
     assert sorted([*everyday, *under_nouns]) == sorted(
