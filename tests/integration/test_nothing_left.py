@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 import tokenloom as tl
 from tests.support.process_resources import children_of, left_since, needs_proc, take_census
 
-pytestmark = needs_proc
+pytestmark = [needs_proc, pytest.mark.alone]
 
 CORPUS = tl.Corpus.from_tokens(np.arange(4000, dtype=np.uint16))
 TIMES = 100
