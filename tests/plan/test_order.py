@@ -10,7 +10,7 @@ import pytest
 
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.plan import ORDERS, Order, Pieces, Plan, PlanSettings, plan
+from tokenloom.plan import ORDERS, Order, Pieces, Plan, PlanSettings, ShuffledOrder, plan
 from tokenloom.plan.order import IntArray, draw_phase
 from tokenloom.plan.state import describe_position, restore_position
 
@@ -110,3 +110,41 @@ def test_pieces_are_cut_by_rows() -> None:
         second.lengths.tolist(),
     )
     assert [0, 5, 9] == pieces.slice(0, 1).starts.tolist()
+
+
+class ReversedOrder(ShuffledOrder):
+    """The windows from the last to the first, without a phase; with pieces, for the test."""
+
+    kind = "reversed"
+    carries_state = False
+
+    def starts_at(self, settings: PlanSettings, positions: IntArray) -> IntArray:
+        """Return where windows start; see `ShuffledOrder.starts_at`."""
+        starts = (self.num_windows(settings) - 1 - positions) * settings.seq_len
+        return np.where(starts < 0, settings.num_tokens - 1, starts)
+
+    def pieces_at(self, settings: PlanSettings, positions: IntArray) -> Pieces:
+        """Return a piece for each row."""
+        starts = self.starts_at(settings, positions).ravel()
+        lengths = np.full_like(starts, settings.seq_len)
+        return Pieces(counts=np.ones_like(positions), starts=starts, lengths=lengths)
+
+    def num_windows(self, settings: PlanSettings) -> int:
+        """Return how many windows an epoch has: two fewer than there could be."""
+        return super().num_windows(settings) - 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
+@pytest.mark.parametrize("tail", ["drop", "pad"])
+def test_batches_are_cut_from_a_line_of_windows(batch_size: int, tail: Any) -> None:
+    """Whatever the size of a batch, the line is the same; and counts follow from the line."""
+    cut = Plan.of(ReversedOrder(), num_tokens=51, seq_len=5, batch_size=batch_size, tail=tail)
+    line = [35, 30, 25, 20, 15, 10, 5, 0] if tail == "pad" else [30, 25, 20, 15, 10, 5, 0]
+    num_batches = -(-len(line) // batch_size) if tail == "pad" else len(line) // batch_size
+    assert (len(line), num_batches) == (cut.num_windows, cut.num_batches)
+    flat = cut.starts(range(cut.num_batches)).ravel().tolist()
+    padding = [50] * (num_batches * batch_size - len(line))
+    assert [*line, *padding][: num_batches * batch_size] == flat
+    pieces = cut.references(range(num_batches)[-1:], range(batch_size)).pieces
+    assert pieces is not None
+    assert flat[-batch_size:] == pieces.starts.tolist()

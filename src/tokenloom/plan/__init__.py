@@ -1,6 +1,6 @@
 """Orders: which tokens each batch reads, computed from a few numbers."""
 
-from tokenloom.plan.order import Order, Pieces, PlanSettings
+from tokenloom.plan.order import Order, Pieces, PlanSettings, ShuffledOrder
 from tokenloom.plan.plan import ORDERS, Plan, References
 
-__all__ = ["ORDERS", "Order", "Pieces", "Plan", "PlanSettings", "References"]
+__all__ = ["ORDERS", "Order", "Pieces", "Plan", "PlanSettings", "References", "ShuffledOrder"]

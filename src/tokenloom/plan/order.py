@@ -216,6 +216,70 @@ class Order(Protocol):
         return {name: getattr(settings, name) for name in names}
 
 
+@runtime_checkable
+class ShuffledOrder(Order, Protocol):
+    """An order in which the windows of an epoch come one after another.
+
+    Whatever the batch size is, the windows stand in one line, and batches are cut
+    from it. A subclass must define `kind`, `carries_state` and `starts_at` in place
+    of `starts`.
+    """
+
+    def starts_at(self, settings: PlanSettings, positions: IntArray) -> IntArray:
+        """Return where the windows at some positions of the epoch start.
+
+        Parameters
+        ----------
+        settings : PlanSettings
+            Its ``batch_size`` makes no difference, but where the corpus holds
+            barely one batch; see `num_windows`.
+        positions : int64 array, any shape
+            Places of windows in the epoch, counted from 0. Those past the last
+            window are the padding of the last batch, with ``tail="pad"``.
+
+        Returns
+        -------
+        int64 array, shape of ``positions``
+            Every start with its length lies within the corpus, and no token is
+            an input twice. Padding starts at the last token of the corpus, where
+            `lengths` counts no input.
+        """
+
+    def pieces_at(self, settings: PlanSettings, positions: IntArray) -> Pieces | None:
+        """Return the pieces of the rows at some positions; None where each is one window.
+
+        Parameters
+        ----------
+        settings, positions
+            As in `starts_at`; ``positions`` have the shape (num_rows, num_columns).
+        """
+        del settings, positions
+        return None
+
+    def num_windows(self, settings: PlanSettings) -> int:
+        """Return how many windows an epoch has, the same in every epoch.
+
+        With ``tail="drop"`` those that fill no batch at its end are dropped.
+        """
+        return count_windows(settings)
+
+    def starts(self, settings: PlanSettings, rows: IntArray, columns: IntArray) -> IntArray:
+        """Return where windows start; see `Order.starts`."""
+        # Batches 0 and 2 of 4 rows each: [[0, 1, 2, 3], [8, 9, 10, 11]].
+        return self.starts_at(settings, rows * settings.batch_size + columns)
+
+    def pieces(self, settings: PlanSettings, rows: IntArray, columns: IntArray) -> Pieces | None:
+        """Return the pieces of rows; see `Order.pieces`."""
+        return self.pieces_at(settings, rows * settings.batch_size + columns)
+
+    def num_batches(self, settings: PlanSettings) -> int:
+        """Return the number of batches of an epoch, the same in every epoch."""
+        num_windows = self.num_windows(settings)
+        if settings.tail == "pad":
+            return -(-num_windows // settings.batch_size)
+        return num_windows // settings.batch_size
+
+
 def order_version(seed: int, epoch: int) -> int:
     """Return the version of the arithmetic that mixes a seed with an epoch.
 

@@ -21,6 +21,7 @@ from tokenloom.plan.order import (
     Order,
     Pieces,
     PlanSettings,
+    ShuffledOrder,
     count_phases,
     count_windows,
     draw_phase,
@@ -187,7 +188,8 @@ class Plan(PlanSettings):
         Random order permutes all of them and drops the last few of the
         permutation, so what is dropped is random too.
         """
-        return count_windows(self)
+        order = self.order
+        return order.num_windows(self) if isinstance(order, ShuffledOrder) else count_windows(self)
 
     def starts(self, rows: range, columns: range | None = None) -> IntArray:
         """Return the window starts of a block of the plan.

@@ -6,9 +6,8 @@ import numpy as np
 
 from tokenloom.plan.order import (
     IntArray,
-    Order,
     PlanSettings,
-    count_windows,
+    ShuffledOrder,
     draw_phase,
     draw_words,
 )
@@ -16,7 +15,7 @@ from tokenloom.plan.permutation import permute
 
 
 @final
-class RandomOrder(Order):
+class RandomOrder(ShuffledOrder):
     """Disjoint windows from the phase on, in the order of a permutation of the epoch.
 
     All windows are permuted, and the last few of the permutation, which fill no
@@ -27,11 +26,9 @@ class RandomOrder(Order):
     carries_state = False
     golden_digest = "f0b7d291a821f0c26dafd01dbecbc9d6065dcf201b9eeed3771753cab79344c1"
 
-    def starts(self, settings: PlanSettings, rows: IntArray, columns: IntArray) -> IntArray:
-        """Return where windows start; see `Order.starts`."""
-        # Batches 0 and 2 of 4 rows each: [[0, 1, 2, 3], [8, 9, 10, 11]].
-        positions = rows * settings.batch_size + columns
-        num_windows = count_windows(settings)
+    def starts_at(self, settings: PlanSettings, positions: IntArray) -> IntArray:
+        """Return where windows start; see `ShuffledOrder.starts_at`."""
+        num_windows = self.num_windows(settings)
         keys = draw_words(settings.seed, settings.epoch)[1:]
         # Positions past the last window are the padding of the last batch.
         windows = permute(np.minimum(positions, num_windows - 1), size=num_windows, keys=keys)
