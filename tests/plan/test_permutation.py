@@ -24,7 +24,7 @@ from tests.support.oracle import permute_slowly
 from tests.support.uniformity import ChiSquare, Places, keys_of, pairs_apart, quotients, right_base
 from tokenloom.errors import ArgumentError
 from tokenloom.plan import permutation
-from tokenloom.plan.permutation import MAX_SIZE, permute
+from tokenloom.plan.permutation import MAX_SIZE, Permutations, permute
 
 Permute = Callable[..., npt.NDArray[np.int64]]
 
@@ -328,3 +328,39 @@ def test_a_wrong_number_of_keys_is_refused() -> None:
     """The message names the shape that was expected."""
     with pytest.raises(ArgumentError, match=r"keys must have shape \(16,\), got \(8,\)"):
         permute(np.arange(1), size=1, keys=keys_of(0, 0)[:8])
+
+
+@given(
+    sizes=st.lists(st.integers(1, MAX_SIZE) | st.integers(1, 2000), min_size=1, max_size=8),
+    seed=st.integers(0, 2**32),
+)
+def test_several_permutations_are_each_the_one_of_its_size_and_keys(
+    sizes: list[int], seed: int
+) -> None:
+    """Indices of several permutations go where `permute` sends them, one by one."""
+    draw = np.random.default_rng(seed)
+    keys = draw.integers(0, 2**64, (16, len(sizes)), dtype=np.uint64)
+    which = draw.integers(0, len(sizes), 40)
+    indices = np.array([draw.integers(0, sizes[each]) for each in which])
+    expected = [
+        int(permute(np.array([index]), size=sizes[each], keys=keys[:, each])[0])
+        for index, each in zip(indices.tolist(), which.tolist(), strict=True)
+    ]
+    got = Permutations(np.array(sizes), keys).permute(indices, which)
+    assert expected == got.tolist()
+
+
+def test_sizes_next_to_squares_have_the_same_digits() -> None:
+    """The integer root of each size is exact, also where a float is not."""
+    roots = [1, 2, 31, 32, 2**15, 94906267, 2**30 + 1, 2**31 - 1]
+    sizes = [n * n + step for n in roots for step in (-1, 0, 1, 2) if n * n + step >= 1]
+    keys = np.arange(16 * len(sizes), dtype=np.uint64).reshape(16, -1)
+    last = np.array(sizes) - 1
+    expected = [
+        int(permute(last[each : each + 1], size=size, keys=keys[:, each])[0])
+        for each, size in enumerate(sizes)
+    ]
+    assert (
+        expected
+        == Permutations(np.array(sizes), keys).permute(last, np.arange(len(sizes))).tolist()
+    )

@@ -32,6 +32,8 @@ _NUM_ROUNDS = 8
 _NUM_ROUNDS_SMALL = 16
 
 _Words = npt.NDArray[np.uint64]
+# Of one permutation, or of the one of each index.
+_Bases = tuple[np.uint64, np.uint64] | tuple[_Words, _Words]
 
 _MULTIPLIER_1 = np.uint64(0xFF51AFD7ED558CCD)
 _MULTIPLIER_2 = np.uint64(0xC4CEB9FE1A85EC53)
@@ -93,7 +95,80 @@ def permute(
     return values.astype(np.int64).reshape(indices.shape)
 
 
-def _encipher(values: _Words, *, bases: tuple[np.uint64, np.uint64], keys: _Words) -> _Words:
+class Permutations:
+    """Several keyed permutations, each of a size of its own; see `permute`.
+
+    Parameters
+    ----------
+    sizes : int64 array, shape (num_permutations,)
+        How many elements each permutes, at most 2**62. One of size 0 is never used.
+    keys : uint64 array, shape (16, num_permutations)
+        The keys of each.
+
+    >>> keys = np.arange(32, dtype=np.uint64).reshape(16, 2)
+    >>> permutations = Permutations(np.array([3, 2]), keys)
+    >>> permutations.permute(np.array([0, 1, 2]), np.array([0, 0, 0])).tolist()
+    [2, 0, 1]
+    """
+
+    __slots__ = ("_keys", "_left_bases", "_right_bases", "_sizes")
+
+    def __init__(self, sizes: npt.NDArray[np.int64], keys: _Words) -> None:
+        self._sizes, self._keys = sizes, keys
+        last = np.maximum(sizes, 1) - 1
+        root = np.sqrt(last).astype(np.int64)
+        # The root of a float may be one too large, or too small.
+        root -= root * root > last
+        root += (root + 1) * (root + 1) <= last
+        left_bases = root + 1
+        self._left_bases = left_bases.astype(np.uint64)
+        self._right_bases = (-(-(last + 1) // left_bases)).astype(np.uint64)
+
+    def permute(
+        self, indices: npt.NDArray[np.int64], which: npt.NDArray[np.integer[Any]]
+    ) -> npt.NDArray[np.int64]:
+        """Return where permutations send indices.
+
+        Parameters
+        ----------
+        indices : int64 array, shape (num_indices,)
+            Each in [0, size) of its permutation.
+        which : integer array, shape (num_indices,)
+            The permutation of each.
+
+        Returns
+        -------
+        int64 array, shape (num_indices,)
+            The same as `permute` returns with the size and the keys of each.
+        """
+        sizes = self._sizes[which]
+        values = self._encipher(indices.astype(np.uint64), which, sizes)
+        outside = np.flatnonzero(values >= sizes.view(np.uint64))
+        while outside.size:
+            walked = self._encipher(values[outside], which[outside], sizes[outside])
+            values[outside] = walked
+            outside = outside[walked >= sizes[outside].view(np.uint64)]
+        return values.view(np.int64)
+
+    def _encipher(
+        self,
+        values: _Words,
+        which: npt.NDArray[np.integer[Any]],
+        sizes: npt.NDArray[np.int64],
+    ) -> _Words:
+        num_rounds = np.where(sizes < _SMALL_SIZE, _NUM_ROUNDS_SMALL, _NUM_ROUNDS)
+        result = np.empty_like(values)
+        for number in (_NUM_ROUNDS_SMALL, _NUM_ROUNDS):
+            chosen = np.flatnonzero(num_rounds == number)
+            if chosen.size:
+                its = which[chosen]
+                bases = self._left_bases[its], self._right_bases[its]
+                keys = self._keys[:number, its]
+                result[chosen] = _encipher(values[chosen], bases=bases, keys=keys)
+        return result
+
+
+def _encipher(values: _Words, *, bases: _Bases, keys: _Words) -> _Words:
     left_base, right_base = bases
     # With the bases 4 and 3, value 7 has the digits left 2 and right 1: 2 * 3 + 1.
     left = values // right_base
@@ -106,7 +181,9 @@ def _encipher(values: _Words, *, bases: tuple[np.uint64, np.uint64], keys: _Word
     return left
 
 
-def _add_hash(digit: _Words, other: _Words, *, key: np.uint64, base: np.uint64) -> None:
+def _add_hash(
+    digit: _Words, other: _Words, *, key: np.uint64 | _Words, base: np.uint64 | _Words
+) -> None:
     """Add a keyed hash of ``other`` to ``digit`` in place, modulo ``base``."""
     mixed = other ^ key
     mixed ^= mixed >> _SHIFT
