@@ -120,9 +120,9 @@ class Order(Protocol):
 
     @property
     def golden_digest(self) -> str | None:
-        """The hash of its pinned plan, by which `tokenloom.testing` finds a platform that differs.
+        """The hash of its pinned plan, by which ``tokenloom.testing`` checks a platform.
 
-        It is that of `tokenloom.testing.laws.digest_plan`. None pins nothing.
+        It is that of ``tokenloom.testing.laws.digest_plan``. None pins nothing.
         """
         return None
 

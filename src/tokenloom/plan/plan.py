@@ -69,7 +69,7 @@ class Plan(PlanSettings):
         exactly once, so nothing is left to draw a phase from: it is 0, and
         the last windows are shorter or empty.
     own_order : Order, optional
-        An order that is not in `ORDERS`; ``kind`` is its name.
+        An order that is not in `tokenloom.plan.ORDERS`; ``kind`` is its name.
 
     Raises
     ------
@@ -104,7 +104,7 @@ class Plan(PlanSettings):
         Parameters
         ----------
         order : str or Order
-            A name in `ORDERS`, or the order itself.
+            A name in `tokenloom.plan.ORDERS`, or the order itself.
         **settings
             Those of a plan, without ``kind`` and ``own_order``.
 
@@ -260,9 +260,9 @@ class References:
         Which batches.
     columns : range
         Which rows of each.
-    starts : int64 array, shape (len(rows), len(columns))
+    starts : int64 array, shape (num_rows, num_columns)
         Where the windows start.
-    lengths : int64 array of that shape, or None
+    lengths : int64 array, shape (num_rows, num_columns), or None
         How many inputs of each row count; None: all ``seq_len`` of them.
     pieces : Pieces or None
         What the rows are made of; None: each of one window.
