@@ -23,7 +23,12 @@ project = "tokenloom"
 author = "The tokenloom developers"
 release = tokenloom.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
@@ -31,6 +36,10 @@ html_title = f"tokenloom {release}"
 html_copy_source = False
 
 myst_heading_anchors = 3
+
+# What is copied is what to type: no prompts, and nothing of what is printed.
+copybutton_selector = "div:not(.highlight-text):not(.highlight-diff) > div.highlight > pre"
+copybutton_exclude = ".gp, .go, .gt, .linenos"
 
 # A name in single backticks of a docstring is a link to that name.
 default_role = "py:obj"
