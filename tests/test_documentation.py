@@ -189,6 +189,19 @@ def test_notebooks_name_no_machine(notebook: Path) -> None:
     assert not re.findall(r"/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\|iopub", content)
 
 
+def test_how_to_guides_are_grouped_alike() -> None:
+    """The sidebar and the page of all guides have the same guides in the same groups."""
+    trees = re.findall(r":caption: (.+)\n((?:\n?howto/.+)+)", _read(DOCS / "index.md"))
+    sidebar = {caption: re.findall(r"howto/(.+)", names) for caption, names in trees}
+    sections = _read(DOCS / "howto/index.md").split("\n## ")[1:]
+    page = {
+        section.partition("\n")[0]: re.findall(r"^- \[\]\((.+)\.md\)", section, re.MULTILINE)
+        for section in sections
+    }
+
+    assert sidebar == page
+
+
 def test_readme_begins_with_two_commands() -> None:
     """A reader can copy one line that shows the package, and one that tests it."""
     commands = _shell_lines(ROOT / "README.md")
