@@ -341,3 +341,119 @@ def test_two_threads_that_ask_one_iterator_are_refused(
         is_refused.set()
         thread.join(10)
     assert len(windows) == len(received)
+
+
+def read_skipping(loader: tl.Loader, skips: dict[int, int], *, is_first: bool) -> list[Any]:
+    """Read an iteration, and skip batches after so many were received."""
+    received = []
+    if is_first:
+        loader.skip(skips[0])
+    batches = iter(loader)
+    if not is_first:
+        loader.skip(skips[0])
+    for batch in batches:
+        received.append(rows_of(batch))
+        loader.skip(skips.get(len(received), 0))
+    return received
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_workers": 2},
+        {"num_workers": 1, "device": "cpu"},
+        {"resident": True, "device": "cpu"},
+        {"world": (1, 2)},
+    ],
+)
+@pytest.mark.parametrize("kind", ["random", "sequential"])
+def test_batches_are_skipped_wherever_the_loader_stands(kind: str, options: dict[str, Any]) -> None:
+    """The rest is the stream without them: before an iteration, in it, over an epoch's end."""
+    whole = [rows_of(batch) for batch in make_loader(kind, num_epochs=3, **options)]
+    for skips in ({0: 3, 2: 1, 9: 20}, {0: 0, 5: 0, 6: 14}, {0: 19, 1: 17, 10: 8}):
+        for is_first in (True, False):
+            expected, position = [], skips[0]
+            while position < len(whole):
+                expected.append(whole[position])
+                position += 1 + skips.get(len(expected), 0)
+            loader = make_loader(kind, num_epochs=3, **options)
+            assert expected == read_skipping(loader, skips, is_first=is_first)
+            assert (sum(skips.values()), 0) == (loader.num_skipped, loader.remaining)
+            assert {3} == {batch.epoch for batch in itertools.islice(loader, NUM_BATCHES)}
+
+
+def test_a_skipped_position_is_saved() -> None:
+    """Another loader starts there, and knows how many were skipped."""
+    loader = make_loader(num_epochs=2)
+    batches = iter(loader)
+    next(batches)
+    loader.skip(20)
+    state = loader.state_dict()
+    assert (1, 2, 20) == tuple(state[name] for name in ("epoch", "next_batch", "num_skipped"))
+    other = make_loader(num_epochs=2, num_workers=1)
+    other.load_state_dict(state)
+    other.skip(3)
+    assert (23, 14) == (other.num_skipped, other.remaining)
+    assert [rows_of(batch) for batch in batches][3:] == [rows_of(batch) for batch in other]
+    other.load_state_dict(make_loader().state_dict())
+    assert 0 == other.num_skipped
+
+
+def test_no_more_is_skipped_than_there_is() -> None:
+    """All that is left may be; the message has the number, and what to do for more."""
+    loader = make_loader(num_epochs=2)
+    batches = iter(loader)
+    next(batches)
+    with pytest.raises(ArgumentError, match="at most 37, got 38: this iteration has 37 batches"):
+        loader.skip(38)
+    for wrong in (-1, 1.5, "2"):
+        with pytest.raises(ArgumentError, match="num_batches must be an integer"):
+            loader.skip(wrong)  # type: ignore[arg-type]  # on purpose
+    assert (0, 37) == (loader.num_skipped, loader.remaining)
+    loader.skip(37)
+    assert (0, []) == (loader.remaining, list(batches))
+    with pytest.raises(ArgumentError, match=r"has 0 batches left; .* iter\(loader\)"):
+        loader.skip(1)
+    batches = iter(loader)
+    loader.skip(20)
+    batch = next(batches)
+    assert (3, 1) == (batch.epoch, batch.index)
+
+
+def test_an_endless_loader_skips_any_number() -> None:
+    """The position is arithmetic."""
+    loader = make_loader(num_epochs=None)
+    loader.skip(19 * 10**12 + 4)
+    batch = next(iter(loader))
+    assert (10**12, 4) == (batch.epoch, batch.index)
+
+
+def test_after_a_break_the_skipped_position_counts_once() -> None:
+    """Without a running iterator the next for begins there, and the one after it at the epoch."""
+    loader = make_loader()
+    for batch in loader:
+        if batch.index == 4:
+            break
+    loader.skip(2)
+    assert [7, 8] == [batch.index for batch in itertools.islice(loader, 2)]
+    for batch in loader:
+        if batch.index == 0:
+            loader.skip(2)
+        else:
+            assert 3 == batch.index
+            break
+    assert [0, 1] == [batch.index for batch in itertools.islice(loader, 2)]
+
+
+def test_skipping_stops_what_is_read_ahead() -> None:
+    """The threads of the old place go, and those of the new one with the iterator."""
+    loader = make_loader(num_workers=2, num_epochs=3)
+    batches = iter(loader)
+    next(batches)
+    assert wait_for(lambda: len(loader_threads()) == 2)
+    loader.skip(30)
+    assert [] == loader_threads()
+    assert 12 == next(batches).index
+    del batches
+    assert [] == loader_threads()

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 import tokenloom as tl
 from tests.support.strategies import plans
 from tokenloom.plan.plan import Plan
-from tokenloom.plan.state import describe_position, restore_position
+from tokenloom.plan.state import Position, describe_position, restore_position
 
 PLAN = Plan(kind="random", num_tokens=10_000, seq_len=35, batch_size=4, epoch=3)
 STATE = describe_position(PLAN, corpus_hash="sha256:c0ffee", next_batch=12)
 
 
-def restore_changed(**changes: Any) -> tuple[int, int]:
+def restore_changed(**changes: Any) -> Position:
     """Restore the state with some fields changed."""
     return restore_position({**STATE, **changes}, plan=PLAN, corpus_hash="sha256:c0ffee")
 
@@ -47,7 +47,7 @@ def test_a_position_of_more_than_32_bits_has_another_version(seed: int, epoch: i
     plan = dataclasses.replace(PLAN, seed=seed, epoch=epoch)
     state = describe_position(plan, corpus_hash="h", next_batch=5)
     assert 2 == state["order_version"]
-    assert (epoch, 5) == restore_position(state, plan=plan.at(0), corpus_hash="h")
+    assert Position(epoch, 5) == restore_position(state, plan=plan.at(0), corpus_hash="h")
     older = {**state, "order_version": 1}
     cure = r"order_version: saved 1, now 2\nResume with the release that saved it"
     with pytest.raises(tl.StateMismatchError, match=cure):
@@ -60,7 +60,8 @@ def test_a_state_survives_json(plan: Plan, data: st.DataObject) -> None:
     next_batch = data.draw(st.integers(0, plan.num_batches - 1))
     state = json.loads(json.dumps(describe_position(plan, corpus_hash="h", next_batch=next_batch)))
     other_epoch = dataclasses.replace(plan, epoch=0)
-    assert (plan.epoch, next_batch) == restore_position(state, plan=other_epoch, corpus_hash="h")
+    restored = restore_position(state, plan=other_epoch, corpus_hash="h")
+    assert Position(plan.epoch, next_batch) == restored
 
 
 def test_each_field_that_differs_is_named_with_both_values() -> None:
@@ -105,6 +106,19 @@ def test_a_position_out_of_range_is_refused(next_batch: object) -> None:
     """The message has the range and the value."""
     with pytest.raises(tl.StateMismatchError, match=r"next_batch .* integer in \[0, 71\), got"):
         restore_changed(next_batch=next_batch)
+
+
+def test_skipped_batches_are_a_field_of_their_own() -> None:
+    """A state without them has none, so that older states and releases lose nothing."""
+    state = describe_position(PLAN, corpus_hash="sha256:c0ffee", next_batch=12, num_skipped=5)
+    assert {**STATE, "num_skipped": 5} == state
+    assert (Position(3, 12, 5), Position(3, 12, 0)) == (
+        restore_changed(num_skipped=5),
+        restore_changed(),
+    )
+    for wrong in (-1, 1.5, "5", 1 << 62):
+        with pytest.raises(tl.StateMismatchError, match=r"num_skipped of the saved position must"):
+            restore_changed(num_skipped=wrong)
 
 
 def test_a_state_is_a_mapping() -> None:

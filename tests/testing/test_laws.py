@@ -14,7 +14,7 @@ from tokenloom.loading import blocks
 from tokenloom.plan import state as state_module
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
-from tokenloom.plan.state import restore_position
+from tokenloom.plan.state import Position, restore_position
 from tokenloom.store import memmap
 from tokenloom.testing import laws
 
@@ -220,9 +220,9 @@ def late_remaining(loader: tl.Loader) -> int:
 def test_law_5_is_broken_where_a_batch_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that goes on one batch too late is found."""
 
-    def late(state: Any, **options: Any) -> tuple[int, int]:
-        epoch, next_batch = restore_position(state, **options)
-        return epoch, next_batch + (next_batch == 7)
+    def late(state: Any, **options: Any) -> Position:
+        position = restore_position(state, **options)
+        return position._replace(next_batch=position.next_batch + (position.next_batch == 7))
 
     monkeypatch.setattr("tokenloom.loading.loader.restore_position", late)
     # It would be refused before the batches are compared.

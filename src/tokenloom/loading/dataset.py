@@ -465,13 +465,13 @@ class WindowsIterator(Iterator[Batch]):
             The state belongs to another plan, corpus, worker or number of
             workers, or to a `tokenloom.Loader`.
         """
-        epoch, next_batch = restore_position(
+        position = restore_position(
             state,
             plan=self._plan,
             corpus_hash=self._windows.corpus.hash,
             worker=self._worker or (0, 1),
         )
-        self._go_to(epoch, next_batch)
+        self._go_to(position.epoch, position.next_batch)
 
 
 def check_in_order(plan: Plan) -> None:

@@ -19,6 +19,7 @@ from tokenloom.loading.blocks import Block, plan_epochs
 from tokenloom.loading.dataset import Windows, refuse_second_thread
 from tokenloom.loading.device import ResidentTokens, choose_device, prefetch
 from tokenloom.loading.read_ahead import WorkerOptions, read_blocks
+from tokenloom.plan.order import MAX_EPOCH
 from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 
@@ -59,6 +60,8 @@ class Loader:
         Whether each row continues the text of the same row of the batch before.
     num_batches : int
         Batches per epoch.
+    num_skipped : int
+        Batches that `skip` passed over, also before the position was saved.
 
     Raises
     ------
@@ -109,8 +112,11 @@ class Loader:
         self._resident = self._make_resident() if resident else None
         self._epoch, self._next_batch = self._plan.epoch, 0
         self._stop_epoch = self._end_of_iteration()
+        self.num_skipped = 0
+        # Whether the next iteration starts at the position, and not at the epoch's beginning.
         self._is_loaded = False
-        self._iteration = 0
+        # Which iterator is the newest, and how often what it reads has changed.
+        self._iteration = self._turn = 0
         # What is being read, as long as an iterator refers to it.
         self._reading: weakref.ref[Generator[Block, None, None]] | None = None
 
@@ -249,7 +255,10 @@ class Loader:
         the number of workers or ranks.
         """
         return describe_position(
-            self.plan, corpus_hash=self.windows.corpus.hash, next_batch=self._next_batch
+            self.plan,
+            corpus_hash=self.windows.corpus.hash,
+            next_batch=self._next_batch,
+            num_skipped=self.num_skipped,
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -262,12 +271,45 @@ class Loader:
         StateMismatchError
             The state belongs to other windows; each field that differs is named.
         """
-        self._epoch, self._next_batch = restore_position(
-            state, plan=self._plan, corpus_hash=self.windows.corpus.hash
-        )
+        position = restore_position(state, plan=self._plan, corpus_hash=self.windows.corpus.hash)
+        self._epoch, self._next_batch, self.num_skipped = position
         self._stop_epoch = self._end_of_iteration()
         self._is_loaded = True
         self._replace_iterator()
+
+    def skip(self, num_batches: int) -> None:
+        """Pass over the next batches without reading them, such as those of a loss spike.
+
+        The batch that comes next is the one that would have come after them, in this
+        epoch or a later one. A running iterator continues there; otherwise the next
+        iteration starts there. All ranks must skip the same. The saved state is the
+        new position, and counts them in `num_skipped`.
+
+        Parameters
+        ----------
+        num_batches : int
+            How many, counted from the batch after the last one that was received;
+            at most `remaining`.
+
+        Raises
+        ------
+        ArgumentError
+            There are not so many left in this iteration.
+        """
+        most = None if self.num_epochs is None else self.remaining
+        num_batches = as_integer("num_batches", num_batches, stop=MAX_EPOCH)
+        if most is not None and num_batches > most:
+            left = count(most, "batch", "batches")
+            msg = (
+                f"num_batches must be at most {most:,}, got {num_batches:,}: this iteration has "
+                f"{left} left; begin the next one with iter(loader) to skip batches of that"
+            )
+            raise ArgumentError(msg)
+        epochs, next_batch = divmod(self._next_batch + num_batches, self.num_batches)
+        self._epoch, self._next_batch = self._epoch + epochs, next_batch
+        self.num_skipped += num_batches
+        self._is_loaded = True
+        self._stop_reading()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reading": None}
@@ -275,6 +317,11 @@ class Loader:
     def _replace_iterator(self) -> None:
         """Invalidate the existing iterators, and stop their workers."""
         self._iteration += 1
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        """Stop the workers of the iterator that is running: it reads elsewhere, if at all."""
+        self._turn += 1
         blocks = None if self._reading is None else self._reading()
         if blocks is not None:
             # Another thread may be inside, which then sees that it was replaced.
@@ -283,21 +330,19 @@ class Loader:
 
     def _batches(self, iteration: int) -> Generator[Batch, None, None]:
         blocks: Generator[Block, None, None] | None = None
-        batches: Iterator[Batch] | None = None
+        batches: Iterator[Batch] = iter(())
+        turn = None
         try:
             while True:
-                batch = None
-                if iteration == self._iteration:
-                    if batches is None:
-                        blocks, batches = self._read_ahead()
-                    batch = next(batches, None)
-                if iteration != self._iteration:
-                    msg = (
-                        "this iterator was replaced by a newer one, or by "
-                        "load_state_dict: a Loader has one position, so use one "
-                        "iterator at a time, or two loaders"
-                    )
-                    raise UsageError(msg)
+                if turn != self._turn:
+                    # The first batch of all, or the first one after others were skipped.
+                    self._check_newest(iteration)
+                    turn, self._is_loaded = self._turn, False
+                    blocks, batches = self._read_ahead()
+                batch = next(batches, None)
+                if turn != self._turn:
+                    # Another thread replaced this iterator or skipped batches in the meantime.
+                    continue
                 if batch is None:
                     return
                 epochs, next_batch = divmod(batch.index + 1, self.num_batches)
@@ -308,6 +353,15 @@ class Loader:
             # The traceback of an error, or of Ctrl-C, would keep the workers alive.
             if blocks is not None:
                 blocks.close()
+
+    def _check_newest(self, iteration: int) -> None:
+        if iteration != self._iteration:
+            msg = (
+                "this iterator was replaced by a newer one, or by "
+                "load_state_dict: a Loader has one position, so use one "
+                "iterator at a time, or two loaders"
+            )
+            raise UsageError(msg)
 
     def _read_ahead(self) -> tuple[Generator[Block, None, None] | None, Iterator[Batch]]:
         """Return the generator of blocks, None for resident tokens, and the batches."""

@@ -6,7 +6,7 @@ state names the worker, and neither kind can be loaded as the other.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenloom._wording import show
 from tokenloom.errors import StateMismatchError
@@ -21,8 +21,27 @@ _TORCHDATA_KEYS = ("_num_yielded", "_snapshot")
 _POSITION = ("epoch", "next_batch")
 _LOADER, _STATEFUL = "a tokenloom.Loader", "a torchdata StatefulDataLoader"
 _OPTIONAL = {"tail": "drop"}
+# Not read by releases that know nothing of it, which lose the count and nothing else.
+_SKIPPED = "num_skipped"
 # How deep in a checkpoint a position is looked for.
 _MAX_DEPTH = 4
+
+
+class Position(NamedTuple):
+    """Where a stream stands.
+
+    Attributes
+    ----------
+    epoch : int
+    next_batch : int
+        The first row of the epoch's plan that was not consumed.
+    num_skipped : int
+        Batches that were passed over on purpose, on the way there.
+    """
+
+    epoch: int
+    next_batch: int
+    num_skipped: int = 0
 
 
 def describe_position(
@@ -30,6 +49,7 @@ def describe_position(
     *,
     corpus_hash: str,
     next_batch: int,
+    num_skipped: int = 0,
     worker: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return a flat, JSON-able state: position and proof.
@@ -42,6 +62,8 @@ def describe_position(
         ``"sha256:..."`` of the tokens.
     next_batch : int
         The first row of the plan that was not consumed.
+    num_skipped : int
+        Batches that were passed over on purpose.
     worker : (worker_index, num_workers), optional
         Whose rows are counted; those of the whole stream by default.
     """
@@ -55,6 +77,8 @@ def describe_position(
         "epoch": plan.epoch,
         "next_batch": next_batch,
     }
+    if num_skipped:
+        state[_SKIPPED] = num_skipped
     if worker is not None:
         state["worker"], state["num_workers"] = worker
     return state
@@ -66,8 +90,8 @@ def restore_position(
     plan: Plan,
     corpus_hash: str,
     worker: tuple[int, int] | None = None,
-) -> tuple[int, int]:
-    """Return the epoch and the next batch of a state, after checking all of it.
+) -> Position:
+    """Return the position of a state, after checking all of it.
 
     Parameters
     ----------
@@ -94,7 +118,12 @@ def restore_position(
     _check_proof(saved, _OPTIONAL | current)
     # An iterator of worker w of W that is done stands at most W rows past the end.
     past_end = 0 if worker is None else worker[1]
-    stops = {"epoch": MAX_EPOCH, "next_batch": plan.num_batches + past_end}
+    stops = {
+        "epoch": MAX_EPOCH,
+        "next_batch": plan.num_batches + past_end,
+        _SKIPPED: MAX_EPOCH,
+    }
+    saved.setdefault(_SKIPPED, 0)
     for name, stop in stops.items():
         if type(saved[name]) is not int or not 0 <= saved[name] < stop:
             msg = (
@@ -102,7 +131,7 @@ def restore_position(
                 f"[0, {stop}), got {show(saved[name])}: the state was changed or damaged"
             )
             raise StateMismatchError(msg)
-    return saved["epoch"], saved["next_batch"]
+    return Position(saved["epoch"], saved["next_batch"], saved[_SKIPPED])
 
 
 def _other_kind(*, saver: str, loader: str) -> StateMismatchError:

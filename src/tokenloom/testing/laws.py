@@ -218,7 +218,7 @@ def check_state(loader: Loader) -> None:
         _fail("law 9", f"the state is not flat JSON: {state}")
     for name, value in state.items():
         changed = {**state, name: value + 1 if isinstance(value, int) else value + "?"}
-        if name in ("epoch", "next_batch"):
+        if name in ("epoch", "next_batch", "num_skipped"):
             continue
         try:
             loader.load_state_dict(changed)
