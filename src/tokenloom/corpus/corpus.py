@@ -21,6 +21,7 @@ from tokenloom._checks import (
 )
 from tokenloom._io.digest import NUM_BLOCKS, WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom._wording import count, show
+from tokenloom.corpus.document_lengths import DocumentsByLength
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store.memmap import (
@@ -676,6 +677,24 @@ class Corpus:
     def document_offsets(self) -> DocumentOffsets | None:
         """What finds the documents of a range of tokens, however many there are, or None."""
         return self._documents
+
+    @functools.cached_property
+    def documents_by_length(self) -> DocumentsByLength:
+        """The documents, sorted by their lengths at the first use.
+
+        Of a store with many documents the result is kept in its folder, in a file of
+        its own, where that can be written to.
+
+        Raises
+        ------
+        CorpusError
+            The corpus has no document offsets.
+        """
+        documents, origin = self._known_documents(), self._origin
+        if origin is None or not origin.path:
+            return DocumentsByLength.of(documents)
+        proof = (origin.hash, origin.start)
+        return DocumentsByLength.of(documents, folder=Path(origin.path), proof=proof)
 
     @property
     def num_documents(self) -> int:

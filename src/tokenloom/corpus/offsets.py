@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.memmap import confirm, confirm_now_and_then, pack
-from tokenloom.text.ids import Offsets, is_memory_map
+from tokenloom.text.ids import Ids, Offsets, is_memory_map
 
 # Offsets that are hashed at once: 8 MiB.
 _PIECE = 1 << 20
@@ -61,6 +61,11 @@ class DocumentOffsets:
 
     def __len__(self) -> int:
         return self._last - self._first
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in this range."""
+        return self._stop - self._start
 
     def offsets(self) -> Offsets:
         """Return the offsets in this range: int64 array, shape (len(self) + 1,).
@@ -117,6 +122,45 @@ class DocumentOffsets:
             )
             raise StoreError(msg)
         return low, high
+
+    def lengths(self) -> Ids:
+        """Return how many tokens each document has, in this range.
+
+        Returns
+        -------
+        uint32 or int64 array, shape (len(self),)
+
+        Raises
+        ------
+        StoreError
+            The offsets come from a file and decrease.
+        """
+        self._order.check(self._first, self._last)
+        dtype = np.dtype(np.uint32 if self.num_tokens < 1 << 32 else np.int64)
+        lengths: Ids = np.empty(len(self), dtype)
+        for first in range(0, len(self), _PIECE):
+            part = self._offsets[self._first + first : self._first + first + _PIECE + 1]
+            part = np.asarray(part)[: len(self) - first + 1]
+            lengths[first : first + _PIECE] = np.diff(np.clip(part, self._start, self._stop))
+        return lengths
+
+    def starts_of(self, numbers: npt.NDArray[np.integer[Any]]) -> Offsets:
+        """Return where documents start, counted from the start of the range.
+
+        Parameters
+        ----------
+        numbers : integer array, shape (num_asked,)
+            Each in [0, len(self)).
+
+        Raises
+        ------
+        StoreError
+            The offsets come from a file and decrease there.
+        """
+        numbers = numbers.astype(np.int64) + self._first
+        self._order.check_each(numbers, numbers + 2)
+        starts = np.maximum(np.asarray(self._offsets[numbers]), self._start) - self._start
+        return starts.astype(np.int64, copy=False)
 
     def slice(self, start: int, stop: int) -> "DocumentOffsets":
         """Return the documents of a range within this one."""

@@ -88,6 +88,30 @@ class Pieces:
     starts: IntArray
     lengths: IntArray
 
+    def fills(self) -> IntArray:
+        """Return how many inputs each row has: int64 array, shape of ``counts``.
+
+        >>> pieces = Pieces(
+        ...     counts=np.array([[2, 0], [1, 1]]),
+        ...     starts=np.array([0, 9, 4, 6]),
+        ...     lengths=np.array([3, 1, 4, 2]),
+        ... )
+        >>> pieces.fills().tolist(), pieces.first_starts(-1).tolist()
+        ([[4, 0], [4, 2]], [[0, -1], [4, 6]])
+        """
+        # Inputs up to each piece [0, 3, 4, 8, 10], at the ends of the rows [0, 2, 2, 3, 4].
+        inputs = np.concatenate(([0], np.cumsum(self.lengths)))
+        ends = np.concatenate(([0], np.cumsum(self.counts.ravel())))
+        fills: IntArray = np.diff(inputs[ends]).reshape(self.counts.shape)
+        return fills
+
+    def first_starts(self, empty: int) -> IntArray:
+        """Return where the first piece of each row starts; ``empty`` for one without any."""
+        counts = self.counts.ravel()
+        starts = np.full(counts.shape, empty, np.int64)
+        starts[counts > 0] = self.starts[(np.cumsum(counts) - counts)[counts > 0]]
+        return starts.reshape(self.counts.shape)
+
     def slice(self, start: int, stop: int) -> Self:
         """Return the pieces of the batches [start, stop) of these."""
         ends = np.concatenate(([0], np.cumsum(self.counts.sum(axis=1))))
@@ -117,6 +141,11 @@ class Order(Protocol):
     @property
     def carries_state(self) -> bool:
         """Whether each row continues the text of the row before it."""
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether rows are made of several pieces, which `pieces` returns."""
+        return False
 
     @property
     def golden_digest(self) -> str | None:

@@ -26,6 +26,7 @@ from tokenloom.plan.order import (
     count_windows,
     draw_phase,
 )
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.random import RandomOrder
 from tokenloom.plan.sequential import SequentialOrder
 
@@ -34,7 +35,10 @@ _ORDERS: tuple[Order, ...] = (
     SequentialOrder(),
 )
 ORDERS: Mapping[str, Order] = MappingProxyType({order.kind: order for order in _ORDERS})
-"""The orders, by their names."""
+"""The orders that need nothing but the settings of a plan, by their names."""
+
+CORPUS_ORDERS: Mapping[str, type[Order]] = MappingProxyType({PackedOrder.kind: PackedOrder})
+"""The orders that depend on more of a corpus than its length, by their names."""
 
 
 @final
@@ -90,6 +94,7 @@ class Plan(PlanSettings):
 
     def __post_init__(self) -> None:
         if self.own_order is None:
+            _refuse_unmade(self.kind)
             require_choice("kind", self.kind, tuple(ORDERS))
         else:
             _check_own(self.own_order, self.kind)
@@ -160,9 +165,15 @@ class Plan(PlanSettings):
         """Tokens that are no input in an epoch.
 
         At most ``(batch_size + 1) * seq_len``; with ``tail="pad"`` it is one,
-        the last token of the corpus, which is only a target.
+        the last token of the corpus, which is only a target. In packed order the
+        last token of each document is only a target.
         """
         return self.order.num_dropped(self)
+
+    @property
+    def fill(self) -> float:
+        """The share of positions of all batches that hold an input, in [0, 1]."""
+        return self.num_inputs / (self.num_batches * self.batch_size * self.seq_len)
 
     @property
     def phase(self) -> int:
@@ -232,18 +243,21 @@ class Plan(PlanSettings):
         int64 array, shape of ``starts``
             In [0, seq_len]; ``seq_len`` everywhere with ``tail="drop"``.
         """
-        if self.tail == "drop":
+        if self.tail == "drop" and not self.order.has_pieces:
             return np.full_like(starts, self.seq_len)
         columns = range(self.batch_size) if columns is None else columns
         return self.order.lengths(self, starts, _as_array(columns))
 
     def references(self, rows: range, columns: range) -> "References":
         """Return which tokens a block of the plan reads; the arguments are those of `starts`."""
-        starts = self.starts(rows, columns)
+        _check_range("rows", rows, self.num_batches)
+        _check_range("columns", columns, self.batch_size)
         pieces = self.order.pieces(self, _as_array(rows)[:, None], _as_array(columns))
-        lengths = None
-        if pieces is not None or self.tail == "pad":
-            lengths = self.lengths(starts, columns)
+        if pieces is None:
+            starts = self.starts(rows, columns)
+            lengths = self.lengths(starts, columns) if self.tail == "pad" else None
+        else:
+            starts, lengths = pieces.first_starts(self.num_tokens - 1), pieces.fills()
         return References(
             plan=self, rows=rows, columns=columns, starts=starts, lengths=lengths, pieces=pieces
         )
@@ -286,8 +300,17 @@ class References:
         )
 
 
+def _refuse_unmade(kind: str) -> None:
+    if kind in CORPUS_ORDERS:
+        msg = (
+            f"a plan in {kind} order needs more of the corpus than its length, got only the name: "
+            "make windows of the corpus, and take their plan"
+        )
+        raise ArgumentError(msg)
+
+
 def _check_own(order: Order, kind: str) -> None:
-    if order.kind in ORDERS:
+    if order.kind in ORDERS or type(order) is not CORPUS_ORDERS.get(order.kind, type(order)):
         msg = (
             f"the kind of an order of your own must not be one of tokenloom's, got "
             f"{show(order.kind)}: saved positions tell orders apart by it"
