@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ release = tokenloom.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
@@ -52,9 +55,17 @@ napoleon_use_param = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
+# The names of other projects that are links, from the files of docs/inventories: no build needs
+# the network. To link another name, add its line.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", "_build/generated/python.inv"),
+    "numpy": ("https://numpy.org/doc/stable", "_build/generated/numpy.inv"),
+    "torch": ("https://docs.pytorch.org/docs/stable", "_build/generated/torch.inv"),
+}
+
 nitpicky = True
 nitpick_ignore_regex = [
-    # What other projects document; links to them would need the network.
+    # What other projects document, and no inventory has.
     (
         r"py:.*",
         r"(argparse|collections|concurrent|multiprocessing|np|npt|numpy|os|pathlib|torch|typing)\b.*",
@@ -80,6 +91,17 @@ _ALIASES = {
 }
 # A character of the private use area, which no docstring has.
 _COLON = "\ue000"
+
+
+def _write_inventories(app: Sphinx, *_: Any) -> None:
+    """Write the inventories of other projects in the form that intersphinx reads."""
+    folder = Path(app.srcdir, "_build", "generated")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in Path(app.srcdir, "inventories").glob("*.txt"):
+        header = f"# Sphinx inventory version 2\n# Project: {file.stem}\n# Version: \n"
+        header += "# The remainder of this file is compressed using zlib.\n"
+        names = zlib.compress(file.read_bytes())
+        (folder / f"{file.stem}.inv").write_bytes(header.encode() + names)
 
 
 def _write_generated_files(app: Sphinx) -> None:
@@ -147,6 +169,7 @@ def _finish_docstring(_: Sphinx, what: str, *arguments: Any) -> None:
 
 def setup(app: Sphinx) -> None:
     """Connect the functions above to Sphinx."""
+    app.connect("config-inited", _write_inventories)
     app.connect("builder-inited", _write_generated_files)
     app.connect("autodoc-process-signature", _shorten_signature)
     # Napoleon reads docstrings at the default priority, 500.

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import multiprocessing
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -200,6 +201,20 @@ def test_how_to_guides_are_grouped_alike() -> None:
     }
 
     assert sidebar == page
+
+
+@pytest.mark.parametrize("inventory", sorted(DOCS.glob("inventories/*.txt")), ids=_id)
+def test_linked_names_of_other_projects_exist(inventory: Path) -> None:
+    """Each line of an inventory is a name that can be imported, with the page that has it."""
+    short = {"np.": "numpy.", "npt.": "numpy.typing."}
+    for line in _read(inventory).splitlines():
+        name, role, _, page, shown = line.split()
+        for alias, module in short.items():
+            name = re.sub(f"^{re.escape(alias)}", module, name)
+        assert role in {"py:class", "py:module"}
+        assert ".html#" in page
+        assert shown == "-"
+        assert pkgutil.resolve_name(name), name
 
 
 def test_readme_begins_with_two_commands() -> None:

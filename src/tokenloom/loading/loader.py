@@ -283,7 +283,7 @@ class Loader:
         The batch that comes next is the one that would have come after them, in this
         epoch or a later one. A running iterator continues there; otherwise the next
         iteration starts there. All ranks must skip the same. The saved state is the
-        new position, and counts them in `num_skipped`.
+        new position, and counts them in ``num_skipped``.
 
         Parameters
         ----------

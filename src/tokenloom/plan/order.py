@@ -250,7 +250,7 @@ class ShuffledOrder(Order, Protocol):
     """An order in which the windows of an epoch come one after another.
 
     Whatever the batch size is, the windows stand in one line, and batches are cut
-    from it. A subclass must define `kind`, `carries_state` and `starts_at` in place
+    from it. A subclass must define ``kind``, ``carries_state`` and `starts_at` in place
     of `starts`.
     """
 
@@ -271,7 +271,7 @@ class ShuffledOrder(Order, Protocol):
         int64 array, shape of ``positions``
             Every start with its length lies within the corpus, and no token is
             an input twice. Padding starts at the last token of the corpus, where
-            `lengths` counts no input.
+            ``lengths`` counts no input.
         """
 
     def pieces_at(self, settings: PlanSettings, positions: IntArray) -> Pieces | None:
