@@ -64,11 +64,12 @@ def cut(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@given(gatherings())
-def test_gather_is_slicing(case: tuple[int, Any, int]) -> None:
+@given(gatherings(), st.sampled_from(["|u1", "<u2", ">u4", "<i8"]), st.sampled_from([1, 2, -1]))
+def test_gather_is_slicing(case: tuple[int, Any, int], dtype: str, step: int) -> None:
     """Each window is the tokens from its start, the last one repeated past the end."""
     num_tokens, rows, width = case
-    tokens = np.arange(100, 100 + num_tokens, dtype=np.uint8)
+    # Every second token, or backwards: an array that is not contiguous.
+    tokens = np.arange(100, 100 + num_tokens).astype(dtype).repeat(abs(step))[::step]
     starts = np.array(rows, np.int64)
     padded = [*tokens.tolist(), *[int(tokens[-1])] * width]
     windows = [padded[start : start + width] for start in starts.flat]
@@ -297,6 +298,23 @@ def test_joined_files_look_like_an_array(tmp_path: Path) -> None:
         tokens.ndim,
         repr(tokens),
     )
+
+
+def test_windows_of_files_of_different_types(tmp_path: Path) -> None:
+    """They have the type that holds the ids of all files."""
+    files = [np.array([1, 2, 3], np.uint8), np.array([700, 800, 900], "<u2")]
+    tokens = ConcatenatedMemmap([FileRange(*_write(tmp_path, ids), 0, 3) for ids in files])
+    windows = gather_windows(tokens, np.array([3, 1, 2, 0]), width=2)
+
+    expected = ("uint16", [[700, 800], [2, 3], [3, 700], [1, 2]])
+    assert expected == (windows.dtype.name, windows.tolist())
+
+
+def _write(folder: Path, ids: Ids) -> tuple[str, str]:
+    """Write ids to a file; return its name and their type."""
+    path = folder / f"{ids.dtype}.bin"
+    ids.tofile(path)
+    return str(path), ids.dtype.str
 
 
 def test_windows_of_joined_files_keep_their_shape(tmp_path: Path) -> None:

@@ -281,24 +281,18 @@ class ConcatenatedMemmap:
         """Return a copy of the windows that start at ``starts``."""
         confirm_now_and_then(self)
         flat = starts.ravel()
-        windows = np.empty((len(flat), width), self.dtype)
         # Of files that end at [4, 9] the starts [0, 5, 3] lie in the files [0, 1, 0]; a width of 2
         # fits at 0 and 5, and reaches from 3 into the next file.
         part_of = np.searchsorted(self._stops, flat, side="right")
         fits = flat + width <= self._stops[part_of]
-        rows = np.flatnonzero(fits)
-        rows = rows[np.argsort(part_of[rows], kind="stable")]
-        # Rows by file, such as [0, 2, 1] of the files [0, 0, 1], have the edges [0, 2, 3].
-        edges = [0, *(np.flatnonzero(np.diff(part_of[rows])) + 1).tolist(), len(rows)]
-        groups = [rows[low:high] for low, high in itertools.pairwise(edges if len(rows) else [0])]
-        if len(self.parts) > self._max_open:
-            # What is open first: in the same order each time, none of them would still be open.
-            groups.sort(key=lambda group: int(part_of[group[0]]) not in self._maps)
-        for group in groups:
-            ids, first = self._open(int(part_of[group[0]]))
-            # What sliding_window_view makes, in a tenth of its time.
-            shape, strides = (len(ids) - width + 1, width), (ids.itemsize, ids.itemsize)
-            windows[group] = np.ndarray(shape, ids.dtype, ids, 0, strides)[flat[group] - first]
+        windows = np.empty((len(flat), width), self.dtype)
+        items = windows.view(np.dtype((np.void, width * self.itemsize)))[:, 0]
+        for index, rows in self._group(part_of, fits):
+            ids, first = self._open(index)
+            if ids.dtype == self.dtype:
+                items[rows] = _window_items(ids, width)[flat[rows] - first]
+            else:
+                windows[rows] = _copy_windows(ids, flat[rows] - first, width)
         for row in np.flatnonzero(~fits).tolist():
             # Into the next file, or past the end, where the last id is repeated.
             read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
@@ -306,6 +300,28 @@ class ConcatenatedMemmap:
             windows[row, len(read) :] = read[-1]
         _check_read(windows, self)
         return windows.reshape(*starts.shape, width)
+
+    def _group(
+        self, part_of: npt.NDArray[np.int64], fits: npt.NDArray[np.bool_]
+    ) -> list[tuple[int, npt.NDArray[np.int64]]]:
+        """Return for each part of the windows that fit its number and which of them it holds."""
+        rows = np.flatnonzero(fits)
+        parts = part_of[rows]
+        if len(self.parts) <= 1 << 16:
+            # NumPy sorts 16 bits by counting.
+            parts = parts.astype(np.uint16)
+        order = np.argsort(parts, kind="stable")
+        rows, parts = rows[order], parts[order]
+        # Rows by file, such as [0, 2, 1] of the files [0, 0, 1], have the edges [0, 2, 3].
+        edges = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(rows)]
+        groups = [
+            (int(parts[low]), rows[low:high])
+            for low, high in itertools.pairwise(edges if len(rows) else [0])
+        ]
+        if len(self.parts) > self._max_open:
+            # What is open first: in the same order each time, none of them would still be open.
+            groups.sort(key=lambda group: group[0] not in self._maps)
+        return groups
 
     def _open(self, index: int) -> tuple[Ids, int]:
         """Return the ids of a part, and the position of the first of them."""
@@ -554,13 +570,30 @@ def gather_windows(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int)
     plain = np.asarray(tokens)
     last_start = len(plain) - width
     if last_start >= 0 and (starts.size == 0 or int(starts.max()) <= last_start):
-        # Rows of a strided view are copied whole, without an index per token.
-        windows: Ids = sliding_window_view(plain, width)[starts]
+        windows = _copy_windows(plain, starts, width)
     else:
         positions = starts[..., None] + np.arange(width)
         windows = plain[np.minimum(positions, len(plain) - 1)]
     _check_read(windows, tokens)
     return windows
+
+
+def _copy_windows(ids: Ids, starts: npt.NDArray[np.int64], width: int) -> Ids:
+    """Return the windows at ``starts``, all of which fit into an array."""
+    if not ids.flags.c_contiguous:
+        return sliding_window_view(ids, width)[starts]
+    items = _window_items(ids, width)[starts.ravel()]
+    return items.view(ids.dtype).reshape(*starts.shape, width)
+
+
+def _window_items(ids: Ids, width: int) -> npt.NDArray[np.void]:
+    """Return all windows of a contiguous array as overlapping items: shape (num_windows,).
+
+    An item is copied whole, up to twice as fast as a row of a sliding_window_view,
+    which NumPy copies in a loop over its tokens.
+    """
+    shape = (len(ids) - width + 1,)
+    return np.ndarray(shape, np.dtype((np.void, width * ids.itemsize)), ids, 0, (ids.itemsize,))
 
 
 def read_whole(tokens: Tokens) -> Ids:
