@@ -1,6 +1,18 @@
 """Orders: which tokens each batch reads, computed from a few numbers."""
 
+from tokenloom.plan.mixture import MixtureOrder, PartAccount, Stage
 from tokenloom.plan.order import Order, Pieces, PlanSettings, ShuffledOrder
 from tokenloom.plan.plan import ORDERS, Plan, References
 
-__all__ = ["ORDERS", "Order", "Pieces", "Plan", "PlanSettings", "References", "ShuffledOrder"]
+__all__ = [
+    "ORDERS",
+    "MixtureOrder",
+    "Order",
+    "PartAccount",
+    "Pieces",
+    "Plan",
+    "PlanSettings",
+    "References",
+    "ShuffledOrder",
+    "Stage",
+]

@@ -216,6 +216,23 @@ class Order(Protocol):
         """
         check_enough_tokens(settings)
 
+    def check_epochs(self, settings: PlanSettings, num_epochs: int | None) -> None:
+        """Check that so many epochs may be read from this one on; by default they always may.
+
+        Parameters
+        ----------
+        settings : PlanSettings
+            Of the first epoch.
+        num_epochs : int or None
+            None is without end.
+
+        Raises
+        ------
+        ArgumentError
+            They may not; the message says why.
+        """
+        del settings, num_epochs
+
     def num_batches(self, settings: PlanSettings) -> int:
         """Return the number of batches of an epoch, the same in every epoch."""
         return count_batches(settings)

@@ -17,6 +17,7 @@ sizes below 1,024 get 16. It is a shuffle, not cryptography.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -111,10 +112,11 @@ class Permutations:
     [2, 0, 1]
     """
 
-    __slots__ = ("_keys", "_left_bases", "_right_bases", "_sizes")
+    __slots__ = ("_is_even", "_keys", "_left_bases", "_right_bases", "_sizes")
 
     def __init__(self, sizes: npt.NDArray[np.int64], keys: _Words) -> None:
-        self._sizes, self._keys = sizes, keys
+        # In each round the keys of all permutations stand side by side.
+        self._sizes, self._keys = sizes, np.ascontiguousarray(keys)
         last = np.maximum(sizes, 1) - 1
         root = np.sqrt(last).astype(np.int64)
         # The root of a float may be one too large, or too small.
@@ -123,6 +125,8 @@ class Permutations:
         left_bases = root + 1
         self._left_bases = left_bases.astype(np.uint64)
         self._right_bases = (-(-(last + 1) // left_bases)).astype(np.uint64)
+        # One base for all is a division by a constant, which is much quicker.
+        self._is_even = bool((last == last[:1]).all())
 
     def permute(
         self, indices: npt.NDArray[np.int64], which: npt.NDArray[np.integer[Any]]
@@ -156,24 +160,35 @@ class Permutations:
         which: npt.NDArray[np.integer[Any]],
         sizes: npt.NDArray[np.int64],
     ) -> _Words:
-        num_rounds = np.where(sizes < _SMALL_SIZE, _NUM_ROUNDS_SMALL, _NUM_ROUNDS)
+        is_small = sizes < _SMALL_SIZE
+        if is_small.all() or not is_small.any():
+            num_rounds = _NUM_ROUNDS_SMALL if is_small[:1].any() else _NUM_ROUNDS
+            return self._encipher_alike(values, which, num_rounds)
         result = np.empty_like(values)
-        for number in (_NUM_ROUNDS_SMALL, _NUM_ROUNDS):
-            chosen = np.flatnonzero(num_rounds == number)
-            if chosen.size:
-                its = which[chosen]
-                bases = self._left_bases[its], self._right_bases[its]
-                keys = self._keys[:number, its]
-                result[chosen] = _encipher(values[chosen], bases=bases, keys=keys)
+        for number, are_its in ((_NUM_ROUNDS_SMALL, is_small), (_NUM_ROUNDS, ~is_small)):
+            chosen = np.flatnonzero(are_its)
+            result[chosen] = self._encipher_alike(values[chosen], which[chosen], number)
         return result
 
+    def _encipher_alike(
+        self, values: _Words, which: npt.NDArray[np.integer[Any]], num_rounds: int
+    ) -> _Words:
+        """Encipher values of permutations that have equally many rounds."""
+        bases = [
+            bases[0] if self._is_even else bases[which]
+            for bases in (self._left_bases, self._right_bases)
+        ]
+        keys = (row[which] for row in self._keys[:num_rounds])
+        return _encipher(values, bases=(bases[0], bases[1]), keys=keys)
 
-def _encipher(values: _Words, *, bases: _Bases, keys: _Words) -> _Words:
+
+def _encipher(values: _Words, *, bases: _Bases, keys: Iterable[np.uint64 | _Words]) -> _Words:
     left_base, right_base = bases
     # With the bases 4 and 3, value 7 has the digits left 2 and right 1: 2 * 3 + 1.
     left = values // right_base
     right = values - left * right_base
-    for even_key, odd_key in zip(keys[::2], keys[1::2], strict=True):
+    of_rounds = iter(keys)
+    for even_key, odd_key in zip(of_rounds, of_rounds, strict=True):
         _add_hash(left, right, key=even_key, base=left_base)
         _add_hash(right, left, key=odd_key, base=right_base)
     left *= right_base

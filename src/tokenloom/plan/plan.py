@@ -15,7 +15,8 @@ import numpy as np
 
 from tokenloom._checks import require_choice, require_type
 from tokenloom._wording import show
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.plan.mixture import MixtureOrder, PartAccount
 from tokenloom.plan.order import (
     IntArray,
     Order,
@@ -37,7 +38,9 @@ _ORDERS: tuple[Order, ...] = (
 ORDERS: Mapping[str, Order] = MappingProxyType({order.kind: order for order in _ORDERS})
 """The orders that need nothing but the settings of a plan, by their names."""
 
-CORPUS_ORDERS: Mapping[str, type[Order]] = MappingProxyType({PackedOrder.kind: PackedOrder})
+CORPUS_ORDERS: Mapping[str, type[Order]] = MappingProxyType(
+    {PackedOrder.kind: PackedOrder, MixtureOrder.kind: MixtureOrder}
+)
 """The orders that depend on more of a corpus than its length, by their names."""
 
 
@@ -201,6 +204,28 @@ class Plan(PlanSettings):
         """
         order = self.order
         return order.num_windows(self) if isinstance(order, ShuffledOrder) else count_windows(self)
+
+    def accounting(self) -> dict[str, PartAccount]:
+        """Return what this epoch reads of each part of a mixture, by its name.
+
+        Returns
+        -------
+        dict of str to PartAccount
+            ``windows``, ``tokens`` (that are an input) and ``times_read``: 0.5 is half of
+            the part's windows, 2.0 is each of them twice.
+
+        Raises
+        ------
+        UsageError
+            The plan is not that of a mixture.
+        """
+        if not isinstance(self.order, MixtureOrder):
+            msg = (
+                f"only a mixture has parts to account for, and this plan is of {self.kind} order: "
+                "num_inputs and num_dropped are its accounting"
+            )
+            raise UsageError(msg)
+        return self.order.accounting(self)
 
     def starts(self, rows: range, columns: range | None = None) -> IntArray:
         """Return the window starts of a block of the plan.

@@ -25,6 +25,25 @@ def mix_epoch(seed: int, epoch: int) -> np.random.SeedSequence:
     return np.random.SeedSequence((seed & _WORD, epoch & _WORD, seed >> 32, epoch >> 32))
 
 
+def mix_number(seed: int, role: int, number: int) -> np.random.SeedSequence:
+    """Return the random words of a number in some role, apart from those of all epochs.
+
+    Parameters
+    ----------
+    seed, number : int
+        In [0, 2**64).
+    role : int
+        In [0, 2**32).
+
+    >>> words = [mix_number(0, role, 0).generate_state(1)[0] for role in (0, 1)]
+    >>> len({*words, mix_epoch(0, 0).generate_state(1)[0]})
+    3
+    """
+    # A fifth word, unlike padding, changes the pool also where it is 0.
+    words = (seed & _WORD, number & _WORD, seed >> 32, number >> 32, role)
+    return np.random.SeedSequence(words)
+
+
 def mix_rank(seed: int, *, rank: int, step: int = 0) -> int:
     """Return a seed of 64 bits for a rank that begins, or resumes after a step.
 
