@@ -23,6 +23,7 @@ from tokenloom.errors import (
 from tokenloom.hub.load import load as load, read_documents as read_documents
 from tokenloom.loading.batch import Batch as Batch
 from tokenloom.loading.dataset import (
+    PackedWindows as PackedWindows,
     RandomWindows as RandomWindows,
     SequentialWindows as SequentialWindows,
     Windows as Windows,

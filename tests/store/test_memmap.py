@@ -22,6 +22,7 @@ from tokenloom.store.memmap import (
     advise,
     check_reads,
     confirm,
+    gather_pieces,
     gather_windows,
     open_range,
     open_ranges,
@@ -625,3 +626,26 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StoreError, match="must be a regular file, is a named pipe"):
         open_range(FileRange(str(tmp_path / "pipe"), "<u2", 0, 4))
+
+
+@given(data=st.data(), file_size=st.integers(1, 12), max_open=st.sampled_from([1, 99]))
+def test_pieces_are_slices_one_after_the_other(
+    data: st.DataObject, file_size: int, max_open: int
+) -> None:
+    """They are the same of an array, and of many, however many may be open."""
+    ids = np.arange(1000, 1200, dtype=np.uint16)
+    bounds = st.tuples(st.integers(0, 200), st.integers(0, 200)).map(sorted)
+    ranges = np.array(data.draw(st.lists(bounds, max_size=6)), np.int64).reshape(-1, 2)
+    expected = [token for start, stop in ranges.tolist() for token in ids[start:stop].tolist()]
+    parts = [ids[start : start + file_size] for start in range(0, len(ids), file_size)]
+    several = ConcatenatedMemmap(parts)
+    several._max_open = max_open
+    for tokens in (ids, several):
+        got = gather_pieces(tokens, ranges[:, 0], ranges[:, 1] - ranges[:, 0])
+        assert (expected, ids.dtype) == (got.tolist(), got.dtype)
+
+
+def test_pieces_past_the_end_are_refused() -> None:
+    """Offsets of another corpus do not read what happens to be there."""
+    with pytest.raises(StoreError, match="documents must lie within the 9 tokens"):
+        gather_pieces(np.arange(9), np.array([5]), np.array([5]))

@@ -1,5 +1,6 @@
 """What a batch is."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn, cast
@@ -11,6 +12,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 
 from tokenloom.errors import UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
+from tokenloom.loading.piece_rows import PieceRows
 from tokenloom.plan.order import IntArray
 from tokenloom.text.ids import Ids, narrow_dtype
 
@@ -71,6 +73,18 @@ def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
     return Tensors(*map(torch.from_numpy, (inputs, targets, mask)))
 
 
+def widen_pieces(rows: PieceRows) -> Tensors:
+    """Return the inputs and targets of rows that are made of pieces.
+
+    The padding of a row has inputs 0 and targets `IGNORED_TARGET`.
+    """
+    inputs, targets, is_filled = rows.place()
+    if is_filled is None:
+        return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
+    targets[~is_filled] = IGNORED_TARGET
+    return Tensors(*map(torch.from_numpy, (inputs, targets, is_filled)))
+
+
 class Batch:
     """The inputs and targets of one step; unpacks as ``inputs, targets``.
 
@@ -91,13 +105,19 @@ class Batch:
     resets : int64 array, shape (num_found,), or BlockResets, optional
         Where documents start: ascending positions in the flattened windows, or an
         object that finds them.
+    pieces : PieceRows, optional
+        What the rows are made of, in place of windows; counts of the shape
+        (num_rows,).
 
     Attributes
     ----------
     epoch, index : int
     """
 
-    __slots__ = ("_lengths", "_resets", "_segments", "_tensors", "_windows", "epoch", "index")
+    __slots__ = (
+        *("_lengths", "_pieces", "_resets", "_segments", "_tensors", "_windows"),
+        *("epoch", "index"),
+    )
 
     def __init__(
         self,
@@ -108,8 +128,10 @@ class Batch:
         lengths: IntArray | None = None,
         tensors: Tensors | None = None,
         resets: IntArray | BlockResets | None = None,
+        pieces: PieceRows | None = None,
     ) -> None:
         self._windows = windows
+        self._pieces = pieces
         self._lengths = lengths
         self._tensors = tensors
         self._resets = resets
@@ -157,8 +179,8 @@ class Batch:
     def resets(self) -> torch.Tensor:
         """True where a document starts: bool tensor, shape (num_rows, seq_len).
 
-        Also true at the first token of the corpus, even inside a document. Never
-        true in the padding.
+        Also true at the first token of the corpus, even inside a document, and in
+        packed order where a piece of a document starts. Never true in the padding.
 
         Raises
         ------
@@ -210,15 +232,16 @@ class Batch:
     ) -> dict[str, torch.Tensor]:
         """Return the arguments of models of transformers: ``input_ids`` and ``labels``.
 
-        Labels are -100 where a target is ignored.
+        Labels are -100 where a target is ignored. In packed order there are
+        ``position_ids`` too, from which these models see where documents start.
 
         Parameters
         ----------
         is_shifted : bool
             Whether a label is the token after its input, as in `targets`. False
             is for models that shift the labels themselves, as those of Hugging
-            Face do: both tensors are then the windows of ``seq_len + 1`` tokens,
-            from which such a model learns the same targets.
+            Face do: the tensors are then one token longer, and such a model learns
+            the same targets from them.
         across_documents : bool
             Whether the first token of a document is a target of the last token of
             the document before it. False raises as `resets`.
@@ -228,6 +251,8 @@ class Batch:
         dict of int64 tensors, shape (num_rows, seq_len), or one longer
         """
         inputs, labels = self
+        if self._pieces is not None:
+            return self._pieces_as_dict(is_shifted=is_shifted)
         if not across_documents:
             crosses = torch.from_numpy(self._find_starts()[:, 1:]).to(labels.device)
             labels = labels.masked_fill(crosses, IGNORED_TARGET)
@@ -236,6 +261,18 @@ class Batch:
         first = torch.full_like(labels[:, :1], IGNORED_TARGET)
         windows = torch.cat([inputs[:, :1], self.targets.clamp(min=0)], dim=1)
         return {"input_ids": windows, "labels": torch.cat([first, labels], dim=1)}
+
+    def _pieces_as_dict(self, *, is_shifted: bool) -> dict[str, torch.Tensor]:
+        inputs, labels, positions = self.inputs, self.targets, self.position_ids
+        if not is_shifted:
+            # A label need not be the next input: that of the last input of a piece is the token
+            # after it in its document, though another piece follows. The last column, which no
+            # label is learnt from, is a document of its own.
+            column = torch.zeros_like(labels[:, :1])
+            labels = torch.cat([column + IGNORED_TARGET, labels], dim=1)
+            inputs = torch.cat([inputs, column], dim=1)
+            positions = torch.cat([positions, column], dim=1)
+        return {"input_ids": inputs, "labels": labels, "position_ids": positions}
 
     def to(self, device: torch.device | str | int, *, non_blocking: bool = False) -> "Batch":
         """Return this batch with its tensors on a device.
@@ -271,6 +308,11 @@ class Batch:
         return f"Batch({num_rows} x {seq_len}, epoch={self.epoch}, index={self.index})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._pieces is not None:
+            rows = self._narrow_pieces(self._pieces)
+            lengths = rows.lengths.astype(narrow_dtype(rows.seq_len + 1))
+            shape = (rows.counts, lengths, rows.seq_len)
+            return _make_packed_batch, (rows.ids, *shape, self.epoch, self.index)
         resets = self._reset_positions()
         if resets is not None:
             resets = resets.astype(narrow_dtype(int(resets[-1]) + 1 if len(resets) else 1))
@@ -281,6 +323,8 @@ class Batch:
 
     @property
     def _shape(self) -> tuple[int, int]:
+        if self._pieces is not None:
+            return len(self._pieces.counts), self._pieces.seq_len
         if self._windows is None:
             num_rows, seq_len = self._widened().inputs.shape
             return num_rows, seq_len
@@ -289,10 +333,15 @@ class Batch:
 
     def _widened(self) -> Tensors:
         if self._tensors is None:
-            self._tensors = widen(cast("Ids", self._windows), self._lengths)
+            if self._pieces is None:
+                self._tensors = widen(cast("Ids", self._windows), self._lengths)
+            else:
+                self._tensors = widen_pieces(self._pieces)
         return self._tensors
 
     def _reset_positions(self) -> IntArray | None:
+        if self._pieces is not None and self._resets is None:
+            self._resets = self._pieces.begins()
         if isinstance(self._resets, BlockResets):
             self._resets = self._resets.of(self.index)
         return self._resets
@@ -331,6 +380,15 @@ class Batch:
         narrow: Ids = windows.astype(narrow_dtype(int(windows.max()) + 1))
         return narrow
 
+    def _narrow_pieces(self, rows: PieceRows) -> PieceRows:
+        if rows.ids is None:
+            inputs, targets = (part.cpu().numpy() for part in self)
+            rows = rows.with_ids_of(inputs, targets)
+        ids = cast("Ids", rows.ids)
+        if ids.dtype == np.int64:
+            ids = ids.astype(narrow_dtype(int(ids.max(initial=0)) + 1))
+        return dataclasses.replace(rows, ids=ids)
+
     def _with(self, tensors: Tensors) -> "Batch":
         return Batch(
             self._windows,
@@ -339,7 +397,15 @@ class Batch:
             lengths=self._lengths,
             tensors=tensors,
             resets=self._resets,
+            pieces=self._pieces,
         )
+
+
+def _make_packed_batch(
+    ids: Ids, counts: IntArray, lengths: Ids, seq_len: int, epoch: int, index: int
+) -> Batch:
+    rows = PieceRows(counts=counts, lengths=lengths.astype(np.int64), seq_len=seq_len, ids=ids)
+    return Batch(None, epoch=epoch, index=index, lengths=rows.fills(), pieces=rows)
 
 
 def _make_batch(

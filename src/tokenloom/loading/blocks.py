@@ -1,14 +1,16 @@
 """Blocks: several batches that are read at once, so that copies are few and large."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tokenloom.corpus.offsets import DocumentOffsets
-from tokenloom.loading.batch import Batch, Tensors, widen
+from tokenloom.loading.batch import Batch, Tensors, widen, widen_pieces
 from tokenloom.loading.document_starts import BlockResets
+from tokenloom.loading.piece_rows import PieceRows
 from tokenloom.plan.plan import Plan, References
-from tokenloom.store.memmap import Tokens, advise, confirm, gather_windows
+from tokenloom.store.memmap import Tokens, advise, confirm, gather_pieces, gather_windows
 from tokenloom.text.ids import Ids
 
 _BLOCK_TOKENS = 1 << 18
@@ -31,11 +33,14 @@ class Block:
         What was read.
     resets : BlockResets or None
         What finds where documents start in them.
+    pieces : PieceRows or None
+        What their rows are made of, in place of windows.
     """
 
     windows: Ids | None
     references: References
     resets: BlockResets | None = None
+    pieces: PieceRows | None = None
 
     def widen(self) -> Tensors:
         """Return inputs, targets and mask, with the batches along the first dimension."""
@@ -43,8 +48,9 @@ class Block:
 
     def batches(self, tensors: Tensors, *, first: int = 0) -> Iterator[Batch]:
         """Yield batches from the ``first`` on, as views of tensors, such as `widen` returned."""
+        parts = None if self.pieces is None else self.pieces.unbind()
         for position, part in enumerate(tensors.unbind(), first):
-            yield self._batch(position, part)
+            yield self._batch(position, part, None if parts is None else parts[position])
 
     def wide_batches(self) -> Iterator[Batch]:
         """Yield the batches to be used here: small ones are widened several at once.
@@ -62,14 +68,22 @@ class Block:
 
     def narrow_batches(self) -> Iterator[Batch]:
         """Yield the batches without tensors, to be sent elsewhere."""
-        return map(self._batch, range(len(self.references.rows)))
+        positions = range(len(self.references.rows))
+        if self.pieces is None:
+            return map(self._batch, positions)
+        nothing = itertools.repeat(None)
+        return map(self._batch, positions, nothing, self.pieces.unbind())
 
     def _widen(self, start: int, stop: int) -> Tensors:
+        if self.pieces is not None:
+            return widen_pieces(self.pieces.slice(start, stop))
         lengths = self.references.lengths
         assert self.windows is not None  # noqa: S101  whatever has tensors only is wide
         return widen(self.windows[start:stop], None if lengths is None else lengths[start:stop])
 
-    def _batch(self, position: int, tensors: Tensors | None = None) -> Batch:
+    def _batch(
+        self, position: int, tensors: Tensors | None = None, pieces: PieceRows | None = None
+    ) -> Batch:
         references = self.references
         return Batch(
             None if self.windows is None else self.windows[position],
@@ -78,6 +92,7 @@ class Block:
             lengths=None if references.lengths is None else references.lengths[position],
             tensors=tensors,
             resets=self.resets,
+            pieces=pieces,
         )
 
 
@@ -171,16 +186,42 @@ def read_block(
     # Of long windows the system reads ahead what they are about to need.
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
-    windows = gather_windows(tokens, references.starts, width=plan.seq_len + 1)
+    windows, pieces = None, piece_rows(references)
+    if references.pieces is None or pieces is None:
+        windows = gather_windows(tokens, references.starts, width=plan.seq_len + 1)
+    else:
+        # Each with the target of its last input.
+        ids = gather_pieces(tokens, references.pieces.starts, pieces.lengths + 1)
+        pieces = dataclasses.replace(pieces, ids=ids)
     if rows[-1] + rows.step >= plan.num_batches:
         # The last block of this epoch: a change in the meantime is reported by now.
         confirm(tokens)
-    return Block(windows=windows, references=references, resets=find_resets(documents, references))
+    return Block(
+        windows=windows,
+        references=references,
+        resets=find_resets(documents, references),
+        pieces=pieces,
+    )
+
+
+def piece_rows(references: References) -> PieceRows | None:
+    """Return what rows are made of, without ids; None where each is one window."""
+    pieces = references.pieces
+    if pieces is None:
+        return None
+    seq_len = references.plan.seq_len
+    return PieceRows(counts=pieces.counts, lengths=pieces.lengths, seq_len=seq_len)
 
 
 def find_resets(documents: DocumentOffsets | None, references: References) -> BlockResets | None:
-    """Return what finds where documents start, or None where there are no documents."""
-    return None if documents is None else BlockResets(documents, references)
+    """Return what finds where documents start.
+
+    None where there are no documents, or where rows are made of pieces, which say it
+    themselves.
+    """
+    if documents is None or references.pieces is not None:
+        return None
+    return BlockResets(documents, references)
 
 
 def rows_per_block(plan: Plan, columns: range) -> int:

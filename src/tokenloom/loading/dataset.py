@@ -25,6 +25,7 @@ from tokenloom.loading.blocks import first_rows, plan_blocks, read_block
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.shard import Shard, check_same_part
 from tokenloom.plan.order import Order, Tail
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import describe_position, restore_position
 from tokenloom.text.vocab import Vocab
@@ -43,7 +44,7 @@ class Windows(IterableDataset[Batch]):
     Parameters
     ----------
     order : str or Order
-        "random", "sequential", or an object of a class of your own that derives
+        "random", "sequential", "packed", or an object of a class of your own that derives
         from `tokenloom.plan.Order`.
     corpus, batch_size, seq_len, seed, tail, shard, resets
         As in `RandomWindows`.
@@ -95,7 +96,7 @@ class Windows(IterableDataset[Batch]):
         self._corpus = corpus
         self._resets = resets
         self._first_plan = Plan.of(
-            order,
+            _make_order(order, corpus, resets=resets),
             num_tokens=len(corpus),
             seq_len=seq_len,
             batch_size=batch_size,
@@ -196,10 +197,10 @@ class Windows(IterableDataset[Batch]):
         """
         plan, corpus, documents = self.plan, self._corpus, self.documents
         return {
+            "documents": None if documents is None else documents.hash(),
             **describe_position(plan, corpus_hash=corpus.whole_hash, next_batch=0),
             "tail": plan.tail,
             "vocab": None if corpus.vocab is None else corpus.vocab.hash,
-            "documents": None if documents is None else documents.hash(),
             "resets": documents is not None,
         }
 
@@ -395,6 +396,78 @@ class SequentialWindows(Windows):
         )
 
 
+@final
+class PackedWindows(Windows):
+    """Batches of rows that are filled with whole documents, none of them learnt twice.
+
+    A document of n tokens has n - 1 pairs of an input and its target. Each pair of each
+    document comes once in an epoch, and none crosses documents. A document of more than
+    ``seq_len`` pairs is cut into rows of its own and a rest. Short documents lie side by
+    side so that little is left of a row, and other ones in each epoch. A dataset for
+    ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
+
+    `Batch.document_ids`, `Batch.position_ids` and `Batch.cu_seqlens` are for a model
+    that must not look from one document into another; `Batch.resets` is for one that
+    carries a hidden state.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        It must know where its documents start.
+    batch_size : int
+        Rows per batch over all ranks.
+    seq_len : int
+        The most inputs of a row, in tokens.
+    seed : int
+        In [0, 2**64).
+    tail : "drop" or "pad"
+        Whether the rows that fill no whole batch are left out of this epoch, other
+        ones in each, or fill a last batch with empty rows.
+    shard : Shard, optional
+        Which rows of each batch this process reads; detected by default, see
+        `Shard.detect`.
+
+    Raises
+    ------
+    ArgumentError
+        A value is out of range, or the world size does not divide the batch.
+    CorpusError
+        The corpus has no document offsets, no document of two tokens, or too few
+        for a batch.
+
+    Notes
+    -----
+    ``windows.plan.fill`` is the share of positions that hold an input. In an epoch
+    ``plan.num_inputs`` tokens are an input, each once; ``plan.num_dropped`` are none:
+    the last token of each document, and the tokens of the rows that are left out.
+
+    >>> corpus = Corpus.from_tokens(range(9), documents=[0, 4, 7, 9])
+    >>> windows = PackedWindows(corpus, batch_size=2, seq_len=3)
+    >>> [batch.inputs.tolist() for batch in windows]
+    [[[7, 4, 5], [0, 1, 2]]]
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch_size: int = 32,
+        seq_len: int = 2048,
+        seed: int = 0,
+        tail: Tail = "drop",
+        shard: Shard | None = None,
+    ) -> None:
+        super().__init__(
+            "packed",
+            corpus,
+            batch_size=batch_size,
+            seq_len=seq_len,
+            seed=seed,
+            tail=tail,
+            shard=shard,
+        )
+
+
 class WindowsIterator(Iterator[Batch]):
     """The batches of one epoch that this process, or this worker, reads.
 
@@ -472,6 +545,25 @@ class WindowsIterator(Iterator[Batch]):
             worker=self._worker or (0, 1),
         )
         self._go_to(position.epoch, position.next_batch)
+
+
+def _make_order(order: str | Order, corpus: Corpus, *, resets: bool | None) -> str | Order:
+    """Return the order of a name that needs more of a corpus than its length."""
+    if order != PackedOrder.kind:
+        return order
+    if corpus.document_offsets is None:
+        msg = (
+            f"packed order needs documents, and {corpus.name} has none: pass documents=... to "
+            "Corpus.from_tokens, or use RandomWindows"
+        )
+        raise CorpusError(msg)
+    if resets is not None and not resets:
+        msg = (
+            "resets=False has no meaning in packed order, whose documents do not see each other: "
+            "leave it out"
+        )
+        raise ArgumentError(msg)
+    return PackedOrder(corpus.documents_by_length)
 
 
 def check_in_order(plan: Plan) -> None:

@@ -11,7 +11,7 @@ from tokenloom._wording import show
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch, Tensors
-from tokenloom.loading.blocks import Block, find_resets
+from tokenloom.loading.blocks import Block, find_resets, piece_rows
 from tokenloom.plan.plan import References
 from tokenloom.store.memmap import Tokens, read_whole
 
@@ -161,6 +161,8 @@ class ResidentTokens:
         self, references: References, *, documents: DocumentOffsets | None = None
     ) -> Iterator[Batch]:
         """Return some rows of several batches, gathered on the device; see `read_block`."""
+        if references.pieces is not None:
+            return self._read_pieces(references)
         device, seq_len = self._tokens.device, references.plan.seq_len
         steps = torch.arange(seq_len + 1, device=device)
         positions = torch.from_numpy(references.starts).to(device)[..., None] + steps
@@ -180,4 +182,29 @@ class ResidentTokens:
         block = Block(
             windows=None, references=references, resets=find_resets(documents, references)
         )
+        return block.batches(Tensors(inputs, targets, mask))
+
+    def _read_pieces(self, references: References) -> Iterator[Batch]:
+        """Return batches whose rows are made of pieces."""
+        rows, pieces = piece_rows(references), references.pieces
+        assert rows is not None  # noqa: S101  the caller looked
+        assert pieces is not None  # noqa: S101  as well
+        # Pieces of 2 and 3 inputs from 4 and 0 on read the positions [4, 5, 0, 1, 2].
+        shifts = pieces.starts - np.cumsum(pieces.lengths) + pieces.lengths
+        read = np.repeat(shifts, pieces.lengths)
+        read += np.arange(len(read))
+        is_filled = rows.is_filled()
+        shape = (*pieces.counts.shape, rows.seq_len)
+        placed = read
+        if is_filled is not None:
+            placed = np.zeros(shape, np.int64)
+            placed[is_filled] = read
+        positions = torch.from_numpy(placed.reshape(shape)).to(self._tokens.device)
+        inputs, targets = (self._tokens[positions + step].long() & self._mask for step in (0, 1))
+        mask = None
+        if is_filled is not None:
+            mask = torch.from_numpy(is_filled).to(self._tokens.device)
+            inputs.masked_fill_(~mask, 0)
+            targets.masked_fill_(~mask, IGNORED_TARGET)
+        block = Block(windows=None, references=references, pieces=rows)
         return block.batches(Tensors(inputs, targets, mask))

@@ -18,11 +18,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tokenloom._io.regular import open_regular
 from tokenloom._wording import count
 from tokenloom.errors import StoreError
-from tokenloom.text.ids import Ids, is_memory_map, limit_ids
+from tokenloom.text.ids import Ids, Offsets, is_memory_map, limit_ids
 
 # A system may have no more maps in a process than four times as many.
 _MAX_OPEN = 1 << 14
 _CHUNK = 1 << 20
+# Shorter pieces are gathered id by id, longer ones copied one by one.
+_SHORT_PIECE = 64
 # A look at a file costs as much as a small batch.
 _PAUSE_SECONDS = 1.0
 
@@ -323,6 +325,27 @@ class ConcatenatedMemmap:
             groups.sort(key=lambda group: group[0] not in self._maps)
         return groups
 
+    def gather_pieces(self, starts: Offsets, lengths: Offsets) -> Ids:
+        """Return a copy of ranges, one after the other; see the function of this name."""
+        confirm_now_and_then(self)
+        stops = starts + lengths
+        part_of = np.searchsorted(self._stops, starts, side="right")
+        fits = stops <= self._stops[np.minimum(part_of, len(self.parts) - 1)]
+        # A view keeps its file open.
+        are_many = len(self.parts) > self._max_open
+        views = []
+        for start, stop, part, is_inside in zip(
+            starts.tolist(), stops.tolist(), part_of.tolist(), fits.tolist(), strict=True
+        ):
+            ids, first = self._open(part) if is_inside else (self._read(start, stop), start)
+            view = ids[start - first : stop - first]
+            views.append(view.copy() if are_many else view)
+        pieces: Ids = np.concatenate(
+            views or [np.zeros(0, self.dtype)], dtype=self.dtype, casting="unsafe"
+        )
+        _check_read(pieces, self)
+        return pieces
+
     def _open(self, index: int) -> tuple[Ids, int]:
         """Return the ids of a part, and the position of the first of them."""
         part, first = self.parts[index], self._firsts[index]
@@ -594,6 +617,53 @@ def _window_items(ids: Ids, width: int) -> npt.NDArray[np.void]:
     """
     shape = (len(ids) - width + 1,)
     return np.ndarray(shape, np.dtype((np.void, width * ids.itemsize)), ids, 0, (ids.itemsize,))
+
+
+def gather_pieces(tokens: Tokens, starts: Offsets, lengths: Offsets) -> Ids:
+    """Return a copy of ranges of different lengths, one after the other.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+    starts, lengths : int64 array, shape (num_pieces,)
+        Half-open ranges [start, start + length) within the tokens.
+
+    Returns
+    -------
+    array of the dtype of ``tokens``, shape (sum(lengths),)
+
+    Raises
+    ------
+    StoreError
+        As in `gather_windows`; or a range reaches past the end.
+
+    >>> gather_pieces(np.arange(9, dtype=np.uint8), np.array([4, 0]), np.array([2, 3])).tolist()
+    [4, 5, 0, 1, 2]
+    """
+    _check_ranges(tokens, starts, lengths)
+    if isinstance(tokens, ConcatenatedMemmap):
+        return tokens.gather_pieces(starts, lengths)
+    confirm_now_and_then(tokens)
+    plain, size = np.asarray(tokens), int(lengths.sum())
+    if size < _SHORT_PIECE * len(lengths):
+        # Ranges [4, 6) and [0, 3) begin at 0 and 2 in the result: 4 - 0 and 0 - 2 are added.
+        shifts = starts - np.cumsum(lengths) + lengths
+        pieces: Ids = plain[np.arange(size) + np.repeat(shifts, lengths)]
+    else:
+        bounds = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+        pieces = np.concatenate([plain[:0], *(plain[start:stop] for start, stop in bounds)])
+    _check_read(pieces, tokens)
+    return pieces
+
+
+def _check_ranges(tokens: Tokens, starts: Offsets, lengths: Offsets) -> None:
+    is_inside = not len(starts) or (starts.min() >= 0 and (starts + lengths).max() <= len(tokens))
+    if not is_inside:
+        msg = (
+            f"documents must lie within the {count(len(tokens), 'token')}, got some that do not: "
+            "the store is damaged; 'tokenloom verify' reports more"
+        )
+        raise StoreError(msg)
 
 
 def read_whole(tokens: Tokens) -> Ids:
