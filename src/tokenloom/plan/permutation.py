@@ -31,6 +31,8 @@ MAX_SIZE = 1 << 62
 _SMALL_SIZE = 1024
 _NUM_ROUNDS = 8
 _NUM_ROUNDS_SMALL = 16
+# Values that are enciphered at once: their few arrays stay in a processor's cache.
+_CHUNK = 1 << 13
 
 _Words = npt.NDArray[np.uint64]
 # Of one permutation, or of the one of each index.
@@ -87,13 +89,16 @@ def permute(
     left_base = math.isqrt(size - 1) + 1
     right_base = -(-size // left_base)
     bases = np.uint64(left_base), np.uint64(right_base)
-    values = _encipher(indices.astype(np.uint64).ravel(), bases=bases, keys=keys)
+    values = indices.astype(np.uint64).ravel()
+    for start in range(0, len(values), _CHUNK):
+        chunk = values[start : start + _CHUNK]
+        chunk[:] = _encipher(chunk, bases=bases, keys=keys)
     outside = np.flatnonzero(values >= size)
     while outside.size:
         walked = _encipher(values[outside], bases=bases, keys=keys)
         values[outside] = walked
         outside = outside[walked >= size]
-    return values.astype(np.int64).reshape(indices.shape)
+    return values.view(np.int64).reshape(indices.shape)
 
 
 class Permutations:
