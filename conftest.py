@@ -1,4 +1,4 @@
-"""How pytest runs the Python blocks of README.md and of the pages under docs."""
+"""How pytest runs the Python blocks of both READMEs and of the pages under docs."""
 
 import tempfile
 from typing import Any
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
+    patterns=["README*.md", "docs/*.md", "docs/*/*.md"],
     setup=_enter_page,
     teardown=_leave_page,
 ).pytest()

@@ -88,7 +88,7 @@ def docs(session: nox.Session) -> None:
     install_shared(session, "docs")
     strictly = ("-n", "-T", "-W", "--keep-going")
     run_shared(session, "sphinx-build", *strictly, "docs", "docs/_build/html")
-    run_shared(session, "pytest", "docs", "README.md", *session.posargs)
+    run_shared(session, "pytest", "docs", "README.md", "README.zh.md", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["shared"])

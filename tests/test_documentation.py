@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -28,13 +29,18 @@ from tokenloom.plan.state import describe_position
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
 PAGES = [
-    ROOT / "README.md",
+    *READMES,
     *(page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts),
 ]
-LOOSE_PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+LOOSE_PAGES = [*READMES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+HOME = PYPROJECT["project"]["urls"]["Homepage"]
+RAW = HOME.replace("github.com", "raw.githubusercontent.com")
 
 PUBLIC_ROOMS = ("corpus", "hub", "model", "plan", "preparation", "testing", "text", "training")
 
@@ -105,7 +111,7 @@ def _commands() -> set[str]:
 
 def test_every_python_block_is_collected() -> None:
     """Pytest runs, or skips with a reason, each Python block that a reader can see."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "README.md", "docs"]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *map(_id, READMES), "docs"]
     collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert collected.returncode == 0, collected.stdout + collected.stderr
     lines = re.findall(r"^(\S+\.md)::line:(\d+),", collected.stdout, re.MULTILINE)
@@ -217,9 +223,10 @@ def test_linked_names_of_other_projects_exist(inventory: Path) -> None:
         assert pkgutil.resolve_name(name), name
 
 
-def test_readme_begins_with_two_commands() -> None:
+@pytest.mark.parametrize("readme", READMES, ids=_id)
+def test_readme_begins_with_two_commands(readme: Path) -> None:
     """A reader can copy one line that shows the package, and one that tests it."""
-    commands = _shell_lines(ROOT / "README.md")
+    commands = _shell_lines(readme)
 
     expected = [
         f"python -m pip install nox && python -m nox -s {name}" for name in ("demo", "tests")
@@ -258,12 +265,35 @@ def test_every_command_has_its_help_on_the_page() -> None:
 
 @pytest.mark.parametrize("page", LOOSE_PAGES, ids=_id)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Links of the pages that Sphinx does not check lead to files of the project."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", _read(page))
+    """Links of the pages that Sphinx does not check lead to files of the project.
 
-    missing = [link for link in links if not (ROOT / link).exists()]
+    An index of packages shows README.md, so its links are absolute.
+    """
+    links = re.findall(r"\]\(([^)#]+)", _read(page))
+    own = re.compile(rf"{re.escape(HOME)}/(?:blob|tree)/main/|{re.escape(RAW)}/main/")
+    inside = [own.sub("", link) for link in links]
+
+    relative = [link for link in links if "://" not in link]
+    missing = [link for link in inside if "://" not in link and not (ROOT / link).exists()]
 
     assert not missing
+    assert not relative or page not in READMES
+
+
+def test_readme_prints_what_it_shows() -> None:
+    """The first program of the README, run where the text of this Python is the one it shows."""
+    blocks = [block for block in _blocks(READMES[0]) if block.info in {"python", "text"}]
+    lines = _read(READMES[0]).splitlines()
+    program, shown = ("\n".join(lines[block.start : block.stop - 1]) for block in blocks[:2])
+    hashes = re.findall(r"sha256:\w+", shown)
+    if hashes != [tl.load("python_docs").hash]:
+        pytest.skip("this release of Python has another text")
+
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+
+    assert (f"{shown}\n", "") == (result.stdout, result.stderr)
 
 
 def test_every_public_name_is_in_the_reference() -> None:
