@@ -15,7 +15,9 @@ from tokenloom.plan.order import Order
 from tokenloom.plan.permutation import MAX_SIZE
 
 _PARTS = 'parts must be a dict such as {"web": (web, 0.7), "code": (code, 0.3)}'
-_STAGES = 'stages must be a list such as [(0, {"web": 1.0}), (1_000_000, {"web": 0.5, "code": 0.5})]'
+_STAGES = (
+    'stages must be a list such as [(0, {"web": 1.0}), (1_000_000, {"web": 0.5, "code": 0.5})]'
+)
 
 
 @final
@@ -166,6 +168,7 @@ def _as_stages(stages: object, names: Sequence[str]) -> tuple[Stage, ...]:
         msg = f"{_STAGES}, got {show(stages)}"
         raise ArgumentError(msg)
     made: list[Stage] = []
+    stages = list(stages)
     for stage in stages:
         if not isinstance(stage, tuple | list) or len(stage) != 2:
             msg = f"{_STAGES}, got {show(stage)} in it"
@@ -181,7 +184,8 @@ def _as_stages(stages: object, names: Sequence[str]) -> tuple[Stage, ...]:
                 f"after one at {made[-1].first_token:,}"
             )
             raise ArgumentError(msg)
-        made.append(Stage(first, _as_weights(weights, names, where=f"the stage at token {first:,}")))
+        where = f"the stage at token {first:,}" if made or len(stages) > 1 else "the mixture"
+        made.append(Stage(first, _as_weights(weights, names, where=where)))
     if not made:
         msg = f"{_STAGES}, of at least one stage, got none"
         raise ArgumentError(msg)
@@ -190,8 +194,8 @@ def _as_stages(stages: object, names: Sequence[str]) -> tuple[Stage, ...]:
 
 def _as_weights(weights: object, names: Sequence[str], *, where: str) -> tuple[int, ...]:
     if not isinstance(weights, Mapping):
-        msg = f"the weights of {where} must be a dict by the names of the parts, got "
-        raise ArgumentError(msg + show(weights))
+        msg = f"the weights of {where} must be a dict by names of parts, got {show(weights)}"
+        raise ArgumentError(msg)
     for name, weight in weights.items():
         if name not in names:
             msg = (
@@ -205,7 +209,7 @@ def _as_weights(weights: object, names: Sequence[str], *, where: str) -> tuple[i
             raise ArgumentError(msg)
     numbers = [float(weights.get(name, 0.0)) for name in names]
     if not any(numbers):
-        msg = f"a weight of {where} must be more than 0, got 0 for each of {', '.join(names)}"
+        msg = f"{where} must have a weight of more than 0, got 0 for each of {', '.join(names)}"
         raise ArgumentError(msg)
     return grid_weights(numbers)
 
