@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
 import tokenloom
-from tokenloom._figures import save_figure
+from tokenloom._figures import save_picture
 from tokenloom.cli.main import make_parser
 from tokenloom.inspection.plots import plot_orders, plot_plans
 from tokenloom.plan.order import IntArray
@@ -35,10 +37,15 @@ extensions = [
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"tokenloom {release}"
 html_copy_source = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 3
+myst_enable_extensions = ["attrs_block"]
 
 # What is copied is what to type: no prompts, and nothing of what is printed.
 copybutton_selector = "div:not(.highlight-text):not(.highlight-diff) > div.highlight > pre"
@@ -108,13 +115,16 @@ def _write_generated_files(app: Sphinx) -> None:
     """Draw and write, anew in each build, what pages take from the package."""
     folder = Path(app.srcdir, "_build", "generated")
     folder.mkdir(parents=True, exist_ok=True)
-    sizes: dict[str, Any] = {"num_tokens": 200, "seq_len": 6, "batch_size": 4, "seed": 1}
-    plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
-    save_figure(plot_plans(plans), folder / "plans")
-    sizes = {"num_tokens": 367_504, "seq_len": 35, "batch_size": 32}
-    plans = [Plan(kind="random", **sizes), Plan(kind="sequential", **sizes)]
-    save_figure(plot_plans(plans), folder / "plans-python-docs")
-    save_figure(plot_orders(_orders()), folder / "permutation")
+    small: dict[str, Any] = {"num_tokens": 200, "seq_len": 6, "batch_size": 4, "seed": 1}
+    whole: dict[str, Any] = {"num_tokens": 367_504, "seq_len": 35, "batch_size": 32}
+    for kind in ("random", "sequential"):
+        figures = {"small": plot_plans([Plan(kind=kind, **small)])}
+        figures["whole"] = plot_plans([Plan(kind=kind, **whole)])
+        for name, figure in figures.items():
+            save_picture(figure, folder / f"plan-{kind}-{name}.svg")
+    for index, (title, order) in enumerate(_orders().items()):
+        save_picture(plot_orders({title: order}), folder / f"permutation-{index}.svg")
+    save_picture(_draw_shards(), folder / "shards.svg")
     for command in _COMMANDS:
         (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")
 
@@ -128,6 +138,32 @@ def _orders() -> dict[str, IntArray]:
         orders[f"tokenloom, epoch {epoch}"] = starts // plan.seq_len
     affine = (1031 * np.arange(plan.num_batches) + 7) % plan.num_batches
     return {**orders, f"affine: (1031 x + 7) mod {plan.num_batches}": affine}
+
+
+def _draw_shards() -> Figure:
+    """Draw a plan of five batches, read by two ranks with two workers each."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set_xlim(-1.1, 5.9)
+    axes.set_ylim(5, -1)
+    for column in range(4):
+        rank = column // 2
+        for batch in range(5):
+            worker = batch % 2
+            colour = ("tab:blue", "tab:orange")[rank]
+            place = (column + 0.04, batch + 0.08)
+            axes.add_patch(Rectangle(place, 0.92, 0.84, color=colour, alpha=(0.45, 0.8)[worker]))
+            axes.text(column + 0.5, batch + 0.5, f"s{batch}{column}", ha="center", va="center")
+    for rank in range(2):
+        columns = f"rank {rank}\ncolumns {2 * rank} and {2 * rank + 1}"
+        axes.text(2 * rank + 1, -0.1, columns, ha="center", va="bottom")
+    for batch in range(5):
+        axes.text(-0.1, batch + 0.5, f"batch {batch}", ha="right", va="center")
+        axes.text(4.1, batch + 0.5, f"worker {batch % 2}", va="center")
+    axes.plot([-1.1, 5.9], [3, 3], color="tab:red", linestyle="--", linewidth=1.5)
+    axes.text(5.85, 2.93, "resume", color="tab:red", ha="right", va="bottom")
+    return figure
 
 
 def _help(command: str) -> str:
