@@ -2,7 +2,6 @@
 
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.formats import open_foreign, write_megatron, write_nanogpt
-from tokenloom.corpus.mixture import Mixture
 from tokenloom.corpus.statistics import (
     StoreDescription,
     TextSize,
@@ -17,7 +16,6 @@ from tokenloom.corpus.statistics import (
 
 __all__ = [
     "Corpus",
-    "Mixture",
     "StoreDescription",
     "TextSize",
     "TokenCount",

@@ -233,5 +233,7 @@ def _row_colour(column: int, batch_size: int) -> tuple[float, float, float, floa
     # Slow to import and optional.
     from matplotlib import colormaps
 
-    red, green, blue, alpha = colormaps["viridis"](column / max(1, batch_size - 1) * 0.9)
+    # The ends of the map are hard to see: yellow on white paper, violet on a dark screen.
+    place = 0.1 + 0.7 * column / max(1, batch_size - 1)
+    red, green, blue, alpha = colormaps["viridis"](place)
     return red, green, blue, alpha
