@@ -91,6 +91,15 @@ def docs(session: nox.Session) -> None:
     run_shared(session, "pytest", "docs", "README.md", "README.zh.md", *session.posargs)
 
 
+@nox.session(default=False, venv_backend="none", requires=["shared"])
+def pages(session: nox.Session) -> None:
+    """Look at every page of the documentation in Chromium, which the system must have."""
+    install_shared(session, "docs")
+    install_shared(session, "pages")
+    run_shared(session, "sphinx-build", "-q", "docs", "docs/_build/html")
+    run_shared(session, "python", "docs/look_at_pages.py", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["shared"])
 def examples(session: nox.Session) -> None:
     """Run every example."""
