@@ -349,7 +349,7 @@ def test_table_of_state_fields() -> None:
     """The page about the saved position lists each field."""
     plan = Plan(kind="random", num_tokens=9, seq_len=2, batch_size=2, tail="pad")
     state = describe_position(
-        plan, corpus_hash="sha256:", next_batch=0, num_skipped=1, worker=(0, 2)
+        plan, proof={"corpus": "sha256:"}, next_batch=0, num_skipped=1, worker=(0, 2)
     )
 
     listed = re.findall(r"^\| `(\w+)` \|", _read(DOCS / "reference/state.md"), re.MULTILINE)

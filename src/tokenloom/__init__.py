@@ -41,6 +41,7 @@ _NAMES = {
     "Document": "text.documents",
     "DownloadError": "errors",
     "Loader": "loading.loader",
+    "Mixture": "corpus.mixture",
     "PackedWindows": "loading.dataset",
     "Plan": "plan.plan",
     "PrepareOptions": "preparation.options",

@@ -13,6 +13,7 @@ from tokenloom import (
 )
 from tokenloom.corpus.corpus import Corpus as Corpus
 from tokenloom.corpus.formats import open_foreign as open_foreign
+from tokenloom.corpus.mixture import Mixture as Mixture
 from tokenloom.errors import (
     ChecksumError as ChecksumError,
     DownloadError as DownloadError,

@@ -206,3 +206,37 @@ def test_damaged_offsets_never_lead_a_search_away(value: int, stop: int, tmp_pat
         else:
             assert expected.tolist() == found.tolist()
     assert num_refused
+
+
+@st.composite
+def ranges_of_documents(draw: st.DrawFn) -> DocumentOffsets:
+    """Documents of a few tokens each, some of them empty, the first and the last perhaps cut."""
+    lengths = draw(st.lists(st.integers(0, 4), min_size=1, max_size=6).filter(any))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    start = draw(st.integers(0, sum(lengths) - 1))
+    stop = draw(st.integers(start + 1, sum(lengths)))
+    return DocumentOffsets(offsets).slice(start, stop)
+
+
+@given(st.lists(ranges_of_documents(), min_size=1, max_size=4), st.data())
+def test_joined_ranges_are_like_their_offsets_in_one_array(
+    parts: list[DocumentOffsets], data: st.DataObject
+) -> None:
+    """Whole or cut, pickled or not, nothing tells them apart."""
+    ends = np.cumsum([0, *(part.num_tokens for part in parts)])
+    pieces = [part.offsets()[1:] + first for part, first in zip(parts, ends, strict=False)]
+    whole = DocumentOffsets(np.concatenate([[0], *pieces]))
+    joined: DocumentOffsets = pickle.loads(pickle.dumps(DocumentOffsets.join(parts)))  # noqa: S301
+    start = data.draw(st.integers(0, int(ends[-1]) - 1))
+    stop = data.draw(st.integers(start + 1, int(ends[-1])))
+    for got, expected in ((joined, whole), (joined.slice(start, stop), whole.slice(start, stop))):
+        positions = range(expected.num_tokens)
+        starts = np.array(positions)
+        lengths = np.minimum(3, expected.num_tokens - starts)
+        assert [got.hash(), len(got)] == [expected.hash(), len(expected)]
+        assert [*map(got.number, positions)] == [*map(expected.number, positions)]
+        assert [*map(got.boundary, positions)] == [*map(expected.boundary, positions)]
+        assert [*map(got.bounds, range(len(got)))] == [*map(expected.bounds, range(len(got)))]
+        assert got.lengths().tolist() == expected.lengths().tolist()
+        within = [each.starts_within(starts, lengths, width=3).tolist() for each in (got, expected)]
+        assert within[0] == within[1]

@@ -56,10 +56,10 @@ def test_the_default_of_a_short_corpus_is_refused() -> None:
 def test_a_position_of_another_order_is_refused() -> None:
     """The order is part of the proof."""
     settings = Plan(kind="file", num_tokens=400, seq_len=5, batch_size=3)
-    state = describe_position(settings, corpus_hash="h", next_batch=1)
+    state = describe_position(settings, proof={"corpus": "h"}, next_batch=1)
     other = dataclasses.replace(settings, kind="random")
     with pytest.raises(tl.StateMismatchError, match="kind: saved 'file', now 'random'"):
-        restore_position(state, plan=other, corpus_hash="h")
+        restore_position(state, plan=other, proof={"corpus": "h"})
 
 
 class OwnOrder(FileOrder):

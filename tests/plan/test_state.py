@@ -16,12 +16,12 @@ from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import Position, describe_position, restore_position
 
 PLAN = Plan(kind="random", num_tokens=10_000, seq_len=35, batch_size=4, epoch=3)
-STATE = describe_position(PLAN, corpus_hash="sha256:c0ffee", next_batch=12)
+STATE = describe_position(PLAN, proof={"corpus": "sha256:c0ffee"}, next_batch=12)
 
 
 def restore_changed(**changes: Any) -> Position:
     """Restore the state with some fields changed."""
-    return restore_position({**STATE, **changes}, plan=PLAN, corpus_hash="sha256:c0ffee")
+    return restore_position({**STATE, **changes}, plan=PLAN, proof={"corpus": "sha256:c0ffee"})
 
 
 def test_a_state_is_exactly_position_and_proof() -> None:
@@ -45,22 +45,24 @@ def test_a_state_is_exactly_position_and_proof() -> None:
 def test_a_position_of_more_than_32_bits_has_another_version(seed: int, epoch: int) -> None:
     """Older releases ordered such epochs otherwise, so their positions are refused."""
     plan = dataclasses.replace(PLAN, seed=seed, epoch=epoch)
-    state = describe_position(plan, corpus_hash="h", next_batch=5)
+    state = describe_position(plan, proof={"corpus": "h"}, next_batch=5)
     assert 2 == state["order_version"]
-    assert Position(epoch, 5) == restore_position(state, plan=plan.at(0), corpus_hash="h")
+    assert Position(epoch, 5) == restore_position(state, plan=plan.at(0), proof={"corpus": "h"})
     older = {**state, "order_version": 1}
     cure = r"order_version: saved 1, now 2\nResume with the release that saved it"
     with pytest.raises(tl.StateMismatchError, match=cure):
-        restore_position(older, plan=plan, corpus_hash="h")
+        restore_position(older, plan=plan, proof={"corpus": "h"})
 
 
 @given(plans(), st.data())
 def test_a_state_survives_json(plan: Plan, data: st.DataObject) -> None:
     """Any position of any plan comes back from JSON as it was."""
     next_batch = data.draw(st.integers(0, plan.num_batches - 1))
-    state = json.loads(json.dumps(describe_position(plan, corpus_hash="h", next_batch=next_batch)))
+    state = json.loads(
+        json.dumps(describe_position(plan, proof={"corpus": "h"}, next_batch=next_batch))
+    )
     other_epoch = dataclasses.replace(plan, epoch=0)
-    restored = restore_position(state, plan=other_epoch, corpus_hash="h")
+    restored = restore_position(state, plan=other_epoch, proof={"corpus": "h"})
     assert Position(plan.epoch, next_batch) == restored
 
 
@@ -85,7 +87,7 @@ def test_another_tail_is_refused(saved: dict[str, Any], now: dict[str, Any]) -> 
     """A state without a tail is one with the default, and that is compared too."""
     plan = dataclasses.replace(PLAN, **now)
     with pytest.raises(tl.StateMismatchError, match=r"tail: saved '(drop|pad)', now"):
-        restore_position({**STATE, **saved}, plan=plan, corpus_hash="sha256:c0ffee")
+        restore_position({**STATE, **saved}, plan=plan, proof={"corpus": "sha256:c0ffee"})
 
 
 def test_an_unknown_version_is_refused() -> None:
@@ -98,7 +100,7 @@ def test_an_incomplete_state_is_refused() -> None:
     """The message names what is missing."""
     state = {name: value for name, value in STATE.items() if name not in ("seed", "epoch")}
     with pytest.raises(tl.StateMismatchError, match="the saved position lacks seed, epoch"):
-        restore_position(state, plan=PLAN, corpus_hash="sha256:c0ffee")
+        restore_position(state, plan=PLAN, proof={"corpus": "sha256:c0ffee"})
 
 
 @pytest.mark.parametrize("next_batch", [-1, 71, 1.5, None, True])
@@ -110,7 +112,7 @@ def test_a_position_out_of_range_is_refused(next_batch: object) -> None:
 
 def test_skipped_batches_are_a_field_of_their_own() -> None:
     """A state without them has none, so that older states and releases lose nothing."""
-    state = describe_position(PLAN, corpus_hash="sha256:c0ffee", next_batch=12, num_skipped=5)
+    state = describe_position(PLAN, proof={"corpus": "sha256:c0ffee"}, next_batch=12, num_skipped=5)
     assert {**STATE, "num_skipped": 5} == state
     assert (Position(3, 12, 5), Position(3, 12, 0)) == (
         restore_changed(num_skipped=5),
@@ -124,13 +126,13 @@ def test_skipped_batches_are_a_field_of_their_own() -> None:
 def test_a_state_is_a_mapping() -> None:
     """Anything else is refused as such."""
     with pytest.raises(tl.StateMismatchError, match=r"must be a dict, got \[1, 2\]"):
-        restore_position([1, 2], plan=PLAN, corpus_hash="")  # type: ignore[arg-type]  # on purpose
+        restore_position([1, 2], plan=PLAN, proof={"corpus": ""})  # type: ignore[arg-type]  # on purpose
 
 
 def test_a_worker_refuses_the_state_of_a_loader() -> None:
     """The message says who saved it and where it belongs."""
     with pytest.raises(tl.StateMismatchError, match=r"saved by a tokenloom\.Loader and cannot"):
-        restore_position(STATE, plan=PLAN, corpus_hash="sha256:c0ffee", worker=(0, 2))
+        restore_position(STATE, plan=PLAN, proof={"corpus": "sha256:c0ffee"}, worker=(0, 2))
 
 
 def test_a_loader_refuses_the_state_of_a_worker() -> None:
@@ -143,7 +145,7 @@ def test_a_worker_refuses_the_state_of_another_number_of_workers() -> None:
     """The message names num_workers with both values."""
     state = {**STATE, "worker": 0, "num_workers": 2}
     with pytest.raises(tl.StateMismatchError, match="num_workers: saved 2, now 3"):
-        restore_position(state, plan=PLAN, corpus_hash="sha256:c0ffee", worker=(0, 3))
+        restore_position(state, plan=PLAN, proof={"corpus": "sha256:c0ffee"}, worker=(0, 3))
 
 
 @pytest.mark.parametrize("name", ["loader", "position"])
@@ -154,7 +156,7 @@ def test_a_whole_checkpoint_is_answered_with_what_to_pass(name: str) -> None:
         ({"version": 2, "training": {"updates": {}, name: STATE}}, f"['training']['{name}']"),
     ):
         with pytest.raises(tl.StateMismatchError) as caught:
-            restore_position(whole, plan=PLAN, corpus_hash="sha256:c0ffee")
+            restore_position(whole, plan=PLAN, proof={"corpus": "sha256:c0ffee"})
         assert str(caught.value).endswith(f"holds one: load_state_dict(checkpoint{keys})")
 
 
@@ -178,4 +180,4 @@ def test_what_is_no_position_is_refused(value: Any) -> None:
     states: list[Any] = [value, {"state": value}, {value if value.__hash__ else 3: 1}]
     for state in states:
         with pytest.raises(tl.StateMismatchError, match="position"):
-            restore_position(state, plan=PLAN, corpus_hash="sha256:c0ffee")
+            restore_position(state, plan=PLAN, proof={"corpus": "sha256:c0ffee"})

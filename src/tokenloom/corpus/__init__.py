@@ -2,6 +2,7 @@
 
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.formats import open_foreign, write_megatron, write_nanogpt
+from tokenloom.corpus.mixture import Mixture
 from tokenloom.corpus.statistics import (
     StoreDescription,
     TextSize,
@@ -16,6 +17,7 @@ from tokenloom.corpus.statistics import (
 
 __all__ = [
     "Corpus",
+    "Mixture",
     "StoreDescription",
     "TextSize",
     "TokenCount",

@@ -355,7 +355,7 @@ class Corpus:
         Returns
         -------
         Corpus
-            With the documents of all parts, whose offsets are held in memory; a
+            With the documents of all parts, whose offsets stay where they are; a
             part without offsets is one document, unless no part has any. With
             the first tokenizer that a part has. Its hash is made of those of
             its parts, in their order.
@@ -375,13 +375,12 @@ class Corpus:
         size = None if known is None else known.vocab_size
         if size is None:
             size = _largest([part._vocab_size for part in parts])  # noqa: SLF001  it may be unknown
-        documents = _join_documents(parts)
         joined = Corpus(
             concatenate([part.tokens for part in parts], num_ids=size),
             tokenizer=next((part.tokenizer for part in parts if part.tokenizer is not None), None),
             vocab_size=size,
             name=name or _join_names([part.name for part in parts]),
-            documents=None if documents is None else DocumentOffsets(documents),
+            documents=_join_documents(parts),
             made_by=next((part._made_by for part in parts if part.identity is not None), None),  # noqa: SLF001
         )
         joined._parts = tuple(parts)
@@ -968,18 +967,17 @@ def _largest(sizes: Sequence[int | None]) -> int | None:
     return max(known) if len(known) == len(sizes) else None
 
 
-def _join_documents(parts: Sequence[Corpus]) -> Offsets | None:
-    """Return the offsets of the documents of all parts, or None where no part has any."""
+def _join_documents(parts: Sequence[Corpus]) -> DocumentOffsets | None:
+    """Return the documents of all parts, or None where no part has any."""
     if all(part.document_offsets is None for part in parts):
         return None
-    joined, first = [np.zeros(1, np.int64)], 0
-    for part in parts:
-        offsets = part.documents
-        # Offsets [0, 2] and [0, 1, 3] are [0, 2, 3, 5]: what is after the last is not repeated.
-        stops = np.array([len(part)]) if offsets is None else offsets[1:]
-        joined.append(stops + first)
-        first += len(part)
-    return np.concatenate(joined)
+    known = (part.document_offsets for part in parts)
+    return DocumentOffsets.join(
+        [
+            DocumentOffsets(np.array([0, len(part)])) if offsets is None else offsets
+            for part, offsets in zip(parts, known, strict=True)
+        ]
+    )
 
 
 def _as_numbers(ids: Any) -> list[int]:

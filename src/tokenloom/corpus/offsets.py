@@ -1,7 +1,8 @@
 """Where the documents of a corpus begin and end."""
 
 import hashlib
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.memmap import confirm, confirm_now_and_then, pack
 from tokenloom.text.ids import Ids, Offsets, is_memory_map
+
+Side = Literal["left", "right"]
 
 # Offsets that are hashed at once: 8 MiB.
 _PIECE = 1 << 20
@@ -24,7 +27,7 @@ class DocumentOffsets:
 
     Parameters
     ----------
-    offsets : int64 array, shape (num_all + 1,)
+    offsets : int64 array or JoinedOffsets, shape (num_all + 1,)
         Non-decreasing, from 0; in memory or a memory map. Document i is the
         tokens [offsets[i], offsets[i + 1]), and may be empty.
     start, stop : int
@@ -43,7 +46,7 @@ class DocumentOffsets:
 
     def __init__(
         self,
-        offsets: Offsets,
+        offsets: "Offsets | JoinedOffsets",
         *,
         start: int = 0,
         stop: int | None = None,
@@ -58,6 +61,16 @@ class DocumentOffsets:
         first = order.find(self._start) if self._start else 0
         self._first = first if offsets[first] == self._start else first - 1
         self._last = len(offsets) - 1 if self._stop == end else order.find(self._stop)
+
+    @classmethod
+    def join(cls, parts: "Sequence[DocumentOffsets]") -> Self:
+        """Return the documents of several ranges, one after another, without a copy.
+
+        >>> first, second = DocumentOffsets(np.array([0, 2])), DocumentOffsets(np.array([0, 1, 3]))
+        >>> DocumentOffsets.join([first, second]).offsets().tolist()
+        [0, 2, 3, 5]
+        """
+        return cls(JoinedOffsets(parts))
 
     def __len__(self) -> int:
         return self._last - self._first
@@ -175,7 +188,30 @@ class DocumentOffsets:
         StoreError
             It was, or is gone.
         """
-        confirm(self._offsets)
+        if isinstance(self._offsets, JoinedOffsets):
+            self._offsets.check_files()
+        else:
+            confirm(self._offsets)
+
+    def take(self, numbers: Offsets) -> Offsets:
+        """Return some of the `offsets`, without looking at the others.
+
+        Parameters
+        ----------
+        numbers : int64 array, shape (num_asked,)
+            Each in [0, len(self)].
+        """
+        first = self._first + numbers
+        self._order.check_each(first, first + 1)
+        taken: Offsets = np.asarray(self._offsets[first])
+        return np.clip(taken, self._start, self._stop) - self._start
+
+    def search(self, positions: Offsets, *, side: Side) -> Offsets:
+        """Return the indices of positions among the `offsets`, as `numpy.searchsorted` does."""
+        found = self._order.search(positions + self._start, side=side) - self._first
+        if side == "left":
+            return np.where(positions <= 0, 0, np.minimum(found, len(self)))
+        return np.where(positions >= self.num_tokens, len(self) + 1, found)
 
     def number(self, position: int) -> int:
         """Return the number of the document that a token belongs to.
@@ -248,7 +284,81 @@ class DocumentOffsets:
         return np.unique(np.concatenate([found, begins]).astype(np.int64))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._offsets, JoinedOffsets):
+            return _restore, (_itself, (self._offsets,), self._start, self._stop)
         return _restore, (*pack(self._offsets), self._start, self._stop)
+
+
+class JoinedOffsets:
+    """The offsets of the documents of several ranges, one after another, computed on demand.
+
+    It reads like one array; nothing as long as all documents is ever made.
+
+    Parameters
+    ----------
+    parts : sequence of DocumentOffsets
+        At least one.
+    """
+
+    __slots__ = ("_first_numbers", "_first_tokens", "_parts")
+
+    def __init__(self, parts: Sequence[DocumentOffsets]) -> None:
+        self._parts = tuple(parts)
+        # Parts of 1 and 2 documents with 2 and 3 tokens begin at [0, 1, 3] and [0, 2, 5].
+        self._first_numbers = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+        self._first_tokens = np.concatenate([[0], np.cumsum([part.num_tokens for part in parts])])
+
+    def __len__(self) -> int:
+        return int(self._first_numbers[-1]) + 1
+
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+    @overload
+    def __getitem__(self, key: slice | Offsets) -> Offsets: ...
+    def __getitem__(self, key: int | slice | Offsets) -> Any:
+        if isinstance(key, slice):
+            return self._take(np.arange(*key.indices(len(self))))
+        if isinstance(key, np.ndarray):
+            return self._take(key)
+        return int(self._take(np.array([range(len(self))[key]]))[0])
+
+    def search(self, positions: Offsets, *, side: Side) -> Offsets:
+        """Return the indices of positions, as `numpy.searchsorted` does."""
+        # A boundary of parts is the last offset of one of them, and the first of the next.
+        part = np.searchsorted(self._first_tokens, positions, side=side) - 1
+        part = np.clip(part, 0, len(self._parts) - 1)
+        return self._by_part(
+            part,
+            lambda at, mine: (
+                self._parts[at].search(positions[mine] - self._first_tokens[at], side=side)
+                + self._first_numbers[at]
+            ),
+        )
+
+    def check_files(self) -> None:
+        """Check the files of all parts; see `DocumentOffsets.check_file`."""
+        for part in self._parts:
+            part.check_file()
+
+    def _take(self, numbers: Offsets) -> Offsets:
+        part = np.searchsorted(self._first_numbers, numbers, side="right") - 1
+        part = np.clip(part, 0, len(self._parts) - 1)
+        return self._by_part(
+            part,
+            lambda at, mine: (
+                self._parts[at].take(numbers[mine] - self._first_numbers[at])
+                + self._first_tokens[at]
+            ),
+        )
+
+    def _by_part(
+        self, part: Offsets, look_up: Callable[[int, npt.NDArray[np.bool_]], Offsets]
+    ) -> Offsets:
+        found = np.empty(len(part), np.int64)
+        for at in np.unique(part).tolist():
+            mine = part == at
+            found[mine] = look_up(at, mine)
+        return found
 
 
 class _Order:
@@ -270,17 +380,23 @@ class _Order:
 
     __slots__ = ("_cell", "_ends", "_is_checked", "_num_cells", "_offsets", "_values")
 
-    def __init__(self, offsets: Offsets, *, cell: int = _CELL, num_cells: int = _NUM_CELLS) -> None:
+    def __init__(
+        self,
+        offsets: Offsets | JoinedOffsets,
+        *,
+        cell: int = _CELL,
+        num_cells: int = _NUM_CELLS,
+    ) -> None:
         self._offsets, self._cell, self._num_cells = offsets, cell, num_cells
         # Positions of the cells' ends, and the offsets there; none where there is no file.
         self._ends: Offsets | None = None
         self._values = self._is_checked = np.zeros(0, np.int64)
 
-    def find(self, position: int, *, side: Literal["left", "right"] = "left") -> int:
+    def find(self, position: int, *, side: Side = "left") -> int:
         """Return what `search` returns for one position."""
         return int(self.search(np.array([position]), side=side)[0])
 
-    def search(self, positions: Offsets, *, side: Literal["left", "right"] = "left") -> Offsets:
+    def search(self, positions: Offsets, *, side: Side = "left") -> Offsets:
         """Return the indices of positions among the offsets, as `numpy.searchsorted` does.
 
         Raises
@@ -289,6 +405,9 @@ class _Order:
             The offsets decrease where that could matter, or their file was
             replaced or changed.
         """
+        if isinstance(self._offsets, JoinedOffsets):
+            # Each part checks its own.
+            return self._offsets.search(positions, side=side)
         found = np.searchsorted(self._offsets, positions, side=side)
         ends = self._cells()
         if ends is not None and not self._is_checked.all():
@@ -329,7 +448,7 @@ class _Order:
 
     def _cells(self) -> Offsets | None:
         """Return the ends of the cells, after a check of the file; None without a file."""
-        if not is_memory_map(self._offsets):
+        if isinstance(self._offsets, JoinedOffsets) or not is_memory_map(self._offsets):
             return None
         confirm_now_and_then(self._offsets)
         if self._ends is None:
@@ -389,6 +508,10 @@ def as_offsets(values: npt.ArrayLike, *, num_tokens: int) -> Offsets:
         )
         raise CorpusError(msg)
     return array.astype(np.int64, copy=False)
+
+
+def _itself(offsets: JoinedOffsets) -> JoinedOffsets:
+    return offsets
 
 
 def _restore(make: Any, arguments: Any, start: int, stop: int) -> DocumentOffsets:

@@ -13,6 +13,7 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from tokenloom.errors import UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
 from tokenloom.loading.piece_rows import PieceRows
+from tokenloom.loading.sources import BlockSources
 from tokenloom.plan.order import IntArray
 from tokenloom.text.ids import Ids, narrow_dtype
 
@@ -108,6 +109,8 @@ class Batch:
     pieces : PieceRows, optional
         What the rows are made of, in place of windows; counts of the shape
         (num_rows,).
+    sources : integer array, shape (num_rows,), or BlockSources, optional
+        The part of a mixture that each row comes from, or an object that finds them.
 
     Attributes
     ----------
@@ -115,11 +118,11 @@ class Batch:
     """
 
     __slots__ = (
-        *("_lengths", "_pieces", "_resets", "_segments", "_tensors", "_windows"),
+        *("_lengths", "_pieces", "_resets", "_segments", "_sources", "_tensors", "_windows"),
         *("epoch", "index"),
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a block knows of a batch
         self,
         windows: Ids | None,
         *,
@@ -129,12 +132,14 @@ class Batch:
         tensors: Tensors | None = None,
         resets: IntArray | BlockResets | None = None,
         pieces: PieceRows | None = None,
+        sources: Ids | BlockSources | None = None,
     ) -> None:
         self._windows = windows
         self._pieces = pieces
         self._lengths = lengths
         self._tensors = tensors
         self._resets = resets
+        self._sources = sources
         self._segments: Segments | None = None
         self.epoch = epoch
         self.index = index
@@ -193,6 +198,31 @@ class Batch:
     def resets_on(self, device: torch.device | str | int) -> torch.Tensor:
         """Return `resets` on a device; on the CPU, without waiting for a GPU."""
         return torch.from_numpy(self._reset_mask()).to(device)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether the rows come from parts of a mixture."""
+        return self._sources is not None
+
+    @property
+    def sources(self) -> torch.Tensor:
+        """The part of a mixture that each row comes from: int64 tensor, shape (num_rows,).
+
+        Positions in the mixture's ``names``.
+
+        Raises
+        ------
+        UsageError
+            The windows are not those of a mixture.
+        """
+        found = self._find_sources()
+        if found is None:
+            msg = (
+                "this batch has no sources: only rows of a mixture come from parts; make one "
+                "with tokenloom.Mixture"
+            )
+            raise UsageError(msg)
+        return torch.from_numpy(found.astype(np.int64)).to(self.inputs.device)
 
     @property
     def document_ids(self) -> torch.Tensor:
@@ -316,7 +346,11 @@ class Batch:
         resets = self._reset_positions()
         if resets is not None:
             resets = resets.astype(narrow_dtype(int(resets[-1]) + 1 if len(resets) else 1))
-        return _make_batch, (self._narrow(), self.epoch, self.index, self._lengths, resets)
+        sources = self._find_sources()
+        if sources is not None:
+            sources = sources.astype(narrow_dtype(int(sources.max(initial=0)) + 1))
+        place = self.epoch, self.index
+        return _make_batch, (self._narrow(), *place, self._lengths, resets, sources)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
         return self._with(self._widened().map(torch.Tensor.clone))
@@ -345,6 +379,11 @@ class Batch:
         if isinstance(self._resets, BlockResets):
             self._resets = self._resets.of(self.index)
         return self._resets
+
+    def _find_sources(self) -> Ids | None:
+        if isinstance(self._sources, BlockSources):
+            self._sources = self._sources.of(self.index)
+        return self._sources
 
     def _find_starts(self) -> npt.NDArray[np.bool_]:
         """Return where documents start in the windows: bool array, (num_rows, seq_len + 1)."""
@@ -398,6 +437,7 @@ class Batch:
             tensors=tensors,
             resets=self._resets,
             pieces=self._pieces,
+            sources=self._sources,
         )
 
 
@@ -409,10 +449,21 @@ def _make_packed_batch(
 
 
 def _make_batch(
-    windows: Ids, epoch: int, index: int, lengths: IntArray | None, resets: Ids | None
+    windows: Ids,
+    epoch: int,
+    index: int,
+    lengths: IntArray | None,
+    resets: Ids | None,
+    sources: Ids | None = None,
 ) -> Batch:
-    positions = None if resets is None else resets.astype(np.int64)
-    return Batch(windows, epoch=epoch, index=index, lengths=lengths, resets=positions)
+    return Batch(
+        windows,
+        epoch=epoch,
+        index=index,
+        lengths=lengths,
+        resets=None if resets is None else resets.astype(np.int64),
+        sources=sources,
+    )
 
 
 def _refuse_to_collate(_: Sequence[Batch], **__: object) -> NoReturn:

@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.loading.batch import Batch, Tensors, widen, widen_pieces
 from tokenloom.loading.document_starts import BlockResets
 from tokenloom.loading.piece_rows import PieceRows
+from tokenloom.loading.sources import BlockSources
 from tokenloom.plan.plan import Plan, References
 from tokenloom.store.memmap import Tokens, advise, confirm, gather_pieces, gather_windows
 from tokenloom.text.ids import Ids
@@ -35,12 +36,19 @@ class Block:
         What finds where documents start in them.
     pieces : PieceRows or None
         What their rows are made of, in place of windows.
+    sources : BlockSources or None
+        What finds the parts of a mixture that rows come from.
     """
 
     windows: Ids | None
     references: References
     resets: BlockResets | None = None
     pieces: PieceRows | None = None
+    sources: BlockSources | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        sources = BlockSources(self.references) if self.references.plan.is_mixture else None
+        object.__setattr__(self, "sources", sources)
 
     def widen(self) -> Tensors:
         """Return inputs, targets and mask, with the batches along the first dimension."""
@@ -93,6 +101,7 @@ class Block:
             tensors=tensors,
             resets=self.resets,
             pieces=pieces,
+            sources=self.sources,
         )
 
 

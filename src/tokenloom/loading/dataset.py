@@ -18,6 +18,7 @@ from tokenloom._checks import require_type
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import count, show
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.mixture import Mixture
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.loading.batch import Batch
@@ -71,7 +72,7 @@ class Windows(IterableDataset[Batch]):
     def __init__(  # noqa: PLR0913  the shape of a batch, flat, as users know it
         self,
         order: str | Order,
-        corpus: Corpus,
+        corpus: Corpus | Mixture,
         *,
         batch_size: int = 32,
         seq_len: int = 35,
@@ -80,9 +81,12 @@ class Windows(IterableDataset[Batch]):
         shard: Shard | None = None,
         resets: bool | None = None,
     ) -> None:
+        self._mixture = corpus if isinstance(corpus, Mixture) else None
+        if isinstance(corpus, Mixture):
+            order, corpus = corpus.order_for(order), corpus.corpus
         if not isinstance(corpus, Corpus):
             msg = (
-                f"corpus must be a Corpus, got {type(corpus).__name__}: "
+                f"corpus must be a Corpus or a Mixture, got {type(corpus).__name__}: "
                 "wrap token ids in Corpus.from_tokens(ids)"
             )
             raise ArgumentError(msg)
@@ -103,6 +107,7 @@ class Windows(IterableDataset[Batch]):
             seed=seed,
             tail=tail,
         )
+        self._first_plan.order.check_epochs(self._first_plan, 1)
         if not isinstance(shard, Shard | None):
             cure = "use Shard(rank=..., world_size=...)"
             msg = f"shard must be a Shard or None, got {show(shard)}: {cure}"
@@ -122,6 +127,16 @@ class Windows(IterableDataset[Batch]):
     def corpus(self) -> Corpus:
         """The corpus that the windows read."""
         return self._corpus
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """The mixture whose parts the windows come from, where there is one."""
+        return self._mixture
+
+    @property
+    def proof(self) -> Mapping[str, str]:
+        """The hash of the corpus, and those of the parts of a mixture, as a position keeps them."""
+        return {"corpus": self._corpus.hash} if self._mixture is None else self._mixture.proof
 
     @property
     def vocab(self) -> Vocab | None:
@@ -196,9 +211,10 @@ class Windows(IterableDataset[Batch]):
         Its hash of the corpus is `Corpus.whole_hash`.
         """
         plan, corpus, documents = self.plan, self._corpus, self.documents
+        proof = {**self.proof, "corpus": corpus.whole_hash}
         return {
             "documents": None if documents is None else documents.hash(),
-            **describe_position(plan, corpus_hash=corpus.whole_hash, next_batch=0),
+            **describe_position(plan, proof=proof, next_batch=0),
             "tail": plan.tail,
             "vocab": None if corpus.vocab is None else corpus.vocab.hash,
             "resets": documents is not None,
@@ -303,7 +319,8 @@ class RandomWindows(Windows):
 
     Parameters
     ----------
-    corpus : Corpus
+    corpus : Corpus or Mixture
+        The windows of a mixture come from its parts, in its shares.
     batch_size : int
         Windows per batch over all ranks.
     seq_len : int
@@ -336,7 +353,7 @@ class RandomWindows(Windows):
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: Corpus | Mixture,
         *,
         batch_size: int = 32,
         seq_len: int = 35,
@@ -524,7 +541,7 @@ class WindowsIterator(Iterator[Batch]):
         """
         return describe_position(
             self._plan,
-            corpus_hash=self._windows.corpus.hash,
+            proof=self._windows.proof,
             next_batch=self._next_batch,
             worker=self._worker or (0, 1),
         )
@@ -541,7 +558,7 @@ class WindowsIterator(Iterator[Batch]):
         position = restore_position(
             state,
             plan=self._plan,
-            corpus_hash=self._windows.corpus.hash,
+            proof=self._windows.proof,
             worker=self._worker or (0, 1),
         )
         self._go_to(position.epoch, position.next_batch)

@@ -97,6 +97,7 @@ class Loader:
             raise ArgumentError(msg)
         if num_epochs is not None:
             num_epochs = as_integer("num_epochs", num_epochs, start=1)
+        windows.plan.order.check_epochs(windows.plan, num_epochs)
         self.windows = windows
         self.num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
         self.num_epochs = num_epochs
@@ -256,7 +257,7 @@ class Loader:
         """
         return describe_position(
             self.plan,
-            corpus_hash=self.windows.corpus.hash,
+            proof=self.windows.proof,
             next_batch=self._next_batch,
             num_skipped=self.num_skipped,
         )
@@ -271,7 +272,7 @@ class Loader:
         StateMismatchError
             The state belongs to other windows; each field that differs is named.
         """
-        position = restore_position(state, plan=self._plan, corpus_hash=self.windows.corpus.hash)
+        position = restore_position(state, plan=self._plan, proof=self.windows.proof)
         self._epoch, self._next_batch, self.num_skipped = position
         self._stop_epoch = self._end_of_iteration()
         self._is_loaded = True

@@ -239,11 +239,14 @@ class MixtureOrder(ShuffledOrder):
     def proof(self, settings: PlanSettings) -> dict[str, int | str]:
         """Return the fields that a saved position must share; see `Order.proof`."""
         proof = super().proof(settings)
+        proof["parts"] = ", ".join(self.names)
         proof["epoch_windows"] = self.num_windows(settings)
         for at, (name, length) in enumerate(zip(self.names, self.part_lengths, strict=True)):
             proof[f"part.{name}.num_tokens"] = length
-            weights = (f"{stage.first_token}: {stage.weights[at]}" for stage in self.stages)
-            proof[f"part.{name}.weights"] = ", ".join(weights)
+            proof[f"part.{name}.weights"] = ", ".join(
+                f"{stage.first_token}: {stage.weights[at]}/{sum(stage.weights)}"
+                for stage in self.stages
+            )
         return proof
 
     def accounting(self, settings: PlanSettings) -> dict[str, PartAccount]:

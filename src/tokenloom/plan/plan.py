@@ -205,6 +205,11 @@ class Plan(PlanSettings):
         order = self.order
         return order.num_windows(self) if isinstance(order, ShuffledOrder) else count_windows(self)
 
+    @property
+    def is_mixture(self) -> bool:
+        """Whether the windows come from the parts of a mixture."""
+        return isinstance(self.own_order, MixtureOrder)
+
     def accounting(self) -> dict[str, PartAccount]:
         """Return what this epoch reads of each part of a mixture, by its name.
 

@@ -47,7 +47,7 @@ class Position(NamedTuple):
 def describe_position(
     plan: Plan,
     *,
-    corpus_hash: str,
+    proof: Mapping[str, str],
     next_batch: int,
     num_skipped: int = 0,
     worker: tuple[int, int] | None = None,
@@ -58,8 +58,8 @@ def describe_position(
     ----------
     plan : Plan
         Its epoch is the epoch of the position.
-    corpus_hash : str
-        ``"sha256:..."`` of the tokens.
+    proof : mapping of str to str
+        ``"corpus"``, the hash of the tokens, and what else identifies them.
     next_batch : int
         The first row of the plan that was not consumed.
     num_skipped : int
@@ -67,13 +67,13 @@ def describe_position(
     worker : (worker_index, num_workers), optional
         Whose rows are counted; those of the whole stream by default.
     """
-    proof = plan.order.proof(plan)
+    of_plan = plan.order.proof(plan)
     state: dict[str, Any] = {
         "version": STATE_VERSION,
         "kind": plan.kind,
         "order_version": plan.order.version(plan.seed, plan.epoch),
-        "corpus": corpus_hash,
-        **{name: value for name, value in proof.items() if value != _OPTIONAL.get(name)},
+        **proof,
+        **{name: value for name, value in of_plan.items() if value != _OPTIONAL.get(name)},
         "epoch": plan.epoch,
         "next_batch": next_batch,
     }
@@ -88,7 +88,7 @@ def restore_position(
     state: Mapping[str, Any],
     *,
     plan: Plan,
-    corpus_hash: str,
+    proof: Mapping[str, str],
     worker: tuple[int, int] | None = None,
 ) -> Position:
     """Return the position of a state, after checking all of it.
@@ -99,8 +99,8 @@ def restore_position(
         What `describe_position` returned, perhaps in another process.
     plan : Plan
         The plan, of any epoch, that the state must belong to.
-    corpus_hash : str
-        ``"sha256:..."`` of the tokens at hand.
+    proof : mapping of str to str
+        As in `describe_position`, of the tokens at hand.
     worker : (worker_index, num_workers), optional
         As in `describe_position`.
 
@@ -110,7 +110,7 @@ def restore_position(
         The state is no mapping, of an unknown version, incomplete, of the
         other kind, of another plan or corpus, or its position is out of range.
     """
-    current = describe_position(plan, corpus_hash=corpus_hash, next_batch=0, worker=worker)
+    current = describe_position(plan, proof=proof, next_batch=0, worker=worker)
     saved = _check_form(state, current)
     epoch = saved["epoch"]
     if type(epoch) is int:
@@ -161,7 +161,12 @@ def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
     if ("num_workers" in state) != ("num_workers" in current):
         kinds = (_STATEFUL, _LOADER) if "num_workers" in state else (_LOADER, _STATEFUL)
         raise _other_kind(saver=kinds[0], loader=kinds[1])
-    missing = [name for name in current if name not in state and name not in _OPTIONAL]
+    # Another order, or another mixture, has fields of its own: `_check_proof` names them.
+    is_other = any(
+        name in state and not _is_same(state[name], current.get(name)) for name in ("kind", "parts")
+    )
+    needed = ("corpus", *_POSITION) if is_other else current
+    missing = [name for name in needed if name not in state and name not in _OPTIONAL]
     if missing:
         msg = (
             f"cannot resume: the saved position lacks {', '.join(missing)}: "
@@ -209,11 +214,12 @@ def _check_proof(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     different = [
         name
         for name, value in current.items()
-        if name not in _POSITION and not _is_same(saved[name], value)
+        if name not in _POSITION and not _is_same(saved.get(name), value)
     ]
     if different:
         lines = [
-            f"  {name}: saved {show(saved[name])}, now {show(current[name])}" for name in different
+            f"  {name}: saved {show(saved.get(name))}, now {show(current[name])}"
+            for name in different
         ]
         cure = f"Use the saved {' and '.join(different)}"
         if "order_version" in different:

@@ -493,7 +493,11 @@ def concatenate(arrays: Sequence[Tokens], *, num_ids: int | None) -> Tokens:
     parts = [part for array in arrays for part in _parts_of(array)]
     dtype = common_dtype([np.dtype(part.dtype) for part in parts])
     # What is wider than a file's own dtype cannot be in it.
-    return open_ranges(parts, num_ids=limit_ids(dtype, num_ids))
+    limit = limit_ids(dtype, num_ids)
+    if limit is None and len(parts) > 1:
+        # The limit of one file is none of the others.
+        parts = [p._replace(num_ids=None) if isinstance(p, FileRange) else p for p in parts]
+    return open_ranges(parts, num_ids=limit)
 
 
 def _max_open() -> int:
