@@ -9,8 +9,8 @@ from tokenloom.cli.main import make_parser
 
 OPTIONS = {
     "train": (
-        "corpus --split --tokenizer --vocab-size --raw --encoding --offline --order --batch-size "
-        "--seq-len --seed "
+        "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
+        "--order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
         "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
         "--precision --workers --device --resident --threads --timeout --resume --checkpoint-steps "
@@ -25,30 +25,30 @@ OPTIONS = {
         "--across-documents --workers --device --timeout --json --quiet"
     ),
     "plan": (
-        "corpus --split --tokenizer --vocab-size --raw --encoding --offline --order --batch-size "
-        "--seq-len --seed "
+        "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
+        "--order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --epoch --ranks --workers --json --plot"
     ),
     "show": (
-        "corpus --split --tokenizer --vocab-size --raw --encoding --offline --order --batch-size "
-        "--seq-len --seed "
+        "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
+        "--order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --epoch --batch --rows --step --spikes --top --json"
     ),
     "bench": (
-        "corpus --split --tokenizer --vocab-size --raw --encoding --offline --order --batch-size "
-        "--seq-len --seed "
+        "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
+        "--order --batch-size --seq-len --seed "
         "--tail --workers --seconds --json --quiet --plot"
     ),
     "selftest": (
-        "corpus --split --tokenizer --vocab-size --raw --encoding --offline --batch-size --seq-len "
-        "--seed --workers --start-methods --json --quiet"
+        "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
+        "--batch-size --seq-len --seed --workers --start-methods --json --quiet"
     ),
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",
     "prepare": (
         "sources -o --documents --field --encoding --on-error --on-reserved --split --split-by "
-        "--tokenizer --vocab-size --raw --min-freq --reserved-tokens --end-of-document --workers "
-        "--dask --offline --json --quiet"
+        "--tokenizer --vocab-size --allow-special --raw --min-freq --reserved-tokens "
+        "--end-of-document --workers --dask --offline --json --quiet"
     ),
     "verify": "store --json --quiet",
     "info": "store --top --json --quiet --plot",

@@ -13,9 +13,11 @@ import pytest
 import torch
 
 import tokenloom as tl
+from tests.support.subwords import END, write_bpe
 from tests.support.trainings import SMALL, weights_of
 from tokenloom.cli.main import main
 from tokenloom.text import by_value
+from tokenloom.text.huggingface import HuggingFaceTokenizer
 
 
 def test_train_prints_what_came_of_it(
@@ -525,3 +527,56 @@ def test_ids_are_trained_on_where_the_tokenizers_package_is_missing(
         assert "generated:" not in shown.out
         assert "perplexity" in shown.out
     assert main(["train", "--resume", run, "--epochs", "4"]) == 0
+
+
+@pytest.mark.parametrize("tokenizer", ["tokenizer.json", "bpe", "my-store"])
+def test_special_tokens_are_allowed_in_texts(
+    tokenizer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The run and the store remember it, and a run without is another one."""
+    monkeypatch.chdir(tmp_path)
+    text = f"to be{END}or not to be. " * 99
+    Path("book.txt").write_text(text)
+    write_bpe(Path("tokenizer.json"))
+    tl.Corpus.from_text(text, tokenizer="tokenizer.json").save("my-store")
+    words = ["--tokenizer", tokenizer, "--allow-special"]
+    assert main(["prepare", "book.txt", "-o", "store", *words, "--quiet"]) == 0
+    assert main(["train", "book.txt", *SMALL, *words, "--run", "run"]) == 0
+    for made in (tl.Corpus.open("store").tokenizer, tl.Run.open("run").load_tokenizer()):
+        assert isinstance(made, HuggingFaceTokenizer)
+        assert made.allow_special
+        assert 99 == made.encode(text).tolist().count(made.find_token(END))
+    assert main(["train", "--resume", "run", "--epochs", "4", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "store", "--quiet"]) == 0
+    assert main(["prepare", "book.txt", "-o", "plain", *words[:-1], "--quiet"]) == 0
+    assert main(["evaluate", "run", "plain", "--quiet"]) == 1
+    assert "must have been written with the run's tokenizer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["book.txt"], "--allow-special must be left out where the tokenizer cannot read special"),
+        (["book.txt", "--tokenizer", "byte"], "with byte"),
+        (["book.txt", "--tokenizer", "vocab.json"], "with word"),
+        (["store"], "leave out --allow-special: store is a store, whose text is already"),
+    ],
+)
+def test_special_tokens_that_cannot_be_allowed(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An option that would change nothing is refused."""
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text("to be or not to be")
+    tl.Vocab(["to", "be"]).save("vocab.json")
+    tl.Corpus.from_text("to be or not").save("store")
+    assert main(["plan", *words, "--allow-special"]) == 1
+    assert message in capsys.readouterr().err

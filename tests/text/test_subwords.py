@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.support.subwords import (
     train_model,
     write_bpe,
 )
-from tokenloom import Corpus, Vocab, load, prepare
+from tokenloom import Corpus, PrepareOptions, Vocab, load, prepare
 from tokenloom.corpus import TextSize, count_tokens
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, StoreError, UsageError
 from tokenloom.text import by_value, encodings
@@ -37,17 +38,33 @@ from tokenloom.text.documents import TextSegment
 from tokenloom.text.encodings import TiktokenTokenizer
 from tokenloom.text.huggingface import PARALLELISM, BpeLearner, HuggingFaceTokenizer, in_one_thread
 from tokenloom.text.identity import Identity, describe_identity
-from tokenloom.text.subwords import adopt
+from tokenloom.text.subwords import FILE_NAMES, adopt
 from tokenloom.text.tokenizers import complete, make_tokenizer, read_tokenizer, restore_tokenizer
 
 BPE = BpeLearner(400).learn(TEXTS)
 ENCODING, PROCESSOR = make_encoding(), train_model()
 INNER: dict[str, Any] = {"tokenizers": make_bpe(), "tiktoken": ENCODING, "sentencepiece": PROCESSOR}
+HALF = {"half": 0.5}
+FULL = [text for text in TEXTS if text]
 LOSSLESS = [BPE, adopt(ENCODING)]
 each_package = pytest.mark.parametrize("name", INNER)
 each_lossless = pytest.mark.parametrize("tokenizer", LOSSLESS, ids=["tokenizers", "tiktoken"])
 # Whatever a file in UTF-8 can hold.
 characters = st.characters(exclude_categories=["Cs"])
+
+
+class UserBytes:
+    """A tokenizer of one's own: ids count down from 255."""
+
+    vocab_size = 256
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return the complements of bytes."""
+        return [255 - byte for byte in text.encode()]
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return the text of complements."""
+        return bytes(255 - id_ for id_ in ids).decode("utf-8", "replace")
 
 
 def segments(texts: tuple[str, ...]) -> list[TextSegment]:
@@ -122,7 +139,7 @@ def test_an_object_is_read_as_its_file_is(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (3, r"^tokenizer must be 'tiktoken:NAME', the path of .*, got 3$"),
+        (3, r"^tokenizer must be 'bpe', 'tiktoken:NAME', the path of .*, got 3$"),
         ("none.json", r"^tokenizer must be a file that can be read, got 'none.json'"),
         ("char", r"^a tokenizer's file must end with '.json', '.tiktoken' or '.model', got 'char'"),
         ("tiktoken:cl999", r"^tokenizer must be 'tiktoken:' and one of"),
@@ -451,6 +468,45 @@ def test_a_package_that_panics(num_documents: int) -> None:
         tokenizer.encode_segments(segments(texts))
 
 
+class _Panicking:
+    """An encoder that panics whatever it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise type("PanicException", (BaseException,), {})(name)
+
+
+@pytest.mark.parametrize("name", ["tokenizers", "tiktoken"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda made: made.encode("a"),
+        lambda made: made.decode([1]),
+        lambda made: made.find_starts("a"),
+        lambda made: made.find_character(TextSegment("a", 0, ends=True), 0),
+        lambda made: made.find_token("a"),
+        lambda made: (
+            Corpus.from_tokens([1], vocab_size=made.vocab_size).with_tokenizer(made).decode([1])
+        ),
+    ],
+)
+def test_a_panic_is_an_error_wherever_the_package_is_asked(
+    name: str, call: Callable[[SubwordTokenizer], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no Exception, and would pass by whoever expects one."""
+    made = adopt(INNER[name])
+    assert made is not None
+    monkeypatch.setattr(SubwordTokenizer, "encoder", _Panicking())
+    with pytest.raises(CorpusError, match="failed with a panic"):
+        call(made)
+
+
+def test_a_panic_while_a_bpe_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error too."""
+    monkeypatch.setattr(tokenizers, "Tokenizer", lambda _: _Panicking())
+    with pytest.raises(CorpusError, match="failed with a panic"):
+        BpeLearner().learn(TEXTS)
+
+
 def test_too_many_ids_to_learn() -> None:
     """Are refused before the package makes room for them."""
     with pytest.raises(ArgumentError, match="vocab_size must be at most 16,777,216 for 'bpe'"):
@@ -639,3 +695,79 @@ def test_nothing_is_downloaded_offline(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert before is load_module.read_file
     registry.ENCODINGS["cl100k_base"] = ENCODING
     assert adopt(ENCODING) == make_tokenizer("tiktoken:cl100k_base")
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> dict[str, Path]:
+    """Return stores, one of each tokenizer that a store can hold."""
+    made: dict[str, Any] = {
+        **INNER,
+        "allowing": adopt(INNER["tiktoken"], allow_special=True),
+        "char": "char",
+        "bpe": "bpe",
+    }
+    for name, tokenizer in made.items():
+        prepare([FULL], tmp_path / name, tokenizer=tokenizer, options=PrepareOptions(splits=HALF))
+    return {name: tmp_path / name for name in made}
+
+
+def test_a_store_is_a_tokenizer_at_each_door(stores: dict[str, Path], tmp_path: Path) -> None:
+    """Its folder, a split of it, and its file; the file of tiktoken alone lacks its pattern."""
+    (tmp_path / "a.txt").write_text(TEXTS[0])
+    for name, folder in stores.items():
+        expected = Corpus.open(folder).tokenizer
+        assert expected is not None
+        files = (*FILE_NAMES, "vocab.json")
+        file = next(folder / one for one in files if (folder / one).exists())
+        for named in (folder, str(folder), f"{folder}/half", file):
+            assert expected == Corpus.from_text(TEXTS[0], tokenizer=named).tokenizer
+            assert expected == Corpus.from_documents(TEXTS, tokenizer=named).tokenizer
+            assert expected == load(tmp_path / "a.txt", tokenizer=named).tokenizer
+            assert expected == load(folder, tokenizer=named).tokenizer
+            assert expected == Corpus.open(folder, tokenizer=named).tokenizer
+        prepare([FULL], tmp_path / f"{name}-again", tokenizer=folder)
+        assert expected == Corpus.open(tmp_path / f"{name}-again", tokenizer=file).tokenizer
+
+
+def test_a_store_is_opened_with_whatever_names_its_tokenizer(tmp_path: Path) -> None:
+    """A path, a name and an object, as at any other door."""
+    write_bpe(tmp_path / "tokenizer.json")
+    prepare([FULL], tmp_path / "bpe", tokenizer=tmp_path / "tokenizer.json")
+    prepare([FULL], tmp_path / "bytes", tokenizer="byte")
+    for named in (tmp_path / "tokenizer.json", str(tmp_path / "tokenizer.json"), make_bpe()):
+        corpus = Corpus.open(tmp_path / "bpe", tokenizer=named)
+        assert TEXTS[0] == corpus.decode(corpus.document(0).tokens)
+    assert make_tokenizer("byte") == Corpus.open(tmp_path / "bytes", tokenizer="byte").tokenizer
+    with pytest.raises(ArgumentError, match=r"^tokenizer must be the one that made the ids"):
+        Corpus.open(tmp_path / "bytes", tokenizer=UserBytes())
+    for name in ("char", "word", "bpe"):
+        with pytest.raises(ArgumentError, match=f"must be one that has its ids .* got '{name}'"):
+            Corpus.open(tmp_path / "bpe", tokenizer=name)
+
+
+def test_a_store_without_a_tokenizer_is_none(tmp_path: Path) -> None:
+    """That of one's own lies in no store, and a missing split is named."""
+    prepare([FULL], tmp_path / "own", tokenizer=UserBytes())
+    with pytest.raises(ArgumentError, match=r"^tokenizer must be a store that holds its tokenizer"):
+        Corpus.from_text("a", tokenizer=tmp_path / "own")
+    prepare([FULL], tmp_path / "chars")
+    with pytest.raises(ArgumentError, match=r"^split must be one of the store's"):
+        Corpus.from_text("a", tokenizer=tmp_path / "chars" / "none")
+
+
+def test_a_bpe_that_allows_special_tokens(tmp_path: Path) -> None:
+    """It is learnt like any other, and its store says that they are allowed."""
+    learner = read_tokenizer("bpe", allow_special=True)
+    texts = [*FULL, f"a {END} b"]
+    prepare(
+        {"train": iter(texts)},
+        tmp_path / "allowing",
+        tokenizer=learner,
+        vocab_size=300,
+    )
+    made = Corpus.open(tmp_path / "allowing").tokenizer
+    plain = Corpus.from_documents(texts, tokenizer="bpe", vocab_size=300).tokenizer
+    assert isinstance(made, HuggingFaceTokenizer)
+    assert isinstance(plain, HuggingFaceTokenizer)
+    assert (True, plain.content) == (made.allow_special, made.content)
+    assert made.find_token(END) in made.encode(f"a {END} b").tolist()

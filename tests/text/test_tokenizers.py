@@ -19,7 +19,7 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids
-from tokenloom.text.interface import CompleteTokenizer
+from tokenloom.text.interface import CompleteTokenizer, vocab_of
 from tokenloom.text.normalize import NOTHING
 from tokenloom.text.tokenizers import (
     TOKENIZER_NAMES,
@@ -175,17 +175,13 @@ def test_names_are_complete() -> None:
 
 @pytest.mark.parametrize("kind", ["char", "word"])
 def test_tokenize_makes_the_vocabulary_from_counts(kind: str) -> None:
-    """The caller decides how counts in order of first appearance become a vocabulary."""
-    seen: list[dict[str, int]] = []
+    """The vocabulary has the counts of all tokens, ties in order of first appearance."""
+    _, made = tokenize("b a b", tokenizer=kind)
 
-    def make_vocab(counts: dict[str, int]) -> Vocab:
-        seen.append(counts)
-        return Vocab(counts)
-
-    tokenize("b a b", tokenizer=kind, make_vocab=make_vocab)
-
-    expected = {"char": [{"b": 2, " ": 2, "a": 1}], "word": [{"b": 2, "a": 1}]}
-    assert expected[kind] == seen
+    expected = {"char": [("b", 2), (" ", 2), ("a", 1)], "word": [("b", 2), ("a", 1)]}
+    vocab = vocab_of(made)
+    assert vocab is not None
+    assert expected[kind] == list(vocab.frequencies.items())
 
 
 def test_tokenize_with_a_tokenizer_uses_its_vocabulary() -> None:
@@ -459,3 +455,70 @@ def test_lengths_of_a_base_are_not_those_of_another_encode() -> None:
             return ByteTokenizer.encode(self, text + text)
 
     assert complete(Doubled()).token_byte_lengths() is None
+
+
+DOORS: dict[str, Callable[..., object]] = {
+    "from_text": lambda _, **given: Corpus.from_text("a b", **given),
+    "from_documents": lambda _, **given: Corpus.from_documents(["a b"], **given),
+    "load": lambda folder, **given: load(folder / "a.txt", **given),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("tokenizer", "given", "name"),
+    [
+        ("byte", {"min_freq": 2}, "min_freq"),
+        ("byte", {"reserved_tokens": ["<a>"]}, "reserved_tokens"),
+        ("byte", {"normalize": False}, "normalize"),
+        ("bpe", {"min_freq": 2}, "min_freq"),
+        ("bpe", {"normalize": False}, "normalize"),
+        (Vocab(["a"]), {"min_freq": 2}, "min_freq"),
+        (Vocab(["a"]), {"normalize": False}, "normalize"),
+        (CharTokenizer(ABC), {"reserved_tokens": ["<a>"]}, "reserved_tokens"),
+        ("vocab.json", {"min_freq": 2}, "min_freq"),
+        ("vocab.json", {"vocab_size": 2}, "vocab_size"),
+    ],
+)
+def test_settings_that_mean_nothing(
+    door: str,
+    tokenizer: object,
+    given: dict[str, Any],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are refused by name, as `prepare` does."""
+    monkeypatch.chdir(tmp_path)
+    Vocab(["a"]).save("vocab.json")
+    Path("a.txt").write_text("a b")
+    with pytest.raises(ArgumentError, match=rf"^{name} must be left out where the tokenizer"):
+        DOORS[door](tmp_path, tokenizer=tokenizer, **given)
+
+
+def test_reserved_tokens_are_several_strings() -> None:
+    """A str would be one special token for each of its characters."""
+    for tokenizer in ("char", "bpe"):
+        with pytest.raises(ArgumentError, match="reserved_tokens must be a sequence of str"):
+            Corpus.from_text("a b", tokenizer=tokenizer, reserved_tokens="<pad>")
+
+
+def test_a_panic_of_your_own_tokenizer_is_an_error() -> None:
+    """It may call a package in Rust, whose panic is no Exception."""
+    panic = type("PanicException", (BaseException,), {})
+
+    class Panicking:
+        vocab_size = 3
+
+        def encode(self, _: str, /) -> list[int]:
+            msg = "index out of bounds"
+            raise panic(msg)
+
+        def decode(self, ids: list[int], /) -> str:
+            return str(self.encode(str(ids)))
+
+    with pytest.raises(CorpusError, match="failed with a panic: index out of bounds"):
+        Corpus.from_text("a", tokenizer=Panicking())
+    corpus = Corpus.from_tokens([0, 1, 2]).with_tokenizer(Panicking())
+    with pytest.raises(CorpusError, match="failed with a panic: index out of bounds"):
+        corpus.decode([1])

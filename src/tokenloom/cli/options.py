@@ -23,7 +23,7 @@ from tokenloom.hub.load import (
     name_split,
 )
 from tokenloom.plan.plan import ORDERS
-from tokenloom.store.reader import is_store, open_store, read_store
+from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
 from tokenloom.text.encodings import ENCODING
 from tokenloom.text.subwords import READERS
 from tokenloom.text.tokenizers import (
@@ -31,6 +31,8 @@ from tokenloom.text.tokenizers import (
     LEARNED_NAMES,
     TOKENIZER_NAMES,
     TOKENIZERS,
+    allow_special_tokens,
+    make_tokenizer,
 )
 
 if TYPE_CHECKING:
@@ -205,6 +207,12 @@ def add_tokenizer(command: argparse._ActionsContainer) -> None:
     )
     summary = "the most ids that char, word or bpe may learn; the most frequent tokens get one"
     add_count(command, "--vocab-size", summary)
+    command.add_argument(
+        "--allow-special",
+        action="store_true",
+        help="let special tokens of sub-words that a text spells, such as <|endoftext|>, become "
+        "their ids; else they are ordinary text",
+    )
     command.add_argument(
         "--raw",
         action="store_true",
@@ -425,7 +433,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
         return load(str(store._replace(split=split)))
     return load(
         name_split(arguments.corpus, split),
-        tokenizer=find_tokenizer(arguments.tokenizer),
+        tokenizer=find_tokenizer(arguments),
         vocab_size=arguments.vocab_size,
         normalize=not arguments.raw,
         encoding=arguments.encoding,
@@ -474,29 +482,19 @@ def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Cor
     )
 
 
-def find_tokenizer(name: str) -> object:
-    """Return the tokenizer of the store that was named, or the name of any other.
+def find_tokenizer(arguments: argparse.Namespace) -> object:
+    """Return what the library takes for the tokenizer that was named.
 
     Raises
     ------
     ArgumentError
-        There is none of that name.
+        There is none of that name, or it cannot allow special tokens in texts.
     """
-    if name in TOKENIZER_NAMES:
-        return name
-    store = StoreName(name) if is_store(name) else find_store(name)
-    if store is not None:
-        # A split has the tokenizer of its store.
-        tokenizer = open_store(store.path).tokenizer()
-        if tokenizer is None:
-            msg = (
-                f"--tokenizer must be a store that holds its tokenizer, that of {name!r} was one "
-                "of your own"
-            )
-            raise ArgumentError(msg)
-        return tokenizer
-    if name.startswith(ENCODING) or name.endswith(tuple(READERS)):
-        return name
+    name: str = arguments.tokenizer
+    found = find_stored_tokenizer(name)
+    is_known = found is not name or name.startswith(ENCODING) or name.endswith(tuple(READERS))
+    if is_known or name in TOKENIZER_NAMES:
+        return allow_special_tokens(make_tokenizer(found)) if arguments.allow_special else found
     msg = (
         f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store, {ENCODING}NAME, "
         f"or a file that ends with {join_choices(list(READERS))}, got {show(name)}, which is none: "
@@ -518,7 +516,8 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
         why = f"{name} is a store, whose text is already tokenised"
         if find_parts(name):
             why = f"{name} means several files or stores, whose text is already tokenised"
-        refuse_options(arguments, ("tokenizer", "vocab_size", "raw", "encoding"), why)
+        names = ("tokenizer", "vocab_size", "allow_special", "raw", "encoding")
+        refuse_options(arguments, names, why)
     tokenizer = getattr(arguments, "tokenizer", None)
     if tokenizer is not None and tokenizer not in COUNTED_NAMES:
         kind = TOKENIZERS.get(tokenizer)

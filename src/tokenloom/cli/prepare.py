@@ -193,7 +193,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if not any(FORMS[one.form].has_field for one in found):
             why = "no source holds JSON objects or rows; --documents jsonl reads each line as one"
             options.refuse_options(arguments, ("field",), why)
-    tokenizer, chosen = options.find_tokenizer(arguments.tokenizer), _options(arguments)
+    tokenizer, chosen = options.find_tokenizer(arguments), _options(arguments)
     with _open_cluster(arguments) as cluster:
         made = prepare(
             sources,

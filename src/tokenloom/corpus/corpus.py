@@ -20,6 +20,7 @@ from tokenloom._checks import (
     to_integer,
 )
 from tokenloom._io.digest import NUM_BLOCKS, WHOLE_BYTES, hash_json, hash_tokens
+from tokenloom._optional import panics_as_errors
 from tokenloom._wording import count, show
 from tokenloom.corpus.document_lengths import DocumentsByLength
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
@@ -34,7 +35,7 @@ from tokenloom.store.memmap import (
     pack,
     slice_tokens,
 )
-from tokenloom.store.reader import open_store
+from tokenloom.store.reader import find_stored_tokenizer, open_store
 from tokenloom.store.verify import check_store
 from tokenloom.store.writer import SHARD_TOKENS, save_store
 from tokenloom.text.documents import Document
@@ -49,7 +50,7 @@ from tokenloom.text.tokenizers import (
     take_tokenizer,
     tokenizer_for,
 )
-from tokenloom.text.vocab import Vocab, keep_tokens
+from tokenloom.text.vocab import Vocab
 
 # Blocks that the hash of a concatenation looks at in each part, at least.
 _MIN_BLOCKS = 16
@@ -102,9 +103,10 @@ class Corpus:
         text : str, or bytes in UTF-8
         tokenizer : str, path, Vocab, Tokenizer, or an object of another package
             "char", "word" or "byte"; "bpe", which learns a byte-level BPE of
-            whole documents; "tiktoken:NAME"; or the path of a
+            whole documents; "tiktoken:NAME"; the path of a
             ``tokenizer.json``, a ``*.tiktoken``, a ``*.model``, or a
-            ``vocab.json`` of tokenloom. Objects may be of the packages
+            ``vocab.json`` of tokenloom; or the folder of a store, whose
+            tokenizer is meant. Objects may be of the packages
             tokenizers, tiktoken and sentencepiece, or fast ones of
             transformers: the corpus keeps them by value, and takes special
             tokens that are written out in a text for ordinary text.
@@ -147,7 +149,7 @@ class Corpus:
         """
         tokens, made = encode(
             text,
-            tokenizer=tokenizer,
+            tokenizer=find_stored_tokenizer(tokenizer),
             vocab_size=vocab_size,
             normalize=normalize,
             min_freq=min_freq,
@@ -195,16 +197,13 @@ class Corpus:
         >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
         (2, 'or not')
         """
-        reserved = keep_tokens(reserved_tokens)
         ids, offsets, made, lost = encode_documents(
             texts,
-            tokenizer=tokenizer,
+            tokenizer=find_stored_tokenizer(tokenizer),
             vocab_size=vocab_size,
             normalize=normalize,
-            make_vocab=functools.partial(
-                Vocab, min_freq=min_freq, reserved_tokens=reserved, vocab_size=vocab_size
-            ),
-            reserved_tokens=reserved,
+            min_freq=min_freq,
+            reserved_tokens=reserved_tokens,
         )
         is_learned = is_counted(tokenizer)
         if not len(ids):
@@ -303,9 +302,10 @@ class Corpus:
             The folder of a store, which `save` made.
         split : str, optional
             Only the tokens that the store keeps under this name.
-        tokenizer : Tokenizer, optional
-            What made the ids, where that came from elsewhere. It is compared with
-            what the store knows of it.
+        tokenizer : optional
+            What made the ids, where that came from elsewhere: see `from_text`,
+            but for names of what learns its ids. It is compared with what the
+            store knows of it.
         verify : bool
             Whether to read every byte and compare its hash.
 
@@ -317,7 +317,7 @@ class Corpus:
             There is no store, or one of its files is missing or damaged.
         """
         as_flag("verify", verify)
-        given = None if tokenizer is None else take_tokenizer(tokenizer)
+        given = None if tokenizer is None else take_tokenizer(find_stored_tokenizer(tokenizer))
         if verify:
             check_store(path)
         store = open_store(path)
@@ -494,7 +494,8 @@ class Corpus:
         numbers = _as_numbers(ids)
         if self.tokenizer is None:
             return " ".join(map(str, numbers))
-        return self.tokenizer.decode(numbers)
+        with panics_as_errors():
+            return self.tokenizer.decode(numbers)
 
     def slice(self, start: int, stop: int) -> "Corpus":
         """Return the tokens [start, stop) as a corpus, without a copy.
@@ -865,7 +866,8 @@ class Corpus:
 
         Parameters
         ----------
-        tokenizer : Tokenizer, Vocab, or an object of another package
+        tokenizer : str, path, Vocab, Tokenizer, or an object of another package
+            See `open`.
 
         Raises
         ------
@@ -879,8 +881,7 @@ class Corpus:
         >>> corpus.decode(corpus.tokens[1:])
         'ab'
         """
-        made = tokenizer_for(tokenizer) if isinstance(tokenizer, Vocab) else tokenizer
-        given = take_tokenizer(made).given
+        given = take_tokenizer(find_stored_tokenizer(tokenizer)).given
         _check_tokenizer(given, self.identity, vocab_size=self.vocab_size, whose=self.name)
         known = Identity.of(given)
         parts = [part._replace(tokenizer=given, identity=known) for part in self._parts]

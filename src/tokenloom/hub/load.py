@@ -15,11 +15,11 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, find_entry, list_entries
 from tokenloom.hub.texts import read_file, read_text_file
-from tokenloom.store.reader import is_store, read_store
+from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
 from tokenloom.text.documents import Document
 from tokenloom.text.encode import decode
 from tokenloom.text.identity import Identity
-from tokenloom.text.tokenizers import TOKENIZER_NAMES, complete, make_tokenizer
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, complete, make_tokenizer, take_tokenizer
 
 # Before the name of an entry, where a file or a folder has the same name.
 _DATASET = "dataset:"
@@ -81,6 +81,7 @@ def load(  # noqa: PLR0913  each is a setting of its own
     >>> load("python_docs", max_tokens=3)
     Corpus('python_docs', 3 tokens, vocab_size=28)
     """
+    tokenizer = find_stored_tokenizer(tokenizer)
     store, parts = find_store(name), find_parts(name)
     if store is not None or parts:
         as_flag("normalize", normalize)
@@ -216,7 +217,7 @@ def _open(store: StoreName, tokenizer: object, asked: list[str]) -> Corpus:
         )
         raise ArgumentError(msg)
     is_named = isinstance(tokenizer, str) and tokenizer in TOKENIZER_NAMES
-    given = None if is_named else make_tokenizer(tokenizer)
+    given = None if is_named else tokenizer
     corpus = Corpus.open(store.path, split=store.split, tokenizer=given)
     name = None if corpus.tokenizer is None else complete(corpus.tokenizer).name
     # The default asks for nothing.
@@ -239,7 +240,7 @@ def _open_parts(parts: "Sequence[StoreName | Path]", tokenizer: object, asked: l
         # The default asks for nothing.
         asked = asked if tokenizer == "char" else [*asked, "tokenizer"]
     else:
-        given = make_tokenizer(tokenizer).given
+        given = take_tokenizer(tokenizer).given
     if asked:
         msg = f"{asked[0]} must be left out for {str(files[0])!r}, which holds tokens, no text"
         raise ArgumentError(msg)

@@ -15,10 +15,11 @@ from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError
 from tokenloom.model.rnn import RNNModel, State
 from tokenloom.plan.seeds import torch_seed
+from tokenloom.store.reader import find_stored_tokenizer
 from tokenloom.text.encode import find_surrogate
 from tokenloom.text.identity import Identity
 from tokenloom.text.interface import CompleteTokenizer, Tokenizer
-from tokenloom.text.tokenizers import take_tokenizer, tokenizer_for
+from tokenloom.text.tokenizers import take_tokenizer
 from tokenloom.text.vocab import Vocab
 
 _CELLS: dict[str, Callable[..., Any]] = {
@@ -400,11 +401,7 @@ def _take_tokenizer(model: RNNModel, vocab: Vocab | Tokenizer) -> CompleteTokeni
     """Return the tokenizer, after a check that it is that of the model's corpus."""
     require_type("model", model, RNNModel, "an RNNModel")
     is_vocab = isinstance(vocab, Vocab)
-    tokenizer: CompleteTokenizer
-    if isinstance(vocab, Vocab):
-        tokenizer = tokenizer_for(vocab)
-    else:
-        tokenizer = take_tokenizer(vocab, name="vocab", expected="a Vocab or ")
+    tokenizer = take_tokenizer(find_stored_tokenizer(vocab), name="vocab")
     given, trained_with = Identity.of(tokenizer), model.trained_with
     if is_vocab and trained_with is not None:
         # A vocabulary need not know which kind of tokenizer it is of.

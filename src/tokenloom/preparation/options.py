@@ -24,6 +24,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.preparation.encode import BuildVocab, EncodeWith
 from tokenloom.preparation.forms import Cutting, OnError, OnReserved, Reading
 from tokenloom.preparation.sources import DocumentsAre, OlderWord, check_split_name, form_of
+from tokenloom.store.reader import find_stored_tokenizer
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer, vocab_of
@@ -32,6 +33,7 @@ from tokenloom.text.tokenizers import (
     CountedTokenizer,
     complete,
     make_tokenizer,
+    refuse_settings,
 )
 from tokenloom.text.vocab import UNKNOWN_TOKEN, Vocab
 
@@ -203,7 +205,15 @@ def choose_method(
     ArgumentError
         It is none of these, or it cannot do what an option asks for.
     """
+    tokenizer = find_stored_tokenizer(tokenizer)
     made = make_tokenizer(tokenizer, normalize=options.normalize, vocab_size=vocab_size)
+    refuse_settings(
+        made,
+        tokenizer,
+        normalize=options.normalize,
+        min_freq=options.min_freq,
+        reserved_tokens=options.reserved_tokens,
+    )
     # It was looked at; in JSON it must be a plain integer.
     limit = None if vocab_size is None else operator.index(vocab_size)
     as_bytes = made.reads_bytes
@@ -220,12 +230,10 @@ def choose_method(
         if limit is not None:
             description["vocab_size"] = limit
     elif isinstance(made, LearnedTokenizer):
-        _refuse_options_of_counted(tokenizer, options, ("normalize", "min_freq"))
         made = made.with_special(reserve(options, only_tokens=True))
         how, end_id = EncodeWith(made), None
-        description = {"name": made.name, "vocab_size": made.vocab_size}
+        description = made.describe()
     else:
-        _refuse_options_of_counted(tokenizer, options)
         how = _encode_with(made, options)
         end_id, description = how.end_id, _describe(made)
     settings = {"tokenizer": description, **options.describe()}
@@ -271,22 +279,6 @@ def _build_vocab(
         # It raises where they cannot be reserved, or not in so few ids.
         Vocab(reserved_tokens=reserved, vocab_size=vocab_size)
     return BuildVocab(tokenizer, end is not None, (UNKNOWN_TOKEN, *reserved))
-
-
-def _refuse_options_of_counted(
-    tokenizer: object,
-    options: PrepareOptions,
-    names: Sequence[str] = ("normalize", "min_freq", "reserved_tokens"),
-) -> None:
-    asked = {
-        "normalize": not options.normalize,
-        "min_freq": options.min_freq > 0,
-        "reserved_tokens": len(options.reserved_tokens) > 0,
-    }
-    for name in names:
-        if asked[name]:
-            msg = f"{name} must be left out where the tokenizer is given, got {show(tokenizer)}"
-            raise ArgumentError(msg)
 
 
 def _encode_with(tokenizer: CompleteTokenizer, options: PrepareOptions) -> EncodeWith:

@@ -30,7 +30,8 @@ from tokenloom.store.memmap import FileRange, Tokens, open_range, open_ranges
 from tokenloom.store.npy import HEADER_BYTES, npy_header
 from tokenloom.text.identity import Identity
 from tokenloom.text.interface import CompleteTokenizer
-from tokenloom.text.tokenizers import restore_tokenizer
+from tokenloom.text.subwords import FILE_NAMES
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, restore_tokenizer
 from tokenloom.text.vocab import Vocab, read_vocab
 
 # A manifest names each source: this limit leaves room for millions of sources.
@@ -223,6 +224,48 @@ def is_store(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a folder with a manifest; it is not looked at."""
     # os.path says no, where Path would raise, to a name that no file can have.
     return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118
+
+
+def find_stored_tokenizer(given: object) -> object:
+    """Return the tokenizer of the store that a name means, and anything else as it is.
+
+    Parameters
+    ----------
+    given : object
+        What `tokenloom.Corpus.from_text` takes. A store is meant by its folder,
+        by STORE/SPLIT, or by the file of its tokenizer, which alone need not
+        say all of it.
+
+    Raises
+    ------
+    ArgumentError
+        The store holds no tokenizer, or has no such split.
+    StoreError
+        Its manifest or its tokenizer is damaged.
+
+    >>> find_stored_tokenizer("char")
+    'char'
+    """
+    if not isinstance(given, str | os.PathLike) or given in TOKENIZER_NAMES:
+        return given
+    path, split = os.fspath(given), None
+    if not is_store(path):
+        path, split = os.path.split(path)
+        is_file = split in (*FILE_NAMES, VOCAB)
+        if not path or not is_store(path) or (is_file != os.path.isfile(given)):  # noqa: PTH113
+            return given
+        split = None if is_file else split
+    store = read_store(path)
+    if split is not None:
+        store.bounds(split)
+    tokenizer = store.tokenizer()
+    if tokenizer is None:
+        msg = (
+            f"tokenizer must be a store that holds its tokenizer, that of {path!r} was one of "
+            "your own, which no store holds"
+        )
+        raise ArgumentError(msg)
+    return tokenizer
 
 
 def read_store(path: str | os.PathLike[str]) -> Store:

@@ -4,7 +4,6 @@ None of these packages is imported before a text is encoded or decoded, and each
 process builds an encoder once, of a state that is plain text or bytes.
 """
 
-import contextlib
 import functools
 import hashlib
 from abc import abstractmethod
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._optional import import_optional
+from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError, UsageError
 from tokenloom.text.documents import TextSegment
@@ -86,7 +85,8 @@ class SubwordTokenizer(CompleteTokenizer):
         if encoder is None:
             what = "encoding or decoding text with this tokenizer"
             module = import_optional(self.package, purpose=what, extra=self.package)
-            encoder = _encoders[key] = self.make_encoder(module)
+            with panics_as_errors():
+                encoder = _encoders[key] = self.make_encoder(module)
             for old in list(_encoders)[:-_NUM_ENCODERS]:
                 _encoders.pop(old, None)
         return encoder
@@ -141,7 +141,8 @@ class SubwordTokenizer(CompleteTokenizer):
         return self._measure_tokens(len)
 
     def _measure_tokens(self, measure: Callable[[bytes], int]) -> npt.NDArray[np.int64] | None:
-        tokens = self.token_bytes()
+        with panics_as_errors():
+            tokens = self.token_bytes()
         if tokens is None:
             return None
         return np.array([-1 if token is None else measure(token) for token in tokens], np.int64)
@@ -161,28 +162,11 @@ class SubwordTokenizer(CompleteTokenizer):
         return f"{type(self).__name__}({count(self.num_ids, 'id')}, {self.digest[:15]}...)"
 
 
-@contextlib.contextmanager
-def panics_as_errors() -> Iterator[None]:
-    """Raise a RuntimeError where a package in Rust panics, which is no Exception in Python.
-
-    >>> with panics_as_errors():
-    ...     "nothing of Rust"
-    'nothing of Rust'
-    """
-    try:
-        yield
-    except BaseException as error:
-        # Each package has a class of its own, which cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        msg = f"its package failed with a panic: {error}"
-        raise RuntimeError(msg) from error
-
-
 @functools.lru_cache(maxsize=1)
 def _find_starts(tokenizer: SubwordTokenizer, text: str) -> list[int]:
     """Return what `find_starts` returns, which is kept for the next token of the same text."""
-    return tokenizer.find_starts(text)
+    with panics_as_errors():
+        return tokenizer.find_starts(text)
 
 
 def cut_batches(texts: Sequence[str]) -> Iterator[list[str]]:

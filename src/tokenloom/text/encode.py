@@ -2,20 +2,41 @@
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokenloom._checks import as_flag
+from tokenloom._checks import as_flag, as_integer, as_strings
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment
 from tokenloom.text.ids import Ids, Offsets, renumber
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer
 from tokenloom.text.normalize import NOTHING, Lost, report_lost, why_empty
-from tokenloom.text.tokenizers import CountedTokenizer, is_counted, make_tokenizer
-from tokenloom.text.vocab import Vocab, keep_tokens
+from tokenloom.text.tokenizers import (
+    CountedTokenizer,
+    is_counted,
+    make_tokenizer,
+    refuse_settings,
+)
+from tokenloom.text.vocab import Vocab
 
 MakeVocab = Callable[[dict[str, int]], Vocab]
+
+
+class _Method(NamedTuple):
+    """How texts become ids.
+
+    Attributes
+    ----------
+    tokenizer : CompleteTokenizer
+    make_vocab : callable or None
+        Makes the vocabulary of the counts of its tokens in order of first
+        appearance, where it is counted.
+    """
+
+    tokenizer: CompleteTokenizer
+    make_vocab: MakeVocab | None
 
 
 def encode(
@@ -41,15 +62,17 @@ def encode(
         raise ArgumentError(msg)
     if isinstance(text, str):
         require_characters(text, name=name)
-    made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
-    if isinstance(text, bytes) and not made.reads_bytes:
-        text = decode(text, name=name)
-    reserved = keep_tokens(reserved_tokens)
-    make_vocab = functools.partial(
-        Vocab, min_freq=min_freq, reserved_tokens=reserved, vocab_size=vocab_size
+    method = _choose_method(
+        tokenizer,
+        normalize=normalize,
+        min_freq=min_freq,
+        reserved_tokens=reserved_tokens,
+        vocab_size=vocab_size,
     )
+    if isinstance(text, bytes) and not method.tokenizer.reads_bytes:
+        text = decode(text, name=name)
     is_learned = is_counted(tokenizer)
-    ids, _, made = _encode([text], made, make_vocab if is_learned else None, reserved)
+    ids, _, made = _encode([text], method)
     lost = made.count_lost([text] if isinstance(text, str) else [])
     if not len(ids):
         why = why_empty(lost, is_learned=is_learned) if text else "the text is empty"
@@ -64,7 +87,7 @@ def encode_documents(
     *,
     tokenizer: object,
     normalize: bool,
-    make_vocab: MakeVocab,
+    min_freq: int = 0,
     reserved_tokens: Iterable[str] = (),
     vocab_size: int | None = None,
 ) -> tuple[Ids, Offsets, Tokenizer, Lost]:
@@ -72,8 +95,7 @@ def encode_documents(
 
     Parameters and errors are those of `tokenloom.Corpus.from_documents`.
 
-    >>> make = {"tokenizer": "word", "normalize": True, "make_vocab": Vocab}
-    >>> encode_documents(["to be", "", "be"], **make)[:2]
+    >>> encode_documents(["to be", "", "be"], tokenizer="word", normalize=True)[:2]
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
     as_flag("normalize", normalize)
@@ -89,30 +111,47 @@ def encode_documents(
             msg = f"document {number} must be a str, got {type(text).__name__}"
             raise ArgumentError(msg)
         require_characters(text, name=f"document {number}")
-    made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
-    is_learned = is_counted(tokenizer)
-    ids, stops, made = _encode(documents, made, make_vocab if is_learned else None, reserved_tokens)
+    method = _choose_method(
+        tokenizer,
+        normalize=normalize,
+        min_freq=min_freq,
+        reserved_tokens=reserved_tokens,
+        vocab_size=vocab_size,
+    )
+    ids, stops, made = _encode(documents, method)
     return ids, np.concatenate([[0], stops]), made.given, made.count_lost(documents)
 
 
-def _encode(
-    texts: Sequence[str | bytes],
-    tokenizer: CompleteTokenizer,
-    make_vocab: MakeVocab | None,
+def _choose_method(
+    tokenizer: object,
+    *,
+    normalize: bool,
+    min_freq: int,
     reserved_tokens: Iterable[str],
+    vocab_size: int | None,
+) -> _Method:
+    """Return how texts become ids, after a check that no setting would change nothing."""
+    made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
+    settings: dict[str, Any] = {
+        "min_freq": as_integer("min_freq", min_freq),
+        "reserved_tokens": as_strings("reserved_tokens", reserved_tokens),
+    }
+    refuse_settings(made, tokenizer, normalize=normalize, **settings)
+    if isinstance(made, LearnedTokenizer):
+        made = made.with_special(settings["reserved_tokens"])
+    if not is_counted(tokenizer):
+        return _Method(made, None)
+    return _Method(made, functools.partial(Vocab, vocab_size=vocab_size, **settings))
+
+
+def _encode(
+    texts: Sequence[str | bytes], method: _Method
 ) -> tuple[Ids, Offsets, CompleteTokenizer]:
     """Return the ids of texts, how many come before the end of each, and what made them.
 
-    Parameters
-    ----------
-    texts : sequence of str, or of bytes where the tokenizer reads those
-    tokenizer : CompleteTokenizer
-    make_vocab : callable, optional
-        Makes the vocabulary of a tokenizer whose vocabulary is counted, from the
-        counts of its tokens in order of first appearance.
-    reserved_tokens : iterable of str
-        Special tokens of a tokenizer that is learnt; ``make_vocab`` has its own.
+    Texts may be bytes where the tokenizer reads those.
     """
+    tokenizer, make_vocab = method
     segments = [
         TextSegment(
             text.encode("utf-8", "surrogatepass")
@@ -124,8 +163,7 @@ def _encode(
         for text in texts
     ]
     if isinstance(tokenizer, LearnedTokenizer):
-        learner = tokenizer.with_special(tuple(reserved_tokens))
-        tokenizer = learner.learn([str(segment.text) for segment in segments])
+        tokenizer = tokenizer.learn([str(segment.text) for segment in segments])
     if make_vocab is None or not isinstance(tokenizer, CountedTokenizer):
         return (*tokenizer.encode_segments(segments), tokenizer)
     numbers, stops, counts = tokenizer.count_segments(segments)

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar, Self
 
 from tokenloom._io.digest import hash_json
-from tokenloom._optional import import_optional
+from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import join_choices, show, suggest
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError
 from tokenloom.text.by_value import SubwordTokenizer, hash_content, require_digest
@@ -138,6 +138,7 @@ class TiktokenTokenizer(SubwordTokenizer):
             ids = encode(text, allowed_special=allowed, disallowed_special=())
             yield ids.astype(dtype, copy=False)
 
+    @panics_as_errors()
     def decode(self, ids: list[int], /) -> str:
         """Return the text of ids; bytes that are no UTF-8 and ids without a token become U+FFFD."""
         numbers, decode = self._check(ids), self.encoder.decode_bytes
@@ -150,11 +151,13 @@ class TiktokenTokenizer(SubwordTokenizer):
             )
         return content.decode("utf-8", "replace")
 
+    @panics_as_errors()
     def find_starts(self, text: str, /) -> list[int]:
         """Return with which character of a text each token begins, or which it continues."""
         _, starts = self.encoder.decode_with_offsets(self.encode(text).tolist())
         return list(starts)
 
+    @panics_as_errors()
     def find_token(self, token: str, /) -> int | None:
         """Return the id of a special token, or of a text that is one token."""
         if token in (special := dict(self.special)):

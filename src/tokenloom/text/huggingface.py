@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from tokenloom._optional import import_optional
+from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.by_value import (
     SubwordTokenizer,
     cut_batches,
     hash_content,
-    panics_as_errors,
     require_digest,
 )
 from tokenloom.text.byte_merges import ByteMerges, find_byte_merges
@@ -108,21 +107,25 @@ class HuggingFaceTokenizer(SubwordTokenizer):
             for ids in made:
                 yield self._narrow(next(encodings).ids if ids is None else ids)
 
+    @panics_as_errors()
     def decode(self, ids: list[int], /) -> str:
         """Return the text of ids, special tokens among it."""
         text: str = self.encoder.decode(self._check(ids), skip_special_tokens=False)
         return text
 
+    @panics_as_errors()
     def find_starts(self, text: str, /) -> list[int]:
         """Return with which character of a text each token begins."""
         encoding = self.encoder.encode(text, add_special_tokens=False)
         return [start for start, _ in encoding.offsets]
 
+    @panics_as_errors()
     def find_token(self, token: str, /) -> int | None:
         """Return the id of a token, as the vocabulary spells it."""
         found: int | None = self.encoder.token_to_id(token)
         return found
 
+    @panics_as_errors()
     def special_tokens(self) -> dict[str, int]:
         """Return the tokens that stand for something else than text, each with its id."""
         added = self.encoder.get_added_tokens_decoder()
@@ -134,6 +137,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         token = _find_unknown(self.content)
         return self.find_token(token) if isinstance(token, str) else token
 
+    @panics_as_errors()
     def token_bytes(self) -> list[bytes | None] | None:
         """Return the bytes of each id, where the tokenizer is byte-level."""
         if (json.loads(self.content).get("decoder") or {}).get("type") != "ByteLevel":
@@ -223,11 +227,14 @@ class BpeLearner(LearnedTokenizer):
         token, and for each merge of two tokens that was seen more than once.
     special : tuple of str
         Tokens that stand for something else than text; they get the first ids.
+    allow_special : bool
+        Whether those that are written out in a text become their ids.
     """
 
     name: ClassVar[str] = "bpe"
     max_ids: int = DEFAULT_VOCAB_SIZE
     special: tuple[str, ...] = (END_OF_TEXT,)
+    allow_special: bool = False
 
     def __post_init__(self) -> None:
         least = _NUM_BYTES + len(self.special)
@@ -250,6 +257,13 @@ class BpeLearner(LearnedTokenizer):
         """Return the same with more tokens that stand for something else than text."""
         return dataclasses.replace(self, special=tuple(dict.fromkeys([*self.special, *tokens])))
 
+    def describe(self) -> dict[str, Any]:
+        """Return what is to be learnt: JSON-able."""
+        # What earlier releases wrote says nothing of special tokens in texts.
+        allows = {"allow_special": True} if self.allow_special else {}
+        return {"name": self.name, "vocab_size": self.max_ids, **allows}
+
+    @panics_as_errors()
     def learn(self, texts: Iterable[str], /, *, in_threads: bool = False) -> HuggingFaceTokenizer:
         """Return the tokenizer that is learnt from whole documents.
 
@@ -289,7 +303,7 @@ class BpeLearner(LearnedTokenizer):
         )
         with contextlib.nullcontext() if in_threads else in_one_thread():
             encoder.train_from_iterator(texts, trainer)
-        return HuggingFaceTokenizer.of(encoder.to_str())
+        return HuggingFaceTokenizer.of(encoder.to_str(), allow_special=self.allow_special)
 
 
 @contextlib.contextmanager
@@ -332,7 +346,8 @@ def write_json(tokenizer: Any) -> str:
         A part of it is written in Python.
     """
     try:
-        content: str = tokenizer.to_str()
+        with panics_as_errors():
+            content: str = tokenizer.to_str()
     # The package has no errors of its own.
     except Exception as error:
         msg = (

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from tokenloom._io.digest import hash_json
+from tokenloom._optional import panics_as_errors
 from tokenloom._wording import count
 from tokenloom.errors import UsageError
 from tokenloom.text.by_value import hash_allowing
@@ -148,7 +149,8 @@ def probe(tokenizer: Tokenizer) -> str:
 
 def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
     try:
-        return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
+        with panics_as_errors():
+            return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
     except UsageError:
         raise
     # What refuses a text says so by an error of any kind.
@@ -165,7 +167,8 @@ def _decode_some(tokenizer: Tokenizer) -> str:
 def _decode(tokenizer: Tokenizer, id_: int) -> str:
     try:
         # What JSON cannot hold is shown.
-        return ascii(str(tokenizer.decode([id_])))
+        with panics_as_errors():
+            return ascii(str(tokenizer.decode([id_])))
     except UsageError:
         raise
     except Exception:  # noqa: BLE001  an id may stand for nothing

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._checks import as_integer
+from tokenloom._optional import panics_as_errors
 from tokenloom._wording import count, show
 from tokenloom.errors import CorpusError, UsageError
 from tokenloom.text.boundaries import DOCUMENTS, Boundary
@@ -99,7 +100,8 @@ class CompleteTokenizer(ABC):
         """
         encode = self.encode_prompt if is_prompt else self.encode
         try:
-            return as_ids(encode(text), num_ids=self.vocab_size)
+            with panics_as_errors():
+                return as_ids(encode(text), num_ids=self.vocab_size)
         # Nothing is wrong with the text where memory, or a package, is missing.
         except (MemoryError, UsageError):
             raise
@@ -267,6 +269,7 @@ class UserTokenizer(CompleteTokenizer):
         """Return the ids of a text."""
         return self.inner.encode(text)
 
+    @panics_as_errors()
     def decode(self, ids: list[int], /) -> str:
         """Return the text of ids."""
         return self.inner.decode(ids)

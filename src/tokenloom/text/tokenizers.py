@@ -23,8 +23,10 @@ from tokenloom.text.huggingface import BpeLearner, HuggingFaceTokenizer
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
 from tokenloom.text.interface import (
     CompleteTokenizer,
+    LearnedTokenizer,
     Tokenizer,
     UserTokenizer,
+    vocab_of,
 )
 from tokenloom.text.normalize import (
     PREFIXES,
@@ -398,13 +400,19 @@ _SUBWORDS: dict[str, type[CompleteTokenizer]] = {
 
 
 def make_tokenizer(
-    given: object, *, normalize: bool = True, vocab_size: int | None = None
+    given: object,
+    *,
+    normalize: bool = True,
+    vocab_size: int | None = None,
+    name: str = "tokenizer",
+    names: Sequence[str] = TOKENIZER_NAMES,
 ) -> CompleteTokenizer:
     """Return the tokenizer that was named or given.
 
     A name whose vocabulary is to be counted stands for a tokenizer that has an
     empty one, and "bpe" for what learns one. A Vocab stands for the tokenizer
-    that made it.
+    that made it. What means a store is resolved before, see
+    `tokenloom.store.reader.find_stored_tokenizer`.
 
     Parameters
     ----------
@@ -414,6 +422,10 @@ def make_tokenizer(
         Whether a tokenizer whose vocabulary is to be counted normalises.
     vocab_size : int, optional
         The most ids that "bpe" may learn.
+    name : str
+        Of the argument, for messages.
+    names : sequence of str
+        Of the built-in tokenizers, that messages list.
 
     Raises
     ------
@@ -431,16 +443,98 @@ def make_tokenizer(
     if isinstance(given, str) and given in TOKENIZERS:
         kind = TOKENIZERS[given]
         return kind(UNCOUNTED, normalize) if issubclass(kind, CountedTokenizer) else kind()
-    if isinstance(given, str) and given == BpeLearner.name:
-        return BpeLearner() if size is None else BpeLearner(size)
+    learner = BpeLearner() if isinstance(given, str) and given == BpeLearner.name else given
+    if isinstance(learner, BpeLearner):
+        return learner if size is None else dataclasses.replace(learner, max_ids=size)
     if isinstance(given, Vocab):
         return tokenizer_for(given)
-    if isinstance(given, str | os.PathLike) and (
-        os.fspath(given).endswith(tuple(READERS)) or _is_encoding(given)
-    ):
+    if _is_encoding(given) or _is_file(given):
         return read_tokenizer(given)
-    names = ", ".join(map(repr, TOKENIZER_NAMES))
-    return take_tokenizer(given, expected=f"{names}, {_OTHERS}, a Vocab, or ")
+    expected = ", ".join(map(repr, names))
+    return _take_object(given, expected=f"{name} must be {expected}, {_OTHERS}")
+
+
+def take_tokenizer(given: object, *, name: str = "tokenizer") -> CompleteTokenizer:
+    """Return a tokenizer that has its ids already, of whatever `make_tokenizer` takes.
+
+    Raises
+    ------
+    ArgumentError
+        It is a name whose ids are learnt from a text; or see `make_tokenizer`.
+
+    >>> take_tokenizer("byte")
+    ByteTokenizer()
+    """
+    made = make_tokenizer(given, name=name, names=[ByteTokenizer.name])
+    if isinstance(made, LearnedTokenizer) or vocab_of(made) is UNCOUNTED:
+        msg = (
+            f"{name} must be one that has its ids already, got {show(given)}, which learns them "
+            "from a text: pass a Vocab, the path of its file, or the object itself"
+        )
+        raise ArgumentError(msg)
+    return made
+
+
+def allow_special_tokens(tokenizer: CompleteTokenizer) -> CompleteTokenizer:
+    """Return the same tokenizer, to which special tokens that a text spells are their ids.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot read them in a text.
+
+    >>> allow_special_tokens(BpeLearner()).allow_special
+    True
+    """
+    if isinstance(tokenizer, HuggingFaceTokenizer | TiktokenTokenizer | BpeLearner):
+        return dataclasses.replace(tokenizer, allow_special=True)
+    msg = (
+        "allow_special must be left out where the tokenizer cannot read special tokens in a text, "
+        f"got it with {tokenizer.name or show(tokenizer.given)}"
+    )
+    raise ArgumentError(msg)
+
+
+def refuse_settings(
+    tokenizer: CompleteTokenizer,
+    given: object,
+    *,
+    normalize: bool,
+    min_freq: int,
+    reserved_tokens: Collection[str],
+) -> None:
+    """Refuse settings that would change nothing with a tokenizer.
+
+    Parameters
+    ----------
+    tokenizer : CompleteTokenizer
+        What `make_tokenizer` returned.
+    given : object
+        What it was made of, for messages.
+    normalize, min_freq, reserved_tokens
+        See `tokenloom.Corpus.from_text`.
+
+    Raises
+    ------
+    ArgumentError
+        One of them is not its default, and only a vocabulary that is counted
+        depends on it; "bpe" takes reserved tokens, too.
+
+    >>> usual = {"normalize": True, "min_freq": 0, "reserved_tokens": ()}
+    >>> refuse_settings(make_tokenizer("byte"), "byte", **usual)
+    """
+    if vocab_of(tokenizer) is UNCOUNTED:
+        return
+    counts, learns = "counts no characters or words", isinstance(tokenizer, LearnedTokenizer)
+    refused = {
+        "normalize": (not normalize, counts),
+        "min_freq": (min_freq > 0, counts),
+        "reserved_tokens": (len(reserved_tokens) > 0 and not learns, "has its ids already"),
+    }
+    for setting, (is_asked, why) in refused.items():
+        if is_asked:
+            msg = f"{setting} must be left out where the tokenizer {why}, got {show(given)}"
+            raise ArgumentError(msg)
 
 
 _OTHERS = "'tiktoken:NAME', the path of a tokenizer.json, a *.tiktoken or a *.model"
@@ -453,9 +547,9 @@ def read_tokenizer(source: object, *, allow_special: bool = False) -> CompleteTo
     ----------
     source : path, str, or an object of another package
         The path of a ``tokenizer.json``, a ``*.tiktoken``, a ``*.model``, or a
-        ``vocab.json`` of tokenloom; "tiktoken:NAME"; or an object of the
-        packages tokenizers, tiktoken and sentencepiece, or a fast one of
-        transformers.
+        ``vocab.json`` of tokenloom; "tiktoken:NAME"; "bpe", which then learns
+        of the documents that it is given for; or an object of the packages
+        tokenizers, tiktoken and sentencepiece, or a fast one of transformers.
     allow_special : bool
         Whether special tokens that are written out in a text become their ids.
         They are ordinary text otherwise; so they always are in a model of
@@ -477,19 +571,26 @@ def read_tokenizer(source: object, *, allow_special: bool = False) -> CompleteTo
         The package that reads it is not installed.
     """
     as_flag("allow_special", allow_special)
+    if isinstance(source, str) and source == BpeLearner.name:
+        return BpeLearner(allow_special=allow_special)
     if _is_encoding(source):
         return load_encoding(str(source).removeprefix(ENCODING), allow_special=allow_special)
     if isinstance(source, str | os.PathLike):
         return _read_file(os.fspath(source), allow_special=allow_special)
     found = adopt(source, allow_special=allow_special)
     if found is None:
-        msg = f"tokenizer must be {_OTHERS}, or an object of another package, got {show(source)}"
+        expected = f"'bpe', {_OTHERS}, or an object of another package"
+        msg = f"tokenizer must be {expected}, got {show(source)}"
         raise ArgumentError(msg)
     return found
 
 
 def _is_encoding(source: object) -> bool:
     return isinstance(source, str) and source.startswith(ENCODING)
+
+
+def _is_file(source: object) -> bool:
+    return isinstance(source, str | os.PathLike) and str(source).endswith(tuple(READERS))
 
 
 def _read_file(path: str, *, allow_special: bool) -> CompleteTokenizer:
@@ -521,7 +622,8 @@ def check_vocab_size(vocab_size: int | None, tokenizer: object) -> int | None:
     """
     if vocab_size is None:
         return None
-    if isinstance(tokenizer, str) and tokenizer in LEARNED_NAMES:
+    is_named = isinstance(tokenizer, str) and tokenizer in LEARNED_NAMES
+    if is_named or isinstance(tokenizer, LearnedTokenizer):
         return as_integer("vocab_size", vocab_size, start=1)
     msg = (
         "vocab_size must be left out where the tokenizer learns none, got "
@@ -554,18 +656,8 @@ def is_counted(given: object) -> bool:
     return isinstance(given, str) and given in COUNTED_NAMES
 
 
-def take_tokenizer(
-    value: object, *, name: str = "tokenizer", expected: str = ""
-) -> CompleteTokenizer:
+def _take_object(value: object, *, expected: str) -> CompleteTokenizer:
     """Return an object that is a tokenizer, of tokenloom, of another package or of the caller.
-
-    Parameters
-    ----------
-    value : object
-    name : str
-        Of the argument.
-    expected : str
-        What else the argument may be, before "an object with ...".
 
     Raises
     ------
@@ -577,11 +669,11 @@ def take_tokenizer(
     needed = ("vocab_size", "encode", "decode")
     if isinstance(value, str | type) or not all(hasattr(value, part) for part in needed):
         msg = (
-            f"{name} must be {expected}an object with vocab_size, encode(text) and decode(ids), "
-            f"got {show(value)}"
+            f"{expected}, the folder of a store, a Vocab, or an object with vocab_size, "
+            f"encode(text) and decode(ids), got {show(value)}"
         )
         raise ArgumentError(msg)
-    as_integer(f"vocab_size of the {name}", getattr(value, "vocab_size"), start=1)  # noqa: B009
+    as_integer("vocab_size of the tokenizer", getattr(value, "vocab_size"), start=1)  # noqa: B009
     return complete(cast("Tokenizer", value))
 
 

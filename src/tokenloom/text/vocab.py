@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
-from tokenloom._checks import as_integer, as_strings, to_integer
+from tokenloom._checks import as_integer, to_integer
 from tokenloom._io.atomic import write_text
 from tokenloom._io.digest import hash_json
 from tokenloom._io.regular import read_bounded
@@ -348,11 +348,6 @@ def _read_beside(path: Path) -> object:
             content = read_bounded(path.with_name(name), max_bytes=_MAX_BYTES)
             return json.loads(content)["tokenizer"]
     return None
-
-
-def keep_tokens(tokens: Iterable[str]) -> Iterable[str]:
-    """Return tokens that may be read more than once; a `Vocab` refuses a str, which is none."""
-    return tokens if isinstance(tokens, str) else as_strings("reserved_tokens", tokens)
 
 
 def sort_counts(counts: Mapping[_Token, int]) -> dict[_Token, int]:
