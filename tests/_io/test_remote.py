@@ -1,6 +1,7 @@
 """Files at addresses."""
 
 import gzip
+import io
 import os
 import socket
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ import tokenloom as tl
 from tests.support.packages import require_package
 from tests.support.preparations import contents
 from tokenloom._io import remote
-from tokenloom._io.remote import RemoteFile, find_remote, is_address
+from tokenloom._io.remote import RemoteFile, RemoteReader, find_remote, is_address
 from tokenloom._wording import redact
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, UsageError
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
+from tokenloom.preparation.workdir import Part, WorkDir
 
 fsspec = require_package("fsspec")
 memory = require_package("fsspec.implementations.memory")
@@ -348,3 +350,106 @@ def test_parquet_at_an_address(tmp_path: Path) -> None:
     }
     found = tl.trace(tl.Corpus.open(tmp_path / "far"), 30)
     assert ("memory://texts/a.parquet", 1, 0) == (found and (found[0], found.row, found.row_group))
+
+
+class _Interrupted:
+    """A preparation from an address that was interrupted after some parts."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pa, self._pq = require_package("pyarrow"), require_package("pyarrow.parquet")
+        self.table = pa.table({"text": TEXT.splitlines()})
+        self.store, self.work = folder / "store", folder / ".store.prepare"
+        self.opened: list[str] = []
+        opened = self.opened
+
+        def open_and_count(file: RemoteFile) -> RemoteReader:
+            opened.append(str(file))
+            return RemoteReader(file)
+
+        monkeypatch.setattr(RemoteFile, "open", open_and_count)
+        self.put(self.table)
+        write = WorkDir.write
+
+        def write_and_stop(work: WorkDir, kind: str, index: int, part: Part) -> None:
+            write(work, kind, index, part)
+            if (kind, index) == ("tokens", 1):
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkDir, "write", write_and_stop)
+            with pytest.raises(KeyboardInterrupt):
+                self.prepare()
+
+    def put(self, table: Any) -> None:
+        """Put a table at the address."""
+        sink = io.BytesIO()
+        self._pq.write_table(table, sink, row_group_size=5)
+        memory.MemoryFileSystem().pipe_file("/texts/a.parquet", sink.getvalue())
+
+    def prepare(self) -> None:
+        """Prepare it, in this process."""
+        options = PrepareOptions(task_bytes=200)
+        prepare("memory://texts/a.parquet", self.store, options=options, num_workers=0)
+
+
+def test_an_interrupted_preparation_uses_its_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in the work folder, is not fetched again, and goes with the folder."""
+    made = _Interrupted(tmp_path, monkeypatch)
+    assert {"remote-0000000", "fetched-0000000"} <= {path.name for path in made.work.iterdir()}
+    made.opened.clear()
+    made.prepare()
+    assert [] == made.opened
+    assert ["store"] == [path.name for path in tmp_path.iterdir()]
+    corpus = tl.Corpus.from_documents(TEXT.splitlines())
+    assert corpus.tokens.tolist() == tl.Corpus.open(made.store).tokens.tolist()
+
+
+@pytest.mark.parametrize("harm", ["copy", "facts", "link", "file"])
+def test_a_copy_of_other_bytes_is_fetched_again(
+    harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two was changed meanwhile."""
+    made = _Interrupted(tmp_path, monkeypatch)
+    copy, lines = made.work / "remote-0000000", TEXT.splitlines()
+    match harm:
+        case "copy":
+            copy.write_bytes(copy.read_bytes()[:-1] + b"x")
+        case "facts":
+            (made.work / "fetched-0000000").write_bytes(b"{}")
+        case "link":
+            copy.rename(tmp_path / "elsewhere")
+            copy.symlink_to(tmp_path / "elsewhere")
+        case _:
+            lines = lines[::-1]
+            made.put(made.table.take(list(range(len(lines)))[::-1]))
+            (made.work / "failed").touch()
+    made.opened.clear()
+    made.prepare()
+    assert ["memory://texts/a.parquet"] == made.opened
+    expected = tl.Corpus.from_documents(lines).tokens.tolist()
+    assert expected == tl.Corpus.open(made.store).tokens.tolist()
+
+
+def test_copies_of_several_files_do_not_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is removed when its rows are read."""
+    pa, pq = require_package("pyarrow"), require_package("pyarrow.parquet")
+    for name in "abc":
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"text": TEXT.splitlines()}), sink)
+        memory.MemoryFileSystem().pipe_file(f"/tables/{name}.parquet", sink.getvalue())
+    seen: list[int] = []
+    write = WorkDir.write
+
+    def count_and_write(work: WorkDir, kind: str, index: int, part: Part) -> None:
+        seen.append(len(list(work.path.glob("remote-*"))))
+        write(work, kind, index, part)
+
+    monkeypatch.setattr(WorkDir, "write", count_and_write)
+    options = PrepareOptions(task_bytes=200)
+    prepare("memory://tables/*.parquet", tmp_path / "store", options=options, num_workers=0)
+    assert {0, 1} >= set(seen)
+    assert 1 in seen

@@ -168,8 +168,10 @@ def website(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "web").mkdir()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Be quiet."""
+        def log_message(self, _: str, *words: object) -> None:
+            """Keep what was asked for, and be quiet."""
+            with (tmp_path / "asked").open("a") as file:
+                file.write(f"{words[0]}\n")
 
     handler = functools.partial(Handler, directory=str(tmp_path / "web"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -187,6 +189,27 @@ def test_files_on_a_web_server(
     """Of each kind, from a server that knows no ranges."""
     KINDS[name](tmp_path / "web" / name)
     assert_survives(f"{website}/{name}", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_copy_survives_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, website: str, name: str
+) -> None:
+    """It lies in the work folder, where the next run finds it, and not among temporary files."""
+    KINDS[name](tmp_path / "web" / name)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    work, asked = tmp_path / ".store.prepare", tmp_path / "asked"
+    for limit in (3, 4, 0):
+        code = run(f"{website}/{name}", tmp_path / "store", limit)
+        assert (-signal.SIGKILL if limit else 0) == code
+        assert (limit > 0) == (work / "remote-0000000").exists()
+        fetched = [line for line in asked.read_text().splitlines() if line.startswith("GET")]
+        # A server without ranges is asked for one first.
+        assert (len(fetched) > 0) == (limit == 3)
+        asked.write_text("")
+        assert [] == list((tmp_path / "temporary").iterdir())
+    assert len(TEXTS) == tl.Corpus.open(tmp_path / "store").num_documents
 
 
 def test_signed_addresses(tmp_path: Path, website: str) -> None:

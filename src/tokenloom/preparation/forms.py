@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from tokenloom._io.compressed import Undecodable
 from tokenloom._io.remote import RemoteFile
+from tokenloom.preparation.workdir import WorkDir
 from tokenloom.text.boundaries import Boundary
 from tokenloom.text.normalize import NOTHING
 
@@ -42,6 +43,9 @@ class SourceFile:
         See `tokenloom._io.compressed.Stream`.
     rows : DatasetRows or None
         What `tokenloom.preparation.datasets` reads in place of a file.
+    copies : (WorkDir, int) or None
+        The folder where a copy of a file at an address is kept, and its number
+        there; see `tokenloom.preparation.copies`.
     """
 
     name: str
@@ -52,6 +56,7 @@ class SourceFile:
     encoding: str = "utf-8"
     undecodable: Undecodable = "stop"
     rows: Any = None
+    copies: tuple[WorkDir, int] | None = None
 
 
 class Cursor(NamedTuple):

@@ -478,6 +478,7 @@ def _open(found: ResolvedSource, index: int, work: WorkDir, undecodable: Undecod
         changed_ns=changed_ns,
         encoding=found.encoding,
         undecodable=undecodable,
+        copies=(work, index),
     )
 
 

@@ -7,7 +7,6 @@ Its content is the end of each text, which rows are null, and the texts.
 
 import contextlib
 import difflib
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from tokenloom._io.remote import RemoteFile
 from tokenloom._optional import import_optional
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError
+from tokenloom.preparation.copies import LocalCopy, fetch_copy
 from tokenloom.preparation.forms import (
     BadInput,
     Cursor,
@@ -179,7 +179,7 @@ class Table(ABC):
     def __init__(self, source: SourceFile, *, offset: int, hashes: bool) -> None:
         self._source = source
         self._digest: str | None = None
-        self._copy: Any = None
+        self._copy: LocalCopy | None = None
         self.position = 0
         with contextlib.ExitStack() as opened:
             # What is open is closed if a later line raises.
@@ -190,25 +190,26 @@ class Table(ABC):
     def _begin(self, *, offset: int, hashes: bool) -> None:
         del offset
         source, path = self._source, self._source.path
+        if isinstance(path, RemoteFile):
+            # Texts lie anywhere in it, and not all servers send parts.
+            self._copy = fetch_copy(source)
+            path, self._digest = self._copy.path, self._copy.sha256
         with translating(source.name):
             # Before a program that waits for pipes opens it.
             with open_bytes(path) as file:
-                if isinstance(path, RemoteFile):
-                    # Texts lie anywhere in it, and not all servers send parts.
-                    self._copy = tempfile.NamedTemporaryFile(prefix="tokenloom-")  # noqa: SIM115
-                    self._digest = hash_bytes(file, self._copy)
-                    path = Path(self._copy.name)
-                elif hashes:
+                if hashes and self._copy is None:
                     self._digest = hash_bytes(file)
             self._open(path)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
-        if self._copy is not None:
-            self._copy.close()
+        copy = self._copy
+        # The next preparation can use one that was interrupted.
+        if copy is not None and not (copy.keeps and kind is not None):
+            copy.remove()
 
     def status(self) -> tuple[int, int]:
         """Return size in bytes and time of the last change, in ns."""

@@ -36,7 +36,8 @@ IDS = "tokens"
 _SETTINGS = "settings.json"
 # There while the last run ended with an error, so that other settings may begin anew.
 _FAILED = "failed"
-_PART = ".part"
+# The end of the name of what is not whole.
+PART = ".part"
 # Settings name each source: this limit leaves room for millions of sources.
 _MAX_SETTINGS_BYTES = 1 << 30
 _MAX_HEAD_BYTES = 1 << 16
@@ -45,6 +46,9 @@ _MAX_HEAD_BYTES = 1 << 16
 SHARED_SECONDS = 90.0
 # What can be read once is kept under one of these names, and its hash under the other.
 _OF_STREAMS = ("source", "kept")
+# So are copies of files at addresses.
+REMOTE, FETCHED = "remote", "fetched"
+_OF_SOURCES = (*_OF_STREAMS, REMOTE, FETCHED)
 
 
 class Part(NamedTuple):
@@ -158,9 +162,9 @@ class WorkDir:
             raise
 
     def remove_parts(self) -> None:
-        """Remove all parts but what is kept of streams."""
+        """Remove all parts but what is kept of sources."""
         for path in self.path.glob("*-*[0-9]"):
-            if path.name.rpartition("-")[0] not in _OF_STREAMS:
+            if path.name.rpartition("-")[0] not in _OF_SOURCES:
                 path.unlink()
 
     def _read_settings(self) -> dict[str, Any] | None:
@@ -189,7 +193,7 @@ class WorkDir:
     def _has_parts(self) -> bool:
         """Return whether anything was kept of a chunk."""
         names = (path.name for path in self.path.glob("*-*[0-9]"))
-        return any(name.rpartition("-")[0] not in _OF_STREAMS for name in names)
+        return any(name.rpartition("-")[0] not in _OF_SOURCES for name in names)
 
     def part(self, kind: str, index: int) -> Path:
         """Return where a part is, or will be."""
@@ -207,7 +211,7 @@ class WorkDir:
         sizes = [len(facts), *map(len, part.blobs)]
         head = {"facts": of_facts, "sha256": of_all, "sizes": sizes}
         target = self.part(kind, index)
-        temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_PART}")
+        temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")
         try:
             with temporary.open("xb") as file:
                 file.write(json.dumps(head).encode("ascii") + b"\n" + facts)
@@ -267,8 +271,8 @@ class WorkDir:
             time.sleep(min(0.1, patience))
 
     def _owners_of(self, kind: str) -> list[str]:
-        # Streams are kept as they come, whatever is made of them.
-        return [""] if kind in _OF_STREAMS else self.owners
+        # Sources are kept as they come, whatever is made of them.
+        return [""] if kind in _OF_SOURCES else self.owners
 
     def read_all(self, kind: str, *, with_blobs: bool = True) -> Iterator[Part]:
         """Yield the parts from the first on, up to one that is not whole; see `read`."""
@@ -320,7 +324,7 @@ def open_work_dir(target: Path) -> Iterator[WorkDir]:
             msg = f"another process works in {path}: wait for its end, or name another store"
             raise StoreError(msg) from error
         _require_work(path)
-        for rest in path.glob(f"*{_PART}"):
+        for rest in path.glob(f"*{PART}"):
             rest.unlink()
         yield WorkDir(path)
 
@@ -382,7 +386,7 @@ def _make_folder(path: Path, *, mode: int = 0o777) -> None:
 
 def _require_work(path: Path) -> None:
     """Refuse a folder with files of which none was made by a preparation."""
-    names = [entry.name for entry in path.iterdir() if not entry.name.endswith(_PART)]
+    names = [entry.name for entry in path.iterdir() if not entry.name.endswith(PART)]
     if names and not os.path.lexists(path / _SETTINGS):
         msg = (
             f"{path} must hold what a preparation keeps, got other files such as {names[0]!r}: "

@@ -1,0 +1,109 @@
+"""Copies of files at addresses whose texts lie anywhere in them."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenloom._io.digest import hash_file
+from tokenloom._io.remote import RemoteFile
+from tokenloom.preparation.forms import SourceFile
+from tokenloom.preparation.texts import hash_bytes, open_bytes
+from tokenloom.preparation.workdir import FETCHED, PART, REMOTE, Part
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCopy:
+    """A file of this machine with the bytes of one at an address.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of its bytes.
+    remove : callable
+        Removes the copy.
+    keeps : bool
+        Whether a later preparation can use it, so that it stays where reading
+        it was interrupted.
+    """
+
+    path: Path
+    sha256: str
+    remove: Callable[[], None]
+    keeps: bool
+
+
+def fetch_copy(source: SourceFile) -> LocalCopy:
+    """Return a copy of a file at an address, perhaps one that an interrupted preparation made.
+
+    That one is used where size and tag, or time, of the file are what they were,
+    and the bytes of the copy too. The copy lies in the work folder; for what is
+    no preparation, such as a trace, in the folder of temporary files.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read.
+    OSError
+        There is no room for the copy, or it cannot be written.
+    """
+    if source.copies is None:
+        return _fetch_for_now(source)
+    work, number = source.copies
+    path = work.part(REMOTE, number)
+
+    def remove() -> None:
+        for kind in (FETCHED, REMOTE):
+            work.part(kind, number).unlink(missing_ok=True)
+
+    sha256 = _find_kept(source, path, work.read(FETCHED, number))
+    if sha256 is None:
+        remove()
+        sha256 = _fetch(source, path)
+        facts = {"sha256": sha256, **_identify(source)}
+        work.write(FETCHED, number, Part(facts, []))
+    return LocalCopy(path, sha256, remove, keeps=True)
+
+
+def _fetch_for_now(source: SourceFile) -> LocalCopy:
+    with contextlib.ExitStack() as opened:
+        # pyarrow opens it by its name, so that it cannot be removed before.
+        file = tempfile.NamedTemporaryFile(prefix="tokenloom-")  # noqa: SIM115
+        opened.callback(file.close)
+        with open_bytes(source.path) as there:
+            sha256 = hash_bytes(there, file)
+        opened.pop_all()
+    return LocalCopy(Path(file.name), sha256, file.close, keeps=False)
+
+
+def _fetch(source: SourceFile, path: Path) -> str:
+    """Copy the file, and return its hash."""
+    temporary = path.with_name(f"{path.name}{PART}")
+    try:
+        # It is not forced to the disk: its hash shows whether it is whole.
+        with open_bytes(source.path) as there, temporary.open("xb") as file:
+            sha256 = hash_bytes(there, file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return sha256
+
+
+def _find_kept(source: SourceFile, path: Path, kept: Part | None) -> str | None:
+    """Return the hash of a copy that is still that of the file, or None."""
+    if kept is None or path.is_symlink() or not path.is_file():
+        return None
+    sha256 = str(kept.facts.get("sha256"))
+    same = all(kept.facts.get(name) == value for name, value in _identify(source).items())
+    # Without a tag or a time, another file may have the same size.
+    if not same or not isinstance(source.path, RemoteFile) or not source.path.shows_changes:
+        return None
+    return sha256 if hash_file(path) == f"sha256:{sha256}" else None
+
+
+def _identify(source: SourceFile) -> dict[str, str | int]:
+    """Return what a server says of a file."""
+    facts = {"num_bytes": source.num_bytes, "changed_ns": source.changed_ns}
+    return {"name": source.name, **facts}
