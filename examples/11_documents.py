@@ -11,7 +11,7 @@ SEQ_LEN, WIDTH = 16, 8
 
 def make_corpus() -> tl.Corpus:
     """Return the texts one behind the other, with the places where they start."""
-    tokens = [tl.Corpus.from_text(text, tokenizer="byte", normalize=False) for text in TEXTS]
+    tokens = [tl.Corpus.from_text(text, tokenizer="byte") for text in TEXTS]
     offsets = [0]
     for part in tokens:
         offsets.append(offsets[-1] + len(part))

@@ -248,8 +248,10 @@ def test_load_a_split(name: str, expected: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("reviews")
-@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
-@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    ("tokenizer", "normalize"),
+    [("char", True), ("char", False), ("word", True), ("word", False), ("byte", True)],
+)
 def test_load_keeps_documents_apart(tokenizer: str, normalize: bool) -> None:
     """The tokens are those of the joined texts, and each document is known."""
     texts = [document.text for document in read_documents("small/train")]

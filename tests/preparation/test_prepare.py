@@ -681,7 +681,7 @@ def test_white_space_is_empty_however_large_tasks_are(
         made = prepare(sources, tmp_path / on_error, tokenizer=tokenizer, options=options)
         assert (num_documents, {"an empty document": 1}) == (made.num_documents, made.problems)
         corpus = tl.Corpus.open(tmp_path / on_error)
-        whole = tl.Corpus.from_text(f"{space * 40}b", tokenizer=tokenizer, normalize=False)
+        whole = tl.Corpus.from_text(f"{space * 40}b", tokenizer=tokenizer, **raw)
         assert corpus.decode(corpus.tokens[:]) == whole.decode(whole.tokens)
 
 

@@ -72,9 +72,7 @@ def test_long_texts_have_the_same_ids(
             else:
                 patch.setattr(distinct, "_WORTH_IMPORT", 0)
             corpus = tl.Corpus.from_text(text, tokenizer="word", normalize=normalize)
-            more = tl.Corpus.from_documents(
-                [text, text[::-1], ""], tokenizer=corpus.vocab, normalize=normalize
-            )
+            more = tl.Corpus.from_documents([text, text[::-1], ""], tokenizer=corpus.vocab)
             store = tmp_path / name
             options = tl.PrepareOptions(normalize=normalize)
             source = tmp_path / "text.txt"
