@@ -6,6 +6,7 @@ import pytest
 
 import tokenloom as tl
 from tests.cli.printing import SHAPE, facts, printed
+from tests.support.stores import make_store
 from tokenloom.cli.main import main
 from tokenloom.plan.plan import Plan
 
@@ -32,7 +33,7 @@ def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> Non
     found = facts(["plan", book, *SHAPE, "--ranks", "4", "--workers", "2"], capsys)
     expected = {
         "corpus", "order", "seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens",
-        "num_batches", "num_windows", "num_inputs", "num_dropped", "phase", "num_phases",
+        "num_batches", "num_windows", "num_inputs", "num_dropped", "fill", "phase", "num_phases",
         "world_size", "num_workers", "block_size", "ranks", "workers", "first_starts", "plot",
     }  # fmt: skip
     assert expected == set(found)
@@ -42,6 +43,27 @@ def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert {"first_batch": 1, "step": 2} == {
         name: found["workers"][1]["dataloader"][name] for name in ("first_batch", "step")
     }
+
+
+def test_plan_of_packed_documents_prints_how_full_rows_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is no phase, and the picture is of rows and documents."""
+    store = str(make_store(tmp_path / "store"))
+    shape = ["--order", "packed", "--seq-len", "3", "--batch-size", "1"]
+    path = tmp_path / "packed.svg"
+    lines = printed(["plan", store, *shape, "--plot", str(path)], capsys)
+    rows = {line.split()[0]: line for line in lines if line}
+    assert "% of all positions have an input" in " ".join(rows["fill"].split())
+    assert "of whole documents" in rows["rows"]
+    assert "phase" not in rows
+    assert path.read_text().startswith("<?xml")
+
+
+def test_packed_order_needs_documents(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A text that has none is refused by name."""
+    assert main(["plan", book, "--order", "packed"]) == 1
+    assert "packed order needs documents" in capsys.readouterr().err
 
 
 def test_plan_draws_both_orders(

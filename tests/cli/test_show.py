@@ -1,5 +1,6 @@
 """The command that shows batches as text."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -28,6 +29,24 @@ def test_a_store_is_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     folder = str(make_store(tmp_path / "store"))
     assert main(["show", folder, "--batch-size", "1", "--seq-len", "3"]) == 0
     assert "inputs   'or not" in capsys.readouterr().out
+
+
+def test_show_prints_the_documents_of_packed_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each piece has its document, and nothing of another one."""
+    folder = make_store(tmp_path / "store")
+    shape = ["--order", "packed", "--seq-len", "40", "--batch-size", "1", "--tail", "pad"]
+    lines = printed(["show", str(folder), *shape], capsys)
+    found = facts(["show", str(folder), *shape], capsys)
+    corpus = tl.Corpus.open(folder, split="train")
+    assert corpus.documents is not None
+    bounds = itertools.pairwise(corpus.documents.tolist())
+    texts = {corpus.decode(corpus.tokens[start : stop - 1]) for start, stop in bounds} - {""}
+    pieces = [piece for row in found["rows"] for piece in row["pieces"]]
+    assert texts == {piece["inputs"] for piece in pieces}
+    assert lines[1].startswith(f"row 0: {len(pieces)} piece")
+    assert len(lines) == 2 + 3 * len(pieces)
 
 
 def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
+from tests.support.packing import packed_plan
 from tokenloom._figures import check_picture, save_figure, save_picture
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.inspection.benchmark import Measurement, Setting
-from tokenloom.inspection.plots import plot_measurements, plot_orders, plot_plans
+from tokenloom.inspection.plots import plot_measurements, plot_orders, plot_packing, plot_plans
 from tokenloom.plan.plan import Plan
 from tokenloom.training.metrics import plot_perplexity
 
@@ -177,3 +178,15 @@ def test_without_matplotlib_the_package_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"pip install 'tokenloom\[plot\]'"):
         plot_perplexity(METRICS)
+
+
+def test_packed_rows_are_drawn_with_their_documents() -> None:
+    """A bar is a piece, and the title has the fill."""
+    lengths = [4, 3, 2, 5, 1, 3]
+    plan = packed_plan(lengths, seq_len=4, batch_size=2)
+    rows, ways = plot_packing(plan, np.array(lengths)).axes
+    patches: list[Any] = list(rows.patches)
+    widths = [patch.get_width() for patch in patches]
+    assert sorted(length - 1 for length in lengths if length > 1) == sorted(widths)
+    assert f"fill {plan.fill:.2%}" in rows.get_title()
+    assert "best-fit decreasing" == ways.get_yticklabels()[-1].get_text()

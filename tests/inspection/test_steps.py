@@ -152,7 +152,7 @@ def test_a_text_that_is_gone_can_be_given(tmp_path: Path) -> None:
     [
         ({"corpus_hash": None}, "lack corpus_hash: an older release made the run"),
         ({"order_version": 0}, "knows order version 1, the run .* has 0"),
-        ({"order": "packed"}, "trained in 'packed' order, and this release knows 'random' and"),
+        ({"order": "spiral"}, "trained in 'spiral' order, and this release knows 'random' and"),
     ],
 )
 def test_runs_of_other_releases_are_refused(

@@ -40,6 +40,22 @@ def test_every_law_is_checked() -> None:
         assert any(word in check.what for check in checks)
 
 
+def test_packed_order_is_tried_where_there_are_documents() -> None:
+    """And where they fill a batch."""
+    lengths = [7] * 200, [1] * 1400
+    kinds = [
+        Settings(
+            corpus=tl.Corpus.from_tokens(
+                np.arange(1400, dtype=np.uint16), documents=np.cumsum([0, *each])
+            ),
+            batch_size=4,
+            seq_len=5,
+        ).kinds
+        for each in lengths
+    ]
+    assert [("random", "sequential", "packed"), ("random", "sequential")] == kinds
+
+
 def test_resumed_epochs_have_several_batches() -> None:
     """A stream of one batch could not be resumed in its middle."""
     settings = Settings(corpus=CORPUS, batch_size=4, seq_len=5)

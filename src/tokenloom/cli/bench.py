@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.plan.order import PlanSettings
 
 if TYPE_CHECKING:
     from tokenloom.inspection.benchmark import Measurement, Sample
@@ -74,7 +75,9 @@ def _run(arguments: argparse.Namespace) -> None:
         save_picture(plot_measurements(measurements), path)
     if arguments.json:
         rows = [{**dataclasses.asdict(each), "recommended": each is best} for each in measurements]
-        windows_of = {"corpus": windows.corpus.name, **dataclasses.asdict(windows.plan)}
+        names = [field.name for field in dataclasses.fields(PlanSettings)]
+        settings = {name: getattr(windows.plan, name) for name in names}
+        windows_of = {"corpus": windows.corpus.name, **settings}
         picture = None if path is None else str(path)
         print_json({"windows": windows_of, "measurements": rows, "plot": picture})
         return

@@ -22,6 +22,7 @@ from tokenloom.hub.load import (
     load,
     name_split,
 )
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
 from tokenloom.text.encodings import ENCODING
@@ -262,10 +263,10 @@ def add_batches(command: argparse.ArgumentParser) -> None:
     batches = command.add_argument_group("batches")
     batches.add_argument(
         "--order",
-        choices=tuple(ORDERS),
+        choices=(*ORDERS, PackedOrder.kind),
         default="sequential",
         help="sequential: each row continues the same row of the previous batch; random: windows "
-        "are drawn in random order",
+        "are drawn in random order; packed: rows are filled with whole documents",
     )
     add_shape(batches)
     add_seed(batches)

@@ -11,13 +11,17 @@ from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.plan.plan import ORDERS
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tokenloom.corpus.corpus import Corpus
     from tokenloom.inspection.batches import Division
+    from tokenloom.plan.plan import Plan
 
 # The number of batches whose starts are listed.
 _NUM_LISTED = 3
 _FACTS_OF_PLAN = (
     *("seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens", "num_batches"),
-    *("num_inputs", "num_dropped", "phase", "num_phases"),
+    *("num_inputs", "num_dropped", "fill", "phase", "num_phases"),
 )
 _FACTS_OF_DIVISION = ("num_windows", "world_size", "num_workers", "block_size")
 
@@ -29,6 +33,8 @@ examples:
       the accounting and the first windows of another order and epoch
   tokenloom plan time_machine --plot plan.png
       draw which text each batch reads, both orders side by side
+  tokenloom plan my-store --order packed --seq-len 2048 --plot packed.png
+      draw rows with their documents, and how full they are beside other ways
 """
 
 
@@ -56,7 +62,6 @@ def add_command(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom._figures import check_picture, save_picture
     from tokenloom.inspection.batches import Division
-    from tokenloom.inspection.plots import plot_plans
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
     train, _ = options.hold_out(arguments, options.load_corpus(arguments))
@@ -64,8 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
     plan = windows.plan.at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
     if path is not None:
-        orders = [dataclasses.replace(plan, kind=kind) for kind in ORDERS]
-        save_picture(plot_plans(orders), path)
+        save_picture(_draw(plan, train), path)
     if arguments.json:
         facts = {"corpus": windows.corpus.name, **_facts(division)}
         print_json({**facts, "plot": None if path is None else str(path)})
@@ -73,6 +77,15 @@ def _run(arguments: argparse.Namespace) -> None:
     _print_division(division, corpus_name=windows.corpus.name)
     if path is not None:
         print_line(f"\nplot: {path}")
+
+
+def _draw(plan: "Plan", corpus: "Corpus") -> "Figure":
+    from tokenloom.inspection.plots import plot_packing, plot_plans
+
+    documents = corpus.document_offsets
+    if plan.order.has_pieces and documents is not None:
+        return plot_packing(plan, documents.lengths())
+    return plot_plans([dataclasses.replace(plan, kind=kind) for kind in ORDERS])
 
 
 def _facts(division: "Division") -> dict[str, Any]:
@@ -125,15 +138,21 @@ def _print_division(division: "Division", *, corpus_name: str) -> None:
 def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
     plan = division.plan
     phases = f"first token that may be an input, drawn from [0, {plan.num_phases:,})"
+    windows = ("windows", division.num_windows, "that these batches read, each its own text")
+    if plan.order.has_pieces:
+        windows = ("rows", division.num_windows, "that these batches read, of whole documents")
     for name, number, what in (
         ("tokens", plan.num_tokens, "of the corpus"),
         ("batches", plan.num_batches, "in this and in every epoch"),
-        ("windows", division.num_windows, "that these batches read, each its own text"),
+        windows,
         ("inputs", plan.num_inputs, "tokens that are an input, each once"),
         ("dropped", plan.num_dropped, "tokens that are no input in this epoch"),
-        ("phase", plan.phase, phases),
     ):
         yield name, f"{number:>15,}", what
+    if plan.order.has_pieces:
+        yield "fill", f"{plan.fill:>15.2%}", "of all positions have an input"
+    else:
+        yield "phase", f"{plan.phase:>15,}", phases
 
 
 def _tabulate_ranks(division: "Division") -> Iterator[tuple[str, ...]]:

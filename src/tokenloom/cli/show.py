@@ -9,9 +9,10 @@ from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import find_named
+from tokenloom.plan.packed import PackedOrder
 
 if TYPE_CHECKING:
-    from tokenloom.inspection.batches import BatchText
+    from tokenloom.inspection.batches import BatchText, PieceText
     from tokenloom.inspection.steps import RunSpikes, StepText
 
 _EXAMPLES = """\
@@ -20,6 +21,8 @@ examples:
       the first rows of the first batch: inputs, and targets shifted by one
   tokenloom show my-book.txt --order random --epoch 3 --batch 7 --rows 0,5
       two rows of another batch of the whole text
+  tokenloom show my-store --order packed --seq-len 2048 --batch-size 8
+      the documents that lie side by side in each row
   tokenloom show my-book.txt --max-tokens 10000 --held-out 0.1 --batch 1
       the second batch that 'tokenloom train my-book.txt' reads
   tokenloom show runs/time_machine-20260102-030405 --step 118
@@ -171,13 +174,25 @@ def _print_batch(batch: "BatchText") -> None:
         f"{batch.num_batches:,}, {count(batch.num_rows, 'row')} x {count(batch.seq_len, 'token')}"
     )
     for row in batch.rows:
-        words = [f"row {row.row}: tokens [{row.start:,}, {row.stop:,})"]
-        words += [row.source] if row.source is not None else []
-        words += [f"document {row.document:,}"] if row.document is not None else []
-        words += [f"character {row.character:,}"] if row.character is not None else []
-        print_line(", ".join(words))
-        print_line(f"  inputs   {row.inputs!r}")
-        print_line(f"  targets  {row.targets!r}")
+        if batch.order != PackedOrder.kind:
+            _print_piece(row, f"row {row.row}: ")
+            continue
+        num_inputs = sum(piece.stop - piece.start - 1 for piece in row.pieces)
+        pieces = count(len(row.pieces), "piece")
+        print_line(f"row {row.row}: {pieces}, {num_inputs:,} of {count(batch.seq_len, 'input')}")
+        for piece in row.pieces:
+            _print_piece(piece, "  ")
+
+
+def _print_piece(piece: "PieceText", begins: str) -> None:
+    words = [f"{begins}tokens [{piece.start:,}, {piece.stop:,})"]
+    words += [piece.source] if piece.source is not None else []
+    words += [f"document {piece.document:,}"] if piece.document is not None else []
+    words += [f"character {piece.character:,}"] if piece.character is not None else []
+    print_line(", ".join(words))
+    indent = " " * (len(begins) - len(begins.lstrip())) + "  "
+    print_line(f"{indent}inputs   {piece.inputs!r}")
+    print_line(f"{indent}targets  {piece.targets!r}")
 
 
 def _check_options_of_run(arguments: argparse.Namespace) -> None:

@@ -1,30 +1,30 @@
 """Batches as text, and which rank and worker reads them."""
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
+from tokenloom.loading.batch import Batch
 from tokenloom.loading.blocks import read_block, rows_per_block
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.shard import Shard
-from tokenloom.plan.plan import Plan
+from tokenloom.plan.plan import Plan, References
 from tokenloom.preparation.trace import trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowText:
-    """A row of a batch as text.
+class PieceText:
+    """A piece of a row as text: a document or a part of one, or a whole window.
 
     Attributes
     ----------
-    row : int
-        Its index in the batch, from 0.
     start, stop : int
-        Half-open range of the corpus's tokens that the row reads, targets
+        Half-open range of the corpus's tokens that the piece reads, its last target
         included.
     inputs, targets : str
-        The text of its inputs and targets, without padding; their ids if there is
-        no tokenizer.
+        The text of its inputs and targets; their ids if there is no tokenizer.
     source : str or None
         Source of its first token; see `tokenloom.preparation.Trace`.
     document, character : int or None
@@ -32,7 +32,6 @@ class RowText:
         `tokenloom.preparation.Trace`.
     """
 
-    row: int
     start: int
     stop: int
     inputs: str
@@ -40,6 +39,25 @@ class RowText:
     source: str | None
     document: int | None
     character: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowText(PieceText):
+    """A row of a batch as text.
+
+    Attributes
+    ----------
+    row : int
+        Its index in the batch, from 0.
+    start, stop, inputs, targets, source, document, character
+        As of `PieceText`; of packed documents, those of the first piece, with the
+        inputs and targets of the whole row.
+    pieces : tuple of PieceText
+        The pieces of a row of packed documents; else none.
+    """
+
+    row: int
+    pieces: tuple[PieceText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +69,7 @@ class BatchText:
     corpus : str
         Its name.
     order : str
-        "random" or "sequential".
+        "random", "sequential" or "packed".
     epoch, batch : int
         Which batch of which epoch, both from 0.
     num_batches : int
@@ -111,28 +129,48 @@ def read_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> BatchTex
 
 def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowText]:
     corpus, plan, columns = windows.corpus, windows.plan, windows.columns
-    batch_rows = range(index, index + 1)
-    references = plan.references(batch_rows, columns)
-    starts = references.starts
-    lengths = plan.lengths(starts, columns)[0].tolist()
+    references = plan.references(range(index, index + 1), columns)
     (batch,) = read_block(corpus.tokens, references).narrow_batches()
-    texts = []
-    for row in rows:
-        start, length = int(starts[0, row]), lengths[row]
+    split = _split_rows(references)
+    is_packed = references.pieces is not None
+    return [_read_row(corpus, batch, row, split[row], is_packed=is_packed) for row in rows]
+
+
+def _split_rows(references: References) -> list[list[tuple[int, int]]]:
+    """Return where the pieces of each row start, and how many inputs they have."""
+    pieces, starts = references.pieces, references.starts[0].tolist()
+    if pieces is None:
+        lengths = references.lengths
+        counted = [references.plan.seq_len] * len(starts) if lengths is None else lengths[0]
+        return [[(start, int(length))] for start, length in zip(starts, counted, strict=True)]
+    left = iter(zip(pieces.starts.tolist(), pieces.lengths.tolist(), strict=True))
+    return [list(itertools.islice(left, number)) for number in pieces.counts[0].tolist()]
+
+
+def _read_row(
+    corpus: Corpus, batch: Batch, row: int, pieces: list[tuple[int, int]], *, is_packed: bool
+) -> RowText:
+    inputs, targets = (part[row].tolist() for part in batch)
+    texts, stop = [], 0
+    for start, length in pieces:
+        begin, stop = stop, stop + length
         origin = trace(corpus, start, remote=False)
         texts.append(
-            RowText(
-                row=row,
+            PieceText(
                 start=start,
                 stop=start + length + 1,
-                inputs=corpus.decode(batch.inputs[row, :length].tolist()),
-                targets=corpus.decode(batch.targets[row, :length].tolist()),
+                inputs=corpus.decode(inputs[begin:stop]),
+                targets=corpus.decode(targets[begin:stop]),
                 source=origin and origin.source,
                 document=origin and origin.document,
                 character=origin and origin.character,
             )
         )
-    return texts
+    end = len(corpus)
+    nothing = {"start": end, "stop": end, "source": None, "document": None, "character": None}
+    whole = {"inputs": corpus.decode(inputs[:stop]), "targets": corpus.decode(targets[:stop])}
+    first = asdict(texts[0]) if texts else nothing
+    return RowText(row=row, pieces=tuple(texts) if is_packed else (), **{**first, **whole})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,10 @@ from tokenloom._wording import count
 from tokenloom.corpus.statistics import LengthCount
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection.benchmark import Measurement, recommend
+from tokenloom.inspection.packings import compare_packings
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
+from tokenloom.text.ids import Ids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,6 +50,73 @@ def plot_plans(plans: Sequence[Plan]) -> "Figure":
     elif plans:
         _add_row_scale(figure, panels, plans[0].batch_size)
     return figure
+
+
+def plot_packing(plan: Plan, lengths: Ids) -> "Figure":
+    """Draw the rows of packed documents, and how full they are beside other ways.
+
+    Left, the first rows of the epoch: a bar is a piece of a document, and what is white
+    is padding. Right, for four ways to lay these documents into rows, the share of
+    positions that hold no input, and of documents that are cut though they would fit.
+
+    Parameters
+    ----------
+    plan : Plan
+        In packed order.
+    lengths : integer array, shape (num_documents,)
+        Of the documents, in tokens.
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
+    figure = new_figure(width=11.0, height=4.6)
+    rows, ways = figure.subplots(1, 2, width_ratios=(3, 2))
+    _draw_rows(plan, rows)
+    packings = compare_packings(lengths, seq_len=plan.seq_len)
+    names = [packing.name for packing in packings]
+    places = np.arange(len(names))
+    for shift, label, values in (
+        (-0.2, "padding", [100 * (1 - packing.fill) for packing in packings]),
+        (0.2, "documents that are cut", [100 * packing.cut for packing in packings]),
+    ):
+        bars = ways.barh(places + shift, values, height=0.36, label=label)
+        ways.bar_label(bars, fmt="%.2f %%", padding=3, fontsize="small")
+    ways.set_yticks(places, names)
+    ways.invert_yaxis()
+    ways.margins(x=0.25)
+    ways.set_xlabel("percent")
+    ways.legend(loc="lower right", fontsize="small")
+    return figure
+
+
+def _draw_rows(plan: Plan, axes: "Axes") -> None:
+    num_batches = min(plan.num_batches, -(-_MAX_ROWS // plan.batch_size))
+    pieces = plan.references(range(num_batches), range(plan.batch_size)).pieces
+    assert pieces is not None  # noqa: S101  packed rows are made of them
+    counts = pieces.counts.ravel()[:_MAX_ROWS].tolist()
+    first = 0
+    for row, number in enumerate(counts):
+        lengths = pieces.lengths[first : first + number]
+        ends = np.cumsum(lengths)
+        colours = [_row_colour((row * 5 + piece * 3) % 8, 8) for piece in range(number)]
+        axes.barh(
+            [row] * number,
+            lengths,
+            left=ends - lengths,
+            height=0.8,
+            color=colours,
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        first += number
+    axes.set_xlim(0, plan.seq_len)
+    axes.set_ylim(len(counts) - 0.4, -0.6)
+    title = f"packed, epoch {plan.epoch}: the first {count(len(counts), 'row')}"
+    axes.set_title(f"{title}, fill {plan.fill:.2%}", fontsize="medium")
+    axes.set_xlabel("position in the row (tokens)")
+    axes.set_ylabel("row")
 
 
 def plot_lengths(lengths: Sequence[LengthCount]) -> "Figure":

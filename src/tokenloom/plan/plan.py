@@ -182,18 +182,19 @@ class Plan(PlanSettings):
     def phase(self) -> int:
         """The first token that may be an input in this epoch.
 
-        Uniform in [0, num_phases), from the first raw word of the seed.
+        Uniform in [0, num_phases), from the first raw word of the seed; 0 where rows
+        are made of pieces.
         """
-        return draw_phase(self)
+        return 0 if self.order.has_pieces else draw_phase(self)
 
     @property
     def num_phases(self) -> int:
         """How many values the phase can take.
 
         ``seq_len`` of them; fewer where the corpus holds barely one batch, and
-        only 0 with ``tail="pad"``.
+        only 0 with ``tail="pad"`` or where rows are made of pieces.
         """
-        return count_phases(self)
+        return 1 if self.order.has_pieces else count_phases(self)
 
     @property
     def num_windows(self) -> int:

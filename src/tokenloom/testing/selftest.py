@@ -1,5 +1,6 @@
 """The laws of the stream, checked on this machine with a given corpus and given settings."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -17,12 +18,13 @@ from torch.utils.data import DataLoader
 
 from tokenloom._wording import count, show
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
 from tokenloom.loading.shard import Shard
 from tokenloom.plan.order import Tail
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
 from tokenloom.testing.laws import (
     assert_resumes_everywhere,
@@ -37,7 +39,6 @@ from tokenloom.testing.laws import (
     digest,
 )
 
-_KINDS = tuple(ORDERS)
 _TAILS: tuple[Tail, ...] = ("drop", "pad")
 # The number of batches of a whole corpus that are read, spread over an epoch.
 _NUM_SAMPLES = 64
@@ -78,8 +79,18 @@ class Settings:
         if not self.num_workers or min(self.num_workers) < 1:
             msg = f"numbers of workers must be at least 1, got {show(self.num_workers)}"
             raise ArgumentError(msg)
-        for kind, tail in itertools.product(_KINDS, _TAILS):
+        for kind, tail in itertools.product(self.kinds, _TAILS):
             self.windows(kind, tail=tail)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The orders that are tried: packed too, where documents fill a batch."""
+        if self.corpus.document_offsets is None:
+            return tuple(ORDERS)
+        with contextlib.suppress(CorpusError):
+            self.windows(PackedOrder.kind, num_batches=1)
+            return (*ORDERS, PackedOrder.kind)
+        return tuple(ORDERS)
 
     @property
     def world_sizes(self) -> list[int]:
@@ -171,14 +182,14 @@ class ProcessReadConfig(NamedTuple):
 def choose_configs(settings: Settings) -> list[ReadConfig]:
     """Return configurations of a `Loader` in which each pair of settings occurs."""
     numbers = (0, *settings.num_workers)
-    rows = cover_pairs(_KINDS, _TAILS, settings.world_sizes, numbers, (1, 2))
+    rows = cover_pairs(settings.kinds, _TAILS, settings.world_sizes, numbers, (1, 2))
     return list(itertools.starmap(ReadConfig, rows))
 
 
 def choose_process_configs(settings: Settings) -> list[ProcessReadConfig]:
     """Return configurations of a DataLoader in which each pair of settings occurs."""
     sizes, numbers, methods = settings.world_sizes, settings.num_workers, settings.start_methods
-    rows = cover_pairs(_KINDS, _TAILS, sizes, numbers, methods, (True, False))
+    rows = cover_pairs(settings.kinds, _TAILS, sizes, numbers, methods, (True, False))
     return list(itertools.starmap(ProcessReadConfig, rows))
 
 
@@ -224,7 +235,7 @@ class Outcome(NamedTuple):
 
 def make_checks(settings: Settings) -> list[Check]:
     """Return the checks of all laws."""
-    kinds_and_tails = list(itertools.product(_KINDS, _TAILS))
+    kinds_and_tails = list(itertools.product(settings.kinds, _TAILS))
     sampled = [_check_tokens(settings, *pair) for pair in kinds_and_tails]
     counted = [_check_counts(settings, *pair) for pair in kinds_and_tails]
     configs = choose_configs(settings)
@@ -232,13 +243,13 @@ def make_checks(settings: Settings) -> list[Check]:
         *configs,
         *choose_process_configs(settings),
     ]
-    whole = [settings.windows(kind) for kind in _KINDS]
+    whole = [settings.windows(kind) for kind in settings.kinds]
     return [
         *sampled,
         *(_check_workers(settings, config) for config in all_configs),
         *(_check_devices(settings, *pair) for pair in kinds_and_tails),
         *_check_ranks(settings),
-        *(_check_resume(settings, saved, restored) for saved, restored in _in_pairs(configs)),
+        *(_check_resume(settings, *pair) for pair in _in_pairs(configs, settings.kinds)),
         *counted,
         *(Check("8 seeds", w.plan.kind, partial(check_seeds, w.plan)) for w in whole),
         *(Check("9 state", w.plan.kind, partial(check_state, Loader(w))) for w in whole),
@@ -321,7 +332,7 @@ def _check_devices(settings: Settings, kind: str, tail: Tail) -> Check:
 
 
 def _check_ranks(settings: Settings) -> Iterator[Check]:
-    for kind in _KINDS:
+    for kind in settings.kinds:
         make = partial(_part, settings, kind)
         yield Check("4 ranks", f"{kind}, refused", partial(check_world_sizes, make))
         for size in settings.world_sizes:
@@ -342,8 +353,10 @@ def _check_resume(settings: Settings, saved: ReadConfig, restored: ReadConfig) -
     return Check("5 resume", f"{saved} -> {restored}", run)
 
 
-def _in_pairs(configs: Sequence[ReadConfig]) -> Iterator[tuple[ReadConfig, ReadConfig]]:
+def _in_pairs(
+    configs: Sequence[ReadConfig], kinds: Sequence[str]
+) -> Iterator[tuple[ReadConfig, ReadConfig]]:
     """Yield each configuration with the next one of its stream: one saves, one restores."""
-    for stream in itertools.product(_KINDS, _TAILS):
+    for stream in itertools.product(kinds, _TAILS):
         mine = [config for config in configs if (config.kind, config.tail) == stream]
         yield from zip(mine, [*mine[1:], *mine[:1]], strict=True)

@@ -14,6 +14,8 @@ from tokenloom.loading.dataset import Windows
 from tokenloom.loading.device import choose_device
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.shard import Shard
+from tokenloom.plan.order import order_version
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
 from tokenloom.plan.seeds import torch_seed
 from tokenloom.store.reader import read_store
@@ -379,14 +381,14 @@ def _check_settings(run: Run) -> None:
     check_kinds(run, WINDOW_SETTINGS)
     if "first_epoch" in settings:
         check_kinds(run, ["first_epoch"])
-    order = ORDERS.get(settings["order"])
-    if order is None:
+    orders = (*ORDERS, PackedOrder.kind)
+    if settings["order"] not in orders:
         msg = (
             f"the run {str(run.path)!r} was trained in {settings['order']!r} order, and this "
-            f"release knows {' and '.join(map(repr, ORDERS))}: use the release that made it"
+            f"release knows {' and '.join(map(repr, orders))}: use the release that made it"
         )
         raise RunError(msg)
-    version = order.version(settings["order_seed"], settings.get("first_epoch", 0))
+    version = order_version(settings["order_seed"], settings.get("first_epoch", 0))
     if settings["order_version"] != version:
         msg = (
             f"this release knows order version {version}, the run {str(run.path)!r} has "
