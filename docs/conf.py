@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Axes|BlockResets|Checkpoint|Figure|Identity|Manifest|Source"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
-    (r"py:class", r"\"\w+\"|sequence|str to (int|float|object|tuple)"),
+    (r"py:class", r"\"\w+\"|sequence|str to .*"),
 ]
 
 _COMMANDS = (
@@ -203,10 +204,20 @@ def _finish_docstring(_: Sphinx, what: str, *arguments: Any) -> None:
         lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
+def _mark_breaks(_: Sphinx, page: str, template: str, context: dict[str, Any], *__: Any) -> None:
+    """Let the names in the text break after an underscore, a dot or a slash."""
+    del page, template
+    code = re.compile(r'(?<=<span class="pre">)[^<]+')
+    mark = re.compile(r"(?<=[_./])(?=\w)")
+    body = context.get("body", "")
+    context["body"] = code.sub(lambda name: mark.sub("<wbr>", name[0]), body)
+
+
 def setup(app: Sphinx) -> None:
     """Connect the functions above to Sphinx."""
     app.connect("config-inited", _write_inventories)
     app.connect("builder-inited", _write_generated_files)
+    app.connect("html-page-context", _mark_breaks)
     app.connect("autodoc-process-signature", _shorten_signature)
     # Napoleon reads docstrings at the default priority, 500.
     app.connect("autodoc-process-docstring", _prepare_docstring, priority=400)

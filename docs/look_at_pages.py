@@ -36,17 +36,18 @@ const name = (element) => {
     return `${element.tagName.toLowerCase()}${classes} '${words.slice(0, 60)}'`;
 };
 const scrolls = (element) => {
-    for (let box = element.parentElement; box; box = box.parentElement)
+    for (let box = element.parentElement; box.tagName !== "ARTICLE"; box = box.parentElement)
         if (getComputedStyle(box).overflowX !== "visible") return true;
     return false;
 };
-const width = document.documentElement.clientWidth;
-if (document.documentElement.scrollWidth > width) {
-    found.push(`is ${document.documentElement.scrollWidth} pixels wide, not ${width}`);
-    for (const element of document.querySelectorAll("article *"))
-        if (element.getBoundingClientRect().right > width + 1 && !scrolls(element))
-            found.push(`reaches beyond the screen: ${name(element)}`);
-}
+// On a phone the theme lets the text scroll within the page.
+for (const box of document.querySelectorAll("html, .content"))
+    if (box.scrollWidth > box.clientWidth) {
+        found.push(`is ${box.scrollWidth} pixels wide, not ${box.clientWidth}`);
+        for (const element of document.querySelectorAll("article *"))
+            if (element.getBoundingClientRect().right > box.clientWidth + 1 && !scrolls(element))
+                found.push(`reaches beyond the screen: ${name(element)}`);
+    }
 for (const table of document.querySelectorAll("article table")) {
     const box = table.parentElement;
     if (table.scrollWidth > box.clientWidth + 1)

@@ -79,7 +79,7 @@ def open_foreign(
     ----------
     path : str or path, or list of them
         Of Megatron's two files, either one, or what their names share. A
-        pattern such as "shards/train_*.bin", where no file has that name, is
+        pattern such as ``"shards/train_*.bin"``, where no file has that name, is
         all files that match, in the order of their names. Several files, all of
         one format, are one corpus: see `Corpus.concatenate`.
     dtype : str, optional

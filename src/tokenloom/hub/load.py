@@ -53,8 +53,8 @@ def load(  # noqa: PLR0913  each is a setting of its own
         .gz, .bz2, .xz or .zst. Where there is also a file or folder of a name
         of the list, write ``dataset:NAME`` or ``./NAME``. A pattern that nothing
         has as its name means all stores, or all token files of another project
-        (.bin, .npy), that match, as one corpus: "shards/*.bin", or
-        "stores/*/train" for a split of each. A named text is downloaded once,
+        (.bin, .npy), that match, as one corpus: ``"shards/*.bin"``, or
+        ``"stores/*/train"`` for a split of each. A named text is downloaded once,
         verified and kept. Of a corpus of documents, such as the reviews
         of "imdb", the corpus knows where each begins; a line end stands after
         each but the last.
