@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.killed_recipes import ROOT, assert_survives
+from tests.support.killed_recipes import ROOT, assert_survives, run
 from tests.support.process_resources import needs_proc
 
 pytestmark = [needs_proc, pytest.mark.slow]
@@ -97,6 +97,34 @@ def test_a_loop_of_ones_own_survives(tmp_path: Path) -> None:
     program = str(EXAMPLES / "12_killed_and_resumed.py")
 
     assert_survives(tmp_path, program, "{}.pt", kill_at=47, most_repeated=11)
+
+
+def test_a_pipeline_of_nodes_survives(tmp_path: Path) -> None:
+    """The position travels through the threads of torchdata's nodes."""
+    program = str(EXAMPLES / "trainers" / "torchdata_nodes.py")
+
+    assert_survives(tmp_path, program, "{}.pt", kill_at=38, most_repeated=5)
+
+
+def test_distributed_checkpoints_survive_on_two_ranks(tmp_path: Path) -> None:
+    """Model, optimiser and position are in one checkpoint, which counts when it is whole."""
+    program = str(EXAMPLES / "trainers" / "distributed_checkpoint.py")
+
+    assert_survives(tmp_path, program, "{}", kill_at=38, most_repeated=5, num_ranks=2)
+
+
+def test_distributed_checkpoints_of_two_ranks_are_resumed_by_one(tmp_path: Path) -> None:
+    """The process alone reads all rows of exactly the batches that were to come."""
+    command = [str(EXAMPLES / "trainers" / "distributed_checkpoint.py"), str(tmp_path / "states")]
+    alone = [command[0], str(tmp_path / "alone")]
+
+    whole = run(tmp_path / "whole.txt", -1, alone)
+    run(tmp_path / "first.txt", 38, command, num_ranks=2)
+    rest = run(tmp_path / "rest.txt", -1, command)
+
+    assert 0 <= 38 + len(rest) - len(whole) <= 5
+    # The last line is of the weights, of which the last bits differ.
+    assert whole[-len(rest) : -1] == rest[:-1]
 
 
 def test_the_command_survives(tmp_path: Path) -> None:
