@@ -3,7 +3,6 @@
 python examples/trainers/torchdata_nodes.py my-checkpoint.pt
 """
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -60,7 +59,7 @@ def main(path: Path) -> None:
                 "pipeline": pipeline.state_dict(),
             }
             torch.save(checkpoint, path.with_suffix(".unfinished"))
-            os.replace(path.with_suffix(".unfinished"), path)
+            path.with_suffix(".unfinished").replace(path)
     print(f"the last loss is {float(loss.detach()):.3f}")
 
 
