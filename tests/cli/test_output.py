@@ -13,7 +13,7 @@ from tokenloom.cli.output import (
     print_message,
     print_table,
 )
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, StateMismatchError
 
 
 def test_numbers_that_are_not_finite_are_null(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,6 +37,7 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
         ("use normalize=False", "use --raw"),
         ("choose on_error='skip' or on_error='replace'", "choose on_error='skip' or "),
         ("use Shard(rank=0): seq_len must fit", "use Shard(rank=0): --seq-len must fit"),
+        ("other: seq_len: saved 3, now 4", "other: --seq-len: saved 3, now 4"),
         ("the seq_len must fit; x.seq_len=3", "the seq_len must fit; x.seq_len=3"),
     ],
 )
@@ -44,6 +45,16 @@ def test_a_shell_reads_options(message: str, expected: str) -> None:
     """What the command takes is named as it is typed, and nothing else."""
     options = {"seq_len": "--seq-len", "workers": "--workers", "raw": "--raw"}
     assert as_options(message, options).startswith(expected)
+
+
+def test_a_list_of_differences_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is separate from the next, and from what to do."""
+    error = StateMismatchError(
+        "cannot resume.\n  seq_len: saved 3, now 4\n  lr: saved 1\nUse both."
+    )
+    print_error(error, options={"seq_len": "--seq-len", "lr": "--lr"})
+    line = "cannot resume: --seq-len: saved 3, now 4, --lr: saved 1. Use both.\n"
+    assert f"tokenloom: error: {line}" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\rb"])

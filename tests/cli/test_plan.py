@@ -28,6 +28,41 @@ def test_plan_prints_who_reads_what(book: str, capsys: pytest.CaptureFixture[str
     assert ["1", *starts] in rows
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "cure"),
+    [
+        ("long", [], "reads only 10,000 of the 20,000 tokens; --max-tokens 10000 shows the"),
+        (
+            "long",
+            ["--held-out", "0.2"],
+            "reads only 10,000 of the 16,000 tokens; --max-tokens 10000 shows",
+        ),
+        ("long", ["--max-tokens", "5000"], None),
+        ("long", ["--max-tokens", "10000"], None),
+        ("short", [], "reads only 900 of the 1,000 tokens; --held-out 0.1 shows"),
+        ("short", ["--held-out", "0.1"], None),
+        ("short", ["--held-out", "0"], None),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "show"])
+def test_what_a_training_leaves_out_is_reported(
+    command: str,
+    text: str,
+    options: list[str],
+    cure: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without options these commands read all of a text, and a training a part of it."""
+    path = tmp_path / "text.txt"
+    path.write_text("ab" * (500 if text == "short" else 10_000), encoding="utf-8")
+    assert main([command, str(path), *SHAPE, *options]) == 0
+    shown = capsys.readouterr()
+    assert "" == shown.err
+    notes = [line for line in shown.out.splitlines() if line.startswith(("note: ", "--"))]
+    assert [] == notes if cure is None else cure in " ".join(notes)
+
+
 def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The keys are stable."""
     found = facts(["plan", book, *SHAPE, "--ranks", "4", "--workers", "2"], capsys)

@@ -154,7 +154,10 @@ def test_places_with_a_problem_are_counted(book: str, capsys: pytest.CaptureFixt
         (["bad.txt"], "bad.txt has undecodable bytes at byte 3"),
         (["book.txt", "--split", "valid=2"], "--split must be fractions above 0"),
         (["book.txt", "--split", "a=0.1", "--split", "a=0.2"], "--split must name each part once"),
-        (["book.txt", "--tokenizer", "byte", "--raw"], "--raw must be left out"),
+        (
+            ["book.txt", "--tokenizer", "byte", "--raw"],
+            "--raw must be left out",
+        ),
         (
             ["book.txt", "--tokenizer", "byte", "--end-of-document", "9" * 5000],
             "--end-of-document must be an id in [0, 256)",

@@ -255,7 +255,7 @@ def test_documents_are_kept_apart_by_default(tmp_path: Path) -> None:
         (["--hidden", "8", "--order", "random"], "leave out --hidden, --order beside --resume"),
         (["time_machine"], "leave out CORPUS beside --resume"),
         (["python_docs", "--lr", "1.0"], "leave out CORPUS, --lr beside --resume"),
-        (["--epochs", "2"], "num_epochs: saved 3, now 2"),
+        (["--epochs", "2"], "begun with --epochs 3, got --epochs 2: a run can be made longer"),
     ],
 )
 def test_resume_refuses_what_the_settings_say(
@@ -481,7 +481,32 @@ def test_many_files_are_trained_on_as_one(
     assert main(["train", "--resume", str(run), "--epochs", "3"]) == 1
     assert "was trained on 1,701 tokens of sha256:" in capsys.readouterr().err
     assert main(["train", "shard_*.bin", "--tokenizer", "word"]) == 1
-    assert "leave out --tokenizer: shard_*.bin means several" in capsys.readouterr().err
+    assert "--tokenizer must be left out for 'shard_1.bin'" in capsys.readouterr().err
+    assert main(["train", "shard_*.bin", "--raw"]) == 1
+    assert "leave out --raw: shard_*.bin means several token files" in capsys.readouterr().err
+
+
+def test_a_token_file_is_trained_on_by_its_name(
+    book: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the tokenizer beside it, or with one that is named; without any it is refused."""
+    monkeypatch.chdir(tmp_path)
+    corpus = tl.load(book, tokenizer="char")
+    corpus.save("store")
+    tl.corpus.write_nanogpt(corpus, "train.bin")
+    assert main(["train", "train.bin", *SMALL, "--run", "run"]) == 0
+    assert main(["show", "run", "--step", "1", "--rows", "0"]) == 0
+    assert corpus.decode(corpus.tokens[5:15]) in capsys.readouterr().out
+    Path("meta.pkl").unlink()
+    assert main(["train", "train.bin", *SMALL]) == 1
+    assert "name the tokenizer that made it with --tokenizer" in capsys.readouterr().err
+    assert main(["train", "train.bin", *SMALL, "--tokenizer", "store", "--run", "named"]) == 0
+    assert main(["evaluate", "named", "train.bin", "--split", "held-out"]) == 0
+    assert "train.bin, split held-out" in capsys.readouterr().out
+    assert main(["prepare", "train.bin", "-o", "new"]) == 1
+    assert "train.bin must be text in utf-8, but it is a file of token ids" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_restart_needs_a_folder_with_a_name(

@@ -474,6 +474,38 @@ def test_what_a_pattern_cannot_mean(
         load(f"{tmp_path}/{name}", **options)
 
 
+@pytest.mark.parametrize("name", ["x", "x.bin", "x.idx", "x.*", "a.npy", "llmc.bin", "bare.bin"])
+def test_a_token_file_is_opened_by_its_name(tmp_path: Path, name: str) -> None:
+    """Of each format, alone as in a pattern."""
+    ids = np.arange(100, dtype=np.uint16) % 30
+    corpus = Corpus.from_tokens(ids, vocab_size=30)
+    tl.corpus.write_megatron(corpus, tmp_path / "x")
+    np.save(tmp_path / "a.npy", ids)
+    header = np.zeros(256, np.int32)
+    header[:3] = 20240520, 1, 100
+    (tmp_path / "llmc.bin").write_bytes(header.tobytes() + ids.tobytes())
+    (tmp_path / "bare.bin").write_bytes(ids.tobytes())
+    found = load(f"{tmp_path}/{name}")
+    np.testing.assert_array_equal(ids, found.tokens[:])
+    assert f"{tmp_path}/{name}" == found.name
+
+
+def test_what_only_looks_like_a_token_file_is_text(tmp_path: Path) -> None:
+    """By its name; and bytes are what byte tokens read, unless the file says what it is."""
+    text, other = tmp_path / "book.bin", tmp_path / "program.bin"
+    for content in ("to be or not to be", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"):
+        text.write_text(content, encoding="latin-1" if content[0] == "c" else "utf-8")
+        encoding = "latin-1" if content[0] == "c" else "utf-8"
+        found = load(text, normalize=False, encoding=encoding)
+        assert content == found.decode(found.tokens[:])
+    other.write_bytes(bytes(range(256)))
+    assert list(range(256)) == load(other, tokenizer="byte").tokens[:].tolist()
+    tl.corpus.write_nanogpt(Corpus.from_text("abc", tokenizer="byte"), tmp_path / "train.bin")
+    assert list(b"abc") == load(tmp_path / "train.bin").tokens[:].tolist()
+    with pytest.raises(ArgumentError, match=r"tokenizer must be left out for .*train.bin'"):
+        load(tmp_path / "train.bin", tokenizer="byte")
+
+
 def test_files_of_a_pattern_have_their_own_tokenizer(tmp_path: Path) -> None:
     """Where it is known; else the one that is given."""
     words = _write_parts(tmp_path).tokenizer

@@ -307,7 +307,7 @@ def test_a_schedule_is_not_stretched(tmp_path: Path) -> None:
     """What was laid out over three epochs cannot become five."""
     options: dict[str, Any] = {"run": tmp_path / "run", "device": "cpu", "options": ADAMW}
     tl.train(make_model(), make_loader(), **options)
-    with pytest.raises(tl.StateMismatchError, match="num_epochs: saved 3, now 5"):
+    with pytest.raises(tl.StateMismatchError, match="begun with num_epochs=3, got num_epochs=5"):
         tl.train(make_model(), make_loader(num_epochs=5), **options, resume=True)
 
 
@@ -319,7 +319,9 @@ def test_a_run_is_not_made_shorter(saved: int | None, now: int, tmp_path: Path) 
     stop_in_step(model, 2 * NUM_BATCHES + 3)
     with pytest.raises(StoppedError):
         tl.train(model, make_loader(num_epochs=saved), **options)
-    with pytest.raises(tl.StateMismatchError, match=f"num_epochs: saved {saved}, now {now}"):
+    with pytest.raises(
+        tl.StateMismatchError, match=f"begun with num_epochs={saved}, got num_epochs={now}"
+    ):
         tl.train(make_model(), make_loader(num_epochs=now), **options, resume=True)
 
 

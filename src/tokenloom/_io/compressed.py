@@ -366,7 +366,7 @@ def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> No
 
     >>> refuse_other_kinds(b"to be, or not to be", name="a.txt")
     """
-    kind = recognise(head)
+    kind = recognise(head, name=name)
     if kind is not None and kind.encoding is not None and encoding.startswith(kind.encoding[:6]):
         return
     if kind is None and encoding.startswith(("utf-16", "utf-32")) and _is_utf_8(head):

@@ -21,7 +21,10 @@ _COLUMN_OF = (
     "(python -m pip install 'tokenloom[parquet]')"
 )
 _TEXT_OF = "save its text as a text file, and name that"
-_TOKENS = "it holds numbers: tokenloom.open_foreign opens token files of other projects"
+_TOKENS = (
+    "it holds numbers: tokenloom.open_foreign and the commands that take a corpus open token files "
+    "of other projects"
+)
 _NO_TEXT = "name a text file"
 _ENCODING = "name it: encoding={!r}"
 
@@ -147,7 +150,7 @@ _MARKS = (
 )
 
 
-def recognise(head: bytes) -> Kind | None:
+def recognise(head: bytes, *, name: str = "") -> Kind | None:
     r"""Return the kind of a file whose first bytes show that it is not text in UTF-8.
 
     Parameters
@@ -155,6 +158,8 @@ def recognise(head: bytes) -> Kind | None:
     head : bytes
         First bytes of the file, after decompression if its name asks for that; at
         most `HEAD_BYTES` are used.
+    name : str
+        Of the file: small ids of two or four bytes look like letters in UTF-16.
 
     >>> recognise(b"PAR1\x15\x04").name, recognise(b"to be, or not to be")
     ('a Parquet file', None)
@@ -164,6 +169,8 @@ def recognise(head: bytes) -> Kind | None:
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if encoding is None:
         encoding = _guess_wide(head)
+        if encoding is not None and name.endswith((".bin", ".ds")):
+            return Kind("a file of token ids", _TOKENS)
     if encoding is None:
         return None
     return Kind(f"text in {encoding.upper()}", _ENCODING.format(encoding), encoding)

@@ -127,7 +127,6 @@ def _print_facts(facts: dict[str, Any]) -> None:
     verb = "was" if facts["num_tokens"] == 1 else "were"
     tokens = count(facts["num_tokens"], "token")
     print_line(f"{facts['corpus']}{split}: {tokens} {verb} predicted, once each")
-    print_line(f"perplexity {facts['perplexity']:.4f}")
     rows: list[tuple[str, ...]] = [("", "PERPLEXITY", "NATS", "BITS")]
     for unit in ("token", "character", "byte"):
         perplexity = "perplexity" if unit == "token" else f"perplexity_per_{unit}"

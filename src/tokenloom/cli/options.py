@@ -4,11 +4,12 @@ import argparse
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import count, describe_missing, join_choices, show, suggest
-from tokenloom.cli.output import print_message, print_usage
+from tokenloom.cli.output import print_line, print_message, print_usage
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 
 Run = Callable[[argparse.Namespace], int | None]
+
+# How much of a text 'tokenloom train' reads where nothing else is typed.
+MAX_TOKENS = 10_000
+HELD_OUT = 0.1
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -170,8 +175,8 @@ def add_corpus(
         metavar="CORPUS",
         nargs="?" if default else None,
         default=default,
-        help=f"a name from 'tokenloom datasets', a text file, a store, or a quoted pattern of "
-        f"stores or token files{or_else}",
+        help=f"a name from 'tokenloom datasets', a text file, a store, a token file of another "
+        f"project, or a quoted pattern of stores or token files{or_else}",
     )
     text = command.add_argument_group("text")
     text.add_argument(
@@ -471,6 +476,24 @@ def hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Cor
     return train, held_out
 
 
+def print_amount(arguments: argparse.Namespace, corpus: Corpus, shown: Corpus) -> None:
+    """Print that 'tokenloom train' reads less of a corpus than what is shown, if it does."""
+    defaults = {"max_tokens": MAX_TOKENS, "held_out": HELD_OUT}
+    missing = {name: defaults[name] for name in defaults if name not in arguments.given}
+    try:
+        train, _ = hold_out(argparse.Namespace(**{**vars(arguments), **missing}), corpus)
+    except ArgumentError:
+        return
+    if len(train) == len(shown):
+        return
+    name = "max_tokens" if len(train) == MAX_TOKENS else "held_out"
+    print_line(
+        f"\nnote: 'tokenloom train' with these options reads only {len(train):,} of the "
+        f"{count(len(shown), 'token')};\n"
+        f"{arguments.options[name]} {defaults[name]} shows the batches of such a training"
+    )
+
+
 def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Corpus:
     """Return another split of the corpus that was named, with the same ids."""
     store = find_store(arguments.corpus)
@@ -513,13 +536,17 @@ def name_store(text: str) -> StoreName:
 def refuse_options_of_text(arguments: argparse.Namespace) -> None:
     """Refuse options that have no effect on the corpus that was named."""
     name = arguments.corpus
-    if find_store(name) is not None or find_parts(name):
-        why = f"{name} is a store, whose text is already tokenised"
-        if find_parts(name):
-            why = f"{name} means several files or stores, whose text is already tokenised"
-        names = ("tokenizer", "vocab_size", "allow_special", "raw", "encoding")
-        refuse_options(arguments, names, why)
     tokenizer = getattr(arguments, "tokenizer", None)
+    parts = find_parts(name, tokenizer=tokenizer or "char")
+    if find_store(name) is not None or parts:
+        what = "means several files or stores" if parts else "is a store"
+        refused = ["tokenizer", "vocab_size", "allow_special", "raw", "encoding"]
+        if all(isinstance(part, Path) for part in parts) and parts:
+            what = "is a token file" if len(parts) == 1 else "means several token files"
+            # They seldom know their own.
+            refused.remove("tokenizer")
+        refuse_options(arguments, refused, f"{name} {what}, whose text is already tokenised")
+        return
     if tokenizer is not None and tokenizer not in COUNTED_NAMES:
         kind = TOKENIZERS.get(tokenizer)
         reads_bytes = kind is not None and kind.reads_bytes

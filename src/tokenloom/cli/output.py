@@ -27,13 +27,14 @@ _OPTIONS = {
 # An argument with its value, or as the subject of a sentence.
 _ARGUMENT = re.compile(
     r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w)"
-    r"|(?:^|(?<=[:;] ))(?P<subject>[a-z][a-z_]*)(?= must )"
+    r"|(?:^|(?<=[:;,] ))(?P<subject>[a-z][a-z_]*)(?= must |: saved )"
 )
 # What the library advises in Python, and what takes its place at the command line.
 _ADVICE = {
     "; texts in memory are passed as iter(texts)": "",
-    "pass vocab_size=... to Corpus.from_tokens": "put its meta.pkl beside it, or make a store of "
-    "it in Python with Corpus.from_tokens and Corpus.save",
+    "pass vocab_size=... to Corpus.from_tokens": "put its meta.pkl beside it, name the tokenizer "
+    "that made it with --tokenizer, or make a store of it in Python with Corpus.from_tokens and "
+    "Corpus.save",
 }
 _SWITCHES = ("True", "False")
 _QUOTES = "'\""
@@ -111,9 +112,23 @@ def as_options(message: str, options: Mapping[str, str]) -> str:
     return _ARGUMENT.sub(replace, message)
 
 
+def _join_lines(text: str) -> str:
+    r"""Return a message in one line: what it lists in indented lines is separated by commas.
+
+    >>> _join_lines("They differ.\n  a: saved 1, now 2\n  b: saved 3, now 4\nUse the saved ones.")
+    'They differ: a: saved 1, now 2, b: saved 3, now 4. Use the saved ones.'
+    """
+    head, *lines = text.split("\n")
+    items = [line.strip() for line in lines if line.startswith("  ")]
+    if not items or items != [line.strip() for line in lines[: len(items)]]:
+        return text
+    rest = " ".join(lines[len(items) :])
+    return f"{head.rstrip('.')}: {', '.join(items)}. {rest}".rstrip()
+
+
 def print_error(error: Exception, *, options: Mapping[str, str] | None = None) -> None:
     """Print an error in one line: the first line only of those of other libraries."""
-    text = str(error)
+    text = _join_lines(str(error))
     # PyTorch's messages continue with places in its own code.
     is_ours = isinstance(error, TokenloomError)
     line = as_options(text, options or {}) if is_ours else text.strip().partition("\n")[0]

@@ -64,7 +64,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.inspection.batches import Division
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
-    train, _ = options.hold_out(arguments, options.load_corpus(arguments))
+    corpus = options.load_corpus(arguments)
+    train, _ = options.hold_out(arguments, corpus)
     windows = options.make_windows(arguments, train)
     plan = windows.plan.at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
@@ -75,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print_json({**facts, "plot": None if path is None else str(path)})
         return
     _print_division(division, corpus_name=windows.corpus.name)
+    options.print_amount(arguments, corpus, train)
     if path is not None:
         print_line(f"\nplot: {path}")
 

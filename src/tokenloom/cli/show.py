@@ -90,7 +90,8 @@ def _run(arguments: argparse.Namespace) -> None:
         msg = f"{arguments.corpus!r} is a run: choose its text with --step N or --spikes"
         raise ArgumentError(msg)
     options.refuse_options(arguments, ("top",), _NO_SPIKES)
-    train, _ = options.hold_out(arguments, options.load_corpus(arguments))
+    corpus = options.load_corpus(arguments)
+    train, _ = options.hold_out(arguments, corpus)
     windows = options.make_windows(arguments, train)
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or windows.columns[:4]
@@ -99,6 +100,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print_json(dataclasses.asdict(batch))
         return
     _print_batch(batch)
+    options.print_amount(arguments, corpus, train)
 
 
 def _show_run(arguments: argparse.Namespace) -> None:

@@ -70,7 +70,7 @@ def add_command(commands: Any) -> None:
     )
     options.add_corpus(command, default="python_docs")
     options.add_batches(command)
-    options.add_amount(command, max_tokens=10_000, held_out=0.1)
+    options.add_amount(command, max_tokens=options.MAX_TOKENS, held_out=options.HELD_OUT)
     _add_model(command)
     _add_training(command)
     _add_checkpoints(command)

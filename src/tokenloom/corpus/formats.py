@@ -5,6 +5,7 @@ Sources: nanoGPT ``train.py`` and ``data/*/prepare.py``; llm.c
 OLMo-core ``data/numpy_dataset.py``.
 """
 
+import codecs
 import glob
 import gzip
 import os
@@ -37,6 +38,9 @@ from tokenloom.text.interface import Tokenizer
 from tokenloom.text.tokenizers import CharTokenizer, WordTokenizer, complete, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 
+TOKEN_FILES = (".bin", ".idx", ".npy", ".ds")
+"""How the names of token files of other projects end."""
+
 _DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 # Magic and version -> type of the tokens, which follow a header of 256 int32.
 _LLMC = {20240520: (1, "<u2"), 20240801: (7, "<u4")}
@@ -58,6 +62,9 @@ _BOUNDS = re.compile(rb"([0-9]{1,18}),([0-9]{1,18})(?:,[^\n]*)?\r?\n?")
 # A token that stands for no text, such as <pad>.
 _SPECIAL = re.compile("<[^<>]+>")
 _MAX_LINE_BYTES = 1 << 16
+# What texts in any encoding of one byte or of UTF-8 consist of.
+_NO_CONTROLS = bytes([*b"\t\n\f\r", *range(32, 256)])
+_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _MAX_BYTES_PER_TOKEN = 1 << 8
 
 
@@ -166,6 +173,51 @@ def _list_paths(path: object) -> list[Path]:
 
 def _exists(path: Path) -> bool:
     return os.path.lexists(path) or _find_index(path) is not None
+
+
+def recognise_tokens(path: str | os.PathLike[str]) -> str | None:
+    """Return which format of token files a path seems to be of, or None for any other file.
+
+    The end of its name and its first bytes decide: what reads as text is none,
+    whatever its name is. "Megatron", "NumPy", "llm.c" and "nanoGPT" (with its
+    ``meta.pkl`` beside it) are certain; "bare tokens" may be any bytes.
+    """
+    given = Path(path)
+    # os.path says no, where Path would raise, to a name that no file can have.
+    is_file = os.path.isfile(given)  # noqa: PTH113
+    if given.suffix not in TOKEN_FILES or not is_file:
+        # What the names of Megatron's two files share is no file itself.
+        has_both = not os.path.lexists(given) and all(
+            os.path.isfile(f"{given}{end}")  # noqa: PTH113
+            for end in (".bin", ".idx")
+        )
+        return "Megatron" if has_both else None
+    try:
+        with open_regular(given) as file:
+            head = file.read(HEAD_BYTES)
+            num_bytes = os.fstat(file.fileno()).st_size
+    except OSError:
+        return None
+    return _recognise_head(_TokenFile(given, head, num_bytes))
+
+
+def _recognise_head(found: "_TokenFile") -> str | None:
+    path, head = found.path, found.head
+    if head.startswith(_MEGATRON_MAGIC) or _find_index(path) is not None:
+        return "Megatron"
+    if head.startswith(NPY_MAGIC):
+        return "NumPy"
+    if path.suffix == ".idx" or recognise_container(head) or _is_text(head):
+        return None
+    if _is_llmc(found):
+        return "llm.c"
+    has_meta = os.path.lexists(path.with_name(_META))
+    return "nanoGPT" if has_meta and path.suffix == ".bin" else "bare tokens"
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether bytes begin a text; ids of two bytes and more have zeros among them."""
+    return not head or head.startswith(_MARKS) or not head.translate(None, _NO_CONTROLS)
 
 
 class _Opened(NamedTuple):

@@ -10,7 +10,7 @@ from tokenloom._checks import as_flag, as_strings
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import describe_missing, show
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.corpus.formats import open_foreign
+from tokenloom.corpus.formats import TOKEN_FILES, open_foreign, recognise_tokens
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, find_entry, list_entries
@@ -19,13 +19,16 @@ from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
 from tokenloom.text.documents import Document
 from tokenloom.text.encode import decode
 from tokenloom.text.identity import Identity
-from tokenloom.text.tokenizers import TOKENIZER_NAMES, complete, make_tokenizer, take_tokenizer
+from tokenloom.text.tokenizers import (
+    TOKENIZER_NAMES,
+    ByteTokenizer,
+    complete,
+    make_tokenizer,
+    take_tokenizer,
+)
 
 # Before the name of an entry, where a file or a folder has the same name.
 _DATASET = "dataset:"
-
-# How the names of token files of other projects end.
-_TOKEN_FILES = (".bin", ".idx", ".npy", ".ds")
 
 TRAIN, VALID = "train", "valid"
 """The splits that are trained on, and measured on meanwhile, where others are not named."""
@@ -51,7 +54,10 @@ def load(  # noqa: PLR0913  each is a setting of its own
         "imdb/test"; the folder of a store, all of it, or ``STORE/SPLIT``; else
         the path of a text file, which is decompressed where its name ends with
         .gz, .bz2, .xz or .zst. Where there is also a file or folder of a name
-        of the list, write ``dataset:NAME`` or ``./NAME``. A pattern that nothing
+        of the list, write ``dataset:NAME`` or ``./NAME``. A token file of another
+        project (.bin, .idx, .npy, .ds) is opened by `tokenloom.open_foreign`,
+        unless it holds text; with byte tokens, bare ones are read as bytes.
+        A pattern that nothing
         has as its name means all stores, or all token files of another project
         (.bin, .npy), that match, as one corpus: ``"shards/*.bin"``, or
         ``"stores/*/train"`` for a split of each. A named text is downloaded once,
@@ -82,7 +88,7 @@ def load(  # noqa: PLR0913  each is a setting of its own
     Corpus('python_docs', 3 tokens, vocab_size=28)
     """
     tokenizer = find_stored_tokenizer(tokenizer)
-    store, parts = find_store(name), find_parts(name)
+    store, parts = find_store(name), find_parts(name, tokenizer=tokenizer)
     if store is not None or parts:
         as_flag("normalize", normalize)
         asked = {
@@ -256,19 +262,35 @@ def _open_parts(parts: "Sequence[StoreName | Path]", tokenizer: object, asked: l
     return corpus if corpus.tokenizer is not None else corpus.with_tokenizer(given)
 
 
-def find_parts(name: object) -> "Sequence[StoreName | Path]":
-    """Return the stores, or else the token files, that a pattern means; none where it is none.
+def find_parts(
+    name: object, *, tokenizer: object = "char"
+) -> "Sequence[StoreName] | Sequence[Path]":
+    """Return the token file of a name, or the stores, or token files, that a pattern means.
+
+    None where it is neither.
+
+    Parameters
+    ----------
+    name : str or path
+    tokenizer : object
+        Byte tokens take a file of bare tokens for bytes.
 
     Raises
     ------
     ArgumentError
-        What matches is neither.
+        What a pattern matches is neither.
     """
     if not isinstance(name, str | os.PathLike):
         return ()
     pattern = os.fspath(name)
-    if not glob.has_magic(pattern) or os.path.lexists(pattern) or find_entry(pattern):
+    if find_entry(pattern):
         return ()
+    if not glob.has_magic(pattern) or os.path.lexists(pattern):
+        form = recognise_tokens(pattern)
+        is_bytes = form == "bare tokens" and (
+            tokenizer == "byte" or isinstance(tokenizer, ByteTokenizer)
+        )
+        return () if form is None or is_bytes else [Path(pattern)]
     matches = sorted(glob.glob(pattern))  # noqa: PTH207  as it was typed
     if not matches:
         # Names of splits are no paths.
@@ -277,14 +299,19 @@ def find_parts(name: object) -> "Sequence[StoreName | Path]":
         return [StoreName(store, split) for store in stores if not glob.has_magic(split)]
     if all(map(is_store, matches)):
         return [StoreName(store) for store in matches]
-    wrong = [each for each in matches if not each.endswith(_TOKEN_FILES)]
+    wrong = [each for each in matches if not each.endswith(TOKEN_FILES)]
     if wrong:
         msg = (
             f"a pattern must match stores, or token files (.bin, .npy), got {pattern!r}, which "
             f"matches {wrong[0]!r}: of several texts 'tokenloom prepare' makes a store"
         )
         raise ArgumentError(msg)
-    return [Path(each) for each in matches]
+    # Either of Megatron's two files means both.
+    return [
+        Path(each)
+        for each in matches
+        if not (each.endswith(".idx") and f"{each.removesuffix('.idx')}.bin" in matches)
+    ]
 
 
 def _label(path: Path) -> str:

@@ -423,12 +423,9 @@ def _check_tokenizer(run: Run, corpus: Corpus) -> None:
         return
     if made_by is not None and name in (None, made_by.name) and not made_by.differs(expected):
         return
-    got = None if made_by is None else made_by.name
-    what = "its very vocabulary" if name == got else repr(name)
     msg = (
-        f"{corpus.name} must have been written with the run's tokenizer, {what}, got {show(got)} "
-        f"with {corpus.vocab_size:,} ids, which mean other tokens: give the text itself (the run's "
-        f"tokenizer is {expected}, that of the store is {made_by or 'unknown'})"
+        f"{corpus.name} must have been written with the run's tokenizer ({expected or name}), got "
+        f"ids of another ({made_by or f'unknown, {corpus.vocab_size:,} ids'}): give the text itself"
     )
     raise CorpusError(msg)
 

@@ -247,6 +247,8 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         different.append("num_epochs")
     if not different:
         return
+    if different == ["num_epochs"]:
+        raise StateMismatchError(_explain_epochs(saved.get("num_epochs"), now))
     lines = [
         f"  {name}: saved {flat_saved.get(name)!r}, now {flat_now[name]!r}" for name in different
     ]
@@ -254,10 +256,23 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         [
             "cannot resume: the run is of another training.",
             *lines,
-            f"Use the saved {' and '.join(different)}, or begin a new run.",
+            "Use the saved values, or begin a new run.",
         ]
     )
     raise StateMismatchError(msg)
+
+
+def _explain_epochs(saved: int | None, now: dict[str, Any]) -> str:
+    """Return the message about a number of epochs with which a run cannot be resumed."""
+    cure = f"use num_epochs={saved} or more"
+    why = "a run can be made longer, not shorter"
+    if now["schedule"] != "constant":
+        why = f"the schedule {now['schedule']!r} is laid out over all epochs"
+        cure = f"use num_epochs={saved}"
+    return (
+        f"cannot resume: the run was begun with num_epochs={saved}, got "
+        f"num_epochs={now['num_epochs']}: {why}; {cure}, leave it out, or begin a new run"
+    )
 
 
 def _is_shorter(saved: int | None, now: int | None) -> bool:
