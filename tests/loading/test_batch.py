@@ -202,3 +202,28 @@ def test_the_first_token_of_a_document_need_not_be_learned() -> None:
     batch = tl.Batch(WINDOWS, epoch=3, index=7, resets=np.array([2, 4]))
     labels = batch.as_dict(across_documents=False)["labels"]
     assert [[2, -100], [-100, 6]] == labels.tolist()
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 2]])
+def test_targets_of_other_documents_can_be_left_out(lengths: list[int] | None) -> None:
+    """They are in no loss, in no mask and in no count; also where the batch was sent."""
+    windows = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]], np.uint8)
+    batch = tl.Batch(
+        windows,
+        epoch=0,
+        index=0,
+        lengths=None if lengths is None else np.array(lengths),
+        resets=np.array([0, 2, 4, 6]),
+    )
+    within = batch.within_documents()
+    expected = [[2, -100, 4, -100], [-100, 8, 9, 10]]
+    if lengths is not None:
+        expected[1][2:] = [-100, -100]
+    for each in (within, pickle.loads(pickle.dumps(within)), within.to("cpu")):  # noqa: S301  its own
+        assert expected == each.targets.tolist()
+        assert [[token >= 0 for token in row] for row in expected] == each.mask.tolist()
+        assert int(each.mask.sum()) == each.num_targets
+        assert batch.inputs.tolist() == each.inputs.tolist()
+    tensors = Tensors(within.inputs, within.targets, within.mask)
+    only = tl.Batch(None, epoch=0, index=0, tensors=tensors)
+    assert batch.targets.shape == pickle.loads(pickle.dumps(only)).targets.shape  # noqa: S301  its own

@@ -1,5 +1,6 @@
 """How well a model predicts."""
 
+import itertools
 import math
 from typing import Any
 
@@ -192,3 +193,37 @@ def test_documents_may_be_left_out() -> None:
     plain, whole = (tl.evaluate(make_model(), tokens) for tokens in (CORPUS, corpus))
     assert plain == tl.evaluate(make_model(), corpus, resets=False)
     assert plain != whole
+
+
+def test_no_loss_crosses_documents_where_that_is_asked_for() -> None:
+    """The first tokens of documents are not predicted; the others are as in the document alone."""
+    model = make_model()
+    bounds = [0, 40, 41, 41, 130, 200]
+    corpus = tl.Corpus.from_tokens(np.arange(200) % 7, vocab_size=7, documents=bounds)
+    result = tl.evaluate(model, corpus, batch_size=1, seq_len=9, across_documents=False)
+    alone = [
+        tl.evaluate(model, corpus.slice(start, stop), batch_size=1)
+        for start, stop in itertools.pairwise(bounds)
+        if stop - start > 1
+    ]
+    assert sum(each.num_tokens for each in alone) == result.num_tokens
+    expected = sum(each.nats_per_token * each.num_tokens for each in alone)
+    assert expected / result.num_tokens == pytest.approx(result.nats_per_token, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("documents", "resets", "message"),
+    [
+        (None, True, "across_documents=False needs documents, and tokens has none"),
+        ([0, 7], False, "across_documents=False needs resets=True"),
+    ],
+)
+def test_unknown_documents_are_refused(
+    documents: list[int] | None,
+    resets: bool,
+    message: str,
+) -> None:
+    """Where documents start must be known, and matter to the state too."""
+    corpus = tl.Corpus.from_tokens(np.arange(7), vocab_size=7, documents=documents)
+    with pytest.raises(ValueError, match=message):
+        tl.evaluate(make_model(), corpus, resets=resets, across_documents=False)

@@ -15,6 +15,7 @@ from torch.nn import functional
 import tokenloom as tl
 from tests.support.trainings import stop_in_step
 from tokenloom.errors import ArgumentError
+from tokenloom.model.loss import token_losses
 from tokenloom.model.rnn import State, detach
 
 CORPUS = tl.Corpus.from_text("the time traveller for so it will be convenient to speak of him " * 8)
@@ -349,3 +350,63 @@ def test_a_schedule_needs_an_end(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="give the loader num_epochs, or use schedule="):
         tl.train(model, make_loader(num_epochs=None), options=options, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def _documents() -> tl.Corpus:
+    """Return a text in documents of 23 tokens, the last of them shorter."""
+    bounds = [*range(0, len(CORPUS), 23), len(CORPUS)]
+    return tl.Corpus.from_tokens(CORPUS.tokens, vocab=CORPUS.vocab, documents=bounds)
+
+
+@pytest.mark.parametrize("kind", [tl.RandomWindows, tl.SequentialWindows])
+def test_no_loss_crosses_documents_where_that_is_asked_for(tmp_path: Path, kind: Any) -> None:
+    """The loss of a step is the mean over the targets that lie in the document of their input."""
+    windows = kind(_documents(), batch_size=4, seq_len=10)
+    options = tl.TrainingOptions(across_documents=False)
+    model = make_model()
+    with torch.inference_mode():
+        batch = next(iter(tl.Loader(windows))).within_documents()
+        logits, _ = model(batch.inputs, None, batch.resets)
+        expected = functional.cross_entropy(logits, batch.targets.T.reshape(-1)).item()
+    run = tmp_path / "run"
+    tl.train(model, tl.Loader(windows), options=options, run=run, device="cpu")
+    (losses,) = tl.Run.open(run).losses()
+    assert pytest.approx(expected, rel=1e-5) == losses.losses[0]
+    assert tl.Run.open(run).settings["across_documents"] is False
+    again = tl.training.reopen_training(tl.Run.open(run), corpus=_documents(), device="cpu")
+    assert again.options == options
+
+
+def test_a_run_that_crosses_documents_says_nothing_of_it(tmp_path: Path) -> None:
+    """Its settings are those of releases that had no choice; to resume otherwise is refused."""
+    windows = tl.RandomWindows(_documents(), batch_size=4, seq_len=10)
+    run = tmp_path / "run"
+    tl.train(make_model(), tl.Loader(windows), run=run, device="cpu")
+    assert "across_documents" not in tl.Run.open(run).settings
+    options = tl.TrainingOptions(across_documents=False)
+    loader = tl.Loader(windows, num_epochs=2)
+    with pytest.raises(tl.StateMismatchError, match="across_documents: saved True, now False"):
+        tl.train(make_model(), loader, run=run, resume=True, options=options, device="cpu")
+
+
+def test_a_loss_within_documents_needs_documents() -> None:
+    """What is missing is named."""
+    options = tl.TrainingOptions(across_documents=False)
+    with pytest.raises(ArgumentError, match=r"it must be known where they start, .* not of text"):
+        tl.train(make_model(), make_loader(), options=options)
+
+
+def test_packed_documents_are_learnt_with_resets() -> None:
+    """A row of several documents gives the losses of each of them alone."""
+    windows = tl.PackedWindows(_documents(), batch_size=2, seq_len=60, tail="pad")
+    model = make_model()
+    with torch.inference_mode():
+        losses = torch.cat([token_losses(model, batch, None)[0] for batch in windows])
+        alone = [
+            tl.evaluate(model, _documents().document(number), batch_size=1)
+            for number in range(_documents().num_documents)
+        ]
+    expected = sum(each.nats_per_token * each.num_tokens for each in alone)
+    assert expected == pytest.approx(losses.double().sum().item(), rel=1e-5)
+    history = tl.train(model, tl.Loader(windows, num_epochs=2), device="cpu")
+    assert history[1].perplexity < history[0].perplexity

@@ -58,6 +58,7 @@ def add_command(commands: Any) -> None:
         command, rows="number of lanes of text", row="of each lane that are read at once"
     )
     options.add_across_documents(command)
+    options.add_within_documents(command, "predict")
     options.add_workers(command, "number of threads that read ahead")
     options.add_device(command)
     # The ranks wait once, at the end, for those that have more lanes.
@@ -90,6 +91,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 seq_len=arguments.seq_len,
                 num_workers=arguments.workers,
                 resets=not arguments.across_documents,
+                across_documents=not arguments.within_documents,
                 progress=False if arguments.quiet or not ranks.is_first else None,
             )
         seconds = time.perf_counter() - began_at
@@ -106,7 +108,10 @@ def _run(arguments: argparse.Namespace) -> None:
         "tokens_per_second": result.num_tokens / seconds,
         "device": str(model.linear.weight.device),
     }
-    _report(facts, corpus, in_json=arguments.json)
+    why = _explain_unknown(facts, corpus)
+    if arguments.within_documents:
+        why = "no perplexity per character and per byte: some tokens were not predicted"
+    _report(facts, why, in_json=arguments.json)
 
 
 def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
@@ -116,9 +121,9 @@ def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
     )
 
 
-def _report(facts: dict[str, Any], corpus: "Corpus", *, in_json: bool) -> None:
-    if why := _explain_unknown(facts, corpus):
-        print_message(why)
+def _report(facts: dict[str, Any], why_unknown: str | None, *, in_json: bool) -> None:
+    if why_unknown:
+        print_message(why_unknown)
     (print_json if in_json else _print_facts)(facts)
 
 

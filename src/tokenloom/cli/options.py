@@ -329,6 +329,15 @@ def add_across_documents(command: argparse._ActionsContainer) -> None:
     )
 
 
+def add_within_documents(command: argparse._ActionsContainer, verb: str) -> None:
+    """Add the option that leaves out the first tokens of documents as targets."""
+    command.add_argument(
+        "--within-documents",
+        action="store_true",
+        help=f"{verb} no first token of a document, which the document before it does not foretell",
+    )
+
+
 def add_device(command: argparse._ActionsContainer) -> None:
     """Add the device of the computation."""
     command.add_argument(

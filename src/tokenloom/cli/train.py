@@ -116,6 +116,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
         help="clip the norm of the gradients",
     )
     options.add_across_documents(training)
+    options.add_within_documents(training, "learn")
     _add_updates(training)
     options.add_workers(training, "number of threads that read ahead")
     options.add_device(training)
@@ -294,6 +295,7 @@ def _training_options(arguments: argparse.Namespace) -> "TrainingOptions":
         warmup_updates=arguments.warmup,
         batches_per_update=arguments.accumulate,
         precision=arguments.precision,
+        across_documents=not arguments.within_documents,
     )
 
 

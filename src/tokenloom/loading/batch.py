@@ -118,8 +118,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("_lengths", "_pieces", "_resets", "_segments", "_sources", "_tensors", "_windows"),
-        *("epoch", "index"),
+        *("_is_within", "_lengths", "_pieces", "_resets", "_segments", "_sources", "_tensors"),
+        *("_windows", "epoch", "index"),
     )
 
     def __init__(  # noqa: PLR0913  what a block knows of a batch
@@ -141,6 +141,8 @@ class Batch:
         self._resets = resets
         self._sources = sources
         self._segments: Segments | None = None
+        # Whether the first tokens of documents are no targets.
+        self._is_within = False
         self.epoch = epoch
         self.index = index
 
@@ -168,11 +170,10 @@ class Batch:
 
     @property
     def num_targets(self) -> int:
-        """Number of targets that count: all but the padding."""
-        if self._lengths is None:
-            num_rows, seq_len = self._shape
-            return num_rows * seq_len
-        return int(self._lengths.sum())
+        """Number of targets that count: where `mask` is true."""
+        num_rows, seq_len = self._shape
+        number = num_rows * seq_len if self._lengths is None else int(self._lengths.sum())
+        return number - int(self._find_crossings().sum()) if self._is_within else number
 
     @property
     def has_resets(self) -> bool:
@@ -284,13 +285,30 @@ class Batch:
         if self._pieces is not None:
             return self._pieces_as_dict(is_shifted=is_shifted)
         if not across_documents:
-            crosses = torch.from_numpy(self._find_starts()[:, 1:]).to(labels.device)
-            labels = labels.masked_fill(crosses, IGNORED_TARGET)
+            labels = self.within_documents().targets
         if is_shifted:
             return {"input_ids": inputs, "labels": labels}
         first = torch.full_like(labels[:, :1], IGNORED_TARGET)
-        windows = torch.cat([inputs[:, :1], self.targets.clamp(min=0)], dim=1)
+        windows = torch.cat([inputs[:, :1], self._next_tokens()], dim=1)
         return {"input_ids": windows, "labels": torch.cat([first, labels], dim=1)}
+
+    def within_documents(self) -> "Batch":
+        """Return this batch without the targets that lie in another document than their input.
+
+        The first token of a document is then no target of the last one before it: it
+        is -100 in `targets`, and neither in `mask` nor in `num_targets`. Packed documents
+        have no such targets. Raises as `resets`.
+        """
+        if self._pieces is not None or self._is_within:
+            return self
+        crosses = torch.from_numpy(self._find_crossings()).to(self.inputs.device)
+        inputs, targets = self
+        tensors = Tensors(
+            inputs, targets.masked_fill(crosses, IGNORED_TARGET), self.mask & ~crosses
+        )
+        batch = self._with(tensors)
+        batch._is_within = True  # noqa: SLF001  made here
+        return batch
 
     def _pieces_as_dict(self, *, is_shifted: bool) -> dict[str, torch.Tensor]:
         inputs, labels, positions = self.inputs, self.targets, self.position_ids
@@ -350,7 +368,8 @@ class Batch:
         if sources is not None:
             sources = sources.astype(narrow_dtype(int(sources.max(initial=0)) + 1))
         place = self.epoch, self.index
-        return _make_batch, (self._narrow(), *place, self._lengths, resets, sources)
+        known = self._lengths, resets, sources
+        return _make_batch, (self._narrow(), *place, *known, self._is_within)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
         return self._with(self._widened().map(torch.Tensor.clone))
@@ -405,6 +424,19 @@ class Batch:
             mask &= np.arange(mask.shape[1]) < self._lengths[:, None]
         return np.ascontiguousarray(mask)
 
+    def _find_crossings(self) -> npt.NDArray[np.bool_]:
+        """Return which targets begin a document: bool array, shape (num_rows, seq_len)."""
+        crosses = self._find_starts()[:, 1:]
+        if self._lengths is not None:
+            crosses &= np.arange(crosses.shape[1]) < self._lengths[:, None]
+        return crosses
+
+    def _next_tokens(self) -> torch.Tensor:
+        """Return the token after each input, also where it is no target; 0 in the padding."""
+        inputs, targets = self
+        following = torch.cat([inputs[:, 1:], targets[:, -1:]], dim=1)
+        return torch.where(targets < 0, following, targets).clamp(min=0)
+
     def _find_segments(self) -> Segments:
         if self._segments is None:
             self._segments = find_segments(self._reset_mask(), self._lengths)
@@ -414,8 +446,8 @@ class Batch:
         if self._windows is not None:
             return self._windows
         # Padding becomes 0 here, and -100 again where it is widened.
-        inputs, targets = self
-        windows = torch.cat([inputs[:, :1], targets], dim=1).clamp(min=0).cpu().numpy()
+        inputs = self.inputs
+        windows = torch.cat([inputs[:, :1], self._next_tokens()], dim=1).cpu().numpy()
         narrow: Ids = windows.astype(narrow_dtype(int(windows.max()) + 1))
         return narrow
 
@@ -429,7 +461,7 @@ class Batch:
         return dataclasses.replace(rows, ids=ids)
 
     def _with(self, tensors: Tensors) -> "Batch":
-        return Batch(
+        batch = Batch(
             self._windows,
             epoch=self.epoch,
             index=self.index,
@@ -439,6 +471,8 @@ class Batch:
             pieces=self._pieces,
             sources=self._sources,
         )
+        batch._is_within = self._is_within
+        return batch
 
 
 def _make_packed_batch(
@@ -455,8 +489,9 @@ def _make_batch(
     lengths: IntArray | None,
     resets: Ids | None,
     sources: Ids | None = None,
+    is_within: bool = False,  # noqa: FBT001, FBT002  what a pickle holds
 ) -> Batch:
-    return Batch(
+    batch = Batch(
         windows,
         epoch=epoch,
         index=index,
@@ -464,6 +499,7 @@ def _make_batch(
         resets=None if resets is None else resets.astype(np.int64),
         sources=sources,
     )
+    return batch.within_documents() if is_within else batch
 
 
 def _refuse_to_collate(_: Sequence[Batch], **__: object) -> NoReturn:

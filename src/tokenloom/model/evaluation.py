@@ -17,7 +17,7 @@ from tokenloom._checks import (
 )
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import TextSize, measure_text
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.loading.dataset import SequentialWindows
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.loader import Loader
@@ -33,7 +33,8 @@ class Evaluation:
     Attributes
     ----------
     num_tokens : int
-        Tokens that were predicted: all but the first of the corpus.
+        Tokens that were predicted: all but the first of the corpus, or of each
+        document with ``across_documents=False``.
     nats_per_token : float
         Mean cross-entropy, natural logarithm.
     num_characters, num_bytes : int or None
@@ -112,6 +113,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     num_workers: int = 0,
     shard: Shard | None = None,
     resets: bool = True,
+    across_documents: bool = True,
     progress: bool | None = None,
 ) -> Evaluation:
     """Return the loss of a model over a corpus, every token predicted exactly once.
@@ -145,8 +147,10 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         The ``num_tokens`` of the result, which may be 0, are its weight.
     resets : bool
         Whether the hidden state is reset to zero where documents start, if the
-        corpus has document offsets. The first token of a document is still
-        predicted from the text before it.
+        corpus has document offsets.
+    across_documents : bool
+        Whether the first token of a document is predicted from the text before it;
+        else it is not predicted. False needs document offsets, and ``resets``.
     progress : bool, optional
         Whether to show a bar on stderr; by default if that is a terminal.
 
@@ -163,18 +167,25 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     ranks = Ranks.detect() if is_group else Ranks()
     with ranks.together():
         as_flag("resets", resets)
+        _check_documents(corpus, resets=resets, across_documents=across_documents)
         as_flag_or_none("progress", progress)
         check_ids(model, corpus)
         batch_size = as_integer("batch_size", batch_size, start=1)
         seq_len = as_integer("seq_len", seq_len, start=1)
         num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
     shape = {"batch_size": batch_size, "seq_len": seq_len, "resets": bool(resets)}
+    shape["across_documents"] = bool(across_documents)
     _confirm_ranks(ranks, model, corpus, shape=shape)
     windows = divide_lanes(
         corpus, batch_size=batch_size, seq_len=seq_len, shard=shard, resets=resets
     )
     nats, num_tokens = sum_losses(
-        model, windows, is_group=is_group, num_workers=num_workers, progress=progress
+        model,
+        windows,
+        is_group=is_group,
+        num_workers=num_workers,
+        across_documents=across_documents,
+        progress=progress,
     )
     is_whole = num_tokens == len(corpus) - 1
     text = measure_predicted(corpus) if is_whole else TextSize()
@@ -226,6 +237,7 @@ def sum_losses(
     *,
     is_group: bool,
     num_workers: int = 0,
+    across_documents: bool = True,
     progress: bool | None = False,
 ) -> tuple[float, int]:
     """Return the summed losses of a model, in nats, and how many tokens it predicted.
@@ -238,7 +250,7 @@ def sum_losses(
         What `divide_lanes` returned.
     is_group : bool
         Whether the sums of all ranks are added.
-    num_workers, progress
+    num_workers, across_documents, progress
         As in `evaluate`.
     """
     device = model.linear.weight.device
@@ -248,11 +260,26 @@ def sum_losses(
     try:
         if windows is not None:
             loader = Loader(windows, num_workers=num_workers, device=device)
-            total = _add_losses(model, loader, progress=progress)
+            total = _add_losses(model, loader, across_documents=across_documents, progress=progress)
     finally:
         model.train(was_training)
     nats, num_tokens = (_add_ranks(total, device) if is_group else total).tolist()
     return nats, int(num_tokens)
+
+
+def _check_documents(corpus: Corpus, *, resets: bool, across_documents: bool) -> None:
+    """Check that it is known where documents start, if no loss is to cross them."""
+    as_flag("across_documents", across_documents)
+    if across_documents or (resets and corpus.document_offsets is not None):
+        return
+    if resets:
+        msg = (
+            f"across_documents=False needs documents, and {corpus.name} has none: leave it out, "
+            "or give a corpus that has some"
+        )
+        raise CorpusError(msg)
+    msg = "across_documents=False needs resets=True: the state must not cross documents either"
+    raise ArgumentError(msg)
 
 
 def _has_group() -> bool:
@@ -323,13 +350,16 @@ def _divide(batch_size: int, rank: Shard) -> Shard | None:
 
 
 @torch.inference_mode()
-def _add_losses(model: RNNModel, loader: Loader, *, progress: bool | None) -> torch.Tensor:
+def _add_losses(
+    model: RNNModel, loader: Loader, *, across_documents: bool, progress: bool | None
+) -> torch.Tensor:
     """Return nats and predicted tokens: float64, shape (2,), on the CPU."""
     nats, num_tokens = 0.0, 0
     state: State | None = None
     disable = None if progress is None else not progress
     with tqdm(total=loader.plan.num_inputs, unit="token", unit_scale=True, disable=disable) as bar:
-        for batch in loader:
+        for whole in loader:
+            batch = whole if across_documents else whole.within_documents()
             losses, state = token_losses(model, batch, state)
             # To the CPU first: Apple's GPUs have no float64.
             nats += losses.cpu().double().sum().item()

@@ -137,7 +137,15 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         optimizer = ScheduledOptimizer(
             model, loader, recipe=recipe, ranks=ranks, interrupt=interrupt
         )
-        meter = Meter(model, loader, held_out, ranks=ranks, run=opened.run, history=opened.history)
+        meter = Meter(
+            model,
+            loader,
+            held_out,
+            across_documents=options.across_documents,
+            ranks=ranks,
+            run=opened.run,
+            history=opened.history,
+        )
         state = TrainingState(
             model, loader, optimizer=optimizer, meter=meter, ranks=ranks, seed=recipe.seed
         )
@@ -201,7 +209,8 @@ def _train_on(
 ) -> None:
     """Train on the batches that remain, up to the last one or until a signal came."""
     loader, optimizer, meter = state.loader, state.optimizer, state.meter
-    for batch in state.batches:
+    for whole in state.batches:
+        batch = whole if optimizer.across_documents else whole.within_documents()
         is_carried = loader.carries_state and batch.index > 0
         loss, state.hidden = optimizer.step(batch, state.hidden if is_carried else None)
         meter.add(loss, batch)
@@ -237,6 +246,7 @@ def _check(
         msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
         raise ArgumentError(msg)
     recipe.options.check_end(loader.num_epochs)
+    _check_documents(loader, held_out, recipe.options)
     if model.num_directions > 1:
         warnings.warn(
             "a model with two directions sees the future: it reads the very tokens "
@@ -244,6 +254,20 @@ def _check(
             "and the text that it generates is poor",
             stacklevel=3,
         )
+
+
+def _check_documents(loader: Loader, held_out: Corpus | None, options: TrainingOptions) -> None:
+    """Check that it is known where documents start, if no loss is to cross them."""
+    missing = [] if loader.windows.documents is not None else [loader.windows.corpus.name]
+    if held_out is not None and held_out.document_offsets is None:
+        missing.append(held_out.name)
+    if missing and not options.across_documents:
+        msg = (
+            "to leave out the loss across documents (across_documents=False, --within-documents) "
+            f"it must be known where they start, which it is not of {missing[0]}: give a corpus "
+            "with documents, without resets=False (--across-documents)"
+        )
+        raise ArgumentError(msg)
 
 
 def _take_options(

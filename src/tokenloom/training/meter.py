@@ -11,6 +11,7 @@ import torch
 
 from tokenloom._figures import save_figure
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.statistics import TextSize
 from tokenloom.errors import UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.distributed import Ranks
@@ -40,6 +41,8 @@ class Meter:
         with a hidden state that begins anew where documents start, or not.
     held_out : Corpus, optional
         Text whose perplexity is measured after each epoch, on every rank.
+    across_documents : bool
+        Whether the first token of a document counts in the held-out text.
     ranks : Ranks
     run : Run, optional
         Where they are written, on the first rank.
@@ -64,6 +67,7 @@ class Meter:
         loader: Loader,
         held_out: Corpus | None,
         *,
+        across_documents: bool = True,
         ranks: Ranks,
         run: Run | None,
         history: Sequence[EpochMetrics],
@@ -77,7 +81,11 @@ class Meter:
         self._model = model
         resets = loader.windows.documents is not None
         self._lanes = None if held_out is None else divide_lanes(held_out, resets=resets)
-        self._held_out_text = None if held_out is None else measure_predicted(held_out)
+        self._across_documents = across_documents
+        self._held_out_text: TextSize | None = None
+        if held_out is not None:
+            # Of a part of the tokens it is not known how much text they stand for.
+            self._held_out_text = measure_predicted(held_out) if across_documents else TextSize()
         self._begin()
 
     def _begin(self) -> None:
@@ -109,7 +117,7 @@ class Meter:
         metrics = EpochMetrics(
             epoch=self.epoch,
             step=self.step,
-            perplexity=perplexity(float(losses.double().sum() / num_targets.sum())),
+            perplexity=perplexity(float(losses.double().sum() / num_targets.sum().clamp(min=1))),
             tokens_per_second=float(num_targets.sum()) / seconds,
             **({} if held_out is None else _describe(held_out)),
         )
@@ -136,7 +144,7 @@ class Meter:
                 step=self.step - len(losses) + 1,
                 epoch=self.epoch,
                 batch=self._first_batch,
-                losses=(losses.double() / num_targets).tolist(),
+                losses=(losses.double() / num_targets.clamp(min=1)).tolist(),
             )
         )
 
@@ -159,11 +167,16 @@ class Meter:
         if self._held_out_text is None:
             return None
         is_group = self._ranks.world_size > 1
-        nats, num_tokens = sum_losses(self._model, self._lanes, is_group=is_group)
+        nats, num_tokens = sum_losses(
+            self._model,
+            self._lanes,
+            is_group=is_group,
+            across_documents=self._across_documents,
+        )
         return Evaluation(
             num_tokens=num_tokens,
             # The first rank's, should machines differ in the last digit.
-            nats_per_token=float(self._ranks.share(nats / num_tokens)),
+            nats_per_token=float(self._ranks.share(nats / max(1, num_tokens))),
             num_characters=self._held_out_text.num_characters,
             num_bytes=self._held_out_text.num_bytes,
         )

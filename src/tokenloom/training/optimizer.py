@@ -47,6 +47,8 @@ class ScheduledOptimizer:
         Where the model is.
     is_complete : bool
         Whether no batch waits for its update.
+    across_documents : bool
+        Whether the first tokens of documents are targets; see `TrainingOptions`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ScheduledOptimizer:
         self._parameters = list(self._module.parameters())
         self.device = self._parameters[0].device
         self.is_complete = True
+        self.across_documents = recipe.options.across_documents
         self._num_batches = loader.num_batches
         self._options = recipe.options
         self._max_grad_norm = recipe.max_grad_norm
@@ -188,7 +191,8 @@ class ScheduledOptimizer:
         num_targets = self.share_signals()
         if num_targets != self._usual:
             gradients = [p.grad for p in self._parameters if p.grad is not None]
-            torch._foreach_mul_(gradients, self._usual / num_targets)
+            # Where there is no target at all, no gradient has anything in it.
+            torch._foreach_mul_(gradients, self._usual / max(1, num_targets))
         nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
         self._optimizer.step()
         if self._scheduler is not None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from tokenloom._checks import as_integer, as_number, require_choice, require_type
+from tokenloom._checks import as_flag, as_integer, as_number, require_choice, require_type
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 
@@ -51,6 +51,10 @@ class TrainingOptions:
         all their targets as its loss. The last update of an epoch takes what is left.
     precision : "float32" or "bfloat16"
         Of the computation, by `torch.autocast`; the weights stay as they are.
+    across_documents : bool
+        Whether the first token of a document is learnt, and measured on the held-out
+        text, as the successor of the document before it. False needs a corpus that
+        knows where its documents start.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class TrainingOptions:
     warmup_updates: int = 0
     batches_per_update: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
+    across_documents: bool = True
 
     def __post_init__(self) -> None:
         if not callable(self.optimizer):
@@ -80,6 +85,9 @@ class TrainingOptions:
             )
             raise ArgumentError(msg)
         require_choice("precision", precision, tuple(PRECISIONS))
+        object.__setattr__(
+            self, "across_documents", as_flag("across_documents", self.across_documents)
+        )
         # Plain integers, since they are written down as JSON.
         for name, start in (("warmup_updates", 0), ("batches_per_update", 1)):
             object.__setattr__(self, name, as_integer(name, getattr(self, name), start=start))
@@ -156,6 +164,9 @@ class TrainingOptions:
         optimizer = self.optimizer
         name = optimizer if isinstance(optimizer, str) else _name(optimizer)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.across_documents:
+            # As of releases that had no other way.
+            del values["across_documents"]
         return {**values, "optimizer": name}
 
 

@@ -127,7 +127,11 @@ def _read_options(run: Run) -> TrainingOptions:
             "the program that began it: resume it in that program"
         )
         raise RunError(msg)
-    return TrainingOptions(**{name: settings[name] for name in TrainingOptions().describe()})
+    values = {name: settings[name] for name in TrainingOptions().describe()}
+    if "across_documents" in settings:
+        check_kinds(run, ["across_documents"])
+        values["across_documents"] = settings["across_documents"]
+    return TrainingOptions(**values)
 
 
 def _read_run_options(run: Run) -> RunOptions:

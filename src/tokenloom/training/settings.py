@@ -23,6 +23,9 @@ SETTINGS_VERSION = 3
 # What may be different after a resume: the number of epochs, the place of the text, the release.
 _FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options")
 
+# What stands in no settings where it is so.
+_ABSENT = {"across_documents": True}
+
 # What identifies a tokenizer of another package; the name of its class does not.
 _PROOFS = ("tokenizer.probe", "tokenizer.decoded")
 # What may differ between ranks: where the text lies, and how many cores there are.
@@ -40,7 +43,9 @@ _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("run_options", "model"), (dict, "an object")),
     "num_epochs": (int | None, "an integer or null"),
     "resets": (bool, "true or false"),
+    "across_documents": (bool, "true or false"),
 }
+_ALWAYS_THERE = tuple(name for name in _KINDS if name != "across_documents")
 # Of the windows that a run was trained on.
 WINDOW_SETTINGS = (
     *("corpus", "num_tokens", "order", "batch_size", "seq_len", "tail"),
@@ -75,7 +80,7 @@ def check_resumable(run: Run) -> None:
     raise RunError(msg)
 
 
-def check_kinds(run: Run, names: Iterable[str] = tuple(_KINDS)) -> None:
+def check_kinds(run: Run, names: Iterable[str] = _ALWAYS_THERE) -> None:
     """Check that some of a run's settings are there, and of the type that they must have.
 
     Raises
@@ -234,9 +239,9 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
     flat_saved, flat_now = _flatten(saved), _flatten(now)
     different = [
         name
-        for name, value in flat_now.items()
+        for name, value in {**_ABSENT, **flat_now}.items()
         if name.partition(".")[0] not in _FREE
-        and flat_saved.get(name) != value
+        and flat_saved.get(name, _ABSENT.get(name)) != value
         # Older releases did not write it down, and a tokenizer need not be at hand.
         and not (name in _PROOFS and (name not in flat_saved or value is None))
     ]
@@ -250,7 +255,9 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
     if different == ["num_epochs"]:
         raise StateMismatchError(_explain_epochs(saved.get("num_epochs"), now))
     lines = [
-        f"  {name}: saved {flat_saved.get(name)!r}, now {flat_now[name]!r}" for name in different
+        f"  {name}: saved {flat_saved.get(name, _ABSENT.get(name))!r}, "
+        f"now {flat_now.get(name, _ABSENT.get(name))!r}"
+        for name in different
     ]
     msg = "\n".join(
         [
