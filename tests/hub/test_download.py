@@ -30,7 +30,7 @@ from tests.support.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
 from tests.support.misbehaving import GOOD as GOOD_FILE
 from tokenloom import ChecksumError, DownloadError, TokenloomError
 from tokenloom.errors import ArgumentError
-from tokenloom.hub import download as download_module
+from tokenloom.hub import transfer
 from tokenloom.hub.download import Patience, download, hide_password, is_address
 
 GOOD = b"The Time Traveller (for so it will be convenient to speak of him)\n" * 3000
@@ -402,7 +402,7 @@ def test_failures_are_logged(path: Path, caplog: pytest.LogCaptureFixture) -> No
 def test_pauses_grow_and_differ() -> None:
     """Each pause is drawn from the upper half of twice the one before, up to the longest."""
     patience = Patience(num_attempts=8, pause_seconds=1.0, max_pause_seconds=10.0)
-    draws = [list(download_module.pauses(patience)) for _ in range(50)]
+    draws = [list(transfer.pauses(patience)) for _ in range(50)]
     longest = [0.0, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
 
     assert all(
@@ -725,7 +725,7 @@ def test_addresses(url: str, *, expected: bool) -> None:
 )
 def test_redirects_that_are_followed(location: str, expected: str) -> None:
     """To the same scheme, and to a connection that is secure."""
-    assert expected == download_module._next_address("http://example.org/a/", location)
+    assert expected == transfer._next_address("http://example.org/a/", location)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -736,8 +736,8 @@ def test_redirects_that_are_followed(location: str, expected: str) -> None:
 def test_redirects_that_are_refused(scheme: str, location: str) -> None:
     """To another scheme, and to nowhere; the address is not asked again."""
     message = f"^expected a redirect to another {scheme} address, got one to "
-    with pytest.raises(download_module._FetchError, match=message) as caught:
-        download_module._next_address(f"{scheme}://example.org/", location)
+    with pytest.raises(transfer.FetchError, match=message) as caught:
+        transfer._next_address(f"{scheme}://example.org/", location)
 
     assert caught.value.retry_seconds is None
 
@@ -752,7 +752,7 @@ def _reply(status: int, **headers: str) -> requests.Response:
 @pytest.mark.parametrize(("status", "start"), [(200, 0), (200, 5), (206, 5)])
 def test_statuses_of_a_file(status: int, start: int) -> None:
     """The whole file is always welcome, a part of it if it was asked for."""
-    download_module._check_status(_reply(status), asked_start=start)
+    transfer._check_status(_reply(status), asked_start=start)
 
 
 @pytest.mark.parametrize(
@@ -774,10 +774,8 @@ def test_statuses_of_no_file(
     status: int, headers: dict[str, str], retry_seconds: float | None
 ) -> None:
     """Whether the same address is asked again depends on the status, and when on its wish."""
-    with pytest.raises(
-        download_module._FetchError, match=f"^expected status 200, got {status}"
-    ) as caught:
-        download_module._check_status(_reply(status, **headers), asked_start=0)
+    with pytest.raises(transfer.FetchError, match=f"^expected status 200, got {status}") as caught:
+        transfer._check_status(_reply(status, **headers), asked_start=0)
 
     assert retry_seconds == caught.value.retry_seconds
 
@@ -786,7 +784,7 @@ def test_statuses_of_no_file(
 def test_range_that_was_asked_for(length: int | None) -> None:
     """The rest, to the last byte."""
     expected = 100
-    assert expected == download_module._parse_range("bytes 40-99/100", start=40, length=length)
+    assert expected == transfer._parse_range("bytes 40-99/100", start=40, length=length)
 
 
 @pytest.mark.parametrize(
@@ -808,9 +806,9 @@ def test_range_that_was_asked_for(length: int | None) -> None:
 def test_range_that_was_not_asked_for(content_range: str, length: int | None) -> None:
     """Anything else is a lie: the bytes from before are forgotten, and all are asked for."""
     with pytest.raises(
-        download_module._FetchError, match=r"^asked for the bytes from 40 on, got "
+        transfer.FetchError, match=r"^asked for the bytes from 40 on, got "
     ) as caught:
-        download_module._parse_range(content_range, start=40, length=length)
+        transfer._parse_range(content_range, start=40, length=length)
 
     assert (0.0, True) == (caught.value.retry_seconds, caught.value.spoils)
 
@@ -821,7 +819,7 @@ def test_range_that_was_not_asked_for(content_range: str, length: int | None) ->
 )
 def test_edition(etag: str, last_modified: str, expected: str) -> None:
     """A weak ETag says that two editions are about the same, which is not enough."""
-    assert expected == download_module._find_edition({"ETag": etag, "Last-Modified": last_modified})
+    assert expected == transfer._find_edition({"ETag": etag, "Last-Modified": last_modified})
 
 
 @pytest.mark.parametrize("tag", ['"1"', ""])
@@ -862,7 +860,7 @@ def test_kind_of_another_file(path: Path, also: str, kind: str) -> None:
 
 def test_message_that_a_server_wrote() -> None:
     """No terminal obeys it, also not by the controls of 8 bits, and it is short."""
-    failure = download_module._FetchError("got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\n" + "x" * 70_000)
+    failure = transfer.FetchError("got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\n" + "x" * 70_000)
 
     assert str(failure).startswith(r"got \x1b]0;gone\x07 \x9b2J\x85\u202e\r\nxxx")
     assert len(str(failure)) < 1_000
@@ -905,7 +903,7 @@ def test_patience_that_cannot_work(changes: dict[str, Any]) -> None:
 )
 def test_errors_in_plain_words(error: Exception, message: str, retry_seconds: float | None) -> None:
     """Each says what happened, and whether another attempt may end otherwise."""
-    failure = download_module._describe(error, Patience())
+    failure = transfer._describe(error, Patience())
 
     assert (message, retry_seconds) == (str(failure), failure.retry_seconds)
 
