@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.trainings import BOOK, SMALL
 from tokenloom.cli.main import main
 from tokenloom.hub import Entry, catalogue, download, register
-from tokenloom.hub.download import Patience
+from tokenloom.hub.addresses import Patience
 
 # The tensors here are small: more threads would only wait for each other.
 torch.set_num_threads(1)

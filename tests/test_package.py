@@ -1,8 +1,10 @@
 """The house: names, layers, sizes."""
 
 import ast
+import hashlib
 import importlib
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -68,18 +70,45 @@ print(len(corpus), tl.Plan(kind="random", num_tokens=100, seq_len=3, batch_size=
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["datasets"], ["--version"]]
+    ("command", "unneeded"),
+    [
+        ("--help", {"numpy", "torch", "requests"}),
+        ("--version", {"numpy", "torch", "requests"}),
+        ("train --help", {"torch", "requests"}),
+        ("datasets", {"torch", "requests"}),
+        ("fetch python_docs", {"torch", "requests"}),
+        ("fetch cached", {"torch", "requests"}),
+        ("info STORE", {"torch", "requests"}),
+        ("verify STORE", {"torch", "requests"}),
+        ("prepare cached.txt --output NEW --quiet", {"torch", "requests"}),
+    ],
 )
-def test_answers_that_need_no_torch_do_not_wait_for_it(arguments: list[str]) -> None:
-    """Help and lists come at once."""
+def test_commands_import_only_what_they_use(
+    command: str, unneeded: set[str], tmp_path: Path
+) -> None:
+    """PyTorch is for training and batches, requests for downloads, NumPy for no help."""
+    content = b"the time machine"
+    (tmp_path / "cached.txt").write_bytes(content)
+    tokenloom.Corpus.from_text("the time machine").save(tmp_path / "STORE")
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     program = f"""
 import sys
 from tokenloom.cli.main import main
-code = main({arguments!r})
-sys.exit(code or ("torch" in sys.modules))
+if {command!r} == "fetch cached":
+    from tokenloom.hub import Entry, RemoteFile, register
+    file = RemoteFile(filename="cached.txt", urls=("http://localhost/",), digest={digest!r})
+    register(Entry(name="cached", description="text", licence="none", source=file))
+code = main({command!r}.split())
+unneeded = {unneeded!r} & set(sys.modules)
+sys.exit(f"imported {{unneeded}}" if unneeded else code)
 """
     result = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TOKENLOOM_CACHE": str(tmp_path)},
     )
     assert (0, "") == (result.returncode, result.stderr)
 

@@ -31,7 +31,8 @@ from tests.support.misbehaving import GOOD as GOOD_FILE
 from tokenloom import ChecksumError, DownloadError, TokenloomError
 from tokenloom.errors import ArgumentError
 from tokenloom.hub import transfer
-from tokenloom.hub.download import Patience, download, hide_password, is_address
+from tokenloom.hub.addresses import Patience, hide_password, is_address
+from tokenloom.hub.download import download
 
 GOOD = b"The Time Traveller (for so it will be convenient to speak of him)\n" * 3000
 SHA256 = hashlib.sha256(GOOD).hexdigest()

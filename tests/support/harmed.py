@@ -18,13 +18,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import tokenloom.hub.transfer  # noqa: F401  another user may not be able to read it
 from tests.support.misbehaving import CONTENT
 from tokenloom._io import atomic
 from tokenloom.errors import TokenloomError
 from tokenloom.hub import archive as archive_module
 from tokenloom.hub import download
+from tokenloom.hub.addresses import Patience
 from tokenloom.hub.archive import unpack
-from tokenloom.hub.download import Patience
 from tokenloom.preparation import assemble, chunks, sources, workdir
 from tokenloom.preparation import prepare as prepare_module
 from tokenloom.preparation.options import PrepareOptions

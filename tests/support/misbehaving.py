@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tokenloom.hub.download import Patience
+from tokenloom.hub.addresses import Patience
 
 if sys.platform != "win32":
     import fcntl

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.cli.parser import add_parser
 from tokenloom.plan.order import PlanSettings
 
 if TYPE_CHECKING:
@@ -33,11 +34,10 @@ shortest, within a hundredth of a step.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
+    command = add_parser(
         commands,
         "bench",
         _run,
-        summary="find the fastest settings on this machine",
         epilog=_EXAMPLES,
     )
     options.add_corpus(command)

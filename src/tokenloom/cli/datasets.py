@@ -4,8 +4,9 @@ import argparse
 from typing import Any
 from urllib.parse import urlsplit
 
-from tokenloom.cli.options import add_json, add_parser
+from tokenloom.cli.options import add_json
 from tokenloom.cli.output import print_json, print_table
+from tokenloom.cli.parser import add_parser
 from tokenloom.hub.cache import locate
 from tokenloom.hub.catalogue import Archive, Entry, list_entries
 
@@ -24,9 +25,7 @@ examples:
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = add_parser(
-        commands, "datasets", _run, summary="list the corpora that have a name", epilog=_EXAMPLES
-    )
+    command = add_parser(commands, "datasets", _run, epilog=_EXAMPLES)
     add_json(command)
 
 

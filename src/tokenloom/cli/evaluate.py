@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
+from tokenloom.cli.parser import add_parser
 from tokenloom.errors import UsageError
 from tokenloom.text.tokenizers import complete
 
@@ -39,9 +40,7 @@ _FACTS = (
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
-        commands, "evaluate", _run, summary="measure how well a model predicts", epilog=_EXAMPLES
-    )
+    command = add_parser(commands, "evaluate", _run, epilog=_EXAMPLES)
     options.add_run(command)
     command.add_argument(
         "corpus", metavar="CORPUS", help="a name from 'tokenloom datasets', a text file, or a store"

@@ -6,6 +6,7 @@ from typing import Any
 from tokenloom._wording import show, suggest
 from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line
+from tokenloom.cli.parser import add_parser
 from tokenloom.errors import ArgumentError, TokenloomError
 from tokenloom.hub.cache import fetch
 from tokenloom.hub.catalogue import Entry
@@ -28,11 +29,10 @@ TOKENLOOM_MIRROR names an address to download from instead of the usual ones.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
+    command = add_parser(
         commands,
         "fetch",
         _run,
-        summary="download corpora that have a name",
         epilog=_EXAMPLES,
     )
     command.add_argument(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.cli.parser import add_parser
 
 if TYPE_CHECKING:
     from tokenloom.model.generation import GeneratedToken
@@ -26,9 +27,7 @@ The text of a single prompt is printed while it is generated.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
-        commands, "generate", _run, summary="generate text with a trained model", epilog=_EXAMPLES
-    )
+    command = add_parser(commands, "generate", _run, epilog=_EXAMPLES)
     options.add_run(command)
     command.add_argument(
         "--prompt",

@@ -10,6 +10,7 @@ from typing import Any
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.cli.parser import add_parser
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import (
     StoreDescription,
@@ -46,9 +47,7 @@ _LABELS = {"num_dropped": "dropped characters", "num_unknown": "unknown tokens"}
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
-        commands, "info", _run, summary="print what is in a store", epilog=_EXAMPLES
-    )
+    command = add_parser(commands, "info", _run, epilog=_EXAMPLES)
     options.add_store(command)
     command.add_argument(
         "--top",

@@ -3,49 +3,22 @@
 import argparse
 import contextlib
 import functools
+import importlib
 import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
-from tokenloom import __version__
+import tokenloom
 from tokenloom._io.interrupts import Stopped, ending_in_order
-from tokenloom.cli import (
-    bench,
-    datasets,
-    evaluate,
-    fetch,
-    generate,
-    info,
-    plan,
-    prepare,
-    selftest,
-    show,
-    train,
-    verify,
-)
-from tokenloom.cli.options import CommandParser
-from tokenloom.cli.output import as_options, print_error, print_message
+from tokenloom.cli.output import as_options, print_error, print_line, print_message
+from tokenloom.cli.parser import COMMANDS, CommandParser
 from tokenloom.errors import TokenloomError
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
-# In the order in which the help lists them.
-_COMMANDS = (
-    train,
-    generate,
-    evaluate,
-    plan,
-    show,
-    selftest,
-    bench,
-    prepare,
-    verify,
-    info,
-    datasets,
-    fetch,
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        arguments = make_parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        arguments = make_parser(*words[:1]).parse_args(words)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
     with (
@@ -131,20 +105,43 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser; ``command`` of what it parses is the subcommand's name."""
+def make_parser(first_word: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; ``command`` of what it parses is the subcommand's name.
+
+    Parameters
+    ----------
+    first_word : str, optional
+        The first of the arguments. Where it is a command, or asks for the list of
+        them, the others are named in the help but not imported.
+    """
     parser = CommandParser(
         prog="tokenloom",
         description="Weave text into exactly reproducible language-model batches.",
         epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
     )
-    parser.add_argument("--version", action="version", version=f"tokenloom {__version__}")
+    parser.add_argument(
+        "--version", action=_PrintVersion, help="show program's version number and exit"
+    )
     commands = parser.add_subparsers(
         metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
     )
-    for command in _COMMANDS:
-        command.add_command(commands)
+    for name, summary in COMMANDS.items():
+        if first_word == name or first_word not in (*COMMANDS, "-h", "--help", "--version"):
+            importlib.import_module(f"tokenloom.cli.{name}").add_command(commands)
+        else:
+            commands.add_parser(name, help=summary)
     return parser
+
+
+class _PrintVersion(argparse.Action):
+    """Prints the version, which takes long to find, only where it is asked for."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**{**keywords, "nargs": 0, "dest": argparse.SUPPRESS})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print_line(f"tokenloom {tokenloom.__version__}")
+        parser.exit()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.cli.parser import add_parser
 from tokenloom.plan.plan import ORDERS
 
 if TYPE_CHECKING:
@@ -40,11 +41,10 @@ examples:
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
+    command = add_parser(
         commands,
         "plan",
         _run,
-        summary="print which text each rank and worker reads",
         epilog=_EXAMPLES,
     )
     options.add_corpus(command)

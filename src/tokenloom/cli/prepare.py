@@ -10,6 +10,7 @@ from typing import Any, get_args
 from tokenloom._wording import count, show
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_message, print_table
+from tokenloom.cli.parser import add_parser
 from tokenloom.errors import ArgumentError, WorkerError
 from tokenloom.hub.load import TRAIN
 from tokenloom.preparation.chunks import FORMS
@@ -56,11 +57,10 @@ same bytes. Until it ends, finished parts lie in the hidden folder .STORE.prepar
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
+    command = add_parser(
         commands,
         "prepare",
         _run,
-        summary="prepare a store from texts of any size",
         epilog=_EXAMPLES,
     )
     command.add_argument(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.cli.parser import add_parser
 
 if TYPE_CHECKING:
     from tokenloom.testing.selftest import Outcome, Settings
@@ -32,8 +33,7 @@ Exit code 0: every law holds. 1: a law is broken, and a report follows.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    summary = "check on this machine that the batches keep their laws"
-    command = options.add_parser(commands, "selftest", _run, summary=summary, epilog=_EXAMPLES)
+    command = add_parser(commands, "selftest", _run, epilog=_EXAMPLES)
     options.add_corpus(command, default="python_docs")
     batches = command.add_argument_group("batches")
     options.add_shape(batches)

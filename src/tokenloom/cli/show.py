@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom._wording import count, show
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line
+from tokenloom.cli.parser import add_parser
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import find_named
 from tokenloom.plan.packed import PackedOrder
@@ -43,9 +44,7 @@ _NO_SPIKES = "it limits the number of spikes of a run, and --spikes is missing"
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
-        commands, "show", _run, summary="show a batch as text", epilog=_EXAMPLES
-    )
+    command = add_parser(commands, "show", _run, epilog=_EXAMPLES)
     options.add_corpus(command, or_else="; or the folder of a run, with --step or --spikes")
     options.add_batches(command)
     options.add_amount(command)

@@ -16,6 +16,7 @@ from tokenloom._io.interrupts import Stopped
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line, print_message
+from tokenloom.cli.parser import add_parser
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.hub.catalogue import find_entry
@@ -65,9 +66,7 @@ _RUN_OPTIONS = {
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
-        commands, "train", _run, summary="train a recurrent model on a text", epilog=_EXAMPLES
-    )
+    command = add_parser(commands, "train", _run, epilog=_EXAMPLES)
     options.add_corpus(command, default="python_docs")
     options.add_batches(command)
     options.add_amount(command, max_tokens=options.MAX_TOKENS, held_out=options.HELD_OUT)

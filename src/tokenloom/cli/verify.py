@@ -5,6 +5,7 @@ from typing import Any
 
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line
+from tokenloom.cli.parser import add_parser
 from tokenloom.store.reader import read_store
 from tokenloom.store.verify import verify_store
 
@@ -21,9 +22,7 @@ Exit code 0: the store is as it was written. 1: it is not.
 
 def add_command(commands: Any) -> None:
     """Add the command to the parser."""
-    command = options.add_parser(
-        commands, "verify", _run, summary="check every byte of a store", epilog=_EXAMPLES
-    )
+    command = add_parser(commands, "verify", _run, epilog=_EXAMPLES)
     options.add_store(command)
     options.add_json(command)
     options.add_quiet(command)

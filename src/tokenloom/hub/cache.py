@@ -7,9 +7,10 @@ from typing import Literal
 
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
+from tokenloom.hub.addresses import hide_password, is_address
 from tokenloom.hub.archive import unpack
 from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, RemoteFile
-from tokenloom.hub.download import download, hide_password, is_address
+from tokenloom.hub.download import download
 
 Where = Literal["built in", "cached", "to download"]
 

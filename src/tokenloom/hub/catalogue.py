@@ -12,8 +12,8 @@ from tokenloom._checks import as_integer, as_strings, require_type
 from tokenloom._io.digest import parse_digest
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
+from tokenloom.hub.addresses import is_address
 from tokenloom.hub.archive import check_kind
-from tokenloom.hub.download import is_address
 from tokenloom.hub.imdb import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 from tokenloom.hub.texts import read_python_docs
 from tokenloom.text.documents import Document

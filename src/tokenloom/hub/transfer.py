@@ -24,7 +24,7 @@ from urllib3.util.retry import Retry
 from tokenloom._io.digest import hash_file
 from tokenloom._wording import count
 from tokenloom.errors import ChecksumError, DownloadError
-from tokenloom.hub.download import Cures, Patience, hide_password
+from tokenloom.hub.addresses import Patience, hide_password
 
 _LOGGER = logging.getLogger("tokenloom.download")
 
@@ -123,19 +123,19 @@ def pauses(patience: Patience) -> Iterator[float]:
 
 
 def summarise(
-    failures: Sequence[tuple[str, FetchError]], path: str | os.PathLike[str], cures: Cures
+    failures: Sequence[tuple[str, FetchError]], path: str | os.PathLike[str], *, cure: str
 ) -> DownloadError | ChecksumError:
     """Return the error of a file that no address had, with the reason of each."""
     tried = hide_password("; ".join(f"{url}: {failure}" for url, failure in failures))
     if failures[-1][1].is_content:
         kind: type[DownloadError | ChecksumError] = ChecksumError
-        cure = "the server may have given an error page or another edition: try again"
+        advice = "the server may have given an error page or another edition: try again"
     else:
-        kind, cure = DownloadError, "check the network and try again"
+        kind, advice = DownloadError, "check the network and try again"
     msg = (
-        f"cannot download {Path(path).name!r}: {tried}. What to do: {cure}, "
+        f"cannot download {Path(path).name!r}: {tried}. What to do: {advice}, "
         f"or put the file at {os.fspath(path)!r} by hand, "
-        f"or {cures.source}"
+        f"or {cure}"
     )
     return kind(msg)
 
