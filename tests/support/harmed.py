@@ -18,12 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import tokenloom.hub.transfer  # noqa: F401  another user may not be able to read it
 from tests.support.misbehaving import CONTENT
 from tokenloom._io import atomic
 from tokenloom.errors import TokenloomError
 from tokenloom.hub import archive as archive_module
-from tokenloom.hub import download
+from tokenloom.hub import download, transfer
 from tokenloom.hub.addresses import Patience
 from tokenloom.hub.archive import unpack
 from tokenloom.preparation import assemble, chunks, sources, workdir
@@ -38,6 +37,7 @@ ROOMS = {
         archive_module,
         assemble,
         download,
+        transfer,
         atomic,
         sources,
         npy,
