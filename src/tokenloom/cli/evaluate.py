@@ -107,10 +107,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "tokens_per_second": result.num_tokens / seconds,
         "device": str(model.linear.weight.device),
     }
-    why = _explain_unknown(facts, corpus)
-    if arguments.within_documents:
-        why = "no perplexity per character and per byte: some tokens were not predicted"
-    _report(facts, why, in_json=arguments.json)
+    _report(facts, corpus, arguments)
 
 
 def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
@@ -118,12 +115,6 @@ def _warn_of_trained(num_trained: int, corpus: "Corpus") -> None:
         f"the model was trained on {num_trained:,} of the {count(len(corpus), 'token')} of "
         f"{corpus.name}: it predicts such text better than text that it has not seen"
     )
-
-
-def _report(facts: dict[str, Any], why_unknown: str | None, *, in_json: bool) -> None:
-    if why_unknown:
-        print_message(why_unknown)
-    (print_json if in_json else _print_facts)(facts)
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
@@ -142,13 +133,20 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
 
 
-def _explain_unknown(facts: dict[str, Any], corpus: "Corpus") -> str | None:
+def _report(facts: dict[str, Any], corpus: "Corpus", arguments: argparse.Namespace) -> None:
+    if why := _explain_unknown(facts, corpus, is_part=arguments.within_documents):
+        print_message(why)
+    (print_json if arguments.json else _print_facts)(facts)
+
+
+def _explain_unknown(facts: dict[str, Any], corpus: "Corpus", *, is_part: bool) -> str | None:
     """Return why the size of the predicted text is not known, if that is so."""
     numbers = {"character": "num_characters", "byte": "num_bytes"}
     units = [unit for unit, name in numbers.items() if facts[name] is None]
     if not units:
         return None
-    return f"no perplexity per {' and per '.join(units)}: {_why_unknown(corpus)}"
+    why = "the first tokens of documents were not predicted" if is_part else _why_unknown(corpus)
+    return f"no perplexity per {' and per '.join(units)}: {why}"
 
 
 def _why_unknown(corpus: "Corpus") -> str:
