@@ -102,8 +102,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "split": arguments.split,
         "num_trained_tokens": num_trained,
         **{name: getattr(result, name) for name in _FACTS},
-        "batch_size": arguments.batch_size,
-        "seq_len": arguments.seq_len,
+        **{name: getattr(arguments, name) for name in ("batch_size", "seq_len")},
         "tokens_per_second": result.num_tokens / seconds,
         "device": str(model.linear.weight.device),
     }
