@@ -348,6 +348,7 @@ def test_table_of_misbehaviour_is_counted() -> None:
 def test_table_of_state_fields() -> None:
     """The page about the saved position lists each field."""
     plan = Plan(kind="random", num_tokens=9, seq_len=2, batch_size=2, tail="pad")
+    plan = plan.at(0, first_window=1)
     state = describe_position(
         plan, proof={"corpus": "sha256:"}, next_batch=0, num_skipped=1, worker=(0, 2)
     )

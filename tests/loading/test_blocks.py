@@ -20,6 +20,7 @@ from tokenloom.loading.blocks import (
     rows_per_block,
     split_rows,
 )
+from tokenloom.loading.shard import Shard
 from tokenloom.plan.plan import Plan
 
 
@@ -146,6 +147,6 @@ def test_only_short_random_windows_are_read_without_read_ahead(
 def test_a_range_of_epochs_without_end_goes_on() -> None:
     """None as stop_epoch has no last block."""
     plan = Plan(kind="random", num_tokens=25, seq_len=4, batch_size=2, epoch=2**40)
-    parts = plan_epochs(plan, next_batch=1, stop_epoch=None, columns=range(2))
+    parts = plan_epochs(plan, next_batch=1, stop_epoch=None, shard=Shard())
     read = [(part.plan.epoch, part.rows) for part in itertools.islice(parts, 2)]
     assert [(2**40, range(1, 2)), (2**40 + 1, range(2))] == read

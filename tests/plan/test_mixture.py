@@ -112,7 +112,7 @@ def test_no_part_is_read_twice_in_an_epoch_of_the_default_length(plan: Plan) -> 
     assert isinstance(order, MixtureOrder)
     plan = make_plan(order, seq_len=plan.seq_len, batch_size=1)
     for epoch in (0, 1, 2, 7, 50):
-        accounts = order.accounting(plan.at(epoch))
+        accounts = plan.at(epoch).accounting()
         assert all(account.times_read <= 1 for account in accounts.values())
     sizes = order._layout(plan.seq_len).sizes.tolist()
     longer = plan.num_windows + len(order.stages)
@@ -137,7 +137,7 @@ def test_the_accounting_is_what_the_batches_read(plan: Plan, batch_size: int, ep
         name: PartAccount(windows, windows * plan.seq_len, windows / size)
         for name, windows, size in zip(order.names, counted, sizes, strict=True)
     }
-    assert expected == order.accounting(plan)
+    assert expected == plan.accounting()
 
 
 @given(weights, st.integers(0, 10**6), st.integers(0, 100))
@@ -166,7 +166,7 @@ def test_a_small_weight_is_drawn() -> None:
     order = make_order([10**7, 10**6], [(0, [0.9999, 0.0001])], num_epoch_tokens=10**6)
     plan = make_plan(order, seq_len=1, batch_size=1000)
     # The last part also gets what the others' shares, rounded down, leave.
-    assert 101 == order.accounting(plan)["b"].windows
+    assert 101 == plan.accounting()["b"].windows
 
 
 @given(st.lists(st.floats(0, 1e308), min_size=1, max_size=9).filter(any))

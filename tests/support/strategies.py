@@ -43,7 +43,7 @@ def make_windows(plan: Plan, *, shard: tl.Shard | None = None) -> Windows:
     """Return the windows of a plan over a corpus in which every token is its position."""
     corpus = tl.Corpus.from_tokens(np.arange(plan.num_tokens, dtype=np.uint16))
     options: dict[str, Any] = {
-        "batch_size": plan.batch_size,
+        "batch_size": plan.batch_sizes or plan.batch_size,
         "seq_len": plan.seq_len,
         "seed": plan.seed,
         "tail": plan.tail,

@@ -239,7 +239,7 @@ def test_law_5_is_broken_where_the_next_epoch_differs(monkeypatch: pytest.Monkey
         monkeypatch.setattr(
             Plan,
             "at",
-            lambda plan, epoch: dataclasses.replace(plan, epoch=epoch, seed=int(epoch == 1)),
+            lambda plan, epoch, **_: dataclasses.replace(plan, epoch=epoch, seed=int(epoch == 1)),
         )
         return [make_loader()]
 

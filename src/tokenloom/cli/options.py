@@ -22,6 +22,7 @@ from tokenloom.hub.load import (
     load,
     name_split,
 )
+from tokenloom.plan.batch_sizes import BatchSizes
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
 from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
@@ -153,7 +154,14 @@ def add_batches(command: argparse.ArgumentParser) -> None:
         help="sequential: each row continues the same row of the previous batch; random: windows "
         "are drawn in random order; packed: rows are filled with whole documents",
     )
-    add_shape(batches)
+    batches.add_argument(
+        "--batch-size",
+        type=parse_batch_size,
+        default=32,
+        metavar="N",
+        help="rows per batch; 0:32,10000:64 makes it 64 from window 10,000 of the training on",
+    )
+    add_count(batches, "--seq-len", "tokens per row", default=35)
     add_seed(batches)
     batches.add_argument(
         "--tail",
@@ -266,6 +274,16 @@ def parse_count(text: str) -> int:
         return int(text)
     msg = f"must be an integer of at least 1 and below 2**31, got {show(text)}"
     raise argparse.ArgumentTypeError(msg)
+
+
+def parse_batch_size(text: str) -> int | BatchSizes:
+    """Return an integer of at least 1, or sizes that change, such as 0:32,10000:64."""
+    if ":" not in text:
+        return parse_count(text)
+    try:
+        return BatchSizes.parse(text)
+    except ArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse_count_or_zero(text: str) -> int:

@@ -9,14 +9,14 @@ from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.cli.parser import add_parser
-from tokenloom.plan.plan import ORDERS
+from tokenloom.plan.batch_sizes import BatchSizes
+from tokenloom.plan.plan import ORDERS, Plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tokenloom.corpus.corpus import Corpus
     from tokenloom.inspection.batches import Division
-    from tokenloom.plan.plan import Plan
 
 # The number of batches whose starts are listed.
 _NUM_LISTED = 3
@@ -24,6 +24,7 @@ _FACTS_OF_PLAN = (
     *("seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens", "num_batches"),
     *("num_inputs", "num_dropped", "fill", "phase", "num_phases"),
 )
+_EVERY = "and in every epoch"
 _FACTS_OF_DIVISION = ("num_windows", "world_size", "num_workers", "block_size")
 
 _EXAMPLES = """\
@@ -63,6 +64,9 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom._figures import check_picture, save_picture
     from tokenloom.inspection.batches import Division
 
+    if isinstance(arguments.batch_size, BatchSizes):
+        why = "a picture has batches of one size; choose one with --batch-size"
+        options.refuse_options(arguments, ("plot",), why)
     path = None if arguments.plot is None else check_picture(arguments.plot)
     corpus = options.load_corpus(arguments)
     train, _ = options.hold_out(arguments, corpus)
@@ -96,6 +100,7 @@ def _facts(division: "Division") -> dict[str, Any]:
     return {
         "order": plan.kind,
         **{name: getattr(plan, name) for name in _FACTS_OF_PLAN},
+        "batch_size": plan.described_size,
         **{name: getattr(division, name) for name in _FACTS_OF_DIVISION},
         "ranks": [
             {"rank": rank, "rows_start": rows.start, "rows_stop": rows.stop} for rank, rows in ranks
@@ -115,18 +120,19 @@ def _facts_of_worker(division: "Division", worker: int) -> dict[str, Any]:
 
 
 def _listed(division: "Division") -> range:
-    return range(min(_NUM_LISTED, division.plan.num_batches))
+    return division.plan.stretches[0].rows[:_NUM_LISTED]
 
 
 def _print_division(division: "Division", *, corpus_name: str) -> None:
     plan = division.plan
     print_line(
         f"{corpus_name}: {plan.kind} order, seed {plan.seed}, epoch {plan.epoch}, "
-        f"{count(plan.batch_size, 'row')} x {count(plan.seq_len, 'token')}, tail {plan.tail}\n"
+        f"{_describe_sizes(plan)} x {count(plan.seq_len, 'token')}, tail {plan.tail}\n"
     )
     print_table(list(_tabulate_counts(division)))
     batches = count(plan.num_batches, "batch", "batches")
-    print_line(f"\nRANKS: each reads these rows of {batches}")
+    whose = f"the first of {batches}" if len(plan.stretches) > 1 else batches
+    print_line(f"\nRANKS: each reads these rows of {whose}")
     print_table(list(_tabulate_ranks(division)))
     whose = "each rank's" if division.world_size > 1 else "the process's"
     print_line(f"\nWORKERS of a DataLoader: {whose} rows, in these batches")
@@ -137,6 +143,12 @@ def _print_division(division: "Division", *, corpus_name: str) -> None:
     print_table(list(_tabulate_starts(division)))
 
 
+def _describe_sizes(plan: Plan) -> str:
+    """Return the rows of the epoch's batches, such as "32 rows" or "32, then 64 rows"."""
+    *before, last = [stretch.batch_size for stretch in plan.stretches]
+    return "".join(f"{size:,}, then " for size in before) + count(last, "row")
+
+
 def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
     plan = division.plan
     phases = f"first token that may be an input, drawn from [0, {plan.num_phases:,})"
@@ -145,7 +157,7 @@ def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
         windows = ("rows", division.num_windows, "that these batches read, of whole documents")
     for name, number, what in (
         ("tokens", plan.num_tokens, "of the corpus"),
-        ("batches", plan.num_batches, "in this and in every epoch"),
+        ("batches", plan.num_batches, f"in this {'epoch' if plan.batch_sizes else _EVERY}"),
         windows,
         ("inputs", plan.num_inputs, "tokens that are an input, each once"),
         ("dropped", plan.num_dropped, "tokens that are no input in this epoch"),

@@ -93,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
     train, _ = options.hold_out(arguments, corpus)
     windows = options.make_windows(arguments, train)
     windows.set_epoch(arguments.epoch)
-    rows = arguments.rows or windows.columns[:4]
+    rows = arguments.rows or range(min(4, *windows.plan.all_sizes))
     batch = read_batch(windows, index=arguments.batch, rows=rows)
     if arguments.json:
         print_json(dataclasses.asdict(batch))
@@ -110,7 +110,7 @@ def _show_run(arguments: argparse.Namespace) -> None:
     _check_options_of_run(arguments)
     run = Run.open(arguments.corpus)
     windows = reopen_windows(run, encoding=arguments.encoding)
-    rows = arguments.rows or range(len(windows.columns))
+    rows = arguments.rows or None
     if arguments.spikes:
         spikes = read_spikes(run, windows, top=arguments.top, rows=rows)
         if arguments.json:

@@ -24,6 +24,7 @@ from tokenloom.hub.load import find_store
 
 if TYPE_CHECKING:
     from tokenloom.loading.distributed import Ranks
+    from tokenloom.loading.loader import Loader
     from tokenloom.model.rnn import RNNModel
     from tokenloom.text.interface import Tokenizer
     from tokenloom.training.loop import Training
@@ -387,7 +388,7 @@ def _announce(arguments: argparse.Namespace, corpus: Corpus, training: "Training
         how_much = rest if is_cut else how_much
     return (
         f"training on {corpus.name}: {how_much}{measured}; "
-        f"{count(len(loader), 'batch', 'batches')}; results go to {training.run}"
+        f"{count(_count_batches(loader), 'batch', 'batches')}; results go to {training.run}"
     )
 
 
@@ -402,8 +403,14 @@ def _count_steps(training: "Training") -> tuple[int, int]:
 
     loader = training.loader
     checkpoint = Run.open(_folder(training)).load_checkpoint() if training.resume else None
-    num_steps = (loader.num_epochs or 0) * loader.num_batches
+    num_steps = _count_batches(loader)
     return 0 if checkpoint is None else checkpoint.step, num_steps
+
+
+def _count_batches(loader: "Loader") -> int:
+    """Return the number of batches of a whole training, 0 where it has no end."""
+    first = loader.first_epoch
+    return loader.plan.at(first).count_until(first + (loader.num_epochs or 0))
 
 
 def _explain_start(training: "Training", step: int, num_steps: int) -> str:
@@ -412,7 +419,8 @@ def _explain_start(training: "Training", step: int, num_steps: int) -> str:
         return "begins at the first step, since the run has no checkpoint yet"
     loader = training.loader
     num_epochs = loader.num_epochs or 0
-    epoch = min(step // loader.num_batches + 1, num_epochs)
+    first = loader.first_epoch
+    epoch = min(loader.windows.plan.at(first).find_batch(step)[0] - first + 1, num_epochs)
     return f"resumes at step {step:,} of {num_steps:,} (epoch {epoch:,} of {num_epochs:,})"
 
 

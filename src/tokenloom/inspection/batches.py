@@ -90,7 +90,7 @@ class BatchText:
     rows: tuple[RowText, ...]
 
 
-def read_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> BatchText:
+def read_batch(windows: Windows, *, index: int, rows: Sequence[int] | None = None) -> BatchText:
     """Return a batch, and some of its rows as text.
 
     Parameters
@@ -99,18 +99,20 @@ def read_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> BatchTex
         The batch is one of their current epoch.
     index : int
         Which batch, in [0, len(windows)).
-    rows : sequence of int
-        Which rows of it; each in [0, batch_size // world_size).
+    rows : sequence of int, optional
+        Which rows of it; each in [0, batch_size // world_size). By default all.
 
     Raises
     ------
     ArgumentError
         ``index`` or a row is out of range.
     """
-    plan, columns = windows.plan, windows.columns
+    plan = windows.plan
     if not 0 <= index < plan.num_batches:
         msg = f"batch must be in [0, {plan.num_batches}), got {index}"
         raise ArgumentError(msg)
+    columns = _columns_of(windows, index)
+    rows = range(len(columns)) if rows is None else rows
     wrong = [row for row in rows if not 0 <= row < len(columns)]
     if wrong:
         msg = f"rows must be in [0, {len(columns)}), got {wrong[0]}"
@@ -127,8 +129,12 @@ def read_batch(windows: Windows, *, index: int, rows: Sequence[int]) -> BatchTex
     )
 
 
+def _columns_of(windows: Windows, index: int) -> range:
+    return windows.shard.columns(windows.plan.size_of(range(index, index + 1)))
+
+
 def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowText]:
-    corpus, plan, columns = windows.corpus, windows.plan, windows.columns
+    corpus, plan, columns = windows.corpus, windows.plan, _columns_of(windows, index)
     references = plan.references(range(index, index + 1), columns)
     (batch,) = read_block(corpus.tokens, references).narrow_batches()
     split = _split_rows(references)
@@ -205,13 +211,16 @@ class Division:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        self.columns(rank=0)
+        for size in self.plan.all_sizes:
+            Shard(world_size=self.world_size).columns(size)
         if self.num_workers < 0:
             msg = f"num_workers must be at least 0, got {self.num_workers}"
             raise ArgumentError(msg)
 
     def columns(self, rank: int) -> range:
         """Return which rows of each batch a rank reads, half-open.
+
+        Of the first batch, if the batch size changes in the epoch.
 
         Raises
         ------
@@ -232,7 +241,7 @@ class Division:
     @property
     def num_windows(self) -> int:
         """Windows that the batches of an epoch read, without those that are all padding."""
-        return min(self.plan.num_windows, self.plan.num_batches * self.plan.batch_size)
+        return min(self.plan.num_windows, self.plan.num_rows)
 
     @property
     def block_size(self) -> int:

@@ -234,7 +234,10 @@ def _take_sample(windows: Windows, setting: Setting, seconds: float) -> Sample:
             _drain(batches, seconds)
             num_batches, spent = _drain(batches, seconds)
             wait_seconds = _wait(batches, seconds)
-    num_tokens = num_batches * len(windows.columns) * windows.plan.seq_len
+    plan = windows.plan
+    # Of one size all batches of an epoch have the same number of rows.
+    num_rows = num_batches * plan.num_rows / plan.num_batches / windows.shard.world_size
+    num_tokens = num_rows * plan.seq_len
     return Sample(setting, num_tokens / spent, first_batch_seconds, wait_seconds)
 
 

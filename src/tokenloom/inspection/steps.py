@@ -62,7 +62,7 @@ class RunSpikes:
     spikes: "tuple[tuple[Spike, StepText], ...]"
 
 
-def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> StepText:
+def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int] | None) -> StepText:
     """Return the text that the model saw in a step.
 
     Parameters
@@ -72,8 +72,8 @@ def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> 
         What `reopen_windows` returned; their epoch is set.
     step : int
         Its number, counted from 1 over the whole run.
-    rows : sequence of int
-        Which rows of the batch.
+    rows : sequence of int or None
+        Which rows of the batch; None for all.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int]) -> 
     return _read_text(_read_losses(run), step, windows, rows)
 
 
-def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) -> RunSpikes:
+def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int] | None) -> RunSpikes:
     """Return the spikes of a run's loss, the strongest first, with their text.
 
     `find_spikes` defines what a spike is.
@@ -97,8 +97,8 @@ def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int]) ->
         What `reopen_windows` returned; their epoch is set.
     top : int
         The most spikes that are read.
-    rows : sequence of int
-        Which rows of each batch.
+    rows : sequence of int or None
+        Which rows of each batch; None for all.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def _read_losses(run: Run) -> list[StepLosses]:
 
 
 def _read_text(
-    records: Sequence[StepLosses], step: int, windows: Windows, rows: Sequence[int]
+    records: Sequence[StepLosses], step: int, windows: Windows, rows: Sequence[int] | None
 ) -> StepText:
     for record in records:
         position = step - record.step

@@ -9,6 +9,7 @@ from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.loading.batch import Batch, Tensors, widen, widen_pieces
 from tokenloom.loading.document_starts import BlockResets
 from tokenloom.loading.piece_rows import PieceRows
+from tokenloom.loading.shard import Shard
 from tokenloom.loading.sources import BlockSources
 from tokenloom.plan.plan import Plan, References
 from tokenloom.store.memmap import Tokens, advise, confirm, gather_pieces, gather_windows
@@ -110,7 +111,7 @@ def plan_epochs(
     *,
     next_batch: int,
     stop_epoch: int | None,
-    columns: range,
+    shard: Shard,
     block_size: int | None = None,
 ) -> Iterator[References]:
     """Yield what each block reads, from a row of the plan's epoch on, up to an epoch.
@@ -123,53 +124,73 @@ def plan_epochs(
         Its row that is read first.
     stop_epoch : int or None
         The epoch before which the last block ends; None never ends.
-    columns, block_size
+    shard, block_size
         As in `plan_blocks`.
 
     >>> plan = Plan(kind="random", num_tokens=25, seq_len=4, batch_size=1, epoch=1)
-    >>> options = {"columns": range(1), "block_size": 4}
-    >>> blocks = plan_epochs(plan, next_batch=3, stop_epoch=3, **options)
+    >>> blocks = plan_epochs(plan, next_batch=3, stop_epoch=3, shard=Shard(), block_size=4)
     >>> [(block.plan.epoch, block.rows) for block in blocks]
     [(1, range(3, 5)), (2, range(0, 4)), (2, range(4, 5))]
     """
-    first: int | None = first_rows(plan, columns)
-    rows = range(next_batch, plan.num_batches)
     epochs = itertools.count(plan.epoch)
     for epoch in epochs if stop_epoch is None else range(plan.epoch, stop_epoch):
-        yield from plan_blocks(
-            plan.at(epoch), rows, columns=columns, block_size=block_size, first=first
-        )
         # Only the first batch of all is waited for.
-        first, rows = None, range(plan.num_batches)
+        is_first = epoch == plan.epoch
+        of_epoch = plan if is_first else plan.at(epoch)
+        rows = range(next_batch if is_first else 0, of_epoch.num_batches)
+        yield from plan_blocks(
+            of_epoch, rows, shard=shard, block_size=block_size, is_first=is_first
+        )
 
 
 def plan_blocks(
     plan: Plan,
     rows: range,
     *,
-    columns: range,
+    shard: Shard,
     block_size: int | None = None,
-    first: int | None = None,
+    is_first: bool = False,
 ) -> Iterator[References]:
     """Yield what each block of an epoch reads; the order of several is computed at once.
+
+    All batches of a block have the same size.
 
     Parameters
     ----------
     plan : Plan
     rows : range
         Which batches.
-    columns : range
+    shard : Shard
         Which rows of each.
     block_size : int, optional
         Batches per block; by default `rows_per_block`.
-    first : int, optional
-        As in `split_rows`.
+    is_first : bool
+        Whether the first batch is waited for, so that the first blocks are small;
+        see `first_rows`.
     """
-    size = block_size or rows_per_block(plan, columns)
-    for part in split_rows(rows, _BLOCKS_PER_ORDER * size, first=first):
-        references = plan.references(part, columns)
-        for start in range(0, len(part), size):
-            yield references.slice(start, start + size)
+    for stretch in plan.stretches:
+        part = _common(rows, stretch.rows)
+        if not part:
+            continue
+        columns = shard.columns(stretch.batch_size)
+        first = first_rows(plan, columns) if is_first else None
+        is_first = False
+        size = block_size or rows_per_block(plan, columns)
+        for several in split_rows(part, _BLOCKS_PER_ORDER * size, first=first):
+            references = plan.references(several, columns)
+            for start in range(0, len(several), size):
+                yield references.slice(start, start + size)
+
+
+def _common(rows: range, stretch: range) -> range:
+    """Return those of some rows that lie in a range of step 1.
+
+    >>> _common(range(1, 20, 3), range(5, 14)), _common(range(5), range(5, 9))
+    (range(7, 16, 3), range(5, 5))
+    """
+    start = -(-max(stretch.start - rows.start, 0) // rows.step)
+    stop = -(-max(stretch.stop - rows.start, 0) // rows.step)
+    return rows[start:stop]
 
 
 def read_block(

@@ -22,9 +22,10 @@ from tokenloom.corpus.mixture import Mixture
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.loading.batch import Batch
-from tokenloom.loading.blocks import first_rows, plan_blocks, read_block
+from tokenloom.loading.blocks import plan_blocks, read_block
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.shard import Shard, check_same_part
+from tokenloom.plan.batch_sizes import BatchSize
 from tokenloom.plan.order import Order, Tail
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import Plan
@@ -74,7 +75,7 @@ class Windows(IterableDataset[Batch]):
         order: str | Order,
         corpus: Corpus | Mixture,
         *,
-        batch_size: int = 32,
+        batch_size: BatchSize = 32,
         seq_len: int = 35,
         seed: int = 0,
         tail: Tail = "drop",
@@ -118,7 +119,7 @@ class Windows(IterableDataset[Batch]):
         # The process that got these windows from the one that started it.
         self._received_in: int | None = None
         if shard is not None:
-            shard.columns(self._first_plan.batch_size)
+            self._check_shard(shard)
         self._epoch = SharedInteger()
         # What the epoch is when a worker starts; a worker forgets it at once.
         self._epoch_at_start: int | None = 0
@@ -175,7 +176,7 @@ class Windows(IterableDataset[Batch]):
         """
         if self._shard is None:
             shard = Shard.detect()
-            shard.columns(self._first_plan.batch_size)
+            self._check_shard(shard)
             if self._detected is not None:
                 check_same_part(self._detected, shard)
             self._shard = self._detected = shard
@@ -183,8 +184,15 @@ class Windows(IterableDataset[Batch]):
 
     @property
     def columns(self) -> range:
-        """The rows of each batch that this process reads, half-open."""
-        return self.shard.columns(self._first_plan.batch_size)
+        """The rows of each batch that this process reads, half-open.
+
+        Of the first batch of the current epoch, if the batch size changes.
+        """
+        return self.shard.columns(self.plan.batch_size)
+
+    def _check_shard(self, shard: Shard) -> None:
+        for size in self._first_plan.all_sizes:
+            shard.columns(size)
 
     def confirm_shard(self) -> None:
         """Check that the part of each batch that was detected is still this process's.
@@ -261,9 +269,12 @@ class Windows(IterableDataset[Batch]):
         self._epoch.value = self._epoch_at_start
 
     def __len__(self) -> int:
-        """Return the number of batches, the same in every epoch and on every rank."""
+        """Return the number of batches of the current epoch, the same on every rank.
+
+        It is the same in every epoch, unless the batch size changes.
+        """
         self.shard  # noqa: B018  resolved here, in the main process, for the workers
-        return self._first_plan.num_batches
+        return self.plan.num_batches
 
     def __iter__(self) -> "WindowsIterator":
         self.confirm_shard()
@@ -277,13 +288,14 @@ class Windows(IterableDataset[Batch]):
         return WindowsIterator(self)
 
     def __repr__(self) -> str:
-        plan = self._first_plan
+        plan = self.plan
+        sizes = list(plan.batch_sizes.steps) if plan.batch_sizes else plan.batch_size
         # The class of those with a fixed order names it.
         order = f"{plan.kind!r}, " if type(self) is Windows else ""
         return (
-            f"{type(self).__name__}({order}{self._corpus!r}, batch_size={plan.batch_size}, "
+            f"{type(self).__name__}({order}{self._corpus!r}, batch_size={sizes}, "
             f"seq_len={plan.seq_len}, seed={plan.seed}, tail={plan.tail!r}, "
-            f"epoch={self.epoch}): {count(plan.num_batches, 'batch', 'batches')}"
+            f"epoch={plan.epoch}): {count(plan.num_batches, 'batch', 'batches')}"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -321,8 +333,11 @@ class RandomWindows(Windows):
     ----------
     corpus : Corpus or Mixture
         The windows of a mixture come from its parts, in its shares.
-    batch_size : int
-        Windows per batch over all ranks.
+    batch_size : int or list of (int, int)
+        Windows per batch over all ranks. Pairs make it change: ``[(0, 32), (10_000,
+        64)]`` is 32 up to the first batch that begins at or past window 10,000 of
+        the whole training, and 64 from there on. In sequential order it is one
+        integer.
     seq_len : int
         Inputs per window, in tokens.
     seed : int
@@ -355,7 +370,7 @@ class RandomWindows(Windows):
         self,
         corpus: Corpus | Mixture,
         *,
-        batch_size: int = 32,
+        batch_size: BatchSize = 32,
         seq_len: int = 35,
         seed: int = 0,
         tail: Tail = "drop",
@@ -431,7 +446,7 @@ class PackedWindows(Windows):
     ----------
     corpus : Corpus
         It must know where its documents start.
-    batch_size : int
+    batch_size : int or list of (int, int)
         Rows per batch over all ranks.
     seq_len : int
         The most inputs of a row, in tokens.
@@ -468,7 +483,7 @@ class PackedWindows(Windows):
         self,
         corpus: Corpus,
         *,
-        batch_size: int = 32,
+        batch_size: BatchSize = 32,
         seq_len: int = 2048,
         seed: int = 0,
         tail: Tail = "drop",
@@ -513,9 +528,8 @@ class WindowsIterator(Iterator[Batch]):
         num_workers = 1 if self._worker is None else self._worker[1]
         rows = range(self._next_batch, self._plan.num_batches, num_workers)
         tokens, documents = self._windows.corpus.tokens, self._windows.documents
-        columns = self._windows.columns
-        first = first_rows(self._plan, columns)
-        for references in plan_blocks(self._plan, rows, columns=columns, first=first):
+        shard = self._windows.shard
+        for references in plan_blocks(self._plan, rows, shard=shard, is_first=True):
             block = read_block(tokens, references, documents=documents)
             yield from block.wide_batches() if self._worker is None else block.narrow_batches()
 

@@ -5,7 +5,7 @@ import functools
 import itertools
 import sys
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Any, Never, NoReturn
 
 import torch
@@ -59,7 +59,8 @@ class Loader:
     carries_state : bool
         Whether each row continues the text of the same row of the batch before.
     num_batches : int
-        Batches per epoch.
+        Batches of the epoch that the last batch was of; before the first one, of the
+        epoch that comes next. The same in every epoch, unless the batch size changes.
     num_skipped : int
         Batches that `skip` passed over, also before the position was saved.
 
@@ -111,7 +112,7 @@ class Loader:
         self.num_batches = len(windows)
         self._check_length()
         self._resident = self._make_resident() if resident else None
-        self._epoch, self._next_batch = self._plan.epoch, 0
+        self._epoch, self._next_batch, self._first_window = self._plan.epoch, 0, 0
         self._stop_epoch = self._end_of_iteration()
         self.num_skipped = 0
         # Whether the next iteration starts at the position, and not at the epoch's beginning.
@@ -123,8 +124,11 @@ class Loader:
 
     def _check_length(self) -> None:
         """Check that all batches of an iteration can be counted by `len`."""
-        most = sys.maxsize // max(self.num_batches, 1)
-        if self.num_epochs is not None and self.num_epochs > most:
+        if self.num_epochs is None:
+            return
+        stop = self._plan.epoch + self.num_epochs
+        if self._plan.count_until(stop) > sys.maxsize:
+            most = sys.maxsize // self.num_batches
             msg = (
                 f"num_epochs must be at most {most:,} of "
                 f"{count(self.num_batches, 'batch', 'batches')} each, got "
@@ -136,13 +140,13 @@ class Loader:
         return (
             f"Loader({type(self.windows).__name__} of {self.windows.corpus!r}, "
             f"num_workers={self.num_workers}, num_epochs={self.num_epochs}): next is batch "
-            f"{self._next_batch:,} of {self.num_batches:,} in epoch {self._epoch}"
+            f"{self._next_batch:,} of {self.plan.num_batches:,} in epoch {self._epoch}"
         )
 
     @property
     def plan(self) -> Plan:
         """The plan of the epoch that comes next or is being iterated."""
-        return self._plan.at(self._epoch)
+        return self._plan.at(self._epoch, first_window=self._first_window)
 
     @property
     def first_epoch(self) -> int:
@@ -159,7 +163,14 @@ class Loader:
             The loader is endless.
         """
         self._check_has_end()
-        return (self._stop_epoch - self._epoch) * self.num_batches - self._next_batch
+        return self.plan.count_until(self._stop_epoch) - self._next_batch
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether the next batch is the first one of an iteration."""
+        num_epochs = self.num_epochs or 1
+        is_whole = self._next_batch == self._first_window == 0
+        return is_whole and (self._epoch - self._plan.epoch) % num_epochs == 0
 
     def __len__(self) -> int:
         """Return the number of batches of a whole iteration.
@@ -169,7 +180,8 @@ class Loader:
         TypeError
             The loader is endless.
         """
-        return self._check_has_end() * self.num_batches
+        num_epochs = self._check_has_end()
+        return self._plan.at(self._stop_epoch - num_epochs).count_until(self._stop_epoch)
 
     def __iter__(self) -> Iterator[Batch]:
         """Start an iteration: at the loaded position, else at the epoch's first batch.
@@ -187,7 +199,7 @@ class Loader:
         self.windows.confirm_shard()
         self.windows.corpus.check_files()
         if not self._is_loaded:
-            self._next_batch = 0
+            self._go_to(self._epoch)
         self._is_loaded = False
         self._stop_epoch = self._end_of_iteration()
         self._replace_iterator()
@@ -262,18 +274,34 @@ class Loader:
             num_skipped=self.num_skipped,
         )
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, changed: Collection[str] = ()) -> None:
         """Make the next iteration start at a saved position.
 
         Nothing but the position is taken from the state.
 
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` returned.
+        changed : collection of str
+            What may differ from the windows of the state: ``("batch_size",)``, in any
+            order but the sequential one. No window of the epoch is read twice then, and
+            none is left out but those that fill no batch at its end: where the saved
+            position is between two of the new batches, the rest of the epoch is cut
+            into batches from that window on.
+
         Raises
         ------
+        ArgumentError
+            ``changed`` has another name, or the windows depend on the batch size.
         StateMismatchError
             The state belongs to other windows; each field that differs is named.
         """
-        position = restore_position(state, plan=self._plan, proof=self.windows.proof)
-        self._epoch, self._next_batch, self.num_skipped = position
+        position = restore_position(
+            state, plan=self._plan, proof=self.windows.proof, changed=changed
+        )
+        self._go_to(position.epoch, position.next_batch, position.first_window)
+        self.num_skipped = position.num_skipped
         self._stop_epoch = self._end_of_iteration()
         self._is_loaded = True
         self._replace_iterator()
@@ -306,11 +334,17 @@ class Loader:
                 f"{left} left; begin the next one with iter(loader) to skip batches of that"
             )
             raise ArgumentError(msg)
-        epochs, next_batch = divmod(self._next_batch + num_batches, self.num_batches)
-        self._epoch, self._next_batch = self._epoch + epochs, next_batch
+        epoch, next_batch = self.plan.find_batch(self._next_batch + num_batches)
+        self._go_to(epoch, next_batch, self._first_window if epoch == self._epoch else 0)
         self.num_skipped += num_batches
         self._is_loaded = True
         self._stop_reading()
+
+    def _go_to(self, epoch: int, next_batch: int = 0, first_window: int = 0) -> None:
+        # What is out of range is refused here, before anything changes.
+        num_batches = self._plan.at(epoch, first_window=first_window).num_batches
+        self._epoch, self._next_batch, self._first_window = epoch, next_batch, first_window
+        self.num_batches = num_batches
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reading": None}
@@ -346,9 +380,15 @@ class Loader:
                     continue
                 if batch is None:
                     return
-                epochs, next_batch = divmod(batch.index + 1, self.num_batches)
+                epoch, next_batch = batch.epoch, batch.index + 1
+                first_window = self._first_window
+                if next_batch == 1:
+                    # The first one of its epoch, which may have another number of batches.
+                    self.num_batches = self.plan.num_batches
+                if next_batch == self.num_batches:
+                    epoch, next_batch, first_window = epoch + 1, 0, 0
                 # From here to the consumer's loop nothing is called, so no Ctrl-C comes between.
-                self._epoch, self._next_batch = batch.epoch + epochs, next_batch
+                self._epoch, self._next_batch, self._first_window = epoch, next_batch, first_window
                 yield batch
         finally:
             # The traceback of an error, or of Ctrl-C, would keep the workers alive.
@@ -370,7 +410,7 @@ class Loader:
             self.plan,
             next_batch=self._next_batch,
             stop_epoch=None if self.num_epochs is None else self._stop_epoch,
-            columns=self.windows.columns,
+            shard=self.windows.shard,
             block_size=self.worker_options.block_size,
         )
         if self._resident is not None:

@@ -249,10 +249,9 @@ class MixtureOrder(ShuffledOrder):
             )
         return proof
 
-    def accounting(self, settings: PlanSettings) -> dict[str, PartAccount]:
-        """Return what the batches of an epoch read of each part, by name."""
+    def accounting(self, settings: PlanSettings, num_read: int) -> dict[str, PartAccount]:
+        """Return what the first ``num_read`` windows of an epoch read of each part, by name."""
         layout = self._layout(settings.seq_len)
-        num_read = self.num_batches(settings) * settings.batch_size
         first = settings.epoch * layout.num_windows
         whole, counts = num_read, np.zeros(len(self.names), np.int64)
         if num_read < layout.num_windows:

@@ -325,6 +325,23 @@ class ShuffledOrder(Order, Protocol):
             return -(-num_windows // settings.batch_size)
         return num_windows // settings.batch_size
 
+    def num_inputs(self, settings: PlanSettings) -> int:
+        """Return the number of tokens that are an input in an epoch, each of them once."""
+        return self.inputs_until(settings, self.num_batches(settings) * settings.batch_size)
+
+    def inputs_until(self, settings: PlanSettings, stop: int) -> int:
+        """Return how many tokens are an input in the first windows of the epoch.
+
+        Parameters
+        ----------
+        settings : PlanSettings
+        stop : int
+            How many windows; with ``tail="pad"`` all, and the padding after them.
+        """
+        if settings.tail == "pad":
+            return settings.num_tokens - 1
+        return stop * settings.seq_len
+
 
 def order_version(seed: int, epoch: int) -> int:
     """Return the version of the arithmetic that mixes a seed with an epoch.

@@ -116,8 +116,8 @@ class PackedOrder(ShuffledOrder):
         """Return how many rows an epoch has, the same in every epoch."""
         return self._packing(settings).num_bins
 
-    def num_inputs(self, settings: PlanSettings) -> int:
-        """Return the number of tokens that are an input in an epoch, each of them once.
+    def inputs_until(self, settings: PlanSettings, stop: int) -> int:
+        """Return how many tokens are an input in the first rows of the epoch.
 
         With ``tail="drop"`` this differs a little between epochs: the rows that fill
         no batch are others each time, and hold more or fewer documents.
@@ -125,8 +125,7 @@ class PackedOrder(ShuffledOrder):
         packing = self._packing(settings)
         if settings.tail == "pad":
             return packing.num_pairs
-        num_kept = self.num_batches(settings) * settings.batch_size
-        dropped = np.arange(num_kept, packing.num_bins)
+        dropped = np.arange(stop, packing.num_bins)
         bins = _permute_bins(settings, dropped, packing.num_bins)
         return packing.num_pairs - int(packing.fills(bins).sum())
 

@@ -6,18 +6,26 @@ take columns of it, workers take rows, and a position in it is a row number.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self, final
 
 import numpy as np
 
-from tokenloom._checks import require_choice, require_type
+from tokenloom._checks import as_integer, require_choice, require_type
 from tokenloom._wording import show
-from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.errors import ArgumentError, CorpusError, UsageError
+from tokenloom.plan.batch_sizes import (
+    BatchSizes,
+    Stretch,
+    as_batch_size,
+    divide_epoch,
+    find_changes,
+)
 from tokenloom.plan.mixture import MixtureOrder, PartAccount
 from tokenloom.plan.order import (
+    MAX_EPOCH,
     IntArray,
     Order,
     Pieces,
@@ -66,7 +74,9 @@ class Plan(PlanSettings):
     seq_len : int
         Inputs per window, in tokens.
     batch_size : int
-        Windows per batch over all ranks.
+        Windows per batch over all ranks. A list of pairs, such as ``[(0, 32), (10_000,
+        64)]``, makes it change: see `RandomWindows`. The attribute is then the size of
+        the epoch's first batch, and `batch_sizes` has all.
     seed, epoch : int
         ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62). They are mixed, and
         no two pairs share an order; see ``tokenloom.plan.seeds.mix_epoch``.
@@ -94,8 +104,12 @@ class Plan(PlanSettings):
     """
 
     own_order: Order | None = field(default=None, repr=False)
+    batch_sizes: BatchSizes | None = None
+    first_window: int = 0
 
     def __post_init__(self) -> None:
+        if self.batch_sizes is None:
+            self._take_sizes(self.batch_size)
         if self.own_order is None:
             _refuse_unmade(self.kind)
             require_choice("kind", self.kind, tuple(ORDERS))
@@ -103,7 +117,10 @@ class Plan(PlanSettings):
             _check_own(self.own_order, self.kind)
         # No super(): the class that slots=True makes is another one.
         PlanSettings.__post_init__(self)
-        self.order.check(self)
+        if self._is_plain:
+            self.order.check(self)
+        else:
+            self._check_sizes()
 
     @classmethod
     def of(cls, order: object, **settings: Any) -> Self:
@@ -133,20 +150,82 @@ class Plan(PlanSettings):
         is_listed = ORDERS.get(order.kind) is order
         return cls(kind=order.kind, own_order=None if is_listed else order, **settings)
 
+    def _take_sizes(self, batch_size: object) -> None:
+        taken = as_batch_size(batch_size)
+        if isinstance(taken, BatchSizes):
+            object.__setattr__(self, "batch_sizes", taken)
+            object.__setattr__(self, "batch_size", taken.largest)
+        else:
+            object.__setattr__(self, "batch_size", taken)
+
+    def _check_sizes(self) -> None:
+        """Check that sizes may change, and set the one of the epoch's first batch."""
+        order, sizes = self.order, self._sizes
+        if not isinstance(order, ShuffledOrder):
+            msg = (
+                f"batch_size must be an integer in {self.kind} order, whose windows are others "
+                f"with each size, got {sizes}: use one size, or random order"
+            )
+            raise ArgumentError(msg)
+        names = [each.name for each in dataclasses.fields(PlanSettings)]
+        values = {name: getattr(self, name) for name in names}
+        settings = [
+            PlanSettings(**{**values, "batch_size": size})
+            for size in sorted({size for _, size in sizes.steps})
+        ]
+        order.check(settings[-1])
+        num_windows = order.num_windows(settings[-1])
+        if len({order.num_windows(each) for each in settings}) > 1 or (
+            self.tail == "drop" and num_windows < sizes.largest
+        ):
+            msg = (
+                f"a batch_size that changes needs more text than barely one batch of "
+                f"{sizes.largest:,} x {self.seq_len:,} inputs, the corpus has "
+                f"{self.num_tokens:,} tokens: lower the largest size, or give more text"
+            )
+            raise CorpusError(msg)
+        first = as_integer("first_window", self.first_window, stop=num_windows)
+        object.__setattr__(self, "first_window", first)
+        object.__setattr__(self, "batch_size", sizes.at(self.epoch * num_windows + first))
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.batch_sizes is None and self.first_window == 0
+
+    @property
+    def _sizes(self) -> BatchSizes:
+        return self.batch_sizes or BatchSizes(((0, self.batch_size),))
+
+    @property
+    def all_sizes(self) -> tuple[int, ...]:
+        """The sizes that batches have, in any epoch."""
+        return tuple(size for _, size in self._sizes.steps)
+
+    @property
+    def described_size(self) -> int | str:
+        """The batch size as saved positions and settings have it: 32, or ``"0:32,10000:64"``."""
+        return self.batch_size if self.batch_sizes is None else str(self.batch_sizes)
+
     @property
     def order(self) -> Order:
         """The order that computes the plan."""
         return ORDERS[self.kind] if self.own_order is None else self.own_order
 
-    def at(self, epoch: int) -> Self:
+    def at(self, epoch: int, *, first_window: int = 0) -> Self:
         """Return the same plan of another epoch.
+
+        Parameters
+        ----------
+        epoch : int
+        first_window : int
+            As of a plan.
 
         Raises
         ------
         ArgumentError
             ``epoch`` is out of its range.
         """
-        return dataclasses.replace(self, epoch=epoch)
+        return dataclasses.replace(self, epoch=epoch, first_window=first_window)
 
     @property
     def carries_state(self) -> bool:
@@ -154,14 +233,45 @@ class Plan(PlanSettings):
         return self.order.carries_state
 
     @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The batches of the epoch, those of one size together; one stretch for one size."""
+        if self._is_plain:
+            return (Stretch(range(self.order.num_batches(self)), 0, self.batch_size),)
+        return divide_epoch(
+            self._sizes,
+            epoch=self.epoch,
+            num_windows=self.num_windows,
+            first_window=self.first_window,
+            is_padded=self.tail == "pad",
+        )
+
+    @property
     def num_batches(self) -> int:
-        """Rows of the plan: batches per epoch, the same in every epoch."""
-        return self.order.num_batches(self)
+        """Rows of the plan: batches per epoch.
+
+        The same in every epoch, unless the batch size changes.
+        """
+        if self._is_plain:
+            return self.order.num_batches(self)
+        stretches = self.stretches
+        return stretches[-1].rows.stop if stretches else 0
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all batches of the epoch, with those before its ``first_window``."""
+        stretches = self.stretches
+        return stretches[-1].stop_window if stretches else self.first_window
 
     @property
     def num_inputs(self) -> int:
-        """Tokens that are an input in an epoch, each of them once."""
-        return self.order.num_inputs(self)
+        """Tokens that are an input in the epoch, each of them once.
+
+        Those of the windows before its ``first_window`` are among them.
+        """
+        order = self.order
+        if self._is_plain or not isinstance(order, ShuffledOrder):
+            return order.num_inputs(self)
+        return order.inputs_until(self, self.num_rows)
 
     @property
     def num_dropped(self) -> int:
@@ -171,12 +281,15 @@ class Plan(PlanSettings):
         the last token of the corpus, which is only a target. In packed order the
         last token of each document is only a target.
         """
-        return self.order.num_dropped(self)
+        order = self.order
+        if self._is_plain:
+            return order.num_dropped(self)
+        return order.num_inputs(self) + order.num_dropped(self) - self.num_inputs
 
     @property
     def fill(self) -> float:
         """The share of positions of all batches that hold an input, in [0, 1]."""
-        return self.num_inputs / (self.num_batches * self.batch_size * self.seq_len)
+        return self.num_inputs / (self.num_rows * self.seq_len)
 
     @property
     def phase(self) -> int:
@@ -231,7 +344,7 @@ class Plan(PlanSettings):
                 "num_inputs and num_dropped are its accounting"
             )
             raise UsageError(msg)
-        return self.order.accounting(self)
+        return self.order.accounting(self, self.num_rows)
 
     def starts(self, rows: range, columns: range | None = None) -> IntArray:
         """Return the window starts of a block of the plan.
@@ -252,12 +365,121 @@ class Plan(PlanSettings):
         Raises
         ------
         ArgumentError
-            ``rows`` or ``columns`` reach outside the plan.
+            ``rows`` or ``columns`` reach outside the plan, or ``rows`` are batches of
+            several sizes: ask for those of one of the `stretches` at a time.
         """
-        columns = range(self.batch_size) if columns is None else columns
+        row_array, column_array = self._select(rows, columns)
+        order = self.order
+        if self._is_plain or not isinstance(order, ShuffledOrder):
+            return order.starts(self, row_array, column_array)
+        return order.starts_at(self, self._positions(rows) + column_array)
+
+    def _select(self, rows: range, columns: range | None) -> tuple[IntArray, IntArray]:
+        """Return rows, shape (num_rows, 1), and columns, once they are known to be in range."""
         _check_range("rows", rows, self.num_batches)
-        _check_range("columns", columns, self.batch_size)
-        return self.order.starts(self, _as_array(rows)[:, None], _as_array(columns))
+        size = self.size_of(rows)
+        columns = range(size) if columns is None else columns
+        _check_range("columns", columns, size)
+        return _as_array(rows)[:, None], _as_array(columns)
+
+    def size_of(self, rows: range) -> int:
+        """Return the size of some batches.
+
+        Raises
+        ------
+        ArgumentError
+            They have several.
+        """
+        stretch = None if self._is_plain else self._stretch_of(rows)
+        return self.batch_size if stretch is None else stretch.batch_size
+
+    def _stretch_of(self, rows: range) -> Stretch | None:
+        """Return the stretch that some rows belong to, None for no rows."""
+        if not rows:
+            return None
+        stretch = next(stretch for stretch in self.stretches if rows[0] in stretch.rows)
+        if rows[-1] not in stretch.rows:
+            msg = (
+                f"rows must be batches of one size, got {show(rows)}: batches "
+                f"[{stretch.rows.start}, {stretch.rows.stop}) have {stretch.batch_size} rows, "
+                "those after them another number"
+            )
+            raise ArgumentError(msg)
+        return stretch
+
+    def _positions(self, rows: range) -> IntArray:
+        """Return the places of the first windows of batches, shape (num_rows, 1)."""
+        stretch = self._stretch_of(rows)
+        if stretch is None:
+            return np.zeros((0, 1), np.int64)
+        row_array = _as_array(rows)[:, None] - stretch.rows.start
+        positions: IntArray = row_array * stretch.batch_size + stretch.first_window
+        return positions
+
+    def window_of(self, row: int) -> int:
+        """Return the place in the epoch of the first window of a batch.
+
+        Parameters
+        ----------
+        row : int
+            In [0, num_batches]: after the last batch it is the place after its windows.
+        """
+        for stretch in self.stretches:
+            if row in stretch.rows:
+                return stretch.first_window + (row - stretch.rows.start) * stretch.batch_size
+        return self.num_rows
+
+    def row_at(self, window: int) -> int | None:
+        """Return the batch that begins with the window at a place in the epoch, or None.
+
+        After the last batch it is `num_batches`.
+        """
+        if window == self.num_rows:
+            return self.num_batches
+        for stretch in self.stretches:
+            number, rest = divmod(window - stretch.first_window, stretch.batch_size)
+            if number in range(len(stretch.rows)):
+                return None if rest else stretch.rows[number]
+        return None
+
+    def equal_epochs(self, stop: int | None) -> Iterator[tuple[int, int | None, int]]:
+        """Yield the epochs from this one on, those with the same number of batches together.
+
+        Parameters
+        ----------
+        stop : int or None
+            The epoch before which the last ones end; None is without end.
+
+        Yields
+        ------
+        first, stop, num_batches : int
+            The epochs [first, stop) have so many batches each; None is without end.
+        """
+        firsts = [self.epoch]
+        if not self._is_plain:
+            after = {self.epoch + 1, *find_changes(self._sizes, num_windows=self.num_windows)}
+            last = MAX_EPOCH if stop is None else stop
+            firsts += sorted(epoch for epoch in after if self.epoch < epoch < last)
+        for first, end in zip(firsts, [*firsts[1:], stop], strict=True):
+            if end is None or first < end:
+                of_epoch = self if first == self.epoch else self.at(first)
+                yield first, end, of_epoch.num_batches
+
+    def count_until(self, epoch: int) -> int:
+        """Return the number of batches of this plan and of the epochs after it, before an epoch."""
+        return sum(
+            (epoch if end is None else end - first) * num_batches
+            for first, end, num_batches in self.equal_epochs(epoch)
+        )
+
+    def find_batch(self, number: int) -> tuple[int, int]:
+        """Return the epoch and the row of a batch, counted from this plan's first over epochs."""
+        for first, end, num_batches in self.equal_epochs(None):
+            if end is None or number < (end - first) * num_batches:
+                epochs, row = divmod(number, num_batches)
+                return first + epochs, row
+            number -= (end - first) * num_batches
+        raise AssertionError  # the last epochs have no end
 
     def lengths(self, starts: IntArray, columns: range | None = None) -> IntArray:
         """Return how many inputs of each window count.
@@ -276,14 +498,18 @@ class Plan(PlanSettings):
         """
         if self.tail == "drop" and not self.order.has_pieces:
             return np.full_like(starts, self.seq_len)
-        columns = range(self.batch_size) if columns is None else columns
+        columns = range(starts.shape[1]) if columns is None else columns
         return self.order.lengths(self, starts, _as_array(columns))
 
-    def references(self, rows: range, columns: range) -> "References":
+    def references(self, rows: range, columns: range | None = None) -> "References":
         """Return which tokens a block of the plan reads; the arguments are those of `starts`."""
-        _check_range("rows", rows, self.num_batches)
-        _check_range("columns", columns, self.batch_size)
-        pieces = self.order.pieces(self, _as_array(rows)[:, None], _as_array(columns))
+        columns = range(self.size_of(rows)) if columns is None else columns
+        row_array, column_array = self._select(rows, columns)
+        order = self.order
+        if self._is_plain or not isinstance(order, ShuffledOrder):
+            pieces = order.pieces(self, row_array, column_array)
+        else:
+            pieces = order.pieces_at(self, self._positions(rows) + column_array)
         if pieces is None:
             starts = self.starts(rows, columns)
             lengths = self.lengths(starts, columns) if self.tail == "pad" else None

@@ -5,15 +5,20 @@ An iterator inside a DataLoader's worker counts the rows of that worker, so its
 state names the worker, and neither kind can be loaded as the other.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from tokenloom._wording import show
-from tokenloom.errors import StateMismatchError
-from tokenloom.plan.order import MAX_EPOCH
+from tokenloom.errors import ArgumentError, CorpusError, StateMismatchError
+from tokenloom.plan.batch_sizes import BatchSizes
+from tokenloom.plan.order import MAX_EPOCH, ShuffledOrder
 from tokenloom.plan.plan import Plan
 
 STATE_VERSION = 1
+# Of positions in an epoch whose first batch begins at a later window: older releases,
+# which would take it for the first one, refuse them.
+_WINDOW_VERSION = 2
 
 # What a StatefulDataLoader looks for in a state, without and with workers.
 _TORCHDATA_KEYS = ("_num_yielded", "_snapshot")
@@ -23,6 +28,7 @@ _LOADER, _STATEFUL = "a tokenloom.Loader", "a torchdata StatefulDataLoader"
 _OPTIONAL = {"tail": "drop"}
 # Not read by releases that know nothing of it, which lose the count and nothing else.
 _SKIPPED = "num_skipped"
+_FIRST_WINDOW = "first_window"
 # How deep in a checkpoint a position is looked for.
 _MAX_DEPTH = 4
 
@@ -37,11 +43,14 @@ class Position(NamedTuple):
         The first row of the epoch's plan that was not consumed.
     num_skipped : int
         Batches that were passed over on purpose, on the way there.
+    first_window : int
+        As of the epoch's plan.
     """
 
     epoch: int
     next_batch: int
     num_skipped: int = 0
+    first_window: int = 0
 
 
 def describe_position(
@@ -57,7 +66,7 @@ def describe_position(
     Parameters
     ----------
     plan : Plan
-        Its epoch is the epoch of the position.
+        Its epoch, and its first window, are those of the position.
     proof : mapping of str to str
         ``"corpus"``, the hash of the tokens, and what else identifies them.
     next_batch : int
@@ -67,9 +76,9 @@ def describe_position(
     worker : (worker_index, num_workers), optional
         Whose rows are counted; those of the whole stream by default.
     """
-    of_plan = plan.order.proof(plan)
+    of_plan = {**plan.order.proof(plan), "batch_size": plan.described_size}
     state: dict[str, Any] = {
-        "version": STATE_VERSION,
+        "version": _WINDOW_VERSION if plan.first_window else STATE_VERSION,
         "kind": plan.kind,
         "order_version": plan.order.version(plan.seed, plan.epoch),
         **proof,
@@ -77,6 +86,8 @@ def describe_position(
         "epoch": plan.epoch,
         "next_batch": next_batch,
     }
+    if plan.first_window:
+        state[_FIRST_WINDOW] = plan.first_window
     if num_skipped:
         state[_SKIPPED] = num_skipped
     if worker is not None:
@@ -90,6 +101,7 @@ def restore_position(
     plan: Plan,
     proof: Mapping[str, str],
     worker: tuple[int, int] | None = None,
+    changed: Collection[str] = (),
 ) -> Position:
     """Return the position of a state, after checking all of it.
 
@@ -103,35 +115,106 @@ def restore_position(
         As in `describe_position`, of the tokens at hand.
     worker : (worker_index, num_workers), optional
         As in `describe_position`.
+    changed : collection of str
+        Names of what may differ from the saved plan: "batch_size" or nothing. The
+        position is then the one of the same window.
 
     Raises
     ------
+    ArgumentError
+        ``changed`` has another name, or the windows depend on the batch size.
     StateMismatchError
         The state is no mapping, of an unknown version, incomplete, of the
         other kind, of another plan or corpus, or its position is out of range.
     """
-    current = describe_position(plan, proof=proof, next_batch=0, worker=worker)
+    _check_changed(changed, plan)
+    current = describe_position(plan.at(0), proof=proof, next_batch=0, worker=worker)
     saved = _check_form(state, current)
     epoch = saved["epoch"]
     if type(epoch) is int:
         current["order_version"] = plan.order.version(plan.seed, epoch)
+    if "batch_size" in changed and saved["batch_size"] != current["batch_size"]:
+        _check_proof({**saved, "batch_size": current["batch_size"]}, _OPTIONAL | current)
+        before = _resize(plan, saved["batch_size"])
+        return _convert(_check_range(saved, before), before=before, now=plan)
     _check_proof(saved, _OPTIONAL | current)
+    return _check_range(saved, plan, worker=worker)
+
+
+def _check_changed(changed: Collection[str], plan: Plan) -> None:
+    if isinstance(changed, str) or any(name != "batch_size" for name in changed):
+        msg = (
+            f'changed must be ("batch_size",) or nothing, got {show(changed)}: with any other '
+            "change the windows are others, and a position among them means nothing"
+        )
+        raise ArgumentError(msg)
+    if changed and not isinstance(plan.order, ShuffledOrder):
+        msg = (
+            f'changed=("batch_size",) needs windows that do not depend on the batch size, got '
+            f"{plan.kind} order, whose windows do: load into windows with the saved batch_size"
+        )
+        raise ArgumentError(msg)
+
+
+def _resize(plan: Plan, batch_size: Any) -> Plan:
+    """Return a plan with the batch size of a saved position."""
+    try:
+        size: Any = BatchSizes.parse(batch_size) if isinstance(batch_size, str) else batch_size
+        before = dataclasses.replace(plan.at(0), batch_size=size, batch_sizes=None)
+    except (ArgumentError, CorpusError) as error:
+        msg = f"cannot resume: the saved batch_size cannot be {show(batch_size)}: {error}"
+        raise StateMismatchError(msg) from error
+    if before.num_windows != plan.num_windows:
+        msg = (
+            f"cannot resume with another batch_size: saved {show(batch_size)}, now "
+            f"{show(plan.described_size)}. The corpus holds barely one batch of the larger size, "
+            "and its windows are cut otherwise then. Use the saved batch_size, or start from the "
+            "beginning."
+        )
+        raise StateMismatchError(msg)
+    return before
+
+
+def _convert(position: Position, *, before: Plan, now: Plan) -> Position:
+    """Return the position of the window at which a position of another batch size stands."""
+    epoch, row, _, first_window = position
+    window = before.at(epoch, first_window=first_window).window_of(row)
+    of_epoch, first_window = now.at(epoch), 0
+    place = of_epoch.row_at(window)
+    if place is None:
+        # The rest of the epoch is cut into batches from this window on.
+        place, first_window = 0, window
+        of_epoch = now.at(epoch, first_window=window)
+    if place == of_epoch.num_batches:
+        epoch, place, first_window = epoch + 1, 0, 0
+    return position._replace(epoch=epoch, next_batch=place, first_window=first_window)
+
+
+def _check_range(
+    saved: dict[str, Any], plan: Plan, *, worker: tuple[int, int] | None = None
+) -> Position:
+    """Return the position of a state of this plan, of any epoch, once it is in range."""
+    first = 1 if saved["version"] == _WINDOW_VERSION else 0
+    values = {_SKIPPED: 0, _FIRST_WINDOW: 0, **saved}
+    _require(values, "epoch", MAX_EPOCH)
+    _require(values, _SKIPPED, MAX_EPOCH)
+    num_windows = plan.num_windows if isinstance(plan.order, ShuffledOrder) else 1
+    _require(values, _FIRST_WINDOW, num_windows, start=first)
+    of_epoch = plan.at(values["epoch"], first_window=values[_FIRST_WINDOW])
     # An iterator of worker w of W that is done stands at most W rows past the end.
     past_end = 0 if worker is None else worker[1]
-    stops = {
-        "epoch": MAX_EPOCH,
-        "next_batch": plan.num_batches + past_end,
-        _SKIPPED: MAX_EPOCH,
-    }
-    saved.setdefault(_SKIPPED, 0)
-    for name, stop in stops.items():
-        if type(saved[name]) is not int or not 0 <= saved[name] < stop:
-            msg = (
-                f"cannot resume: {name} of the saved position must be an integer in "
-                f"[0, {stop}), got {show(saved[name])}: the state was changed or damaged"
-            )
-            raise StateMismatchError(msg)
-    return Position(saved["epoch"], saved["next_batch"], saved[_SKIPPED])
+    _require(values, "next_batch", of_epoch.num_batches + past_end)
+    return Position(**{name: values[name] for name in Position._fields})
+
+
+def _require(values: Mapping[str, Any], name: str, stop: int, *, start: int = 0) -> None:
+    value = values[name]
+    if type(value) is not int or not start <= value < stop:
+        msg = (
+            f"cannot resume: {name} of the saved position must be an integer in "
+            f"[{start}, {stop}), got {show(value)}: the state was changed or damaged"
+        )
+        raise StateMismatchError(msg)
 
 
 def _other_kind(*, saver: str, loader: str) -> StateMismatchError:
@@ -152,9 +235,10 @@ def _check_form(state: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
         raise _other_kind(saver=_STATEFUL, loader=_LOADER)
     if not _is_position(state):
         _refuse_whole(state)
-    if not _is_same(state.get("version"), STATE_VERSION):
+    version = _WINDOW_VERSION if _FIRST_WINDOW in state else STATE_VERSION
+    if not _is_same(state.get("version"), version):
         msg = (
-            f"cannot resume: this release reads positions of version {STATE_VERSION}, "
+            f"cannot resume: this release reads positions of version {version}, "
             f"got version {show(state.get('version'))}: resume with the release that saved it"
         )
         raise StateMismatchError(msg)
@@ -214,7 +298,8 @@ def _check_proof(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     different = [
         name
         for name, value in current.items()
-        if name not in _POSITION and not _is_same(saved.get(name), value)
+        # Its version is checked before anything else of it.
+        if name not in (*_POSITION, "version") and not _is_same(saved.get(name), value)
     ]
     if different:
         lines = [

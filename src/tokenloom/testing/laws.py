@@ -68,11 +68,14 @@ def digest_plan(plan: Plan) -> str:
 
     Of an order whose rows are made of pieces, that of their counts, starts and lengths.
     """
-    rows = range(min(64, plan.num_batches))
-    pieces = plan.references(rows, range(plan.batch_size)).pieces
-    arrays = [plan.starts(rows)] if pieces is None else [pieces.counts, pieces.starts]
-    arrays += [] if pieces is None else [pieces.lengths]
-    return hashlib.sha256(b"".join(each.astype("<i8").tobytes() for each in arrays)).hexdigest()
+    sha256 = hashlib.sha256()
+    for stretch in plan.stretches:
+        rows = stretch.rows[: max(0, 64 - stretch.rows.start)]
+        pieces = plan.references(rows).pieces
+        arrays = [plan.starts(rows)] if pieces is None else [pieces.counts, pieces.starts]
+        arrays += [] if pieces is None else [pieces.lengths]
+        sha256.update(b"".join(each.astype("<i8").tobytes() for each in arrays))
+    return sha256.hexdigest()
 
 
 def check_batches(windows: Windows, rows: Iterable[int]) -> None:
@@ -135,7 +138,7 @@ def check_ranks(make_windows: Callable[[int, int], Windows], world_size: int) ->
 
 def check_world_sizes(make_windows: Callable[[int, int], Windows]) -> None:
     """Check law 4: a world size that does not divide the batch is refused."""
-    world_size = make_windows(0, 1).plan.batch_size + 1
+    world_size = max(make_windows(0, 1).plan.all_sizes) + 1
     try:
         make_windows(0, world_size)
     except ArgumentError:
@@ -160,7 +163,7 @@ def check_length(windows: Windows) -> None:
     # Tokens that are only targets: the last of the corpus, or of each document.
     limit = dataclasses.replace(plan, tail="pad").num_dropped
     if plan.tail == "drop":
-        limit += (plan.batch_size + 1) * plan.seq_len - 1
+        limit += (max(plan.all_sizes) + 1) * plan.seq_len - 1
     if plan.num_dropped > limit:
         _fail("law 7", f"dropped {count(plan.num_dropped, 'token')}, at most {limit:,} may be")
 
@@ -227,7 +230,7 @@ def check_state(loader: Loader) -> None:
         _fail("law 9", f"the state is not flat JSON: {state}")
     for name, value in state.items():
         changed = {**state, name: value + 1 if isinstance(value, int) else value + "?"}
-        if name in ("epoch", "next_batch", "num_skipped"):
+        if name in ("epoch", "next_batch", "num_skipped", "first_window"):
             continue
         try:
             loader.load_state_dict(changed)
@@ -252,9 +255,10 @@ def check_cost(plan: Plan) -> None:
         plans.append(huge)
     peaks = []
     for each in plans:
-        columns = range(min(64, each.batch_size))
+        row = range(each.num_batches - 1, each.num_batches)
+        columns = range(min(64, each.size_of(row)))
         tracemalloc.start()
-        each.starts(range(each.num_batches - 1, each.num_batches), columns)
+        each.starts(row, columns)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     if max(peaks) > _MAX_PLAN_BYTES:
@@ -332,7 +336,7 @@ def _at_rows(windows: Windows, rows: Sequence[int]) -> Iterator[Batch]:
 
 def _read_pieces(plan: Plan, row: int) -> Iterator[list[tuple[int, int]]]:
     """Yield where the pieces of each row of a batch start, and how many inputs they have."""
-    references = plan.references(range(row, row + 1), range(plan.batch_size))
+    references = plan.references(range(row, row + 1))
     pieces = references.pieces
     if pieces is None:
         starts = references.starts[0].tolist()

@@ -446,8 +446,10 @@ def _check_training(training: dict[str, Any], model: dict[str, Any] | None) -> N
     _check_meter(training["epochs"])
     if training["hidden"] is not None:
         # A training of one part of each batch, without a group, saves the rows of its part.
+        batch_size = training["position"]["batch_size"]
+        _require(type(batch_size) is int, "training.position.batch_size", batch_size)
         num_parts = (training.get("settings") or {}).get("world_size", 1)
-        _check_hidden(training["hidden"], training["position"]["batch_size"] // num_parts, model)
+        _check_hidden(training["hidden"], batch_size // num_parts, model)
     random = training["random"]
     _require(isinstance(random, list) and len(random) > 0, "training.random", random)
     for state in random:

@@ -65,7 +65,7 @@ class ScheduledOptimizer:
         self.device = self._parameters[0].device
         self.is_complete = True
         self.across_documents = recipe.options.across_documents
-        self._num_batches = loader.num_batches
+        self._loader = loader
         self._options = recipe.options
         self._max_grad_norm = recipe.max_grad_norm
         self._ranks = ranks
@@ -74,7 +74,7 @@ class ScheduledOptimizer:
         with ranks.together():
             self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
             is_scheduled = recipe.options.is_scheduled
-            self._scheduler = self._make_scheduler(loader.num_epochs) if is_scheduled else None
+            self._scheduler = self._make_scheduler() if is_scheduled else None
         # How many targets an update has where nothing is padded.
         plan = loader.plan
         self._usual = plan.batch_size * plan.seq_len * recipe.options.batches_per_update
@@ -100,7 +100,7 @@ class ScheduledOptimizer:
         """
         batch = batch.to(self.device)
         done = batch.index + 1
-        is_last = done % self._options.batches_per_update == 0 or done == self._num_batches
+        is_last = done % self._options.batches_per_update == 0 or done == self._loader.num_batches
         with self._sharing_gradients(is_last=is_last):
             with self._autocast():
                 loss, state = self._module(batch, None if hidden is None else detach(hidden))
@@ -200,12 +200,22 @@ class ScheduledOptimizer:
         self._optimizer.zero_grad()
         self._num_targets = 0
 
-    def _make_scheduler(self, num_epochs: int | None) -> torch.optim.lr_scheduler.LambdaLR:
-        per_epoch = math.ceil(self._num_batches / self._options.batches_per_update)
-        factor = functools.partial(
-            self._options.factor, num_updates=None if num_epochs is None else num_epochs * per_epoch
-        )
+    def _make_scheduler(self) -> torch.optim.lr_scheduler.LambdaLR:
+        factor = functools.partial(self._options.factor, num_updates=self._count_updates())
         return torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
+
+    def _count_updates(self) -> int | None:
+        """Return how many updates the whole training has; None without an end."""
+        first, num_epochs = self._loader.first_epoch, self._loader.num_epochs
+        if num_epochs is None:
+            return None
+        groups = self._loader.plan.at(first).equal_epochs(first + num_epochs)
+        per_update = self._options.batches_per_update
+        # An epoch's last update may have fewer batches.
+        return sum(
+            ((first if stop is None else stop) - first) * math.ceil(num_batches / per_update)
+            for first, stop, num_batches in groups
+        )
 
 
 class _ModelWithLoss(nn.Module):

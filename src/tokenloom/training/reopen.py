@@ -14,6 +14,7 @@ from tokenloom.loading.dataset import Windows
 from tokenloom.loading.device import choose_device
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.shard import Shard
+from tokenloom.plan.batch_sizes import BatchSize, BatchSizes
 from tokenloom.plan.order import order_version
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
@@ -174,13 +175,22 @@ def reopen_windows(
     return Windows(
         settings["order"],
         corpus,
-        batch_size=settings["batch_size"],
+        batch_size=_read_batch_size(run),
         seq_len=settings["seq_len"],
         seed=settings["order_seed"],
         tail=settings["tail"],
         resets=None if settings.get("resets", True) else False,
         shard=shard or Shard(rank=settings["rank"], world_size=settings["world_size"]),
     )
+
+
+def _read_batch_size(run: Run) -> BatchSize:
+    size: int | str = run.settings["batch_size"]
+    try:
+        return BatchSizes.parse(size) if isinstance(size, str) else size
+    except ArgumentError as error:
+        msg = f"the settings of {str(run.path)!r} are damaged: {error}"
+        raise RunError(msg) from error
 
 
 def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus | None]:

@@ -35,7 +35,8 @@ _LOCAL = ("corpus", "held_out", "num_threads")
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("corpus", "order", "tail"), (str, "a string")),
     **dict.fromkeys(("optimizer", "schedule", "precision"), (str, "a string")),
-    **dict.fromkeys(("num_tokens", "num_held_out_tokens", "batch_size"), (int, "an integer")),
+    **dict.fromkeys(("num_tokens", "num_held_out_tokens"), (int, "an integer")),
+    "batch_size": (int | str, 'an integer or such as "0:32,10000:64"'),
     **dict.fromkeys(("seq_len", "order_seed", "rank", "world_size"), (int, "an integer")),
     **dict.fromkeys(("first_epoch", "seed", "num_threads"), (int, "an integer")),
     **dict.fromkeys(("warmup_updates", "batches_per_update"), (int, "an integer")),
@@ -135,7 +136,7 @@ def describe_training(
         "documents_hash": _hash(loader.windows.documents),
         "held_out_documents_hash": None if held_out is None else _hash(held_out.document_offsets),
         "order": plan.kind,
-        "batch_size": plan.batch_size,
+        "batch_size": plan.described_size,
         "seq_len": plan.seq_len,
         "tail": plan.tail,
         "resets": loader.windows.documents is not None,

@@ -60,9 +60,7 @@ class TrainingState:
     def batches(self) -> Iterable[Batch]:
         """The batches that remain to be trained on."""
         # After the last batch of an iteration a loader is at the beginning of the next one.
-        is_at_end = self.loader.num_epochs is not None and (
-            self.loader.remaining == len(self.loader)
-        )
+        is_at_end = self.loader.num_epochs is not None and self.loader.is_at_start
         return () if is_at_end and self.meter.step > 0 else self.loader
 
     def state_dict(self) -> dict[str, Any]:
