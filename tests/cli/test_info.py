@@ -10,7 +10,10 @@ import pytest
 import tokenloom as tl
 from tests.cli.printing import printed
 from tests.support.stores import make_store, make_store_of_sources
+from tests.support.subwords import write_bpe
 from tokenloom.cli.main import main
+from tokenloom.preparation.options import PrepareOptions
+from tokenloom.preparation.prepare import prepare
 
 
 def test_info_prints_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +116,7 @@ def test_sources_fit_into_a_line(
         re.split("  +", line) for line in printed(["info", str(folder), "--top", "0"], capsys)
     )
     assert expected == rows["sources"]
-    assert ("2.50", "10", "12.5000%", '{"by": "line"}') == (
+    assert ("2.50", "10", "12.5000%", "by line") == (
         rows["characters per token"],
         rows["characters"],
         rows["unknown rate"],
@@ -142,3 +145,33 @@ def test_a_split_without_documents_is_described(
     lines = printed(["info", str(tmp_path / "store" / "first")], capsys)
     assert ["tokens", "1"] in [line.split() for line in lines]
     assert not any(line.startswith("documents") for line in lines)
+
+
+def test_facts_are_shown_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No JSON, and no value as Python writes it."""
+    reserved = [f"<{number}>" for number in range(9)]
+    options = PrepareOptions(reserved_tokens=reserved, encoding="utf-16", on_error="replace")
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("to be or not", encoding="utf-16")
+    sources = {"train": tmp_path / "a.txt", "valid": tmp_path / "b.txt"}
+    prepare(sources, tmp_path / "store", tokenizer="word", options=options)
+    write_bpe(tmp_path / "tokenizer.json")
+    (tmp_path / "c.txt").write_text("to be or not")
+    prepare(tmp_path / "c.txt", tmp_path / "bpe", tokenizer=tmp_path / "tokenizer.json")
+    shown = ""
+    for name in ("store", "bpe"):
+        assert main(["info", str(tmp_path / name), "--top", "0"]) == 0
+        shown += capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    expected = [
+        "tokenizer word, normalize yes",
+        "unknown of splits train 0, valid 0",
+        "option normalize yes",
+        "option reserved_tokens <0>, <1>, <2>, <3>, <4>, <5>, and 3 more",
+        "option task_bytes 4,194,304",
+        "option sources_of_splits train 1, valid 1",
+    ]
+    assert [line for line in expected if line not in lines] == []
+    described = r"tokenizer tokenizers, vocab size \d+, sha256 sha256:\w+, allow special no"
+    assert any(re.fullmatch(described, line) for line in lines)
+    assert not set("{}[]\"'") & set(shown.replace(str(tmp_path), ""))

@@ -93,12 +93,14 @@ def test_the_loader_reads_them_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("dtype", "wrong"), [("uint16", 9), ("int16", -1), ("int16", 9)])
 def test_ids_are_checked_when_they_are_read(tmp_path: Path, dtype: str, wrong: int) -> None:
-    """Nobody searched the file, so what comes out of it is looked at."""
-    np.array([1, 2, 3, wrong]).astype(dtype).tofile(tmp_path / "x.bin")
+    """Nobody searched the file, but for a sample, so what comes out of it is looked at."""
+    ids = np.ones(200_000, dtype)
+    ids[100_500] = wrong
+    ids.tofile(tmp_path / "x.bin")
     corpus = tl.open_foreign(tmp_path / "x.bin", dtype=dtype, vocab_size=9)
 
     with pytest.raises(tl.StoreError, match=rf"x.bin must hold ids in \[0, 9\), got {wrong}: "):
-        list(tl.RandomWindows(corpus, batch_size=1, seq_len=3))
+        list(tl.RandomWindows(corpus, batch_size=1, seq_len=9_000))
 
 
 def test_negative_ids_are_found_without_a_vocabulary(tmp_path: Path) -> None:
@@ -587,12 +589,25 @@ def test_a_large_vocabulary_is_read_as_uint32(tmp_path: Path) -> None:
     assert ("uint32", [128_000, 5]) == (corpus.tokens.dtype.name, corpus.tokens[:2].tolist())
 
     np.arange(400, dtype=np.uint16).tofile(path)
-    with pytest.raises(CorpusError, match=r"ids below vocab_size=128,256, so uint32, or a dty"):
+    with pytest.raises(CorpusError, match=r"\[0, vocab_size=128,256\), .* as uint32 in a s"):
         tl.open_foreign(path, vocab_size=128_256)
     assert 400 == len(tl.open_foreign(path, vocab_size=128_256, dtype="uint16"))
     path.write_bytes(bytes(402))
     with pytest.raises(CorpusError, match="whole tokens of uint32"):
         tl.open_foreign(path, vocab_size=128_256)
+
+
+@pytest.mark.parametrize("dtype", [None, "uint16"])
+def test_a_sample_must_fit_the_vocabulary(tmp_path: Path, dtype: str | None) -> None:
+    """Whether the type was guessed, named, or stands in a header."""
+    ids = np.array([7, 300, 5] * 50, np.uint16)
+    ids.tofile(tmp_path / "a.bin")
+    np.save(tmp_path / "a.npy", ids)
+    for name in ("a.bin", "a.npy"):
+        message = rf"{name} must .*in \[0, vocab_size=300\), or its dtype .* 300 as uint16 in a s"
+        with pytest.raises(CorpusError, match=message):
+            tl.open_foreign(tmp_path / name, vocab_size=300, dtype=dtype)
+        assert 150 == len(tl.open_foreign(tmp_path / name, vocab_size=301, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", ["uint32", "int32", "int64"])

@@ -101,12 +101,23 @@ def test_one_line_end_is_no_part_of_a_field(tmp_path: Path, size: int) -> None:
 
 BAD = [
     (b'text,b\ngood,1\n"a"b,2\n', "invalid CSV at byte 14: in line 3, something follows"),
-    (b'text,b\ngood,1\n"ab,2\n\n', "invalid CSV at byte 14: in line 3, quotes are not closed"),
+    (b'text,b\ngood,1\n"ab,2\n', "invalid CSV at byte 14: in line 3, quotes are not closed"),
     (b"text,b\ngood,1\na\n", "a missing field at byte 14: in line 3, .*2 fields, got 1"),
     (b"text,b\ngood,1\na,2,3\n", "a missing field at byte 14: in line 3, .*2 fields, got 3"),
     (b"text,b\ngood,1\n \t,2\n", "an empty document at byte 14: in line 3"),
     (b"text,b\ngood,1\na\xff,2\n", "undecodable bytes at byte 14: in line 3"),
 ]
+
+
+def test_lines_after_quotes_that_are_not_closed_are_counted(tmp_path: Path) -> None:
+    """They are lost, since they may be part of a text or records."""
+    (tmp_path / "a.csv").write_bytes(b'id,text\n1,good\n2,"ab\n3,c\n4,d\n')
+    message = r"line 3, quotes are not closed up to the end of the file, 2 lines after that; mend"
+    with pytest.raises(CorpusError, match=message):
+        prepare(tmp_path / "a.csv", tmp_path / "store")
+    options = PrepareOptions(on_error="skip")
+    made = prepare(tmp_path / "a.csv", tmp_path / "store", options=options)
+    assert {"invalid CSV": 1, "a line that is lost with another": 2} == dict(made.problems)
 
 
 @pytest.mark.parametrize(("content", "message"), BAD)

@@ -128,6 +128,11 @@ def test_links_to_folders_are_not_followed(folder: Path) -> None:
         (["-", "-"], "^sources must hold '-', stdin, once at most"),
         (b"text", "^a source must be a name, a path or an iterable of texts, got b'text'"),
         (3, "^a source must be a name, a path or an iterable of texts, got 3"),
+        ([[]], r"^a source must be .*, got \[\]: leave out an empty one"),
+        ([["a"], ()], r"^a source must be .*, got \(\): leave out an empty one"),
+        ({"a", "b"}, "^a source must be .*: a set has another order in each process"),
+        ([{"text": "a"}], "^a source must be .*: a mapping of splits stands alone"),
+        (bytearray(b"text"), "^a source must be a name"),
     ],
 )
 def test_what_is_no_source(folder: Path, sources: Any, message: str) -> None:

@@ -256,7 +256,7 @@ def test_the_method_of_before_still_works(store: Path) -> None:
 
 @pytest.mark.parametrize("on_error", ["replace", "skip"])
 def test_lines_are_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: Any) -> None:
-    """To their numbers, unless lines were left out."""
+    """To their numbers, also where lines were left out."""
     monkeypatch.chdir(tmp_path)
     Path("a.txt").write_text("Tell me\n\nwhere is\nfancy bred\n")
     Path("b.txt").write_text("Or in the heart\n")
@@ -266,11 +266,41 @@ def test_lines_are_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_er
     corpus = tl.Corpus.open("store")
     blank = on_error == "replace"
     expected = [
-        Trace("a.txt", 1 + blank, 6, 3 if blank else None),
-        Trace("a.txt", 2 + blank, 0, 4 if blank else None),
-        Trace("b.txt", 3 + blank, 0, 1 if blank else None),
+        Trace("a.txt", 1 + blank, 6, 3),
+        Trace("a.txt", 2 + blank, 0, 4),
+        Trace("b.txt", 3 + blank, 0, 1),
     ]
     assert expected == [tl.trace(corpus, token) for token in (3, 4, 6)]
+
+
+@pytest.mark.parametrize("task_bytes", [8, 1 << 22])
+def test_lines_are_traced_after_records_that_were_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_bytes: int
+) -> None:
+    """Of JSON Lines and of CSV, whose rows nobody knows then."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.jsonl").write_text('{"text": "Tell me"}\n\n{"text": 3}\n{"text": "where is"}\n')
+    Path("a.csv").write_text('id,text\n1,"Tell\nme"\n2\n3,where is\n')
+    options = PrepareOptions(on_error="skip", task_bytes=task_bytes)
+    prepare(["a.jsonl", "a.csv"], "store", tokenizer="word", options=options)
+    corpus = tl.Corpus.open("store")
+    expected = [
+        Trace("a.jsonl", 0, 5, line=1),
+        Trace("a.jsonl", 1, 0, line=4),
+        Trace("a.csv", 2, 5, line=2),
+        Trace("a.csv", 3, 6, line=5),
+    ]
+    assert expected == [tl.trace(corpus, token) for token in (1, 2, 5, 7)]
+
+
+def test_rows_are_known_where_some_might_have_been_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But none was."""
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("id,text\n1,Tell me\n2,where is\n")
+    prepare("a.csv", "store", tokenizer="word", options=PrepareOptions(on_error="skip"))
+    assert Trace("a.csv", 1, 6, row=1) == tl.trace(tl.Corpus.open("store"), 3)
 
 
 def test_tokens_of_joined_corpora_are_found_in_their_parts(tmp_path: Path) -> None:

@@ -53,6 +53,9 @@ each_lossless = pytest.mark.parametrize("tokenizer", LOSSLESS, ids=["tokenizers"
 characters = st.characters(exclude_categories=["Cs"])
 
 
+EACH_BYTE = b"".join(b"%b %d\n" % (base64.b64encode(bytes([byte])), byte) for byte in range(256))
+
+
 class UserBytes:
     """A tokenizer of one's own: ids count down from 255."""
 
@@ -500,6 +503,15 @@ def test_a_panic_is_an_error_wherever_the_package_is_asked(
         call(made)
 
 
+def test_an_id_of_a_json_that_no_memory_could_hold(tmp_path: Path) -> None:
+    """It is refused as the file is read."""
+    value = json.loads(BPE.content)
+    value["model"]["vocab"]["zz"] = 1 << 30
+    (tmp_path / "tokenizer.json").write_text(json.dumps(value))
+    with pytest.raises(CorpusError, match=r"must have ids below 16,777,216, got 1,073,741,824"):
+        Corpus.from_text("a", tokenizer=tmp_path / "tokenizer.json")
+
+
 def test_a_panic_while_a_bpe_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error too."""
     monkeypatch.setattr(tokenizers, "Tokenizer", lambda _: _Panicking())
@@ -642,6 +654,7 @@ def test_allowed_special_tokens_make_another_tokenizer(name: str, tmp_path: Path
         ("a.tiktoken", b"YQ== 0\nYg==\n", "must have a token in base64 and its id on each line"),
         ("a.tiktoken", b"", "must have a token in base64 and its id on each line"),
         ("a.tiktoken", b"YQ== 0\nYg== 0\n", "each token must have an id of its own"),
+        ("a.tiktoken", EACH_BYTE + b"YWI= 999999999999\n", "ids below 16,777,216, got 999,999"),
         ("a.tiktoken", b"YQ== 0\nYg== 1\n", "must have an id for each of the 256 bytes"),
         ("a.model", b"YQ== 0\nYg== 1\n", "is a file of tiktoken: give it a name that ends"),
         ("a.model", b"text", "must be a model of sentencepiece, which cannot read it"),

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -38,6 +37,8 @@ examples:
 _NUM_COUNTED = 100_000_000
 _NUM_IDS_COUNTED = 1 << 20
 _NUM_LISTED = 5
+# Of the values of a fact that has many.
+_NUM_SHOWN = 6
 # The width of a token in a table, in columns of a terminal.
 _TOKEN_COLUMNS = 40
 
@@ -166,7 +167,9 @@ def _tabulate(
     if description.unknown_rate is not None:
         yield "unknown rate", f"{description.unknown_rate:.4%}"
     if description.tokenizer:
-        yield "tokenizer", json.dumps(description.tokenizer)
+        facts = dict(description.tokenizer)
+        name = facts.pop("name", None) or "one of your own"
+        yield "tokenizer", ", ".join([str(name), *([_list_facts(facts)] if facts else [])])
     yield "dtype", description.dtype
     yield "shards", f"{description.num_shards:,}"
     yield "bytes", f"{description.num_bytes:,}"
@@ -202,19 +205,57 @@ def _tabulate_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in (chosen if isinstance(chosen, dict) else {}).items():
         # Of the forms there is one for each source, which may be millions.
         if name not in ("tokenizer", "forms", "splits") and value not in (None, []):
-            yield f"option {name}", str(value)
+            yield f"option {name}", _show_fact(value)
 
 
 def _format(name: str, value: Any) -> str | None:
     """Return the cell of a fact, which may be any JSON; None where it is empty."""
     match value:
-        case bool() | str():
-            return str(value)
-        case int():
-            return f"{value:,}"
         case float():
             return f"{value:.4%}" if name == "unknown_rate" else f"{value:.2f}"
+        case bool() | str() | int():
+            return _show_fact(value)
         case dict() | list() if value:
-            return json.dumps(value)
+            return _show_fact(value)
         case _:
             return None
+
+
+def _show_fact(value: object) -> str:
+    """Return a JSON value in words.
+
+    >>> _show_fact(True), _show_fact(65_536), _show_fact(["<pad>", "<eod>"])
+    ('yes', '65,536', '<pad>, <eod>')
+    >>> _show_fact({"train": 2, "valid": {"allow_special": False}})
+    'train 2, valid (allow special no)'
+    """
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case None:
+            return "none"
+        case int():
+            return f"{value:,}"
+        case list():
+            return _shorten([_show_fact(each) for each in value])
+        case dict():
+            return _list_facts(value)
+        case _:
+            return str(value)
+
+
+def _list_facts(facts: Mapping[str, Any]) -> str:
+    shown = {name: _show_fact(value) for name, value in facts.items()}
+    return _shorten(
+        [
+            f"{name.replace('_', ' ')} {f'({cell})' if isinstance(facts[name], dict) else cell}"
+            for name, cell in shown.items()
+        ]
+    )
+
+
+def _shorten(cells: Sequence[str]) -> str:
+    """Return some of many cells in one."""
+    num_more = len(cells) - _NUM_SHOWN
+    more = [f"and {num_more:,} more"] if num_more > 0 else []
+    return ", ".join([*cells[:_NUM_SHOWN], *more])

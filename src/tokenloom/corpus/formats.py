@@ -446,22 +446,35 @@ def _open_bare(found: _TokenFile, dtype: str | None, vocab_size: int | None) -> 
     return _make(part, tokenizer=tokenizer, offsets=offsets)
 
 
-def _check_guess(part: FileRange) -> None:
-    """Refuse a type that was guessed, and that a sample of the tokens does not fit."""
+def _read_sample(part: FileRange) -> npt.NDArray[Any]:
+    """Return some tokens of a file that has any."""
     ids = open_range(part._replace(num_ids=None))
     last = max(part.length - _PROBE_IDS, 0)
     # Multiples of four, so that the parts of wider ids stay where they are.
     starts = np.unique(np.linspace(0, last, _PROBE_BLOCKS).astype(np.int64) // 4 * 4)
-    probe = np.concatenate([np.asarray(ids[start : start + _PROBE_IDS]) for start in starts])
+    return np.concatenate([np.asarray(ids[start : start + _PROBE_IDS]) for start in starts])
+
+
+def _check_ids(part: FileRange) -> None:
+    """Refuse a number of ids that a sample of the tokens does not fit."""
+    if part.num_ids is None or limit_ids(np.dtype(part.dtype), part.num_ids) is None:
+        return
+    probe = _read_sample(part)
+    wrong = probe[(probe < 0) | (probe >= part.num_ids)]
+    if len(wrong):
+        expected = f"ids in [0, vocab_size={part.num_ids:,}), or its dtype is another"
+        got = f"{int(wrong[0]):,} as {np.dtype(part.dtype).name} in a sample"
+        _refuse(Path(part.filename), expected, got)
+
+
+def _check_guess(part: FileRange) -> None:
+    """Refuse a type that was guessed, and that a sample of the tokens does not fit."""
+    probe = _read_sample(part)
     if probe.itemsize == 4:
-        largest = int(probe.max())
         if len(probe) > 1 and not probe[1::2].any() and probe.any():
             expected = "tokens of uint32, or its dtype must be named"
             got = 'every second one 0, as in wider ids: dtype="int64"? Else dtype="uint32"'
             _refuse(Path(part.filename), expected, got)
-        if part.num_ids is not None and largest >= part.num_ids:
-            expected = f"ids below vocab_size={part.num_ids:,}, so uint32, or a dtype must be named"
-            _refuse(Path(part.filename), expected, f"{largest:,} as uint32")
         return
     low, high = probe[0::2], probe[1::2]
     # Upper halves of ids below 2**20, and lower ones.
@@ -481,6 +494,7 @@ def _make(
 ) -> Corpus:
     if not part.length:
         _refuse(Path(part.filename), "at least one token", "none")
+    _check_ids(part)
     dtype, vocab_size = np.dtype(part.dtype), part.num_ids
     part = part._replace(num_ids=limit_ids(dtype, vocab_size))
     return Corpus(

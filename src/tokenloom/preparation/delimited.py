@@ -148,18 +148,26 @@ class Delimited(TextForm):
         syntax = _syntax(bytes(piece.layout[:1]))
         is_header = piece.start.offset == piece.layout[3]
         while at < len(content):
-            fault = None
+            fault, num_lost = None, 0
             if match := syntax.last.match(content, at):
                 stop = match.end()
             elif syntax.open_quote.match(content, at):
-                fault, stop = (INVALID_CSV, "quotes are not closed"), len(content)
+                stop = len(content)
+                # Where it should have ended nobody knows: the lines may be of texts, or records.
+                num_lost = content.count(b"\n", at) - content.endswith(b"\n")
+                lines = f", {count(num_lost, 'line')} after that" if num_lost else ""
+                fault = (INVALID_CSV, f"quotes are not closed up to the end of the file{lines}")
             else:
                 fault = (INVALID_CSV, "something follows quotes that were closed")
                 stop = content.find(b"\n", at) + 1 or len(content)
             record = _cut_line_end(content[at:stop]) if fault is None else b""
             if (record or fault) and not is_header:
-                yield Found(record, piece.start.offset + at, fault=fault)
+                yield Found(record, piece.start.offset + at, fault=fault, num_lost=num_lost)
             at, is_header = stop, False
+
+    def place(self, piece: Slice, offset: int) -> dict[str, int]:
+        """Return the line in which the record begins, from 1."""
+        return {"line": self.number_line(piece, offset) + 1}
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         """Return the field of the record."""

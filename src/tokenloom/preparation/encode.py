@@ -25,6 +25,8 @@ from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
 from tokenloom.text.tokenizers import CountedTokenizer
 from tokenloom.text.vocab import Vocab
 
+# Of those that follow a fault, and of which nothing is known.
+LOST_LINE = "a line that is lost with another"
 REFUSED, EMPTY = "text that the tokenizer refuses", "an empty document"
 
 
@@ -237,6 +239,8 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> lis
             if reading.on_error == "stop":
                 raise CorpusError(describe(bad, piece)) from bad
             problems[bad.what] += 1
+            if found.num_lost:
+                problems[LOST_LINE] += found.num_lost
             is_left_out = reading.on_error == "skip"
             if is_left_out and found.starts:
                 continue

@@ -125,6 +125,8 @@ class Found(NamedTuple):
         Whether the document begins and ends with them.
     fault : (str, str) or None
         Why it cannot be read, where it cannot: the problem and the reason.
+    num_lost : int
+        How many more lines are lost with what cannot be read, of unknown documents.
     """
 
     content: bytes
@@ -132,6 +134,7 @@ class Found(NamedTuple):
     starts: bool = True
     ends: bool = True
     fault: tuple[str, str] | None = None
+    num_lost: int = 0
 
 
 class Cutting(NamedTuple):

@@ -383,6 +383,8 @@ class _Run:
         if not tally.num_tokens:
             where = count(tally.num_documents, "document")
             why = why_empty(tally.lost, is_learned=is_learned)
+            if not tally.num_documents:
+                why = "there is no document in them"
             msg = f"the sources must hold at least one token, got none in {where}: {why}"
             raise CorpusError(msg)
         first, *others = [source.name for source in self.sources]

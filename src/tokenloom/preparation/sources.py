@@ -208,9 +208,7 @@ def form_of(documents: DocumentsAre | OlderWord) -> FormName:
 
 def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterator[ResolvedSource]:
     if not isinstance(source, str | os.PathLike):
-        if not isinstance(source, Iterable) or isinstance(source, bytes):
-            msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
-            raise ArgumentError(msg)
+        _refuse_no_texts(source)
         yield from _find_texts(source, field)
         return
     name = os.fspath(source)
@@ -231,6 +229,29 @@ def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterat
         for path in _find_files(name):
             form = _find_form(path, documents, encoding)
             yield ResolvedSource(path.as_posix(), form, path, encoding=encoding)
+
+
+def _refuse_no_texts(source: object) -> None:
+    """Refuse what is no iterable of texts, or would yield others than are meant.
+
+    Raises
+    ------
+    ArgumentError
+        It is one of these.
+    """
+    cure = None
+    match source:
+        case Mapping():
+            # Its keys would be texts.
+            cure = "a mapping of splits stands alone, and of one with texts pass the values"
+        case set() | frozenset():
+            cure = "a set has another order in each process, pass a list"
+        case list() | tuple() if not source:
+            cure = "leave out an empty one"
+        case Iterable() if not isinstance(source, bytes | bytearray | memoryview):
+            return
+    msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
+    raise ArgumentError(msg if cure is None else f"{msg}: {cure}")
 
 
 def _find_texts(source: Any, field: str) -> Iterator[ResolvedSource]:

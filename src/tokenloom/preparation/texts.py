@@ -233,6 +233,10 @@ class Paragraphs(TextForm):
 class _LineForm(TextForm):
     """Each line is a document, and is held as a whole."""
 
+    def place(self, piece: Slice, offset: int) -> dict[str, int]:
+        """Return the line, from 1."""
+        return {"line": self.number_line(piece, offset) + 1}
+
     def find_cut(
         self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
     ) -> tuple[int, bool] | None:
@@ -328,6 +332,11 @@ class Strings(_JsonForm):
         """Return the value itself."""
         del field
         return value
+
+    def place(self, piece: Slice, offset: int) -> dict[str, int]:
+        """Return nothing: it is a file of ours."""
+        del piece, offset
+        return {}
 
     def locate(self, piece: Slice, offset: int) -> str:
         """Name the document."""

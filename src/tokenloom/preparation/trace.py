@@ -21,6 +21,7 @@ from tokenloom.preparation.chunks import FORMS, cut_chunks
 from tokenloom.preparation.encode import find_segments
 from tokenloom.preparation.forms import Cursor, Cutting, FormName, Reading, Slice, SourceFile
 from tokenloom.preparation.options import choose_undecodable
+from tokenloom.preparation.texts import TextForm
 from tokenloom.store.manifest import (
     MANIFEST,
     NUM_PLACE_FIELDS,
@@ -36,6 +37,10 @@ from tokenloom.store.verify import find_wrong_place
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Offsets
 from tokenloom.text.interface import CompleteTokenizer
+
+# Counting the lines of so many bytes takes about a second.
+_MOST_COUNTED = 1 << 30
+_READ_BYTES = 1 << 20
 
 
 class Trace(NamedTuple):
@@ -59,11 +64,15 @@ class Trace(NamedTuple):
         end of a document.
     line : int or None
         Which line of the source holds the document, from 1, where each line is
-        a document. None of other sources, and where lines were left out.
+        a document; and where documents were left out also of JSON Lines, and of
+        CSV the line in which the record begins. None of other sources. Where
+        documents were left out the lines before are counted: None beyond the
+        first gigabyte of a source, and at an address; and where the character
+        is None.
     row : int or None
         Which row of a table holds the document, from 0 and without the header.
         None of other sources; where the character is None, but for CSV; and of
-        CSV where rows were left out.
+        CSV where rows were left out, which has the line.
     row_group : int or None
         Which row group of Parquet, or record batch of Arrow, holds that row.
     """
@@ -165,7 +174,9 @@ class _ReadChunk(NamedTuple):
     befores : list of int
         How many characters of its document come before each segment.
     slices : list of Slice
-        Which each segment lies in, without its content.
+        Which each segment lies in.
+    knows_lines : bool
+        Whether the lines before the chunk were counted.
     """
 
     first: int
@@ -175,6 +186,7 @@ class _ReadChunk(NamedTuple):
     stops: npt.NDArray[np.int64]
     befores: list[int]
     slices: list[Slice]
+    knows_lines: bool
 
     def find(self, token: int, tokenizer: CompleteTokenizer) -> dict[str, int]:
         """Return with which character of its document a token of the store begins.
@@ -209,6 +221,10 @@ class _PreparedStore:
 
     def __init__(self, store: Store, preparation: Preparation, offsets: Offsets) -> None:
         self._preparation = preparation
+        # Whether each document of the sources is there.
+        self._is_whole = preparation.on_error != "skip" or not any(
+            not problem.startswith("the reserved ") for problem in preparation.problems
+        )
         self._tokens = store.tokens()
         self._documents = DocumentOffsets(offsets)
         self._sources = store.manifest.sources
@@ -217,6 +233,8 @@ class _PreparedStore:
         if self._tokenizer is not None:
             self._places = _read_places(store)
             self._files = _list_files(self._sources, preparation, self._tokenizer)
+        # How many line ends of a source come before an offset: the last that were counted.
+        self._counted = (-1, 0), 0
         # The last chunk that was read, after what it was read of.
         self._kept: tuple[object, _ReadChunk | None] | None = None
 
@@ -226,12 +244,15 @@ class _PreparedStore:
         # Of sources with 2, 0 and 3 documents the stops are 2, 2 and 5: document 2 is the third's.
         source = int(np.searchsorted(self._source_stops, document, side="right"))
         found: dict[str, int] = {}
+        chunk = None
         if self._tokenizer is not None:
             chunk = self._read_chunk(token, source, remote=remote)
             found = {} if chunk is None else chunk.find(token, self._tokenizer)
         form = self._preparation.forms[source]
+        if chunk is None or not chunk.knows_lines:
+            found.pop("line", None)
         # Where none was left out, as many lines or rows come before as documents.
-        if form in ("line", "csv", "dataset") and self._preparation.on_error != "skip":
+        if form in ("line", "csv", "dataset") and self._is_whole:
             number = document - int(self._source_stops[source - 1] if source else 0)
             found |= {"line": number + 1} if form == "line" else {"row": number}
         return Trace(self._sources[source].name, document, found.pop("character", None), **found)
@@ -278,7 +299,9 @@ class _PreparedStore:
         cutting = Cutting(
             tokenizer.boundary, preparation.task_bytes, tokenizer.reads_bytes, preparation.field
         )
-        chunks = cut_chunks(self._files[: source + 1], cutting, start=Cursor(*cursor))
+        line = None if self._is_whole else self._count_lines(*cursor[:2])
+        start = Cursor(*cursor)._replace(line=line or 0)
+        chunks = cut_chunks(self._files[: source + 1], cutting, start=start)
         with contextlib.closing(chunks):
             slices = next(chunks).slices
         reading = Reading(preparation.field, preparation.on_error, tokenizer.reads_bytes)
@@ -286,7 +309,7 @@ class _PreparedStore:
         slice_of: list[Slice] = []
         for piece in slices:
             segments.extend(find_segments(piece, reading, Counter()))
-            slice_of.extend([piece._replace(content=b"")] * (len(segments) - len(slice_of)))
+            slice_of.extend([piece] * (len(segments) - len(slice_of)))
         ids, stops = tokenizer.encode_segments(segments)
         marks = np.empty(0, np.int64)
         if preparation.end_id is not None:
@@ -304,7 +327,36 @@ class _PreparedStore:
         for segment in segments:
             befores.append(before)
             before = 0 if segment.ends else before + len(segment.text)
-        return _ReadChunk(first, num_tokens, marks, segments, stops, befores, slice_of)
+        return _ReadChunk(
+            first, num_tokens, marks, segments, stops, befores, slice_of, line is not None
+        )
+
+    def _count_lines(self, source: int, offset: int) -> int | None:
+        """Return how many line ends come before an offset, or None where it takes too long.
+
+        Raises
+        ------
+        CorpusError
+            The source cannot be read.
+        """
+        file = self._files[source]
+        form = FORMS[file.form]
+        if offset and (
+            not isinstance(form, TextForm)
+            or isinstance(file.path, RemoteFile)
+            or offset > _MOST_COUNTED
+        ):
+            return None
+        at, line = self._counted if self._counted[0][0] == source else ((source, 0), 0)
+        position = at[1] if at[1] <= offset else 0
+        line = line if position else 0
+        if position < offset:
+            with form.open(file, offset=position) as stream:
+                while piece := stream.read(min(offset - position, _READ_BYTES)):
+                    line += piece.count(b"\n")
+                    position += len(piece)
+        self._counted = (source, offset), line
+        return line
 
 
 def _locate(name: str, form: FormName) -> Path | RemoteFile:

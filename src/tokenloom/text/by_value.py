@@ -21,6 +21,8 @@ from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
 from tokenloom.text.interface import CompleteTokenizer, join_ids
 
+# Packages make room for each id; the largest vocabulary that is known has less than a tenth.
+MAX_IDS = 1 << 24
 # So much text is encoded in one call; more would only take memory.
 _BATCH_CHARACTERS = 1 << 18
 _NUM_ENCODERS = 4
@@ -199,6 +201,19 @@ def hash_content(content: bytes) -> str:
 def hash_allowing(digest: str) -> str:
     """Return the hash of a tokenizer with a digest, where special tokens are allowed in texts."""
     return hash_content(f"{digest} allow_special".encode())
+
+
+def require_few_ids(name: str, num_ids: int) -> None:
+    """Refuse an id for which no memory would suffice.
+
+    Raises
+    ------
+    CorpusError
+        There is one.
+    """
+    if num_ids > MAX_IDS:
+        msg = f"{name} must have ids below {MAX_IDS:,}, got {num_ids - 1:,}: mend the file"
+        raise CorpusError(msg)
 
 
 def require_digest(name: str, found: str, expected: str) -> None:

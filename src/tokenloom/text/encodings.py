@@ -14,7 +14,12 @@ from tokenloom._io.digest import hash_json
 from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import join_choices, show, suggest
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError
-from tokenloom.text.by_value import SubwordTokenizer, hash_content, require_digest
+from tokenloom.text.by_value import (
+    SubwordTokenizer,
+    hash_content,
+    require_digest,
+    require_few_ids,
+)
 from tokenloom.text.ids import Ids, narrow_dtype
 from tokenloom.text.vocab import Vocab
 
@@ -104,12 +109,13 @@ class TiktokenTokenizer(SubwordTokenizer):
                 f"text, got none for {len(missing)} of them, such as 0x{missing[0]:02x}"
             )
             raise CorpusError(msg)
+        num_ids = max([*id_of.values(), *special.values()]) + 1
+        require_few_ids(name, num_ids)
         ranks = b"".join(
             b"%b %d\n" % (base64.b64encode(token), id_)
             for token, id_ in sorted(id_of.items(), key=operator.itemgetter(1))
         )
         pairs = tuple(sorted(special.items(), key=operator.itemgetter(1)))
-        num_ids = max([*id_of.values(), *special.values()]) + 1
         digest = _digest_encoding(ranks, pattern, pairs)
         return cls(num_ids, digest, ranks, pattern, pairs, allow_special)
 

@@ -15,10 +15,12 @@ from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.by_value import (
+    MAX_IDS,
     SubwordTokenizer,
     cut_batches,
     hash_content,
     require_digest,
+    require_few_ids,
 )
 from tokenloom.text.byte_merges import ByteMerges, find_byte_merges
 from tokenloom.text.ids import Ids
@@ -32,8 +34,6 @@ TOKENIZER_JSON = "tokenizer.json"
 # The switch of the package tokenizers that lets batches use threads.
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 _NUM_BYTES = 256
-# The package reserves memory for the whole size, and aborts the process if there is not enough.
-_MOST_IDS = 1 << 24
 _MANY_CHARACTERS = 1 << 19
 _logger = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         if not num_ids:
             msg = f"{name} must have a vocabulary, got one without tokens: train it first"
             raise CorpusError(msg)
+        require_few_ids(name, num_ids)
         content = encoder.to_str()
         return cls(num_ids, hash_content(content.encode("utf-8")), content, allow_special)
 
@@ -244,8 +245,9 @@ class BpeLearner(LearnedTokenizer):
                 f"token, got {show(self.max_ids)}"
             )
             raise ArgumentError(msg)
-        if self.max_ids > _MOST_IDS:
-            msg = f"vocab_size must be at most {_MOST_IDS:,} for 'bpe', got {show(self.max_ids)}"
+        # The package reserves memory for all, and aborts the process if there is not enough.
+        if self.max_ids > MAX_IDS:
+            msg = f"vocab_size must be at most {MAX_IDS:,} for 'bpe', got {show(self.max_ids)}"
             raise ArgumentError(msg)
 
     @property
