@@ -395,6 +395,48 @@ def test_file_is_ascii_with_a_format_and_a_version(vocab: Vocab, tmp_path: Path)
     assert expected == (value["format"], value["version"])
 
 
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        [],
+        ["a"],
+        ['"frequencies": []', "\n],\n[\n", ",\n", "\n]\n]", "\0", "\u00e9", "\ud800", "\\", '"'],
+    ],
+)
+def test_file_has_a_line_for_each_token_and_number(tmp_path: Path, tokens: list[str]) -> None:
+    """As json.dumps writes with indent=0, which is the form of every release; and it is read."""
+    vocab = Vocab({token: 9 - number for number, token in enumerate(tokens)}).of_kind("word")
+    value = json.loads(vocab.to_json())
+
+    assert json.dumps(value, indent=0) + "\n" == vocab.to_json()
+    assert [[token, 9 - number] for number, token in enumerate(tokens)] == value["frequencies"]
+    assert _content(vocab) == _content(Vocab.load(vocab.save(tmp_path / "vocab.json")))
+
+
+@pytest.mark.parametrize(
+    "pair", ["", '"a"', '"a",\n1,\n2', '"a",\n1,\n"b",\n2', "1,\n2", '"a",\n1\n],\n[\n"b"']
+)
+def test_file_with_a_line_too_many_or_too_few(tmp_path: Path, pair: str) -> None:
+    """What is no pair of a token and a number is refused in that form too."""
+    path = Vocab(["a"]).save(tmp_path / "vocab.json")
+    text = path.read_text("utf-8")
+    assert '"a",\n1' in text
+    path.write_text(text.replace('"a",\n1', pair), "utf-8")
+
+    with pytest.raises(CorpusError, match=r"vocab\.json' must be a vocabulary"):
+        Vocab.load(path)
+
+
+def test_hash_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repr of a large vocabulary does not hash it again."""
+    vocab = Vocab(["a"])
+    expected = vocab.hash
+    monkeypatch.setattr("tokenloom.text.vocab.hash_json", None)
+
+    assert expected == vocab.hash
+    assert expected[:15] in repr(vocab)
+
+
 def test_save_returns_the_path(vocab: Vocab, tmp_path: Path) -> None:
     """A path that was a str comes back as a Path."""
     path = tmp_path / "vocab.json"

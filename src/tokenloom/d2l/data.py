@@ -197,12 +197,12 @@ class Vocab:
         min_freq: int = 0,
         reserved_tokens: Iterable[str] | None = None,
     ) -> None:
-        counts = count_corpus([] if tokens is None else tokens)
+        frequencies = sort_counts(count_corpus([] if tokens is None else tokens))
         special = ["<unk>", *(reserved_tokens or [])]
         self.unk = UNKNOWN_ID
-        self.token_to_idx = number_tokens(counts, special=special, min_freq=min_freq)
+        self.token_to_idx = number_tokens(frequencies, special=special, min_freq=min_freq)
         self.idx_to_token = list(self.token_to_idx)
-        self.token_freqs = list(sort_counts(counts).items())
+        self.token_freqs = list(frequencies.items())
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
