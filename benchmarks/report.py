@@ -4,7 +4,7 @@ python benchmarks/report.py RESULTS.json [--plot FOLDER]
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,61 +129,70 @@ def plot(results: Results, folder: Path) -> list[Path]:
     ----------
     results : Results
     folder : Path
-        Where ``speed.png`` and ``speed-targets.png`` go.
+        Where ``speed.svg`` and ``speed-targets.svg`` go.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, draw in (("speed", _draw_speeds), ("speed-targets", _draw_targets)):
         figure = draw(results)
         if figure is not None:
-            files.append(folder / f"{name}.png")
-            figure.savefig(files[-1], dpi=70)
+            files.append(folder / f"{name}.svg")
+            figure.savefig(files[-1])
     return files
 
 
 def _draw_speeds(results: Results) -> Any:
-    from matplotlib.figure import Figure  # optional, and slow to import
-
     panels = [(shape, workers) for shape in SHAPES for workers in (0, max(results.workers))]
     panels = [panel for panel in dict.fromkeys(panels) if panel[1] in _columns(results, panel[0])]
-    if not panels:
-        return None
-    figure = Figure(figsize=(12, 5 * -(-len(panels) // 2)), layout="constrained")
-    for index, (shape, num_workers) in enumerate(panels, start=1):
-        axes = figure.add_subplot(-(-len(panels) // 2), 2, index)
-        speeds = {slug: results.speed(slug, shape, num_workers) for slug in ALL}
-        bars = sorted((speed, slug) for slug, speed in speeds.items() if speed is not None)
-        axes.barh(
-            [ALL[slug].title for _, slug in bars],
-            [speed / 1e6 for speed, _ in bars],
-            color=[_COLOURS[ALL[slug].kind] for _, slug in bars],
-        )
-        axes.set_xscale("log")
-        axes.set_xlabel("million tokens per second")
+    bars = {}
+    for shape, num_workers in panels:
         where = f"{num_workers} workers" if num_workers else "in process"
-        axes.set_title(f"{name_shape(shape)}, {where}")
-        axes.tick_params(axis="y", labelsize=7)
-    return figure
+        speeds = {slug: results.speed(slug, shape, num_workers) for slug in ALL}
+        bars[f"{name_shape(shape)}, {where}"] = [
+            (ALL[slug].title, speed / 1e6, _COLOURS[ALL[slug].kind])
+            for speed, slug in sorted((speed, slug) for slug, speed in speeds.items() if speed)
+        ]
+    return _draw_bars(bars, "million tokens per second") if bars else None
 
 
 def _draw_targets(results: Results) -> Any:
+    bars = [
+        (
+            f"{row.what} / {row.against}",
+            row.asked / row.reached if row.at_most else row.reached / row.asked,
+            _COLOURS["tokenloom" if row.is_reached else "limit"],
+        )
+        for row in rows(results)
+        if row.reached > 0
+    ][::-1]
+    if not bars:
+        return None
+    figure = _draw_bars({"": bars}, "how many times better than asked")
+    figure.axes[0].axvline(1.0, color="black", linewidth=1, linestyle=":", zorder=0)
+    return figure
+
+
+def _draw_bars(panels: Mapping[str, Sequence[tuple[str, float, str]]], unit: str) -> Any:
+    """Draw bars, the first lowest, each under its name: a phone has no room for both in a line."""
     from matplotlib.figure import Figure  # optional, and slow to import
 
-    found = [row for row in rows(results) if row.reached > 0][::-1]
-    if not found:
-        return None
-    figure = Figure(figsize=(12, 1 + 0.28 * len(found)), layout="constrained")
-    axes = figure.add_subplot()
-    ratios = [row.asked / row.reached if row.at_most else row.reached / row.asked for row in found]
-    axes.barh(
-        [f"{row.what} / {row.against}" for row in found],
-        ratios,
-        color=[_COLOURS["tokenloom" if row.is_reached else "limit"] for row in found],
-    )
-    axes.axvline(1.0, color="black", linewidth=1)
-    axes.set_xscale("log")
-    axes.set_xlabel("how many times better than asked")
-    axes.tick_params(axis="y", labelsize=7)
+    sizes = [len(bars) for bars in panels.values()]
+    figure = Figure(figsize=(6, 0.7 * len(sizes) + 0.3 * sum(sizes)), layout="constrained")
+    heights = [2 + size for size in sizes]
+    every = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=heights)
+    for axes, (title, bars) in zip(every.flat, panels.items(), strict=True):
+        for place, (name, value, colour) in enumerate(bars):
+            axes.barh(place, value, height=0.35, color=colour)
+            at = axes.get_yaxis_transform()
+            label = axes.text(0.01, place + 0.22, name, transform=at, fontsize=7.5, va="bottom")
+            # A long name would make the bars shorter.
+            label.set_in_layout(False)
+        axes.set_ylim(-0.5, len(bars) - 0.2)
+        axes.set_yticks([])
+        axes.set_xscale("log")
+        axes.set_xlabel(unit)
+        axes.set_title(title)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

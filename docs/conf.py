@@ -1,9 +1,11 @@
 """How Sphinx builds the documentation: offline, and with every warning an error."""
 
 import contextlib
+import importlib
 import io
 import os
 import re
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ from tokenloom.inspection.plots import plot_orders, plot_plans
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
 from tokenloom.text.ids import Ids
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+report = importlib.import_module("report")
+results = importlib.import_module("results")
 
 project = "tokenloom"
 author = "The tokenloom developers"
@@ -126,6 +133,7 @@ def _write_generated_files(app: Sphinx) -> None:
     for index, (title, order) in enumerate(_orders().items()):
         save_picture(plot_orders({title: order}), folder / f"permutation-{index}.svg")
     save_picture(_draw_shards(), folder / "shards.svg")
+    report.plot(results.Results.read(BENCHMARKS / "results" / "loading.json"), folder)
     for command in _COMMANDS:
         (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")
 

@@ -172,7 +172,7 @@ def test_the_command_measures_and_reports(
     kept = results.Results.read(tmp_path / "run.json")
     assert 30_000 == kept.settings["num_tokens"]
     assert kept.speed("random", (8, 1024), 0) > 0
-    assert (tmp_path / "plots" / "speed.png").stat().st_size > 0
+    assert (tmp_path / "plots" / "speed.svg").stat().st_size > 0
     assert ["plots", "run.json", "store"] == sorted(path.name for path in tmp_path.iterdir())
 
 
