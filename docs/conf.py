@@ -20,7 +20,7 @@ from sphinx.util.typing import stringify_annotation
 import tokenloom
 from tokenloom._figures import save_picture
 from tokenloom.cli.main import make_parser
-from tokenloom.inspection.plots import plot_orders, plot_plans
+from tokenloom.inspection.plots import plot_orders, plot_packing, plot_plans
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
 from tokenloom.text.ids import Ids
@@ -134,6 +134,7 @@ def _write_generated_files(app: Sphinx) -> None:
         save_picture(plot_orders({title: order}), folder / f"permutation-{index}.svg")
     save_picture(_draw_shards(), folder / "shards.svg")
     report.plot(results.Results.read(BENCHMARKS / "results" / "loading.json"), folder)
+    save_picture(_draw_packing(), folder / "packed.svg")
     for command in _COMMANDS:
         (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")
 
@@ -147,6 +148,17 @@ def _orders() -> dict[str, IntArray]:
         orders[f"tokenloom, epoch {epoch}"] = starts // plan.seq_len
     affine = (1031 * np.arange(plan.num_batches) + 7) % plan.num_batches
     return {**orders, f"affine: (1031 x + 7) mod {plan.num_batches}": affine}
+
+
+def _draw_packing() -> Figure:
+    """Draw packed rows of documents whose lengths are drawn as those of web pages are."""
+    draw = np.random.default_rng(0)
+    lengths = np.exp(draw.normal(6.2, 1.2, 20_000)).astype(np.int64) + 2
+    documents = np.concatenate(([0], np.cumsum(lengths)))
+    tokens = np.zeros(documents[-1], np.uint8)
+    corpus = tokenloom.Corpus.from_tokens(tokens, documents=documents)
+    plan = tokenloom.PackedWindows(corpus, batch_size=8, seq_len=2048).plan
+    return plot_packing(plan, lengths)
 
 
 def _draw_shards() -> Figure:

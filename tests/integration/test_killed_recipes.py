@@ -99,6 +99,14 @@ def test_a_loop_of_ones_own_survives(tmp_path: Path) -> None:
     assert_survives(tmp_path, program, "{}.pt", kill_at=47, most_repeated=11)
 
 
+@pytest.mark.parametrize("name", ["14_packed_mask.py", "15_packed_varlen.py"])
+def test_transformers_on_packed_documents_survive(tmp_path: Path, name: str) -> None:
+    """The rows after a kill are those that were to come, and so are the weights."""
+    program, call = str(EXAMPLES / name), "torch.nn:Embedding.forward"
+
+    assert_survives(tmp_path, program, "{}.pt", kill_at=16, most_repeated=5, call=call)
+
+
 def test_a_pipeline_of_nodes_survives(tmp_path: Path) -> None:
     """The position travels through the threads of torchdata's nodes."""
     program = str(EXAMPLES / "trainers" / "torchdata_nodes.py")
