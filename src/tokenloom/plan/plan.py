@@ -76,7 +76,7 @@ class Plan(PlanSettings):
     batch_size : int
         Windows per batch over all ranks. A list of pairs, such as ``[(0, 32), (10_000,
         64)]``, makes it change: see `RandomWindows`. The attribute is then the size of
-        the epoch's first batch, and `batch_sizes` has all.
+        the epoch's first batch, and ``batch_sizes`` has all.
     seed, epoch : int
         ``seed`` in [0, 2**64) and ``epoch`` in [0, 2**62). They are mixed, and
         no two pairs share an order; see ``tokenloom.plan.seeds.mix_epoch``.
