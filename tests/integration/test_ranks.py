@@ -95,13 +95,30 @@ def test_a_subgroup_divides_the_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_mesh_divides_the_rows_along_one_dimension(tmp_path: Path) -> None:
-    """Processes that differ in the tensor-parallel dimension only read the same."""
+def test_a_mesh_divides_the_rows_along_its_data_parallel_dimensions(tmp_path: Path) -> None:
+    """Processes that differ in another dimension only read the same, one or two apart."""
     results = run_ranks(tmp_path, "mesh", 4)
-    parts = [result["alone"] for result in results]
-    assert [WHOLE, WHOLE] == [side_by_side(parts[::2]), side_by_side(parts[1::2])]
-    assert parts[0] == parts[1]
-    assert all("pass for example mesh['dp']" in result["refused"] for result in results)
+    places = {
+        "dp tp": [0, 0, 1, 1],
+        "pp dp_shard": [0, 1, 0, 1],
+        "dp_replicate dp_shard": [0, 1, 2, 3],
+        "dp_replicate dp_shard cp": [0, 0, 1, 1],
+        "dp_replicate dp_shard tp": [0, 0, 1, 1],
+        "dp_replicate dp_shard tp_1": [0, 1, 2, 3],
+    }
+    assert {*places, "untidy"} == set(results[0])
+    for names, ranks in places.items():
+        found = [result[names] for result in results]
+        number = max(ranks) + 1
+        assert [[rank, number] for rank in ranks] == [each["shard"] for each in found]
+        for way in ("alone", "spawned"):
+            parts = {rank: each[way] for rank, each in zip(ranks, found, strict=True)}
+            assert side_by_side([parts[rank] for rank in range(number)]) == WHOLE
+            assert [parts[rank] for rank in ranks] == [each[way] for each in found]
+        is_refused = names != "dp_replicate dp_shard"
+        assert all(("mesh['dp']" in each["refused"]) == is_refused for each in found)
+    for result in results:
+        assert "3 of 4 ranks read part 1 of 2, 1 rank part 0 of 2" in result["untidy"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Which part of each batch a process reads."""
 
+import itertools
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,14 +128,30 @@ def test_other_variables_of_torchrun_are_checked(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_mesh_says_which_part_is_read() -> None:
-    """It has the data-parallel dimension only, and is given without a group."""
+    """Its dimensions are data-parallel ones only, and its places are numbered row by row."""
 
-    def mesh(num_dimensions: int) -> Any:
-        return SimpleNamespace(ndim=num_dimensions, get_local_rank=lambda: 1, size=lambda: 3)
+    def mesh(*shape: int, coordinates: Any = None, names: tuple[str, ...] | None = ("dp",)) -> Any:
+        return SimpleNamespace(
+            get_coordinate=lambda: coordinates,
+            size=lambda: math.prod(shape),
+            shape=shape,
+            mesh_dim_names=names,
+        )
 
-    assert tl.Shard(rank=1, world_size=3) == tl.Shard.detect(mesh=mesh(1))
-    with pytest.raises(ArgumentError, match=r"must have one dimension, .* got 2: pass for example"):
+    assert tl.Shard(rank=1, world_size=3) == tl.Shard.detect(mesh=mesh(3, coordinates=[1]))
+    names = ("dp_replicate", "dp_shard", "ep")
+    places = [
+        tl.Shard.detect(mesh=mesh(2, 3, 2, coordinates=list(place), names=names))
+        for place in itertools.product(range(2), range(3), range(2))
+    ]
+    assert [tl.Shard(rank=rank, world_size=12) for rank in range(12)] == places
+    nameless = mesh(2, 2, coordinates=[1, 0], names=None)
+    assert tl.Shard(rank=2, world_size=4) == tl.Shard.detect(mesh=nameless)
+    for wrong in (("dp", "tp"), ("TP",), ("dp_shard_cp",), ("tensor_parallel", "dp")):
+        with pytest.raises(ArgumentError, match=r"data-parallel dimensions only, got .*mesh\['dp'"):
+            tl.Shard.detect(mesh=mesh(2, coordinates=[1], names=wrong))
+    with pytest.raises(ArgumentError, match="this process must be in the mesh, got one without"):
         tl.Shard.detect(mesh=mesh(2))
-    given: Any = {"group": object(), "mesh": mesh(1)}
+    given: Any = {"group": object(), "mesh": mesh(1, coordinates=[0])}
     with pytest.raises(ArgumentError, match="give group or mesh, got both"):
         tl.Shard.detect(**given)

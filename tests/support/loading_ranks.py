@@ -22,6 +22,16 @@ from torch.utils.data import DataLoader
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, UsageError
 
+# Shapes and names of meshes of four processes, and the dimensions whose processes read apart.
+MESHES: list[tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]]] = [
+    ((2, 2), ("dp", "tp"), ("dp",)),
+    ((2, 2), ("pp", "dp_shard"), ("dp_shard",)),
+    ((2, 2), ("dp_replicate", "dp_shard"), ("dp_replicate", "dp_shard")),
+    ((2, 1, 2), ("dp_replicate", "dp_shard", "cp"), ("dp_replicate", "dp_shard")),
+    ((1, 2, 2), ("dp_replicate", "dp_shard", "tp"), ("dp_replicate", "dp_shard")),
+    ((2, 2, 1), ("dp_replicate", "dp_shard", "tp_1"), ("dp_replicate", "dp_shard")),
+]
+
 
 def make_windows(**options: Any) -> tl.RandomWindows:
     """Return windows of 19 batches of 4 rows."""
@@ -72,15 +82,31 @@ def subgroup(_: Path) -> Any:
 
 
 def mesh(_: Path) -> Any:
-    """Read in the data-parallel dimension of a mesh of 2 x 2."""
-    whole = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
-    try:
-        tl.Shard.detect(mesh=whole)
-        refused = ""
-    except ArgumentError as error:
-        refused = str(error)
-    shard = tl.Shard.detect(mesh=whole["dp"])
-    return {"alone": read(make_windows(shard=shard)), "refused": refused}
+    """Read in the data-parallel dimensions of meshes of 2 and 3 dimensions."""
+    parts = {}
+    for shape, names, mine in MESHES:
+        whole = init_device_mesh("cpu", shape, mesh_dim_names=names)
+        try:
+            tl.Shard.detect(mesh=whole)
+            refused = ""
+        except ArgumentError as error:
+            refused = str(error)
+        chosen = whole if mine == names else whole[mine]
+        windows = make_windows(shard=tl.Shard.detect(mesh=chosen))
+        windows.confirm_ranks()
+        parts[" ".join(names)] = {
+            "alone": read(windows),
+            "spawned": read(
+                DataLoader(
+                    windows, batch_size=None, num_workers=1, multiprocessing_context="forkserver"
+                )
+            ),
+            "refused": refused,
+            "shard": [windows.shard.rank, windows.shard.world_size],
+        }
+    # One process that reads another part than its place in the mesh leaves one unread.
+    wrong = make_windows(shard=tl.Shard(rank=min(dist.get_rank(), 1), world_size=2))
+    return {**parts, "untidy": attempt(wrong.confirm_ranks)}
 
 
 def late(_: Path) -> Any:

@@ -15,6 +15,11 @@ from tokenloom.errors import ArgumentError, UsageError
 _MAX_STEPS = 10_000
 
 
+# Parts of the names of dimensions whose processes share rows: tensor, context, pipeline and
+# sequence parallelism.
+_SHARING = frozenset(
+    ("tp", "cp", "pp", "sp", "tensor", "context", "pipeline", "pipe", "sequence", "model")
+)
 # More than any batch has rows.
 _STOP = 1 << 63
 
@@ -99,30 +104,50 @@ class Shard:
         group : torch.distributed.ProcessGroup, optional
             The processes that read different data.
         mesh : torch.distributed.device_mesh.DeviceMesh, optional
-            A one-dimensional mesh: the data-parallel dimension only.
+            The data-parallel dimensions only, one or several, such as
+            ``mesh["dp_replicate", "dp_shard"]``: processes that differ in another
+            dimension read the same rows. Parts are numbered in row-major order, so the
+            last dimension counts fastest.
 
         Raises
         ------
         ArgumentError
-            Both are given, the mesh has several dimensions, this process is
-            not in the group, or RANK and WORLD_SIZE are no valid pair.
+            Both are given, a dimension has the name of one that shares rows, such as
+            "tp", this process is not in the group or the mesh, or RANK and WORLD_SIZE
+            are no valid pair.
         """
         if group is not None and mesh is not None:
             msg = "give group or mesh, got both"
             raise ArgumentError(msg)
         if mesh is not None:
-            if mesh.ndim != 1:
-                msg = (
-                    "mesh must have one dimension, the data-parallel one, got "
-                    f"{mesh.ndim}: pass for example mesh['dp']"
-                )
-                raise ArgumentError(msg)
-            return cls(rank=mesh.get_local_rank(), world_size=mesh.size())
+            return cls(rank=_find_place(mesh), world_size=mesh.size())
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             rank = torch.distributed.get_rank(group)
             return cls(rank=rank, world_size=torch.distributed.get_world_size(group))
         launched = read_launched()
         return cls(rank=launched.rank, world_size=launched.world_size)
+
+
+def _find_place(mesh: DeviceMesh) -> int:
+    """Return which process of a mesh this one is, in row-major order."""
+    names = mesh.mesh_dim_names or ()
+    shared = [name for name in names if not _SHARING.isdisjoint(name.lower().split("_"))]
+    if shared:
+        msg = (
+            f"mesh must have data-parallel dimensions only, got {', '.join(map(show, names))}: "
+            f"processes that differ in {show(shared[0])} alone must read the same rows; pass for "
+            "example mesh['dp']"
+        )
+        raise ArgumentError(msg)
+    coordinates = mesh.get_coordinate()
+    if coordinates is None:
+        msg = "this process must be in the mesh, got one without it: pass a mesh of all ranks"
+        raise ArgumentError(msg)
+    place = 0
+    for index, size in zip(coordinates, mesh.shape, strict=True):
+        # Shape (2, 4), coordinates (1, 2): place 6.
+        place = place * size + index
+    return int(place)
 
 
 def read_launched() -> Shard:
