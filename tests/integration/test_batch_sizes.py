@@ -405,3 +405,106 @@ def test_a_training_goes_through_the_sizes(tmp_path: Path) -> None:
         f"{step.batch.num_rows} x {step.batch.seq_len}"
         for step in (read_step(run, reopen_windows(run, TRAIN), step=n, rows=None) for n in (8, 9))
     ]
+
+
+MIXED = tl.Mixture(
+    {
+        "a": tl.Corpus.from_tokens(np.arange(300, dtype=np.uint16)),
+        "b": tl.Corpus.from_tokens(np.arange(300, 500, dtype=np.uint16)),
+    },
+    stages=[(0, {"a": 0.7, "b": 0.3}), (300, {"a": 0.4, "b": 0.6})],
+)
+_BOUNDS = np.cumsum([0, *(3, 9, 1, 14, 6, 2, 21, 5, 8) * 6])
+DOCUMENTS = tl.Corpus.from_tokens(np.arange(_BOUNDS[-1]), documents=_BOUNDS)
+
+
+def make_others(kind: str, batch_size: Any, *place: int, **options: Any) -> tl.Windows:
+    """Return windows of a mixture, or of packed documents."""
+    shard = tl.Shard(rank=place[0], world_size=place[1]) if place else None
+    given: dict[str, Any] = {"batch_size": batch_size, "shard": shard, **options}
+    if kind == "mixture":
+        return tl.RandomWindows(MIXED, seq_len=5, **given)
+    return tl.PackedWindows(DOCUMENTS, seq_len=12, **given)
+
+
+def rows_with_all(batches: Iterable[tl.Batch]) -> list[Any]:
+    """Return the rows of batches one after the other, with all that they say."""
+    rows: list[Any] = []
+    for batch in batches:
+        more = batch.sources if batch.inputs.shape[1] == 5 else batch.position_ids
+        parts = [batch.inputs, batch.targets, batch.mask, more]
+        rows += zip(*(part.tolist() for part in parts), strict=True)
+    return rows
+
+
+def line_of_others(kind: str, epoch: int, **options: Any) -> list[Any]:
+    """Return the rows of an epoch, in their order."""
+    windows = make_others(kind, 1, **options)
+    windows.set_epoch(epoch)
+    return rows_with_all(windows)
+
+
+KINDS = ["mixture", "packed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}], ids=str)
+def test_other_orders_are_cut_alike(kind: str, options: dict[str, Any]) -> None:
+    """Row by row it is the line of batches of one row, over epochs and sizes."""
+    loader = tl.Loader(make_others(kind, STEPS), num_epochs=3, **options)
+    batches = list(loader)
+    for epoch in range(3):
+        line = line_of_others(kind, epoch)
+        cut = cut_slowly(STEPS, num_windows=len(line), epoch=epoch)
+        mine = [batch for batch in batches if batch.epoch == epoch]
+        assert [len(places) for places in cut] == [len(batch.inputs) for batch in mine]
+        assert line[: cut[-1].stop] == rows_with_all(mine)
+        plan = loader.windows.plan.at(epoch)
+        num_inputs = sum(int(batch.mask.sum()) for batch in mine)
+        assert (num_inputs, len(mine)) == (plan.num_inputs, plan.num_batches)
+        if kind == "mixture":
+            sources = torch.cat([batch.sources for batch in mine])
+            counts = [each.windows for each in plan.accounting().values()]
+            assert counts == torch.bincount(sources, minlength=2).tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "tail"), [("mixture", "drop"), ("packed", "drop"), ("packed", "pad")]
+)
+def test_the_laws_hold_for_other_orders(kind: str, tail: Any) -> None:
+    """With ranks and workers, at each batch."""
+
+    def make(*place: int) -> tl.Windows:
+        return make_others(kind, STEPS, *place, tail=tail)
+
+    for epoch in range(3):
+        windows = make()
+        windows.set_epoch(epoch)
+        testing.check_batches(windows, range(len(windows)))
+        if kind == "packed":
+            testing.check_length(windows)
+    testing.check_ranks(make, 2)
+    testing.check_state(tl.Loader(make()))
+    testing.assert_resumes_everywhere(
+        lambda: [tl.Loader(make(), num_epochs=2)],
+        lambda: [tl.Loader(make(rank, 2), num_epochs=2, num_workers=1) for rank in (0, 1)],
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("before", "now"), [(4, 5), (4, STEPS), (STEPS, 3), (2, 6)])
+def test_other_orders_resume_with_another_size(kind: str, before: Any, now: Any) -> None:
+    """No row comes twice, and none is left out up to the last whole batch."""
+    line, after = line_of_others(kind, 0), line_of_others(kind, 1)
+    saved = tl.Loader(make_others(kind, before), num_epochs=2)
+    for num_read in range(saved.num_batches):
+        saved.load_state_dict(tl.Loader(saved.windows).state_dict())
+        first = rows_with_all(itertools.islice(saved, num_read))
+        loader = tl.Loader(make_others(kind, now), num_epochs=2)
+        loader.load_state_dict(saved.state_dict(), changed=("batch_size",))
+        batches = list(loader)
+        rest = rows_with_all(batch for batch in batches if batch.epoch == 0)
+        assert line[: len(first) + len(rest)] == first + rest
+        assert len(line) - len(first) - len(rest) < max(loader.plan.all_sizes)
+        following = rows_with_all(batch for batch in batches if batch.epoch == 1)
+        assert after[: len(following)] == following
