@@ -1,6 +1,8 @@
 """What there is to run: ``nox -s NAME``, or ``nox`` for all that CI runs."""
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -15,6 +17,7 @@ nox.options.sessions = [
     "docs",
     "examples",
     "notebooks",
+    "downstream",
     "build",
 ]
 
@@ -36,6 +39,22 @@ def install_shared(session: nox.Session, group: str) -> None:
     """Add a dependency group to the shared environment."""
     needed = nox.project.dependency_groups(PYPROJECT, group)
     run_shared(session, "python", "-m", "pip", "install", "-q", "-c", "constraints.txt", *needed)
+
+
+def install_wheels(session: nox.Session, *projects: Path) -> Path:
+    """Install wheels of projects beside what the shared environment has; return a new folder.
+
+    The folder is outside the checkout, so that no file of it is used by chance.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="tokenloom-"))
+    session.run("pip", "wheel", "-q", "--no-deps", "-w", str(folder), *map(str, projects))
+    wheels = sorted(map(str, folder.glob("*.whl")))
+    session.install("--no-deps", "--force-reinstall", *wheels)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    others = session.run(str(PROGRAMS / "python"), "-c", where, external=True, silent=True)
+    own = session.run("python", "-c", where, silent=True)
+    Path(str(own).strip(), "shared.pth").write_text(str(others), encoding="utf-8")
+    return folder
 
 
 @nox.session(default=False)
@@ -116,9 +135,23 @@ def notebooks(session: nox.Session) -> None:
         run_shared(session, "jupyter-execute", *session.posargs, name)
 
 
-@nox.session
+@nox.session(requires=["shared"])
+def downstream(session: nox.Session) -> None:
+    """Check the package in examples/downstream, which builds on the wheel, outside the checkout."""
+    install_shared(session, "types")
+    project = HERE / "examples" / "downstream"
+    folder = install_wheels(session, HERE, project)
+    copy = shutil.copytree(project, folder / "downstream", ignore=shutil.ignore_patterns("src"))
+    session.chdir(copy)
+    session.run("python", "-m", "pytest", "-q", "tests", *session.posargs)
+    session.run("python", "-m", "mypy", "--strict", "-p", "tokenloom_fables", "tests")
+    session.chdir(HERE)
+    shutil.rmtree(folder)
+
+
+@nox.session(requires=["shared"])
 def build(session: nox.Session) -> None:
-    """Build the distributions, check them, and use the wheel where there is no torch."""
+    """Build the distributions, check them, and use the wheel, first where there is no torch."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "build"))
     folder = Path(session.create_tmp()).resolve()
     session.run("python", "-m", "build", "--outdir", str(folder), silent=True)
@@ -128,6 +161,15 @@ def build(session: nox.Session) -> None:
     session.install("numpy", "requests", "tqdm")
     session.install("--no-deps", "--force-reinstall", wheel)
     session.run("tokenloom", "datasets")
+    # Then with torch: what README and the pages say is run against the wheel.
+    install_shared(session, "test")
+    copy = install_wheels(session, HERE)
+    for name in ("README.md", "README.zh.md", "conftest.py", "pyproject.toml"):
+        shutil.copy(HERE / name, copy)
+    for name in ("docs", "examples"):
+        shutil.copytree(HERE / name, copy / name, ignore=shutil.ignore_patterns("_build"))
+    session.chdir(copy)
+    session.run("python", "-m", "pytest", "-q", "docs", "README.md", "README.zh.md")
 
 
 @nox.session(default=False)
