@@ -109,7 +109,7 @@ def test_tokens_are_counted_as_one_by_one(text: str, number: int) -> None:
     assert corpus.vocab is not None
     words = [word if word in corpus.vocab else "<unk>" for word in text.split()]
     counts = Counter(words)
-    by_id = sorted(counts, key=lambda word: corpus.vocab[word])  # type: ignore[index]
+    by_id = sorted(counts, key=lambda word: corpus.vocab[word])
     falling = sorted(by_id, key=lambda word: -counts[word])[:number]
     rising = sorted(by_id, key=lambda word: counts[word])[:number]
     assert falling == [one.token for one in found.most_frequent]

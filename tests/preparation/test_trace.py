@@ -190,7 +190,7 @@ def test_a_store_is_opened_once(store: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(trace, "open_store", note)
     corpus = tl.Corpus.open(store)
-    assert [7, 10, 0] == [tl.trace(corpus, token).character for token in (2, 3, 4)]  # type: ignore[union-attr]  # known
+    assert [7, 10, 0] == [tl.trace(corpus, token).character for token in (2, 3, 4)]
     assert [store] == opened
 
 
@@ -221,7 +221,7 @@ def test_another_manifest_is_read(store: Path) -> None:
 def test_what_was_not_prepared(tmp_path: Path) -> None:
     """Documents may be known, sources are not."""
     corpus = tl.Corpus.from_tokens([1, 2, 3], documents=[0, 1, 1, 3])
-    assert [0, 2, 2] == [tl.trace(corpus, token).document for token in range(3)]  # type: ignore[union-attr]  # known
+    assert [0, 2, 2] == [tl.trace(corpus, token).document for token in range(3)]
     saved = tl.Corpus.open(corpus.save(tmp_path / "store"))
     assert Trace(None, 2, None) == tl.trace(saved, 2)
     assert tl.trace(tl.Corpus.from_text("abc"), 1) is None

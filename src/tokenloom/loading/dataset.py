@@ -140,8 +140,8 @@ class Windows(IterableDataset[Batch]):
         return {"corpus": self._corpus.hash} if self._mixture is None else self._mixture.proof
 
     @property
-    def vocab(self) -> Vocab | None:
-        """The vocabulary of the corpus, where there is one."""
+    def vocab(self) -> Vocab | Any:
+        """The vocabulary of the corpus, or None where there is none."""
         return self._corpus.vocab
 
     @property

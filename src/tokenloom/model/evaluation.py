@@ -56,32 +56,32 @@ class Evaluation:
         return perplexity(self.nats_per_token)
 
     @property
-    def perplexity_per_character(self) -> float | None:
+    def perplexity_per_character(self) -> float | Any:
         """``exp(nats_per_character)``, which compares models of different tokens."""
         return _perplexity_or_none(self.nats_per_character)
 
     @property
-    def perplexity_per_byte(self) -> float | None:
+    def perplexity_per_byte(self) -> float | Any:
         """``exp(nats_per_byte)``, which compares models of different tokens."""
         return _perplexity_or_none(self.nats_per_byte)
 
     @property
-    def characters_per_token(self) -> float | None:
+    def characters_per_token(self) -> float | Any:
         """How long a token is on average, where that is known."""
         return None if self.num_characters is None else self.num_characters / self.num_tokens
 
     @property
-    def bytes_per_token(self) -> float | None:
+    def bytes_per_token(self) -> float | Any:
         """The same, in bytes of UTF-8."""
         return None if self.num_bytes is None else self.num_bytes / self.num_tokens
 
     @property
-    def nats_per_character(self) -> float | None:
+    def nats_per_character(self) -> float | Any:
         """The loss spread over the characters of the text."""
         return self._spread(self.num_characters)
 
     @property
-    def nats_per_byte(self) -> float | None:
+    def nats_per_byte(self) -> float | Any:
         """The loss spread over the bytes of the text in UTF-8."""
         return self._spread(self.num_bytes)
 
@@ -91,12 +91,12 @@ class Evaluation:
         return self.nats_per_token / math.log(2)
 
     @property
-    def bits_per_character(self) -> float | None:
+    def bits_per_character(self) -> float | Any:
         """``nats_per_character``, logarithm to the base 2."""
         return _bits_or_none(self.nats_per_character)
 
     @property
-    def bits_per_byte(self) -> float | None:
+    def bits_per_byte(self) -> float | Any:
         """``nats_per_byte``, logarithm to the base 2."""
         return _bits_or_none(self.nats_per_byte)
 

@@ -5,7 +5,7 @@ import weakref
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,7 @@ class Trace(NamedTuple):
         Which row group of Parquet, or record batch of Arrow, holds that row.
     """
 
-    source: str | None
+    source: str | Any
     document: int
     character: int | None
     line: int | None = None
@@ -85,7 +85,7 @@ class Trace(NamedTuple):
     row_group: int | None = None
 
 
-def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | None:
+def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | Any:
     """Return where a token came from, or None where that is not known.
 
     Of a store that `tokenloom.prepare` made this is the source, the document
