@@ -96,9 +96,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["shared"])
 def typecheck(session: nox.Session) -> None:
-    """Check the types with mypy, strictly."""
+    """Check the types with mypy, strictly, and those of the pages with pyright as well."""
     install_shared(session, "types")
     run_shared(session, "mypy")
+    run_shared(session, "pytest", "-q", "tests/typing")
 
 
 @nox.session(venv_backend="none", requires=["shared"])

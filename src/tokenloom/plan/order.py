@@ -134,13 +134,11 @@ class Order(Protocol):
     cut from the corpus one after the other, from the phase on.
     """
 
-    @property
-    def kind(self) -> str:
-        """Name of the order in options and in saved positions."""
+    kind: str
+    """Name of the order in options and in saved positions."""
 
-    @property
-    def carries_state(self) -> bool:
-        """Whether each row continues the text of the row before it."""
+    carries_state: bool
+    """Whether each row continues the text of the row before it."""
 
     @property
     def has_pieces(self) -> bool:
