@@ -55,8 +55,8 @@ def plot_plans(plans: Sequence[Plan]) -> "Figure":
 def plot_packing(plan: Plan, lengths: Ids) -> "Figure":
     """Draw the rows of packed documents, and how full they are beside other ways.
 
-    Left, the first rows of the epoch: a bar is a piece of a document, and what is white
-    is padding. Right, for four ways to lay these documents into rows, the share of
+    Above, the first rows of the epoch: a bar is a piece of a document, and what is white
+    is padding. Below, for four ways to lay these documents into rows, the share of
     positions that hold no input, and of documents that are cut though they would fit.
 
     Parameters
@@ -71,8 +71,8 @@ def plot_packing(plan: Plan, lengths: Ids) -> "Figure":
     UsageError
         matplotlib is not installed.
     """
-    figure = new_figure(width=11.0, height=4.6)
-    rows, ways = figure.subplots(1, 2, width_ratios=(3, 2))
+    figure = new_figure(width=6.5, height=7.5)
+    rows, ways = figure.subplots(2, 1, height_ratios=(3, 2))
     _draw_rows(plan, rows)
     packings = compare_packings(lengths, seq_len=plan.seq_len)
     names = [packing.name for packing in packings]
