@@ -480,8 +480,9 @@ def test_the_laws_hold_for_other_orders(kind: str, tail: Any) -> None:
     for epoch in range(3):
         windows = make()
         windows.set_epoch(epoch)
-        testing.check_batches(windows, range(len(windows)))
+        # A part of a mixture may begin its own next epoch within one of the mixture.
         if kind == "packed":
+            testing.check_batches(windows, range(len(windows)))
             testing.check_length(windows)
     testing.check_ranks(make, 2)
     testing.check_state(tl.Loader(make()))
