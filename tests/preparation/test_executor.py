@@ -4,7 +4,7 @@ import multiprocessing
 import operator
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,8 +12,16 @@ import pytest
 
 from tests.support.preparations import HereExecutor
 from tokenloom.errors import CorpusError, WorkerError
-from tokenloom.preparation.executor import count_cores, process_pool, run_in_order
+from tokenloom.preparation.executor import (
+    choose_processes,
+    count_cores,
+    process_pool,
+    run_in_order,
+)
 from tokenloom.text.huggingface import PARALLELISM
+from tokenloom.text.interface import CompleteTokenizer
+from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, complete
+from tokenloom.text.vocab import Vocab
 
 
 def _pid(_: int) -> int:
@@ -103,6 +111,51 @@ def test_several_workers_are_processes() -> None:
 def test_there_is_a_core() -> None:
     """At least this one."""
     assert count_cores() >= 1
+
+
+class _Lengths:
+    """Somebody's tokenizer: one token per text."""
+
+    vocab_size = 100
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return how long the text is."""
+        return [len(text)]
+
+    def decode(self, ids: Iterable[int], /) -> str:
+        """Return as many letters."""
+        return "a" * sum(ids)
+
+
+OTHER = complete(_Lengths())
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "num_cores", "megabytes", "is_plain", "expected"),
+    [
+        (ByteTokenizer(), 64, 4000, True, 1),
+        (CharTokenizer(Vocab()), 2, 4000, True, 1),
+        (WordTokenizer(Vocab()), 3, 4000, True, 1),
+        (CharTokenizer(Vocab()), 1, 4000, False, 1),
+        (CharTokenizer(Vocab()), 4, 4000, True, 4),
+        (CharTokenizer(Vocab()), 2, 4000, False, 2),
+        (CharTokenizer(Vocab()), 8, 200, True, 3),
+        (WordTokenizer(Vocab()), 8, 50, False, 0),
+        (OTHER, 2, 8, True, 2),
+        (OTHER, 2, 4, True, 1),
+    ],
+)
+def test_processes_are_started_where_they_help(
+    tokenizer: CompleteTokenizer, num_cores: int, megabytes: int, is_plain: bool, expected: int
+) -> None:
+    """None where the caller's process has most of the work, or the work is short."""
+    assert expected == choose_processes(
+        tokenizer,
+        num_cores=num_cores,
+        num_bytes=megabytes << 20,
+        is_plain=is_plain,
+        num_tasks=megabytes // 4,
+    )
 
 
 def test_a_result_that_never_comes_is_not_needed() -> None:

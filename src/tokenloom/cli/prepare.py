@@ -80,7 +80,8 @@ def add_command(commands: Any) -> None:
         "--workers",
         type=options.parse_count_or_zero,
         metavar="N",
-        help="number of worker processes, by default one for each core; 0: work in this process",
+        help="number of worker processes, by default as many as make it faster; 0: work in this "
+        "process",
     )
     command.add_argument(
         "--dask",

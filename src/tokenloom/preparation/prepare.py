@@ -34,7 +34,12 @@ from tokenloom.preparation.assemble import SplitTally, Tally, assemble
 from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
 from tokenloom.preparation.cluster import SharedFolder, share
 from tokenloom.preparation.encode import BuildVocab, find_segments, write_part
-from tokenloom.preparation.executor import count_cores, open_pool, run_in_order
+from tokenloom.preparation.executor import (
+    choose_processes,
+    count_cores,
+    open_pool,
+    run_in_order,
+)
 from tokenloom.preparation.forms import Cursor, SourceFile
 from tokenloom.preparation.options import Method, PrepareOptions, choose_method, use_learned
 from tokenloom.preparation.sources import (
@@ -196,9 +201,10 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         where there is little to do. Workers on other machines must see the
         folder of the store, under the same name, and have the same release.
     num_workers : int, optional
-        How many processes; by default one for each core. 0 and 1 do the work
-        in this process. An executor of yours is sent twice as many chunks at
-        a time.
+        How many processes. 0 and 1 do the work in this process, and so does
+        the default where processes would not be faster: see
+        `tokenloom.preparation.executor.choose_processes`. An executor of yours
+        is sent twice as many chunks at a time, by default for each core.
     progress : bool, optional
         Whether to show a bar; by default where stderr is a terminal.
 
@@ -226,11 +232,8 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         release of tokenloom.
     """
     began_at = time.perf_counter()
-    num_workers = count_cores() if num_workers is None else num_workers
     given = {"options": options, "executor": executor, "num_workers": num_workers}
     checked = check_all({**given, "progress": progress}, _CHECKS)
-    # Without workers this process is one.
-    cores = max(checked["num_workers"], 1)
     options = _USUAL if options is None else options
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
     target = as_path(path).absolute()
@@ -257,9 +260,13 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
             run = _Run(
                 work, sources_here, method, options, shared, progress=progress, split_of=split_of
             )
-            manifest = run.finish(folder, executor, cores)
+            manifest = run.finish(folder, executor, checked["num_workers"])
         work.publish(target)
     return _summarize(path, manifest, began_at, run)
+
+
+def _as_number_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else as_integer(name, value, stop=MAX_WORKERS)
 
 
 _CHECKS: dict[str, Check] = {
@@ -269,9 +276,13 @@ _CHECKS: dict[str, Check] = {
     "executor": partial(
         require_type, types=Executor | None, expected="a concurrent.futures.Executor or None"
     ),
-    "num_workers": partial(as_integer, stop=MAX_WORKERS),
+    "num_workers": _as_number_or_none,
     "progress": as_flag_or_none,
 }
+
+
+# Forms in which bytes are text, so that to read them costs nothing but the bytes.
+_PLAIN = ("file", "paragraph", "line")
 
 
 @dataclass
@@ -309,10 +320,21 @@ class _Run:
         """Bytes of all sources, without those that an interrupted run read."""
         return self.num_bytes - self.num_bytes_kept
 
-    def finish(self, folder: Path, executor: Executor | None, cores: int) -> Manifest:
+    def finish(self, folder: Path, executor: Executor | None, num_workers: int | None) -> Manifest:
         """Do what is left to do, and write the store into a folder."""
         self.is_resumed = self.work.begin()
-        num_processes = min(cores, -(-self.num_bytes // self.options.task_bytes))
+        # Without workers this process is one.
+        cores = count_cores() if num_workers is None else max(num_workers, 1)
+        num_processes = -(-self.num_bytes // self.options.task_bytes)
+        if num_workers is None:
+            num_processes = choose_processes(
+                self.method.tokenizer,
+                num_cores=cores,
+                num_bytes=self.num_bytes,
+                is_plain=all(source.form in _PLAIN for source in self.sources),
+                num_tasks=num_processes,
+            )
+        num_processes = min(cores, num_processes)
         with open_pool(executor, num_processes, sends=self.method.tokenizer) as doing:
             tally, tokenizer = self._encode(doing, num_ahead=2 * cores + 1)
             self._report(tally)
