@@ -10,6 +10,7 @@ from torch import nn
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.model.generation import Stepper, _Sampler
+from tokenloom.plan.seeds import torch_seed
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 VOCAB = tl.Vocab(list("abcd"))
@@ -235,10 +236,23 @@ def test_top_p_leaves_the_unlikely_out() -> None:
 
 def test_top_p_keeps_the_fewest_that_suffice() -> None:
     """Of chances 0.5, 0.3 and 0.2 two are drawn where 0.6 are asked for, three for 0.9."""
-    logits = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log()
+    logits = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64).log()
     for top_p, expected in ((0.4, {1}), (0.6, {1, 2}), (0.9, {0, 1, 2})):
-        sampler = _Sampler(temperature=1.0, top_k=None, top_p=top_p, seed=0)
-        assert expected == {sampler.draw(logits) for _ in range(200)}
+        sampler = _Sampler(temperature=1.0, top_k=None, top_p=top_p, seeds=[0])
+        assert expected == {int(sampler.draw(logits)) for _ in range(200)}
+
+
+def test_all_texts_are_drawn_as_each_alone() -> None:
+    """As torch.multinomial draws with the generator of each, so that texts stay what they were."""
+    logits = torch.randn(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    sampler = _Sampler(temperature=0.7, top_k=None, top_p=None, seeds=[4, 5, 4])
+    generators = [torch.Generator().manual_seed(torch_seed(seed)) for seed in (4, 5, 4)]
+    for _ in range(50):
+        expected = [
+            int(torch.multinomial((row / 0.7).softmax(0), 1, generator=generator))
+            for row, generator in zip(logits, generators, strict=True)
+        ]
+        assert expected == sampler.draw(logits).tolist()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -248,13 +248,13 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     Forbes and Choi, "The Curious Case of Neural Text Degeneration" (2020).
     """
     prompts = _take_prompts(prompt)
-    samplers = _make_samplers(
+    sampler = _make_sampler(
         len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     tokenizer = _take_tokenizer(model, vocab)
     read = [_encode(tokenizer, text) for text in prompts]
     texts = []
-    steps = list(_draw(model, read, samplers, num_tokens=_check_length(num_tokens)))
+    steps = list(_draw(model, read, sampler, num_tokens=_check_length(num_tokens)))
     for index, (text, ids) in enumerate(zip(prompts, read, strict=True)):
         # Words are joined by a space, characters and bytes by nothing.
         start = len(tokenizer.decode(ids))
@@ -288,7 +288,7 @@ def stream(  # noqa: PLR0913  as above
         Whether each token comes with its log-probability.
     """
     prompts = _take_prompts(prompt)
-    samplers = _make_samplers(
+    sampler = _make_sampler(
         len(prompts), temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     num_tokens = _check_length(num_tokens)
@@ -297,7 +297,7 @@ def stream(  # noqa: PLR0913  as above
     texts = [_Text(tokenizer, ids) for ids in read]
     found: list[list[float]] | None = [] if log_probs else None
     for number, ids in enumerate(
-        _draw(model, read, samplers, num_tokens=num_tokens, log_probs=found), start=1
+        _draw(model, read, sampler, num_tokens=num_tokens, log_probs=found), start=1
     ):
         for index, id_ in enumerate(ids):
             yield GeneratedToken(
@@ -330,35 +330,49 @@ class _Text:
 
 
 class _Sampler:
-    """Draws the next token from logits; has the generator."""
+    """Draws the next token of each text from logits; has a generator for each text."""
 
     def __init__(
-        self, *, temperature: float, top_k: int | None, top_p: float | None, seed: int
+        self, *, temperature: float, top_k: int | None, top_p: float | None, seeds: Iterable[int]
     ) -> None:
         self._temperature = temperature
         self._top_k = top_k
         self._top_p = top_p
         # On the CPU, so that a seed gives the same draws on every device.
-        self._generator = torch.Generator().manual_seed(torch_seed(seed))
+        self._generators = [torch.Generator().manual_seed(torch_seed(seed)) for seed in seeds]
 
-    def draw(self, logits: torch.Tensor) -> int:
-        """Return an id, given float64 logits of shape (vocab_size,), on the CPU."""
-        values, candidates = (logits - logits.max()) / self._temperature, None
+    @torch.inference_mode()
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return an id for each text: int64 tensor, shape (num_texts,).
+
+        Parameters
+        ----------
+        logits : float64 tensor, shape (num_texts, vocab_size)
+            On the CPU.
+        """
+        largest = logits.max(dim=1, keepdim=True).values
+        values, candidates = (logits - largest) / self._temperature, None
+        num_values = values.shape[1]
         if self._top_k is not None or self._top_p is not None:
-            num_kept = len(values) if self._top_k is None else min(self._top_k, len(values))
+            num_kept = num_values if self._top_k is None else min(self._top_k, num_values)
             values, candidates = values.topk(num_kept)
-        chances = values.softmax(0)
+        chances = values.softmax(1)
         if self._top_p is not None:
             # A token stays if those before it do not suffice, so one always does.
-            chances = chances.masked_fill(chances.cumsum(0) - chances >= self._top_p, 0.0)
-        drawn = torch.multinomial(chances, 1, generator=self._generator)
-        return int(drawn if candidates is None else candidates[drawn])
+            chances = chances.masked_fill(chances.cumsum(1) - chances >= self._top_p, 0.0)
+        # What torch.multinomial does with a single draw, for all texts at once: with waiting times
+        # whose rates are the chances, the first comes from each token as often as its chance says.
+        waits = torch.empty_like(chances)
+        for row, generator in zip(waits.unbind(), self._generators, strict=True):
+            row.exponential_(generator=generator)
+        drawn = (chances / waits).argmax(1, keepdim=True)
+        return (drawn if candidates is None else candidates.gather(1, drawn))[:, 0]
 
 
 def _draw(
     model: RNNModel,
     prompts: list[list[int]],
-    samplers: list[_Sampler] | None,
+    sampler: _Sampler | None,
     *,
     num_tokens: int,
     log_probs: list[list[float]] | None = None,
@@ -374,12 +388,11 @@ def _draw(
         if not all(map(math.isfinite, largest.tolist())):
             msg = "the model's logits must be finite, got others: its training diverged"
             raise ArgumentError(msg)
-        if samplers is not None or log_probs is not None:
+        if sampler is not None or log_probs is not None:
             # To the CPU first: Apple's GPUs have no float64.
             wide = logits.cpu().double()
-            if samplers is not None:
-                drawn = [sampler.draw(row) for sampler, row in zip(samplers, wide, strict=True)]
-                chosen = torch.tensor(drawn, device=logits.device)
+            if sampler is not None:
+                chosen = sampler.draw(wide).to(logits.device)
             if log_probs is not None:
                 chances = wide.log_softmax(dim=1).gather(1, chosen.cpu()[:, None])
                 log_probs.append(chances[:, 0].tolist())
@@ -440,15 +453,15 @@ def _check_length(num_tokens: int) -> int:
     return as_integer("num_tokens", num_tokens)
 
 
-def _make_samplers(
+def _make_sampler(
     num_prompts: int,
     *,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
     seed: int | Sequence[int],
-) -> list[_Sampler] | None:
-    """Return one sampler per prompt, or None for the greedy choice."""
+) -> _Sampler | None:
+    """Return what draws for all prompts, or None for the greedy choice."""
     if not 0 <= as_number("temperature", temperature) < math.inf:
         msg = f"temperature must be in [0, inf), got {show(temperature)}"
         raise ArgumentError(msg)
@@ -469,7 +482,4 @@ def _make_samplers(
         as_integer("seed", number, stop=1 << 64)
     if temperature == 0:
         return None
-    return [
-        _Sampler(temperature=float(temperature), top_k=top_k, top_p=top_p, seed=number)
-        for number in seeds
-    ]
+    return _Sampler(temperature=float(temperature), top_k=top_k, top_p=top_p, seeds=seeds)
