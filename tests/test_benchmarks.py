@@ -356,3 +356,18 @@ def test_whole_way_refuses_other_ids() -> None:
     runs = {"encoder": whole_way.Run(1, 7, 70), "nanoGPT": whole_way.Run(1, 7, 71)}
     with pytest.raises(ValueError, match=r"must be the same for all ways, got .*71"):
         whole_way.check(runs)
+
+
+@pytest.mark.slow
+def test_packing_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each figure of the table comes out, of a few documents."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+        patch.setattr(
+            sys, "argv", ["packing.py", "--documents", "500", "--read", "500", "--repetitions", "1"]
+        )
+        importlib.import_module("packing").main()
+    lines = capsys.readouterr().out.splitlines()
+    begins = ["fill 0.9", "  packed: ", "  a gather with known starts: "]
+    assert begins == [line[: len(begin)] for line, begin in zip(lines, begins, strict=False)]
+    assert "plan of 500 documents: " == lines[-1][:23]

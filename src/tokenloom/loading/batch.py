@@ -79,11 +79,14 @@ def widen_pieces(rows: PieceRows) -> Tensors:
 
     The padding of a row has inputs 0 and targets `IGNORED_TARGET`.
     """
-    inputs, targets, is_filled = rows.place()
-    if is_filled is None:
+    placed = rows.place().placed
+    assert placed is not None  # noqa: S101  they were laid out now
+    inputs, targets = placed.inputs.astype(np.int64), placed.targets.astype(np.int64)
+    is_padded = placed.is_padded()
+    if is_padded is None:
         return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
-    targets[~is_filled] = IGNORED_TARGET
-    return Tensors(*map(torch.from_numpy, (inputs, targets, is_filled)))
+    inputs[is_padded], targets[is_padded] = 0, IGNORED_TARGET
+    return Tensors(*map(torch.from_numpy, (inputs, targets, ~is_padded)))
 
 
 class Batch:

@@ -70,7 +70,10 @@ class Block:
         num_batches, plan = len(self.references.rows), self.references.plan
         size = _WIDE_TOKENS // max(1, len(self.references.columns) * (plan.seq_len + 1))
         if size < 2:
-            yield from self.narrow_batches()
+            block = self
+            if self.pieces is not None and num_batches > 1:
+                block = dataclasses.replace(self, pieces=self.pieces.place())
+            yield from block.narrow_batches()
             return
         for start in range(0, num_batches, size):
             yield from self.batches(self._widen(start, start + size), first=start)

@@ -193,16 +193,14 @@ class ResidentTokens:
         shifts = pieces.starts - np.cumsum(pieces.lengths) + pieces.lengths
         read = np.repeat(shifts, pieces.lengths)
         read += np.arange(len(read))
-        is_filled = rows.is_filled()
-        shape = (*pieces.counts.shape, rows.seq_len)
-        placed = read
-        if is_filled is not None:
-            placed = np.zeros(shape, np.int64)
-            placed[is_filled] = read
-        positions = torch.from_numpy(placed.reshape(shape)).to(self._tokens.device)
+        fills, shape = rows.fills(), (*pieces.counts.shape, rows.seq_len)
+        placed = np.zeros(shape, np.int64)
+        is_filled = np.arange(rows.seq_len) < fills[..., None]
+        placed[is_filled] = read
+        positions = torch.from_numpy(placed).to(self._tokens.device)
         inputs, targets = (self._tokens[positions + step].long() & self._mask for step in (0, 1))
         mask = None
-        if is_filled is not None:
+        if not is_filled.all():
             mask = torch.from_numpy(is_filled).to(self._tokens.device)
             inputs.masked_fill_(~mask, 0)
             targets.masked_fill_(~mask, IGNORED_TARGET)

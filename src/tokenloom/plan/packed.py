@@ -309,14 +309,15 @@ class _Packing:
         whole = ranks[is_whole]
         group = np.searchsorted(self.whole_stops, whole, side="right")
         each = self.num_whole[group]
-        before = np.append(0, self.whole_stops)[group]
+        # What lies before a group is what there is up to the one before it, if any.
+        before = self.whole_stops[group - 1] * (group > 0)
         number, part = np.divmod(whole - before, each)
         documents[is_whole] = self.first_ranks[group] + number
         skipped[is_whole] = part * self.seq_len
         rest = (self.first_pieces[kinds] + ranks)[~is_whole]
         place = np.searchsorted(self.rest_stops, rest, side="right")
         group = self.rest_groups[place]
-        before = np.append(0, self.rest_stops)[place]
+        before = self.rest_stops[place - 1] * (place > 0)
         documents[~is_whole] = self.first_ranks[group] + rest - before
         skipped[~is_whole] = self.num_whole[group] * self.seq_len
         return documents, skipped

@@ -31,6 +31,8 @@ MAX_SIZE = 1 << 62
 _SMALL_SIZE = 1024
 _NUM_ROUNDS = 8
 _NUM_ROUNDS_SMALL = 16
+# Indices whose keys are looked up in one go.
+_FEW = 1024
 # Values that are enciphered at once: their few arrays stay in a processor's cache.
 _CHUNK = 1 << 13
 
@@ -165,40 +167,57 @@ class Permutations:
         which: npt.NDArray[np.integer[Any]],
         sizes: npt.NDArray[np.int64],
     ) -> _Words:
-        is_small = sizes < _SMALL_SIZE
-        if is_small.all() or not is_small.any():
-            num_rounds = _NUM_ROUNDS_SMALL if is_small[:1].any() else _NUM_ROUNDS
-            return self._encipher_alike(values, which, num_rounds)
-        result = np.empty_like(values)
-        for number, are_its in ((_NUM_ROUNDS_SMALL, is_small), (_NUM_ROUNDS, ~is_small)):
-            chosen = np.flatnonzero(are_its)
-            result[chosen] = self._encipher_alike(values[chosen], which[chosen], number)
-        return result
-
-    def _encipher_alike(
-        self, values: _Words, which: npt.NDArray[np.integer[Any]], num_rounds: int
-    ) -> _Words:
-        """Encipher values of permutations that have equally many rounds."""
-        bases = [
+        left_base, right_base = (
             bases[0] if self._is_even else bases[which]
             for bases in (self._left_bases, self._right_bases)
-        ]
-        keys = (row[which] for row in self._keys[:num_rounds])
-        return _encipher(values, bases=(bases[0], bases[1]), keys=keys)
+        )
+        left, right = _split(values, right_base)
+        _mix(left, right, (left_base, right_base), self._draw_keys(which, 0, _NUM_ROUNDS))
+        more = np.flatnonzero(sizes < _SMALL_SIZE)
+        if more.size:
+            # The small ones have as many rounds again.
+            its = which[more]
+            digits = left[more], right[more]
+            bases = self._left_bases[its], self._right_bases[its]
+            _mix(*digits, bases, self._draw_keys(its, _NUM_ROUNDS, _NUM_ROUNDS_SMALL))
+            left[more], right[more] = digits
+        return _join(left, right, right_base)
+
+    def _draw_keys(
+        self, which: npt.NDArray[np.integer[Any]], start: int, stop: int
+    ) -> Iterable[_Words]:
+        """Return the keys of rounds [start, stop) for each index."""
+        if len(which) < _FEW:
+            return self._keys[start:stop, which]
+        # Of many, one round after the other, so that they stay in the processor's cache.
+        return (row[which] for row in self._keys[start:stop])
 
 
 def _encipher(values: _Words, *, bases: _Bases, keys: Iterable[np.uint64 | _Words]) -> _Words:
-    left_base, right_base = bases
+    left, right = _split(values, bases[1])
+    _mix(left, right, bases, keys)
+    return _join(left, right, bases[1])
+
+
+def _split(values: _Words, right_base: np.uint64 | _Words) -> tuple[_Words, _Words]:
     # With the bases 4 and 3, value 7 has the digits left 2 and right 1: 2 * 3 + 1.
     left = values // right_base
-    right = values - left * right_base
+    return left, values - left * right_base
+
+
+def _join(left: _Words, right: _Words, right_base: np.uint64 | _Words) -> _Words:
+    left *= right_base
+    left += right
+    return left
+
+
+def _mix(left: _Words, right: _Words, bases: _Bases, keys: Iterable[np.uint64 | _Words]) -> None:
+    """Run rounds on the digits, in place."""
+    left_base, right_base = bases
     of_rounds = iter(keys)
     for even_key, odd_key in zip(of_rounds, of_rounds, strict=True):
         _add_hash(left, right, key=even_key, base=left_base)
         _add_hash(right, left, key=odd_key, base=right_base)
-    left *= right_base
-    left += right
-    return left
 
 
 def _add_hash(
