@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+import tokenloom as tl
 from tests.support.preparations import HereExecutor, contents
+from tokenloom import Vocab
 from tokenloom.errors import ArgumentError, UsageError, WorkerError
 from tokenloom.preparation.chunks import Chunk
 from tokenloom.preparation.cluster import SharedFolder, open_dask, share
@@ -99,6 +101,31 @@ def test_each_task_looks_for_the_folder(book: Path, tmp_path: Path) -> None:
     prepare(book, tmp_path / "store", options=SMALL, executor=HereExecutor())
     prepare(book, tmp_path / "whole", options=SMALL, num_workers=1)
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+
+
+@pytest.mark.parametrize("tokenizer", ["vocab", "bpe", "given", "byte"])
+@pytest.mark.parametrize("is_pool", [False, True])
+def test_a_tokenizer_is_sent_once(
+    book: Path, tmp_path: Path, tokenizer: str, *, is_pool: bool
+) -> None:
+    """It lies in the work folder, and what is sent with each chunk is small."""
+    texts = [book.read_text(encoding="utf-8")]
+    words = Vocab({f"word{number}": 1 for number in range(20_000)} | {"be": 1})
+    learnt = tl.Corpus.from_documents(texts, tokenizer="bpe").tokenizer
+    given: Any = {"vocab": words, "bpe": "bpe", "given": learnt, "byte": "byte"}[tokenizer]
+    sizes = []
+
+    def measure(*arguments: object) -> None:
+        if any(isinstance(argument, Chunk) for argument in arguments):
+            sent = [argument for argument in arguments if not isinstance(argument, Chunk)]
+            sizes.append(len(pickle.dumps(sent)))
+
+    how: Any = {"tokenizer": given, "options": SMALL}
+    prepare(book, tmp_path / "whole", **how, num_workers=1)
+    executor = None if is_pool else Watched(measure)
+    prepare(book, tmp_path / "store", **how, executor=executor, num_workers=2)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+    assert is_pool or max(sizes) < 3_000
 
 
 def test_another_release_is_refused(book: Path, tmp_path: Path) -> None:

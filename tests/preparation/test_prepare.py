@@ -1000,3 +1000,29 @@ def test_sub_words_are_learned_of_the_training_split(tmp_path: Path) -> None:
     interrupt(_write_splits(tmp_path / "texts"), tmp_path / "store", options=SMALL, **how)
     prepare(_write_splits(tmp_path / "texts"), tmp_path / "store", options=SMALL, **how)
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_document_that_one_worker_encodes_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, num_workers: int
+) -> None:
+    """Where others could help, and its tokenizer does not say where it may be cut."""
+    (tmp_path / "a.txt").write_text("to be or not to be, " * 40)
+    for tokenizer, documents, is_said in (
+        (Refuses(), "file", num_workers > 1),
+        (Refuses(), "line", False),
+        ("word", "file", False),
+    ):
+        how: Any = {"documents": documents, "task_bytes": 100}
+        caplog.clear()
+        prepare(
+            tmp_path / "a.txt",
+            tmp_path / f"{documents} {type(tokenizer).__name__}",
+            tokenizer=tokenizer,
+            options=PrepareOptions(**how),
+            executor=HereExecutor(),
+            num_workers=num_workers,
+        )
+        said = [one.getMessage() for one in caplog.records if "encodes as a whole" in one.message]
+        assert [is_said] * len(said) == [one.startswith(str(tmp_path)) for one in said]
+        assert is_said == bool(said)

@@ -6,24 +6,27 @@ chunks are done, each numbers its own tokens as they come and lists them, and th
 ids of all follow from that.
 """
 
+import functools
 import json
+import secrets
 from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.errors import CorpusError
+from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.chunks import FORMS, Chunk
 from tokenloom.preparation.cluster import SharedFolder
 from tokenloom.preparation.forms import BadInput, Found, Reading, Slice
-from tokenloom.preparation.workdir import IDS, Part, WorkDir
+from tokenloom.preparation.workdir import IDS, SHARED_SECONDS, TOKENIZER, Part, WorkDir
+from tokenloom.store.manifest import VOCAB
 from tokenloom.text.boundaries import is_blank
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
 from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
-from tokenloom.text.tokenizers import CountedTokenizer
-from tokenloom.text.vocab import Vocab
+from tokenloom.text.tokenizers import CountedTokenizer, is_restorable, restore_tokenizer
+from tokenloom.text.vocab import Vocab, parse_vocab
 
 # Of those that follow a fault, and of which nothing is known.
 LOST_LINE = "a line that is lost with another"
@@ -64,6 +67,73 @@ class BuildVocab(NamedTuple):
     tokenizer: CountedTokenizer
     marks_ends: bool = False
     reserved: tuple[str, ...] = ()
+
+
+class SentOnce(NamedTuple):
+    """How text becomes ids, by a tokenizer that lies in the work folder.
+
+    So it does not travel with each chunk, of which it may be the larger part.
+
+    Attributes
+    ----------
+    work : WorkDir
+    token : str
+        What the file of the tokenizer has, too, and no other one.
+    end_id, reserved
+        See `EncodeWith`.
+    """
+
+    work: WorkDir
+    token: str
+    end_id: int | None
+    reserved: dict[int, str | int] | None
+
+    def read(self, *, patience: float) -> EncodeWith:
+        """Return it with its tokenizer, which each process reads once.
+
+        Raises
+        ------
+        WorkerError
+            The file does not appear for so many seconds, or is damaged.
+        """
+        tokenizer = _read_tokenizer(self.work, self.token, patience)
+        return EncodeWith(tokenizer, self.end_id, self.reserved)
+
+
+def send_once(how: EncodeWith | BuildVocab, work: WorkDir) -> EncodeWith | BuildVocab | SentOnce:
+    """Write a tokenizer into the work folder, and return what is sent in its place.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    if not isinstance(how, EncodeWith) or not is_restorable(how.tokenizer):
+        return how
+    files, vocab = dict(how.tokenizer.files()), vocab_of(how.tokenizer)
+    if vocab is not None:
+        files[VOCAB] = vocab.to_json().encode("ascii")
+    if not files:
+        return how
+    token = secrets.token_hex(16)
+    facts = {"token": token, "names": list(files), "tokenizer": how.tokenizer.describe()}
+    work.write(TOKENIZER, 0, Part(facts, list(files.values())))
+    return SentOnce(work, token, how.end_id, how.reserved)
+
+
+@functools.lru_cache(maxsize=2)
+def _read_tokenizer(work: WorkDir, token: str, patience: float) -> CompleteTokenizer:
+    part = work.wait_for(TOKENIZER, 0, with_blobs=True, patience=patience)
+    files = dict(zip(part.facts["names"], part.blobs, strict=True))
+    tokenizer = restore_tokenizer(
+        part.facts["tokenizer"],
+        load_vocab=lambda: parse_vocab(files[VOCAB], VOCAB),
+        load_file=files.__getitem__,
+    )
+    if tokenizer is None or part.facts["token"] != token:
+        msg = f"{work.part(TOKENIZER, 0)} was written by another run: end it, and run this again"
+        raise WorkerError(msg)
+    return tokenizer
 
 
 class Result(NamedTuple):
@@ -132,7 +202,7 @@ def write_part(
     work: WorkDir,
     shared: SharedFolder | None,
     reading: Reading,
-    how: EncodeWith | BuildVocab,
+    how: EncodeWith | BuildVocab | SentOnce,
 ) -> Part | None:
     """Write the ids of a chunk, and what is known of it, into the work folder.
 
@@ -151,6 +221,8 @@ def write_part(
     """
     if shared is not None:
         shared.require()
+    if isinstance(how, SentOnce):
+        how = how.read(patience=0 if shared is None else SHARED_SECONDS)
     result = encode_chunk(chunk, reading, how)
     facts = {
         **result.facts,

@@ -33,7 +33,7 @@ from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.assemble import SplitTally, Tally, assemble
 from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
 from tokenloom.preparation.cluster import SharedFolder, share
-from tokenloom.preparation.encode import BuildVocab, find_segments, write_part
+from tokenloom.preparation.encode import BuildVocab, find_segments, send_once, write_part
 from tokenloom.preparation.executor import (
     choose_processes,
     count_cores,
@@ -64,6 +64,7 @@ from tokenloom.preparation.workdir import (
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.reader import is_store, open_store
 from tokenloom.store.writer import require_free
+from tokenloom.text.boundaries import DOCUMENTS
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer
 from tokenloom.text.normalize import report_lost, why_empty
 from tokenloom.text.tokenizers import CountedTokenizer, restore_tokenizer
@@ -71,6 +72,8 @@ from tokenloom.text.vocab import Vocab
 
 _LOGGER = logging.getLogger(__name__)
 _USUAL = PrepareOptions()
+# A document of so many tasks would keep more than one worker busy.
+_NUM_TASKS_OF_LARGE = 4
 # What a tokenizer has learnt, among the parts.
 LEARNED = "learned"
 
@@ -335,11 +338,30 @@ class _Run:
                 num_tasks=num_processes,
             )
         num_processes = min(cores, num_processes)
+        if num_processes > 1:
+            self._advise()
         with open_pool(executor, num_processes, sends=self.method.tokenizer) as doing:
             tally, tokenizer = self._encode(doing, num_ahead=2 * cores + 1)
             self._report(tally)
             self._compare(tally.digests)
             return self._assemble(folder, tally, tokenizer)
+
+    def _advise(self) -> None:
+        """Report documents that no two workers can divide."""
+        if self.method.cutting.boundary != DOCUMENTS:
+            return
+        least = _NUM_TASKS_OF_LARGE * self.options.task_bytes
+        large = [one for one in self.sources if one.form == "file" and one.num_bytes >= least]
+        if large:
+            others = f" and {count(len(large) - 1, 'other source')}" if len(large) > 1 else ""
+            _LOGGER.warning(
+                "%s%s: a file is one document, of %.1f MB here, which this tokenizer encodes as a "
+                "whole, in one worker and in memory: to divide it among workers choose "
+                "documents='paragraph' or documents='line', if these are documents of their own",
+                large[0].name,
+                others,
+                large[0].num_bytes / 1e6,
+            )
 
     def _encode(
         self, executor: Executor | None, *, num_ahead: int
@@ -467,7 +489,7 @@ class _Run:
             work=self.work,
             shared=self.shared,
             reading=method.reading,
-            how=method.how,
+            how=method.how if executor is None else send_once(method.how, self.work),
         )
         results = run_in_order(
             write, chunks, executor=executor, num_ahead=num_ahead, is_done=self._has_part

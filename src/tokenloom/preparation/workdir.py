@@ -48,7 +48,9 @@ SHARED_SECONDS = 90.0
 _OF_STREAMS = ("source", "kept")
 # So are copies of files at addresses.
 REMOTE, FETCHED = "remote", "fetched"
-_OF_SOURCES = (*_OF_STREAMS, REMOTE, FETCHED)
+# What workers read once, rather than with each chunk.
+TOKENIZER = "tokenizer"
+_NO_RESULTS = (*_OF_STREAMS, REMOTE, FETCHED, TOKENIZER)
 
 
 class Part(NamedTuple):
@@ -162,9 +164,9 @@ class WorkDir:
             raise
 
     def remove_parts(self) -> None:
-        """Remove all parts but what is kept of sources."""
+        """Remove all parts but what is kept of sources, and what each run writes anew."""
         for path in self.path.glob("*-*[0-9]"):
-            if path.name.rpartition("-")[0] not in _OF_SOURCES:
+            if path.name.rpartition("-")[0] not in _NO_RESULTS:
                 path.unlink()
 
     def _read_settings(self) -> dict[str, Any] | None:
@@ -193,7 +195,7 @@ class WorkDir:
     def _has_parts(self) -> bool:
         """Return whether anything was kept of a chunk."""
         names = (path.name for path in self.path.glob("*-*[0-9]"))
-        return any(name.rpartition("-")[0] not in _OF_SOURCES for name in names)
+        return any(name.rpartition("-")[0] not in _NO_RESULTS for name in names)
 
     def part(self, kind: str, index: int) -> Path:
         """Return where a part is, or will be."""
@@ -271,8 +273,8 @@ class WorkDir:
             time.sleep(min(0.1, patience))
 
     def _owners_of(self, kind: str) -> list[str]:
-        # Sources are kept as they come, whatever is made of them.
-        return [""] if kind in _OF_SOURCES else self.owners
+        # Sources are kept as they come, whatever is made of them; a tokenizer has its own proof.
+        return [""] if kind in _NO_RESULTS else self.owners
 
     def read_all(self, kind: str, *, with_blobs: bool = True) -> Iterator[Part]:
         """Yield the parts from the first on, up to one that is not whole; see `read`."""

@@ -737,6 +737,15 @@ def restore_tokenizer(
     return kind.restore(description, load_vocab=load_vocab, load_file=load_file)
 
 
+def is_restorable(tokenizer: CompleteTokenizer) -> bool:
+    """Return whether `restore_tokenizer` makes the same again of what a tokenizer describes.
+
+    >>> is_restorable(ByteTokenizer()), is_restorable(BpeLearner())
+    (True, False)
+    """
+    return type(tokenizer) in (*TOKENIZERS.values(), *_SUBWORDS.values())
+
+
 def count_characters(text: str, *, chunk: int = _CHUNK) -> dict[str, int]:
     """Return how often each character appears, in order of first appearance.
 

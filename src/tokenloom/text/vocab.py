@@ -321,7 +321,17 @@ class Vocab:
 
 def read_vocab(path: str | os.PathLike[str]) -> Vocab:
     """Return what `Vocab.load` returns, without a look at the files beside it."""
-    content = read_bounded(path, max_bytes=_MAX_BYTES)
+    return parse_vocab(read_bounded(path, max_bytes=_MAX_BYTES), path)
+
+
+def parse_vocab(content: bytes, path: str | os.PathLike[str]) -> Vocab:
+    """Return the vocabulary of the content of a file, whose path messages have.
+
+    Raises
+    ------
+    CorpusError
+        It is no vocabulary of a version that this release reads.
+    """
     try:
         value = _parse(content)
         kind = value["format"], value["version"]
