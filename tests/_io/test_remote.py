@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,49 @@ def test_the_cause_of_a_missing_file(
     with pytest.raises(CorpusError) as raised:
         RemoteFile("memory://texts/a.txt").status()
     assert f"cannot read 'memory://texts/a.{expected}" == str(raised.value)
+
+
+class CodeError(Exception):
+    """What gcsfs raises."""
+
+    code = 401
+
+
+def test_credentials_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Are not asked for again."""
+
+    def refuse(self: Any, path: str, **named: Any) -> Any:
+        del self, path, named
+        msg = "Anonymous caller"
+        raise CodeError(msg)
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "info", refuse)
+    with pytest.raises(CorpusError, match=r"cannot read 'memory://texts/a.txt': CodeError, Anon"):
+        RemoteFile("memory://texts/a.txt").status()
+
+
+def test_a_server_that_answers_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message says what is waited for, and what a package repeated for long is not repeated."""
+    reported, said = threading.Event(), []
+
+    def wait(self: Any, path: str, **named: Any) -> Any:
+        del self, path, named
+        assert reported.wait(60)
+        msg = "no route"
+        raise ConnectionError(msg)
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "info", wait)
+    monkeypatch.setattr(remote, "_SILENT_SECONDS", 0)
+    monkeypatch.setattr(remote, "_MOST_SECONDS", 0)
+
+    def report(message: str, *words: object) -> None:
+        said.append(message % words)
+        reported.set()
+
+    monkeypatch.setattr(remote._logger, "warning", report)
+    with pytest.raises(CorpusError, match=r"'memory://texts/a.txt': ConnectionError, no route"):
+        RemoteFile("memory://texts/a.txt").status()
+    assert ["memory://texts/a.txt has not answered for 0 seconds: waiting"] == said
 
 
 def test_a_file_system_that_connects_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,8 +52,10 @@ def train_and_watch(
 
 
 @pytest.mark.parametrize("kind", [tl.RandomWindows, tl.SequentialWindows])
-@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
-@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    ("tokenizer", "normalize"),
+    [("char", True), ("char", False), ("word", True), ("word", False), ("byte", True)],
+)
 def test_a_step_is_what_the_model_saw(
     kind: Any, tokenizer: str, normalize: bool, book: str, tmp_path: Path
 ) -> None:

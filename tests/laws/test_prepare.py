@@ -173,7 +173,7 @@ def test_one_document_is_the_corpus_of_its_text(
     (folder / "text.txt").write_bytes(text.encode("utf-8"))
     normalize = any(letter in text for letter in "aabBcz")
     chosen = PrepareOptions(task_bytes=size, normalize=normalize or tokenizer == "byte")
-    whole = tl.Corpus.from_text(text, tokenizer=tokenizer, normalize=normalize)
+    whole = tl.Corpus.from_text(text, tokenizer=tokenizer, normalize=chosen.normalize)
 
     prepare(folder / "text.txt", folder / "store", tokenizer=tokenizer, options=chosen)
     opened = tl.Corpus.open(folder / "store")

@@ -30,8 +30,10 @@ def make_run(folder: Path, **options: Any) -> tl.Run:
     return tl.Run.create(folder, corpus=corpus, settings={"lr": 0.5})
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "word", "byte"])
-@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    ("tokenizer", "normalize"),
+    [("char", True), ("char", False), ("word", True), ("word", False), ("byte", True)],
+)
 def test_the_tokenizer_comes_back(tokenizer: str, normalize: bool, tmp_path: Path) -> None:
     """The loaded tokenizer encodes as the corpus did."""
     make_run(tmp_path / "run", tokenizer=tokenizer, normalize=normalize)

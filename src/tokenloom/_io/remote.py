@@ -7,8 +7,10 @@ import functools
 import hashlib
 import importlib
 import io
+import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -47,6 +49,12 @@ _BUSY = (408, 429)
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
 # A server that does not answer costs these seconds each time.
 _NUM_WAITS = 2
+# Some packages repeat requests by themselves: what is known of a file is not asked for again
+# after so many seconds.
+_MOST_SECONDS = 30
+# After so many seconds of silence a message names what is waited for.
+_SILENT_SECONDS = 10
+_logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
@@ -176,7 +184,9 @@ class RemoteReader(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if not self._held and self._position < self._size:
             wanted = min(self._num_asked, self._size - self._position)
-            self._held = _try(lambda: self._fetch(wanted), str(self._remote), again=self._drop)
+            self._held = _try(
+                lambda: self._fetch(wanted), str(self._remote), again=self._drop, is_reading=True
+            )
             self._num_asked = min(2 * self._num_asked, _MOST_BYTES)
         piece, self._held = self._held[: len(view)], self._held[len(view) :]
         view[: len(piece)] = piece
@@ -328,12 +338,21 @@ def _limit_waits(scheme: str) -> dict[str, Any]:
 
 
 def _try(
-    do: Callable[[], _Result], name: str, *, again: Callable[[], object] = lambda: None
+    do: Callable[[], _Result],
+    name: str,
+    *,
+    again: Callable[[], object] = lambda: None,
+    is_reading: bool = False,
 ) -> _Result:
-    """Return what a function returns, called again where a connection breaks."""
+    """Return what a function returns, called again where a connection breaks.
+
+    Reading much may take long, and break off all the same.
+    """
+    began_at = time.monotonic()
     for number in _numbers():
         try:
-            return do()
+            with _reporting_silence(name):
+                return do()
         except TokenloomError:
             raise
         # Each file system has errors of its own.
@@ -341,10 +360,27 @@ def _try(
             again()
             error = _find_cause(found)
             num_tries = _NUM_WAITS if isinstance(error, TimeoutError) else _NUM_TRIES
-            if number >= num_tries or _is_final(error):
+            is_late = not is_reading and time.monotonic() - began_at > _MOST_SECONDS
+            if number >= num_tries or is_late or _is_final(error):
                 _refuse(error, name, number)
         time.sleep(_FIRST_PAUSE * 2 ** (number - 1))
     raise AssertionError
+
+
+@contextlib.contextmanager
+def _reporting_silence(name: str) -> Iterator[None]:
+    """Log what the block waits for, if it takes long."""
+
+    def report() -> None:
+        _logger.warning("%s has not answered for %d seconds: waiting", name, _SILENT_SECONDS)
+
+    timer = threading.Timer(_SILENT_SECONDS, report)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _find_cause(error: Exception) -> Exception:
@@ -366,8 +402,12 @@ def _is_final(error: Exception) -> bool:
 def _find_status(error: Exception) -> int | None:
     """Return the status of HTTP that a server answered with, where an error has it."""
     response = getattr(error, "response", None)
-    status = getattr(error, "status", getattr(response, "status_code", None))
-    return status if isinstance(status, int) else None
+    known = (
+        getattr(error, "status", None),
+        getattr(error, "code", None),
+        getattr(response, "status_code", None),
+    )
+    return next((status for status in known if isinstance(status, int)), None)
 
 
 def _numbers() -> Iterator[int]:
