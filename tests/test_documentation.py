@@ -196,6 +196,12 @@ def test_notebooks_name_no_machine(notebook: Path) -> None:
     assert not re.findall(r"/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\|iopub", content)
 
 
+@pytest.mark.parametrize("page", sorted({*PAGES, *LOOSE_PAGES}), ids=_id)
+def test_no_page_has_marks_of_a_merge(page: Path) -> None:
+    """Both sides of a conflict would be shown, with the marks as text and headings."""
+    assert [] == re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", _read(page), re.MULTILINE)
+
+
 def test_how_to_guides_are_grouped_alike() -> None:
     """The sidebar and the page of all guides have the same guides in the same groups."""
     trees = re.findall(r":caption: (.+)\n((?:\n?howto/.+)+)", _read(DOCS / "index.md"))
