@@ -233,13 +233,14 @@ def test_odd_squares_get_even_permutations_only() -> None:
 def fixture_num_enciphered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list to which each call of the cipher adds how many values it gets."""
     sizes: list[int] = []
-    encipher = permutation._encipher
 
-    def count(values: Any, **options: Any) -> Any:
+    def count(encipher: Any, values: Any, **options: Any) -> Any:
         sizes.append(values.size)
         return encipher(values, **options)
 
-    monkeypatch.setattr(permutation, "_encipher", count)
+    for name in ("_encipher", "_encipher_by_tables"):
+        counting = functools.partial(count, getattr(permutation, name))
+        monkeypatch.setattr(permutation, name, counting)
     return sizes
 
 
@@ -287,6 +288,15 @@ def test_it_equals_plain_integer_arithmetic(size: int, seed: int, fractions: lis
     """Vectorised words give what unbounded integers give, up to the largest size."""
     indices = [min(int(fraction * size), size - 1) for fraction in fractions]
     keys = keys_of(seed, 0)
+    expected = [permute_slowly(index, size=size, keys=keys.tolist()) for index in indices]
+    assert expected == permute(np.array(indices), size=size, keys=keys).tolist()
+
+
+@pytest.mark.parametrize("size", [2, 255, 256, 1023, 1024, 4096, 16_384])
+def test_all_indices_of_a_few_digits_equal_plain_integer_arithmetic(size: int) -> None:
+    """Their hashes are looked up in tables, where many indices are asked for."""
+    keys = keys_of(3, 1)
+    indices = [*range(0, size, max(1, size // 512))] * 2
     expected = [permute_slowly(index, size=size, keys=keys.tolist()) for index in indices]
     assert expected == permute(np.array(indices), size=size, keys=keys).tolist()
 

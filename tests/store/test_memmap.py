@@ -21,6 +21,7 @@ from tokenloom.store.memmap import (
     Tokens,
     advise,
     check_reads,
+    concatenate,
     confirm,
     gather_pieces,
     gather_windows,
@@ -649,3 +650,28 @@ def test_pieces_past_the_end_are_refused() -> None:
     """Offsets of another corpus do not read what happens to be there."""
     with pytest.raises(StoreError, match="documents must lie within the 9 tokens"):
         gather_pieces(np.arange(9), np.array([5]), np.array([5]))
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=2, max_size=6),
+    st.lists(st.sampled_from(["uint8", "uint16", "<u4"]), min_size=6, max_size=6),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_windows_of_several_arrays_are_those_of_one(
+    lengths: list[int], dtypes: list[str], width: int, is_alike: bool
+) -> None:
+    """Of one type or of several, wherever in memory the arrays lie."""
+    whole = np.arange(sum(lengths)) % 251
+    stops = np.cumsum(lengths)
+    parts = [
+        # A slice of a byte array may begin at an odd place.
+        np.concatenate([[0], part])[1:].astype(dtypes[0] if is_alike else dtype)
+        for part, dtype in zip(np.split(whole, stops[:-1]), dtypes, strict=False)
+    ]
+    starts = np.array([at for at in range(len(whole)) if at + width <= len(whole)])
+    fitting = starts[starts + width <= stops[np.searchsorted(stops, starts, side="right")]]
+    joined = concatenate(parts, num_ids=None)
+    for chosen in (starts, fitting):
+        got = gather_windows(joined, chosen[::-1], width=width)
+        assert got.tolist() == [whole[at : at + width].tolist() for at in chosen[::-1].tolist()]

@@ -19,7 +19,7 @@ from tokenloom.plan.order import (
     count_phases,
     count_windows,
 )
-from tokenloom.plan.permutation import MAX_SIZE, NUM_KEYS, Permutations
+from tokenloom.plan.permutation import MAX_SIZE, NUM_KEYS, Permutations, permute
 from tokenloom.plan.seeds import mix_number
 
 GRID = 1 << 20
@@ -30,7 +30,9 @@ VERSION = 1
 """The version of the arithmetic of mixtures."""
 
 # How many windows are looked up at once, so that what is computed stays in the cache.
-_CHUNK = 1 << 14
+_CHUNK = 1 << 13
+# From so many windows of a block on, its permutation is quicker alone.
+_MANY = 128
 _OF_BLOCKS = 0
 
 
@@ -290,67 +292,103 @@ class MixtureOrder(ShuffledOrder):
         """Return where the windows at some positions, shape (num_positions,), start."""
         if not positions.size:
             return positions
-        windows = positions + settings.epoch * layout.num_windows
-        firsts, which = self._find_blocks(layout, windows)
-        pieces = self._cut(layout, firsts)
-        # Each place of a block is drawn once, and the places of a block stand in a row.
-        sizes = np.diff(pieces.block_starts)
-        keys = [_draw(settings.seed, _OF_BLOCKS, first) for first in firsts.tolist()]
-        blocks = Permutations(sizes, np.stack(keys)[:, 1:].T)
-        places = pieces.block_starts[which] + blocks.permute(windows - firsts[which], which)
+        runs = self._find_runs(layout, positions + settings.epoch * layout.num_windows)
+        pieces = self._cut(layout, [first for first, _ in runs])
+        places = self._draw_places(settings, runs, pieces.block_starts)
         piece = pieces.find(places)
-        # A part in one of its own epochs.
-        turns, turn_of = _number(pieces.parts, pieces.epochs)
-        words = np.stack([_draw(settings.seed, 1 + part, epoch) for part, epoch in turns])
-        part_of = np.array([part for part, _ in turns])
-        order = Permutations(layout.sizes[part_of], words[:, 1:].T)
-        phases = [
-            (int(word) * num_phases) >> 64
-            for word, num_phases in zip(words[:, 0], layout.phases[part_of].tolist(), strict=True)
-        ]
-        first_tokens = self.bounds[part_of] + phases
-        turn = turn_of[piece]
-        numbers = order.permute(places + pieces.shifts[piece], turn)
-        starts: IntArray = numbers * settings.seq_len + first_tokens[turn]
+        order, first_tokens = self._make_turns(layout, settings, pieces.turns)
+        turn = pieces.turn_of[piece]
+        places += pieces.shifts[piece]
+        starts: IntArray = order.permute(places, turn)
+        starts *= settings.seq_len
+        starts += first_tokens[turn]
         return starts
 
-    def _find_blocks(self, layout: _Layout, windows: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the first window of each block, and which block each window lies in.
+    def _find_runs(self, layout: _Layout, windows: IntArray) -> list[tuple[int, IntArray]]:
+        """Return the blocks of windows, in their order: the first window of each, and its slots.
 
-        A block that is left and entered again counts as two, which changes nothing.
+        A block that is left and entered again comes twice, which changes nothing.
         """
+        runs, at = [], 0
+        if (np.diff(windows) == 1).all():
+            stop = int(windows[-1]) + 1
+            while (window := int(windows[at])) < stop:
+                first, end = layout.find_block(window, size=self.block)
+                end = min(end, stop)
+                runs.append((first, np.arange(window - first, end - first)))
+                at += end - window
+                if end == stop:
+                    break
+            return runs
         epoch = int(windows[0]) // layout.num_windows
-        begin, end = epoch * layout.num_windows, (epoch + 1) * layout.num_windows
-        inside = [start for start in layout.starts if begin < start < end]
-        first: IntArray | int = begin
-        if inside:
-            cuts = np.array([begin, *inside])
-            first = cuts[np.searchsorted(cuts, windows, side="right") - 1]
-        starts = windows - (windows - first) % self.block
-        # Windows 5 to 9 of blocks that start at [4, 4, 4, 8, 8] are in [0, 0, 0, 1, 1].
-        is_new = np.concatenate([[True], starts[1:] != starts[:-1]])
-        return starts[is_new], np.cumsum(is_new) - 1
+        edges = [epoch * layout.num_windows, *layout.starts]
+        cuts = np.array(sorted(edge for edge in edges if edge >= edges[0]))
+        begins = cuts[np.searchsorted(cuts, windows, side="right") - 1]
+        firsts = windows - (windows - begins) % self.block
+        # Windows 5 to 9 of blocks that start at [4, 4, 4, 8, 8] are the runs [0, 3) and [3, 5).
+        ends = np.flatnonzero(np.diff(firsts)) + 1
+        numbers = firsts[np.concatenate([[0], ends])].tolist()
+        return list(zip(numbers, np.split(windows - firsts, ends), strict=True))
 
-    def _cut(self, layout: _Layout, firsts: IntArray) -> "_Pieces":
+    def _draw_places(
+        self, settings: PlanSettings, runs: list[tuple[int, IntArray]], block_starts: list[int]
+    ) -> IntArray:
+        """Return the place that each slot is sent to; the places of a block stand in a row."""
+        keys = [_draw(settings.seed, _OF_BLOCKS, first)[1:] for first, _ in runs]
+        sizes = np.diff(block_starts)
+        lengths = [len(slots) for _, slots in runs]
+        slots = np.concatenate([slots for _, slots in runs])
+        if len(slots) < _MANY * len(runs):
+            which = np.repeat(np.arange(len(runs)), lengths)
+            places = Permutations(sizes, np.stack(keys).T).permute(slots, which)
+            places += np.array(block_starts)[which]
+            return places
+        return np.concatenate(
+            [
+                permute(slots, size=size, keys=key) + first
+                for (_, slots), size, key, first in zip(
+                    runs, sizes.tolist(), keys, block_starts[:-1], strict=True
+                )
+            ]
+        )
+
+    def _make_turns(
+        self, layout: _Layout, settings: PlanSettings, turns: Sequence[tuple[int, int]]
+    ) -> tuple[Permutations, IntArray]:
+        """Return the permutations of parts in some of their own epochs, and their first tokens."""
+        words = np.stack([_draw(settings.seed, 1 + part, epoch) for part, epoch in turns])
+        first_tokens = [
+            int(self.bounds[part]) + ((int(word) * int(layout.phases[part])) >> 64)
+            for (part, _), word in zip(turns, words[:, 0], strict=True)
+        ]
+        sizes = layout.sizes[[part for part, _ in turns]]
+        return Permutations(sizes, words[:, 1:].T), np.array(first_tokens)
+
+    def _cut(self, layout: _Layout, firsts: Sequence[int]) -> "_Pieces":
         """Return the pieces of blocks: windows of one part in one of its own epochs."""
-        bounds = [layout.find_block(first, size=self.block) for first in firsts.tolist()]
-        counts = np.array([[self._count(layout, each) for each in pair] for pair in bounds])
-        low, high = counts[:, 0].ravel(), counts[:, 1].ravel()
-        sizes = np.tile(layout.sizes, len(bounds))
-        part = np.tile(np.arange(len(layout.sizes)), len(bounds))
-        # A part of 10 windows, of which a block takes [18, 31): in the epochs 1, 2 and 3.
-        epochs = np.where(high > low, (high - 1) // sizes - low // sizes + 1, 0)
-        of = np.repeat(np.arange(len(epochs)), epochs)
-        epoch = low[of] // sizes[of] + _ranks(epochs)
-        begins = np.maximum(epoch * sizes[of], low[of])
-        ends = np.minimum((epoch + 1) * sizes[of], high[of])
-        starts = np.concatenate([[0], np.cumsum(ends - begins)])
+        sizes = layout.sizes.tolist()
+        turns: dict[tuple[int, int], int] = {}
+        lengths, shifts, turn_of, block_starts, place = [], [], [], [0], 0
+        for first in firsts:
+            bounds = layout.find_block(first, size=self.block)
+            low, high = (self._count(layout, each) for each in bounds)
+            for part, (number, stop) in enumerate(zip(low, high, strict=True)):
+                # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
+                for epoch in range(number // sizes[part], -(-stop // sizes[part])):
+                    begin = max(number - epoch * sizes[part], 0)
+                    length = min(stop - epoch * sizes[part], sizes[part]) - begin
+                    if length > 0:
+                        lengths.append(length)
+                        shifts.append(begin - place)
+                        turn_of.append(turns.setdefault((part, epoch), len(turns)))
+                        place += length
+            block_starts.append(place)
         return _Pieces(
-            starts=starts,
-            block_starts=np.concatenate([[0], np.cumsum([stop - start for start, stop in bounds])]),
-            parts=part[of],
-            epochs=epoch,
-            shifts=begins - epoch * sizes[of] - starts[:-1],
+            lengths=np.array(lengths),
+            block_starts=block_starts,
+            turns=list(turns),
+            turn_of=np.array(turn_of),
+            shifts=np.array(shifts),
         )
 
     def _count(self, layout: _Layout, window: int) -> list[int]:
@@ -433,46 +471,35 @@ def _repeats(num_windows: int, *, sizes: Sequence[int], weights: Sequence[int]) 
     return any(windows > size for windows, size in zip(most, sizes, strict=True))
 
 
-def _number(parts: IntArray, epochs: IntArray) -> tuple[list[tuple[int, int]], IntArray]:
-    """Return the different pairs, in the order in which they come, and the index of each pair."""
-    numbers: dict[tuple[int, int], int] = {}
-    pairs = zip(parts.tolist(), epochs.tolist(), strict=True)
-    index = np.array([numbers.setdefault(pair, len(numbers)) for pair in pairs])
-    return list(numbers), index
-
-
-def _ranks(counts: IntArray) -> IntArray:
-    """Return 0, 1, ... for each count: [2, 3] gives [0, 1, 0, 1, 2]."""
-    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
 class _Pieces(NamedTuple):
     """What blocks are made of, piece by piece, in the order of their places.
 
     Attributes
     ----------
-    starts : int64 array, shape (num_pieces + 1,)
-        The place of each piece's first window, and the end of all places.
-    block_starts : int64 array, shape (num_blocks + 1,)
+    lengths : int64 array, shape (num_pieces,)
+        Windows of each.
+    block_starts : list of int
         The first place of each block, and the end of all places.
-    parts, epochs : int64 array, shape (num_pieces,)
-        Which part each is of, and in which of the part's own epochs.
+    turns : list of (int, int)
+        Parts, each in one of its own epochs.
+    turn_of : int64 array, shape (num_pieces,)
+        The turn of each piece.
     shifts : int64 array, shape (num_pieces,)
         A place with it is a number among the windows of the part.
     """
 
-    starts: IntArray
-    block_starts: IntArray
-    parts: IntArray
-    epochs: IntArray
+    lengths: IntArray
+    block_starts: list[int]
+    turns: list[tuple[int, int]]
+    turn_of: IntArray
     shifts: IntArray
 
     def find(self, places: IntArray) -> IntArray:
         """Return the piece of each place."""
-        if self.starts[-1] > 4 * len(places):
+        if self.block_starts[-1] > 4 * len(places):
             # Few places of many blocks.
-            return np.searchsorted(self.starts, places, side="right") - 1
-        return np.repeat(np.arange(len(self.parts)), np.diff(self.starts))[places]
+            return np.searchsorted(np.cumsum(self.lengths), places, side="right")
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)[places]
 
 
 def share_out(num_windows: int, weights: Sequence[int]) -> list[int]:

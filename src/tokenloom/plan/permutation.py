@@ -33,6 +33,8 @@ _NUM_ROUNDS = 8
 _NUM_ROUNDS_SMALL = 16
 # Indices whose keys are looked up in one go.
 _FEW = 1024
+# Of so few digits the hashes are computed once for all indices.
+_MAX_TABLE = 128
 # Values that are enciphered at once: their few arrays stay in a processor's cache.
 _CHUNK = 1 << 13
 
@@ -92,9 +94,12 @@ def permute(
     right_base = -(-size // left_base)
     bases = np.uint64(left_base), np.uint64(right_base)
     values = indices.astype(np.uint64).ravel()
-    for start in range(0, len(values), _CHUNK):
-        chunk = values[start : start + _CHUNK]
-        chunk[:] = _encipher(chunk, bases=bases, keys=keys)
+    if left_base <= _MAX_TABLE and len(values) >= 4 * left_base:
+        values = _encipher_by_tables(values, bases=(left_base, right_base), keys=keys)
+    else:
+        for start in range(0, len(values), _CHUNK):
+            chunk = values[start : start + _CHUNK]
+            chunk[:] = _encipher(chunk, bases=bases, keys=keys)
     outside = np.flatnonzero(values >= size)
     while outside.size:
         walked = _encipher(values[outside], bases=bases, keys=keys)
@@ -218,6 +223,25 @@ def _mix(left: _Words, right: _Words, bases: _Bases, keys: Iterable[np.uint64 | 
     for even_key, odd_key in zip(of_rounds, of_rounds, strict=True):
         _add_hash(left, right, key=even_key, base=left_base)
         _add_hash(right, left, key=odd_key, base=right_base)
+
+
+def _encipher_by_tables(values: _Words, *, bases: tuple[int, int], keys: _Words) -> _Words:
+    """Encipher values of few digits, the hashes of all of which are computed once for all.
+
+    Digits are single bytes here, and a table of 256 bytes translates each to its hash.
+    """
+    of_rounds = np.array(bases * (len(keys) // 2), np.uint64)[:, None]
+    tables = np.zeros((len(keys), 256), np.uint64)
+    digits = np.arange(max(bases), dtype=np.uint64)
+    _add_hash(tables[:, : len(digits)], digits, key=keys[:, None], base=of_rounds)
+    left = values // np.uint64(bases[1])
+    sides = [left.astype(np.uint8), (values - left * np.uint64(bases[1])).astype(np.uint8)]
+    for number, table in enumerate(tables.astype(np.uint8)):
+        digit, other = sides[number % 2], sides[1 - number % 2]
+        digit += np.frombuffer(other.tobytes().translate(table.tobytes()), np.uint8)
+        # As in `_add_hash`: at most 127 + 127 is a byte.
+        np.minimum(digit, digit - np.uint8(bases[number % 2]), out=digit)
+    return sides[0].astype(np.uint64) * np.uint64(bases[1]) + sides[1]
 
 
 def _add_hash(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self, cast, overload
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 from tokenloom._io.regular import open_regular
 from tokenloom._wording import count
@@ -23,6 +23,7 @@ from tokenloom.text.ids import Ids, Offsets, is_memory_map, limit_ids
 # A system may have no more maps in a process than four times as many.
 _MAX_OPEN = 1 << 14
 _CHUNK = 1 << 20
+_MAX_SPAN = 1 << 62
 # Shorter pieces are gathered id by id, longer ones copied one by one.
 _SHORT_PIECE = 64
 # A look at a file costs as much as a small batch.
@@ -196,6 +197,7 @@ class ConcatenatedMemmap:
         self.dtype: np.dtype[Any] = common_dtype([np.dtype(part.dtype) for part in self.parts])
         self.itemsize = self.dtype.itemsize
         lengths = np.array([length_of(part) for part in self.parts], np.int64)
+        self._has_files = any(isinstance(part, FileRange) for part in self.parts)
         self._stops = np.cumsum(lengths)
         self._firsts: list[int] = (self._stops - lengths).tolist()
         first = self.parts[0]
@@ -287,6 +289,8 @@ class ConcatenatedMemmap:
         # fits at 0 and 5, and reaches from 3 into the next file.
         part_of = np.searchsorted(self._stops, flat, side="right")
         fits = flat + width <= self._stops[part_of]
+        if fits.all() and (whole := self._gather_at_once(flat, part_of, width)) is not None:
+            return whole.reshape(*starts.shape, width)
         windows = np.empty((len(flat), width), self.dtype)
         items = windows.view(np.dtype((np.void, width * self.itemsize)))[:, 0]
         for index, rows in self._group(part_of, fits):
@@ -300,8 +304,45 @@ class ConcatenatedMemmap:
             read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
             windows[row, : len(read)] = read
             windows[row, len(read) :] = read[-1]
-        _check_read(windows, self)
+        self._check(windows)
         return windows.reshape(*starts.shape, width)
+
+    def _check(self, ids: Ids) -> None:
+        """Refuse ids that are out of range; those in memory were looked at before."""
+        if self._has_files:
+            _check_read(ids, self)
+
+    def _gather_at_once(
+        self, starts: npt.NDArray[np.int64], part_of: npt.NDArray[np.int64], width: int
+    ) -> Ids | None:
+        """Return a copy of windows that fit into their parts, by one call of NumPy.
+
+        Parts of one dtype are taken for pieces of one long array: the memory from the
+        first of them to the last. None where that cannot be.
+        """
+        used = np.flatnonzero(np.bincount(part_of, minlength=len(self.parts))).tolist()
+        if not used or len(self.parts) > self._max_open:
+            return None
+        # They are kept here: a file stays open as long as its memory is read.
+        opened = [self._open(index) for index in used]
+        places = [ids.__array_interface__["data"][0] for ids, _ in opened]
+        begin = min(places)
+        end = max(place + ids.nbytes for place, (ids, _) in zip(places, opened, strict=True))
+        is_one = all(ids.dtype == self.dtype for ids, _ in opened)
+        is_even = all((place - begin) % self.itemsize == 0 for place in places)
+        # NumPy counts the bytes of all windows, which overlap, in 63 bits.
+        if not is_one or not is_even or (end - begin) * width >= _MAX_SPAN:
+            return None
+        shifts = np.zeros(len(self.parts), np.int64)
+        for index, place, (_, first) in zip(used, places, opened, strict=True):
+            shifts[index] = (place - begin) // self.itemsize - first
+        base = opened[places.index(begin)][0]
+        shape = ((end - begin) // self.itemsize - width + 1,)
+        # Each index lies within a part, which keeps this from reading what lies between them.
+        items = as_strided(_window_items(base, width), shape=shape, strides=(self.itemsize,))
+        windows: Ids = items[starts + shifts[part_of]].view(self.dtype).reshape(-1, width)
+        self._check(windows)
+        return windows
 
     def _group(
         self, part_of: npt.NDArray[np.int64], fits: npt.NDArray[np.bool_]

@@ -1,0 +1,139 @@
+"""Time mixtures next to one corpus of the same size in random order, in one run.
+
+python benchmarks/mixtures.py [--tokens N] [--repetitions N] [--json FILE]
+
+Both read the same ids in this process and end with the same int64 tensors. A
+mixture's parts lie in memory or in memory maps of their own. Figures are medians
+of repetitions that take turns; ratios are medians over pairs of the same
+repetition. Compare ratios of one run only.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tokenloom as tl
+from tokenloom.inspection.benchmark import count_batches
+
+_SHAPES = ((32, 35), (8, 1024))
+_NUM_PARTS = (2, 8, 64)
+_ASKED = {2: 0.9, 8: 0.8, 64: 0.5}
+
+
+def make_mixture(ids: Any, num_parts: int, folder: Path | None) -> tl.Mixture:
+    """Return a mixture of equal parts of ids, whose weights fall as 1, 1/2, 1/3 and so on."""
+    parts = {}
+    for number, part in enumerate(np.array_split(ids, num_parts)):
+        if folder is not None:
+            path = folder / f"{num_parts}-{number}.npy"
+            np.save(path, part)
+            part = np.load(path, mmap_mode="r")  # noqa: PLW2901  the same ids in a file
+        corpus = tl.Corpus.from_tokens(part, vocab_size=1 << 16)
+        parts[f"part-{number}"] = (corpus, 1 / (number + 1))
+    # As many tokens per epoch as the corpus has, which reads some parts more than once.
+    return tl.Mixture(parts, num_tokens=len(ids))
+
+
+def make_windows(corpus: Any, shape: tuple[int, int]) -> tl.RandomWindows:
+    """Return windows of a shape for this process."""
+    batch_size, seq_len = shape
+    return tl.RandomWindows(corpus, batch_size=batch_size, seq_len=seq_len, shard=tl.Shard())
+
+
+def measure_speed(corpus: Any, shape: tuple[int, int], seconds: float) -> float:
+    """Return tokens per second."""
+    batches = iter(tl.Loader(make_windows(corpus, shape), num_epochs=None))
+    count_batches(batches, seconds / 3, use=tuple, num_at_once=16)
+    num_batches, elapsed = count_batches(batches, seconds, use=tuple, num_at_once=16)
+    return num_batches * shape[0] * shape[1] / elapsed
+
+
+def measure_first(corpus: Any, shape: tuple[int, int], *, place: float | None) -> float:
+    """Return seconds to the first batch: of the epoch, or of a position in it.
+
+    The proof of the tokens is known, and so is the layout of the mixture.
+    """
+    windows = make_windows(corpus, shape)
+    state = tl.Loader(windows).state_dict()
+    began_at = time.perf_counter()
+    loader = tl.Loader(windows)
+    if place is not None:
+        loader.load_state_dict({**state, "next_batch": int(place * (len(loader) - 1))})
+    _inputs, _targets = next(iter(loader))
+    return time.perf_counter() - began_at
+
+
+def compare(
+    measure: Callable[[Any], float], mixture: Any, corpus: Any, repetitions: int
+) -> dict[str, float]:
+    """Return the medians of both, and the median ratio of the pairs."""
+    pairs = [(measure(mixture), measure(corpus)) for _ in range(repetitions)]
+    mine, its = zip(*pairs, strict=True)
+    return {
+        "mixture": statistics.median(mine),
+        "corpus": statistics.median(its),
+        "ratio": statistics.median(a / b for a, b in pairs),
+    }
+
+
+def run(ids: Any, repetitions: int, seconds: float, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a row for each place of the parts, number of parts and shape."""
+    np.save(folder / "whole.npy", ids)
+    mapped = np.load(folder / "whole.npy", mmap_mode="r")
+    for place, whole in (("memory", ids), ("files", mapped)):
+        corpus = tl.Corpus.from_tokens(whole, vocab_size=1 << 16)
+        for num_parts in _NUM_PARTS:
+            mixture = make_mixture(ids, num_parts, folder if place == "files" else None)
+            for shape in _SHAPES:
+                row = {"place": place, "parts": num_parts, "shape": f"{shape[0]} x {shape[1]}"}
+                row["speed"] = compare(
+                    lambda each, shape=shape: measure_speed(each, shape, seconds),
+                    mixture,
+                    corpus,
+                    repetitions,
+                )
+                for name, at in (("first", None), ("resumed", 0.7)):
+                    row[name] = compare(
+                        lambda each, shape=shape, at=at: measure_first(each, shape, place=at),
+                        mixture,
+                        corpus,
+                        5 * repetitions,
+                    )
+                yield row
+
+
+def main() -> None:
+    """Measure, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tokens", type=int, default=100_000_000)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    ids = np.random.default_rng(0).integers(0, 50_000, arguments.tokens, np.uint16)
+    rows = []
+    print("PARTS  SHAPE       IN      MTOKENS/S  RATIO  ASKED  FIRST  RESUMED")
+    with tempfile.TemporaryDirectory() as folder:
+        for row in run(ids, arguments.repetitions, arguments.seconds, Path(folder)):
+            rows.append(row)
+            speed = row["speed"]
+            print(
+                f"{row['parts']:>5}  {row['shape']:10}  {row['place']:6}  "
+                f"{speed['mixture'] / 1e6:>9,.1f}  {speed['ratio']:>5.2f}  "
+                f"{_ASKED[row['parts']]:>5.2f}  {row['first']['ratio']:>5.2f}  "
+                f"{row['resumed']['ratio']:>7.2f}",
+                flush=True,
+            )
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
