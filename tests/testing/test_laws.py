@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tokenloom.errors import LawError
+from tokenloom.errors import ArgumentError, LawError
 from tokenloom.loading import batch as batch_module
-from tokenloom.loading import blocks
+from tokenloom.loading import blocks, sources
+from tokenloom.plan import mixture
 from tokenloom.plan import state as state_module
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
@@ -334,3 +335,39 @@ def test_what_a_batch_says_depends_on_all_of_it() -> None:
         tl.Batch(ids, epoch=0, index=0, lengths=lengths - 1),
     ]
     assert len({laws.digest(batch) for batch in batches}) == 5
+
+
+def make_mixed_windows() -> tl.RandomWindows:
+    """Return windows of two parts."""
+    parts = [tl.Corpus.from_tokens(np.arange(first, first + 400)) for first in (0, 400)]
+    mixed = tl.Mixture({"web": (parts[0], 0.7), "code": (parts[1], 0.3)})
+    return tl.RandomWindows(mixed, batch_size=4, seq_len=5, shard=tl.Shard())
+
+
+def test_shares_of_a_mixture_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accounting that is not what the batches read is found, and shares that are not exact."""
+    windows = make_mixed_windows()
+    for epoch in range(3):
+        windows.set_epoch(epoch)
+        laws.check_shares(windows)
+        laws.check_batches(windows, range(5))
+    monkeypatch.setattr(mixture, "share_out", lambda num_windows, _: [num_windows, 0])
+    with pytest.raises(LawError, match=r"law 7 is broken: web has .* windows of an epoch, not"):
+        laws.check_shares(windows)
+    monkeypatch.undo()
+    monkeypatch.setattr(mixture.MixtureOrder, "sources_of", lambda _, starts: np.zeros_like(starts))
+    with pytest.raises(LawError, match=r"law 7 is broken: .* windows of web, counted"):
+        laws.check_shares(make_mixed_windows())
+
+
+def test_sources_of_a_mixture_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that says another part than the plan is found."""
+    monkeypatch.setattr(sources.BlockSources, "of", lambda *_: np.zeros(4, np.int64))
+    with pytest.raises(LawError, match=r"law 1 is broken: .* the sources are not the parts"):
+        laws.check_batches(make_mixed_windows(), range(5))
+
+
+def test_shares_are_those_of_a_mixture() -> None:
+    """Other windows are refused."""
+    with pytest.raises(ArgumentError, match="windows must be those of a mixture"):
+        laws.check_shares(tl.RandomWindows(CORPUS, batch_size=2, seq_len=5, shard=tl.Shard()))

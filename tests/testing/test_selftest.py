@@ -53,7 +53,21 @@ def test_packed_order_is_tried_where_there_are_documents() -> None:
         ).kinds
         for each in lengths
     ]
-    assert [("random", "sequential", "packed"), ("random", "sequential")] == kinds
+    every = ("random", "sequential", "mixture", "packed")
+    assert [every, every[:3]] == kinds
+
+
+def test_a_mixture_is_tried_where_its_parts_fill_a_batch() -> None:
+    """Of two halves of the corpus, or one that was given; with one tail."""
+    settings = Settings(corpus=CORPUS, batch_size=4, seq_len=5)
+    assert ("mixture", "drop") in settings.streams
+    assert ("mixture", "pad") not in settings.streams
+    assert any("shares of a mixture" in check.what for check in selftest.make_checks(settings))
+    short = Settings(corpus=CORPUS.first(22), batch_size=4, seq_len=5)
+    assert "mixture" not in short.kinds
+    given = tl.Mixture({"web": (CORPUS, 1)})
+    windows = Settings(corpus=CORPUS, mixture=given, batch_size=4, seq_len=5).windows("mixture")
+    assert given is windows.mixture
 
 
 def test_resumed_epochs_have_several_batches() -> None:

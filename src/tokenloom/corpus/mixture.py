@@ -1,10 +1,12 @@
 """Mixtures: several corpora, read together in shares that are given."""
 
+import copy
+import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Self, final
 
 from tokenloom._checks import as_integer, as_number
 from tokenloom._wording import count, show, suggest
@@ -115,6 +117,20 @@ class Mixture:
         num_more = len(self.order.stages) - 1
         more = f"; {count(num_more, 'more stage')}" if num_more else ""
         return f"Mixture({', '.join(parts)}{more})"
+
+    def with_epoch(self, num_tokens: int | None) -> Self:
+        """Return the same mixture with epochs of another length, without a copy.
+
+        Parameters
+        ----------
+        num_tokens : int or None
+            As for the class.
+        """
+        if num_tokens is not None:
+            num_tokens = as_integer("num_tokens", num_tokens, start=1, stop=MAX_SIZE)
+        changed = copy.copy(self)
+        changed.order = dataclasses.replace(self.order, num_epoch_tokens=num_tokens)
+        return changed
 
     def order_for(self, order: str | Order) -> MixtureOrder:
         """Return the order of the mixture, after a check that random order was asked for.

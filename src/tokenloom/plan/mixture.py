@@ -229,9 +229,11 @@ class MixtureOrder(ShuffledOrder):
 
     def num_dropped(self, settings: PlanSettings) -> int:
         """Return how many tokens of an epoch are no input, since they fill no batch."""
-        num_windows = self.num_windows(settings)
-        num_tokens = self.num_epoch_tokens or num_windows * settings.seq_len
-        return num_tokens - self.num_inputs(settings)
+        return self.epoch_tokens(settings) - self.num_inputs(settings)
+
+    def epoch_tokens(self, settings: PlanSettings) -> int:
+        """Return how many tokens an epoch is long, with those that fill no batch."""
+        return self.num_epoch_tokens or self.num_windows(settings) * settings.seq_len
 
     def version(self, seed: int, epoch: int) -> int:
         """Return the version of the arithmetic, the same for all seeds and epochs."""

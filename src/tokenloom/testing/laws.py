@@ -25,6 +25,8 @@ from tokenloom.errors import ArgumentError, LawError, StateMismatchError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
+from tokenloom.plan.mixture import MixtureOrder
+from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import CORPUS_ORDERS, Plan
 
 MakeLoaders = Callable[[], Sequence[Loader]]
@@ -60,7 +62,8 @@ def digest(batch: Batch, *others: Batch) -> Fingerprint:
 
 def _tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
     resets = batch.resets if batch.has_resets else torch.zeros_like(batch.mask)
-    return batch.inputs, batch.targets, batch.mask, resets
+    sources = (batch.sources,) if batch.has_sources else ()
+    return batch.inputs, batch.targets, batch.mask, resets, *sources
 
 
 def digest_plan(plan: Plan) -> str:
@@ -103,7 +106,7 @@ def check_batches(windows: Windows, rows: Iterable[int]) -> None:
                 expected.append(np.asarray(tokens[start : start + length + 1], dtype=np.int64))
             _check_row(batch, column, expected, where=where)
     for (_, stop), (start, _) in itertools.pairwise(sorted(inputs_seen)):
-        if start < stop:
+        if start < stop and not _may_read_twice(plan):
             _fail("law 1", f"epoch {plan.epoch}: tokens [{start}, {stop}) are inputs twice")
 
 
@@ -156,16 +159,52 @@ def check_length(windows: Windows) -> None:
         ("law 6", "len()", len(windows), num_batches),
         ("law 6", "plan.num_batches", plan.num_batches, num_batches),
         ("law 7", "plan.num_inputs", plan.num_inputs, num_inputs),
-        ("law 7", "plan.num_dropped", plan.num_dropped, plan.num_tokens - num_inputs),
+        ("law 7", "plan.num_dropped", plan.num_dropped, _epoch_tokens(plan) - num_inputs),
     ):
         if wanted != got:
             _fail(law, f"epoch {plan.epoch}: {name} is {wanted}, counted {got}")
     # Tokens that are only targets: the last of the corpus, or of each document.
-    limit = dataclasses.replace(plan, tail="pad").num_dropped
+    limit = 1 if plan.is_mixture else dataclasses.replace(plan, tail="pad").num_dropped
     if plan.tail == "drop":
         limit += (max(plan.all_sizes) + 1) * plan.seq_len - 1
     if plan.num_dropped > limit:
         _fail("law 7", f"dropped {count(plan.num_dropped, 'token')}, at most {limit:,} may be")
+
+
+def check_shares(windows: Windows) -> None:
+    """Check of a mixture that its batches read what the accounting says, in exact shares.
+
+    Parameters
+    ----------
+    windows : RandomWindows
+        Of a mixture; their current epoch is read, for one process.
+    """
+    plan = windows.plan
+    order = plan.order
+    if not isinstance(order, MixtureOrder):
+        msg = f"windows must be those of a mixture, got {plan.kind} order"
+        raise ArgumentError(msg)
+    counts = np.zeros(len(order.names), np.int64)
+    for batch in windows:
+        counts += np.bincount(batch.sources.numpy(), minlength=len(counts))
+    for (name, account), got in zip(plan.accounting().items(), counts.tolist(), strict=True):
+        if account.windows != got:
+            _fail(
+                "law 7", f"epoch {plan.epoch}: {account.windows} windows of {name}, counted {got}"
+            )
+    # All windows of an epoch have the shares of its stages, each off by a rounding of the shares.
+    num_windows = plan.num_windows
+    whole = dataclasses.replace(plan, batch_size=1).accounting()
+    stages = zip(order.stages, [*order.stages[1:], None], strict=True)
+    exact = np.zeros(len(counts))
+    for stage, after in stages:
+        first, stop = ((plan.epoch + step) * num_windows * plan.seq_len for step in (0, 1))
+        begin, end = max(first, stage.first_token), min(stop, after.first_token if after else stop)
+        exact += max(0, end - begin) / plan.seq_len * np.array(stage.weights) / sum(stage.weights)
+    most = len(order.names) + len(order.stages)
+    for (name, account), share in zip(whole.items(), exact.tolist(), strict=True):
+        if abs(account.windows - share) > most:
+            _fail("law 7", f"{name} has {account.windows} windows of an epoch, not {share:,.1f}")
 
 
 def check_seeds(plan: Plan) -> None:
@@ -250,7 +289,11 @@ def check_cost(plan: Plan) -> None:
     depends on more of a corpus than its length, only this plan is tried.
     """
     plans = [plan]
-    if plan.kind not in CORPUS_ORDERS:
+    if isinstance(plan.order, MixtureOrder):
+        lengths = tuple(length + _HUGE_NUM_TOKENS for length in plan.order.part_lengths)
+        order = dataclasses.replace(plan.order, part_lengths=lengths)
+        plans.append(dataclasses.replace(plan, own_order=order, num_tokens=sum(lengths)))
+    elif plan.kind not in CORPUS_ORDERS:
         huge = dataclasses.replace(plan, num_tokens=_HUGE_NUM_TOKENS + plan.num_tokens)
         plans.append(huge)
     peaks = []
@@ -347,6 +390,32 @@ def _read_pieces(plan: Plan, row: int) -> Iterator[list[tuple[int, int]]]:
     left = iter(zip(pieces.starts.tolist(), pieces.lengths.tolist(), strict=True))
     for number in pieces.counts[0].tolist():
         yield list(itertools.islice(left, number))
+
+
+def _check_sources(batch: Batch, plan: Plan, starts: IntArray, *, where: str) -> None:
+    """Check that the rows of a mixture come from the parts that they say, and lie within them."""
+    order = plan.order
+    if not isinstance(order, MixtureOrder):
+        return
+    sources = order.sources_of(starts)
+    if batch.sources.tolist() != sources.tolist():
+        _fail("law 1", f"{where}: the sources are not the parts that the plan names")
+    if (starts + plan.seq_len >= order.bounds[sources + 1]).any():
+        _fail("law 1", f"{where}: a window does not lie within its part")
+
+
+def _may_read_twice(plan: Plan) -> bool:
+    """Return whether a part of a mixture may be in two of its own epochs."""
+    if not isinstance(plan.order, MixtureOrder):
+        return False
+    is_repeated = any(account.times_read > 1 for account in plan.accounting().values())
+    return plan.epoch > 0 or is_repeated
+
+
+def _epoch_tokens(plan: Plan) -> int:
+    """Return how long an epoch is: that of a mixture need not be all of its parts."""
+    order = plan.order
+    return order.epoch_tokens(plan) if isinstance(order, MixtureOrder) else plan.num_tokens
 
 
 def _check_row(batch: Batch, column: int, expected: Sequence[Any], *, where: str) -> None:

@@ -18,11 +18,13 @@ from torch.utils.data import DataLoader
 
 from tokenloom._wording import count, show
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.mixture import Mixture
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
 from tokenloom.loading.shard import Shard
+from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.order import Tail
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
@@ -33,12 +35,14 @@ from tokenloom.testing.laws import (
     check_length,
     check_ranks,
     check_seeds,
+    check_shares,
     check_state,
     check_stream,
     check_world_sizes,
     digest,
 )
 
+_MIXTURE = MixtureOrder.kind
 _TAILS: tuple[Tail, ...] = ("drop", "pad")
 # The number of batches of a whole corpus that are read, spread over an epoch.
 _NUM_SAMPLES = 64
@@ -55,6 +59,8 @@ class Settings:
     Parameters
     ----------
     corpus : Corpus
+    mixture : Mixture, optional
+        The mixture that is checked too; by default one of two halves of the corpus.
     batch_size, seq_len, seed : int
         As for `RandomWindows`.
     num_workers : sequence of int
@@ -64,6 +70,7 @@ class Settings:
     """
 
     corpus: Corpus
+    mixture: Mixture | None = None
     batch_size: int = 32
     seq_len: int = 35
     seed: int = 0
@@ -79,18 +86,31 @@ class Settings:
         if not self.num_workers or min(self.num_workers) < 1:
             msg = f"numbers of workers must be at least 1, got {show(self.num_workers)}"
             raise ArgumentError(msg)
-        for kind, tail in itertools.product(self.kinds, _TAILS):
+        if self.mixture is None and len(self.corpus) > 1:
+            first, second = self.corpus.split(0.5)
+            halves = {"first half": (first, 0.6), "second half": (second, 0.4)}
+            object.__setattr__(self, "mixture", Mixture(halves))
+        for kind, tail in self.streams:
             self.windows(kind, tail=tail)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The orders that are tried: packed too, where documents fill a batch."""
+        """The orders that are tried: a mixture too, and packed, where they have a batch."""
+        kinds = tuple(ORDERS)
+        with contextlib.suppress(CorpusError):
+            self.windows(_MIXTURE)
+            kinds += (_MIXTURE,)
         if self.corpus.document_offsets is None:
-            return tuple(ORDERS)
+            return kinds
         with contextlib.suppress(CorpusError):
             self.windows(PackedOrder.kind, num_batches=1)
-            return (*ORDERS, PackedOrder.kind)
-        return tuple(ORDERS)
+            kinds += (PackedOrder.kind,)
+        return kinds
+
+    @property
+    def streams(self) -> list[tuple[str, Tail]]:
+        """The orders that are tried, each with the tails that it can have."""
+        return list(filter(_is_possible, itertools.product(self.kinds, _TAILS)))
 
     @property
     def world_sizes(self) -> list[int]:
@@ -107,12 +127,18 @@ class Settings:
         world_size: int = 1,
     ) -> Windows:
         """Return windows over the whole corpus, or over a part that makes ``num_batches``."""
-        stop = len(self.corpus)
-        if num_batches is not None:
-            stop = min(stop, (num_batches * self.batch_size + 1) * self.seq_len + 1)
+        corpus: Corpus | Mixture = self.corpus
+        inputs = None if num_batches is None else num_batches * self.batch_size * self.seq_len
+        if kind == _MIXTURE:
+            if self.mixture is None:
+                msg = "a corpus of one token has no halves"
+                raise CorpusError(msg)
+            corpus = self.mixture if inputs is None else self.mixture.with_epoch(inputs)
+        elif inputs is not None:
+            corpus = self.corpus.first(inputs + self.seq_len + 1)
         return Windows(
             kind,
-            self.corpus.slice(0, stop),
+            corpus,
             batch_size=self.batch_size,
             seq_len=self.seq_len,
             seed=self.seed,
@@ -182,19 +208,30 @@ class ProcessReadConfig(NamedTuple):
 def choose_configs(settings: Settings) -> list[ReadConfig]:
     """Return configurations of a `Loader` in which each pair of settings occurs."""
     numbers = (0, *settings.num_workers)
-    rows = cover_pairs(settings.kinds, _TAILS, settings.world_sizes, numbers, (1, 2))
+    factors = settings.kinds, _TAILS, settings.world_sizes, numbers, (1, 2)
+    rows = cover_pairs(*factors, possible=_is_possible)
     return list(itertools.starmap(ReadConfig, rows))
 
 
 def choose_process_configs(settings: Settings) -> list[ProcessReadConfig]:
     """Return configurations of a DataLoader in which each pair of settings occurs."""
     sizes, numbers, methods = settings.world_sizes, settings.num_workers, settings.start_methods
-    rows = cover_pairs(settings.kinds, _TAILS, sizes, numbers, methods, (True, False))
+    factors = settings.kinds, _TAILS, sizes, numbers, methods, (True, False)
+    rows = cover_pairs(*factors, possible=_is_possible)
     return list(itertools.starmap(ProcessReadConfig, rows))
 
 
-def cover_pairs(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
+def _is_possible(row: Sequence[Any]) -> bool:
+    """Return whether a row begins with an order and a tail that it can have."""
+    return tuple(row[:2]) != (_MIXTURE, "pad")
+
+
+def cover_pairs(
+    *factors: Sequence[Any], possible: Callable[[Sequence[Any]], bool] = bool
+) -> list[tuple[Any, ...]]:
     """Return rows of one level per factor, such that each pair of levels occurs in a row.
+
+    Rows that are not ``possible`` are left out, and so are pairs that occur only in them.
 
     Greedy: the row that covers most new pairs comes next (the idea of AETG,
     Cohen, Dalal, Fredman and Patton, 1997).
@@ -202,7 +239,7 @@ def cover_pairs(*factors: Sequence[Any]) -> list[tuple[Any, ...]]:
     >>> len(cover_pairs("ab", "cd", "ef"))
     4
     """
-    rows = list(itertools.product(*factors))
+    rows = list(filter(possible, itertools.product(*factors)))
 
     def pairs(row: tuple[Any, ...]) -> set[tuple[Any, Any]]:
         return set(itertools.combinations(enumerate(row), 2))
@@ -235,7 +272,7 @@ class Outcome(NamedTuple):
 
 def make_checks(settings: Settings) -> list[Check]:
     """Return the checks of all laws."""
-    kinds_and_tails = list(itertools.product(settings.kinds, _TAILS))
+    kinds_and_tails = settings.streams
     sampled = [_check_tokens(settings, *pair) for pair in kinds_and_tails]
     counted = [_check_counts(settings, *pair) for pair in kinds_and_tails]
     configs = choose_configs(settings)
@@ -249,8 +286,9 @@ def make_checks(settings: Settings) -> list[Check]:
         *(_check_workers(settings, config) for config in all_configs),
         *(_check_devices(settings, *pair) for pair in kinds_and_tails),
         *_check_ranks(settings),
-        *(_check_resume(settings, *pair) for pair in _in_pairs(configs, settings.kinds)),
+        *(_check_resume(settings, *pair) for pair in _in_pairs(configs, settings.streams)),
         *counted,
+        *(_check_shares(settings, epoch) for epoch in (0, 3) if _MIXTURE in settings.kinds),
         *(Check("8 seeds", w.plan.kind, partial(check_seeds, w.plan)) for w in whole),
         *(Check("9 state", w.plan.kind, partial(check_state, Loader(w))) for w in whole),
         *(Check("10 cost", w.plan.kind, partial(check_cost, w.plan)) for w in whole),
@@ -297,6 +335,13 @@ def _check_tokens(settings: Settings, kind: str, tail: Tail) -> Check:
 def _check_counts(settings: Settings, kind: str, tail: Tail) -> Check:
     windows = settings.windows(kind, tail=tail, num_batches=_BATCHES_PER_EPOCH)
     return Check("6, 7 counts", f"{kind}, tail={tail}", partial(check_length, windows))
+
+
+def _check_shares(settings: Settings, epoch: int) -> Check:
+    windows = settings.windows(_MIXTURE, num_batches=_BATCHES_PER_EPOCH)
+    windows.set_epoch(epoch)
+    what = f"shares of a mixture, epoch {epoch}"
+    return Check("6, 7 counts", what, partial(check_shares, windows))
 
 
 def _check_workers(settings: Settings, config: ReadConfig | ProcessReadConfig) -> Check:
@@ -354,9 +399,9 @@ def _check_resume(settings: Settings, saved: ReadConfig, restored: ReadConfig) -
 
 
 def _in_pairs(
-    configs: Sequence[ReadConfig], kinds: Sequence[str]
+    configs: Sequence[ReadConfig], streams: Sequence[tuple[str, Tail]]
 ) -> Iterator[tuple[ReadConfig, ReadConfig]]:
     """Yield each configuration with the next one of its stream: one saves, one restores."""
-    for stream in itertools.product(kinds, _TAILS):
+    for stream in streams:
         mine = [config for config in configs if (config.kind, config.tail) == stream]
         yield from zip(mine, [*mine[1:], *mine[:1]], strict=True)
