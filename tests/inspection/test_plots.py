@@ -13,7 +13,7 @@ from tests.support.packing import packed_plan
 from tokenloom._figures import check_picture, save_figure, save_picture
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.inspection.benchmark import Measurement, Setting
-from tokenloom.inspection.plots import plot_measurements, plot_orders, plot_packing, plot_plans
+from tokenloom.inspection.plots import plot_measurements, plot_mixture, plot_orders, plot_packing, plot_plans
 from tokenloom.plan.plan import Plan
 from tokenloom.training.metrics import plot_perplexity
 
@@ -190,3 +190,19 @@ def test_packed_rows_are_drawn_with_their_documents() -> None:
     assert sorted(length - 1 for length in lengths if length > 1) == sorted(widths)
     assert f"fill {plan.fill:.2%}" in rows.get_title()
     assert "best-fit decreasing" == ways.get_yticklabels()[-1].get_text()
+
+
+def test_a_mixture_is_drawn_over_its_stages() -> None:
+    """Shares above, and below how often each part is read."""
+    parts = {"web": tl.Corpus.from_tokens(range(4000)), "code": tl.Corpus.from_tokens(range(900))}
+    stages = [(0, {"web": 0.9, "code": 0.1}), (3000, {"web": 0.5, "code": 0.5})]
+    windows = tl.RandomWindows(
+        tl.Mixture(parts, stages=stages, num_tokens=2000), batch_size=4, seq_len=5, shard=tl.Shard()
+    )
+    upper, lower = plot_mixture(windows.plan).axes
+    web, _ = upper.collections
+    assert {0, 90, 50} >= {round(float(y), -1) for y in web.get_paths()[0].vertices[:, 1]}
+    # Up to the double of the second stage's begin: 300 + 1,500 tokens of code are 2 times 900.
+    assert [0.0, 2.0] == [round(float(lower.lines[1].get_ydata()[at]), 1) for at in (0, -1)]
+    with pytest.raises(ArgumentError, match="plan must be that of a mixture"):
+        plot_mixture(Plan(kind="random", num_tokens=100, seq_len=5, batch_size=2))

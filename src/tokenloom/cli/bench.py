@@ -68,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> None:
     path = None if arguments.plot is None else check_picture(arguments.plot)
     if multiprocessing.get_start_method() == "forkserver":
         options.preload_workers()
-    windows = options.make_windows(arguments, options.load_corpus(arguments))
+    windows = options.make_windows(arguments, options.load_whole(arguments))
     measurements = summarize(_measure(windows, arguments))
     best = recommend(measurements)
     if path is not None:

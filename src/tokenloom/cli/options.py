@@ -1,15 +1,25 @@
 """Options that several subcommands share, and the objects that they name."""
 
 import argparse
+import itertools
 import multiprocessing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import count, describe_missing, join_choices, show
+from tokenloom.cli.mixture import (
+    TakeCorpora,
+    add_mixture,
+    as_corpus,
+    check_names,
+    make_mixture,
+    parts_of,
+)
 from tokenloom.cli.output import print_line
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.mixture import Mixture
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
 from tokenloom.hub.load import (
@@ -21,6 +31,7 @@ from tokenloom.hub.load import (
     find_store,
     load,
     name_split,
+    read_documents,
 )
 from tokenloom.plan.batch_sizes import BatchSizes
 from tokenloom.plan.packed import PackedOrder
@@ -46,18 +57,24 @@ if TYPE_CHECKING:
 MAX_TOKENS = 10_000
 HELD_OUT = 0.1
 
+_OF_MIXTURES = ("stage", "epoch_tokens", "max_repeats")
+_NO_MIXTURE = "it is for a mixture, whose parts are typed as NAME=WEIGHT:CORPUS"
+_OF_TEXTS = ("tokenizer", "vocab_size", "allow_special", "raw", "encoding")
+
 
 def add_corpus(
     command: argparse.ArgumentParser, *, default: str | None = None, or_else: str = ""
 ) -> None:
-    """Add the corpus, and how its text becomes tokens."""
+    """Add the corpus or the parts of a mixture, and how their text becomes tokens."""
     command.add_argument(
         "corpus",
         metavar="CORPUS",
-        nargs="?" if default else None,
+        nargs="*" if default else "+",
+        action=TakeCorpora,
         default=default,
         help=f"a name from 'tokenloom datasets', a text file, a store, a token file of another "
-        f"project, or a quoted pattern of stores or token files{or_else}",
+        f"project, or a quoted pattern of stores or token files{or_else}; several of "
+        "NAME=WEIGHT:CORPUS are read as a mixture",
     )
     text = command.add_argument_group("text")
     text.add_argument(
@@ -69,6 +86,7 @@ def add_corpus(
     add_tokenizer(text)
     add_encoding(text)
     add_offline(text)
+    add_mixture(command)
 
 
 def add_encoding(command: argparse._ActionsContainer) -> None:
@@ -323,6 +341,75 @@ def parse_indices(text: str) -> list[int]:
     raise argparse.ArgumentTypeError(msg)
 
 
+def load_text(arguments: argparse.Namespace) -> Corpus | dict[str, Corpus]:
+    """Return the corpus that was named, or those of the parts of a mixture, by their names.
+
+    Raises
+    ------
+    ArgumentError
+        As for `load_corpus`.
+    """
+    return load_parts(arguments) if parts_of(arguments) else load_corpus(arguments)
+
+
+def load_whole(arguments: argparse.Namespace) -> Corpus | Mixture:
+    """Return the corpus or the mixture that was typed, all of it."""
+    text = load_text(arguments)
+    return text if isinstance(text, Corpus) else make_mixture(arguments, text)
+
+
+def load_parts(arguments: argparse.Namespace) -> dict[str, Corpus]:
+    """Return the corpus of each part of a mixture, all with ids of one tokenizer.
+
+    Texts get the tokenizer of the stores, if those have one and none was typed. One
+    that learns its tokens learns them of all the texts.
+    """
+    parts = {part.name: as_corpus(arguments, part) for part in parts_of(arguments)}
+    check_names(parts_of(arguments))
+    stored = {
+        name: typed
+        for name, typed in parts.items()
+        if find_store(typed.corpus) is not None or find_parts(typed.corpus)
+    }
+    # Stores hold tokens: what is typed of texts is for the others.
+    of_tokens = {
+        "given": arguments.given.difference(_OF_TEXTS),
+        "tokenizer": "char",
+        "vocab_size": None,
+        "raw": False,
+        "encoding": "utf-8",
+        "allow_special": False,
+    }
+    corpora = {
+        name: load_corpus(argparse.Namespace(**{**vars(typed), **of_tokens}))
+        for name, typed in stored.items()
+    }
+    texts = {name: typed for name, typed in parts.items() if name not in stored}
+    known = (corpus.tokenizer for corpus in corpora.values() if corpus.tokenizer is not None)
+    tokenizer: object = None if "tokenizer" in arguments.given else next(known, None)
+    for typed in texts.values():
+        refuse_options_of_text(typed)
+        if tokenizer is None:
+            tokenizer = _learn_tokenizer(arguments, [each.corpus for each in texts.values()])
+        name = name_split(typed.corpus, typed.split)
+        corpora[typed.part] = load(name, tokenizer=tokenizer, encoding=arguments.encoding)
+    return {name: corpora[name] for name in parts}
+
+
+def _learn_tokenizer(arguments: argparse.Namespace, names: Sequence[str]) -> object:
+    """Return the tokenizer that was typed; one that learns its tokens learns them of all texts."""
+    if arguments.tokenizer not in (*COUNTED_NAMES, *LEARNED_NAMES):
+        return find_tokenizer(arguments)
+    documents = (read_documents(name, encoding=arguments.encoding) for name in names)
+    return Corpus.from_documents(
+        itertools.chain.from_iterable(documents),
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
+        normalize=not arguments.raw,
+        name=" + ".join(names),
+    ).tokenizer
+
+
 def load_corpus(arguments: argparse.Namespace) -> Corpus:
     """Return the corpus that was named; of a store with a split "train" that split.
 
@@ -331,6 +418,9 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
     ArgumentError
         There is no corpus of that name, or it has no such split.
     """
+    if not parts_of(arguments):
+        given: set[str] = getattr(arguments, "given", set())
+        refuse_options(arguments, given.intersection(_OF_MIXTURES), _NO_MIXTURE)
     if "corpus" not in getattr(arguments, "given", {"corpus"}):
         # Nobody typed this name, so a folder of that name is not meant.
         named = {"corpus": f"dataset:{arguments.corpus}"}
@@ -353,8 +443,35 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
     )
 
 
-def hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
-    """Return the tokens to train on, and those to measure on.
+def hold_out(
+    arguments: argparse.Namespace, text: Corpus | dict[str, Corpus]
+) -> tuple[Corpus | Mixture, Corpus | dict[str, Corpus] | None]:
+    """Return the tokens to train on, and those to measure on; of a mixture those of each part.
+
+    Parameters
+    ----------
+    arguments : Namespace
+    text : Corpus or dict of str to Corpus
+        What `load_text` returned.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such split, or it is trained on.
+    """
+    if isinstance(text, Corpus):
+        return _hold_out(arguments, text)
+    pairs = {
+        part.name: _hold_out(as_corpus(arguments, part), text[part.name])
+        for part in parts_of(arguments)
+    }
+    mixture = make_mixture(arguments, {name: train for name, (train, _) in pairs.items()})
+    held_out = {name: each for name, (_, each) in pairs.items() if each is not None}
+    return mixture, held_out or None
+
+
+def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
+    """Return the tokens of a corpus to train on, and those to measure on.
 
     Raises
     ------
@@ -383,12 +500,16 @@ def hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Cor
     return train, held_out
 
 
-def print_amount(arguments: argparse.Namespace, corpus: Corpus, shown: Corpus) -> None:
+def print_amount(
+    arguments: argparse.Namespace, corpus: Corpus | dict[str, Corpus], shown: Corpus | Mixture
+) -> None:
     """Print that 'tokenloom train' reads less of a corpus than what is shown, if it does."""
+    if isinstance(corpus, dict) or isinstance(shown, Mixture):
+        return
     defaults = {"max_tokens": MAX_TOKENS, "held_out": HELD_OUT}
     missing = {name: defaults[name] for name in defaults if name not in arguments.given}
     try:
-        train, _ = hold_out(argparse.Namespace(**{**vars(arguments), **missing}), corpus)
+        train, _ = _hold_out(argparse.Namespace(**{**vars(arguments), **missing}), corpus)
     except ArgumentError:
         return
     if len(train) == len(shown):
@@ -479,17 +600,21 @@ def refuse_options(arguments: argparse.Namespace, names: Iterable[str], why: str
 
 def make_windows(
     arguments: argparse.Namespace,
-    corpus: "Corpus",
+    corpus: "Corpus | Mixture",
     *,
     shard: "Shard | None" = None,
     resets: bool | None = None,
 ) -> "Windows":
-    """Return windows of the order and shape that were typed; by default of all rows."""
+    """Return windows of the order and shape that were typed; by default of all rows.
+
+    A mixture is read in random order if no order was typed.
+    """
     from tokenloom.loading.dataset import Windows
     from tokenloom.loading.shard import Shard
 
+    is_mixture = isinstance(corpus, Mixture) and "order" not in arguments.given
     return Windows(
-        arguments.order,
+        "random" if is_mixture else arguments.order,
         corpus,
         batch_size=arguments.batch_size,
         seq_len=arguments.seq_len,

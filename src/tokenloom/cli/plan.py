@@ -9,6 +9,7 @@ from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.cli.parser import add_parser
+from tokenloom.corpus.mixture import Mixture
 from tokenloom.plan.batch_sizes import BatchSizes
 from tokenloom.plan.plan import ORDERS, Plan
 
@@ -35,6 +36,8 @@ examples:
       the accounting and the first windows of another order and epoch
   tokenloom plan time_machine --plot plan.png
       draw which text each batch reads, both orders side by side
+  tokenloom plan web=0.7:web-store code=0.3:code-store --plot shares.png
+      what an epoch reads of each part of a mixture; draw the shares over the training
   tokenloom plan my-store --order packed --seq-len 2048 --plot packed.png
       draw rows with their documents, and how full they are beside other ways
 """
@@ -68,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> None:
         why = "a picture has batches of one size; choose one with --batch-size"
         options.refuse_options(arguments, ("plot",), why)
     path = None if arguments.plot is None else check_picture(arguments.plot)
-    corpus = options.load_corpus(arguments)
+    corpus = options.load_text(arguments)
     train, _ = options.hold_out(arguments, corpus)
     windows = options.make_windows(arguments, train)
     plan = windows.plan.at(arguments.epoch)
@@ -85,9 +88,11 @@ def _run(arguments: argparse.Namespace) -> None:
         print_line(f"\nplot: {path}")
 
 
-def _draw(plan: "Plan", corpus: "Corpus") -> "Figure":
-    from tokenloom.inspection.plots import plot_packing, plot_plans
+def _draw(plan: "Plan", corpus: "Corpus | Mixture") -> "Figure":
+    from tokenloom.inspection.plots import plot_mixture, plot_packing, plot_plans
 
+    if isinstance(corpus, Mixture):
+        return plot_mixture(plan)
     documents = corpus.document_offsets
     if plan.order.has_pieces and documents is not None:
         return plot_packing(plan, documents.lengths())
@@ -97,9 +102,15 @@ def _draw(plan: "Plan", corpus: "Corpus") -> "Figure":
 def _facts(division: "Division") -> dict[str, Any]:
     plan = division.plan
     ranks = [(rank, division.columns(rank)) for rank in range(division.world_size)]
+    facts = {name: getattr(plan, name) for name in _FACTS_OF_PLAN}
+    facts["parts"] = None
+    if plan.is_mixture:
+        # Each part has phases of its own.
+        facts |= {"phase": None, "num_phases": None}
+        facts["parts"] = {name: part._asdict() for name, part in plan.accounting().items()}
     return {
         "order": plan.kind,
-        **{name: getattr(plan, name) for name in _FACTS_OF_PLAN},
+        **facts,
         "batch_size": plan.described_size,
         **{name: getattr(division, name) for name in _FACTS_OF_DIVISION},
         "ranks": [
@@ -130,6 +141,9 @@ def _print_division(division: "Division", *, corpus_name: str) -> None:
         f"{_describe_sizes(plan)} x {count(plan.seq_len, 'token')}, tail {plan.tail}\n"
     )
     print_table(list(_tabulate_counts(division)))
+    if plan.is_mixture:
+        print_line("\nPARTS: what this epoch reads of each")
+        print_table(list(_tabulate_parts(plan)))
     batches = count(plan.num_batches, "batch", "batches")
     whose = f"the first of {batches}" if len(plan.stretches) > 1 else batches
     print_line(f"\nRANKS: each reads these rows of {whose}")
@@ -155,18 +169,39 @@ def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
     windows = ("windows", division.num_windows, "that these batches read, each its own text")
     if plan.order.has_pieces:
         windows = ("rows", division.num_windows, "that these batches read, of whole documents")
+    inputs = "tokens that are an input, each once"
+    if plan.is_mixture:
+        inputs = "tokens that are an input, as often as each part is read"
+        windows = ("windows", division.num_windows, "that these batches read, of all parts")
     for name, number, what in (
+<<<<<<< HEAD
         ("tokens", plan.num_tokens, "of the corpus"),
         ("batches", plan.num_batches, f"in this {'epoch' if plan.batch_sizes else _EVERY}"),
+=======
+        ("tokens", plan.num_tokens, "of all parts" if plan.is_mixture else "of the corpus"),
+        ("batches", plan.num_batches, "in this and in every epoch"),
+>>>>>>> a5106a2 (Read mixtures by the commands plan, show, bench and selftest)
         windows,
-        ("inputs", plan.num_inputs, "tokens that are an input, each once"),
+        ("inputs", plan.num_inputs, inputs),
         ("dropped", plan.num_dropped, "tokens that are no input in this epoch"),
     ):
         yield name, f"{number:>15,}", what
+    if plan.is_mixture:
+        return
     if plan.order.has_pieces:
         yield "fill", f"{plan.fill:>15.2%}", "of all positions have an input"
     else:
         yield "phase", f"{plan.phase:>15,}", phases
+
+
+def _tabulate_parts(plan: "Plan") -> Iterator[tuple[str, ...]]:
+    yield "part", "share", "windows", "tokens", "times read"
+    accounts = plan.accounting()
+    num_windows = sum(part.windows for part in accounts.values())
+    for name, part in accounts.items():
+        share = f"{part.windows / num_windows:>7.2%}"
+        read = f"{part.times_read:>10.3f}"
+        yield name, share, f"{part.windows:>10,}", f"{part.tokens:>15,}", read
 
 
 def _tabulate_ranks(division: "Division") -> Iterator[tuple[str, ...]]:

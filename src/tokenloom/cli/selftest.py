@@ -10,6 +10,7 @@ from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.cli.parser import add_parser
+from tokenloom.corpus.mixture import Mixture
 
 if TYPE_CHECKING:
     from tokenloom.testing.selftest import Outcome, Settings
@@ -63,8 +64,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if "forkserver" in arguments.start_methods:
         options.preload_workers()
+    text = options.load_whole(arguments)
     settings = Settings(
-        corpus=options.load_corpus(arguments),
+        corpus=text.corpus if isinstance(text, Mixture) else text,
+        mixture=text if isinstance(text, Mixture) else None,
         batch_size=arguments.batch_size,
         seq_len=arguments.seq_len,
         seed=arguments.seed,

@@ -22,6 +22,8 @@ examples:
       the first rows of the first batch: inputs, and targets shifted by one
   tokenloom show my-book.txt --order random --epoch 3 --batch 7 --rows 0,5
       two rows of another batch of the whole text
+  tokenloom show web=0.7:web-store code=0.3:code-store
+      rows of a mixture, each with the part that it comes from
   tokenloom show my-store --order packed --seq-len 2048 --batch-size 8
       the documents that lie side by side in each row
   tokenloom show my-book.txt --max-tokens 10000 --held-out 0.1 --batch 1
@@ -89,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> None:
         msg = f"{arguments.corpus!r} is a run: choose its text with --step N or --spikes"
         raise ArgumentError(msg)
     options.refuse_options(arguments, ("top",), _NO_SPIKES)
-    corpus = options.load_corpus(arguments)
+    corpus = options.load_text(arguments)
     train, _ = options.hold_out(arguments, corpus)
     windows = options.make_windows(arguments, train)
     windows.set_epoch(arguments.epoch)
@@ -176,7 +178,8 @@ def _print_batch(batch: "BatchText") -> None:
     )
     for row in batch.rows:
         if batch.order != PackedOrder.kind:
-            _print_piece(row, f"row {row.row}: ")
+            part = "" if row.part is None else f"{row.part}, "
+            _print_piece(row, f"row {row.row}: {part}")
             continue
         num_inputs = sum(piece.stop - piece.start - 1 for piece in row.pieces)
         pieces = count(len(row.pieces), "piece")

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
@@ -54,10 +54,13 @@ class RowText(PieceText):
         inputs and targets of the whole row.
     pieces : tuple of PieceText
         The pieces of a row of packed documents; else none.
+    part : str or None
+        The part of a mixture that the row comes from.
     """
 
     row: int
     pieces: tuple[PieceText, ...] = ()
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ class BatchText:
     corpus : str
         Its name.
     order : str
-        "random", "sequential" or "packed".
+        "random", "sequential", "packed" or "mixture".
     epoch, batch : int
         Which batch of which epoch, both from 0.
     num_batches : int
@@ -139,7 +142,11 @@ def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowTex
     (batch,) = read_block(corpus.tokens, references).narrow_batches()
     split = _split_rows(references)
     is_packed = references.pieces is not None
-    return [_read_row(corpus, batch, row, split[row], is_packed=is_packed) for row in rows]
+    texts = [_read_row(corpus, batch, row, split[row], is_packed=is_packed) for row in rows]
+    if windows.mixture is None:
+        return texts
+    names, sources = windows.mixture.names, batch.sources.tolist()
+    return [replace(text, part=names[sources[text.row]]) for text in texts]
 
 
 def _split_rows(references: References) -> list[list[tuple[int, int]]]:

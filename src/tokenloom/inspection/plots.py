@@ -11,6 +11,7 @@ from tokenloom.corpus.statistics import LengthCount
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection.benchmark import Measurement, recommend
 from tokenloom.inspection.packings import compare_packings
+from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
 from tokenloom.text.ids import Ids
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_WINDOWS = 20_000
+# Steps of the shares of a mixture, and the most epochs that are marked.
+_NUM_SHARES, _MAX_EPOCH_LINES = 240, 24
 # More batches, rows or bars than these run into each other.
 _MAX_BATCHES, _MAX_ROWS, _BARS_ACROSS = 48, 32, 250
 
@@ -49,6 +52,57 @@ def plot_plans(plans: Sequence[Plan]) -> "Figure":
         figure.legend(handles, labels, loc="outside lower center", ncols=8)
     elif plans:
         _add_row_scale(figure, panels, plans[0].batch_size)
+    return figure
+
+
+def plot_mixture(plan: Plan, *, num_epochs: int | None = None) -> "Figure":
+    """Draw the shares of a mixture over a training, and how often its parts are read.
+
+    Above, the share of each part in the windows, one on top of the other; below, how
+    often each part was read up to there. Both over the tokens of the whole training.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of a mixture.
+    num_epochs : int, optional
+        How many epochs are drawn; by default up to the plan's epoch, and far enough to
+        see the last stage.
+
+    Raises
+    ------
+    ArgumentError
+        The plan is not that of a mixture.
+    UsageError
+        matplotlib is not installed.
+    """
+    order = plan.order
+    if not isinstance(order, MixtureOrder):
+        msg = f"plan must be that of a mixture, got one in {plan.kind} order"
+        raise ArgumentError(msg)
+    last_stage = -(-order.stages[-1].first_token // plan.seq_len)
+    if num_epochs is None:
+        num_epochs = max(plan.epoch, last_stage // plan.num_windows) + 1
+    stop = max(num_epochs * plan.num_windows, min(2, len(order.stages)) * last_stage)
+    edges = np.unique(np.linspace(0, stop, _NUM_SHARES + 1).astype(np.int64))
+    counts = np.array([order.counts(plan, window) for window in edges.tolist()])
+    shares = np.diff(counts, axis=0) / np.diff(edges)[:, None]
+    figure = new_figure(width=7.0, height=5.4)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    tokens = edges * plan.seq_len
+    upper.stackplot(tokens[:-1], shares.T * 100, labels=order.names, step="post")
+    upper.set_ylabel("share of the windows, %")
+    upper.set_ylim(0, 100)
+    upper.set_title(f"{count(len(order.names), 'part')}, {count(len(order.stages), 'stage')}")
+    for read in (counts / order.part_windows(plan)).T:
+        lower.plot(tokens, read)
+    lower.set_ylabel("times read")
+    lower.set_xlabel("tokens of the training")
+    lower.axhline(1, color="0.7", linewidth=0.8, zorder=0)
+    for epoch in range(1, num_epochs if num_epochs <= _MAX_EPOCH_LINES else 1):
+        for axes in (upper, lower):
+            axes.axvline(epoch * plan.num_windows * plan.seq_len, color="0.5", linewidth=0.6)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 

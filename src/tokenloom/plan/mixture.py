@@ -272,6 +272,18 @@ class MixtureOrder(ShuffledOrder):
             accounts[name] = PartAccount(windows, windows * settings.seq_len, windows / size)
         return accounts
 
+    def counts(self, settings: PlanSettings, window: int) -> list[int]:
+        """Return how many windows of each part the training has before one of them.
+
+        Exact at the ends of blocks, stages and epochs; between them it is what a
+        perfectly even order would have.
+        """
+        return self._count(self._layout(settings.seq_len), window)
+
+    def part_windows(self, settings: PlanSettings) -> IntArray:
+        """Return how many windows each part has: int64 array, shape (num_parts,)."""
+        return self._layout(settings.seq_len).sizes
+
     @functools.cached_property
     def bounds(self) -> IntArray:
         """Where each part begins in the join of all, and its end: shape (num_parts + 1,)."""

@@ -1,0 +1,117 @@
+"""Mixtures that are typed: their parts, stages, and how they are read."""
+
+from pathlib import Path
+
+import pytest
+
+import tokenloom as tl
+from tests.cli.printing import facts, printed
+from tests.support.stores import make_store
+from tokenloom.cli.main import main
+
+SHAPE = ["--batch-size", "4", "--seq-len", "10"]
+
+
+@pytest.fixture(name="parts")
+def fixture_parts(tmp_path: Path) -> list[str]:
+    """Return two parts as they are typed: texts of different words."""
+    for name, words in (("web", "the time machine "), ("code", "def return yield ")):
+        (tmp_path / f"{name}.txt").write_text(words * 300, encoding="utf-8")
+    return [f"web=0.7:{tmp_path / 'web.txt'}", f"code=0.3:{tmp_path / 'code.txt'}"]
+
+
+def test_plan_accounts_for_each_part(parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Windows, tokens, and how often each is read, as the library says it."""
+    rows = [line.split() for line in printed(["plan", *parts, *SHAPE], capsys)]
+    found = facts(["plan", *parts, *SHAPE], capsys)
+    corpora = {name: tl.Corpus.from_tokens([0] * 5100) for name in ("web", "code")}
+    mixture = tl.Mixture({"web": (corpora["web"], 0.7), "code": (corpora["code"], 0.3)})
+    windows = tl.RandomWindows(mixture, batch_size=4, seq_len=10, shard=tl.Shard())
+    expected = {name: part._asdict() for name, part in windows.plan.accounting().items()}
+    assert expected == found["parts"]
+    assert "mixture" == found["order"]
+    (row,) = (row for row in rows if row[0:1] == ["code"])
+    assert f"{expected['code']['windows']:,}" == row[2]
+
+
+def test_stages_and_epochs_are_typed(parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights that change, the length of an epoch, and a limit."""
+    options = ["--stage", "1_000:web=0,code=1", "--epoch-tokens", "2000"]
+    found = facts(["plan", *parts, *SHAPE, *options], capsys)
+    assert [70, 130] == [found["parts"][name]["windows"] for name in ("web", "code")]
+    assert 1 == main(["plan", *parts, *SHAPE, *options, "--max-repeats", "0.1"])
+    assert "the part 'web' would be read 0.14 times in 1 epoch" in capsys.readouterr().err
+
+
+def test_show_prints_the_part_of_each_row(
+    parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a word, and in JSON."""
+    found = facts(["show", *parts, *SHAPE, "--rows", "0,1,2,3"], capsys)
+    for row in found["rows"]:
+        is_web = row["inputs"].strip() in "the time machine " * 3
+        assert ("web" if is_web else "code") == row["part"]
+    lines = printed(["show", *parts, *SHAPE, "--rows", "0"], capsys)
+    assert f"row 0: {found['rows'][0]['part']}, tokens [" in lines[1]
+
+
+def test_parts_may_be_stores_and_texts(
+    parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A text gets the tokenizer of the store beside it."""
+    store = make_store(tmp_path / "store")
+    found = facts(["plan", f"web=1:{store}", parts[1], *SHAPE], capsys)
+    assert 5099 <= found["num_tokens"] - len(tl.Corpus.open(store)) <= 5100
+
+
+def test_a_mixture_is_drawn(parts: list[str], tmp_path: Path) -> None:
+    """Its shares over the training."""
+    picture = tmp_path / "shares.svg"
+    assert 0 == main(["plan", *parts, *SHAPE, "--plot", str(picture)])
+    assert "times read" in picture.read_text(encoding="utf-8")
+
+
+def test_the_speed_of_a_mixture_is_measured(
+    parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Like that of a corpus."""
+    found = facts(["bench", *parts, *SHAPE, "--workers", "0", "--seconds", "0.1", "--quiet"], capsys)
+    assert "web + code" == found["windows"]["corpus"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["web=1:a.txt", "b.txt"], "several corpora make a mixture: each must be NAME=WEIGHT:CORPUS"),
+        (["web=x:a.txt", "b=1:b.txt"], "each must be NAME=WEIGHT:CORPUS, such as web=0.7:web-store"),
+        (["--stage", "5:web", "web=1:a.txt"], "--stage: must be TOKENS:NAME=WEIGHT,NAME=WEIGHT"),
+        (["--stage", "5:a=1,a=2", "web=1:a.txt"], "--stage: must name each part once"),
+    ],
+)
+def test_what_is_no_mixture_is_wrong_usage(
+    typed: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message shows the form."""
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", *typed])
+    assert 2 == stop.value.code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda parts: [parts[0], parts[0]], "the names of parts must differ, got 'web' twice"),
+        (lambda parts: [*parts, "--order", "sequential"], "a mixture is read in random order"),
+        (lambda parts: [*parts, "--tail", "pad"], 'a mixture takes tail="drop" only'),
+        (lambda parts: [*parts, "--stage", "9:books=1"], "has a weight of 'books', and the parts"),
+        (lambda parts: [parts[0].partition(":")[2], "--epoch-tokens", "9"], "leave out --epoch-tok"),
+    ],
+)
+def test_what_a_mixture_cannot_be_is_refused(
+    change: object, message: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By one line."""
+    assert callable(change)
+    assert 1 == main(["plan", *change(parts), *SHAPE])
+    assert message in capsys.readouterr().err
