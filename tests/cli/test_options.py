@@ -10,7 +10,7 @@ from tokenloom.cli.main import make_parser
 OPTIONS = {
     "train": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
-        "--order --batch-size --seq-len --seed "
+        "--stage --epoch-tokens --max-repeats --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
         "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
         "--precision --workers --device --resident --threads --timeout --resume --checkpoint-steps "
@@ -26,22 +26,23 @@ OPTIONS = {
     ),
     "plan": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
-        "--order --batch-size --seq-len --seed "
+        "--stage --epoch-tokens --max-repeats --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --epoch --ranks --workers --json --plot"
     ),
     "show": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
-        "--order --batch-size --seq-len --seed "
+        "--stage --epoch-tokens --max-repeats --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --epoch --batch --rows --step --spikes --top --json"
     ),
     "bench": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
-        "--order --batch-size --seq-len --seed "
+        "--stage --epoch-tokens --max-repeats --order --batch-size --seq-len --seed "
         "--tail --workers --seconds --json --quiet --plot"
     ),
     "selftest": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
-        "--batch-size --seq-len --seed --workers --start-methods --json --quiet"
+        "--stage --epoch-tokens --max-repeats --batch-size --seq-len --seed "
+        "--workers --start-methods --json --quiet"
     ),
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",

@@ -114,7 +114,7 @@ def test_a_held_out_text_has_documents_where_the_run_had_them(
     held_out = read_as(run, str(tmp_path / "store"), split="held-out")
     assert had_documents == (held_out.documents is not None)
     _, again = reopen_corpora(run)
-    assert again is not None
+    assert isinstance(again, tl.Corpus)
     assert had_documents == (again.documents is not None)
 
 
@@ -146,7 +146,9 @@ def test_the_held_out_split_of_a_store_is_found_again(store: str, tmp_path: Path
     loader = tl.Loader(tl.SequentialWindows(train, batch_size=2, seq_len=4))
     tl.train(model, loader, held_out=held_out, run=tmp_path / "run", device="cpu")
     run = tl.Run.open(tmp_path / "run")
-    assert [60, 20] == [len(corpus) for corpus in reopen_corpora(run) if corpus is not None]
+    assert [60, 20] == [
+        len(corpus) for corpus in reopen_corpora(run) if isinstance(corpus, tl.Corpus)
+    ]
     moved = Path(store).rename(tmp_path / "moved")
     for name in (str(moved), f"{moved}/train", f"{moved}/test"):
         assert held_out.hash == read_as(run, name, split="held-out").hash

@@ -372,8 +372,7 @@ def load_parts(arguments: argparse.Namespace) -> dict[str, Corpus]:
         if find_store(typed.corpus) is not None or find_parts(typed.corpus)
     }
     # Stores hold tokens: what is typed of texts is for the others.
-    of_tokens = {
-        "given": arguments.given.difference(_OF_TEXTS),
+    of_tokens: dict[str, object] = {
         "tokenizer": "char",
         "vocab_size": None,
         "raw": False,
@@ -381,7 +380,11 @@ def load_parts(arguments: argparse.Namespace) -> dict[str, Corpus]:
         "allow_special": False,
     }
     corpora = {
-        name: load_corpus(argparse.Namespace(**{**vars(typed), **of_tokens}))
+        name: load_corpus(
+            argparse.Namespace(
+                **{**vars(typed), **of_tokens, "given": typed.given.difference(_OF_TEXTS)}
+            )
+        )
         for name, typed in stored.items()
     }
     texts = {name: typed for name, typed in parts.items() if name not in stored}

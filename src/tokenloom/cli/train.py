@@ -6,7 +6,7 @@ import importlib.util
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from tokenloom.cli import options
 from tokenloom.cli.output import print_error, print_json, print_line, print_message
 from tokenloom.cli.parser import add_parser
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.mixture import Mixture
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.hub.catalogue import find_entry
 from tokenloom.hub.load import find_store
@@ -37,6 +38,8 @@ examples:
       train the textbook's model on the language reference of this Python
   tokenloom train time_machine --model gru
       download The Time Machine once, and train a GRU on it
+  tokenloom train web=0.7:web-store code=0.3:code-store
+      train on a mixture, 70 % of whose tokens are of web-store
   tokenloom train my-book.txt --raw --max-tokens all --epochs 10
       train on a file of your own, all of it, with capitals and punctuation
 
@@ -225,8 +228,10 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
     if arguments.resume is not None:
         training = _reopen_training(arguments)
         return training.loader.windows.corpus, training
-    corpus = options.load_corpus(arguments)
-    train, held_out = options.hold_out(arguments, corpus)
+    text = options.load_text(arguments)
+    train, held_out = options.hold_out(arguments, text)
+    corpus = text if isinstance(text, Corpus) else Corpus.concatenate(text.values())
+    corpus = corpus.with_name(train.corpus.name) if isinstance(train, Mixture) else corpus
     resets = False if arguments.across_documents else None
     shard = Shard(rank=ranks.rank, world_size=ranks.world_size)
     windows = options.make_windows(arguments, train, shard=shard, resets=resets)
@@ -347,6 +352,7 @@ def _new_folder(corpus_name: str) -> Path:
     else:
         store = find_store(path)
         stem = f"{Path(store.path).stem}-{store.split}" if store else corpus_name.replace("/", "-")
+        stem = stem.replace(" + ", "+")
         # Of a pattern, what another pattern would not take for one.
         stem = re.sub(r"[*?\[\]]+", "_", stem)
     name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -378,7 +384,10 @@ def _announce(arguments: argparse.Namespace, corpus: Corpus, training: "Training
     loader, held_out, measured = training.loader, training.held_out, ""
     num_tokens, num_whole = loader.plan.num_tokens, len(corpus)
     how_much, fraction = count(num_tokens, "token"), arguments.held_out
-    if held_out is not None and held_out.name != corpus.name:
+    if isinstance(held_out, Mapping):
+        texts = [f"{len(text):,} of {name}" for name, text in held_out.items()]
+        measured, fraction = f"; held out: {', '.join(texts)}", 0.0
+    elif held_out is not None and held_out.name != corpus.name:
         measured = f"; held out: {held_out.name}, {count(len(held_out), 'token')}"
         # A split to measure on takes nothing from the text that is trained on.
         fraction = 0.0
@@ -447,6 +456,7 @@ def _facts(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str
         "held_out_perplexity": last.held_out_perplexity,
         "held_out_perplexity_per_character": last.held_out_perplexity_per_character,
         "held_out_perplexity_per_byte": last.held_out_perplexity_per_byte,
+        "held_out_perplexity_by_part": last.held_out_perplexity_by_part,
         # The median, since any single epoch may be slow by chance.
         "tokens_per_second": statistics.median(metrics.tokens_per_second for metrics in history),
         "device": str(device),
@@ -461,6 +471,9 @@ def _print_facts(facts: dict[str, Any]) -> None:
     values = [(facts[f"held_out_perplexity{key}"], unit) for key, unit in units]
     if held_out := [f"{value:.2f}{unit}" for value, unit in values if value is not None]:
         print_line(f"held-out perplexity {', '.join(held_out)}")
+    if (by_part := facts["held_out_perplexity_by_part"]) is not None:
+        parts = [f"{name} {value:.2f}" for name, value in by_part.items()]
+        print_line(f"held-out perplexity of each part: {', '.join(parts)}")
     print_line(f"{facts['tokens_per_second']:,.0f} tokens per second on {facts['device']}")
     if facts["plot"] is not None:
         print_line(f"plot: {facts['plot']}")

@@ -54,6 +54,8 @@ class Mixture:
     names : tuple of str
         `Batch.sources` are positions in it.
     parts : mapping of str to Corpus
+    stages : tuple of (int, dict of str to float)
+        As they were given; without ``stages`` one, from token 0 on.
     corpus : Corpus
         The parts one after another, as `Corpus.concatenate` joins them: starts of
         windows are positions in it.
@@ -91,13 +93,14 @@ class Mixture:
         if num_tokens is not None:
             num_tokens = as_integer("num_tokens", num_tokens, start=1, stop=MAX_SIZE)
         self.names = tuple(given)
+        self.stages, checked = _as_stages(stages, self.names)
         self.parts = MappingProxyType({name: corpus for name, (corpus, _) in given.items()})
         named = [corpus.with_name(name) for name, corpus in self.parts.items()]
         self.corpus = Corpus.concatenate(named, name=" + ".join(self.names))
         self.order = MixtureOrder(
             names=self.names,
             part_lengths=tuple(len(corpus) for corpus in named),
-            stages=_as_stages(stages, self.names),
+            stages=checked,
             num_epoch_tokens=num_tokens,
             max_repeats=_as_repeats(max_repeats),
         )
@@ -179,11 +182,14 @@ def _as_parts(parts: object, *, needs_weights: bool) -> dict[str, tuple[Corpus, 
     return given
 
 
-def _as_stages(stages: object, names: Sequence[str]) -> tuple[Stage, ...]:
+def _as_stages(
+    stages: object, names: Sequence[str]
+) -> tuple[tuple[tuple[int, dict[str, float]], ...], tuple[Stage, ...]]:
+    """Return the stages as they were given, and with weights on the grid."""
     if not isinstance(stages, Iterable) or isinstance(stages, str | Mapping):
         msg = f"{_STAGES}, got {show(stages)}"
         raise ArgumentError(msg)
-    made: list[Stage] = []
+    given, made = [], list[Stage]()
     stages = list(stages)
     for stage in stages:
         if not isinstance(stage, tuple | list) or len(stage) != 2:
@@ -202,10 +208,11 @@ def _as_stages(stages: object, names: Sequence[str]) -> tuple[Stage, ...]:
             raise ArgumentError(msg)
         where = f"the stage at token {first:,}" if made or len(stages) > 1 else "the mixture"
         made.append(Stage(first, _as_weights(weights, names, where=where)))
+        given.append((first, {name: float(weight) for name, weight in weights.items()}))
     if not made:
         msg = f"{_STAGES}, of at least one stage, got none"
         raise ArgumentError(msg)
-    return tuple(made)
+    return tuple(given), tuple(made)
 
 
 def _as_weights(weights: object, names: Sequence[str], *, where: str) -> tuple[int, ...]:

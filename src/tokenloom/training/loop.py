@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -37,7 +37,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     lr: float = 1.0,
     max_grad_norm: float = 1.0,
     options: TrainingOptions | None = None,
-    held_out: Corpus | None = None,
+    held_out: Corpus | Mapping[str, Corpus] | None = None,
     run: str | os.PathLike[str] | None = None,
     resume: bool = False,
     run_options: RunOptions | None = None,
@@ -69,8 +69,9 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         A longer gradient is scaled to this Euclidean norm.
     options : TrainingOptions, optional
         Optimiser, schedule, batches per update, precision.
-    held_out : Corpus, optional
-        Text that is not trained on; its perplexity is measured per epoch.
+    held_out : Corpus or mapping of str to Corpus, optional
+        Text that is not trained on; its perplexity is measured per epoch. Of several
+        texts, such as those of the parts of a mixture, that of each is, too.
     run : path, optional
         A new folder for settings, metrics, checkpoints and plot; see
         `tokenloom.training.run.Run`.
@@ -176,7 +177,7 @@ class Training:
     lr: float = 1.0
     max_grad_norm: float = 1.0
     options: TrainingOptions = field(default_factory=TrainingOptions)
-    held_out: Corpus | None = None
+    held_out: Corpus | Mapping[str, Corpus] | None = None
     run: str | os.PathLike[str] | None = None
     resume: bool = False
     run_options: RunOptions = field(default_factory=RunOptions)
@@ -226,14 +227,14 @@ def _train_on(
 def _check(
     model: RNNModel,
     loader: Loader,
-    held_out: Corpus | None,
+    held_out: Corpus | Mapping[str, Corpus] | None,
     recipe: Recipe,
     on_start: Callable[[], None] | None,
 ) -> None:
     for name, value, kind, cure in (
         ("model", model, RNNModel, "make one with RNNModel(rnn_layer, vocab_size)"),
         ("loader", loader, Loader, "wrap the windows in Loader(windows, num_epochs=...)"),
-        ("held_out", held_out, Corpus | None, "give the corpus itself"),
+        ("held_out", held_out, Corpus | Mapping | None, "give the corpus itself"),
     ):
         if not isinstance(value, kind):
             msg = f"{name} cannot be of the type {type(value).__name__}: {cure}"
@@ -241,12 +242,17 @@ def _check(
     if on_start is not None and not callable(on_start):
         msg = f"on_start must be a function without parameters, got {show(on_start)}"
         raise ArgumentError(msg)
-    _check_ids(model, loader.windows.corpus, held_out)
-    if held_out is not None and len(held_out) < 2:
-        msg = f"held_out must hold at least 2 tokens, got {len(held_out)}"
-        raise ArgumentError(msg)
+    texts: list[Corpus | None] = [None]
+    if held_out is not None:
+        texts = [*held_out.values()] if isinstance(held_out, Mapping) else [held_out]
+    for text in texts:
+        _check_ids(model, loader.windows.corpus, text)
+        if text is not None and len(text) < 2:
+            msg = f"held_out must hold at least 2 tokens, got {len(text)}"
+            raise ArgumentError(msg)
     recipe.options.check_end(loader.num_epochs)
-    _check_documents(loader, held_out, recipe.options)
+    for text in texts:
+        _check_documents(loader, text, recipe.options)
     if model.num_directions > 1:
         warnings.warn(
             "a model with two directions sees the future: it reads the very tokens "

@@ -4,8 +4,8 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,6 +14,7 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import TextSize
 from tokenloom.errors import UsageError
 from tokenloom.loading.batch import Batch
+from tokenloom.loading.dataset import SequentialWindows
 from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
 from tokenloom.model.evaluation import (
@@ -39,8 +40,8 @@ class Meter:
     loader : Loader
         What the model is trained on: the held-out text is read in the same way,
         with a hidden state that begins anew where documents start, or not.
-    held_out : Corpus, optional
-        Text whose perplexity is measured after each epoch, on every rank.
+    held_out : Corpus or mapping of str to Corpus, optional
+        Text, or texts by name, whose perplexity is measured after each epoch, on every rank.
     across_documents : bool
         Whether the first token of a document counts in the held-out text.
     ranks : Ranks
@@ -65,7 +66,7 @@ class Meter:
         self,
         model: RNNModel,
         loader: Loader,
-        held_out: Corpus | None,
+        held_out: Corpus | Mapping[str, Corpus] | None,
         *,
         across_documents: bool = True,
         ranks: Ranks,
@@ -80,12 +81,16 @@ class Meter:
         self._run = run
         self._model = model
         resets = loader.windows.documents is not None
-        self._lanes = None if held_out is None else divide_lanes(held_out, resets=resets)
         self._across_documents = across_documents
-        self._held_out_text: TextSize | None = None
-        if held_out is not None:
-            # Of a part of the tokens it is not known how much text they stand for.
-            self._held_out_text = measure_predicted(held_out) if across_documents else TextSize()
+        self._has_parts = isinstance(held_out, Mapping)
+        self._held_out = {
+            name: _HeldOut(
+                divide_lanes(text, resets=resets),
+                # Of a part of the tokens it is not known how much text they stand for.
+                measure_predicted(text) if across_documents else TextSize(),
+            )
+            for name, text in _by_name(held_out).items()
+        }
         self._begin()
 
     def _begin(self) -> None:
@@ -119,7 +124,7 @@ class Meter:
             step=self.step,
             perplexity=perplexity(float(losses.double().sum() / num_targets.sum().clamp(min=1))),
             tokens_per_second=float(num_targets.sum()) / seconds,
-            **({} if held_out is None else _describe(held_out)),
+            **_describe(held_out, has_parts=self._has_parts),
         )
         if not math.isfinite(metrics.perplexity):
             warnings.warn(
@@ -163,23 +168,22 @@ class Meter:
             reason = (isinstance(error, OSError) and error.strerror) or error
             warnings.warn(f"the plot could not be drawn: {reason}", stacklevel=3)
 
-    def _evaluate(self) -> Evaluation | None:
-        if self._held_out_text is None:
-            return None
+    def _evaluate(self) -> dict[str, Evaluation]:
+        """Return how well each of the held-out texts is predicted."""
         is_group = self._ranks.world_size > 1
-        nats, num_tokens = sum_losses(
-            self._model,
-            self._lanes,
-            is_group=is_group,
-            across_documents=self._across_documents,
-        )
-        return Evaluation(
-            num_tokens=num_tokens,
-            # The first rank's, should machines differ in the last digit.
-            nats_per_token=float(self._ranks.share(nats / max(1, num_tokens))),
-            num_characters=self._held_out_text.num_characters,
-            num_bytes=self._held_out_text.num_bytes,
-        )
+        found = {}
+        for name, (lanes, text) in self._held_out.items():
+            nats, num_tokens = sum_losses(
+                self._model, lanes, is_group=is_group, across_documents=self._across_documents
+            )
+            found[name] = Evaluation(
+                num_tokens=num_tokens,
+                # The first rank's, should machines differ in the last digit.
+                nats_per_token=float(self._ranks.share(nats / max(1, num_tokens))),
+                num_characters=text.num_characters,
+                num_bytes=text.num_bytes,
+            )
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known of the running epoch, the same on every rank."""
@@ -209,13 +213,47 @@ class Meter:
         return self._known_losses, self._known_targets
 
 
-def _describe(held_out: Evaluation) -> dict[str, float | None]:
-    """Return what an epoch's metrics say of the held-out text."""
+class _HeldOut(NamedTuple):
+    """A held-out text: its lanes that this rank reads, and its size."""
+
+    lanes: SequentialWindows | None
+    text: TextSize
+
+
+def _by_name(held_out: Corpus | Mapping[str, Corpus] | None) -> Mapping[str, Corpus]:
+    if isinstance(held_out, Mapping):
+        return held_out
+    return {} if held_out is None else {"": held_out}
+
+
+def _describe(held_out: Mapping[str, Evaluation], *, has_parts: bool) -> dict[str, Any]:
+    """Return what an epoch's metrics say of the held-out texts, and of all of them together."""
+    if not held_out:
+        return {}
+    whole = _add_up([*held_out.values()])
+    by_part = {name: each.perplexity for name, each in held_out.items()}
     return {
-        "held_out_perplexity": held_out.perplexity,
-        "held_out_perplexity_per_character": held_out.perplexity_per_character,
-        "held_out_perplexity_per_byte": held_out.perplexity_per_byte,
+        "held_out_perplexity": whole.perplexity,
+        "held_out_perplexity_per_character": whole.perplexity_per_character,
+        "held_out_perplexity_per_byte": whole.perplexity_per_byte,
+        "held_out_perplexity_by_part": by_part if has_parts else None,
     }
+
+
+def _add_up(parts: Sequence[Evaluation]) -> Evaluation:
+    """Return the evaluation of several texts as one, each token of which counts the same."""
+    if len(parts) == 1:
+        return parts[0]
+    num_tokens = sum(part.num_tokens for part in parts)
+    nats = sum(part.nats_per_token * part.num_tokens for part in parts)
+    characters = [part.num_characters for part in parts]
+    num_bytes = [part.num_bytes for part in parts]
+    return Evaluation(
+        num_tokens=num_tokens,
+        nats_per_token=nats / max(1, num_tokens),
+        num_characters=None if None in characters else sum(filter(None, characters)),
+        num_bytes=None if None in num_bytes else sum(filter(None, num_bytes)),
+    )
 
 
 def _is_best(metrics: EpochMetrics, before: Sequence[EpochMetrics]) -> bool:

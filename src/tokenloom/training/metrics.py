@@ -50,6 +50,8 @@ class EpochMetrics:
         `tokenloom.model.Evaluation`. It compares runs of different tokens.
     held_out_perplexity_per_byte : float or None
         The same, spread over the bytes of UTF-8.
+    held_out_perplexity_by_part : dict of str to float, or None
+        Of the held-out tokens of each part, where several texts were held out.
     """
 
     epoch: int
@@ -59,6 +61,7 @@ class EpochMetrics:
     held_out_perplexity: float | None = None
     held_out_perplexity_per_character: float | None = None
     held_out_perplexity_per_byte: float | None = None
+    held_out_perplexity_by_part: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +226,16 @@ def _finite_values(record: EpochMetrics | StepLosses) -> dict[str, Any]:
         # Seven digits say all that a float32 knows.
         rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in record.losses]
         return {**values, "losses": rounded}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+    by_part = values.pop("held_out_perplexity_by_part")
+    finite = {name: _finite(value) for name, value in values.items()}
+    if by_part is not None:
+        each = {name: _finite(value) for name, value in by_part.items()}
+        finite["held_out_perplexity_by_part"] = each
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_place(path: Path, number: int, line: str, before: str | None) -> None:
@@ -293,9 +302,17 @@ def _numbers(name: str, value: object) -> list[float]:
     return [_number(name, number) for number in value]
 
 
+def _numbers_by_name(name: str, value: object) -> dict[str, float]:
+    if not isinstance(value, dict):
+        msg = f"{name} must be an object, got {show(value)}"
+        raise TypeError(msg)
+    return {part: _number(name, number) for part, number in value.items()}
+
+
 _READERS: dict[str, Callable[[str, object], object]] = {
     **dict.fromkeys(("epoch", "step", "batch"), _count),
     "losses": _numbers,
+    "held_out_perplexity_by_part": _numbers_by_name,
 }
 
 

@@ -1,12 +1,14 @@
 """A run's training, opened again: its texts, its windows, its model and its options."""
 
 import os
+from collections.abc import Mapping
 
 import torch
 
 from tokenloom._checks import as_integer
 from tokenloom._wording import count, join_choices, show
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.mixture import Mixture
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.hub.catalogue import find_entry
 from tokenloom.hub.load import find_store, load, name_split
@@ -15,6 +17,8 @@ from tokenloom.loading.device import choose_device
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.shard import Shard
 from tokenloom.plan.batch_sizes import BatchSize, BatchSizes
+from tokenloom.plan.mixture import VERSION as MIXTURE_VERSION
+from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.order import order_version
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
@@ -37,8 +41,8 @@ _NEEDED = ("corpus_hash", "order_version", "rank", "world_size")
 def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
     run: Run,
     *,
-    corpus: Corpus | None = None,
-    held_out: Corpus | None = None,
+    corpus: Corpus | Mixture | None = None,
+    held_out: Corpus | Mapping[str, Corpus] | None = None,
     num_epochs: int | None = None,
     num_workers: int = 0,
     device: torch.device | str | int | None = None,
@@ -54,7 +58,7 @@ def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
     Parameters
     ----------
     run : Run
-    corpus, held_out : Corpus, optional
+    corpus, held_out : Corpus, or a mixture and its held-out texts by name; optional
         The tokens that the run was trained on, and those that it held out, if they
         cannot be loaded: of a text that was never a file, or with a tokenizer of yours.
     num_epochs : int, optional
@@ -145,14 +149,18 @@ def _read_run_options(run: Run) -> RunOptions:
 
 
 def reopen_windows(
-    run: Run, corpus: Corpus | None = None, *, encoding: str = "utf-8", shard: Shard | None = None
+    run: Run,
+    corpus: Corpus | Mixture | None = None,
+    *,
+    encoding: str = "utf-8",
+    shard: Shard | None = None,
 ) -> Windows:
     """Return the windows that a run was trained on.
 
     Parameters
     ----------
     run : Run
-    corpus : Corpus, optional
+    corpus : Corpus or Mixture, optional
         The tokens that the run was trained on. By default the corpus is loaded
         by the name or path in the settings, with the run's tokenizer, and
         its first tokens are taken, as many as the run was trained on.
@@ -169,9 +177,11 @@ def reopen_windows(
     """
     settings = run.settings
     _check_settings(run)
-    if corpus is None:
+    if corpus is None and "mixture" in settings:
+        corpus, _ = reopen_corpora(run, encoding=encoding)
+    elif corpus is None:
         corpus = _load(run, settings["corpus"], encoding).slice(0, settings["num_tokens"])
-    _check_corpus(run, corpus)
+    _check_corpus(run, corpus.corpus if isinstance(corpus, Mixture) else corpus)
     return Windows(
         settings["order"],
         corpus,
@@ -193,8 +203,12 @@ def _read_batch_size(run: Run) -> BatchSize:
         raise RunError(msg) from error
 
 
-def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus | None]:
+def reopen_corpora(
+    run: Run, *, encoding: str = "utf-8"
+) -> tuple[Corpus | Mixture, Corpus | Mapping[str, Corpus] | None]:
     """Return the training text of a run, and the text that it held out.
+
+    Of a mixture they are the mixture, and the held-out text of each part by its name.
 
     They are loaded by the names or paths in the settings, with the run's
     tokenizer: as many tokens from the first one on as the run was trained on,
@@ -207,7 +221,47 @@ def reopen_corpora(run: Run, *, encoding: str = "utf-8") -> tuple[Corpus, Corpus
         An older release made the run, or its text is not at hand.
     """
     _check_settings(run)
-    check_kinds(run, ["num_held_out_tokens"])
+    if "mixture" in run.settings:
+        return _reopen_mixture(run, encoding)
+    return _reopen_corpus(run, encoding)
+
+
+def _reopen_mixture(run: Run, encoding: str) -> tuple[Mixture, Mapping[str, Corpus] | None]:
+    pairs = {name: _reopen_corpus(part, encoding) for name, part in _runs_of_parts(run).items()}
+    saved = run.settings["mixture"]
+    try:
+        mixture = Mixture(
+            {name: train for name, (train, _) in pairs.items()},
+            stages=[(int(first), weights) for first, weights in saved["stages"].items()],
+            num_tokens=saved["num_tokens"],
+            max_repeats=saved["max_repeats"],
+        )
+    except (ArgumentError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged_mixture(run, error) from error
+    return mixture, {name: text for name, (_, text) in pairs.items() if text is not None} or None
+
+
+def _runs_of_parts(run: Run) -> dict[str, Run]:
+    """Return a run of each part of a mixture, by its name, as if it had been trained alone."""
+    settings = {name: value for name, value in run.settings.items() if name != "mixture"}
+    try:
+        parts, places = run.settings["mixture"]["parts"], run.settings["places"]
+        return {
+            name: Run(run.path, {**settings, **part, **places[name]})
+            for name, part in parts.items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _damaged_mixture(run, error) from error
+
+
+def _damaged_mixture(run: Run, error: Exception) -> RunError:
+    return RunError(
+        f"the settings of {str(run.path)!r} are damaged: no mixture can be made of them: {error}"
+    )
+
+
+def _reopen_corpus(run: Run, encoding: str) -> tuple[Corpus, Corpus | None]:
+    check_kinds(run, ["corpus", "num_tokens", "num_held_out_tokens"])
     settings = run.settings
     corpus, stop = _load(run, settings["corpus"], encoding), settings["num_tokens"]
     num_held_out = settings["num_held_out_tokens"]
@@ -256,6 +310,8 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
         The run's tokenizer came from elsewhere, or its settings are damaged.
     """
     named_split = None if split in (None, HELD_OUT, TRAINED) else split
+    if split != named_split and "mixture" in run.settings:
+        run = _find_run_of_part(run, name)
     if split == HELD_OUT and _is_apart(run):
         return _read_held_out(run, name, encoding)
     store = find_store(name)
@@ -278,12 +334,28 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
     return corpus if split == named_split else _slice_split(run, corpus, split)
 
 
+def _find_run_of_part(run: Run, name: str) -> Run:
+    """Return the run of the part of a mixture that a corpus is, or a split of its store."""
+    parts = _runs_of_parts(run)
+    store = find_store(name)
+    for part in parts.values():
+        its = part.settings.get("corpus")
+        its_store = find_store(its)
+        if its == name or (store is not None and its_store and store.path == its_store.path):
+            return part
+    known = ", ".join(f"{each}: {part.settings.get('corpus')!r}" for each, part in parts.items())
+    msg = f"{name} must be the text of a part of the run {str(run.path)!r} ({known})"
+    raise CorpusError(msg)
+
+
 def count_trained(run: Run, corpus: Corpus) -> int:
     """Return how many tokens of a corpus the run was trained on, as far as can be known.
 
     It can be known of the text that the run took its first tokens from, of a
     copy of it, and of any part of the store that the run took them from.
     """
+    if "mixture" in run.settings:
+        return max(count_trained(part, corpus) for part in _runs_of_parts(run).values())
     first, whole = 0, corpus
     if corpus.origin is not None:
         first, whole = corpus.origin.start, Corpus.open(corpus.origin.path)
@@ -395,7 +467,7 @@ def _check_settings(run: Run) -> None:
     check_kinds(run, WINDOW_SETTINGS)
     if "first_epoch" in settings:
         check_kinds(run, ["first_epoch"])
-    orders = (*ORDERS, PackedOrder.kind)
+    orders = (*ORDERS, PackedOrder.kind, MixtureOrder.kind)
     if settings["order"] not in orders:
         msg = (
             f"the run {str(run.path)!r} was trained in {settings['order']!r} order, and this "
@@ -403,6 +475,8 @@ def _check_settings(run: Run) -> None:
         )
         raise RunError(msg)
     version = order_version(settings["order_seed"], settings.get("first_epoch", 0))
+    if settings["order"] == MixtureOrder.kind:
+        version = MIXTURE_VERSION
     if settings["order_version"] != version:
         msg = (
             f"this release knows order version {version}, the run {str(run.path)!r} has "

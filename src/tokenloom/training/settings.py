@@ -1,7 +1,7 @@
 """What a run's settings say of its training, and how two of them differ."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +11,7 @@ from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import RunError, StateMismatchError
+from tokenloom.loading.dataset import Windows
 from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.loader import Loader
 from tokenloom.model.rnn import RNNModel
@@ -21,7 +22,7 @@ from tokenloom.training.run import Run
 SETTINGS_VERSION = 3
 
 # What may be different after a resume: the number of epochs, the place of the text, the release.
-_FREE = ("version", "corpus", "held_out", "num_epochs", "num_threads", "run_options")
+_FREE = ("version", "corpus", "held_out", "places", "num_epochs", "num_threads", "run_options")
 
 # What stands in no settings where it is so.
 _ABSENT = {"across_documents": True}
@@ -29,7 +30,7 @@ _ABSENT = {"across_documents": True}
 # What identifies a tokenizer of another package; the name of its class does not.
 _PROOFS = ("tokenizer.probe", "tokenizer.decoded")
 # What may differ between ranks: where the text lies, and how many cores there are.
-_LOCAL = ("corpus", "held_out", "num_threads")
+_LOCAL = ("corpus", "held_out", "places", "num_threads")
 
 # What those are of which a run is opened again.
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -104,7 +105,7 @@ def describe_training(
     model: RNNModel,
     loader: Loader,
     *,
-    held_out: Corpus | None,
+    held_out: Corpus | Mapping[str, Corpus] | None,
     recipe: Recipe,
     run_options: RunOptions,
     ranks: Ranks,
@@ -115,7 +116,7 @@ def describe_training(
     ----------
     model : RNNModel
     loader : Loader
-    held_out : Corpus, optional
+    held_out : Corpus or mapping of str to Corpus, optional
     recipe : Recipe
     run_options : RunOptions
     ranks : Ranks
@@ -130,11 +131,9 @@ def describe_training(
         "corpus_hash": corpus.hash,
         "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
         "tokenizer": corpus.describe_identity(),
-        "num_held_out_tokens": 0 if held_out is None else len(held_out),
-        "held_out": None if held_out is None else held_out.name,
-        "held_out_hash": None if held_out is None else held_out.hash,
+        **_describe_held_out(held_out),
+        **_describe_mixture(loader.windows, held_out),
         "documents_hash": _hash(loader.windows.documents),
-        "held_out_documents_hash": None if held_out is None else _hash(held_out.document_offsets),
         "order": plan.kind,
         "batch_size": plan.described_size,
         "seq_len": plan.seq_len,
@@ -153,13 +152,50 @@ def describe_training(
     }
 
 
+def _describe_held_out(held_out: Corpus | Mapping[str, Corpus] | None) -> dict[str, Any]:
+    """Return what is held out; of several texts each is described with its part."""
+    one = held_out if isinstance(held_out, Corpus) else None
+    return {
+        "num_held_out_tokens": 0 if one is None else len(one),
+        "held_out": None if one is None else one.name,
+        "held_out_hash": None if one is None else one.hash,
+        "held_out_documents_hash": None if one is None else _hash(one.document_offsets),
+    }
+
+
+def _describe_mixture(
+    windows: Windows, held_out: Corpus | Mapping[str, Corpus] | None
+) -> dict[str, Any]:
+    """Return what a mixture is made of, and what is held out of each part; else nothing."""
+    mixture, texts = windows.mixture, held_out if isinstance(held_out, Mapping) else {}
+    if mixture is None:
+        each = {name: _describe_held_out(text) for name, text in texts.items()}
+        return {"held_out_texts": each} if texts else {}
+    parts, places = {}, {}
+    for name, corpus in mixture.parts.items():
+        described = _describe_held_out(texts.get(name))
+        places[name] = {"corpus": corpus.name, "held_out": described.pop("held_out")}
+        parts[name] = {"num_tokens": len(corpus), "corpus_hash": corpus.hash, **described}
+    stages = {str(first): dict(weights) for first, weights in mixture.stages}
+    order = mixture.order
+    return {
+        "mixture": {
+            "parts": parts,
+            "stages": stages,
+            "num_tokens": order.num_epoch_tokens,
+            "max_repeats": order.max_repeats,
+        },
+        "places": places,
+    }
+
+
 def confirm_ranks(
     ranks: Ranks,
     settings: dict[str, Any],
     model: RNNModel,
     loader: Loader,
     *,
-    held_out: Corpus | None,
+    held_out: Corpus | Mapping[str, Corpus] | None,
 ) -> None:
     """Check that all ranks are about to train on the same.
 
@@ -170,7 +206,7 @@ def confirm_ranks(
         What `describe_training` returned, and what else must be the same.
     model : RNNModel
     loader : Loader
-    held_out : Corpus, optional
+    held_out : Corpus or mapping of str to Corpus, optional
 
     Raises
     ------
@@ -185,7 +221,13 @@ def confirm_ranks(
         alike = {name: value for name, value in settings.items() if name not in _LOCAL}
         whole = {
             "corpus_hash": loader.windows.corpus.whole_hash,
-            "held_out_hash": None if held_out is None else held_out.whole_hash,
+            "held_out_hash": {
+                name: text.whole_hash
+                for name, text in (
+                    held_out if isinstance(held_out, Mapping) else {"": held_out}
+                ).items()
+                if text is not None
+            },
         }
         position = loader.state_dict()
         told = {
