@@ -20,7 +20,8 @@ from sphinx.util.typing import stringify_annotation
 import tokenloom
 from tokenloom._figures import save_picture
 from tokenloom.cli.main import make_parser
-from tokenloom.inspection.plots import plot_orders, plot_packing, plot_plans
+from tokenloom.inspection.plots import plot_mixture, plot_orders, plot_packing, plot_plans
+from tokenloom.plan.mixture import MixtureOrder, Stage, grid_weights
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
 from tokenloom.text.ids import Ids
@@ -133,10 +134,28 @@ def _write_generated_files(app: Sphinx) -> None:
     for index, (title, order) in enumerate(_orders().items()):
         save_picture(plot_orders({title: order}), folder / f"permutation-{index}.svg")
     save_picture(_draw_shards(), folder / "shards.svg")
+    save_picture(_draw_mixture(), folder / "mixture.svg")
     report.plot(results.Results.read(BENCHMARKS / "results" / "loading.json"), folder)
     save_picture(_draw_packing(), folder / "packed.svg")
     for command in _COMMANDS:
         (folder / f"help-{command or 'tokenloom'}.txt").write_text(_help(command), encoding="utf-8")
+
+
+def _draw_mixture() -> Any:
+    """Return a picture of three parts, whose shares change twice."""
+    names, lengths = ("web", "books", "code"), (70_000_000, 14_000_000, 9_000_000)
+    weights = ((0.8, 0.15, 0.05), (0.6, 0.25, 0.15), (0.3, 0.3, 0.4))
+    order = MixtureOrder(
+        names=names,
+        part_lengths=lengths,
+        stages=tuple(
+            Stage(first, grid_weights(each))
+            for first, each in zip((0, 40_000_000, 70_000_000), weights, strict=True)
+        ),
+        num_epoch_tokens=50_000_000,
+    )
+    plan = Plan.of(order, num_tokens=sum(lengths), seq_len=1024, batch_size=32)
+    return plot_mixture(plan, num_epochs=2)
 
 
 def _orders() -> dict[str, IntArray]:

@@ -174,13 +174,8 @@ def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
         inputs = "tokens that are an input, as often as each part is read"
         windows = ("windows", division.num_windows, "that these batches read, of all parts")
     for name, number, what in (
-<<<<<<< HEAD
-        ("tokens", plan.num_tokens, "of the corpus"),
-        ("batches", plan.num_batches, f"in this {'epoch' if plan.batch_sizes else _EVERY}"),
-=======
         ("tokens", plan.num_tokens, "of all parts" if plan.is_mixture else "of the corpus"),
-        ("batches", plan.num_batches, "in this and in every epoch"),
->>>>>>> a5106a2 (Read mixtures by the commands plan, show, bench and selftest)
+        ("batches", plan.num_batches, f"in this {'epoch' if plan.batch_sizes else _EVERY}"),
         windows,
         ("inputs", plan.num_inputs, inputs),
         ("dropped", plan.num_dropped, "tokens that are no input in this epoch"),
