@@ -12,9 +12,10 @@ OPTIONS = {
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
         "--stage --epoch-tokens --max-repeats --order --batch-size --seq-len --seed "
         "--tail --max-tokens --held-out --model --hidden --layers --bidirectional --epochs --lr "
-        "--max-grad-norm --across-documents --optimizer --schedule --warmup --accumulate "
-        "--precision --workers --device --resident --threads --timeout --resume --checkpoint-steps "
-        "--checkpoint-seconds --keep --run --sample-every --prompt --json --quiet"
+        "--max-grad-norm --across-documents --within-documents --optimizer --schedule --warmup "
+        "--accumulate --precision --workers --device --resident --threads --timeout --resume "
+        "--checkpoint-steps --checkpoint-seconds --keep --run --sample-every --prompt --json "
+        "--quiet"
     ),
     "generate": (
         "run --best --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs "
@@ -22,7 +23,7 @@ OPTIONS = {
     ),
     "evaluate": (
         "run --best corpus --split --encoding --offline --batch-size --seq-len "
-        "--across-documents --workers --device --timeout --json --quiet"
+        "--across-documents --within-documents --workers --device --timeout --json --quiet"
     ),
     "plan": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 import tokenloom as tl
@@ -41,6 +42,7 @@ def train(stores: dict[str, str], run: Path, *, num_epochs: int = 2, **options: 
         parts, stages=[(0, {"web": 0.7, "code": 0.3}), (900, {"web": 0.2, "code": 0.8})]
     )
     windows = tl.RandomWindows(mixture, batch_size=4, seq_len=8, seed=3, shard=tl.Shard())
+    torch.manual_seed(0)
     model = tl.RNNModel(nn.RNN(mixture.corpus.vocab_size, 4), mixture.corpus.vocab_size)
     return tl.train(
         model,

@@ -215,10 +215,7 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
     """Return the training that the arguments describe, and the corpus that was named."""
     import torch
 
-    from tokenloom.loading.device import choose_device
     from tokenloom.loading.distributed import is_restarted
-    from tokenloom.loading.loader import Loader
-    from tokenloom.loading.shard import Shard
     from tokenloom.training.loop import Training
     from tokenloom.training.options import RunOptions
 
@@ -230,21 +227,11 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
         return training.loader.windows.corpus, training
     text = options.load_text(arguments)
     train, held_out = options.hold_out(arguments, text)
-    corpus = text if isinstance(text, Corpus) else Corpus.concatenate(text.values())
-    corpus = corpus.with_name(train.corpus.name) if isinstance(train, Mixture) else corpus
-    resets = False if arguments.across_documents else None
-    shard = Shard(rank=ranks.rank, world_size=ranks.world_size)
-    windows = options.make_windows(arguments, train, shard=shard, resets=resets)
+    corpus = _name_whole(text, train)
     folder = ranks.share(arguments.run or str(_new_folder(corpus.name)))
     return corpus, Training(
         model=_build_model(arguments, corpus),
-        loader=Loader(
-            windows,
-            num_workers=arguments.workers,
-            num_epochs=arguments.epochs,
-            device=choose_device(arguments.device) if arguments.resident else None,
-            resident=arguments.resident,
-        ),
+        loader=_make_loader(arguments, train, ranks),
         lr=arguments.lr,
         max_grad_norm=arguments.max_grad_norm,
         options=_training_options(arguments),
@@ -255,6 +242,37 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
         device=arguments.device,
         seed=arguments.seed,
     )
+
+
+def _make_loader(
+    arguments: argparse.Namespace, train: Corpus | Mixture, ranks: "Ranks"
+) -> "Loader":
+    """Return the loader of this rank's rows."""
+    from tokenloom.loading.device import choose_device
+    from tokenloom.loading.loader import Loader
+    from tokenloom.loading.shard import Shard
+
+    windows = options.make_windows(
+        arguments,
+        train,
+        shard=Shard(rank=ranks.rank, world_size=ranks.world_size),
+        resets=False if arguments.across_documents else None,
+    )
+    return Loader(
+        windows,
+        num_workers=arguments.workers,
+        num_epochs=arguments.epochs,
+        device=choose_device(arguments.device) if arguments.resident else None,
+        resident=arguments.resident,
+    )
+
+
+def _name_whole(text: Corpus | dict[str, Corpus], train: Corpus | Mixture) -> Corpus:
+    """Return all of the text that was named, of which some is trained on."""
+    if isinstance(text, Corpus):
+        return text
+    whole = Corpus.concatenate(text.values())
+    return whole.with_name(train.corpus.name) if isinstance(train, Mixture) else whole
 
 
 def _refuse_settings(arguments: argparse.Namespace) -> None:

@@ -26,7 +26,6 @@ from tokenloom.loading.batch import IGNORED_TARGET, Batch
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.plan.mixture import MixtureOrder
-from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import CORPUS_ORDERS, Plan
 
 MakeLoaders = Callable[[], Sequence[Loader]]
@@ -95,6 +94,7 @@ def check_batches(windows: Windows, rows: Iterable[int]) -> None:
     inputs_seen: list[tuple[int, int]] = []
     batches = {batch.index: batch for batch in _at_rows(windows, sorted(set(rows)))}
     for row, batch in batches.items():
+        _check_sources(batch, plan)
         for column, pieces in enumerate(_read_pieces(plan, row)):
             where = f"epoch {plan.epoch}, batch {row}, row {column}"
             expected = []
@@ -392,12 +392,13 @@ def _read_pieces(plan: Plan, row: int) -> Iterator[list[tuple[int, int]]]:
         yield list(itertools.islice(left, number))
 
 
-def _check_sources(batch: Batch, plan: Plan, starts: IntArray, *, where: str) -> None:
+def _check_sources(batch: Batch, plan: Plan) -> None:
     """Check that the rows of a mixture come from the parts that they say, and lie within them."""
     order = plan.order
     if not isinstance(order, MixtureOrder):
         return
-    sources = order.sources_of(starts)
+    starts = plan.starts(range(batch.index, batch.index + 1))[0]
+    sources, where = order.sources_of(starts), f"epoch {plan.epoch}, batch {batch.index}"
     if batch.sources.tolist() != sources.tolist():
         _fail("law 1", f"{where}: the sources are not the parts that the plan names")
     if (starts + plan.seq_len >= order.bounds[sources + 1]).any():
