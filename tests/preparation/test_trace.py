@@ -194,6 +194,42 @@ def test_a_store_is_opened_once(store: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [store] == opened
 
 
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tl.Corpus:
+    """Return a corpus of three small sources, read in one chunk or two."""
+    monkeypatch.chdir(tmp_path)
+    for name in "abcd":
+        Path(f"{name}.txt").write_text(f"{name} or not {name}", encoding="utf-8")
+    sources = {"train": ["a.txt", "b.txt", "c.txt"], "valid": "d.txt"}
+    prepare(sources, "small", tokenizer="char", num_workers=1)
+    return tl.Corpus.open("small")
+
+
+def test_a_chunk_is_read_once(small: tl.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tokens of all of its sources, in whatever order, and beside another chunk."""
+    read = []
+    encode_again = trace._PreparedStore._encode_again
+
+    def note(self: Any, index: int, source: int) -> Any:
+        read.append((index, source))
+        return encode_again(self, index, source)
+
+    monkeypatch.setattr(trace._PreparedStore, "_encode_again", note)
+    found = [tl.trace(small, 10 * number) for number in (1, 3, 0, 2, 3, 1)]
+    assert ["b.txt", "d.txt", "a.txt", "c.txt", "d.txt", "b.txt"] == [one.source for one in found]
+    assert [0] * 6 == [one.character for one in found]
+    assert [(0, 2), (1, 3)] == read
+
+
+def test_what_follows_in_a_chunk_may_have_changed(small: tl.Corpus) -> None:
+    """The sources before it are read as they were; only its own tokens are not found."""
+    Path("c.txt").write_text("x or not x", encoding="utf-8")
+    Path("b.txt").touch()
+    assert [0, 0, None] == [tl.trace(small, token).character for token in (0, 10, 20)]
+    Path("c.txt").unlink()
+    assert [0, 0, None] == [tl.trace(small, token).character for token in (0, 10, 20)]
+
+
 @pytest.mark.parametrize("name", ["tokens-00000.npy", "documents.npy"])
 def test_a_store_that_was_changed_is_noticed(store: Path, name: str) -> None:
     """Also where it was traced before."""

@@ -135,6 +135,9 @@ def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | Any:
     return None if documents is None else Trace(None, documents.number(token), None)
 
 
+# Of the text that is kept for the next tokens.
+_KEPT_BYTES = 1 << 26
+
 # What was opened to trace tokens of a corpus, with the manifest's identity then. It ends with
 # the corpus.
 _OPENED: weakref.WeakKeyDictionary[Corpus, tuple[FileIdentity, "_PreparedStore | None"]]
@@ -209,6 +212,13 @@ class _ReadChunk(NamedTuple):
         }
 
 
+class _KeptChunk(NamedTuple):
+    """What was read of a chunk, with what its sources were then, from its first one on."""
+
+    identities: list[FileIdentity]
+    chunk: _ReadChunk | None
+
+
 class _PreparedStore:
     """A store that a preparation made, with what tracing reads of it again and again.
 
@@ -235,8 +245,9 @@ class _PreparedStore:
             self._files = _list_files(self._sources, preparation, self._tokenizer)
         # How many line ends of a source come before an offset: the last that were counted.
         self._counted = (-1, 0), 0
-        # The last chunk that was read, after what it was read of.
-        self._kept: tuple[object, _ReadChunk | None] | None = None
+        # The last chunks that were read, the newest at the end. It is never changed but replaced,
+        # since several threads may trace.
+        self._kept: dict[int, _KeptChunk] = {}
 
     def trace(self, token: int, *, remote: bool) -> Trace:
         """Return where a token of the store came from."""
@@ -258,30 +269,65 @@ class _PreparedStore:
         return Trace(self._sources[source].name, document, found.pop("character", None), **found)
 
     def _read_chunk(self, token: int, source: int, *, remote: bool) -> _ReadChunk | None:
-        """Return the chunk of a token, read up to the end of a source, where that is as it was."""
+        """Return the chunk of a token, read at least to the end of a source.
+
+        None where that source, or one that has to be read, is not as it was.
+        """
         index = int(np.searchsorted(self._places[:, 0], token, side="right")) - 1
         first_source = int(self._places[index, 1])
-        files = self._files[first_source : source + 1]
-        if not remote and any(isinstance(file.path, RemoteFile) for file in files):
+        position = source - first_source
+        kept = self._kept.get(index)
+        if kept is not None and position < len(kept.identities):
+            # What was read before it may have changed since: this source has not.
+            now = self._identify_all(range(source, source + 1), source, remote=remote)
+            if now == [kept.identities[position]]:
+                return kept.chunk
+        files = range(first_source, self._last_source(index) + 1)
+        identities = self._identify_all(files, source, remote=remote)
+        if position >= len(identities):
             return None
-        try:
-            identities = [_identify(file.path) for file in files]
-        # Some names are those of no file.
-        except (OSError, ValueError, TokenloomError):
-            return None
-        entries = self._sources[first_source : source + 1]
-        if [file.num_bytes for file in identities] != [entry.num_bytes for entry in entries]:
-            return None
-        key = (index, source, identities)
-        kept = self._kept
-        if kept is None or kept[0] != key:
-            chunk = None
+        chunk = None
+        # The sources after it, which other tokens of the chunk lie in, may hold another text.
+        for num_sources in sorted({len(identities), position + 1}, reverse=True):
             # Where a package is missing, the source and the document are known all the same.
             with contextlib.suppress(CorpusError, UsageError):
-                chunk = self._encode_again(index, source)
-            # Both at once, since several threads may trace.
-            self._kept = kept = key, chunk
-        return kept[1]
+                chunk = self._encode_again(index, first_source + num_sources - 1)
+            if chunk is not None:
+                break
+        kept = _KeptChunk(identities[:num_sources], chunk)
+        newest = {**self._kept, index: kept}
+        num_kept = max(_KEPT_BYTES // self._preparation.task_bytes, 1)
+        self._kept = dict(list(newest.items())[-num_kept:])
+        return chunk
+
+    def _last_source(self, index: int) -> int:
+        """Return the last source that a chunk reads."""
+        if index + 1 == len(self._places):
+            return len(self._sources) - 1
+        _, *cursor, _ = self._places[index + 1].tolist()
+        # Another one begins with the next chunk.
+        return Cursor(*cursor).source - (Cursor(*cursor).offset == 0)
+
+    def _identify_all(self, numbers: range, needed: int, *, remote: bool) -> list[FileIdentity]:
+        """Return what some sources are now, up to the first that is not as it was.
+
+        Of those at an address only up to the source that is needed, since each is
+        asked for over the network, and none without ``remote``.
+        """
+        identities: list[FileIdentity] = []
+        for number in numbers:
+            path = self._files[number].path
+            if isinstance(path, RemoteFile) and (not remote or number > needed):
+                break
+            try:
+                identity = _identify(path)
+            # Some names are those of no file.
+            except (OSError, ValueError, TokenloomError):
+                break
+            if identity.num_bytes != self._sources[number].num_bytes:
+                break
+            identities.append(identity)
+        return identities
 
     def _encode_again(self, index: int, source: int) -> _ReadChunk | None:
         """Return a chunk of the preparation, or None where the store holds other tokens.
