@@ -216,7 +216,7 @@ class _KeptChunk(NamedTuple):
     """What was read of a chunk, with what its sources were then, from its first one on."""
 
     identities: list[FileIdentity]
-    chunk: _ReadChunk | None
+    chunk: _ReadChunk
 
 
 class _PreparedStore:
@@ -248,6 +248,8 @@ class _PreparedStore:
         # The last chunks that were read, the newest at the end. It is never changed but replaced,
         # since several threads may trace.
         self._kept: dict[int, _KeptChunk] = {}
+        # The last sources of which no chunk came.
+        self._failed: tuple[int, list[FileIdentity]] | None = None
 
     def trace(self, token: int, *, remote: bool) -> Trace:
         """Return where a token of the store came from."""
@@ -284,7 +286,8 @@ class _PreparedStore:
                 return kept.chunk
         files = range(first_source, self._last_source(index) + 1)
         identities = self._identify_all(files, source, remote=remote)
-        if position >= len(identities):
+        asked = index, identities[: position + 1]
+        if position >= len(identities) or asked == self._failed:
             return None
         chunk = None
         # The sources after it, which other tokens of the chunk lie in, may hold another text.
@@ -294,8 +297,10 @@ class _PreparedStore:
                 chunk = self._encode_again(index, first_source + num_sources - 1)
             if chunk is not None:
                 break
-        kept = _KeptChunk(identities[:num_sources], chunk)
-        newest = {**self._kept, index: kept}
+        if chunk is None:
+            self._failed = asked
+            return None
+        newest = {**self._kept, index: _KeptChunk(identities[:num_sources], chunk)}
         num_kept = max(_KEPT_BYTES // self._preparation.task_bytes, 1)
         self._kept = dict(list(newest.items())[-num_kept:])
         return chunk
