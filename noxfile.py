@@ -85,6 +85,17 @@ def tests_all(session: nox.Session) -> None:
     run_shared(session, "pytest", *SIDE_BY_SIDE, *session.posargs)
 
 
+@nox.session(default=False, python=nox.project.python_versions(PYPROJECT)[1:])
+def torch_free(session: nox.Session) -> None:
+    """Run the lower half without PyTorch, on newer Pythons than the oldest: a minute or two."""
+    session.install("numpy", "requests", "tqdm")
+    session.install("--no-deps", "-e", ".")
+    session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
+    rooms = ("_io", "text", "plan", "store", "corpus", "hub", "preparation")
+    tests = [f"tests/{room}" for room in rooms]
+    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow", *(session.posargs or tests))
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff, and with import-linter that imports point down."""

@@ -312,6 +312,7 @@ except tl.UsageError as error:
 @each_package
 def test_tokens_are_read_where_the_package_is_missing(name: str, tmp_path: Path) -> None:
     """Only where text is asked for is it said what to install."""
+    pytest.importorskip("torch")
     corpus = Corpus.from_documents(TEXTS, tokenizer=INNER[name])
     corpus.save(tmp_path / "store")
     command = [sys.executable, "-c", BLOCKED, str(tmp_path / "store"), name]

@@ -336,7 +336,9 @@ class _BoundedAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*arguments, **options)
-        own = {"response_class": functools.partial(_BoundedReply, bounds=self._bounds)}
+        # staticmethod: as an attribute of a class, a partial is to become a method of it.
+        reply = staticmethod(functools.partial(_BoundedReply, bounds=self._bounds))
+        own = {"response_class": reply}
         pool.ConnectionCls = type("BoundedConnection", (pool.ConnectionCls,), own)
         return pool
 
