@@ -14,10 +14,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
 from tests.support.packing import offsets_of, pairs_of
-from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.errors import ArgumentError, CorpusError, LawError
 from tokenloom.testing import (
     assert_resumes_everywhere,
     check_batches,
@@ -25,6 +26,7 @@ from tokenloom.testing import (
     check_length,
     check_seeds,
     check_state,
+    laws,
 )
 
 
@@ -249,3 +251,49 @@ def test_a_world_size_that_does_not_divide_the_batch_is_refused() -> None:
     """As in the other orders."""
     with pytest.raises(ArgumentError, match="world_size must divide batch_size=4, got 3"):
         _windows(shard=tl.Shard(rank=0, world_size=3))
+
+
+@pytest.mark.slow
+# torchdata 0.11 calls a function that newer versions of torch deprecate.
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stateful_data_loader_resumes_after_each_batch(num_workers: int) -> None:
+    """The rest of the epoch is exact, with as many workers."""
+    windows = _windows(tail="pad", seq_len=180)
+
+    def load() -> Any:
+        return StatefulDataLoader(windows, batch_size=None, num_workers=num_workers)
+
+    expected = [rows_of(batch) for batch in windows]
+    for num_consumed in range(1, len(expected)):
+        loader = load()
+        batches = iter(loader)
+        first = [rows_of(next(batches)) for _ in range(num_consumed)]
+        resumed = load()
+        resumed.load_state_dict(loader.state_dict())
+        assert expected == first + [rows_of(batch) for batch in resumed]
+
+
+def test_batch_sizes_that_change_leave_the_rows_as_they_are() -> None:
+    """The rows of an epoch come in the same order, in batches of any sizes."""
+    streams = []
+    for batch_size in (2, [(0, 2), (10, 6)]):
+        windows = tl.PackedWindows(
+            corpus_of(LENGTHS), batch_size=batch_size, seq_len=48, tail="pad"
+        )
+        rows = [row.tolist() for batch in windows for row in batch.inputs]
+        streams.append([row for row in rows if any(row)])
+    assert streams[0] == streams[1]
+
+
+@pytest.mark.slow
+def test_a_corpus_of_one_row_has_seeds_too() -> None:
+    """Of few documents there is one order only, which breaks no law."""
+    check_seeds(tl.PackedWindows(corpus_of([9]), batch_size=1, seq_len=8).plan)
+
+
+def test_another_platforms_order_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan of an example is pinned."""
+    monkeypatch.setattr(laws, "_PACKED_DIGEST", "0" * 64)
+    with pytest.raises(LawError, match="this platform orders packed plans otherwise"):
+        check_seeds(_windows().plan)

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,8 +22,11 @@ from tests.support.packing import (
     pairs_of,
     read_rows,
 )
+from tokenloom.corpus.document_lengths import DocumentsByLength
+from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.plan.order import Tail
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import Plan
 
 LENGTHS = st.lists(st.integers(0, 30), min_size=1, max_size=40).filter(lambda all_: max(all_) > 1)
@@ -232,3 +236,30 @@ def test_the_proof_has_the_documents() -> None:
     ]
     differing = [name for name in proofs[0] if proofs[0][name] != proofs[1][name]]
     assert ["documents"] == differing
+
+
+@pytest.mark.slow
+def test_ten_million_documents_come_once_each() -> None:
+    """The tables of the plan do not grow with the documents, and a block takes little memory."""
+    draw = np.random.default_rng(0)
+    lengths = np.exp(draw.normal(4.0, 1.0, 10**7)).astype(np.int64) + 1
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    order = PackedOrder(DocumentsByLength.of(DocumentOffsets(offsets)))
+    plan = Plan.of(
+        order, num_tokens=int(offsets[-1]), seq_len=2048, batch_size=64, seed=5, tail="pad"
+    )
+    assert plan.fill > 0.99
+    seen = np.zeros(len(lengths), np.int64)
+    for first in range(0, plan.num_batches, 256):
+        rows = range(first, min(first + 256, plan.num_batches))
+        pieces = plan.references(rows, range(64)).pieces
+        assert pieces is not None
+        documents = np.searchsorted(offsets, pieces.starts, side="right") - 1
+        assert bool((pieces.starts + pieces.lengths < offsets[documents + 1]).all())
+        np.add.at(seen, documents, pieces.lengths)
+    # No piece comes twice, since all of them together have each document's number of pairs.
+    assert bool((seen == lengths - 1).all())
+    tracemalloc.start()
+    plan.references(range(1000, 1001), range(64))
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()

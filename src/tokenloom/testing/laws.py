@@ -21,17 +21,22 @@ import numpy as np
 import torch
 
 from tokenloom._wording import count
+from tokenloom.corpus.document_lengths import DocumentsByLength
+from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError, LawError, StateMismatchError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.plan.mixture import MixtureOrder
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import CORPUS_ORDERS, Plan
 
 MakeLoaders = Callable[[], Sequence[Loader]]
 
 _HUGE_NUM_TOKENS = 10**12
 _MAX_PLAN_BYTES = 1 << 20
+# Of `_pack_example`.
+_PACKED_DIGEST = "5d420aad7758a47833b0e9d4d16061502c8b4a37df59644ad974215456ed8efa"
 _PLAN_PROGRAM = """
 import pickle, sys
 from tokenloom.testing import laws
@@ -217,12 +222,14 @@ def check_seeds(plan: Plan) -> None:
     Other processes must be able to import an order of your own. One that is
     defined in a script or a notebook is not tried there.
     """
-    pinned = plan
-    if plan.own_order is None or plan.order.golden_digest is not None:
+    pinned, golden_digest = plan, plan.order.golden_digest
+    if plan.kind == PackedOrder.kind:
+        pinned, golden_digest = _pack_example(), _PACKED_DIGEST
+    elif plan.own_order is None or golden_digest is not None:
         pinned = Plan.of(plan.order, num_tokens=10**6, seq_len=35, batch_size=32)
-        if plan.order.golden_digest not in (None, digest_plan(pinned)):
-            problem = f"this platform orders {plan.kind} plans otherwise: {digest_plan(pinned)}"
-            _fail("law 8", problem)
+    if golden_digest not in (None, digest_plan(pinned)):
+        problem = f"this platform orders {plan.kind} plans otherwise: {digest_plan(pinned)}"
+        _fail("law 8", problem)
     seen = {digest_plan(pinned)}
     # Others of a pinned plan, since a short or padded one may have one order only.
     for name, other in (
@@ -248,6 +255,14 @@ def check_seeds(plan: Plan) -> None:
         if there.returncode or output != digest_plan(plan):
             reason = there.stderr.decode().strip() or output
             _fail("law 8", f"another process makes another plan, or none: {reason}")
+
+
+def _pack_example() -> Plan:
+    """Return a plan of packed documents, the same on every platform."""
+    lengths = np.arange(4000) ** 2 % 97
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    order = PackedOrder(DocumentsByLength.of(DocumentOffsets(offsets)))
+    return Plan.of(order, num_tokens=int(offsets[-1]), seq_len=64, batch_size=32)
 
 
 def _pickle_for_others(plan: Plan) -> bytes | None:
