@@ -297,3 +297,33 @@ def test_another_platforms_order_would_be_found(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(laws, "_PACKED_DIGEST", "0" * 64)
     with pytest.raises(LawError, match="this platform orders packed plans otherwise"):
         check_seeds(_windows().plan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_shifted", [True, False])
+def test_a_model_of_transformers_sees_documents_alone(is_shifted: bool) -> None:
+    """From the position ids it knows where they start, whichever side shifts the labels."""
+    transformers = pytest.importorskip("transformers")
+    corpus = tl.Corpus.from_tokens(
+        np.arange(sum(LENGTHS)) ** 2 % 50, vocab_size=50, documents=offsets_of(LENGTHS)
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(vocab_size=50, **sizes, **heads)
+    ).eval()
+    batch = next(iter(tl.PackedWindows(corpus, batch_size=2, seq_len=100, tail="pad")))
+    arguments = batch.as_dict(is_shifted=is_shifted)
+    labels = arguments.pop("labels")
+    with torch.no_grad():
+        logits = model(**arguments, use_cache=False).logits
+        if not is_shifted:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        for row, ids in enumerate(batch.document_ids):
+            for number in ids[ids >= 0].unique():
+                inputs, targets = (part[row, ids == number] for part in batch)
+                alone = model(input_ids=inputs[None]).logits[0]
+                found = logits[row, : len(ids)][ids == number]
+                torch.testing.assert_close(alone, found, rtol=1e-4, atol=1e-5)
+                assert targets.tolist() == labels[row, : len(ids)][ids == number].tolist()
