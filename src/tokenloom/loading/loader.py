@@ -113,6 +113,8 @@ class Loader:
         self._check_length()
         self._resident = self._make_resident() if resident else None
         self._epoch, self._next_batch, self._first_window = self._plan.epoch, 0, 0
+        # Whether epochs may have different numbers of batches.
+        self._is_uneven = self._plan.batch_sizes is not None
         self._stop_epoch = self._end_of_iteration()
         self.num_skipped = 0
         # Whether the next iteration starts at the position, and not at the epoch's beginning.
@@ -345,6 +347,7 @@ class Loader:
         num_batches = self._plan.at(epoch, first_window=first_window).num_batches
         self._epoch, self._next_batch, self._first_window = epoch, next_batch, first_window
         self.num_batches = num_batches
+        self._is_uneven |= first_window > 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reading": None}
@@ -380,15 +383,15 @@ class Loader:
                     continue
                 if batch is None:
                     return
-                epoch, next_batch = batch.epoch, batch.index + 1
-                first_window = self._first_window
-                if next_batch == 1:
+                next_batch = batch.index + 1
+                if next_batch == 1 and self._is_uneven:
                     # The first one of its epoch, which may have another number of batches.
                     self.num_batches = self.plan.num_batches
-                if next_batch == self.num_batches:
-                    epoch, next_batch, first_window = epoch + 1, 0, 0
                 # From here to the consumer's loop nothing is called, so no Ctrl-C comes between.
-                self._epoch, self._next_batch, self._first_window = epoch, next_batch, first_window
+                if next_batch == self.num_batches:
+                    self._epoch, self._next_batch, self._first_window = batch.epoch + 1, 0, 0
+                else:
+                    self._next_batch = next_batch
                 yield batch
         finally:
             # The traceback of an error, or of Ctrl-C, would keep the workers alive.
