@@ -135,3 +135,52 @@ def test_nouns_agree_with_their_numbers(book: str, capsys: pytest.CaptureFixture
     shown = "\n".join(printed(["plan", book, "--batch-size", "1", "--seq-len", "1500"], capsys))
     for words in ("1 row x 1,500 tokens", "these rows of 1 batch\n", "blocks of 1 batch, each"):
         assert words in shown
+
+
+SIZES = ["--order", "random", "--batch-size", "0:4,30:6", "--seq-len", "10"]
+
+
+def test_batches_that_grow_are_planned(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sizes of the epoch, the rows of its first batch, and the text for programs."""
+    lines = printed(["plan", book, *SIZES, "--ranks", "2"], capsys)
+    assert "epoch 0, 4, then 6 rows x 10 tokens" in lines[0]
+    rows = [line.split() for line in lines]
+    assert ["1", "[2,", "4)"] in rows
+    (batches,) = (row for row in rows if row[:1] == ["batches"])
+    assert ["in", "this", "epoch"] == batches[2:]
+    found = facts(["plan", book, *SIZES], capsys)
+    assert "0:4,30:6" == found["batch_size"]
+    num_windows = found["num_windows"]
+    assert 8 + (num_windows - 32) // 6 == found["num_batches"]
+    assert 3 == len(found["first_starts"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch-size", "0:4,30"], "--batch-size: must be an integer of at least 1, or pairs of"),
+        (["--batch-size", "30:4"], "ascend from window 0, such as 0:32,10000:64, got '30:4'"),
+        (["--batch-size", "0:4,30:6", "--order", "sequential"], "must be an integer in sequential"),
+        (["--batch-size", "0:4,30:6", "--ranks", "4"], "--ranks must divide --batch-size 6, got 4"),
+        (
+            ["--batch-size", "0:4,30:6", "--plot", "p.png"],
+            "leave out --plot: a picture has batches",
+        ),
+    ],
+)
+def test_sizes_that_cannot_be_are_one_line(
+    options: list[str], message: str, book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was typed is named."""
+    shape = ["--order", "random", "--seq-len", "10"]
+    is_usage = options[-1] in ("0:4,30", "30:4")
+    assert main(["plan", book, *shape, *options]) == (2 if is_usage else 1)
+    assert message in capsys.readouterr().err
+
+
+def test_batches_that_grow_are_shown(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its own number of rows."""
+    for batch, num_rows in ((7, 4), (8, 6)):
+        lines = printed(["show", book, *SIZES, "--batch", str(batch)], capsys)
+        assert f"{num_rows} rows x 10 tokens" in lines[0]
+        assert 4 == sum(line.startswith("row ") for line in lines)

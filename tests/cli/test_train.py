@@ -296,7 +296,7 @@ def test_resume_refuses_a_run_of_an_older_release(
         ({"model": {"rnn": "GRU"}}, "the description of the model cannot be used"),
         ({"num_held_out_tokens": None}, "num_held_out_tokens must be an integer, there is none"),
         ({"corpus": 5}, "corpus must be a string, got 5"),
-        ({"batch_size": "4"}, "batch_size must be an integer, got '4'"),
+        ({"batch_size": "4"}, "batch sizes that change must be such as '0:32,10000:64', got '4'"),
         ({"num_threads": 0}, "num_threads must be an integer in [1, "),
         ({"seed": -1}, "seed must be an integer in [0, "),
         ({"run_options": {"often": True}}, "run_options cannot be {'often': True}"),

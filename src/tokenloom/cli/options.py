@@ -300,8 +300,12 @@ def parse_batch_size(text: str) -> int | BatchSizes:
         return parse_count(text)
     try:
         return BatchSizes.parse(text)
-    except ArgumentError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    except ArgumentError:
+        msg = (
+            "must be an integer of at least 1, or pairs of a window and a size that ascend from "
+            f"window 0, such as 0:32,10000:64, got {show(text)}"
+        )
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def parse_count_or_zero(text: str) -> int:

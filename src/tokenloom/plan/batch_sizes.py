@@ -79,8 +79,8 @@ class BatchSizes:
         object.__setattr__(self, "steps", kept)
 
     @classmethod
-    def parse(cls, text: str) -> int | Self:
-        """Return the sizes of ``"0:32,10000:64"``, which is what `str` returns, or of ``"32"``.
+    def parse(cls, text: str) -> Self:
+        """Return the sizes of ``"0:32,10000:64"``, which is what `str` returns.
 
         Raises
         ------
@@ -88,14 +88,11 @@ class BatchSizes:
             The text has another form.
         """
         parts = re.fullmatch(r"([0-9]{1,19}):([0-9]{1,19})(,([0-9]{1,19}):([0-9]{1,19}))*", text)
-        if re.fullmatch("[0-9]{1,19}", text):
-            return int(text)
         if parts is None:
-            msg = f"batch sizes must be an integer or such as '0:32,10000:64', got {show(text)}"
+            msg = f"batch sizes that change must be such as '0:32,10000:64', got {show(text)}"
             raise ArgumentError(msg)
         pairs = (part.split(":") for part in text.split(","))
-        sizes = cls(tuple((int(window), int(size)) for window, size in pairs))
-        return sizes if len(sizes.steps) > 1 else sizes.largest
+        return cls(tuple((int(window), int(size)) for window, size in pairs))
 
     def __str__(self) -> str:
         return ",".join(f"{window}:{size}" for window, size in self.steps)
