@@ -30,9 +30,9 @@ VERSION = 1
 """The version of the arithmetic of mixtures."""
 
 # How many windows are looked up at once, so that what is computed stays in the cache.
-_CHUNK = 1 << 13
+_CHUNK = 1 << 14
 # From so many windows of a block on, its permutation is quicker alone.
-_MANY = 128
+_MANY = 64
 _OF_BLOCKS = 0
 
 

@@ -94,7 +94,7 @@ def permute(
     right_base = -(-size // left_base)
     bases = np.uint64(left_base), np.uint64(right_base)
     values = indices.astype(np.uint64).ravel()
-    if left_base <= _MAX_TABLE and len(values) >= 4 * left_base:
+    if left_base <= _MAX_TABLE and len(values) >= left_base:
         values = _encipher_by_tables(values, bases=(left_base, right_base), keys=keys)
     else:
         for start in range(0, len(values), _CHUNK):
@@ -157,6 +157,10 @@ class Permutations:
         int64 array, shape (num_indices,)
             The same as `permute` returns with the size and the keys of each.
         """
+        if len(indices) > _CHUNK:
+            starts = range(0, len(indices), _CHUNK)
+            parts = [slice(start, start + _CHUNK) for start in starts]
+            return np.concatenate([self.permute(indices[part], which[part]) for part in parts])
         sizes = self._sizes[which]
         values = self._encipher(indices.astype(np.uint64), which, sizes)
         outside = np.flatnonzero(values >= sizes.view(np.uint64))

@@ -166,6 +166,32 @@ class IdMap(np.memmap[Any, Any]):
 Part = FileRange | Ids
 
 
+class _Span(NamedTuple):
+    """Parts of one dtype, taken for pieces of one array: the memory from the first to the last.
+
+    Each index that is read lies within a part, never in what lies between them.
+
+    Attributes
+    ----------
+    width : int
+        Ids per window.
+    has_part : bool array, shape (num_parts,)
+        Which parts it has.
+    shifts : int64 array, shape (num_parts,)
+        A start with it is an index of ``items``.
+    items : void array
+        All windows, overlapping.
+    opened : list of integer array
+        The parts; a file stays open as long as its memory is read.
+    """
+
+    width: int
+    has_part: npt.NDArray[np.bool_]
+    shifts: npt.NDArray[np.int64]
+    items: npt.NDArray[np.void]
+    opened: list[Ids]
+
+
 class ConcatenatedMemmap:
     """Ids in several files or arrays in memory, which are read as one array.
 
@@ -207,6 +233,7 @@ class ConcatenatedMemmap:
         self._maps: OrderedDict[int, tuple[Ids, Ids]] = OrderedDict()
         self._max_open = _max_open()
         self._is_random = False
+        self._span: _Span | None = None
         self.next_look = 0.0
 
     def __len__(self) -> int:
@@ -317,13 +344,28 @@ class ConcatenatedMemmap:
     ) -> Ids | None:
         """Return a copy of windows that fit into their parts, by one call of NumPy.
 
-        Parts of one dtype are taken for pieces of one long array: the memory from the
-        first of them to the last. None where that cannot be.
+        None where the parts cannot be taken for pieces of one array; see `_Span`.
         """
-        used = np.flatnonzero(np.bincount(part_of, minlength=len(self.parts))).tolist()
-        if not used or len(self.parts) > self._max_open:
+        span = self._span
+        if span is None or span.width != width or not span.has_part[part_of].all():
+            span = self._span = self._make_span(part_of, width, span)
+        if span is None:
             return None
-        # They are kept here: a file stays open as long as its memory is read.
+        windows: Ids = span.items[starts + span.shifts[part_of]].view(self.dtype)
+        windows = windows.reshape(-1, width)
+        self._check(windows)
+        return windows
+
+    def _make_span(
+        self, part_of: npt.NDArray[np.int64], width: int, before: "_Span | None"
+    ) -> "_Span | None":
+        """Return the memory of the parts that are read now, and of those that were before."""
+        if len(self.parts) > self._max_open or not part_of.size:
+            return None
+        has_part = np.bincount(part_of, minlength=len(self.parts)) > 0
+        if before is not None and before.width == width:
+            has_part |= before.has_part
+        used = np.flatnonzero(has_part).tolist()
         opened = [self._open(index) for index in used]
         places = [ids.__array_interface__["data"][0] for ids, _ in opened]
         begin = min(places)
@@ -338,11 +380,8 @@ class ConcatenatedMemmap:
             shifts[index] = (place - begin) // self.itemsize - first
         base = opened[places.index(begin)][0]
         shape = ((end - begin) // self.itemsize - width + 1,)
-        # Each index lies within a part, which keeps this from reading what lies between them.
         items = as_strided(_window_items(base, width), shape=shape, strides=(self.itemsize,))
-        windows: Ids = items[starts + shifts[part_of]].view(self.dtype).reshape(-1, width)
-        self._check(windows)
-        return windows
+        return _Span(width, has_part, shifts, items, [ids for ids, _ in opened])
 
     def _group(
         self, part_of: npt.NDArray[np.int64], fits: npt.NDArray[np.bool_]
