@@ -90,6 +90,8 @@ nitpick_ignore_regex = [
     # What only a file of a room has is not public.
     (r"py:.*", r"tokenloom(\.\w+){3,}"),
     (r"py:.*", r"Axes|BlockResets|Checkpoint|Figure|Identity|Manifest|Source"),
+    # The types of attributes are cut at a comma.
+    (r"py:class", r".*\[str"),
     # What an attribute's section says of an array is prose, not a type.
     (r"py:class", r"\w+ array|shape|num_\w+|seq_len( \+ 1)?|callable|mapping"),
     (r"py:class", r"\"\w+\"|sequence|str to .*"),
