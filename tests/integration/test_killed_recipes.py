@@ -71,14 +71,29 @@ loader = tl.Loader(windows, num_workers={workers}, num_epochs=2)
 often = tl.RunOptions(checkpoint_steps=5)
 tl.train(model, loader, run=path, resume=True, run_options=often, device="cpu")
 """
-# An epoch of each has 31 batches.
+# docs/howto/packed-documents.md.
+_TRAIN_PACKED = """
+bounds = [*range(0, 2_000, 17), 2_000]
+corpus = tl.Corpus.from_tokens(corpus.tokens, vocab=corpus.vocab, documents=bounds)
+windows = tl.PackedWindows(corpus, batch_size=4, seq_len=16, seed=0)
+loader = tl.Loader(windows, num_workers={workers}, num_epochs=2)
+often = tl.RunOptions(checkpoint_steps=5)
+tl.train(model, loader, run=path, resume=True, run_options=often, device="cpu")
+"""
+# An epoch of each has 31 batches, of packed documents 29.
 NUM_BATCHES = 31
 
 
 @pytest.mark.parametrize(
     ("recipe", "num_workers", "most_repeated"),
-    [(_LOADER, 2, 3), (_STATEFUL, 2, 3), (_PLAIN, 2, 10), (_TRAIN, 2, 5)],
-    ids=["a position", "StatefulDataLoader", "a plain DataLoader", "tl.train"],
+    [
+        (_LOADER, 2, 3),
+        (_STATEFUL, 2, 3),
+        (_PLAIN, 2, 10),
+        (_TRAIN, 2, 5),
+        (_TRAIN_PACKED, 2, 5),
+    ],
+    ids=["a position", "StatefulDataLoader", "a plain DataLoader", "tl.train", "packed documents"],
 )
 def test_a_recipe_survives(
     tmp_path: Path, recipe: str, num_workers: int, most_repeated: int
