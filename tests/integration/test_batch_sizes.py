@@ -292,6 +292,10 @@ def test_the_last_windows_of_an_epoch_may_fill_no_batch() -> None:
     saved = make_loader(batch_size=4)
     list(itertools.islice(saved, 11))
     assert expect(2, [(0, 5)])[9:] == resume(saved.state_dict(), 5)[1]
+    loader = make_loader(batch_size=5)
+    loader.load_state_dict(saved.state_dict(), changed=("batch_size",))
+    state = loader.state_dict()
+    assert (1, 0) == (state["epoch"], state["next_batch"])
     padded = make_loader(batch_size=4, tail="pad")
     list(itertools.islice(padded, 11))
     (_, _, inputs), *_ = resume(padded.state_dict(), 7, tail="pad")[1]
@@ -376,7 +380,7 @@ def make_training(steps: Any) -> tuple[tl.RNNModel, tl.Loader]:
 
 def test_a_training_goes_through_the_sizes(tmp_path: Path) -> None:
     """It resumes bit by bit after a failure, and its schedule ends with its last batch."""
-    steps = [(0, 4), (30, 6), (70, 2)]
+    steps = [(0, 2), (30, 4), (70, 6)]
     options = tl.TrainingOptions(schedule="linear", batches_per_update=2)
     arguments: dict[str, Any] = {"options": options, "device": "cpu", "held_out": HELD_OUT}
     model, loader = make_training(steps)
@@ -395,15 +399,17 @@ def test_a_training_goes_through_the_sizes(tmp_path: Path) -> None:
         tl.train(model, loader, run=tmp_path / "pieces", **arguments)
     begun = tl.Run.open(tmp_path / "pieces")
     training = reopen_training(begun, corpus=TRAIN, held_out=HELD_OUT, device="cpu")
-    assert str(training.loader.plan.batch_sizes) == "0:4,30:6,70:2"
+    assert str(training.loader.plan.batch_sizes) == "0:2,30:4,70:6"
     training.train(progress=False)
     assert outcome_of(tmp_path / "whole") == outcome_of(tmp_path / "pieces")
     run, (model, loader) = tl.Run.open(tmp_path / "pieces"), make_training(steps[:2])
-    with pytest.raises(tl.StateMismatchError, match="batch_size: saved '0:4,30:6,70:2', now"):
+    with pytest.raises(tl.StateMismatchError, match="batch_size: saved '0:2,30:4,70:6', now"):
         tl.train(model, loader, run=run.path, resume=True, **arguments)
-    assert ["4 x 10", "6 x 10"] == [
+    assert ["2 x 10", "4 x 10"] == [
         f"{step.batch.num_rows} x {step.batch.seq_len}"
-        for step in (read_step(run, reopen_windows(run, TRAIN), step=n, rows=None) for n in (8, 9))
+        for step in (
+            read_step(run, reopen_windows(run, TRAIN), step=n, rows=None) for n in (15, 16)
+        )
     ]
 
 
