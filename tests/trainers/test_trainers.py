@@ -1,4 +1,4 @@
-"""Other people's trainers, where they are installed: ``nox -s trainers``."""
+"""Other people's trainers, killed and resumed; ``nox -s trainers`` runs only these."""
 
 import os
 import re
@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.killed_recipes import assert_survives
+from tests.support.packages import require_package
 from tests.support.process_resources import needs_proc
 
-pytest.importorskip("lightning")
-pytest.importorskip("accelerate")
+require_package("lightning")
+require_package("accelerate")
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "trainers"
 
