@@ -359,6 +359,27 @@ def test_tokens_of_joined_corpora_are_found_in_their_parts(tmp_path: Path) -> No
     assert expected == tl.trace(joined.slice(start + 3, len(joined)), 1)
 
 
+def test_sources_are_kept_where_joined_corpora_are_saved(tmp_path: Path) -> None:
+    """Those of whole stores, and else the names of the parts."""
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"time {name}\n\nflies {name}", encoding="utf-8")
+    options = PrepareOptions(documents="paragraph")
+    sources = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    prepare(sources, tmp_path / "ab", tokenizer="byte", options=options)
+    prepare(tmp_path / "c.txt", tmp_path / "c", tokenizer="byte", options=options)
+    first, second = (tl.Corpus.open(tmp_path / name) for name in ("ab", "c"))
+    other = tl.Corpus.from_tokens([1, 2], name="other")
+    joined = tl.Corpus.concatenate([first, other, second.slice(0, 6)])
+    saved = tl.Corpus.open(joined.save(tmp_path / "saved"))
+    assert saved.documents is not None
+    found = [tl.trace(saved, int(token)) for token in saved.documents[:-1]]
+    names = [(tmp_path / f"{name}.txt").as_posix() for name in "aabb"]
+    expected = [*names, "other", str(tmp_path / "c")]
+    assert [Trace(name, number, None) for number, name in enumerate(expected)] == found
+    again = tl.Corpus.open(tl.Corpus.open(tmp_path / "ab").save(tmp_path / "again"))
+    assert Trace(names[2], 2, None) == tl.trace(again, int(saved.documents[2]))
+
+
 def test_the_document_is_known_where_the_tokenizers_package_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

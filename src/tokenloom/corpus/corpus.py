@@ -1,5 +1,6 @@
 """A text as one array of token ids, with what is needed to read it again."""
 
+import contextlib
 import functools
 import importlib
 import os
@@ -24,7 +25,8 @@ from tokenloom._optional import panics_as_errors
 from tokenloom._wording import count, show
 from tokenloom.corpus.document_lengths import DocumentsByLength
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
-from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.store.manifest import Source
 from tokenloom.store.memmap import (
     Tokens,
     advise,
@@ -35,7 +37,7 @@ from tokenloom.store.memmap import (
     pack,
     slice_tokens,
 )
-from tokenloom.store.reader import find_stored_tokenizer, open_store
+from tokenloom.store.reader import find_stored_tokenizer, open_store, read_store
 from tokenloom.store.verify import check_store
 from tokenloom.store.writer import SHARD_TOKENS, save_store
 from tokenloom.text.documents import Document
@@ -447,7 +449,27 @@ class Corpus:
             offsets=self.documents,
             splits={} if splits is None else splits,
             shard_tokens=shard_tokens,
+            sources=self._list_sources(),
         )
+
+    def _list_sources(self) -> list[Source]:
+        """Return where the documents came from: the sources of stores, and other parts by name."""
+        if self._documents is None:
+            return []
+        sources: list[Source] = []
+        for part in self._parts or (self,):
+            origin = part._origin  # noqa: SLF001  a part is a corpus
+            kept: Sequence[Source] = ()
+            # Of a slice, which documents of which source lie in it would have to be counted.
+            if origin is not None and len(part) == origin.num_tokens:
+                # It may be gone meanwhile.
+                with contextlib.suppress(StoreError):
+                    kept = read_store(origin.path).manifest.sources
+            if not kept and self._parts:
+                number = 1 if part.document_offsets is None else part.num_documents
+                kept = [Source(name=part.name, num_documents=number)]
+            sources += kept
+        return sources
 
     def __len__(self) -> int:
         return len(self.tokens)

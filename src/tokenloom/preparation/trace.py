@@ -140,12 +140,12 @@ _KEPT_BYTES = 1 << 26
 
 # What was opened to trace tokens of a corpus, with the manifest's identity then. It ends with
 # the corpus.
-_OPENED: weakref.WeakKeyDictionary[Corpus, tuple[FileIdentity, "_PreparedStore | None"]]
+_OPENED: weakref.WeakKeyDictionary[Corpus, tuple[FileIdentity, "_PreparedStore | _Saved | None"]]
 _OPENED = weakref.WeakKeyDictionary()
 
 
-def _open_prepared(corpus: Corpus, path: Path) -> "_PreparedStore | None":
-    """Return the store of a corpus, opened once, or None where it was not prepared."""
+def _open_prepared(corpus: Corpus, path: Path) -> "_PreparedStore | _Saved | None":
+    """Return the store of a corpus, opened once, or None where it has no sources."""
     manifest = path / MANIFEST
     # Where it is gone, open_store says so.
     now = FileIdentity.of(manifest.stat()) if manifest.exists() else None
@@ -156,6 +156,8 @@ def _open_prepared(corpus: Corpus, path: Path) -> "_PreparedStore | None":
         prepared = None
         if preparation is not None and offsets is not None:
             prepared = _PreparedStore(store, preparation, offsets)
+        elif store.manifest.sources and offsets is not None:
+            prepared = _Saved(DocumentOffsets(offsets), store.manifest.sources)
         _OPENED[corpus] = FileIdentity.of(manifest.stat()) if now is None else now, prepared
     return prepared
 
@@ -177,7 +179,7 @@ class _ReadChunk(NamedTuple):
     befores : list of int
         How many characters of its document come before each segment.
     slices : list of Slice
-        Which each segment lies in.
+        Which each segment lies in; without its content, unless lines are known.
     knows_lines : bool
         Whether the lines before the chunk were counted.
     """
@@ -219,6 +221,32 @@ class _KeptChunk(NamedTuple):
     chunk: _ReadChunk
 
 
+class _Saved(NamedTuple):
+    """A store that was saved of corpora with sources.
+
+    Attributes
+    ----------
+    documents : DocumentOffsets
+    sources : sequence of Source
+    """
+
+    documents: DocumentOffsets
+    sources: Sequence[Source]
+
+    def trace(self, token: int, *, remote: bool) -> Trace:
+        """Return the source and the document of a token, which are all that is known."""
+        del remote
+        document = self.documents.number(token)
+        source = _find_source(np.cumsum([one.num_documents for one in self.sources]), document)
+        return Trace(self.sources[source].name, document, None)
+
+
+def _find_source(stops: npt.NDArray[np.int64], document: int) -> int:
+    """Return which source a document came from, of how many there are up to each one's end."""
+    # Of sources with 2, 0 and 3 documents the stops are 2, 2 and 5: document 2 is the third's.
+    return int(np.searchsorted(stops, document, side="right"))
+
+
 class _PreparedStore:
     """A store that a preparation made, with what tracing reads of it again and again.
 
@@ -254,8 +282,7 @@ class _PreparedStore:
     def trace(self, token: int, *, remote: bool) -> Trace:
         """Return where a token of the store came from."""
         document = self._documents.number(token)
-        # Of sources with 2, 0 and 3 documents the stops are 2, 2 and 5: document 2 is the third's.
-        source = int(np.searchsorted(self._source_stops, document, side="right"))
+        source = _find_source(self._source_stops, document)
         found: dict[str, int] = {}
         chunk = None
         if self._tokenizer is not None:
@@ -360,7 +387,9 @@ class _PreparedStore:
         slice_of: list[Slice] = []
         for piece in slices:
             segments.extend(find_segments(piece, reading, Counter()))
-            slice_of.extend([piece] * (len(segments) - len(slice_of)))
+            # Its lines are counted again, if those before it were.
+            light = piece._replace(content=b"") if line is None else piece
+            slice_of.extend([light] * (len(segments) - len(slice_of)))
         ids, stops = tokenizer.encode_segments(segments)
         marks = np.empty(0, np.int64)
         if preparation.end_id is not None:

@@ -5,7 +5,7 @@ Every file is written whole or not at all, and ``manifest.json`` last.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tokenloom.store.manifest import (
     VOCAB,
     Manifest,
     ShardFile,
+    Source,
     StoreFile,
     shard_name,
     write_manifest,
@@ -48,11 +49,13 @@ def save_store(  # noqa: PLR0913  each is a part of a store
     offsets: Offsets | None,
     splits: Mapping[str, tuple[int, int]],
     shard_tokens: int,
+    sources: Sequence[Source] = (),
 ) -> Path:
     """Write tokens, documents and tokenizer to a new or empty folder.
 
     Parameters and errors are those of `tokenloom.Corpus.save`. Where the
     vocabulary size is not known, the tokens are searched for the largest id.
+    ``sources`` say where the documents came from, as far as that is known.
     """
     shard_tokens = as_integer("shard_tokens", shard_tokens, start=1)
     ranges = _as_ranges(splits)
@@ -76,6 +79,7 @@ def save_store(  # noqa: PLR0913  each is a part of a store
                 files=files,
                 tokenizer=description,
                 splits=ranges,
+                sources=tuple(sources),
             )
             write_manifest(folder, manifest)
     except StoreError:
