@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import tokenloom as tl
 from tests.support.trainings import stop_in_step
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.model.loss import token_losses
 from tokenloom.model.rnn import State, detach
 
@@ -410,3 +410,10 @@ def test_packed_documents_are_learnt_with_resets() -> None:
     assert expected == pytest.approx(losses.double().sum().item(), rel=1e-5)
     history = tl.train(model, tl.Loader(windows, num_epochs=2), device="cpu")
     assert history[1].perplexity < history[0].perplexity
+
+
+def test_a_training_skips_no_batches() -> None:
+    """Its records number them one after another, and would name the wrong text."""
+    loader = make_loader()
+    with pytest.raises(UsageError, match="on_start must not skip batches of a training"):
+        tl.train(make_model(), loader, device="cpu", on_start=lambda: loader.skip(2))

@@ -11,7 +11,7 @@ from tokenloom._checks import as_flag, as_flag_or_none, require_type
 from tokenloom._io.interrupts import Interrupt
 from tokenloom._wording import show
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.device import choose_device
 from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
@@ -113,7 +113,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         has no handler of its own, and the same was done. Its code is 128 + number.
     UsageError
         The loader reads another part of the batch than this process's, or the
-        ranks are not about to train on the same; each difference is named.
+        ranks are not about to train on the same; each difference is named. Or
+        ``on_start`` skipped batches.
     WorkerError
         Another rank died or does not answer.
     """
@@ -155,7 +156,9 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         )
         saver.begin()
         if on_start is not None:
+            num_skipped = loader.num_skipped
             on_start()
+            _check_not_skipped(loader, num_skipped)
         with bar:
             _train_on(state, saver=saver, bar=bar, interrupt=interrupt)
             saver.save()
@@ -222,6 +225,16 @@ def _train_on(
             saver.save_if_due()
             if interrupt.number is not None:
                 return
+
+
+def _check_not_skipped(loader: Loader, num_skipped: int) -> None:
+    """Check that the loader still stands where the training resumes."""
+    if loader.num_skipped != num_skipped:
+        msg = (
+            "on_start must not skip batches of a training that is about to go on, since its "
+            "records number them one after another: skip in a training loop of your own"
+        )
+        raise UsageError(msg)
 
 
 def _check(
