@@ -17,12 +17,36 @@ _COLOURS = {"tokenloom": "#1f6f8b", "peer": "#b8b8b8", "limit": "#e3b04b"}
 
 def render(results: Results) -> str:
     """Return every table, in Markdown."""
-    parts = [_targets_table(list(rows(results)))]
+    parts = [_summary_table(results), _targets_table(list(rows(results)))]
     parts += [_speed_table(results, shape) for shape in SHAPES if _columns(results, shape)]
     parts.append(_costs_table(results))
     for name, note in sorted(results.notes.items()):
         parts.append(f"{ALL[name].title if name in ALL else name}: {note}.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+# What most people use or might use instead, and the loaders of tokenloom that take its place.
+_SUMMARY = (
+    *("random-loader", "random-dataloader", "textbook-random", "nanogpt", "map-style"),
+    *("hf", "hf-iterable", "mosaicml", "litdata", "grain"),
+)
+
+
+def _summary_table(results: Results) -> str:
+    """Return the speeds that a reader looks for first, in random order."""
+    columns = [(shape, num_workers) for shape in SHAPES for num_workers in (0, 4)]
+    header = ["million tokens per second"]
+    header += [
+        f"{name_shape(shape)}, {f'{num_workers} workers' if num_workers else 'in process'}"
+        for shape, num_workers in columns
+    ]
+    lines = []
+    for slug in _SUMMARY:
+        speeds = [results.speed(slug, *column) for column in columns]
+        if any(speeds):
+            cells = ["" if speed is None else _number(speed / 1e6) for speed in speeds]
+            lines.append((ALL[slug].title, *cells))
+    return _table(header, lines)
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
