@@ -69,6 +69,7 @@ def test_plan_for_programs(book: str, capsys: pytest.CaptureFixture[str]) -> Non
     expected = {
         "corpus", "order", "seed", "epoch", "batch_size", "seq_len", "tail", "num_tokens",
         "num_batches", "num_windows", "num_inputs", "num_dropped", "fill", "phase", "num_phases",
+        "parts",
         "world_size", "num_workers", "block_size", "ranks", "workers", "first_starts", "plot",
     }  # fmt: skip
     assert expected == set(found)

@@ -161,6 +161,7 @@ def test_train_for_programs(book: str, tmp_path: Path, capsys: pytest.CaptureFix
         "held_out_perplexity",
         "held_out_perplexity_per_character",
         "held_out_perplexity_per_byte",
+        "held_out_perplexity_by_part",
         "tokens_per_second",
         "device",
         "plot",
