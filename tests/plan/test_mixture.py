@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pickle
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -172,10 +173,10 @@ def test_a_small_weight_is_drawn() -> None:
 @given(st.lists(st.floats(0, 1e308), min_size=1, max_size=9).filter(any))
 def test_weights_of_any_size_fit_the_grid(shares: list[float]) -> None:
     """A weight that is not zero is drawn, and a share is off by at most one of the grid."""
-    whole, total = grid_weights(shares), sum(share / 16 for share in shares)
-    for got, share in zip(whole, shares, strict=True):
+    whole, exact = grid_weights(shares), [Fraction(share) for share in shares]
+    for got, share in zip(whole, exact, strict=True):
         assert (got > 0) == (share > 0)
-        assert abs(got - share / 16 / total * GRID) <= 1
+        assert abs(got - share / sum(exact) * GRID) <= 1
 
 
 @pytest.mark.parametrize("seed", [0, 2**40 + 5])
