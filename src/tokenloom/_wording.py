@@ -1,6 +1,7 @@
 """The wording of messages: values in few characters, names that were meant, plurals."""
 
 import difflib
+import html
 import itertools
 import os
 import re
@@ -151,6 +152,19 @@ def join_choices(choices: Sequence[str]) -> str:
     """
     *others, last = map(repr, choices)
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def as_html(title: str, facts: Iterable[tuple[str, object]], *, below: str = "") -> str:
+    """Return what a notebook shows of an object: a title, a table of facts, and HTML below it.
+
+    >>> as_html("Batch", [("rows", 3)])
+    '<b>Batch</b><table><tr><th>rows</th><td>3</td></tr></table>'
+    """
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(escape(str(value)))}</td></tr>"
+        for name, value in facts
+    )
+    return f"<b>{html.escape(escape(title))}</b><table>{rows}</table>{below}"
 
 
 def escape(text: str) -> str:

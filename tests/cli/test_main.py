@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from tests.support.file_server import FileServer
 from tests.support.stores import make_store
 from tests.support.trainings import BOOK, SMALL
-from tokenloom.cli.main import main
+from tokenloom.cli.main import main, make_parser
+from tokenloom.cli.parser import COMMANDS
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,6 @@ def test_a_binary_file_is_refused_with_the_offset(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: COMMAND"),
         (["weave"], "got 'weave'"),
         (["generate", "x"], "the following arguments are required: --prompt"),
         (
@@ -271,6 +272,91 @@ def test_wrong_usage_is_exit_code_2(
     assert usage.startswith("usage: tokenloom ")
     assert error.startswith("tokenloom: error: ")
     assert message in error
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole of it, on stdout, with the exit code of wrong usage."""
+    assert main([]) == 2
+    bare = capsys.readouterr()
+    assert main(["--help"]) == 0
+    assert (bare.out, "") == (capsys.readouterr().out, bare.err)
+    assert "show a batch as text" in bare.out
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_help_fits_the_terminal(
+    command: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of any width, with commands that a shell can still read."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([*command.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert [] == [line for line in shown.splitlines() if len(line) > columns]
+    joined = shown.replace(" \\\n", " ")
+    for line in joined.splitlines():
+        if line.startswith("  tokenloom "):
+            shlex.split(line)
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+)
+def test_the_help_has_colours_where_they_are_wanted(
+    environment: dict[str, str],
+    is_coloured: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And nowhere else, such as in a file."""
+    if is_coloured and sys.version_info < (3, 14):
+        pytest.importorskip("rich_argparse")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["plan", "--help"]) == 0
+    assert is_coloured == ("\x1b[" in capsys.readouterr().out)
+
+
+def test_shells_complete_the_names_of_files() -> None:
+    """Where an argument is one: shtab looks for that at each of them."""
+    (commands,) = (action for action in make_parser()._actions if action.choices)
+    assert isinstance(commands.choices, dict)
+    found = {
+        action.dest
+        for command in commands.choices.values()
+        for action in command._actions
+        if hasattr(action, "complete")
+    }
+    assert {"corpus", "run", "store", "sources", "plot", "output", "tokenizer", "resume"} == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["plan", "dataset:time_machin"], "time_machine"),
+        (["plan", "time_machin"], "'time_machine'"),
+        (["plan", "store", "--split", "trian"], "train"),
+        (["plan", "python_docs", "--tokenizer", "wrod"], "'word'"),
+        (["fetch", "time_machin"], "time_machine"),
+        (["verify", "stroe"], "store'?"),
+    ],
+)
+def test_misspelt_names_are_recognised(
+    arguments: list[str],
+    meant: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of texts, splits, tokenizers and stores."""
+    make_store(tmp_path / "store")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    _, _, suggested = capsys.readouterr().err.partition(": did you mean ")
+    assert meant in suggested
 
 
 @pytest.mark.parametrize(

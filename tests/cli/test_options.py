@@ -33,7 +33,8 @@ OPTIONS = {
     "show": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "
         "--stage --epoch-tokens --max-repeats --order --batch-size --seq-len --seed "
-        "--tail --max-tokens --held-out --epoch --batch --rows --step --spikes --top --json"
+        "--tail --max-tokens --held-out --epoch --batch --rows --step --spikes --top --threshold "
+        "--json --plot"
     ),
     "bench": (
         "corpus --split --tokenizer --vocab-size --allow-special --raw --encoding --offline "

@@ -46,7 +46,8 @@ def test_show_prints_the_documents_of_packed_rows(
     pieces = [piece for row in found["rows"] for piece in row["pieces"]]
     assert texts == {piece["inputs"] for piece in pieces}
     assert lines[1].startswith(f"row 0: {len(pieces)} piece")
-    assert len(lines) == 2 + 3 * len(pieces)
+    # The last lines say what a training reads of it.
+    assert "" == lines[2 + 3 * len(pieces)]
 
 
 def test_show_prints_rows_of_a_batch(book: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,19 +112,40 @@ def test_show_finds_the_spikes_of_a_run(run: Path, capsys: pytest.CaptureFixture
     path.write_text("".join(json.dumps(line) + "\n" for line in (first, second, third)))
     # It would know that these are not its losses.
     shutil.rmtree(run / "checkpoints")
-    lines = printed(["show", str(run), "--spikes", "--rows", "0"], capsys)
+    spikes = ["show", str(run), "--spikes", "--threshold", "9"]
+    lines = printed([*spikes, "--rows", "0"], capsys)
     assert "2 spikes in " in lines[0]
     shown = [line for line in lines if line.startswith("step ")]
     assert [
         f"step {third['step'] + 2}: loss 90.000",
         f"step {second['step'] + 1}: loss 40.000",
-    ] == [line.split(",")[0] for line in shown]
+    ] == [line.split(",")[0] for line in shown[:2]]
     assert shown[0].endswith("and 1 step after it")
-    found = facts(["show", str(run), "--spikes", "--top", "1"], capsys)
+    assert shown[2].endswith("deviations, below the threshold")
+    found = facts([*spikes, "--top", "1"], capsys)
     assert (2, 1) == (found["num_spikes"], len(found["spikes"]))
-    assert {"first_step", "stop_step", "usual_loss", "deviations", "rows"} <= set(
+    assert {"first_step", "stop_step", "usual_loss", "deviations", "is_spike", "rows"} <= set(
         found["spikes"][0]
     )
+
+
+def test_show_lists_what_comes_closest_to_a_spike(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its score, where nothing is above the threshold; and marks it on the curve."""
+    picture = tmp_path / "loss.svg"
+    options = ["--spikes", "--threshold", "99", "--rows", "0", "--top", "2"]
+    lines = printed(["show", str(run), *options, "--plot", str(picture)], capsys)
+    assert lines[0].startswith("no spike in ")
+    assert lines[0].endswith("no loss lies 99 deviations above the running median")
+    assert lines[1] == "those that come closest:"
+    assert 2 == sum(line.startswith("step ") and "deviations" in line for line in lines)
+    assert f"plot: {picture}" == lines[-1]
+    assert picture.read_text(encoding="utf-8").startswith("<?xml")
+    assert 1 == main(["show", str(run), "--spikes", "--threshold", "0"])
+    assert "--threshold must be above 0" in capsys.readouterr().err
+    assert 1 == main(["show", str(run), "--step", "1", "--plot", str(picture)])
+    assert "leave out --plot: only --spikes of a run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

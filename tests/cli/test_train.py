@@ -1,7 +1,9 @@
 """The command that trains."""
 
 import json
+import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,9 +31,50 @@ def test_train_prints_what_came_of_it(
     lines = shown.out.splitlines()
     beginnings = ["perplexity ", "held-out perplexity ", "", "plot: ", "run: ", "generated: time"]
     assert code == 0
-    assert [True] * 6 == [a.startswith(b) for a, b in zip(lines, beginnings, strict=True)]
+    assert [True] * 6 == [a.startswith(b) for a, b in zip(lines, beginnings, strict=False)]
     assert "tokens per second on cpu" in lines[2]
     assert shown.err.startswith("tokenloom: training on ")
+    epochs = [line.split(":")[0] for line in shown.err.splitlines()[1:]]
+    assert [f"epoch {number} of {len(epochs)}" for number in range(1, len(epochs) + 1)] == epochs
+
+
+def test_the_last_line_says_what_to_do_next(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a command that works: with the best model, where that is not the last one."""
+    run = str(tmp_path / "run")
+    words = ["train", book, *SMALL, "--run", run, "--quiet"]
+    assert main(words) == 0
+    assert f"next: tokenloom generate {run} --prompt " in capsys.readouterr().out.splitlines()[-1]
+    # The more it knows of the training text, the less of the other one.
+    assert main(["train", "--resume", run, "--epochs", "60", "--quiet"]) == 0
+    history = tl.Run.open(run).metrics()
+    best = min(history, key=lambda entry: entry.held_out_perplexity or math.inf)
+    assert best.epoch < 59
+    line = capsys.readouterr().out.splitlines()[-1]
+    expected = f"best held-out perplexity {best.held_out_perplexity:.2f} at epoch {best.epoch + 1}"
+    assert line.startswith(f"{expected}: tokenloom generate {run} --best --prompt ")
+    assert main(shlex.split(line.partition(": tokenloom ")[2])) == 0
+
+
+def test_training_is_measured_per_character_too(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that words can be compared with characters, also before the last epoch."""
+    run = str(tmp_path / "run")
+    assert main(["train", book, *SMALL, "--tokenizer", "word", "--run", run]) == 0
+    shown = capsys.readouterr()
+    last = tl.Run.open(run).metrics()[-1]
+    per_character = last.perplexity_per_character
+    corpus = tl.load(book, tokenizer="word")
+    train = corpus.first(tl.Run.open(run).settings["num_tokens"])
+    num_characters = tl.corpus.measure_text(train).num_characters
+    assert num_characters is not None
+    assert per_character is not None
+    nats = math.log(last.perplexity) * len(train) / num_characters
+    assert pytest.approx(math.exp(nats)) == per_character
+    assert f"perplexity {last.perplexity:.2f} ({per_character:.2f} per character)" in shown.err
+    assert f"perplexity {last.perplexity:.2f}, {per_character:.2f} per character" in shown.out
 
 
 def test_train_on_the_most_frequent_tokens(
@@ -84,7 +127,7 @@ def test_train_says_how_much_it_leaves_out(
     assert main(["train", book, *SMALL, *options, "--epochs", "1", "--run", folder]) == 0
     shown = capsys.readouterr()
     assert shown.err.startswith(f"tokenloom: training on {book}: {how_much}")
-    assert shown.err.endswith(f"; results go to {folder}\n")
+    assert shown.err.splitlines()[0].endswith(f"; results go to {folder}")
     assert " after 1 epoch\n" in shown.out
 
 
@@ -158,10 +201,14 @@ def test_train_for_programs(book: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert [
         "num_epochs",
         "perplexity",
+        "perplexity_per_character",
+        "perplexity_per_byte",
         "held_out_perplexity",
         "held_out_perplexity_per_character",
         "held_out_perplexity_per_byte",
         "held_out_perplexity_by_part",
+        "best_epoch",
+        "best_held_out_perplexity",
         "tokens_per_second",
         "device",
         "plot",
@@ -382,7 +429,7 @@ def test_a_text_without_a_prompt_begins_with_its_own(
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_checkpoint(book: str, tmp_path: Path) -> None:
-    """A real SIGINT ends the process with exit code 1 and a run that generates."""
+    """A real SIGINT ends the process with its exit code and a run that generates."""
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "tokenloom", "train", book, *SMALL, "--run", str(folder)]
     command[command.index("3")] = "1000000"
@@ -396,7 +443,7 @@ def test_ctrl_c_leaves_a_usable_checkpoint(book: str, tmp_path: Path) -> None:
             _, messages = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert f"a usable checkpoint is in {folder}" in messages
     assert messages.count("stopped by Ctrl-C") == 1
     assert "Traceback" not in messages

@@ -614,6 +614,9 @@ def test_repr_of_a_text() -> None:
     """People see name, length and number of ids."""
     expected = "Corpus('alphabet', 1,000 tokens, vocab_size=2)"
     assert expected == repr(Corpus.from_text("a" * 1000, name="alphabet"))
+    shown = Corpus.from_text("a" * 1000, name="<alphabet>")._repr_html_()
+    assert "<b>Corpus &lt;alphabet&gt;</b>" in shown
+    assert f"<td>{'a' * 100} ...</td>" in shown
 
 
 def test_repr_of_a_memory_map(mapped: npt.NDArray[Any]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,30 @@ def lines_of(figure: Any) -> dict[str, tuple[list[float], list[float]]]:
 def test_perplexity_is_drawn_over_epochs() -> None:
     """Epochs count from 1; what was not measured leaves a gap."""
     curves = lines_of(plot_perplexity(METRICS))
-    assert ([1, 2], [20.0, 10.0]) == curves["training"]
-    assert math.isnan(curves["held out"][1][0])
-    assert curves["held out"][1][1] == 12.0
+    assert ([1, 2], [20.0, 10.0]) == curves["training: 10 at the end"]
+    held_out = curves["held out: 12 at the end"][1]
+    assert math.isnan(held_out[0])
+    assert held_out[1] == 12.0
+    assert ([2], [12.0]) == curves["best held out: 12 at epoch 2"]
+
+
+def test_the_plot_of_perplexity_can_be_read() -> None:
+    """It has a title and plain numbers; a scale per character where tokens are longer."""
+    longer = [replace(entry, perplexity_per_character=2.0) for entry in METRICS]
+    figure = plot_perplexity([*longer, replace(longer[1], perplexity=500.0)], title="A book")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert "A book" == axes.get_title()
+    labels = [label.get_text() for label in axes.get_yticklabels() if label.get_text()]
+    assert {"10", "20", "50", "100", "200", "500"} <= set(labels)
+    (per_character,) = axes.child_axes
+    assert "perplexity per character" == per_character.get_ylabel()
+    assert () == tuple(plot_perplexity(METRICS).axes[0].child_axes)
 
 
 def test_without_held_out_text_there_is_one_curve() -> None:
     """No empty entry stands in the legend."""
-    assert ["training"] == list(lines_of(plot_perplexity(METRICS[:1])))
+    assert ["training: 20 at the end"] == list(lines_of(plot_perplexity(METRICS[:1])))
 
 
 @pytest.mark.parametrize("tail", ["drop", "pad"])

@@ -151,6 +151,8 @@ def test_a_copy_is_equal() -> None:
 def test_it_says_what_it_is() -> None:
     """repr() has size and position."""
     assert repr(make_batch()) == "Batch(2 x 2, epoch=3, index=7)"
+    shown = make_batch()._repr_html_()
+    assert " ".join(map(str, make_batch().inputs[1].tolist())) in shown
 
 
 def test_a_pickle_of_resets_is_small() -> None:

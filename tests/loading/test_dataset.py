@@ -180,6 +180,8 @@ def test_the_defaults_are_the_textbooks() -> None:
 def test_repr_names_the_order_once() -> None:
     """By the class, or by the name that was given."""
     assert repr(make_windows()).startswith("RandomWindows(Corpus(")
+    shown = make_windows()._repr_html_()
+    assert f"<tr><th>batches</th><td>{len(make_windows()):,}</td></tr>" in shown
     assert repr(Windows("random", CORPUS, batch_size=4)).startswith("Windows('random', Corpus(")
 
 

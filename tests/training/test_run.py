@@ -48,6 +48,17 @@ def test_settings_come_back(tmp_path: Path) -> None:
     assert tl.Run.open(tmp_path / "run").settings["lr"] == 0.5
 
 
+def test_a_notebook_shows_a_run_with_its_plot(tmp_path: Path) -> None:
+    """And its perplexity, once it has epochs."""
+    run = make_run(tmp_path)
+    assert "<img" not in run._repr_html_()
+    run.record(tl.training.EpochMetrics(epoch=0, step=8, perplexity=9.5, tokens_per_second=1.0))
+    (tmp_path / "perplexity.png").write_bytes(b"picture")
+    shown = run._repr_html_()
+    assert "<td>9.50 after 1 epoch</td>" in shown
+    assert 'src="data:image/png;base64,cGljdHVyZQ=="' in shown
+
+
 def test_repr_says_what_was_trained(tmp_path: Path) -> None:
     """The settings that tell one run from another, as far as they are there."""
     settings = {"corpus": "my-book", "model": {"rnn": "GRU"}, "num_epochs": 3}
@@ -78,6 +89,7 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     keys = {"epoch", "step", "perplexity", "tokens_per_second", "held_out_perplexity", "after"}
     keys |= {"held_out_perplexity_per_character", "held_out_perplexity_per_byte"}
+    keys |= {"perplexity_per_character", "perplexity_per_byte"}
     assert [keys, keys] == [set(line) for line in lines]
     assert metrics == tl.Run.open(tmp_path).metrics()
 

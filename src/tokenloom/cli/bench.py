@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tokenloom._progress import open_bar
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
@@ -91,15 +92,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _measure(windows: "Windows", arguments: argparse.Namespace) -> Iterator["Sample"]:
     """Yield the samples as they are taken, under a bar that names what is measured."""
-    from tqdm import tqdm
-
     from tokenloom.inspection.benchmark import NUM_REPETITIONS, choose_settings, take_samples
 
     settings = choose_settings(windows, num_workers=arguments.workers)
-    with tqdm(
+    with open_bar(
         take_samples(windows, settings, seconds=arguments.seconds),
         total=len(settings) * NUM_REPETITIONS,
-        disable=arguments.quiet or None,
+        progress=False if arguments.quiet else None,
     ) as bar:
         for sample in bar:
             workers = count(sample.setting.num_workers, "worker")

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tokenloom.cli.options import add_json
-from tokenloom.cli.output import print_json, print_table
+from tokenloom.cli.output import format_table, print_json, print_line
 from tokenloom.cli.parser import add_parser
 from tokenloom.hub.cache import locate
 from tokenloom.hub.catalogue import Archive, Entry, list_entries
@@ -34,15 +34,18 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json([_facts(entry) for entry in entries])
         return
-    rows = [("NAME", "BYTES", "WHERE", "LICENCE", "SOURCE", "WHAT")]
+    rows, notes = [("NAME", "BYTES", "WHERE", "LICENCE")], [""]
     for entry in entries:
-        size, host = "-", "-"
+        size, note = "-", entry.description
         if entry.file is not None:
             size = "?" if entry.file.num_bytes is None else f"{entry.file.num_bytes:,}"
-            host = urlsplit(entry.file.urls[0]).netloc.rpartition("@")[2]
+            note += f", {urlsplit(entry.file.urls[0]).netloc.rpartition('@')[2]}"
         licence = entry.licence.partition(";")[0]
-        rows.append((entry.name, size, locate(entry), licence, host, entry.description))
-    print_table(rows)
+        rows.append((entry.name, size, locate(entry), licence))
+        notes.append(note)
+    # All in one row would not fit into a terminal.
+    for line, note in zip(format_table(rows), notes, strict=True):
+        print_line(f"{line}\n    {note}" if note else line)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -15,18 +15,20 @@ from typing import Any, NoReturn
 import tokenloom
 from tokenloom._io.interrupts import Stopped, ending_in_order
 from tokenloom.cli.output import as_options, print_error, print_line, print_message
-from tokenloom.cli.parser import COMMANDS, CommandParser
+from tokenloom.cli.parser import COMMANDS, CommandParser, complete_files, make_formatter
 from tokenloom.errors import TokenloomError
 
 _OFFLINE = "TOKENLOOM_OFFLINE"
+# What a shell reports of a program that the signals SIGINT and SIGPIPE ended.
+_INTERRUPTED, _PIPE_CLOSED = 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: an error, reported in one line on stderr, or a training that
-    Ctrl-C ended with a checkpoint. 2: wrong usage. 130: Ctrl-C. 128 + n: signal n, such
-    as 143 for SIGTERM.
+    0: done. 1: an error, reported in one line on stderr. 2: wrong usage, or no
+    command. 130: Ctrl-C. 128 + n: signal n, such as 143 for SIGTERM, and 141 where
+    the reader of stdout, such as head, has ended.
 
     Parameters
     ----------
@@ -46,11 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader, such as head, has stopped reading.
         _discard_stdout()
-        return 1
+        return _PIPE_CLOSED
     except KeyboardInterrupt as interrupt:
         print_message(" ".join(["stopped by Ctrl-C", *interrupt.args]))
-        # A training that wrote its files passes a message.
-        return 1 if interrupt.args else 130
+        return _INTERRUPTED
     except Stopped as stop:
         print_message(" ".join([f"stopped by {stop.name}", *stop.notes]))
         _discard_stdout()
@@ -65,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         words = sys.argv[1:] if argv is None else argv
+        if not words:
+            make_parser("--help").print_help()
+            return 2
         arguments = make_parser(*words[:1]).parse_args(words)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else 2
@@ -118,18 +122,26 @@ def make_parser(first_word: str | None = None) -> argparse.ArgumentParser:
         prog="tokenloom",
         description="Weave text into exactly reproducible language-model batches.",
         epilog="'tokenloom COMMAND --help' shows the options of a command, with examples.",
+        formatter_class=make_formatter,
     )
     parser.add_argument(
         "--version", action=_PrintVersion, help="show program's version number and exit"
     )
     commands = parser.add_subparsers(
-        metavar="COMMAND", dest="command", required=True, parser_class=CommandParser
+        metavar="COMMAND",
+        dest="command",
+        required=True,
+        parser_class=CommandParser,
+        # Made by argparse it would take a formatter of help, which is slow to import.
+        prog="tokenloom",
     )
     for name, summary in COMMANDS.items():
         if first_word == name or first_word not in (*COMMANDS, "-h", "--help", "--version"):
             importlib.import_module(f"tokenloom.cli.{name}").add_command(commands)
         else:
             commands.add_parser(name, help=summary)
+    for command in commands.choices.values():
+        complete_files(command)
     return parser
 
 

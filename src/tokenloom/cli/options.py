@@ -523,8 +523,8 @@ def print_amount(
         return
     name = "max_tokens" if len(train) == MAX_TOKENS else "held_out"
     print_line(
-        f"\nnote: 'tokenloom train' with these options reads only {len(train):,} of the "
-        f"{count(len(shown), 'token')};\n"
+        f"\nnote: 'tokenloom train' with these options reads only\n"
+        f"{len(train):,} of the {count(len(shown), 'token')}; "
         f"{arguments.options[name]} {defaults[name]} shows the batches of such a training"
     )
 

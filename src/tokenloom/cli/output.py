@@ -59,10 +59,17 @@ def _finite(value: Any) -> Any:
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows of cells, each column as wide as its widest cell."""
+    for line in format_table(rows):
+        print_line(line)
+
+
+def format_table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the lines that `print_table` prints."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print_line("  ".join(cells).rstrip())
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def print_line(text: str, *, end: str = "\n") -> None:

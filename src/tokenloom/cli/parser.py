@@ -1,10 +1,16 @@
 """The parser of the command line, which explains wrong usage in two lines."""
 
 import argparse
+import importlib.util
+import itertools
+import os
+import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from tokenloom._optional import import_optional
 from tokenloom._wording import show, suggest
 from tokenloom.cli.output import print_message, print_usage
 
@@ -24,16 +30,108 @@ COMMANDS = {
 }
 """What each subcommand does, in the order in which the help lists them."""
 
+_COMMAND_INDENT = 2
+# Arguments that may be a file or a folder.
+_FILES = {"corpus", "run", "store", "sources", "plot", "output", "tokenizer", "resume"}
+
 Run = Callable[[argparse.Namespace], int | None]
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps examples as they are written, and shows defaults that are not empty."""
+    """Breaks examples as a shell reads them, and shows defaults that are not empty."""
+
+    def add_text(self, text: str | None) -> None:
+        """Add a description, or an epilog, in lines that fit."""
+        width = self._width - self._current_indent
+        super().add_text(text and (text if text is argparse.SUPPRESS else fill(text, width)))
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if any(action.default is empty for empty in (None, False, argparse.SUPPRESS)):
             return action.help
         return f"{action.help} (default: %(default)s)"
+
+
+def make_formatter(prog: str) -> argparse.HelpFormatter:
+    """Return what lays the help out: in colour where the terminal and the packages allow.
+
+    Since Python 3.14 argparse has colours itself; before, rich-argparse adds them.
+    """
+    is_old = sys.version_info < (3, 14)
+    if not (is_old and _wants_colour() and importlib.util.find_spec("rich_argparse")):
+        return _HelpFormatter(prog)
+    rich: Any = import_optional("rich_argparse", purpose="help in colour", extra="cli")
+
+    class _RichFormatter(_HelpFormatter, rich.RawDescriptionRichHelpFormatter):  # type: ignore[misc]  # found now
+        group_name_formatter = str
+
+    formatter: argparse.HelpFormatter = _RichFormatter(prog)
+    return formatter
+
+
+def _wants_colour() -> bool:
+    """Return whether stdout shows colours; see https://no-color.org and force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return is_terminal and os.environ.get("TERM") != "dumb"
+
+
+def fill(text: str, width: int) -> str:
+    r"""Return a text in lines of at most this width: paragraphs, commands, and their explanations.
+
+    Lines that are indented by two spaces are commands, which a backslash breaks.
+
+    >>> print(fill("  tokenloom show my-book.txt\n      a few words more", 20))
+      tokenloom show \
+          my-book.txt
+          a few words
+          more
+    """
+    lines: list[str] = []
+    for indent, group in itertools.groupby(text.splitlines(), key=_measure_indent):
+        if indent == _COMMAND_INDENT:
+            for line in group:
+                # Nothing within quotes is broken.
+                first, *more = _wrap(shlex.split(line, posix=False), width - 2, indent)
+                lines += [f"{part} \\" for part in (first, *more)[:-1]] + [(first, *more)[-1]]
+        elif indent is None:
+            lines += group
+        else:
+            words = " ".join(group).split()
+            lines += textwrap.wrap(
+                " ".join(words), width, initial_indent=" " * indent, subsequent_indent=" " * indent
+            )
+    return "\n".join(lines)
+
+
+def _measure_indent(line: str) -> int | None:
+    """Return the number of spaces before a line, None for an empty one."""
+    return len(line) - len(line.lstrip()) if line.strip() else None
+
+
+def _wrap(words: list[str], width: int, indent: int) -> list[str]:
+    """Return words in lines, of which those after the first are indented by four more."""
+    lines = [" " * indent + words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines.append(" " * (indent + 4) + word)
+        else:
+            lines[-1] += f" {word}"
+    return lines
+
+
+def complete_files(parser: argparse.ArgumentParser) -> None:
+    """Let the completion that shtab writes name files where an argument is one."""
+    for action in parser._actions:  # noqa: SLF001  there is no other way
+        if action.dest in _FILES:
+            # What shtab.FILE is.
+            action.complete = {  # type: ignore[attr-defined]  # shtab looks there
+                "bash": "_shtab_compgen_files",
+                "zsh": "_files",
+                "tcsh": "f",
+            }
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -137,7 +235,7 @@ def add_parser(commands: Any, name: str, run: Run, *, epilog: str) -> argparse.A
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         epilog=epilog,
-        formatter_class=_HelpFormatter,
+        formatter_class=make_formatter,
     )
     command.set_defaults(run_command=run)
     return command

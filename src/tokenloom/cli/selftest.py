@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tokenloom._progress import open_bar
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
@@ -79,12 +80,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _run_checks(settings: "Settings", *, is_quiet: bool) -> "list[Outcome]":
-    from tqdm import tqdm
-
     from tokenloom.testing.selftest import make_checks, run_check
 
     outcomes = []
-    with tqdm(make_checks(settings), disable=is_quiet or None) as bar:
+    with open_bar(make_checks(settings), progress=False if is_quiet else None) as bar:
         for check in bar:
             bar.set_description(f"law {check.law}")
             outcomes.append(run_check(check))

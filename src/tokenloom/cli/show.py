@@ -31,7 +31,9 @@ examples:
   tokenloom show runs/time_machine-20260102-030405 --step 118
       the text that the model of a run read in its 118th step
   tokenloom show runs/time_machine-20260102-030405 --spikes --top 3
-      the steps whose loss stands out, with their text
+      the steps whose loss stands out most, with their text
+  tokenloom show runs/time_machine-20260102-030405 --spikes --threshold 6 --plot loss.png
+      what lies above another threshold, marked on the curve of the loss
 """
 
 
@@ -41,7 +43,8 @@ _OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", *_OF_TEXT)
 
 
 _OF_PLACE = ("epoch", "batch")
-_NO_SPIKES = "it limits the number of spikes of a run, and --spikes is missing"
+_OF_SPIKES = ("top", "threshold", "plot")
+_NO_SPIKES = "only --spikes of a run has a use for that, and --spikes is missing"
 
 
 def add_command(commands: Any) -> None:
@@ -67,8 +70,17 @@ def add_command(commands: Any) -> None:
     which.add_argument(
         "--spikes", action="store_true", help="the batches of the steps with an unusually high loss"
     )
-    options.add_count(run, "--top", "show at most N spikes", default=3)
-    options.add_json(command.add_argument_group("output"))
+    options.add_count(run, "--top", "show the N steps that stand out most", default=3)
+    run.add_argument(
+        "--threshold",
+        type=float,
+        default=4.5,
+        metavar="X",
+        help="deviations above the running median from which a loss counts as a spike",
+    )
+    output = command.add_argument_group("output")
+    options.add_json(output)
+    options.add_plot(output)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -90,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if find_named(arguments.corpus) is None and is_run(arguments.corpus):
         msg = f"{arguments.corpus!r} is a run: choose its text with --step N or --spikes"
         raise ArgumentError(msg)
-    options.refuse_options(arguments, ("top",), _NO_SPIKES)
+    options.refuse_options(arguments, _OF_SPIKES, _NO_SPIKES)
     corpus = options.load_text(arguments)
     train, _ = options.hold_out(arguments, corpus)
     windows = options.make_windows(arguments, train)
@@ -105,6 +117,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
+    from tokenloom._figures import check_picture, save_picture
+    from tokenloom.inspection.plots import plot_spikes
     from tokenloom.inspection.steps import read_spikes, read_step
     from tokenloom.training.reopen import reopen_windows
     from tokenloom.training.run import Run
@@ -114,11 +128,19 @@ def _show_run(arguments: argparse.Namespace) -> None:
     windows = reopen_windows(run, encoding=arguments.encoding)
     rows = arguments.rows or None
     if arguments.spikes:
-        spikes = read_spikes(run, windows, top=arguments.top, rows=rows)
+        path = None if arguments.plot is None else check_picture(arguments.plot)
+        spikes = read_spikes(
+            run, windows, top=arguments.top, rows=rows, threshold=arguments.threshold
+        )
+        if path is not None:
+            save_picture(plot_spikes(spikes, title=f"Loss of {run.path.name}"), path)
         if arguments.json:
-            print_json({"run": str(run.path), **_facts_of_spikes(spikes)})
-        else:
-            _print_spikes(spikes)
+            plot = None if path is None else str(path)
+            print_json({"run": str(run.path), **_facts_of_spikes(spikes), "plot": plot})
+            return
+        _print_spikes(spikes)
+        if path is not None:
+            print_line(f"\nplot: {path}")
         return
     step = read_step(run, windows, step=arguments.step, rows=rows)
     if arguments.json:
@@ -133,11 +155,15 @@ def _facts_of_step(step: "StepText") -> dict[str, Any]:
 
 
 def _facts_of_spikes(found: "RunSpikes") -> dict[str, Any]:
-    from tokenloom.inspection.steps import NUM_BEFORE, NUM_DEVIATIONS
+    from tokenloom.inspection.steps import NUM_AROUND, NUM_OF_SCALE
 
     return {
         "num_steps": found.num_steps,
-        "method": {"num_before": NUM_BEFORE, "num_deviations": NUM_DEVIATIONS},
+        "method": {
+            "num_around": NUM_AROUND,
+            "num_of_scale": NUM_OF_SCALE,
+            "threshold": found.threshold,
+        },
         "num_spikes": found.num_spikes,
         "spikes": [
             {
@@ -145,6 +171,7 @@ def _facts_of_spikes(found: "RunSpikes") -> dict[str, Any]:
                 "stop_step": text.step + spike.stop - spike.first,
                 "usual_loss": spike.usual,
                 "deviations": spike.deviations,
+                "is_spike": spike.deviations > found.threshold,
                 **_facts_of_step(text),
             }
             for spike, text in found.spikes
@@ -153,17 +180,21 @@ def _facts_of_spikes(found: "RunSpikes") -> dict[str, Any]:
 
 
 def _print_spikes(found: "RunSpikes") -> None:
-    from tokenloom.inspection.steps import NUM_BEFORE, NUM_DEVIATIONS
-
-    print_line(
-        f"{count(found.num_spikes, 'spike')} in {count(found.num_steps, 'step')}: losses more "
-        f"than {NUM_DEVIATIONS:g} deviations above the median of the {NUM_BEFORE} before"
-    )
+    steps, limit = count(found.num_steps, "step"), f"{found.threshold:g} deviations"
+    if found.num_spikes:
+        spikes = count(found.num_spikes, "spike")
+        print_line(f"{spikes} in {steps}: losses more than {limit} above the running median")
+    else:
+        print_line(f"no spike in {steps}: no loss lies {limit} above the running median")
+        if found.spikes:
+            print_line("those that come closest:")
     for spike, text in found.spikes:
         num_more = spike.stop - spike.first - 1
         line = f"{_format_step(text)}, usual {spike.usual:.3f}, "
         line += f"{spike.deviations:.1f} deviations"
-        print_line(f"\n{line}" + f", and {count(num_more, 'step')} after it" * bool(num_more))
+        line += f", and {count(num_more, 'step')} after it" * bool(num_more)
+        is_weak = found.num_spikes > 0 and spike.deviations <= found.threshold
+        print_line(f"\n{line}" + ", below the threshold" * is_weak)
         _print_batch(text.batch)
 
 
@@ -203,4 +234,4 @@ def _check_options_of_run(arguments: argparse.Namespace) -> None:
     why = "a run has its own text and batches; to see others, name a corpus"
     options.refuse_options(arguments, (*_OF_CORPUS, *_OF_PLACE), why)
     if not arguments.spikes:
-        options.refuse_options(arguments, ("top",), _NO_SPIKES)
+        options.refuse_options(arguments, _OF_SPIKES, _NO_SPIKES)

@@ -4,6 +4,8 @@ import argparse
 import functools
 import importlib.util
 import re
+import shlex
+import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -59,6 +61,7 @@ _FREE = {
     *("checkpoint_steps", "checkpoint_seconds", "keep", "sample_every", "prompt", "timeout"),
     *("json", "quiet"),
 }
+_PROMPT_CHARACTERS = 40
 _RUN_OPTIONS = {
     "checkpoint_steps": "checkpoint_steps",
     "checkpoint_seconds": "checkpoint_seconds",
@@ -200,15 +203,19 @@ def _run(arguments: argparse.Namespace) -> None:
                 print_message(_explain_end(training) if is_at_end else announced)
 
         try:
-            progress = False if arguments.quiet else None
-            history = training.train(progress=progress, on_start=announce)
+            history = training.train(progress=not arguments.quiet, on_start=announce)
         except (KeyboardInterrupt, Stopped) as stop:
             raise _what_ends(stop, _folder(training), is_first=ranks.is_first) from stop
     if not ranks.is_first:
         return
     facts = _facts(history, _folder(training), training.model.linear.weight.device)
     facts["generated"] = None if write is None else write(num_tokens=100)
-    (print_json if arguments.json else _print_facts)(facts)
+    if arguments.json:
+        print_json(facts)
+        return
+    _print_facts(facts)
+    if write is not None and training.run_options is not None:
+        _print_next(facts, _prompt(corpus, training.run_options))
 
 
 def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corpus, Training]":
@@ -385,7 +392,7 @@ def _what_ends(
     from tokenloom.training.run import Run
 
     if not is_first:
-        return SystemExit(stop.code if isinstance(stop, Stopped) else 1)
+        return SystemExit(stop.code if isinstance(stop, Stopped) else 128 + signal.SIGINT)
     if not Run(run, {}).has_checkpoint:
         return stop
     message = (
@@ -466,15 +473,21 @@ def _explain_end(training: "Training") -> str:
 
 
 def _facts(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str, Any]:
-    last = history[-1]
+    from tokenloom.training.metrics import find_best
+
+    last, best = history[-1], find_best(history)
     plot = run / "perplexity.png"
     return {
         "num_epochs": last.epoch + 1,
         "perplexity": last.perplexity,
+        "perplexity_per_character": last.perplexity_per_character,
+        "perplexity_per_byte": last.perplexity_per_byte,
         "held_out_perplexity": last.held_out_perplexity,
         "held_out_perplexity_per_character": last.held_out_perplexity_per_character,
         "held_out_perplexity_per_byte": last.held_out_perplexity_per_byte,
         "held_out_perplexity_by_part": last.held_out_perplexity_by_part,
+        "best_epoch": None if best is None else best.epoch,
+        "best_held_out_perplexity": None if best is None else best.held_out_perplexity,
         # The median, since any single epoch may be slow by chance.
         "tokens_per_second": statistics.median(metrics.tokens_per_second for metrics in history),
         "device": str(device),
@@ -484,11 +497,10 @@ def _facts(history: "list[EpochMetrics]", run: Path, device: object) -> dict[str
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    print_line(f"perplexity {facts['perplexity']:.2f} after {count(facts['num_epochs'], 'epoch')}")
-    units = [("", ""), ("_per_character", " per character"), ("_per_byte", " per byte")]
-    values = [(facts[f"held_out_perplexity{key}"], unit) for key, unit in units]
-    if held_out := [f"{value:.2f}{unit}" for value, unit in values if value is not None]:
-        print_line(f"held-out perplexity {', '.join(held_out)}")
+    epochs = count(facts["num_epochs"], "epoch")
+    print_line(f"perplexity {_format_units(facts, 'perplexity')} after {epochs}")
+    if facts["held_out_perplexity"] is not None:
+        print_line(f"held-out perplexity {_format_units(facts, 'held_out_perplexity')}")
     if (by_part := facts["held_out_perplexity_by_part"]) is not None:
         parts = [f"{name} {value:.2f}" for name, value in by_part.items()]
         print_line(f"held-out perplexity of each part: {', '.join(parts)}")
@@ -500,6 +512,29 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print_line(f"run: {facts['run']}")
     if facts["generated"] is not None:
         print_line(f"generated: {facts['generated']}")
+
+
+def _format_units(facts: dict[str, Any], name: str) -> str:
+    """Return a perplexity per token, and per character and byte where these are others."""
+    shown = [f"{facts[name]:.2f}"]
+    for unit in ("character", "byte"):
+        value = facts[f"{name}_per_{unit}"]
+        if value is not None and f"{value:.2f}" != shown[0]:
+            shown.append(f"{value:.2f} per {unit}")
+    return ", ".join(shown)
+
+
+def _print_next(facts: dict[str, Any], prompt: str) -> None:
+    """Print what to do next: write text with the model, of the best epoch if there is one."""
+    # In one line that a shell can read.
+    begin = " ".join(prompt.split())[:_PROMPT_CHARACTERS] or "TEXT"
+    command = ["tokenloom", "generate", facts["run"]]
+    if facts["best_epoch"] in (None, facts["num_epochs"] - 1):
+        print_line(f"next: {shlex.join([*command, '--prompt', begin])}")
+        return
+    best, epoch = facts["best_held_out_perplexity"], facts["best_epoch"] + 1
+    command = [*command, "--best", "--prompt", begin]
+    print_line(f"best held-out perplexity {best:.2f} at epoch {epoch:,}: {shlex.join(command)}")
 
 
 def _make_writer(

@@ -22,10 +22,10 @@ from tokenloom._checks import (
 )
 from tokenloom._io.digest import NUM_BLOCKS, WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom._optional import panics_as_errors
-from tokenloom._wording import count, show
+from tokenloom._wording import as_html, count, show
 from tokenloom.corpus.document_lengths import DocumentsByLength
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
-from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
 from tokenloom.store.manifest import Source
 from tokenloom.store.memmap import (
     Tokens,
@@ -56,6 +56,8 @@ from tokenloom.text.vocab import Vocab
 
 # Blocks that the hash of a concatenation looks at in each part, at least.
 _MIN_BLOCKS = 16
+# Tokens that a notebook shows.
+_NUM_SHOWN = 100
 
 
 class Origin(NamedTuple):
@@ -477,6 +479,26 @@ class Corpus:
     def __repr__(self) -> str:
         vocab_size = "?" if self._vocab_size is None else f"{self._vocab_size:,}"
         return f"Corpus({self.name!r}, {count(len(self), 'token')}, vocab_size={vocab_size})"
+
+    def _repr_html_(self) -> str:
+        size = "not known" if self._vocab_size is None else f"{self._vocab_size:,}"
+        documents = None if self.document_offsets is None else len(self.document_offsets)
+        facts = [
+            ("tokens", f"{len(self):,}"),
+            ("vocabulary", size),
+            ("tokenizer", self.identity or "not known"),
+            ("documents", "not known" if documents is None else f"{documents:,}"),
+            ("begins with", self._show_beginning()),
+        ]
+        return as_html(f"Corpus {self.name}", facts)
+
+    def _show_beginning(self) -> str:
+        tokens = self.tokens[:_NUM_SHOWN]
+        try:
+            text = self.decode(tokens)
+        except (TokenloomError, OSError) as error:
+            return f"({error})"
+        return text + " ..." * (len(self) > _NUM_SHOWN)
 
     # "or Any" in place of "or None": who made the corpus knows whether there is one, and a type
     # checker need not be told.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from tokenloom._progress import open_bar
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
@@ -268,8 +268,7 @@ def count_ids(
         raise ArgumentError(msg)
     counts = np.zeros(corpus.vocab_size, np.int64)
     advise(corpus.tokens, is_random=False)
-    disable = None if progress is None else not progress
-    with tqdm(total=len(corpus), unit="token", unit_scale=True, disable=disable) as bar:
+    with open_bar(total=len(corpus), unit="token", unit_scale=True, progress=progress) as bar:
         for start in range(0, len(corpus), chunk_size):
             piece = corpus.slice(start, start + chunk_size)
             counts += np.bincount(read_whole(piece.tokens), minlength=len(counts))

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar, cast
 
-from tqdm import tqdm
-
 from tokenloom._io.atomic import as_path, filling, remove_leftovers
+from tokenloom._progress import open_bar
 from tokenloom.errors import ArchiveError, ArgumentError
 
 try:
@@ -126,9 +125,8 @@ def unpack(
         raise ArchiveError(msg)
     try:
         with filling(target) as partial:
-            disable = None if progress is None else not progress
             members = _guard(read_members(source))
-            bar = tqdm(members, source.name, unit=" members", disable=disable)
+            bar = open_bar(members, desc=source.name, unit=" members", progress=progress)
             _write(bar, partial, limits or Limits())
             _check_required(partial, required)
             if hasattr(os, "sync"):

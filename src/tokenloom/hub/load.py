@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tokenloom._checks import as_flag, as_strings
 from tokenloom._io.compressed import find_encoding
-from tokenloom._wording import describe_missing, show
+from tokenloom._wording import describe_missing, show, suggest
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.formats import TOKEN_FILES, open_foreign, recognise_tokens
 from tokenloom.errors import ArgumentError, CorpusError
@@ -384,6 +384,7 @@ def find_named(name: object) -> Entry | None:
             return entry
         known = ", ".join(known_names())
         msg = f"{name!r} must be one of {known} after {_DATASET!r}, which it is not"
+        msg += suggest(named, known_names())
         raise ArgumentError(msg)
     entry = find_entry(name)
     if entry is not None and os.path.lexists(name):

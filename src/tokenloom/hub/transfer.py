@@ -12,19 +12,22 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from tqdm import tqdm
 from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.util.retry import Retry
 
 from tokenloom._io.digest import hash_file
+from tokenloom._progress import open_bar
 from tokenloom._wording import count
 from tokenloom.errors import ChecksumError, DownloadError
 from tokenloom.hub.addresses import Patience, hide_password
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LOGGER = logging.getLogger("tokenloom.download")
 
@@ -46,9 +49,7 @@ _MAX_MESSAGE = 500
 
 def make_bar(name: str, *, num_bytes: int | None, progress: bool | None) -> "tqdm[NoReturn]":
     """Return the bar that shows how much of a file has arrived."""
-    # tqdm takes None for "only where stderr is a terminal".
-    disable = None if progress is None else not progress
-    return tqdm(total=num_bytes, desc=name, unit="B", unit_scale=True, disable=disable)
+    return open_bar(total=num_bytes, desc=name, unit="B", unit_scale=True, progress=progress)
 
 
 class FetchError(Exception):

@@ -11,6 +11,7 @@ from tokenloom.corpus.statistics import LengthCount
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection.benchmark import Measurement, recommend
 from tokenloom.inspection.packings import compare_packings
+from tokenloom.inspection.steps import RunSpikes
 from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _MAX_WINDOWS = 20_000
 # Steps of the shares of a mixture, and the most epochs that are marked.
 _NUM_SHARES, _MAX_EPOCH_LINES = 240, 24
+_MAX_POINTS = 10_000
 # More batches, rows or bars than these run into each other.
 _MAX_BATCHES, _MAX_ROWS, _BARS_ACROSS = 48, 32, 250
 
@@ -342,6 +344,61 @@ def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
     rates.invert_yaxis()
     figure.suptitle(f"recommended: {best.setting}", fontsize="medium")
     return figure
+
+
+def plot_spikes(found: RunSpikes, *, title: str) -> "Figure":
+    """Draw the loss of each step of a run, with its running median, and mark what stands out.
+
+    Parameters
+    ----------
+    found : RunSpikes
+        What `tokenloom.inspection.read_spikes` returned.
+    title : str
+
+    Raises
+    ------
+    UsageError
+        matplotlib is not installed.
+    """
+    figure = new_figure(width=9.0, height=4.5)
+    axes = figure.add_subplot()
+    steps = found.first_step + np.arange(found.num_steps)
+    shown = _thin(found.losses)
+    axes.plot(steps[shown], found.losses[shown], linewidth=0.7, alpha=0.7, label="loss")
+    axes.plot(steps[shown], found.usual[shown], label="running median")
+    strong, weak = (
+        [text for spike, text in found.spikes if (spike.deviations > found.threshold) == is_strong]
+        for is_strong in (True, False)
+    )
+    for texts, inside, label in (
+        (strong, "tab:red", f"above {found.threshold:g} deviations"),
+        (weak, "none", "the highest below"),
+    ):
+        # What is not finite has no place on the axis.
+        places = [(text.step, text.loss) for text in texts if np.isfinite(text.loss)]
+        if places:
+            heights = [loss for _, loss in places]
+            at = [step for step, _ in places]
+            axes.plot(at, heights, "o", color="tab:red", markerfacecolor=inside, label=label)
+        for step, loss in places:
+            axes.annotate(
+                f"{step:,}", (step, loss), textcoords="offset points", xytext=(5, 5), fontsize=9
+            )
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss (nats per token)")
+    axes.xaxis.set_major_formatter(import_matplotlib("ticker").StrMethodFormatter("{x:,.0f}"))
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _thin(losses: "np.typing.NDArray[np.float64]") -> "np.typing.NDArray[np.int64]":
+    """Return the positions that are drawn: all, or of each part of a long run the highest loss."""
+    width = -(-len(losses) // _MAX_POINTS)
+    starts = range(0, len(losses), max(1, width))
+    known = np.where(np.isfinite(losses), losses, -np.inf)
+    return np.array([start + int(known[start : start + width].argmax()) for start in starts])
 
 
 def _name_setting(measurement: Measurement) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tokenloom._checks import as_number
 from tokenloom.errors import ArgumentError, RunError
 from tokenloom.inspection.batches import BatchText, read_batch
 from tokenloom.loading.dataset import Windows
@@ -15,9 +16,12 @@ from tokenloom.training.run import Run
 
 Losses = npt.NDArray[np.float64]
 
-NUM_BEFORE = 100
-NUM_DEVIATIONS = 5.0
+NUM_AROUND, NUM_OF_SCALE = 50, 100
+"""On each side of a step, the losses of its median, and the residuals of its deviation."""
+THRESHOLD = 4.5
+"""Deviations above which a loss stands out, where none is given."""
 
+# Where fewer are around, and at the beginning, where losses fall fast, nothing is judged.
 _NUM_NEEDED = 20
 # The standard deviation of a normal distribution, divided by its MAD.
 _MAD_TO_DEVIATION = 1.4826
@@ -44,22 +48,36 @@ class StepText:
     batch: BatchText
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunSpikes:
     """The spikes of a run's loss.
 
     Attributes
     ----------
-    num_steps, num_spikes : int
+    threshold : float
+        Deviations above which a loss is a spike.
+    num_spikes : int
         Of the whole run.
     spikes : tuple of (Spike, StepText)
         The strongest spikes, the strongest first, each with the text of its first
-        step.
+        step; then the steps that stand out most below the threshold.
+    first_step : int
+        The step of the first loss, counted from 1 over the whole run.
+    losses, usual : float64 arrays, shape (num_steps,)
+        Of each step, and the running median.
     """
 
-    num_steps: int
+    threshold: float
     num_spikes: int
     spikes: "tuple[tuple[Spike, StepText], ...]"
+    first_step: int
+    losses: Losses
+    usual: Losses
+
+    @property
+    def num_steps(self) -> int:
+        """Of the whole run."""
+        return len(self.losses)
 
 
 def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int] | None) -> StepText:
@@ -85,10 +103,18 @@ def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int] | No
     return _read_text(_read_losses(run), step, windows, rows)
 
 
-def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int] | None) -> RunSpikes:
-    """Return the spikes of a run's loss, the strongest first, with their text.
+def read_spikes(
+    run: Run,
+    windows: Windows,
+    *,
+    top: int,
+    rows: Sequence[int] | None,
+    threshold: float = THRESHOLD,
+) -> RunSpikes:
+    """Return the steps of a run whose loss stands out most, the first ones first, with their text.
 
-    `find_spikes` defines what a spike is.
+    `find_spikes` defines what a spike is. Where there are fewer than asked for, the
+    steps follow that stand out most without being spikes.
 
     Parameters
     ----------
@@ -96,9 +122,11 @@ def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int] | N
     windows : RandomWindows or SequentialWindows
         What `reopen_windows` returned; their epoch is set.
     top : int
-        The most spikes that are read.
-    rows : sequence of int or None
-        Which rows of each batch; None for all.
+        How many steps are read.
+    rows : sequence of int
+        Which rows of each batch.
+    threshold : float
+        As in `find_spikes`.
 
     Raises
     ------
@@ -110,14 +138,23 @@ def read_spikes(run: Run, windows: Windows, *, top: int, rows: Sequence[int] | N
     records = _read_losses(run)
     losses = np.concatenate([np.array(record.losses, float) for record in records])
     first_step = records[0].step
-    spikes = find_spikes(losses)
+    usual, deviations = _compare(losses)
+    spikes = _join(losses, usual, deviations, threshold)
+    shown = spikes[:top]
+    if len(shown) < top:
+        rest = deviations.copy()
+        for spike in spikes:
+            rest[spike.first : spike.stop] = 0.0
+        shown += _find_highest(losses, usual, rest, number=top - len(shown))
     return RunSpikes(
-        num_steps=len(losses),
+        threshold=threshold,
         num_spikes=len(spikes),
         spikes=tuple(
-            (spike, _read_text(records, first_step + spike.first, windows, rows))
-            for spike in spikes[:top]
+            (spike, _read_text(records, first_step + spike.first, windows, rows)) for spike in shown
         ),
+        first_step=first_step,
+        losses=losses,
+        usual=usual,
     )
 
 
@@ -154,10 +191,10 @@ class Spike:
     loss : float
         At the first of them, in nats per token.
     usual : float
-        The median of the losses before it.
+        The median of the losses around it.
     deviations : float
-        Robust standard deviations between the median before the spike and its
-        highest loss; infinite if a loss is not finite.
+        Robust standard deviations of the step that stands out most; infinite if
+        a loss is not finite.
     """
 
     first: int
@@ -167,30 +204,45 @@ class Spike:
     deviations: float
 
 
-def find_spikes(losses: Losses) -> list[Spike]:
+def find_spikes(losses: Losses, threshold: float = THRESHOLD) -> list[Spike]:
     """Return the losses that stand out, the strongest first.
 
-    The Hampel identifier (Davies and Gather, 1993, "The identification of
-    multiple outliers", JASA 88), one-sided, over the steps before: a loss
-    stands out if it lies more than 5 robust standard deviations, 1.4826 times
-    the median absolute deviation (MAD), above the median of the 100 losses
-    before it. Median and MAD are not moved by the outliers among those. Only
-    what came before is looked at, since the loss of a training falls: its
-    beginning is high, and no spike. A deviation counts as at least a
-    thousandth of the median. The first 20 steps are not judged; a loss that is
-    not finite always stands out.
+    The Hampel filter (Davies and Gather, 1993, "The identification of multiple
+    outliers", JASA 88; Pearson et al., 2016, "Generalized Hampel Filters",
+    EURASIP Journal on Advances in Signal Processing), one-sided: a loss stands
+    out if it lies more than ``threshold`` robust standard deviations above the
+    running median, that of the 50 losses before it, itself and the 50 after it.
+    A robust standard deviation is 1.4826 times the median of the distances to
+    the running median (MAD) of the 100 losses before it, itself and the 100
+    after it. So a loss that falls or rises as training goes on does not widen
+    the deviation, and outliers move neither median. A deviation counts as at
+    least a thousandth of the median. The first 20 steps are not judged; a loss
+    that is not finite always stands out.
 
     Parameters
     ----------
     losses : float64 array, shape (num_steps,)
+    threshold : float
+
+    Raises
+    ------
+    ArgumentError
+        The threshold is not above 0.
 
     >>> losses = np.tile([2.0, 2.1, 1.9], 40)
     >>> losses[70:72] = 9.0, 8.0
     >>> [(spike.first, spike.stop) for spike in find_spikes(losses)]
     [(70, 72)]
     """
-    usual, deviations = _compare(losses)
-    stands_out = deviations > NUM_DEVIATIONS
+    return _join(losses, *_compare(losses), threshold)
+
+
+def _join(losses: Losses, usual: Losses, deviations: Losses, threshold: float) -> list[Spike]:
+    """Return the spikes, each of successive steps that stand out."""
+    if not as_number("threshold", threshold) > 0:
+        msg = f"threshold must be above 0, got {threshold}"
+        raise ArgumentError(msg)
+    stands_out = deviations > threshold
     edges = np.flatnonzero(np.diff(np.concatenate([[False], stands_out, [False]]).astype(np.int8)))
     spikes = [
         Spike(
@@ -205,23 +257,51 @@ def find_spikes(losses: Losses) -> list[Spike]:
     return sorted(spikes, key=lambda spike: -spike.deviations)
 
 
+def _find_highest(losses: Losses, usual: Losses, deviations: Losses, *, number: int) -> list[Spike]:
+    """Return the single steps that lie highest above the running median, the highest first."""
+    order = np.argsort(-deviations, kind="stable")[:number]
+    return [
+        Spike(
+            first=int(step),
+            stop=int(step) + 1,
+            loss=float(losses[step]),
+            usual=float(usual[step]),
+            deviations=float(deviations[step]),
+        )
+        for step in order
+        if deviations[step] > 0
+    ]
+
+
 def _compare(losses: Losses) -> tuple[Losses, Losses]:
-    """Return the median before each loss, and how many deviations it lies above."""
+    """Return the running median, and how many deviations each loss lies above it."""
     known = np.where(np.isfinite(losses), losses, np.nan)
-    before = np.concatenate([np.full(NUM_BEFORE, np.nan), known[:-1]])
-    windows = sliding_window_view(before, NUM_BEFORE)
-    usual, scale = np.full(len(losses), np.nan), np.full(len(losses), np.nan)
+    usual = _running_median(known, NUM_AROUND)
+    scale = _MAD_TO_DEVIATION * _running_median(np.abs(known - usual), NUM_OF_SCALE)
+    scale = np.fmax(scale, _LEAST_DEVIATION * np.abs(usual))
+    # A loss with too few around it is not judged: 0 deviations.
+    deviations = np.nan_to_num((known - usual) / np.maximum(scale, np.finfo(float).tiny), nan=0.0)
+    deviations[:_NUM_NEEDED] = 0.0
+    return usual, np.where(np.isfinite(losses), deviations, np.inf)
+
+
+def _running_median(values: Losses, num_around: int) -> Losses:
+    """Return the median around each value, NaN where too few are known.
+
+    Parameters
+    ----------
+    values : float64 array, shape (num_steps,)
+    num_around : int
+        How many values on each side belong to it.
+    """
+    if not len(values):
+        return values
+    edge = np.full(num_around, np.nan)
+    windows = sliding_window_view(np.concatenate([edge, values, edge]), 2 * num_around + 1)
+    medians = np.full(len(values), np.nan)
     # In parts, since medians copy what they look at.
-    for start in range(0, len(losses), _CHUNK):
+    for start in range(0, len(values), _CHUNK):
         part = windows[start : start + _CHUNK]
         enough = np.flatnonzero(np.isfinite(part).sum(axis=1) >= _NUM_NEEDED)
-        judged = part[enough]
-        median = np.nanmedian(judged, axis=1)
-        mad = np.nanmedian(np.abs(judged - median[:, None]), axis=1)
-        usual[start + enough] = median
-        scale[start + enough] = np.maximum(
-            _MAD_TO_DEVIATION * mad, _LEAST_DEVIATION * np.abs(median)
-        )
-    # A loss with too few before it is not judged: 0 deviations.
-    deviations = np.nan_to_num((known - usual) / np.maximum(scale, np.finfo(float).tiny), nan=0.0)
-    return usual, np.where(np.isfinite(losses), deviations, np.inf)
+        medians[start + enough] = np.nanmedian(part[enough], axis=1)
+    return medians

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from tokenloom._wording import as_html
 from tokenloom.errors import UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
 from tokenloom.loading.piece_rows import PieceRows
@@ -19,6 +20,9 @@ from tokenloom.text.ids import Ids, narrow_dtype
 
 IGNORED_TARGET = -100
 """The target where there is nothing to learn: PyTorch's default ignore_index."""
+
+# What a notebook shows of a batch.
+_NUM_ROWS_SHOWN, _NUM_SHOWN = 4, 16
 
 
 class Tensors(NamedTuple):
@@ -357,6 +361,16 @@ class Batch:
     def __repr__(self) -> str:
         num_rows, seq_len = self._shape
         return f"Batch({num_rows} x {seq_len}, epoch={self.epoch}, index={self.index})"
+
+    def _repr_html_(self) -> str:
+        num_rows, seq_len = self._shape
+        facts = [
+            (f"{name} of row {row}", " ".join(map(str, ids[row, :_NUM_SHOWN].tolist())) + more)
+            for row in range(min(num_rows, _NUM_ROWS_SHOWN))
+            for name, ids in (("inputs", self.inputs), ("targets", self.targets))
+            for more in [" ..." * (seq_len > _NUM_SHOWN)]
+        ]
+        return as_html(repr(self), facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._pieces is not None:

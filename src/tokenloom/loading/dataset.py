@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tokenloom._checks import require_type
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
-from tokenloom._wording import count, show
+from tokenloom._wording import as_html, count, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.mixture import Mixture
 from tokenloom.corpus.offsets import DocumentOffsets
@@ -297,6 +297,19 @@ class Windows(IterableDataset[Batch]):
             f"seq_len={plan.seq_len}, seed={plan.seed}, tail={plan.tail!r}, "
             f"epoch={plan.epoch}): {count(plan.num_batches, 'batch', 'batches')}"
         )
+
+    def _repr_html_(self) -> str:
+        plan = self.plan
+        facts = [
+            ("corpus", repr(self._corpus)),
+            ("order", f"{plan.kind}, seed {plan.seed}, epoch {plan.epoch}"),
+            ("batches", f"{plan.num_batches:,}"),
+            ("rows", list(plan.batch_sizes.steps) if plan.batch_sizes else plan.batch_size),
+            ("tokens of a row", plan.seq_len),
+            ("inputs", f"{plan.num_inputs:,} of {plan.num_tokens:,} tokens"),
+            ("tail", plan.tail),
+        ]
+        return as_html(type(self).__name__, facts)
 
     def __getstate__(self) -> dict[str, Any]:
         # Resolved here, in the main process, for the workers.

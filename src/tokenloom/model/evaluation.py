@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torch.distributed
-from tqdm import tqdm
 
 from tokenloom._checks import (
     MAX_WORKERS,
@@ -15,6 +14,7 @@ from tokenloom._checks import (
     as_integer,
     require_type,
 )
+from tokenloom._progress import open_bar
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import TextSize, measure_text
 from tokenloom.errors import ArgumentError, CorpusError
@@ -356,8 +356,8 @@ def _add_losses(
     """Return nats and predicted tokens: float64, shape (2,), on the CPU."""
     nats, num_tokens = 0.0, 0
     state: State | None = None
-    disable = None if progress is None else not progress
-    with tqdm(total=loader.plan.num_inputs, unit="token", unit_scale=True, disable=disable) as bar:
+    total = loader.plan.num_inputs
+    with open_bar(total=total, unit="token", unit_scale=True, progress=progress) as bar:
         for whole in loader:
             batch = whole if across_documents else whole.within_documents()
             losses, state = token_losses(model, batch, state)

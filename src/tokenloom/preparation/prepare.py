@@ -12,9 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tokenloom._checks import (
     MAX_WORKERS,
@@ -28,6 +26,7 @@ from tokenloom._io.atomic import as_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.interrupts import Stopped
 from tokenloom._io.remote import RemoteFile
+from tokenloom._progress import open_bar
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.assemble import SplitTally, Tally, assemble
@@ -69,6 +68,9 @@ from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer
 from tokenloom.text.normalize import report_lost, why_empty
 from tokenloom.text.tokenizers import CountedTokenizer, restore_tokenizer
 from tokenloom.text.vocab import Vocab
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LOGGER = logging.getLogger(__name__)
 _USUAL = PrepareOptions()
@@ -436,8 +438,7 @@ class _Run:
         report_lost(tally.lost, name=name, is_learned=is_learned)
 
     def _bar(self, what: str, total: int, unit: str) -> "tqdm[Any]":
-        off = None if self.progress is None else not self.progress
-        return tqdm(desc=what, total=total, unit=unit, unit_scale=True, disable=off)
+        return open_bar(desc=what, total=total, unit=unit, unit_scale=True, progress=self.progress)
 
     def _build(self, how: BuildVocab, tally: Tally) -> CountedTokenizer:
         """Return the tokenizer with the vocabulary whose tokens were counted."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from tokenloom._progress import open_bar
 from tokenloom.errors import StoreError
 from tokenloom.store.manifest import DOCUMENTS, NUM_PLACE_FIELDS, OFFSETS, PLACES
 from tokenloom.store.npy import HEADER_BYTES
@@ -47,12 +47,12 @@ def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) 
     store = read_store(path)
     files = list(store.files())
     problems = []
-    with tqdm(
+    with open_bar(
         total=sum(file.num_bytes for file in files),
         unit="B",
         unit_scale=True,
         desc="verify",
-        disable=None if progress is None else not progress,
+        progress=progress,
     ) as bar:
         for file in files:
             problem = find_problem(file) or _compare(file, _check_of(store, file), bar.update)

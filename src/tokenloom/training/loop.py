@@ -87,7 +87,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         Of PyTorch's global generators, which dropout draws from. The weights
         that the model begins with are its maker's.
     progress : bool, optional
-        Whether to show a bar on stderr; by default where that is a terminal.
+        Whether to show a bar on stderr; by default where that is a terminal, and
+        in a notebook. True shows one line per epoch elsewhere, as in a log.
     on_start : callable, optional
         Called without arguments before the first step, once nothing is refused any more.
 

@@ -11,7 +11,7 @@ import torch
 
 from tokenloom._figures import save_figure
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.corpus.statistics import TextSize
+from tokenloom.corpus.statistics import TextSize, measure_text
 from tokenloom.errors import UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.dataset import SequentialWindows
@@ -27,6 +27,9 @@ from tokenloom.model.evaluation import (
 from tokenloom.model.rnn import RNNModel
 from tokenloom.training.metrics import EpochMetrics, StepLosses, plot_perplexity
 from tokenloom.training.run import Run
+
+# Parts of the training text whose size is measured, and the tokens of each.
+_NUM_MEASURED, _MEASURED_TOKENS = 64, 1 << 16
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -91,6 +94,9 @@ class Meter:
             )
             for name, text in _by_name(held_out).items()
         }
+        self._corpus_name = loader.windows.corpus.name
+        # Of a part of the tokens it is not known how much text they stand for.
+        self._token_size = _mean_size(loader.windows.corpus) if across_documents else (None, None)
         self._begin()
 
     def _begin(self) -> None:
@@ -119,10 +125,14 @@ class Meter:
         losses, num_targets = self._gather()
         seconds = self._seconds + time.perf_counter() - self._began_at
         held_out = self._evaluate()
+        nats = float(losses.double().sum() / num_targets.sum().clamp(min=1))
+        per_character, per_byte = (size and perplexity(nats / size) for size in self._token_size)
         metrics = EpochMetrics(
             epoch=self.epoch,
             step=self.step,
-            perplexity=perplexity(float(losses.double().sum() / num_targets.sum().clamp(min=1))),
+            perplexity=perplexity(nats),
+            perplexity_per_character=per_character,
+            perplexity_per_byte=per_byte,
             tokens_per_second=float(num_targets.sum()) / seconds,
             **_describe(held_out, has_parts=self._has_parts),
         )
@@ -159,7 +169,8 @@ class Meter:
         if self._run is None or not self.history:
             return
         try:
-            save_figure(plot_perplexity(self.history), self._run.path / "perplexity")
+            title = f"Perplexity of {self._run.path.name}, trained on {self._corpus_name}"
+            save_figure(plot_perplexity(self.history, title=title), self._run.path / "perplexity")
         # Without a plot the run is whole all the same.
         except UsageError as error:
             _LOGGER.info("no plot: %s", error)
@@ -211,6 +222,28 @@ class Meter:
             self._known_targets = torch.cat([self._known_targets, num_targets])
             self._losses, self._num_targets = [], []
         return self._known_losses, self._known_targets
+
+
+def _mean_size(corpus: object) -> tuple[float | None, float | None]:
+    """Return the mean characters and bytes of a token, None where they are not known.
+
+    Of a long text, parts of it are measured, so that a training begins at once.
+    """
+    if not isinstance(corpus, Corpus):
+        return None, None
+    starts = range(0, len(corpus), max(_MEASURED_TOKENS, len(corpus) // _NUM_MEASURED))
+    parts = [corpus.slice(start, min(start + _MEASURED_TOKENS, len(corpus))) for start in starts]
+    sizes = [measure_text(part, progress=False) for part in parts]
+    num_tokens = sum(map(len, parts))
+    characters = [size.num_characters for size in sizes]
+    bytes_ = [size.num_bytes for size in sizes]
+    return _divide(characters, num_tokens), _divide(bytes_, num_tokens)
+
+
+def _divide(sizes: Sequence[int | None], num_tokens: int) -> float | None:
+    known = [size for size in sizes if size is not None]
+    # Tokens that stand for no text have no perplexity per character.
+    return sum(known) / num_tokens or None if len(known) == len(sizes) else None
 
 
 class _HeldOut(NamedTuple):

@@ -15,15 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tokenloom._figures import new_figure
+import numpy as np
+
+from tokenloom._figures import import_matplotlib, new_figure
 from tokenloom._io.atomic import require_own, write_text
 from tokenloom._io.regular import append_regular, read_bounded
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Values that lie closer together are drawn on a linear scale.
+_LEAST_RATIO = 4
+_SAME = 1e-6
 # Of a hundred million steps; more is no file of ours.
 _MAX_BYTES = 1 << 31
 
@@ -41,15 +47,16 @@ class EpochMetrics:
     perplexity : float
         Of the epoch's batches, each before its step. What is not finite is
         null in the file, and NaN when it is read back.
+    perplexity_per_character, perplexity_per_byte : float or None
+        The same loss spread over the text of the tokens, of their mean length in
+        the training text, where that is known. They compare runs of different tokens.
     tokens_per_second : float
         Inputs per second of training, evaluation not counted.
     held_out_perplexity : float or None
         Of the held-out tokens after the epoch, where there are any.
-    held_out_perplexity_per_character : float or None
+    held_out_perplexity_per_character, held_out_perplexity_per_byte : float or None
         The same loss spread over the held-out text, where its size is known; see
-        `tokenloom.model.Evaluation`. It compares runs of different tokens.
-    held_out_perplexity_per_byte : float or None
-        The same, spread over the bytes of UTF-8.
+        `tokenloom.model.Evaluation`.
     held_out_perplexity_by_part : dict of str to float, or None
         Of the held-out tokens of each part, where several texts were held out.
     """
@@ -58,10 +65,34 @@ class EpochMetrics:
     step: int
     perplexity: float
     tokens_per_second: float
+    perplexity_per_character: float | None = None
+    perplexity_per_byte: float | None = None
     held_out_perplexity: float | None = None
     held_out_perplexity_per_character: float | None = None
     held_out_perplexity_per_byte: float | None = None
     held_out_perplexity_by_part: dict[str, float] | None = None
+
+
+def format_perplexity(per_token: float, per_character: float | None) -> str:
+    """Return a perplexity in few characters, per character too where that is another one.
+
+    >>> format_perplexity(93.04, 3.71), format_perplexity(9.6, 9.6)
+    ('93.04 (3.71 per character)', '9.60')
+    """
+    shown = f"{per_token:.2f}"
+    other = shown if per_character is None else f"{per_character:.2f}"
+    return shown if other == shown else f"{shown} ({other} per character)"
+
+
+def find_best(metrics: Sequence[EpochMetrics]) -> EpochMetrics | None:
+    """Return the epoch with the lowest held-out perplexity, None where none was measured."""
+    measured = [
+        (entry.held_out_perplexity, entry)
+        for entry in metrics
+        if entry.held_out_perplexity is not None and not math.isnan(entry.held_out_perplexity)
+    ]
+    # Of equal ones the first, whose checkpoint is kept.
+    return min(measured, key=lambda pair: pair[0])[1] if measured else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,13 +347,15 @@ _READERS: dict[str, Callable[[str, object], object]] = {
 }
 
 
-def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
-    """Draw perplexity over epochs, of training and of held-out text.
+def plot_perplexity(metrics: Sequence[EpochMetrics], *, title: str = "Perplexity") -> "Figure":
+    """Draw perplexity over epochs, of training and of held-out text, with the best epoch marked.
 
     Parameters
     ----------
     metrics : sequence of EpochMetrics
         At least one.
+    title : str
+        Such as the name of the corpus.
 
     Raises
     ------
@@ -338,15 +371,59 @@ def plot_perplexity(metrics: Sequence[EpochMetrics]) -> "Figure":
     axes = figure.add_subplot()
     epochs = [entry.epoch + 1 for entry in metrics]
     marker = "o" if len(metrics) == 1 else None
-    axes.plot(epochs, [entry.perplexity for entry in metrics], label="training", marker=marker)
-    held_out = [entry.held_out_perplexity for entry in metrics]
-    if any(value is not None for value in held_out):
-        values = [math.nan if value is None else value for value in held_out]
-        axes.plot(epochs, values, label="held out", marker=marker)
-    # Perplexity falls from the size of the vocabulary to about 1.
-    axes.set_yscale("log")
+    training = [entry.perplexity for entry in metrics]
+    axes.plot(epochs, training, label=f"training: {training[-1]:.4g} at the end", marker=marker)
+    held_out = [_known(entry.held_out_perplexity) for entry in metrics]
+    best = find_best(metrics)
+    if best is not None:
+        label = f"held out: {held_out[-1]:.4g} at the end"
+        axes.plot(epochs, held_out, label=label, marker=marker)
+        label = f"best held out: {best.held_out_perplexity:.4g} at epoch {best.epoch + 1}"
+        place = [best.epoch + 1], [_known(best.held_out_perplexity)]
+        axes.plot(*place, "o", color="tab:red", label=label)
+    axes.set_title(title)
     axes.set_xlabel("epoch")
     axes.set_ylabel("perplexity per token")
+    axes.xaxis.set_major_locator(import_matplotlib("ticker").MaxNLocator(integer=True))
+    _scale(axes, [value for value in (*training, *held_out) if math.isfinite(value)])
+    _add_characters(axes, metrics[-1])
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     return figure
+
+
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _scale(axes: "Axes", values: Sequence[float]) -> None:
+    """Choose the scale of the perplexity, which falls from the vocabulary's size to about 1."""
+    if not values or max(values) < _LEAST_RATIO * min(values):
+        return
+    ticker = import_matplotlib("ticker")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _add_characters(axes: "Axes", last: EpochMetrics) -> None:
+    """Add a scale per character, where a token is more than a character."""
+    per_token, per_character = last.perplexity, _known(last.perplexity_per_character)
+    if not (math.isfinite(per_token) and math.isfinite(per_character)):
+        return
+    if min(per_token, per_character) <= 1 or abs(per_token - per_character) < _SAME:
+        return
+    length = math.log(per_token) / math.log(per_character)
+    ticker = import_matplotlib("ticker")
+    other = axes.secondary_yaxis(
+        "right",
+        functions=(
+            lambda values: np.power(np.maximum(values, _SAME), 1 / length),
+            lambda values: np.power(np.maximum(values, _SAME), length),
+        ),
+    )
+    other.set_ylabel("perplexity per character")
+    other.yaxis.set_major_locator(ticker.MaxNLocator(nbins=6))
+    other.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.3g}"))
+    other.yaxis.set_minor_formatter(ticker.NullFormatter())

@@ -1,5 +1,6 @@
 """What a training shows while it runs: a progress bar, and text of the model."""
 
+import contextlib
 import math
 import sys
 from types import TracebackType
@@ -7,6 +8,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from tokenloom._progress import is_notebook, open_bar
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.distributed import Ranks
@@ -14,7 +16,7 @@ from tokenloom.loading.loader import Loader
 from tokenloom.model.generation import generate
 from tokenloom.model.rnn import RNNModel
 from tokenloom.text.tokenizers import complete
-from tokenloom.training.metrics import EpochMetrics
+from tokenloom.training.metrics import EpochMetrics, format_perplexity
 from tokenloom.training.options import RunOptions
 
 _NUM_TOKENS = 50
@@ -22,7 +24,7 @@ _PROMPT_TOKENS = 12
 
 
 class Progress:
-    """A progress bar on stderr, with text of the model below it, on the first rank.
+    """A progress bar, or a line per epoch, on stderr, with text of the model, on the first rank.
 
     Parameters
     ----------
@@ -31,7 +33,8 @@ class Progress:
     options : RunOptions
         How often to show text, and which prompt it continues.
     progress : bool, optional
-        Whether to show the bar; by default where stderr is a terminal.
+        Whether to show the bar; by default where stderr is a terminal, and in a
+        notebook. Elsewhere True shows one line per epoch.
     ranks : Ranks
 
     Raises
@@ -54,18 +57,24 @@ class Progress:
         self._loader = loader
         self._options = options
         self._progress = progress if ranks.is_first else False
+        # Carriage returns would join the lines of a log.
+        self._shows_lines = bool(self._progress) and not (_is_terminal() or is_notebook())
         self._shows_text = ranks.is_first and options.sample_epochs is not None
         if self._shows_text:
             # A wrong prompt is refused now, not after the first epochs.
             self._write(num_tokens=0)
 
+    @property
+    def _of_epochs(self) -> str:
+        num_epochs = self._loader.num_epochs
+        return "" if num_epochs is None else f" of {num_epochs:,}"
+
     def __enter__(self) -> Self:
         loader = self._loader
-        self._bar: tqdm[Any] = tqdm(
+        self._bar: tqdm[Any] = open_bar(
             total=None if loader.num_epochs is None else loader.remaining,
             unit="batch",
-            # tqdm takes None for "only where stderr is a terminal".
-            disable=None if self._progress is None else not self._progress,
+            progress=False if self._shows_lines else self._progress,
         )
         return self
 
@@ -84,7 +93,12 @@ class Progress:
     def show(self, metrics: EpochMetrics) -> None:
         """Show what was measured over an epoch, and text where it is time for some."""
         number = metrics.epoch + 1
-        self._bar.set_postfix_str(f"epoch {number}, perplexity {metrics.perplexity:.2f}")
+        shown = f"epoch {number:,}" + self._of_epochs + f": {_format(metrics)}"
+        self._bar.set_postfix_str(shown)
+        if self._shows_lines:
+            # A closed stderr is no error.
+            with contextlib.suppress(OSError, ValueError):
+                tqdm.write(shown, file=sys.stderr)
         is_time = self._shows_text and number % (self._options.sample_epochs or 1) == 0
         # A model that diverged writes nothing.
         if is_time and math.isfinite(metrics.perplexity):
@@ -100,6 +114,23 @@ class Progress:
         if prompt is None:
             prompt = begin(corpus)
         return generate(self._model, corpus.tokenizer, prompt, num_tokens=num_tokens)
+
+
+def _format(metrics: EpochMetrics) -> str:
+    per_token, per_character = metrics.perplexity, metrics.perplexity_per_character
+    text = f"perplexity {format_perplexity(per_token, per_character)}"
+    if metrics.held_out_perplexity is None:
+        return text
+    held_out = format_perplexity(
+        metrics.held_out_perplexity, metrics.held_out_perplexity_per_character
+    )
+    return f"{text}, held out {held_out}"
+
+
+def _is_terminal() -> bool:
+    """Return whether stderr is a terminal; where there is none, nothing can be shown."""
+    # It is None where the process was started with stderr closed.
+    return sys.stderr is None or sys.stderr.closed or sys.stderr.isatty()
 
 
 def begin(corpus: Corpus) -> str:

@@ -1,5 +1,6 @@
 """A run: the folder in which a training leaves everything about itself."""
 
+import base64
 import dataclasses
 import errno
 import json
@@ -22,7 +23,7 @@ from tokenloom._io.atomic import (
     write_text,
 )
 from tokenloom._io.regular import read_bounded
-from tokenloom._wording import describe_missing, show
+from tokenloom._wording import as_html, count, describe_missing, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import CorpusError, RunError
 from tokenloom.model.rnn import RNNModel
@@ -39,7 +40,13 @@ from tokenloom.training.checkpoint import (
     unpack,
     write_checkpoint,
 )
-from tokenloom.training.metrics import EpochMetrics, Records, StepLosses
+from tokenloom.training.metrics import (
+    EpochMetrics,
+    Records,
+    StepLosses,
+    find_best,
+    format_perplexity,
+)
 
 # The setting that identifies a run.
 _ID = "run_id"
@@ -89,6 +96,30 @@ class Run:
         }
         words = [f"{name}={show(value)}" for name, value in known.items() if value is not None]
         return f"Run({', '.join([repr(str(self.path)), *words])})"
+
+    def _repr_html_(self) -> str:
+        try:
+            metrics = self.metrics()
+        except RunError:
+            metrics = []
+        names = ("corpus", "num_tokens", "order", "batch_size", "seq_len", "num_epochs")
+        facts = [(name, self.settings[name]) for name in names if name in self.settings]
+        if metrics:
+            last, best = metrics[-1], find_best(metrics)
+            shown = format_perplexity(last.perplexity, last.perplexity_per_character)
+            facts.append(("perplexity", f"{shown} after {count(last.epoch + 1, 'epoch')}"))
+            if best is not None and best.held_out_perplexity is not None:
+                shown = f"{best.held_out_perplexity:.2f} at epoch {best.epoch + 1}"
+                facts.append(("best held out", shown))
+        return as_html(f"Run {self.path}", facts, below=self._show_plot())
+
+    def _show_plot(self) -> str:
+        try:
+            content = read_bounded(self.path / "perplexity.png", max_bytes=_MAX_SETTINGS_BYTES)
+        except (OSError, ValueError):
+            return ""
+        picture = base64.b64encode(content).decode("ascii")
+        return f'<img alt="perplexity over epochs" src="data:image/png;base64,{picture}">'
 
     @classmethod
     def create(
