@@ -185,18 +185,15 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-q", "docs", "README.md", "README.zh.md")
 
 
-@nox.session(default=False)
+@nox.session(default=False, python=nox.project.python_versions(PYPROJECT)[0])
 def minimums(session: nox.Session) -> None:
-    """Run the tests with the oldest versions that pyproject admits, but for torch."""
-    session.install("-c", "constraints.txt", "-e", ".[plot]")
+    """Run the tests with the oldest versions that pyproject admits; PyTorch's may take 6 GB."""
+    project = PYPROJECT["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
+    session.install(*(requirement.replace(">=", "==") for requirement in needed))
+    session.install("--no-deps", "-e", ".")
     session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
-    oldest = [
-        requirement.replace(">=", "==")
-        for requirement in PYPROJECT["project"]["dependencies"]
-        if not requirement.startswith("torch>")
-    ]
-    session.install("-c", "constraints.txt", *oldest)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow", *session.posargs)
 
 
 @nox.session(default=False)

@@ -47,7 +47,8 @@ def to_integer(value: object) -> int:
     >>> to_integer(np.uint8(3))
     3
     """
-    if isinstance(value, bool):
+    # NumPy 1 takes its own booleans for integers, with a warning.
+    if isinstance(value, bool | np.bool_):
         msg = f"expected an integer, got {value}"
         raise TypeError(msg)
     return operator.index(value)  # type: ignore[arg-type]  # that is the question
