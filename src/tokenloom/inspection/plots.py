@@ -101,6 +101,7 @@ def plot_mixture(plan: Plan, *, num_epochs: int | None = None) -> "Figure":
     lower.set_ylabel("times read")
     lower.set_xlabel("tokens of the training")
     lower.axhline(1, color="0.7", linewidth=0.8, zorder=0)
+    num_epochs = -(-stop // plan.num_windows)
     for epoch in range(1, num_epochs if num_epochs <= _MAX_EPOCH_LINES else 1):
         for axes in (upper, lower):
             axes.axvline(epoch * plan.num_windows * plan.seq_len, color="0.5", linewidth=0.6)
