@@ -80,10 +80,10 @@ def test_a_store_of_other_ids_is_refused(book: str, tmp_path: Path) -> None:
     """Its numbers would mean other tokens."""
     run = make_run(tmp_path / "run", tl.load(book))
     words = tl.load(book, tokenizer="word").save(tmp_path / "words")
-    with pytest.raises(CorpusError, match="run's tokenizer, 'char', got 'word' with 14 ids"):
+    with pytest.raises(CorpusError, match=r"tokenizer \('char', .* another \('word', 14 ids"):
         read_as(run, str(words))
     others = tl.Corpus.from_text("zyx").save(tmp_path / "others")
-    with pytest.raises(CorpusError, match="tokenizer, its very vocabulary, got 'char'"):
+    with pytest.raises(CorpusError, match=r"tokenizer \('char', .* got ids of another \('char', "):
         read_as(run, str(others))
 
 
