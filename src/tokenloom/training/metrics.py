@@ -54,9 +54,11 @@ class EpochMetrics:
         Inputs per second of training, evaluation not counted.
     held_out_perplexity : float or None
         Of the held-out tokens after the epoch, where there are any.
-    held_out_perplexity_per_character, held_out_perplexity_per_byte : float or None
-        The same loss spread over the held-out text, where its size is known; see
-        `tokenloom.model.Evaluation`.
+    held_out_perplexity_per_character : float or None
+        The same loss spread over the characters of the held-out text, where their
+        number is known; see `tokenloom.model.Evaluation`.
+    held_out_perplexity_per_byte : float or None
+        The same, over its bytes.
     held_out_perplexity_by_part : dict of str to float, or None
         Of the held-out tokens of each part, where several texts were held out.
     """
