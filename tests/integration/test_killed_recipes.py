@@ -80,7 +80,27 @@ loader = tl.Loader(windows, num_workers={workers}, num_epochs=2)
 often = tl.RunOptions(checkpoint_steps=5)
 tl.train(model, loader, run=path, resume=True, run_options=often, device="cpu")
 """
-# An epoch of each has 31 batches, of packed documents 29.
+# docs/howto/mixtures.md.
+_TRAIN_MIXTURE = """
+first, second = corpus.slice(0, 1_200), corpus.slice(1_200, 2_000)
+mixture = tl.Mixture(
+    {{"a": first, "b": second}},
+    stages=[(0, {{"a": 0.9, "b": 0.1}}), (2_000, {{"a": 0.3, "b": 0.7}})],
+    num_tokens=2_000,
+)
+windows = tl.RandomWindows(mixture, batch_size=4, seq_len=16, seed=0)
+loader = tl.Loader(windows, num_workers={workers}, num_epochs=2)
+often = tl.RunOptions(checkpoint_steps=5)
+tl.train(model, loader, run=path, resume=True, run_options=often, device="cpu")
+"""
+# docs/howto/batch-size.md.
+_TRAIN_GROWING = """
+windows = tl.RandomWindows(corpus, batch_size=[(0, 4), (150, 8)], seq_len=16, seed=0)
+loader = tl.Loader(windows, num_workers={workers}, num_epochs=2)
+often = tl.RunOptions(checkpoint_steps=5)
+tl.train(model, loader, run=path, resume=True, run_options=often, device="cpu")
+"""
+# An epoch of each has 31 batches, of packed documents 29, and fewer of batches that grow.
 NUM_BATCHES = 31
 
 
@@ -92,8 +112,13 @@ NUM_BATCHES = 31
         (_PLAIN, 2, 10),
         (_TRAIN, 2, 5),
         (_TRAIN_PACKED, 2, 5),
+        (_TRAIN_MIXTURE, 2, 5),
+        (_TRAIN_GROWING, 2, 5),
     ],
-    ids=["a position", "StatefulDataLoader", "a plain DataLoader", "tl.train", "packed documents"],
+    ids=[
+        *("a position", "StatefulDataLoader", "a plain DataLoader", "tl.train"),
+        *("packed documents", "a mixture", "growing batches"),
+    ],
 )
 def test_a_recipe_survives(
     tmp_path: Path, recipe: str, num_workers: int, most_repeated: int
