@@ -1,5 +1,6 @@
 """Documents by length, and the file that keeps them."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -126,3 +127,35 @@ def test_a_store_keeps_the_documents_of_each_of_its_parts(tmp_path: Path) -> Non
     again = tl.Corpus.open(path, verify=True)
     assert [num_documents] == again.documents_by_length.counts.tolist()
     assert {*before, kept} == set(path.iterdir())
+
+
+def test_a_folder_with_the_name_of_the_file_is_left_alone(tmp_path: Path) -> None:
+    """The documents are sorted each time."""
+    _keep(tmp_path, [3, 1, 2])
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    file.mkdir()
+    assert [[1, 2, 3], [1, 1, 1], [3, 4, 0]] == _table(_keep(tmp_path, [3, 1, 2]))
+    assert file.is_dir()
+
+
+@pytest.mark.parametrize("wrong", [None, [1], "3", 3.0])
+def test_a_wrong_header_is_made_again(tmp_path: Path, wrong: object) -> None:
+    """Whatever it holds in place of a number."""
+    _keep(tmp_path, [3, 1, 2])
+    (file,) = tmp_path.iterdir()
+    written = file.read_bytes()
+    number = json.dumps(wrong).encode("ascii")
+    head = written[:512].replace(b'"num_lengths": 3', b'"num_lengths": ' + number)
+    file.write_bytes(head.rstrip().ljust(511) + b"\n" + written[512:])
+    assert [[1, 2, 3], [1, 1, 1], [3, 4, 0]] == _table(_keep(tmp_path, [3, 1, 2]))
+    assert written == file.read_bytes()
+
+
+def test_a_process_without_the_file_sorts_again(tmp_path: Path) -> None:
+    """It may be deleted after the documents were sent to the process."""
+    _keep(tmp_path, [3, 1, 2])
+    sent = pickle.dumps(_keep(tmp_path, [3, 1, 2]))
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    assert [[1, 2, 3], [1, 1, 1], [3, 4, 0]] == _table(pickle.loads(sent))  # noqa: S301  made above

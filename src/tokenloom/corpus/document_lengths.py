@@ -16,6 +16,7 @@ from tokenloom._io.atomic import replacing
 from tokenloom._io.digest import hash_json
 from tokenloom._io.regular import open_regular
 from tokenloom.corpus.offsets import DocumentOffsets
+from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.store.memmap import pack
 from tokenloom.text.ids import Ids, Offsets
 
@@ -89,8 +90,9 @@ class DocumentsByLength:
             if not isinstance(error, FileNotFoundError):
                 _LOGGER.info("the documents are sorted again, since of %s: %s", path, error)
         made = cls._sort(documents)
-        # A folder that cannot be written to, or has no room, costs the time of sorting.
-        with contextlib.suppress(OSError):
+        # A folder that cannot be written to, has no room, or has a folder of that name, costs the
+        # time of sorting.
+        with contextlib.suppress(OSError, ArgumentError):
             made._write(path, key)  # noqa: SLF001  made here
         return made
 
@@ -179,7 +181,12 @@ class DocumentsByLength:
 def _restore(
     documents: DocumentOffsets, lengths: Offsets, counts: Offsets, make: Any, arguments: Any
 ) -> DocumentsByLength:
-    numbers = make(*arguments)
+    try:
+        numbers = make(*arguments)
+    except StoreError as error:
+        # The file is only there to save time: it may be deleted, or damaged, at any moment.
+        _LOGGER.info("the documents are sorted again: %s", error)
+        return DocumentsByLength.of(documents)
     return DocumentsByLength(documents, lengths=lengths, counts=counts, numbers=numbers)
 
 
@@ -197,7 +204,10 @@ def _check_file(file: BinaryIO, num_documents: int, key: str) -> int:
     if not isinstance(facts, dict) or facts.get("key") != key:
         msg = "it is of other documents"
         raise ValueError(msg)
-    num_lengths = int(facts["num_lengths"]) if "num_lengths" in facts else -1
+    num_lengths = facts.get("num_lengths")
+    if type(num_lengths) is not int:
+        msg = "it is damaged"
+        raise ValueError(msg)
     num_bytes = _HEADER_BYTES + 16 * num_lengths
     num_bytes += _number_dtype(num_documents).itemsize * num_documents
     digest = hashlib.sha256()
