@@ -152,6 +152,9 @@ def test_a_mesh_says_which_part_is_read() -> None:
             tl.Shard.detect(mesh=mesh(2, coordinates=[1], names=wrong))
     with pytest.raises(ArgumentError, match="this process must be in the mesh, got one without"):
         tl.Shard.detect(mesh=mesh(2))
+    for no_mesh in (2, "dp"):
+        with pytest.raises(ArgumentError, match="mesh must be a DeviceMesh of the data-parallel"):
+            tl.Shard.detect(mesh=no_mesh)  # type: ignore[arg-type]
     given: Any = {"group": object(), "mesh": mesh(1, coordinates=[0])}
     with pytest.raises(ArgumentError, match="give group or mesh, got both"):
         tl.Shard.detect(**given)

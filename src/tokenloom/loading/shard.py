@@ -120,6 +120,12 @@ class Shard:
             msg = "give group or mesh, got both"
             raise ArgumentError(msg)
         if mesh is not None:
+            if not hasattr(mesh, "get_coordinate"):
+                msg = (
+                    "mesh must be a DeviceMesh of the data-parallel dimensions, such as "
+                    f"mesh['dp'], got {show(mesh)}"
+                )
+                raise ArgumentError(msg)
             return cls(rank=_find_place(mesh), world_size=mesh.size())
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             rank = torch.distributed.get_rank(group)
