@@ -318,7 +318,8 @@ def test_nothing_else_may_change() -> None:
     with pytest.raises(tl.StateMismatchError, match="seed: saved 9, now 0") as caught:
         loader.load_state_dict({**state, "seed": 9}, changed=("batch_size",))
     assert "batch_size:" not in str(caught.value)
-    for wrong in (("seed",), ("batch_size", "seed"), "batch_size"):
+    others: list[Any] = [("seed",), ("batch_size", "seed"), "batch_size", None, 5]
+    for wrong in others:
         with pytest.raises(ArgumentError, match=r'changed must be \("batch_size",\) or nothing'):
             loader.load_state_dict(state, changed=wrong)
     for damaged in ("4:", -4, 4.5, None, "0:4,3:"):

@@ -141,8 +141,12 @@ def restore_position(
     return _check_range(saved, plan, worker=worker)
 
 
-def _check_changed(changed: Collection[str], plan: Plan) -> None:
-    if isinstance(changed, str) or any(name != "batch_size" for name in changed):
+def _check_changed(changed: object, plan: Plan) -> None:
+    if (
+        not isinstance(changed, Collection)
+        or isinstance(changed, str)
+        or any(name != "batch_size" for name in changed)
+    ):
         msg = (
             f'changed must be ("batch_size",) or nothing, got {show(changed)}: with any other '
             "change the windows are others, and a position among them means nothing"
