@@ -111,6 +111,10 @@ def test_what_is_no_mixture_is_wrong_usage(
     [
         (lambda parts: [parts[0], parts[0]], "the names of parts must differ, got 'web' twice"),
         (lambda parts: [*parts, "--order", "sequential"], "a mixture is read in random order"),
+        (lambda parts: [*parts, "--order", "packed"], "no place for parts: use --order random\n"),
+        (lambda parts: [*parts, "--epoch-tokens", "0"], "error: --epoch-tokens must be an integer"),
+        (lambda parts: [*parts, "--epoch-tokens", "5"], "which --epoch-tokens decides: lower"),
+        (lambda parts: [*parts, "--max-repeats", "0"], "must be more than 0, got 0.0"),
         (lambda parts: [*parts, "--tail", "pad"], "a mixture takes --tail drop only"),
         (lambda parts: [*parts, "--stage", "9:books=1"], "has a weight of 'books', and the parts"),
         (

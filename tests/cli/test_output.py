@@ -35,6 +35,12 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
         ("seq_len must be below 9", "--seq-len must be below 9"),
         ("use num_workers=0, got 2", "use --workers 0, got 2"),
         ("use normalize=False", "use --raw"),
+        ("lower num_workers= or wait", "lower --workers or wait"),
+        (
+            "pass documents=... to Corpus.from_tokens, or use RandomWindows",
+            "make a store of it with tokenloom prepare and its --documents, or use --order random",
+        ),
+        ("which field= or --field names", "which --field names"),
         ("choose on_error='skip' or on_error='replace'", "choose on_error='skip' or "),
         ("use Shard(rank=0): seq_len must fit", "use Shard(rank=0): --seq-len must fit"),
         ("other: seq_len: saved 3, now 4", "other: --seq-len: saved 3, now 4"),

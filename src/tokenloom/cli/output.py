@@ -17,6 +17,7 @@ _OPTIONS = {
     "normalize": "raw",
     "num_epochs": "epochs",
     "num_threads": "threads",
+    "num_tokens": "epoch_tokens",
     "num_workers": "workers",
     "sample_epochs": "sample_every",
     "sample_prompt": "prompt",
@@ -24,13 +25,18 @@ _OPTIONS = {
     "warmup_updates": "warmup",
     "world_size": "ranks",
 }
-# An argument with its value, or as the subject of a sentence.
+# An argument with or without its value, or as the subject of a sentence.
 _ARGUMENT = re.compile(
-    r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w)"
+    r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w|(?=[ ,]))"
     r"|(?:^|(?<=[:;,] ))(?P<subject>[a-z][a-z_]*)(?= must |: saved )"
 )
 # What the library advises in Python, and what takes its place at the command line.
 _ADVICE = {
+    ", or None for no limit": "",
+    "field= or --field": "--field",
+    "pass documents=... to Corpus.from_tokens, or use RandomWindows": "make a store of it with "
+    "tokenloom prepare and its --documents, or use --order random",
+    "use RandomWindows(mixture), or join the corpora with Corpus.concatenate": "use --order random",
     "; texts in memory are passed as iter(texts)": "",
     "pass vocab_size=... to Corpus.from_tokens": "put its meta.pkl beside it, name the tokenizer "
     "that made it with --tokenizer, or make a store of it in Python with Corpus.from_tokens and "
@@ -112,7 +118,7 @@ def as_options(message: str, options: Mapping[str, str]) -> str:
         if option is None:
             return found[0]
         value = found["value"]
-        if value is None or value in _SWITCHES:
+        if not value or value in _SWITCHES:
             return option
         return f"{option} {value.strip(_QUOTES)}"
 
