@@ -1,9 +1,11 @@
 """Ids in memory, in a file, in several: their windows, their way to workers."""
 
+import copy
 import os
 import pickle
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -675,3 +677,25 @@ def test_windows_of_several_arrays_are_those_of_one(
     for chosen in (starts, fitting):
         got = gather_windows(joined, chosen[::-1], width=width)
         assert got.tolist() == [whole[at : at + width].tolist() for at in chosen[::-1].tolist()]
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [lambda tokens: pickle.loads(pickle.dumps(tokens)), copy.deepcopy],  # noqa: S301  made here
+)
+def test_a_copy_of_many_parts_is_made_of_the_parts(
+    copied: Callable[[ConcatenatedMemmap], ConcatenatedMemmap], tmp_path: Path
+) -> None:
+    """Never of the memory between them, which need not be there, nor of what files hold."""
+    far = np.arange(1 << 20, dtype=np.uint32)
+    np.save(tmp_path / "ids.npy", far)
+    file = open_range(FileRange(str(tmp_path / "ids.npy"), "<u4", 128, len(far)))
+    for parts in [far[:8], far[-8:]], [file, file]:
+        tokens = concatenate(parts, num_ids=None)
+        assert isinstance(tokens, ConcatenatedMemmap)
+        expected = gather_windows(tokens, np.array([0, len(tokens) - 4]), width=4).tolist()
+        assert tokens._span is not None
+        assert len(pickle.dumps(tokens)) < 4_000
+        again = copied(tokens)
+        assert again._span is None
+        assert expected == gather_windows(again, np.array([0, len(again) - 4]), width=4).tolist()

@@ -245,6 +245,11 @@ class ConcatenatedMemmap:
             f"ConcatenatedMemmap({len(self):,} of {self.dtype} in {count(len(self.parts), what)})"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its parts: a copy of what was mapped would hold the content of all files, and one of
+        # `_Span` would read memory between the parts, which may be nobody's.
+        return pack(self)
+
     @property
     def shape(self) -> tuple[int]:
         """Number of ids, as that of an array."""
