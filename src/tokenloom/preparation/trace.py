@@ -427,9 +427,10 @@ class _PreparedStore:
             or offset > _MOST_COUNTED
         ):
             return None
-        at, line = self._counted if self._counted[0][0] == source else ((source, 0), 0)
-        position = at[1] if at[1] <= offset else 0
-        line = line if position else 0
+        # Read once, since another thread may replace it.
+        (of_source, position), line = self._counted
+        if of_source != source or position > offset:
+            position = line = 0
         if position < offset:
             with form.open(file, offset=position) as stream:
                 while piece := stream.read(min(offset - position, _READ_BYTES)):
