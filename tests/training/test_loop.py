@@ -418,3 +418,20 @@ def test_a_training_skips_no_batches() -> None:
     loader = make_loader()
     with pytest.raises(UsageError, match="on_start must not skip batches of a training"):
         tl.train(make_model(), loader, device="cpu", on_start=lambda: loader.skip(2))
+
+
+@pytest.mark.parametrize("held_out", [{"a": 5}, {"a": None}, {5: CORPUS}])
+def test_held_out_texts_must_be_corpora_by_name(held_out: Any) -> None:
+    """The message has the name, and what is no corpus."""
+    (name, text) = next(iter(held_out.items()))
+    expected = f"a dict of corpora by their names, got .* for {name!r}"
+    with pytest.raises(ArgumentError, match=expected) as raised:
+        tl.train(make_model(), make_loader(), held_out=held_out, device="cpu")
+    assert repr(text)[:5] in str(raised.value)
+
+
+def test_ids_are_checked_where_no_text_of_many_is_held_out() -> None:
+    """An empty dict is no held-out text: the text that is trained on is looked at all the same."""
+    model = tl.RNNModel(nn.RNN(3, 4), 3)
+    with pytest.raises(ArgumentError, match="vocab"):
+        tl.train(model, make_loader(), held_out={}, device="cpu")

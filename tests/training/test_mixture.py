@@ -122,6 +122,28 @@ def test_another_mixture_is_refused_by_the_name_of_the_part(
         )
 
 
+def test_a_held_out_text_that_is_of_no_part_is_written_down(
+    stores: dict[str, str], tmp_path: Path
+) -> None:
+    """So a run is not resumed with another one."""
+    parts = {name: (tl.load(f"{path}/train"), 1.0) for name, path in stores.items()}
+    windows = tl.RandomWindows(tl.Mixture(parts), batch_size=4, seq_len=8, shard=tl.Shard())
+    valid = {name: tl.load(f"{path}/valid") for name, path in stores.items()}
+    model = tl.RNNModel(nn.RNN(windows.corpus.vocab_size, 4), windows.corpus.vocab_size)
+    options: Any = {"run": tmp_path / "run", "device": "cpu"}
+    tl.train(model, tl.Loader(windows), held_out={"other": valid["web"]}, **options)
+    settings = tl.Run.open(tmp_path / "run").settings
+    assert valid["web"].hash == settings["held_out_texts"]["other"]["held_out_hash"]
+    with pytest.raises(StateMismatchError, match=r"held_out_texts\.other\.held_out_hash: saved"):
+        tl.train(
+            model,
+            tl.Loader(windows, num_epochs=2),
+            held_out={"other": valid["code"]},
+            resume=True,
+            **options,
+        )
+
+
 @pytest.mark.parametrize("damage", [None, {}, {"parts": {"web": {}}}, {"parts": 5}])
 def test_damaged_settings_are_refused(damage: Any, stores: dict[str, str], tmp_path: Path) -> None:
     """The message has the run."""

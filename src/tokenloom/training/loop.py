@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -256,9 +257,7 @@ def _check(
     if on_start is not None and not callable(on_start):
         msg = f"on_start must be a function without parameters, got {show(on_start)}"
         raise ArgumentError(msg)
-    texts: list[Corpus | None] = [None]
-    if held_out is not None:
-        texts = [*held_out.values()] if isinstance(held_out, Mapping) else [held_out]
+    texts = _list_held_out(held_out)
     for text in texts:
         _check_ids(model, loader.windows.corpus, text)
         if text is not None and len(text) < 2:
@@ -274,6 +273,20 @@ def _check(
             "and the text that it generates is poor",
             stacklevel=3,
         )
+
+
+def _list_held_out(held_out: Corpus | Mapping[Any, Any] | None) -> list[Corpus | None]:
+    """Return the held-out texts, or None alone where there is none."""
+    if not isinstance(held_out, Mapping):
+        return [held_out]
+    for name, text in held_out.items():
+        if not isinstance(name, str) or not isinstance(text, Corpus):
+            msg = (
+                "held_out must be a Corpus, or a dict of corpora by their names, got "
+                f"{show(text)} for {show(name)}"
+            )
+            raise ArgumentError(msg)
+    return [*held_out.values()] or [None]
 
 
 def _check_documents(loader: Loader, held_out: Corpus | None, options: TrainingOptions) -> None:

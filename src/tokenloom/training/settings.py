@@ -168,9 +168,13 @@ def _describe_mixture(
 ) -> dict[str, Any]:
     """Return what a mixture is made of, and what is held out of each part; else nothing."""
     mixture, texts = windows.mixture, held_out if isinstance(held_out, Mapping) else {}
+    of_parts = {} if mixture is None else mixture.parts
+    others = {
+        name: _describe_held_out(text) for name, text in texts.items() if name not in of_parts
+    }
+    described_others = {"held_out_texts": others} if others else {}
     if mixture is None:
-        each = {name: _describe_held_out(text) for name, text in texts.items()}
-        return {"held_out_texts": each} if texts else {}
+        return described_others
     parts, places = {}, {}
     for name, corpus in mixture.parts.items():
         described = _describe_held_out(texts.get(name))
@@ -179,6 +183,7 @@ def _describe_mixture(
     stages = {str(first): dict(weights) for first, weights in mixture.stages}
     order = mixture.order
     return {
+        **described_others,
         "mixture": {
             "parts": parts,
             "stages": stages,
