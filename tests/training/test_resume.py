@@ -51,7 +51,7 @@ ADAMW = tl.TrainingOptions(optimizer="adamw", schedule="cosine", warmup_updates=
 def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of the time of so small trainings."""
 
-    def refuse(_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise UsageError
 
     monkeypatch.setattr(meter, "plot_perplexity", refuse)
