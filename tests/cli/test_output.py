@@ -40,6 +40,7 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
             "pass documents=... to Corpus.from_tokens, or use RandomWindows",
             "make a store of it with tokenloom prepare and its --documents, or use --order random",
         ),
+        ("resets=False has no meaning in packed", "--across-documents has no meaning in packed"),
         ("which field= or --field names", "which --field names"),
         ("choose on_error='skip' or on_error='replace'", "choose on_error='skip' or "),
         ("use Shard(rank=0): seq_len must fit", "use Shard(rank=0): --seq-len must fit"),

@@ -34,6 +34,7 @@ _ARGUMENT = re.compile(
 _ADVICE = {
     ", or None for no limit": "",
     "field= or --field": "--field",
+    "resets=False has no meaning": "--across-documents has no meaning",
     "pass documents=... to Corpus.from_tokens, or use RandomWindows": "make a store of it with "
     "tokenloom prepare and its --documents, or use --order random",
     "use RandomWindows(mixture), or join the corpora with Corpus.concatenate": "use --order random",
