@@ -162,12 +162,13 @@ class RemoteReader(io.RawIOBase):
 
     def __init__(self, remote: RemoteFile) -> None:
         super().__init__()
+        # Python closes an object of which only a part was made, too.
+        self._file: Any = None
         self._remote = remote
         self._system, self._path = _find_system(remote.address)
         self._size = remote.status()[0]
         self._position = 0
         self._held, self._num_asked = b"", _FIRST_BYTES
-        self._file: Any = None
         # Where a server sends a file only as a whole.
         self._is_stream = False
 

@@ -230,16 +230,17 @@ def check_seeds(plan: Plan) -> None:
     if golden_digest not in (None, digest_plan(pinned)):
         problem = f"this platform orders {plan.kind} plans otherwise: {digest_plan(pinned)}"
         _fail("law 8", problem)
-    seen = {digest_plan(pinned)}
+    seen = {digest_plan(pinned): f"seed {pinned.seed} in epoch {pinned.epoch}"}
     # Others of a pinned plan, since a short or padded one may have one order only.
     for name, other in (
         ("seed", dataclasses.replace(pinned, seed=pinned.seed ^ 1)),
         ("epoch", dataclasses.replace(pinned, epoch=pinned.epoch + 1)),
         ("seed of more than 32 bits", dataclasses.replace(pinned, seed=pinned.seed ^ (1 << 32))),
     ):
-        if digest_plan(other) in seen:
-            _fail("law 8", f"another {name} gives the same order")
-        seen.add(digest_plan(other))
+        who = f"seed {other.seed} in epoch {other.epoch}"
+        same = seen.setdefault(digest_plan(other), who)
+        if same != who:
+            _fail("law 8", f"another {name} gives the same order: {who} has that of {same}")
     pickled = _pickle_for_others(plan)
     if pickled is None:
         return
