@@ -489,7 +489,7 @@ class PackedWindows(Windows):
     >>> corpus = Corpus.from_tokens(range(9), documents=[0, 4, 7, 9])
     >>> windows = PackedWindows(corpus, batch_size=2, seq_len=3)
     >>> [batch.inputs.tolist() for batch in windows]
-    [[[7, 4, 5], [0, 1, 2]]]
+    [[[0, 1, 2], [7, 4, 5]]]
     """
 
     def __init__(

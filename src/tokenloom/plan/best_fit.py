@@ -86,7 +86,7 @@ def pack(num_pieces: Mapping[int, int], *, capacity: int) -> Patterns:
 
     >>> patterns = pack({1: 2, 3: 3}, capacity=4)
     >>> patterns.counts.tolist(), patterns.fills.tolist()
-    ([1, 2], [3, 4])
+    ([2, 1], [4, 3])
     """
     open_bins = _OpenBins(capacity)
     for length in sorted(num_pieces, reverse=True):

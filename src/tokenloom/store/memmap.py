@@ -414,8 +414,9 @@ class ConcatenatedMemmap:
         """Return a copy of ranges, one after the other; see the function of this name."""
         confirm_now_and_then(self)
         stops = starts + lengths
-        part_of = np.searchsorted(self._stops, starts, side="right")
-        fits = stops <= self._stops[np.minimum(part_of, len(self.parts) - 1)]
+        # An empty range may start where the last file ends.
+        part_of = np.searchsorted(self._stops, starts, side="right").clip(max=len(self.parts) - 1)
+        fits = stops <= self._stops[part_of]
         # A view keeps its file open.
         are_many = len(self.parts) > self._max_open
         views = []
