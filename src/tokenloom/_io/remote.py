@@ -402,13 +402,17 @@ def _is_final(error: Exception) -> bool:
 
 def _find_status(error: Exception) -> int | None:
     """Return the status of HTTP that a server answered with, where an error has it."""
-    response = getattr(error, "response", None)
-    known = (
-        getattr(error, "status", None),
-        getattr(error, "code", None),
-        getattr(response, "status_code", None),
+    places = (
+        (error, "status"),
+        # Only where there is none: in newer aiohttp it is deprecated.
+        (error, "code"),
+        (getattr(error, "response", None), "status_code"),
     )
-    return next((status for status in known if isinstance(status, int)), None)
+    for holder, name in places:
+        status = getattr(holder, name, None)
+        if isinstance(status, int):
+            return status
+    return None
 
 
 def _numbers() -> Iterator[int]:

@@ -226,13 +226,7 @@ def confirm_ranks(
         alike = {name: value for name, value in settings.items() if name not in _LOCAL}
         whole = {
             "corpus_hash": loader.windows.corpus.whole_hash,
-            "held_out_hash": {
-                name: text.whole_hash
-                for name, text in (
-                    held_out if isinstance(held_out, Mapping) else {"": held_out}
-                ).items()
-                if text is not None
-            },
+            "held_out_hash": _hash_whole(held_out),
         }
         position = loader.state_dict()
         told = {
@@ -241,6 +235,12 @@ def confirm_ranks(
             **describe_weights(model),
         }
     ranks.confirm(told)
+
+
+def _hash_whole(held_out: Corpus | Mapping[str, Corpus] | None) -> str | dict[str, str] | None:
+    if isinstance(held_out, Mapping):
+        return {name: text.whole_hash for name, text in held_out.items()}
+    return None if held_out is None else held_out.whole_hash
 
 
 def bound_settings(run: Run) -> dict[str, Any]:
