@@ -4,8 +4,9 @@ import copy
 import os
 import pickle
 import re
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -699,3 +700,32 @@ def test_a_copy_of_many_parts_is_made_of_the_parts(
         again = copied(tokens)
         assert again._span is None
         assert expected == gather_windows(again, np.array([0, len(again) - 4]), width=4).tolist()
+
+
+@pytest.fixture
+def _alarm() -> Iterator[None]:
+    """Let the alarm raise KeyboardInterrupt, as Ctrl-C does."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")
+@pytest.mark.usefixtures("_alarm")
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_no_ctrl_c_is_lost_in_a_gather(num_parts: int) -> None:
+    """NumPy forgets it while it reads some forms of a dtype, and an endless loop would go on."""
+    tokens = concatenate([np.arange(4_000, dtype=np.uint16)] * num_parts, num_ids=None)
+    starts, presses, heard = np.arange(60), 100, 0
+    for _ in range(presses):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-4)
+            deadline = time.perf_counter() + 0.05
+            while time.perf_counter() < deadline:
+                # Windows of many widths, so that nothing is kept from one call to the next.
+                for width in range(8, 28):
+                    gather_windows(tokens, starts, width=width)
+        except KeyboardInterrupt:
+            heard += 1
+    assert presses == heard

@@ -324,7 +324,7 @@ class ConcatenatedMemmap:
         if fits.all() and (whole := self._gather_at_once(flat, part_of, width)) is not None:
             return whole.reshape(*starts.shape, width)
         windows = np.empty((len(flat), width), self.dtype)
-        items = windows.view(np.dtype((np.void, width * self.itemsize)))[:, 0]
+        items = windows.view(_void(width * self.itemsize))[:, 0]
         for index, rows in self._group(part_of, fits):
             ids, first = self._open(index)
             if ids.dtype == self.dtype:
@@ -706,7 +706,15 @@ def _window_items(ids: Ids, width: int) -> npt.NDArray[np.void]:
     which NumPy copies in a loop over its tokens.
     """
     shape = (len(ids) - width + 1,)
-    return np.ndarray(shape, np.dtype((np.void, width * ids.itemsize)), ids, 0, (ids.itemsize,))
+    return np.ndarray(shape, _void(width * ids.itemsize), ids, 0, (ids.itemsize,))
+
+
+def _void(num_bytes: int) -> "np.dtype[np.void]":
+    """Return the dtype of items of so many bytes, by its name.
+
+    While NumPy reads ``(np.void, num_bytes)`` it loses a Ctrl-C.
+    """
+    return np.dtype(f"V{num_bytes}")
 
 
 def gather_pieces(tokens: Tokens, starts: Offsets, lengths: Offsets) -> Ids:
