@@ -299,7 +299,7 @@ def test_readme_prints_what_it_shows() -> None:
         [sys.executable, "-c", program], check=False, capture_output=True, text=True
     )
 
-    assert f"{shown}\n" == result.stdout
+    assert (f"{shown}\n", "") == (result.stdout, result.stderr)
 
 
 def test_every_public_name_is_in_the_reference() -> None:

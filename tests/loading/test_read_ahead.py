@@ -573,3 +573,16 @@ results = work_ahead(work, itertools.count(), num_threads=2, num_ahead=4, name="
 next(results)
 """
     subprocess.run([sys.executable, "-c", source], check=True, timeout=60)
+
+
+def test_an_iterator_that_outlives_the_modules_ends_in_silence() -> None:
+    """What a module holds is forgotten last, when others have lost their names."""
+    source = """
+import itertools, queue
+from tokenloom.loading.read_ahead import work_ahead
+queue.results = work_ahead(abs, itertools.count(), num_threads=2, num_ahead=4, name="test")
+next(queue.results)
+"""
+    command = [sys.executable, "-c", source]
+    result = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert "" == result.stderr

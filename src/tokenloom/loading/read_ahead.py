@@ -210,6 +210,8 @@ class _Threads:
 
     def __init__(self, work: Callable[[Any], Any], num_threads: int, name: str) -> None:
         self._pid = os.getpid()
+        # Whether they were asked to end by `_stop_all`.
+        self.are_over = False
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._started: queue.SimpleQueue[threading.Thread | None] = queue.SimpleQueue()
         # Once nothing refers to self the threads get the reference itself, which is no job.
@@ -250,7 +252,8 @@ class _Threads:
 
     def stop(self, patience: float) -> None:
         """Ask the threads to end, and wait for them, at most for the given seconds."""
-        if self.are_here:
+        # At the end of the program the modules that are used below may be gone already.
+        if not self.are_over and self.are_here:
             self.ask_to_stop()
             self.wait(time.monotonic() + patience)
 
@@ -315,3 +318,4 @@ def _stop_all() -> None:
     deadline = time.monotonic() + _PATIENCE
     for threads in found:
         threads.wait(deadline)
+        threads.are_over = True
