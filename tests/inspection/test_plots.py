@@ -231,3 +231,10 @@ def test_a_mixture_is_drawn_over_its_stages() -> None:
     assert [0.0, 2.0] == [round(float(lower.lines[1].get_ydata()[at]), 1) for at in (0, -1)]
     with pytest.raises(ArgumentError, match="plan must be that of a mixture"):
         plot_mixture(Plan(kind="random", num_tokens=100, seq_len=5, batch_size=2))
+
+
+def test_only_packed_rows_are_drawn_with_their_documents() -> None:
+    """The rows of another order are not made of pieces."""
+    plan = Plan(kind="random", num_tokens=100, seq_len=5, batch_size=2)
+    with pytest.raises(ArgumentError, match=r"must be in packed order, got one in random order"):
+        plot_packing(plan, np.array([60, 40]))

@@ -1002,6 +1002,18 @@ def test_sub_words_are_learned_of_the_training_split(tmp_path: Path) -> None:
     assert contents(tmp_path / "whole") == contents(tmp_path / "store")
 
 
+def test_what_an_interrupted_run_learnt_must_be_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another release may have a tokenizer that this one does not have."""
+    require_package("tokenizers")
+    monkeypatch.setattr(
+        "tokenloom.preparation.prepare.restore_tokenizer", lambda *_args, **_options: None
+    )
+    with pytest.raises(StoreError, match="a tokenizer that this release does not know: resume"):
+        prepare(iter(["a text"]), tmp_path / "store", tokenizer="bpe", vocab_size=270)
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_document_that_one_worker_encodes_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, num_workers: int

@@ -104,8 +104,8 @@ def test_documents_of_an_archive(
     for name, split in (("pair", "train"), ("pair/test", "test")):
         (found,) = resolve_sources(name, documents="file")
         assert (name, "string") == (found.name, found.form)
-        assert found.content is not None
-        assert f'"{split} 0"\n"{split} 1"\n' == b"".join(found.content()).decode()
+        assert callable(found.origin)
+        assert f'"{split} 0"\n"{split} 1"\n' == b"".join(found.origin()).decode()
 
 
 def test_links_to_folders_are_not_followed(folder: Path) -> None:
@@ -246,14 +246,14 @@ def test_what_is_described(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"text")
     (found,) = resolve_sources(path, documents="file")
-    stream = ResolvedSource("-", "file", content=lambda: iter([b"te", b"xt"]))
+    stream = ResolvedSource("-", "file", lambda: iter([b"te", b"xt"]))
     status = {"num_bytes": 4, "changed_ns": path.stat().st_mtime_ns}
     assert {
         path.as_posix(): {"number": 0, "form": "file", **status},
         "-": {"number": 1, "form": "file"},
         "- (2)": {"number": 2, "form": "file"},
     } == describe([found, stream, stream])
-    assert hash_content(stream).startswith("982d9e3eb996f559e633f4d194def3761d909f5a3b64")
+    assert hash_content([b"te", b"xt"]).startswith("982d9e3eb996f559e633f4d194def3761d909f5a3b64")
     path.unlink()
     with pytest.raises(CorpusError, match="No such file"):
         describe([found])

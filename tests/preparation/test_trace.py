@@ -23,6 +23,7 @@ from tokenloom.preparation.trace import Trace
 from tokenloom.store.manifest import write_manifest
 from tokenloom.store.reader import open_store
 from tokenloom.text import by_value
+from tokenloom.text.interface import CompleteTokenizer
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
     lambda text: any(letter in text for letter in "abB")
@@ -210,9 +211,9 @@ def test_a_chunk_is_read_once(small: tl.Corpus, monkeypatch: pytest.MonkeyPatch)
     read = []
     encode_again = trace._PreparedStore._encode_again
 
-    def note(self: Any, index: int, source: int) -> Any:
+    def note(self: Any, tokenizer: CompleteTokenizer, index: int, source: int) -> Any:
         read.append((index, source))
-        return encode_again(self, index, source)
+        return encode_again(self, tokenizer, index, source)
 
     monkeypatch.setattr(trace._PreparedStore, "_encode_again", note)
     found = [tl.trace(small, 10 * number) for number in (1, 3, 0, 2, 3, 1)]

@@ -155,10 +155,9 @@ class _Decompressed:
 
     def read(self, size: int = -1, /) -> bytes:
         while not self._held:
-            if self._decoder is None and not self._begin():
+            decoder = self._decoder or self._begin()
+            if decoder is None:
                 return b""
-            decoder = self._decoder
-            assert decoder is not None  # noqa: S101  begun above
             data = b""
             if decoder.needs_input:
                 data = self._take() or self._refuse_end()
@@ -188,8 +187,8 @@ class _Decompressed:
             self._rest += more
             self._num_read += len(more)
 
-    def _begin(self) -> bool:
-        """Begin the next stream, and return whether there is one."""
+    def _begin(self) -> _Decoder | None:
+        """Begin the next stream, and return its decoder; None at the end of the file."""
         if not self._is_first:
             self._pass_padding()
         self._hold(16)
@@ -200,11 +199,11 @@ class _Decompressed:
             if self._num_read == 0:
                 msg = f"it is empty, without any {self._compression.name} stream"
                 raise EOFError(msg)
-            return False
+            return None
         if not self._rest.startswith(self._compression.magic):
             self._change_or_refuse()
         self._decoder = self._compression.begin()
-        return True
+        return self._decoder
 
     def _change_or_refuse(self) -> None:
         kind = recognise(self._rest)

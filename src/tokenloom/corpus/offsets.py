@@ -415,7 +415,7 @@ class _Order:
             # position 95 at 2: in the whole it must stand at number 5 to 8.
             cell = np.searchsorted(self._values, positions, side=side)
             inside = (cell > 0) & (cell < len(ends))
-            self._look_into(np.unique(cell[inside] - 1))
+            self._look_into(np.unique(cell[inside] - 1), ends)
             low = np.append(0, ends + 1)[cell]
             high = np.append(ends, len(self._offsets))[cell]
             wrong = np.flatnonzero((found < low) | (found > high))
@@ -444,7 +444,7 @@ class _Order:
         begins = np.bincount(low, minlength=num_cells + 1)
         past = np.bincount(high + 1, minlength=num_cells + 1)
         touched = np.cumsum(begins - past)[:num_cells] > 0
-        self._look_into(np.flatnonzero(touched))
+        self._look_into(np.flatnonzero(touched), ends)
 
     def _cells(self) -> Offsets | None:
         """Return the ends of the cells, after a check of the file; None without a file."""
@@ -461,9 +461,7 @@ class _Order:
             self._ends = ends
         return self._ends
 
-    def _look_into(self, cells: Offsets) -> None:
-        ends = self._ends
-        assert ends is not None  # noqa: S101  the callers have asked for them
+    def _look_into(self, cells: Offsets, ends: Offsets) -> None:
         for cell in cells[~self._is_checked[cells]].tolist():
             first, last = int(ends[cell]), int(ends[cell + 1])
             values = np.asarray(self._offsets[first : last + 1])

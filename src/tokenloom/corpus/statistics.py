@@ -225,9 +225,10 @@ def count_lengths(corpus: Corpus, *, chunk_size: int = _CHUNK_SIZE) -> list[Leng
     LengthCount(start=1, stop=2, num_documents=1)
     """
     offsets = corpus.documents
+    if offsets is None:
+        return []
     counts = np.zeros(65, np.int64)
-    for start in range(0, 0 if offsets is None else len(offsets) - 1, chunk_size):
-        assert offsets is not None  # noqa: S101  else there was nothing to count
+    for start in range(0, len(offsets) - 1, chunk_size):
         lengths = np.diff(offsets[start : start + chunk_size + 1])
         # The exponent of a length is how many bits it has.
         counts += np.bincount(np.frexp(lengths.astype(np.float64))[1], minlength=len(counts))

@@ -13,7 +13,7 @@ from tokenloom.inspection.benchmark import Measurement, recommend
 from tokenloom.inspection.packings import compare_packings
 from tokenloom.inspection.steps import RunSpikes
 from tokenloom.plan.mixture import MixtureOrder
-from tokenloom.plan.order import IntArray
+from tokenloom.plan.order import IntArray, Pieces
 from tokenloom.plan.plan import Plan
 from tokenloom.text.ids import Ids
 
@@ -125,12 +125,19 @@ def plot_packing(plan: Plan, lengths: Ids) -> "Figure":
 
     Raises
     ------
+    ArgumentError
+        The plan is in another order, whose rows are not made of pieces.
     UsageError
         matplotlib is not installed.
     """
+    num_batches = min(plan.num_batches, -(-_MAX_ROWS // plan.batch_size))
+    pieces = plan.references(range(num_batches), range(plan.batch_size)).pieces
+    if pieces is None:
+        msg = f"plan must be in packed order, got one in {plan.kind} order: use plot_plans"
+        raise ArgumentError(msg)
     figure = new_figure(width=6.5, height=7.5)
     rows, ways = figure.subplots(2, 1, height_ratios=(3, 2))
-    _draw_rows(plan, rows)
+    _draw_rows(plan, pieces, rows)
     packings = compare_packings(lengths, seq_len=plan.seq_len)
     names = [packing.name for packing in packings]
     places = np.arange(len(names))
@@ -148,10 +155,7 @@ def plot_packing(plan: Plan, lengths: Ids) -> "Figure":
     return figure
 
 
-def _draw_rows(plan: Plan, axes: "Axes") -> None:
-    num_batches = min(plan.num_batches, -(-_MAX_ROWS // plan.batch_size))
-    pieces = plan.references(range(num_batches), range(plan.batch_size)).pieces
-    assert pieces is not None  # noqa: S101  packed rows are made of them
+def _draw_rows(plan: Plan, pieces: Pieces, axes: "Axes") -> None:
     counts = pieces.counts.ravel()[:_MAX_ROWS].tolist()
     first = 0
     for row, number in enumerate(counts):

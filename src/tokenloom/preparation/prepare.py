@@ -32,6 +32,7 @@ from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.assemble import SplitTally, Tally, assemble
 from tokenloom.preparation.chunks import Chunk, cut_chunks, prove_parts
 from tokenloom.preparation.cluster import SharedFolder, share
+from tokenloom.preparation.datasets import DatasetRows
 from tokenloom.preparation.encode import BuildVocab, find_segments, send_once, write_part
 from tokenloom.preparation.executor import (
     choose_processes,
@@ -398,7 +399,12 @@ class _Run:
         tokenizer = restore_tokenizer(
             kept.facts["tokenizer"], load_vocab=Vocab, load_file=contents.__getitem__
         )
-        assert tokenizer is not None  # noqa: S101  this release has written it
+        if tokenizer is None:
+            msg = (
+                f"the interrupted run has learnt a tokenizer that this release does not know: "
+                f"resume it with the release that began it, or remove {self.work.path}"
+            )
+            raise StoreError(msg)
         return use_learned(self.method, tokenizer, self.options)
 
     def _texts(self, bar: "tqdm[Any]", digests: dict[int, str]) -> Iterator[str]:
@@ -564,8 +570,7 @@ def _summarize(
     path: str | os.PathLike[str], manifest: Manifest, began_at: float, run: "_Run | None" = None
 ) -> Prepared:
     """Return what a manifest says of a preparation."""
-    preparation = manifest.preparation
-    assert preparation is not None  # noqa: S101  the caller has seen it
+    preparation = manifest.require_preparation()
     return Prepared(
         path=Path(path),
         is_new=run is not None,
@@ -671,21 +676,22 @@ def _compare_sources(
 
 
 def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
-    if found.rows is not None:
-        return found.rows.hash() == source.sha256
-    if found.path is None:
-        return hash_content(found) == source.sha256
-    num_bytes, changed_ns = stat(found.path)
+    origin = found.origin
+    if isinstance(origin, DatasetRows):
+        return origin.hash() == source.sha256
+    if not isinstance(origin, Path | RemoteFile):
+        return hash_content(origin()) == source.sha256
+    num_bytes, changed_ns = stat(origin)
     if num_bytes != source.num_bytes:
         return False
-    if isinstance(found.path, RemoteFile):
-        if found.path.is_older(made_ns):
+    if isinstance(origin, RemoteFile):
+        if origin.is_older(made_ns):
             return True
-        with open_bytes(found.path) as file:
+        with open_bytes(origin) as file:
             return hash_bytes(file) == source.sha256
     # An older file that took the name keeps its own time, but not that of its entry.
-    changed_ns = max(changed_ns, found.path.stat().st_ctime_ns)
-    return changed_ns < made_ns or hash_file(found.path) == f"sha256:{source.sha256}"
+    changed_ns = max(changed_ns, origin.stat().st_ctime_ns)
+    return changed_ns < made_ns or hash_file(origin) == f"sha256:{source.sha256}"
 
 
 @contextlib.contextmanager

@@ -68,25 +68,20 @@ class ResolvedSource(NamedTuple):
     ----------
     name : str
     form : FormName
-    path : Path, RemoteFile or None
-        The file; None for a stream or an iterable, which is first copied to the
-        work folder because it can be read only once.
-    content : callable or None
-        Yields the bytes of such a stream or iterable.
+    origin : Path, RemoteFile, DatasetRows or callable
+        A file, the rows of a data set, or a function that yields the bytes of a stream
+        or an iterable, which is first copied to the work folder because it can be read
+        only once.
     encoding : str
         Of its text.
-    rows : DatasetRows or None
-        What is read in place of a file.
     split : str or None
         The split that it was named for, where splits are named by their sources.
     """
 
     name: str
     form: FormName
-    path: Path | RemoteFile | None = None
-    content: Callable[[], Iterator[bytes]] | None = None
+    origin: Path | RemoteFile | DatasetRows | Callable[[], Iterator[bytes]]
     encoding: str = "utf-8"
-    rows: DatasetRows | None = None
     split: str | None = None
 
 
@@ -185,9 +180,9 @@ def _refuse_shared(found: list[ResolvedSource]) -> None:
     """Refuse a file in two splits, of which one may be measured on."""
     splits: dict[Path | RemoteFile, str | None] = {}
     for one in found:
-        if one.path is None or one.split is None:
+        if one.split is None or not isinstance(one.origin, Path | RemoteFile):
             continue
-        where = one.path.resolve() if isinstance(one.path, Path) else one.path
+        where = one.origin.resolve() if isinstance(one.origin, Path) else one.origin
         other = splits.setdefault(where, one.split)
         if other != one.split:
             msg = (
@@ -214,11 +209,11 @@ def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterat
     name = os.fspath(source)
     if name == _STDIN:
         read_stdin = functools.partial(_read_stdin, documents, encoding)
-        yield ResolvedSource(_STDIN, documents, content=read_stdin, encoding=encoding)
+        yield ResolvedSource(_STDIN, documents, read_stdin, encoding)
     elif not os.path.lexists(name) and is_address(name):
         for remote in find_remote(name):
             form = _find_form(remote, documents, encoding)
-            yield ResolvedSource(remote.as_posix(), form, remote, encoding=encoding)
+            yield ResolvedSource(remote.as_posix(), form, remote, encoding)
     elif (known := look_up(source)) is not None:
         if isinstance(known, StoreName):
             what = "a store" if known.split is None else "a split of a store"
@@ -228,7 +223,7 @@ def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterat
     else:
         for path in _find_files(name):
             form = _find_form(path, documents, encoding)
-            yield ResolvedSource(path.as_posix(), form, path, encoding=encoding)
+            yield ResolvedSource(path.as_posix(), form, path, encoding)
 
 
 def _refuse_no_texts(source: object) -> None:
@@ -259,15 +254,13 @@ def _find_texts(source: Any, field: str) -> Iterator[ResolvedSource]:
     match kind_of_dataset(source):
         case "Dataset":
             rows = DatasetRows(source, field)
-            yield ResolvedSource(rows.name, "dataset", rows=rows)
+            yield ResolvedSource(rows.name, "dataset", rows)
         case "IterableDataset":
             name = name_dataset(source)
-            yield ResolvedSource(
-                name, "string", content=lambda: _write_texts(read_stream(source, field))
-            )
+            yield ResolvedSource(name, "string", lambda: _write_texts(read_stream(source, field)))
         case _:
             write = functools.partial(_write_texts, source)
-            yield ResolvedSource("iterable", "string", content=write)
+            yield ResolvedSource("iterable", "string", write)
 
 
 def _find_form(path: Path | RemoteFile, documents: FormName, encoding: str) -> FormName:
@@ -300,16 +293,16 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
         the cure.
     """
     for one in found:
-        if one.rows is not None:
-            FORMS[one.form].check(_open_rows(one.name, one.rows), field)
-        if one.path is None:
+        form, origin = FORMS[one.form], one.origin
+        if isinstance(origin, DatasetRows):
+            form.check(_open_rows(one.name, origin), field)
+        if not isinstance(origin, Path | RemoteFile):
             continue
-        form = FORMS[one.form]
         if not isinstance(form, TableForm):
-            head = check_text(one.path, name=one.name, encoding=one.encoding)
+            head = check_text(origin, name=one.name, encoding=one.encoding)
             _check_structure(head, one.name, one.form, one.encoding)
         if form.has_field:
-            source = SourceFile(name=one.name, path=one.path, form=one.form, encoding=one.encoding)
+            source = SourceFile(name=one.name, path=origin, form=one.form, encoding=one.encoding)
             form.check(source, field)
 
 
@@ -341,11 +334,11 @@ def _check_structure(head: bytes, name: str, form: FormName, encoding: str) -> N
 def _find_entry(entry: Entry, documents: FormName) -> ResolvedSource:
     match entry.source:
         case BuiltIn():
-            return ResolvedSource(entry.name, documents, content=lambda: iter([read(entry)]))
+            return ResolvedSource(entry.name, documents, lambda: iter([read(entry)]))
         case Archive(read=read_split, splits=splits):
             folder = fetch(entry)
             texts = functools.partial(read_split, folder, splits[0])
-            return ResolvedSource(entry.name, "string", content=lambda: _write_texts(texts()))
+            return ResolvedSource(entry.name, "string", lambda: _write_texts(texts()))
         case _:
             return ResolvedSource(entry.name, documents, fetch(entry))
 
@@ -441,12 +434,13 @@ def describe(found: list[ResolvedSource], *, field: str = "text") -> dict[str, A
 
 
 def _describe_file(found: ResolvedSource) -> dict[str, int]:
-    if found.rows is not None:
-        num_bytes, num_rows = found.rows.status()
+    origin = found.origin
+    if isinstance(origin, DatasetRows):
+        num_bytes, num_rows = origin.status()
         return {"num_bytes": num_bytes, "num_rows": num_rows}
-    if found.path is None:
+    if not isinstance(origin, Path | RemoteFile):
         return {}
-    num_bytes, changed_ns = stat(found.path)
+    num_bytes, changed_ns = stat(origin)
     return {"num_bytes": num_bytes, "changed_ns": changed_ns}
 
 
@@ -472,10 +466,10 @@ def open_sources(
     return [_open(one, index, work, undecodable) for index, one in enumerate(found)]
 
 
-def hash_content(found: ResolvedSource, *, to: BinaryIO | None = None) -> str:
+def hash_content(content: Iterable[bytes], *, to: BinaryIO | None = None) -> str:
     """Return the SHA-256 of a stream or an iterable, whose bytes may be written meanwhile."""
     digest = hashlib.sha256()
-    for piece in found.content() if found.content is not None else ():
+    for piece in content:
         digest.update(piece)
         if to is not None:
             to.write(piece)
@@ -483,13 +477,12 @@ def hash_content(found: ResolvedSource, *, to: BinaryIO | None = None) -> str:
 
 
 def _open(found: ResolvedSource, index: int, work: WorkDir, undecodable: Undecodable) -> SourceFile:
-    path = found.path
-    if found.rows is not None:
-        return _open_rows(found.name, found.rows)
-    if found.content is not None:
-        path = work.path / f"source-{index:07}"
-        _keep(found, index, work, path)
-    assert path is not None  # noqa: S101  one of the two is given
+    path = found.origin
+    if isinstance(path, DatasetRows):
+        return _open_rows(found.name, path)
+    if not isinstance(path, Path | RemoteFile):
+        read, path = path, work.path / f"source-{index:07}"
+        _keep(found.name, read, index, work, path)
     num_bytes, changed_ns = stat(path)
     return SourceFile(
         name=found.name,
@@ -503,24 +496,26 @@ def _open(found: ResolvedSource, index: int, work: WorkDir, undecodable: Undecod
     )
 
 
-def _keep(found: ResolvedSource, index: int, work: WorkDir, path: Path) -> None:
+def _keep(
+    name: str, read: Callable[[], Iterator[bytes]], index: int, work: WorkDir, path: Path
+) -> None:
     kept = work.read("kept", index)
     is_file = path.is_file() and not path.is_symlink()
     if kept is not None and not (is_file and hash_file(path) == f"sha256:{kept.facts['sha256']}"):
         kept = None
     if kept is not None and not work.has_failed:
-        again = hash_content(found)
+        again = hash_content(read())
         # A stream that is at its end already cannot come twice.
         if again not in (kept.facts["sha256"], _NOTHING):
             msg = (
-                f"{found.name} must be what it was in the run that was interrupted, got other "
+                f"{name} must be what it was in the run that was interrupted, got other "
                 f"bytes: pass the same again, or remove {work.path}"
             )
             raise CorpusError(msg)
         return
     new = work.path / f"new-{path.name}.part"
     with replacing(new) as temporary, temporary.open("wb") as file:
-        digest = hash_content(found, to=file)
+        digest = hash_content(read(), to=file)
     if kept is not None:
         if digest in (kept.facts["sha256"], _NOTHING):
             new.unlink()

@@ -286,7 +286,7 @@ class _PreparedStore:
         found: dict[str, int] = {}
         chunk = None
         if self._tokenizer is not None:
-            chunk = self._read_chunk(token, source, remote=remote)
+            chunk = self._read_chunk(self._tokenizer, token, source, remote=remote)
             found = {} if chunk is None else chunk.find(token, self._tokenizer)
         form = self._preparation.forms[source]
         if chunk is None or not chunk.knows_lines:
@@ -297,7 +297,9 @@ class _PreparedStore:
             found |= {"line": number + 1} if form == "line" else {"row": number}
         return Trace(self._sources[source].name, document, found.pop("character", None), **found)
 
-    def _read_chunk(self, token: int, source: int, *, remote: bool) -> _ReadChunk | None:
+    def _read_chunk(
+        self, tokenizer: CompleteTokenizer, token: int, source: int, *, remote: bool
+    ) -> _ReadChunk | None:
         """Return the chunk of a token, read at least to the end of a source.
 
         None where that source, or one that has to be read, is not as it was.
@@ -321,7 +323,7 @@ class _PreparedStore:
         for num_sources in sorted({len(identities), position + 1}, reverse=True):
             # Where a package is missing, the source and the document are known all the same.
             with contextlib.suppress(CorpusError, UsageError):
-                chunk = self._encode_again(index, first_source + num_sources - 1)
+                chunk = self._encode_again(tokenizer, index, first_source + num_sources - 1)
             if chunk is not None:
                 break
         if chunk is None:
@@ -361,7 +363,9 @@ class _PreparedStore:
             identities.append(identity)
         return identities
 
-    def _encode_again(self, index: int, source: int) -> _ReadChunk | None:
+    def _encode_again(
+        self, tokenizer: CompleteTokenizer, index: int, source: int
+    ) -> _ReadChunk | None:
         """Return a chunk of the preparation, or None where the store holds other tokens.
 
         Raises
@@ -371,8 +375,7 @@ class _PreparedStore:
         UsageError
             The package that reads it, or that encodes its text, is not installed.
         """
-        preparation, tokenizer = self._preparation, self._tokenizer
-        assert tokenizer is not None  # noqa: S101  the caller has looked
+        preparation = self._preparation
         first, *cursor, before = self._places[index].tolist()
         cutting = Cutting(
             tokenizer.boundary, preparation.task_bytes, tokenizer.reads_bytes, preparation.field

@@ -207,6 +207,19 @@ class Manifest:
             _refuse("a form for each source", preparation.forms)
         return preparation
 
+    def require_preparation(self) -> "Preparation":
+        """Return what is known of the preparation that made the store.
+
+        Raises
+        ------
+        StoreError
+            None made it, or it is not what a preparation writes.
+        """
+        preparation = self.preparation
+        if preparation is None:
+            _refuse("a preparation", None)
+        return preparation
+
     @property
     def hash(self) -> str:
         """``"sha256:..."`` of the type of the tokens and of each shard's hash."""
