@@ -24,7 +24,8 @@ import tokenloom as tl
 from loading import write_drawn
 from results import SHAPES
 from systems import SYSTEMS, Batches, Task, make_windows
-from tokenloom.loading.blocks import Block, read_block, rows_per_block, split_rows
+from tokenloom.loading.blocks import Block, read_block, split_rows
+from tokenloom.plan.division import rows_per_block
 
 
 class ReadBlock:

@@ -80,6 +80,8 @@ print(len(corpus), tl.Plan(kind="random", num_tokens=100, seq_len=3, batch_size=
         ("fetch cached", {"torch", "requests"}),
         ("info STORE", {"torch", "requests"}),
         ("verify STORE", {"torch", "requests"}),
+        ("plan cached.txt --batch-size 1 --seq-len 2", {"torch", "requests"}),
+        ("plan a=1:STORE b=1:STORE --batch-size 1 --seq-len 2 --json", {"torch", "requests"}),
         ("prepare cached.txt --output NEW --quiet", {"torch", "requests"}),
     ],
 )

@@ -8,7 +8,6 @@ import pytest
 import tokenloom as tl
 from tokenloom.errors import ArgumentError
 from tokenloom.inspection import benchmark
-from tokenloom.inspection.batches import default_block_size
 from tokenloom.inspection.benchmark import (
     Measurement,
     Sample,
@@ -18,6 +17,7 @@ from tokenloom.inspection.benchmark import (
     summarize,
     take_samples,
 )
+from tokenloom.plan.division import default_block_size
 
 CORPUS = tl.Corpus.from_tokens([1, 2, 3] * 400)
 WINDOWS = tl.RandomWindows(CORPUS, batch_size=1, seq_len=5, shard=tl.Shard())

@@ -17,10 +17,10 @@ from tokenloom.loading.blocks import (
     first_rows,
     plan_epochs,
     read_block,
-    rows_per_block,
     split_rows,
 )
 from tokenloom.loading.shard import Shard
+from tokenloom.plan.division import rows_per_block
 from tokenloom.plan.plan import Plan
 
 

@@ -62,9 +62,9 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom._figures import check_picture, save_picture
-    from tokenloom.inspection.batches import default_block_size
     from tokenloom.inspection.benchmark import recommend, summarize
     from tokenloom.inspection.plots import plot_measurements
+    from tokenloom.plan.division import default_block_size
 
     path = None if arguments.plot is None else check_picture(arguments.plot)
     if multiprocessing.get_start_method() == "forkserver":

@@ -5,7 +5,7 @@ import itertools
 import multiprocessing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokenloom._io.compressed import find_encoding
 from tokenloom._wording import count, describe_missing, join_choices, show
@@ -20,6 +20,7 @@ from tokenloom.cli.mixture import (
 from tokenloom.cli.output import print_line
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.mixture import Mixture
+from tokenloom.corpus.plans import make_plan
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.catalogue import RemoteFile
 from tokenloom.hub.load import (
@@ -35,7 +36,7 @@ from tokenloom.hub.load import (
 )
 from tokenloom.plan.batch_sizes import BatchSizes
 from tokenloom.plan.packed import PackedOrder
-from tokenloom.plan.plan import ORDERS
+from tokenloom.plan.plan import ORDERS, Plan
 from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
 from tokenloom.text.encodings import ENCODING
 from tokenloom.text.subwords import READERS
@@ -619,18 +620,25 @@ def make_windows(
     from tokenloom.loading.dataset import Windows
     from tokenloom.loading.shard import Shard
 
-    is_mixture = isinstance(corpus, Mixture) and "order" not in arguments.given
+    # Commands run in one process, also where a launcher's variables are set.
+    shard = shard or Shard()
     return Windows(
-        "random" if is_mixture else arguments.order,
-        corpus,
-        batch_size=arguments.batch_size,
-        seq_len=arguments.seq_len,
-        seed=arguments.seed,
-        tail=arguments.tail,
-        # Commands run in one process, also where a launcher's variables are set.
-        shard=shard or Shard(),
-        resets=resets,
+        _name_order(arguments, corpus), corpus, **_shape(arguments), shard=shard, resets=resets
     )
+
+
+def make_typed_plan(arguments: argparse.Namespace, corpus: "Corpus | Mixture") -> Plan:
+    """Return the plan of the windows that `make_windows` makes, without PyTorch."""
+    return make_plan(_name_order(arguments, corpus), corpus, **_shape(arguments))
+
+
+def _name_order(arguments: argparse.Namespace, corpus: "Corpus | Mixture") -> str:
+    is_mixture = isinstance(corpus, Mixture) and "order" not in arguments.given
+    return "random" if is_mixture else arguments.order
+
+
+def _shape(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("batch_size", "seq_len", "seed", "tail")}
 
 
 def preload_workers() -> None:

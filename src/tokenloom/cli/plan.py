@@ -5,19 +5,20 @@ import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tokenloom._figures import check_picture, save_picture
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.cli.parser import add_parser
 from tokenloom.corpus.mixture import Mixture
 from tokenloom.plan.batch_sizes import BatchSizes
+from tokenloom.plan.division import Division
 from tokenloom.plan.plan import ORDERS, Plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tokenloom.corpus.corpus import Corpus
-    from tokenloom.inspection.batches import Division
 
 # The number of batches whose starts are listed.
 _NUM_LISTED = 3
@@ -64,31 +65,28 @@ def add_command(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from tokenloom._figures import check_picture, save_picture
-    from tokenloom.inspection.batches import Division
-
     if isinstance(arguments.batch_size, BatchSizes):
         why = "a picture has batches of one size; choose one with --batch-size"
         options.refuse_options(arguments, ("plot",), why)
     path = None if arguments.plot is None else check_picture(arguments.plot)
     corpus = options.load_text(arguments)
     train, _ = options.hold_out(arguments, corpus)
-    windows = options.make_windows(arguments, train)
-    plan = windows.plan.at(arguments.epoch)
+    plan = options.make_typed_plan(arguments, train).at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
     if path is not None:
         save_picture(_draw(plan, train), path)
+    name = train.corpus.name if isinstance(train, Mixture) else train.name
     if arguments.json:
-        facts = {"corpus": windows.corpus.name, **_facts(division)}
+        facts = {"corpus": name, **_facts(division)}
         print_json({**facts, "plot": None if path is None else str(path)})
         return
-    _print_division(division, corpus_name=windows.corpus.name)
+    _print_division(division, corpus_name=name)
     options.print_amount(arguments, corpus, train)
     if path is not None:
         print_line(f"\nplot: {path}")
 
 
-def _draw(plan: "Plan", corpus: "Corpus | Mixture") -> "Figure":
+def _draw(plan: Plan, corpus: "Corpus | Mixture") -> "Figure":
     from tokenloom.inspection.plots import plot_mixture, plot_packing, plot_plans
 
     if isinstance(corpus, Mixture):
@@ -99,7 +97,7 @@ def _draw(plan: "Plan", corpus: "Corpus | Mixture") -> "Figure":
     return plot_plans([dataclasses.replace(plan, kind=kind) for kind in ORDERS])
 
 
-def _facts(division: "Division") -> dict[str, Any]:
+def _facts(division: Division) -> dict[str, Any]:
     plan = division.plan
     ranks = [(rank, division.columns(rank)) for rank in range(division.world_size)]
     facts = {name: getattr(plan, name) for name in _FACTS_OF_PLAN}
@@ -121,7 +119,7 @@ def _facts(division: "Division") -> dict[str, Any]:
     }
 
 
-def _facts_of_worker(division: "Division", worker: int) -> dict[str, Any]:
+def _facts_of_worker(division: Division, worker: int) -> dict[str, Any]:
     """Return a worker's batches as the first, the step and the count, since they may be many."""
     rows = division.rows(worker)
     return {
@@ -130,11 +128,11 @@ def _facts_of_worker(division: "Division", worker: int) -> dict[str, Any]:
     }
 
 
-def _listed(division: "Division") -> range:
+def _listed(division: Division) -> range:
     return division.plan.stretches[0].rows[:_NUM_LISTED]
 
 
-def _print_division(division: "Division", *, corpus_name: str) -> None:
+def _print_division(division: Division, *, corpus_name: str) -> None:
     plan = division.plan
     print_line(
         f"{corpus_name}: {plan.kind} order, seed {plan.seed}, epoch {plan.epoch}, "
@@ -163,7 +161,7 @@ def _describe_sizes(plan: Plan) -> str:
     return "".join(f"{size:,}, then " for size in before) + count(last, "row")
 
 
-def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
+def _tabulate_counts(division: Division) -> Iterator[tuple[str, ...]]:
     plan = division.plan
     phases = f"first token that may be an input, drawn from [0, {plan.num_phases:,})"
     windows = ("windows", division.num_windows, "that these batches read, each its own text")
@@ -189,7 +187,7 @@ def _tabulate_counts(division: "Division") -> Iterator[tuple[str, ...]]:
         yield "phase", f"{plan.phase:>15,}", phases
 
 
-def _tabulate_parts(plan: "Plan") -> Iterator[tuple[str, ...]]:
+def _tabulate_parts(plan: Plan) -> Iterator[tuple[str, ...]]:
     yield "part", "share", "windows", "tokens", "times read"
     accounts = plan.accounting()
     num_windows = sum(part.windows for part in accounts.values())
@@ -199,14 +197,14 @@ def _tabulate_parts(plan: "Plan") -> Iterator[tuple[str, ...]]:
         yield name, share, f"{part.windows:>10,}", f"{part.tokens:>15,}", read
 
 
-def _tabulate_ranks(division: "Division") -> Iterator[tuple[str, ...]]:
+def _tabulate_ranks(division: Division) -> Iterator[tuple[str, ...]]:
     yield "rank", "rows"
     for rank in range(division.world_size):
         rows = division.columns(rank)
         yield str(rank), f"[{rows.start:,}, {rows.stop:,})"
 
 
-def _tabulate_workers(division: "Division") -> Iterator[tuple[str, ...]]:
+def _tabulate_workers(division: Division) -> Iterator[tuple[str, ...]]:
     yield "worker", "batches", "number"
     for worker in division.readers:
         rows = division.rows(worker)
@@ -218,7 +216,7 @@ def _tabulate_workers(division: "Division") -> Iterator[tuple[str, ...]]:
         )
 
 
-def _tabulate_starts(division: "Division") -> Iterator[tuple[str, ...]]:
+def _tabulate_starts(division: Division) -> Iterator[tuple[str, ...]]:
     shown = range(division.plan.batch_size)[:6]
     more = ("...",) * (division.plan.batch_size > len(shown))
     yield "batch", *(f"row {row}" for row in shown), *more

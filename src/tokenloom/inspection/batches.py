@@ -1,4 +1,4 @@
-"""Batches as text, and which rank and worker reads them."""
+"""Batches as text."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import Batch
-from tokenloom.loading.blocks import read_block, rows_per_block
+from tokenloom.loading.blocks import read_block
 from tokenloom.loading.dataset import Windows
-from tokenloom.loading.shard import Shard
-from tokenloom.plan.plan import Plan, References
+from tokenloom.plan.plan import References
 from tokenloom.preparation.trace import trace
 
 
@@ -184,78 +183,3 @@ def _read_row(
     whole = {"inputs": corpus.decode(inputs[:stop]), "targets": corpus.decode(targets[:stop])}
     first = asdict(texts[0]) if texts else nothing
     return RowText(row=row, pieces=tuple(texts) if is_packed else (), **{**first, **whole})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Division:
-    """A plan, and how many processes read it.
-
-    Each rank reads some rows of all batches. Each worker of a plain DataLoader
-    reads some of the batches; with a `Loader`, the next free worker reads the
-    next block of batches.
-
-    Parameters
-    ----------
-    plan : Plan
-    world_size : int
-        How many ranks.
-    num_workers : int
-        Workers of each rank; a rank without workers reads by itself.
-
-    Raises
-    ------
-    ArgumentError
-        ``world_size`` does not divide the batch, or a number is too small.
-
-    >>> plan = Plan(kind="random", num_tokens=100, seq_len=4, batch_size=4)
-    >>> division = Division(plan=plan, world_size=2, num_workers=4)
-    >>> division.columns(rank=1), division.rows(worker=1)
-    (range(2, 4), range(1, 6, 4))
-    """
-
-    plan: Plan
-    world_size: int = 1
-    num_workers: int = 0
-
-    def __post_init__(self) -> None:
-        for size in self.plan.all_sizes:
-            Shard(world_size=self.world_size).columns(size)
-        if self.num_workers < 0:
-            msg = f"num_workers must be at least 0, got {self.num_workers}"
-            raise ArgumentError(msg)
-
-    def columns(self, rank: int) -> range:
-        """Return which rows of each batch a rank reads, half-open.
-
-        Of the first batch, if the batch size changes in the epoch.
-
-        Raises
-        ------
-        ArgumentError
-            ``rank`` is out of range.
-        """
-        return Shard(rank=rank, world_size=self.world_size).columns(self.plan.batch_size)
-
-    @property
-    def readers(self) -> range:
-        """Indices of a rank's readers, from 0: its workers, or the rank itself."""
-        return range(max(1, self.num_workers))
-
-    def rows(self, worker: int) -> range:
-        """Return the batches that a worker of a plain DataLoader reads."""
-        return range(self.plan.num_batches)[worker :: len(self.readers)]
-
-    @property
-    def num_windows(self) -> int:
-        """Windows that the batches of an epoch read, without those that are all padding."""
-        return min(self.plan.num_windows, self.plan.num_rows)
-
-    @property
-    def block_size(self) -> int:
-        """How many batches a `Loader` reads at once, by default."""
-        return default_block_size(self.plan, self.columns(rank=0))
-
-
-def default_block_size(plan: Plan, columns: range) -> int:
-    """Return how many batches with these columns a `Loader` reads at once by default."""
-    return min(rows_per_block(plan, columns), plan.num_batches)

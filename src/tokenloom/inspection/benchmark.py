@@ -14,11 +14,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from tokenloom.errors import ArgumentError
-from tokenloom.inspection.batches import default_block_size
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
+from tokenloom.plan.division import default_block_size
 
 T = TypeVar("T")
 

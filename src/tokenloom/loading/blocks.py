@@ -11,11 +11,11 @@ from tokenloom.loading.document_starts import BlockResets
 from tokenloom.loading.piece_rows import PieceRows
 from tokenloom.loading.shard import Shard
 from tokenloom.loading.sources import BlockSources
+from tokenloom.plan.division import rows_per_block
 from tokenloom.plan.plan import Plan, References
 from tokenloom.store.memmap import Tokens, advise, confirm, gather_pieces, gather_windows
 from tokenloom.text.ids import Ids
 
-_BLOCK_TOKENS = 1 << 18
 _FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
@@ -255,15 +255,6 @@ def find_resets(documents: DocumentOffsets | None, references: References) -> Bl
     if documents is None or references.pieces is not None:
         return None
     return BlockResets(documents, references)
-
-
-def rows_per_block(plan: Plan, columns: range) -> int:
-    """Return how many batches to read at once, so that NumPy calls are few.
-
-    About 262,144 tokens. Twice as many would no longer fit into memory that
-    the C library keeps, and cost more in page faults.
-    """
-    return max(1, _BLOCK_TOKENS // (len(columns) * (plan.seq_len + 1)))
 
 
 def first_rows(plan: Plan, columns: range) -> int:

@@ -20,6 +20,7 @@ from tokenloom._wording import as_html, count, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.mixture import Mixture
 from tokenloom.corpus.offsets import DocumentOffsets
+from tokenloom.corpus.plans import make_plan
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.blocks import plan_blocks, read_block
@@ -82,33 +83,31 @@ class Windows(IterableDataset[Batch]):
         shard: Shard | None = None,
         resets: bool | None = None,
     ) -> None:
-        self._mixture = corpus if isinstance(corpus, Mixture) else None
-        if isinstance(corpus, Mixture):
-            order, corpus = corpus.order_for(order), corpus.corpus
-        if not isinstance(corpus, Corpus):
+        if not isinstance(corpus, Corpus | Mixture):
             msg = (
                 f"corpus must be a Corpus or a Mixture, got {type(corpus).__name__}: "
                 "wrap token ids in Corpus.from_tokens(ids)"
             )
             raise ArgumentError(msg)
         require_type("resets", resets, bool | np.bool_ | None, "True, False or None")
-        if resets and corpus.document_offsets is None:
+        if resets is not None and not resets and order == PackedOrder.kind:
             msg = (
-                f"resets=True needs documents, and {corpus.name} has none: pass documents=... "
-                "to Corpus.from_tokens, or leave resets out"
+                "resets=False has no meaning in packed order, whose documents do not see each "
+                "other: leave it out"
+            )
+            raise ArgumentError(msg)
+        self._mixture = corpus if isinstance(corpus, Mixture) else None
+        self._corpus = corpus.corpus if isinstance(corpus, Mixture) else corpus
+        if resets and self._corpus.document_offsets is None:
+            msg = (
+                f"resets=True needs documents, and {self._corpus.name} has none: pass "
+                "documents=... to Corpus.from_tokens, or leave resets out"
             )
             raise CorpusError(msg)
-        self._corpus = corpus
         self._resets = resets
-        self._first_plan = Plan.of(
-            _make_order(order, corpus, resets=resets),
-            num_tokens=len(corpus),
-            seq_len=seq_len,
-            batch_size=batch_size,
-            seed=seed,
-            tail=tail,
+        self._first_plan = make_plan(
+            order, corpus, batch_size=batch_size, seq_len=seq_len, seed=seed, tail=tail
         )
-        self._first_plan.order.check_epochs(self._first_plan, 1)
         if not isinstance(shard, Shard | None):
             cure = "use Shard(rank=..., world_size=...)"
             msg = f"shard must be a Shard or None, got {show(shard)}: {cure}"
@@ -589,25 +588,6 @@ class WindowsIterator(Iterator[Batch]):
             worker=self._worker or (0, 1),
         )
         self._go_to(position.epoch, position.next_batch)
-
-
-def _make_order(order: str | Order, corpus: Corpus, *, resets: bool | None) -> str | Order:
-    """Return the order of a name that needs more of a corpus than its length."""
-    if order != PackedOrder.kind:
-        return order
-    if corpus.document_offsets is None:
-        msg = (
-            f"packed order needs documents, and {corpus.name} has none: pass documents=... to "
-            "Corpus.from_tokens, or use RandomWindows"
-        )
-        raise CorpusError(msg)
-    if resets is not None and not resets:
-        msg = (
-            "resets=False has no meaning in packed order, whose documents do not see each other: "
-            "leave it out"
-        )
-        raise ArgumentError(msg)
-    return PackedOrder(corpus.documents_by_length)
 
 
 def check_in_order(plan: Plan) -> None:

@@ -10,10 +10,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from tokenloom._checks import as_integer, to_integer
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, UsageError
-
-# How far from a number of processes its neighbours are looked for.
-_MAX_STEPS = 10_000
-
+from tokenloom.plan.division import divide_batch
 
 # Parts of the names of dimensions whose processes share rows: tensor, context, pipeline and
 # sequence parallelism.
@@ -73,18 +70,7 @@ class Shard:
             ``world_size`` does not divide ``batch_size``.
         """
         batch_size = as_integer("batch_size", batch_size)
-        num_columns, rest = divmod(batch_size, self.world_size)
-        if rest:
-            below = batch_size - rest
-            divisors = _near_divisors(batch_size, self.world_size)
-            sizes = [size for size in (below, below + self.world_size) if size]
-            msg = (
-                f"world_size must divide batch_size={batch_size}, got {self.world_size}: "
-                f"use {_join(divisors)} process{'es' * (divisors != [1])}, "
-                f"or batch_size={_join(sizes)}"
-            )
-            raise ArgumentError(msg)
-        return range(self.rank * num_columns, (self.rank + 1) * num_columns)
+        return divide_batch(batch_size, rank=self.rank, world_size=self.world_size)
 
     @classmethod
     def detect(
@@ -207,19 +193,6 @@ def _parse_number(text: str | None) -> int | None:
     # Not more digits than any number of processes has.
     is_number = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
     return int(text) if text is not None and is_number else None
-
-
-def _near_divisors(number: int, near: int) -> list[int]:
-    """Return the divisors of a number nearest to another one, if they are close."""
-    start = min(near, number)
-    below = range(start, max(start - _MAX_STEPS, 0), -1)
-    above = range(near + 1, min(near + _MAX_STEPS, number) + 1)
-    found = (next((n for n in numbers if number % n == 0), None) for numbers in (below, above))
-    return [divisor for divisor in found if divisor is not None] or [1]
-
-
-def _join(numbers: list[int]) -> str:
-    return " or ".join(map(str, numbers))
 
 
 def check_same_part(detected: Shard, now: Shard) -> None:
