@@ -221,12 +221,12 @@ def test_a_file_that_is_not_there() -> None:
         ('{"a": NaN}', "finite numbers, got 'NaN'"),
         ('{"a": -Infinity}', "finite numbers, got '-Infinity'"),
         ("{}", 'the format "tokenloom-store", got None'),
-        ('{"format": "tokenloom-store"}', "version 1, got None"),
-        ('{"format": "tokenloom-store", "version": true}', "version 1, got True"),
-        ('{"format": "tokenloom-store", "version": 0}', "version 1, got 0"),
+        ('{"format": "tokenloom-store"}', "a version from 1 to 2, got None"),
+        ('{"format": "tokenloom-store", "version": true}', "a version from 1 to 2, got True"),
+        ('{"format": "tokenloom-store", "version": 0}', "a version from 1 to 2, got 0"),
         (
-            '{"format": "tokenloom-store", "version": 2, "new": 1}',
-            "a version up to 1; a newer tokenloom wrote it: update, got 2",
+            '{"format": "tokenloom-store", "version": 3, "new": 1}',
+            "a version up to 2; a newer tokenloom wrote it: update, got 3",
         ),
         ('{"format": "tokenloom-store", "version": 1}', "the checksum sha256:.*, got None"),
         (

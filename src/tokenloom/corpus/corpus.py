@@ -24,10 +24,12 @@ from tokenloom._io.digest import NUM_BLOCKS, WHOLE_BYTES, hash_json, hash_tokens
 from tokenloom._optional import panics_as_errors
 from tokenloom._wording import as_html, count, show
 from tokenloom.corpus.document_lengths import DocumentsByLength
+from tokenloom.corpus.loss_mask import as_loss_mask
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
 from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
 from tokenloom.store.manifest import Source
 from tokenloom.store.memmap import (
+    Repeated,
     Tokens,
     advise,
     check_reads,
@@ -67,6 +69,8 @@ class Origin(NamedTuple):
     num_tokens: int
     start: int = 0
     path: str = ""
+    # Of its loss mask, where it has one.
+    mask_hash: str = ""
 
 
 class Corpus:
@@ -228,6 +232,7 @@ class Corpus:
         vocab: Vocab | None = None,
         vocab_size: int | None = None,
         documents: npt.ArrayLike | None = None,
+        loss_mask: npt.ArrayLike | None = None,
         name: str = "tokens",
     ) -> "Corpus":
         """Wrap token ids that exist already.
@@ -245,6 +250,9 @@ class Corpus:
             one more than the largest id; of a memory map, unknown.
         documents : array_like of int, shape (num_documents + 1,), optional
             Document i is the tokens [documents[i], documents[i + 1]).
+        loss_mask : array_like of bool or int, shape (num_tokens,), optional
+            1 where a token is learnt, 0 where it is only read: as a target it is -100.
+            A memory map and an array of bool or uint8 are used without a copy.
         name : str
             Where the tokens came from, for messages.
 
@@ -254,7 +262,8 @@ class Corpus:
             ``vocab_size`` differs from the length of ``vocab``.
         CorpusError
             The ids are none at all, not one-dimensional, no integers or out
-            of range; or the documents do not go from 0 to the number of tokens.
+            of range; the documents do not go from 0 to the number of tokens; or the loss
+            mask has another length, or other values than 0 and 1.
 
         >>> Corpus.from_tokens([3, 1, 2]).tokens.dtype
         dtype('uint8')
@@ -285,6 +294,7 @@ class Corpus:
             documents=None
             if documents is None
             else DocumentOffsets(as_offsets(documents, num_tokens=len(ids))),
+            loss_mask=None if loss_mask is None else as_loss_mask(loss_mask, num_tokens=len(ids)),
         )
 
     @staticmethod
@@ -336,8 +346,14 @@ class Corpus:
             vocab_size=manifest.vocab_size,
             name=os.fspath(path),
             documents=None if offsets is None else DocumentOffsets(offsets),
-            origin=Origin(manifest.hash, manifest.num_tokens, path=str(store.path)),
+            origin=Origin(
+                manifest.hash,
+                manifest.num_tokens,
+                path=str(store.path),
+                mask_hash=manifest.mask_hash,
+            ),
             made_by=store.describe_identity(),
+            loss_mask=store.loss_mask(),
         )
         return corpus if split is None else corpus.slice(*store.bounds(split))
 
@@ -362,7 +378,7 @@ class Corpus:
             With the documents of all parts, whose offsets stay where they are; a
             part without offsets is one document, unless no part has any. With
             the first tokenizer that a part has. Its hash is made of those of
-            its parts, in their order.
+            its parts, in their order. Of a part without a loss mask all tokens are learnt.
 
         Raises
         ------
@@ -386,11 +402,12 @@ class Corpus:
             name=name or _join_names([part.name for part in parts]),
             documents=_join_documents(parts),
             made_by=next((part._made_by for part in parts if part.identity is not None), None),  # noqa: SLF001
+            loss_mask=_join_masks(parts),
         )
         joined._parts = tuple(parts)
         return joined
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it is made of
         self,
         tokens: Tokens,
         *,
@@ -400,6 +417,7 @@ class Corpus:
         documents: DocumentOffsets | None = None,
         origin: Origin | None = None,
         made_by: Mapping[str, Any] | None = None,
+        loss_mask: Tokens | None = None,
     ) -> None:
         self.tokens = tokens
         # See `vocab`.
@@ -410,6 +428,7 @@ class Corpus:
         self._origin = origin
         # What is known of a tokenizer that is not at hand.
         self._made_by = made_by
+        self._loss_mask = loss_mask
         self._parts: tuple[Corpus, ...] = ()
 
     def save(
@@ -452,6 +471,7 @@ class Corpus:
             splits={} if splits is None else splits,
             shard_tokens=shard_tokens,
             sources=self._list_sources(),
+            loss_mask=self._loss_mask,
         )
 
     def _list_sources(self) -> list[Source]:
@@ -562,7 +582,14 @@ class Corpus:
             )
             raise ArgumentError(msg)
         stop = min(stop, len(self))
-        documents, origin = self._documents, self._origin
+        documents, origin, mask = self._documents, self._origin, self._loss_mask
+        parts = tuple(
+            part.slice(max(start - first, 0), stop - first)
+            for first, part in self._placed_parts()
+            if start < first + len(part) and first < stop
+        )
+        if mask is not None:
+            mask = _join_masks(parts) if parts else slice_tokens(mask, start, stop)
         sliced = Corpus(
             slice_tokens(self.tokens, start, stop),
             tokenizer=self.tokenizer,
@@ -571,12 +598,9 @@ class Corpus:
             documents=None if documents is None else documents.slice(start, stop),
             origin=None if origin is None else origin._replace(start=origin.start + start),
             made_by=self._made_by,
+            loss_mask=mask,
         )
-        sliced._parts = tuple(
-            part.slice(max(start - first, 0), stop - first)
-            for first, part in self._placed_parts()
-            if start < first + len(part) and first < stop
-        )
+        sliced._parts = parts
         return sliced
 
     def first(self, max_tokens: int | None) -> "Corpus":
@@ -744,6 +768,18 @@ class Corpus:
         return DocumentsByLength.of(documents, folder=Path(origin.path), proof=proof)
 
     @property
+    def loss_mask(self) -> Tokens | None:
+        """Which tokens are learnt: uint8 array, shape (num_tokens,), of 0 and 1.
+
+        None where all are. It reads as `tokens` does.
+
+        >>> from tokenloom import Corpus
+        >>> Corpus.from_tokens([5, 6, 7], loss_mask=[False, True, True]).slice(0, 2).loss_mask
+        array([0, 1], dtype=uint8)
+        """
+        return self._loss_mask
+
+    @property
     def num_documents(self) -> int:
         """Number of documents; those at the ends of a slice may be cut.
 
@@ -803,7 +839,8 @@ class Corpus:
 
         Computed at the first use: whole up to 4 MiB. Beyond, sampled; but of a
         store it is its manifest's, which covers every byte, and of a
-        concatenation it is made of those of its parts.
+        concatenation it is made of those of its parts. With a loss mask it is
+        made of that hash and the same of the mask.
         """
         return self._hash(NUM_BLOCKS)
 
@@ -826,21 +863,35 @@ class Corpus:
         reads_memory : bool
             Whether all tokens in memory are looked at.
         """
-        is_in_memory = isinstance(self.tokens, np.ndarray) and not is_memory_map(self.tokens)
-        if self.tokens.nbytes > WHOLE_BYTES:
-            if self._parts:
-                # All parts share the blocks of one file: there may be a thousand files.
-                share = max(_MIN_BLOCKS, num_blocks // len(self._parts))
-                hashes = [part._hash(share, reads_memory=reads_memory) for part in self._parts]  # noqa: SLF001
-                return hashes[0] if len(hashes) == 1 else hash_json(["parts", *hashes])
-            if self._origin is not None:
-                whole, num_tokens, start, _ = self._origin
-                is_whole = len(self) == num_tokens
-                return whole if is_whole else hash_json([whole, start, len(self)])
-        confirm(self.tokens)
-        advise(self.tokens, is_random=True)
-        is_whole = reads_memory and is_in_memory
-        return hash_tokens(self.tokens, is_whole=is_whole, num_blocks=num_blocks)
+        if self._parts and self.tokens.nbytes > WHOLE_BYTES:
+            # All parts share the blocks of one file: there may be a thousand files.
+            share = max(_MIN_BLOCKS, num_blocks // len(self._parts))
+            hashes = [part._hash(share, reads_memory=reads_memory) for part in self._parts]  # noqa: SLF001
+            return hashes[0] if len(hashes) == 1 else hash_json(["parts", *hashes])
+
+        def hash_array(array: Tokens, known: str) -> str:
+            if known and array.nbytes > WHOLE_BYTES:
+                return known
+            confirm(array)
+            advise(array, is_random=True)
+            is_in_memory = isinstance(array, np.ndarray) and not is_memory_map(array)
+            is_whole = reads_memory and is_in_memory
+            return hash_tokens(array, is_whole=is_whole, num_blocks=num_blocks)
+
+        tokens = hash_array(self.tokens, self._hash_of_origin("hash"))
+        if self._loss_mask is None:
+            return tokens
+        mask = hash_array(self._loss_mask, self._hash_of_origin("mask_hash"))
+        return hash_json({"tokens": tokens, "loss_mask": mask})
+
+    def _hash_of_origin(self, field: Literal["hash", "mask_hash"]) -> str:
+        """Return what follows from a hash of the store these tokens are of; empty if of none."""
+        if self._origin is None:
+            return ""
+        whole: str = getattr(self._origin, field)
+        if len(self) == self._origin.num_tokens:
+            return whole
+        return hash_json([whole, self._origin.start, len(self)])
 
     @property
     def origin(self) -> Origin | None:
@@ -875,6 +926,8 @@ class Corpus:
             One is gone, or was changed or replaced since; what differs is named.
         """
         confirm(self.tokens)
+        if self._loss_mask is not None:
+            confirm(self._loss_mask)
         if self._documents is not None:
             self._documents.check_file()
 
@@ -939,7 +992,8 @@ class Corpus:
 
         So that many corpora need not have as many open files.
         """
-        return self._replace(tokens=close(self.tokens))
+        mask = None if self._loss_mask is None else close(self._loss_mask)
+        return self._replace(tokens=close(self.tokens), _loss_mask=mask)
 
     def _replace(self, **values: object) -> "Corpus":
         """Return a copy with other values, and with the proofs that were computed of this one."""
@@ -949,19 +1003,25 @@ class Corpus:
 
     def __getstate__(self) -> dict[str, Any]:
         if self._parts:
-            # They have the tokens already.
-            return {**self.__dict__, "tokens": None}
-        make_tokens, arguments = pack(self.tokens)
-        return {**self.__dict__, "tokens": (make_tokens, arguments)}
+            # They have the tokens and masks already.
+            return {**self.__dict__, "tokens": None, "_loss_mask": None}
+        mask = None if self._loss_mask is None else pack(self._loss_mask)
+        return {**self.__dict__, "tokens": pack(self.tokens), "_loss_mask": mask}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._parts:
             parts = [part.tokens for part in self._parts]
             self.tokens = concatenate(parts, num_ids=self._vocab_size)
+            self._loss_mask = _join_masks(self._parts)
             return
         make_tokens, arguments = state["tokens"]
         self.tokens = make_tokens(*arguments)
+        # Corpora that were pickled before there were masks have none.
+        self._loss_mask = None
+        if state.get("_loss_mask") is not None:
+            make_mask, arguments = state["_loss_mask"]
+            self._loss_mask = make_mask(*arguments)
 
 
 def _as_corpora(corpora: object) -> list[Corpus]:
@@ -1026,6 +1086,18 @@ def _join_documents(parts: Sequence[Corpus]) -> DocumentOffsets | None:
             for part, offsets in zip(parts, known, strict=True)
         ]
     )
+
+
+def _join_masks(parts: Sequence[Corpus]) -> Tokens | None:
+    """Return the loss masks of all parts as one, or None where no part has any."""
+    masks = [part.loss_mask for part in parts]
+    if all(mask is None for mask in masks):
+        return None
+    known = [
+        Repeated(1, len(part)) if mask is None else mask
+        for part, mask in zip(parts, masks, strict=True)
+    ]
+    return concatenate(known, num_ids=2)
 
 
 def _as_numbers(ids: Any) -> list[int]:

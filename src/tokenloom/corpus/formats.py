@@ -250,11 +250,14 @@ def write_nanogpt(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
         There are ids above 65,535, which nanoGPT cannot read; a ``meta.pkl`` in
         the folder says something else of other files; or no file can have that
         path.
+    CorpusError
+        The corpus has a loss mask, for which nanoGPT has no place.
     OSError
         A file cannot be written.
     """
     require_type("corpus", corpus, Corpus, "a Corpus")
     target = as_file_path(path)
+    _refuse_mask(corpus, "nanoGPT")
     meta = _make_meta(corpus.tokenizer)
     _check_meta_beside(target, meta)
     _write_tokens(corpus, target, np.dtype("<u2"))
@@ -316,11 +319,14 @@ def write_megatron(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     ArgumentError
         An id, or the length of a document, does not fit into an int32, or no file
         can have that path.
+    CorpusError
+        The corpus has a loss mask, for which Megatron has no place.
     OSError
         A file cannot be written.
     """
     require_type("corpus", corpus, Corpus, "a Corpus")
     base = as_stem(path)
+    _refuse_mask(corpus, "Megatron")
     offsets = np.array([0, len(corpus)]) if corpus.documents is None else corpus.documents
     lengths = np.diff(offsets)
     if int(lengths.max()) >= 1 << 31:
@@ -338,6 +344,16 @@ def write_megatron(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
         file.write((offsets[:-1] * dtype.itemsize).astype("<i8").tobytes())
         file.write(np.arange(len(offsets), dtype="<i8").tobytes())
     return index
+
+
+def _refuse_mask(corpus: Corpus, whose: str) -> None:
+    """Refuse to write what another project would then learn."""
+    if corpus.loss_mask is not None:
+        msg = (
+            f"{corpus.name} must have no loss mask, for which the files of {whose} have no place: "
+            "keep it with Corpus.save, or write Corpus.from_tokens(corpus.tokens, ...) without it"
+        )
+        raise CorpusError(msg)
 
 
 def _write_tokens(corpus: Corpus, path: Path, dtype: np.dtype[Any]) -> None:

@@ -21,6 +21,8 @@ from tokenloom.text.ids import Ids, narrow_dtype
 IGNORED_TARGET = -100
 """The target where there is nothing to learn: PyTorch's default ignore_index."""
 
+Mask = npt.NDArray[np.bool_]
+
 # What a notebook shows of a batch.
 _NUM_ROWS_SHOWN, _NUM_SHOWN = 4, 16
 
@@ -59,7 +61,7 @@ class Tensors(NamedTuple):
         return map(Tensors, self.inputs.unbind(), self.targets.unbind(), masks)
 
 
-def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
+def widen(windows: Ids, lengths: IntArray | None, learnt: Mask | None = None) -> Tensors:
     """Return the inputs and targets of windows.
 
     Parameters
@@ -68,29 +70,40 @@ def widen(windows: Ids, lengths: IntArray | None) -> Tensors:
     lengths : int64 array, shape (...), optional
         How many inputs of each window count, in [0, seq_len]; all by default. The
         others are padding: inputs 0 and targets `IGNORED_TARGET`.
+    learnt : bool array, shape (..., seq_len), optional
+        Which targets count, none in the padding; the others are `IGNORED_TARGET`.
     """
     inputs = windows[..., :-1].astype(np.int64)
     targets = windows[..., 1:].astype(np.int64)
-    if lengths is None:
+    is_padded = None
+    if lengths is not None:
+        is_padded = np.arange(inputs.shape[-1]) >= lengths[..., None]
+    return _mark(inputs, targets, is_padded, learnt)
+
+
+def _mark(
+    inputs: IntArray, targets: IntArray, is_padded: Mask | None, learnt: Mask | None
+) -> Tensors:
+    """Return inputs and targets as tensors, with what is padded and what is not learnt marked."""
+    if is_padded is None and learnt is None:
         return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
-    mask = np.arange(inputs.shape[-1]) < lengths[..., None]
-    inputs[~mask], targets[~mask] = 0, IGNORED_TARGET
+    if is_padded is not None:
+        inputs[is_padded] = 0
+    mask = learnt if learnt is not None else ~cast("Mask", is_padded)
+    targets[~mask] = IGNORED_TARGET
     return Tensors(*map(torch.from_numpy, (inputs, targets, mask)))
 
 
-def widen_pieces(rows: PieceRows) -> Tensors:
+def widen_pieces(rows: PieceRows, learnt: Mask | None = None) -> Tensors:
     """Return the inputs and targets of rows that are made of pieces.
 
-    The padding of a row has inputs 0 and targets `IGNORED_TARGET`.
+    The padding of a row has inputs 0 and targets `IGNORED_TARGET`, which is also the
+    target where ``learnt`` is given and false.
     """
     placed = rows.place().placed
     assert placed is not None  # noqa: S101  they were laid out now
     inputs, targets = placed.inputs.astype(np.int64), placed.targets.astype(np.int64)
-    is_padded = placed.is_padded()
-    if is_padded is None:
-        return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
-    inputs[is_padded], targets[is_padded] = 0, IGNORED_TARGET
-    return Tensors(*map(torch.from_numpy, (inputs, targets, ~is_padded)))
+    return _mark(inputs, targets, placed.is_padded(), learnt)
 
 
 class Batch:
@@ -118,6 +131,8 @@ class Batch:
         (num_rows,).
     sources : integer array, shape (num_rows,), or BlockSources, optional
         The part of a mixture that each row comes from, or an object that finds them.
+    learnt : bool array, shape (num_rows, seq_len), optional
+        Which targets count, none in the padding, where the corpus has a loss mask.
 
     Attributes
     ----------
@@ -125,8 +140,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("_is_within", "_lengths", "_pieces", "_resets", "_segments", "_sources", "_tensors"),
-        *("_windows", "epoch", "index"),
+        *("_is_within", "_learnt", "_lengths", "_pieces", "_resets", "_segments", "_sources"),
+        *("_tensors", "_windows", "epoch", "index"),
     )
 
     def __init__(  # noqa: PLR0913  what a block knows of a batch
@@ -140,8 +155,10 @@ class Batch:
         resets: IntArray | BlockResets | None = None,
         pieces: PieceRows | None = None,
         sources: Ids | BlockSources | None = None,
+        learnt: Mask | None = None,
     ) -> None:
         self._windows = windows
+        self._learnt = learnt
         self._pieces = pieces
         self._lengths = lengths
         self._tensors = tensors
@@ -162,7 +179,8 @@ class Batch:
     def targets(self) -> torch.Tensor:
         """The token after each input: int64 tensor, shape (num_rows, seq_len).
 
-        -100, which PyTorch's losses ignore, where padded.
+        -100, which PyTorch's losses ignore, where padded, and where the loss mask of the
+        corpus says that the token is not learnt.
         """
         return self._widened().targets
 
@@ -178,9 +196,16 @@ class Batch:
     @property
     def num_targets(self) -> int:
         """Number of targets that count: where `mask` is true."""
+        if self._learnt is not None:
+            learnt = self._learnt & ~self._find_crossings() if self._is_within else self._learnt
+            return int(np.count_nonzero(learnt))
+        return self.num_inputs - (int(self._find_crossings().sum()) if self._is_within else 0)
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs that are no padding, whether their targets count or not."""
         num_rows, seq_len = self._shape
-        number = num_rows * seq_len if self._lengths is None else int(self._lengths.sum())
-        return number - int(self._find_crossings().sum()) if self._is_within else number
+        return num_rows * seq_len if self._lengths is None else int(self._lengths.sum())
 
     @property
     def has_resets(self) -> bool:
@@ -377,7 +402,7 @@ class Batch:
             rows = self._narrow_pieces(self._pieces)
             lengths = rows.lengths.astype(narrow_dtype(rows.seq_len + 1))
             shape = (rows.counts, lengths, rows.seq_len)
-            return _make_packed_batch, (rows.ids, *shape, self.epoch, self.index)
+            return _make_packed_batch, (rows.ids, *shape, self.epoch, self.index, self._learnt)
         resets = self._reset_positions()
         if resets is not None:
             resets = resets.astype(narrow_dtype(int(resets[-1]) + 1 if len(resets) else 1))
@@ -386,7 +411,7 @@ class Batch:
             sources = sources.astype(narrow_dtype(int(sources.max(initial=0)) + 1))
         place = self.epoch, self.index
         known = self._lengths, resets, sources
-        return _make_batch, (self._narrow(), *place, *known, self._is_within)
+        return _make_batch, (self._narrow(), *place, *known, self._is_within, self._learnt)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
         return self._with(self._widened().map(torch.Tensor.clone))
@@ -404,9 +429,10 @@ class Batch:
     def _widened(self) -> Tensors:
         if self._tensors is None:
             if self._pieces is None:
-                self._tensors = widen(cast("Ids", self._windows), self._lengths)
+                windows = cast("Ids", self._windows)
+                self._tensors = widen(windows, self._lengths, self._learnt)
             else:
-                self._tensors = widen_pieces(self._pieces)
+                self._tensors = widen_pieces(self._pieces, self._learnt)
         return self._tensors
 
     def _reset_positions(self) -> IntArray | None:
@@ -487,19 +513,26 @@ class Batch:
             resets=self._resets,
             pieces=self._pieces,
             sources=self._sources,
+            learnt=self._learnt,
         )
         batch._is_within = self._is_within
         return batch
 
 
 def _make_packed_batch(
-    ids: Ids, counts: IntArray, lengths: Ids, seq_len: int, epoch: int, index: int
+    ids: Ids,
+    counts: IntArray,
+    lengths: Ids,
+    seq_len: int,
+    epoch: int,
+    index: int,
+    learnt: Mask | None = None,
 ) -> Batch:
     rows = PieceRows(counts=counts, lengths=lengths.astype(np.int64), seq_len=seq_len, ids=ids)
-    return Batch(None, epoch=epoch, index=index, lengths=rows.fills(), pieces=rows)
+    return Batch(None, epoch=epoch, index=index, lengths=rows.fills(), pieces=rows, learnt=learnt)
 
 
-def _make_batch(
+def _make_batch(  # noqa: PLR0913, PLR0917  what a pickle holds
     windows: Ids,
     epoch: int,
     index: int,
@@ -507,6 +540,7 @@ def _make_batch(
     resets: Ids | None,
     sources: Ids | None = None,
     is_within: bool = False,  # noqa: FBT001, FBT002  what a pickle holds
+    learnt: Mask | None = None,
 ) -> Batch:
     batch = Batch(
         windows,
@@ -515,6 +549,7 @@ def _make_batch(
         lengths=lengths,
         resets=None if resets is None else resets.astype(np.int64),
         sources=sources,
+        learnt=learnt,
     )
     return batch.within_documents() if is_within else batch
 

@@ -5,8 +5,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tokenloom.corpus.offsets import DocumentOffsets
-from tokenloom.loading.batch import Batch, Tensors, widen, widen_pieces
+from tokenloom.loading.batch import Batch, Mask, Tensors, widen, widen_pieces
 from tokenloom.loading.document_starts import BlockResets
 from tokenloom.loading.piece_rows import PieceRows
 from tokenloom.loading.shard import Shard
@@ -37,6 +39,8 @@ class Block:
         What finds where documents start in them.
     pieces : PieceRows or None
         What their rows are made of, in place of windows.
+    learnt : bool array, shape (num_batches, num_rows, seq_len), or None
+        Which targets count, where the corpus has a loss mask: none in the padding.
     sources : BlockSources or None
         What finds the parts of a mixture that rows come from.
     """
@@ -45,6 +49,7 @@ class Block:
     references: References
     resets: BlockResets | None = None
     pieces: PieceRows | None = None
+    learnt: Mask | None = None
     sources: BlockSources | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,11 +92,13 @@ class Block:
         return map(self._batch, positions, nothing, self.pieces.unbind())
 
     def _widen(self, start: int, stop: int) -> Tensors:
+        learnt = None if self.learnt is None else self.learnt[start:stop]
         if self.pieces is not None:
-            return widen_pieces(self.pieces.slice(start, stop))
+            return widen_pieces(self.pieces.slice(start, stop), learnt)
         lengths = self.references.lengths
         assert self.windows is not None  # noqa: S101  whatever has tensors only is wide
-        return widen(self.windows[start:stop], None if lengths is None else lengths[start:stop])
+        counted = None if lengths is None else lengths[start:stop]
+        return widen(self.windows[start:stop], counted, learnt)
 
     def _batch(
         self, position: int, tensors: Tensors | None = None, pieces: PieceRows | None = None
@@ -106,6 +113,7 @@ class Block:
             resets=self.resets,
             pieces=pieces,
             sources=self.sources,
+            learnt=None if self.learnt is None else self.learnt[position],
         )
 
 
@@ -197,7 +205,11 @@ def _common(rows: range, stretch: range) -> range:
 
 
 def read_block(
-    tokens: Tokens, references: References, *, documents: DocumentOffsets | None = None
+    tokens: Tokens,
+    references: References,
+    *,
+    documents: DocumentOffsets | None = None,
+    loss_mask: Tokens | None = None,
 ) -> Block:
     """Return some rows of several batches, copied out of the corpus.
 
@@ -208,6 +220,8 @@ def read_block(
         Which of the tokens.
     documents : DocumentOffsets, optional
         Of the corpus, where the batches are to know where documents start.
+    loss_mask : uint8 array, shape (num_tokens,), optional
+        Of the corpus, where it has one.
 
     Raises
     ------
@@ -226,6 +240,7 @@ def read_block(
         # Each with the target of its last input.
         ids = gather_pieces(tokens, references.pieces.starts, pieces.lengths + 1)
         pieces = dataclasses.replace(pieces, ids=ids)
+    learnt = None if loss_mask is None else read_learnt(loss_mask, references)
     if rows[-1] + rows.step >= plan.num_batches:
         # The last block of this epoch: a change in the meantime is reported by now.
         confirm(tokens)
@@ -234,7 +249,28 @@ def read_block(
         references=references,
         resets=find_resets(documents, references),
         pieces=pieces,
+        learnt=learnt,
     )
+
+
+def read_learnt(loss_mask: Tokens, references: References) -> Mask:
+    """Return which targets count: bool array, shape (num_batches, num_rows, seq_len).
+
+    Those whose token has a 1 in the loss mask, and none in the padding.
+    """
+    plan, pieces, rows = references.plan, references.pieces, piece_rows(references)
+    advise(loss_mask, is_random=plan.seq_len < _SHORT_BYTES and not plan.carries_state)
+    if pieces is None or rows is None:
+        windows = gather_windows(loss_mask, references.starts, width=plan.seq_len + 1)
+        learnt: Mask = windows[..., 1:] != 0
+        if references.lengths is not None:
+            learnt &= np.arange(plan.seq_len) < references.lengths[..., None]
+    else:
+        # The tokens after the inputs.
+        learnt = rows.lay_out(gather_pieces(loss_mask, pieces.starts + 1, pieces.lengths)) != 0
+    if references.rows[-1] + references.rows.step >= plan.num_batches:
+        confirm(loss_mask)
+    return learnt
 
 
 def piece_rows(references: References) -> PieceRows | None:

@@ -539,10 +539,10 @@ class WindowsIterator(Iterator[Batch]):
             check_in_order(self._plan)
         num_workers = 1 if self._worker is None else self._worker[1]
         rows = range(self._next_batch, self._plan.num_batches, num_workers)
-        tokens, documents = self._windows.corpus.tokens, self._windows.documents
-        shard = self._windows.shard
+        corpus, documents = self._windows.corpus, self._windows.documents
+        tokens, loss_mask, shard = corpus.tokens, corpus.loss_mask, self._windows.shard
         for references in plan_blocks(self._plan, rows, shard=shard, is_first=True):
-            block = read_block(tokens, references, documents=documents)
+            block = read_block(tokens, references, documents=documents, loss_mask=loss_mask)
             yield from block.wide_batches() if self._worker is None else block.narrow_batches()
 
     def __iter__(self) -> Self:

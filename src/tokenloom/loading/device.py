@@ -10,8 +10,8 @@ import torch
 from tokenloom._wording import show
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError
-from tokenloom.loading.batch import IGNORED_TARGET, Batch, Tensors
-from tokenloom.loading.blocks import Block, find_resets, piece_rows
+from tokenloom.loading.batch import IGNORED_TARGET, Batch, Mask, Tensors
+from tokenloom.loading.blocks import Block, find_resets, piece_rows, read_learnt
 from tokenloom.plan.plan import References
 from tokenloom.store.memmap import Tokens, read_whole
 
@@ -158,11 +158,19 @@ class ResidentTokens:
             raise ArgumentError(msg) from error
 
     def read(
-        self, references: References, *, documents: DocumentOffsets | None = None
+        self,
+        references: References,
+        *,
+        documents: DocumentOffsets | None = None,
+        loss_mask: Tokens | None = None,
     ) -> Iterator[Batch]:
-        """Return some rows of several batches, gathered on the device; see `read_block`."""
+        """Return some rows of several batches, gathered on the device; see `read_block`.
+
+        What is learnt is gathered on the CPU, which counts it without waiting for the device.
+        """
+        learnt = None if loss_mask is None else read_learnt(loss_mask, references)
         if references.pieces is not None:
-            return self._read_pieces(references)
+            return self._read_pieces(references, learnt)
         device, seq_len = self._tokens.device, references.plan.seq_len
         steps = torch.arange(seq_len + 1, device=device)
         positions = torch.from_numpy(references.starts).to(device)[..., None] + steps
@@ -174,17 +182,18 @@ class ResidentTokens:
             part.clone(memory_format=torch.contiguous_format)
             for part in (windows[..., :-1], windows[..., 1:])
         )
-        mask = None
+        is_filled = None
         if references.lengths is not None:
-            mask = steps[:-1] < torch.from_numpy(references.lengths).to(device)[..., None]
-            inputs.masked_fill_(~mask, 0)
-            targets.masked_fill_(~mask, IGNORED_TARGET)
+            is_filled = steps[:-1] < torch.from_numpy(references.lengths).to(device)[..., None]
         block = Block(
-            windows=None, references=references, resets=find_resets(documents, references)
+            windows=None,
+            references=references,
+            resets=find_resets(documents, references),
+            learnt=learnt,
         )
-        return block.batches(Tensors(inputs, targets, mask))
+        return block.batches(_mark(inputs, targets, is_filled, learnt))
 
-    def _read_pieces(self, references: References) -> Iterator[Batch]:
+    def _read_pieces(self, references: References, learnt: Mask | None) -> Iterator[Batch]:
         """Return batches whose rows are made of pieces."""
         rows, pieces = piece_rows(references), references.pieces
         assert rows is not None  # noqa: S101  the caller looked
@@ -202,7 +211,20 @@ class ResidentTokens:
         mask = None
         if not is_filled.all():
             mask = torch.from_numpy(is_filled).to(self._tokens.device)
-            inputs.masked_fill_(~mask, 0)
-            targets.masked_fill_(~mask, IGNORED_TARGET)
-        block = Block(windows=None, references=references, pieces=rows)
-        return block.batches(Tensors(inputs, targets, mask))
+        block = Block(windows=None, references=references, pieces=rows, learnt=learnt)
+        return block.batches(_mark(inputs, targets, mask, learnt))
+
+
+def _mark(
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    is_filled: torch.Tensor | None,
+    learnt: Mask | None,
+) -> Tensors:
+    """Return inputs and targets with what is padded and what is not learnt marked, in place."""
+    if is_filled is not None:
+        inputs.masked_fill_(~is_filled, 0)
+    mask = is_filled if learnt is None else torch.from_numpy(learnt).to(targets.device)
+    if mask is not None:
+        targets.masked_fill_(~mask, IGNORED_TARGET)
+    return Tensors(inputs, targets, mask)

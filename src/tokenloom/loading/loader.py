@@ -417,7 +417,11 @@ class Loader:
             block_size=self.worker_options.block_size,
         )
         if self._resident is not None:
-            read = functools.partial(self._resident.read, documents=self.windows.documents)
+            read = functools.partial(
+                self._resident.read,
+                documents=self.windows.documents,
+                loss_mask=self.windows.corpus.loss_mask,
+            )
             return None, itertools.chain.from_iterable(map(read, references))
         blocks = read_blocks(
             self.windows,

@@ -106,6 +106,16 @@ class PieceRows:
         placed = PlacedRows(inputs.reshape(shape), targets.reshape(shape), fills)
         return dataclasses.replace(self, placed=placed)
 
+    def lay_out(self, values: Ids) -> Ids:
+        """Return values of all inputs, row by row, in the shape of rows; 0 where padded.
+
+        Parameters
+        ----------
+        values : integer array, shape (sum(lengths),)
+        """
+        spread = _spread(values, self.fills().ravel(), self.seq_len)
+        return spread.reshape(*self.counts.shape, self.seq_len)
+
     def begins(self) -> IntArray:
         """Return where pieces begin, ascending, in the flattened shape (..., seq_len + 1)."""
         row, place = self._find_places()
@@ -137,7 +147,8 @@ class PieceRows:
         is_filled = np.arange(self.seq_len) < self.fills()[..., None]
         inputs, targets = inputs[is_filled], targets[is_filled]
         ends = np.cumsum(self.lengths)
-        ids = np.insert(inputs, ends, targets[ends - 1])
+        # What is not learnt has no id there.
+        ids = np.insert(inputs, ends, targets[ends - 1].clip(min=0))
         return dataclasses.replace(self, ids=ids, placed=None)
 
     def slice(self, start: int, stop: int) -> Self:

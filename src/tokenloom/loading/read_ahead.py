@@ -151,7 +151,10 @@ def _read_one_by_one(windows: Windows, references: References, error: Exception)
 
 
 def _read_block(windows: Windows, references: References) -> Block:
-    return read_block(windows.corpus.tokens, references, documents=windows.documents)
+    corpus = windows.corpus
+    return read_block(
+        corpus.tokens, references, documents=windows.documents, loss_mask=corpus.loss_mask
+    )
 
 
 def work_ahead(

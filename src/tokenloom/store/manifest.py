@@ -17,7 +17,8 @@ from tokenloom.errors import StoreError
 from tokenloom.store.npy import HEADER_BYTES
 
 FORMAT = "tokenloom-store"
-VERSION = 1
+# Of stores with a loss mask; others are of version 1, byte for byte.
+VERSION = 2
 DTYPES = ("uint8", "uint16", "uint32", "uint64")
 MANIFEST = "manifest.json"
 VOCAB = "vocab.json"
@@ -27,7 +28,11 @@ PLACES = "places.npy"
 NUM_PLACE_FIELDS = 6
 # The type of the integers in documents.npy and places.npy.
 OFFSETS = np.dtype("<i8")
+# That of the values of a loss mask: 0 or 1.
+LEARNT = np.dtype("|u1")
 
+# What the names of the files of a loss mask begin with.
+_LOSS_MASK = "loss_mask-"
 _MAX_COUNT = 2**63
 _HEX = re.compile(r"[0-9a-f]{64}")
 # A name of a file that lies in the folder itself, on any system.
@@ -226,6 +231,18 @@ class Manifest:
         shards = [[shard.num_tokens, shard.sha256] for shard in self.shards]
         return hash_json({"dtype": self.dtype, "shards": shards})
 
+    @property
+    def has_loss_mask(self) -> bool:
+        """Whether there are files that say which tokens are learnt, one beside each shard."""
+        return any(is_loss_mask(file.name) for file in self.files)
+
+    @property
+    def mask_hash(self) -> str:
+        """``"sha256:..."`` of the hashes of these files; empty where there are none."""
+        hashes = [file.sha256 for file in self.files if is_loss_mask(file.name)]
+        shards = [[each.num_tokens, sha256] for each, sha256 in zip(self.shards, hashes)]  # noqa: B905  there may be no hashes
+        return hash_json({"loss_mask": shards}) if shards else ""
+
     def file(self, name: str) -> StoreFile:
         """Return the entry of a file that holds no tokens.
 
@@ -308,6 +325,20 @@ def shard_name(index: int) -> str:
     return f"tokens-{index:05}.npy"
 
 
+def mask_name(index: int) -> str:
+    """Return the name of the file that says which tokens of a shard are learnt.
+
+    >>> mask_name(7)
+    'loss_mask-00007.npy'
+    """
+    return f"{_LOSS_MASK}{index:05}.npy"
+
+
+def is_loss_mask(name: str) -> bool:
+    """Return whether a file of this name says which tokens are learnt."""
+    return name.startswith(_LOSS_MASK)
+
+
 def write_json(manifest: Manifest) -> str:
     """Return the text of ``manifest.json``, which ends with its own checksum.
 
@@ -317,7 +348,7 @@ def write_json(manifest: Manifest) -> str:
     """
     value = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if manifest.has_loss_mask else 1,
         **_fields(manifest),
         "shards": [
             {"name": shard_name(index), **_fields(shard)}
@@ -355,8 +386,8 @@ def read_json(text: str) -> Manifest:
     version = value.get("version")
     if type(version) is int and version > VERSION:
         _refuse(f"a version up to {VERSION}; a newer tokenloom wrote it: update", version)
-    if type(version) is not int or version != VERSION:
-        _refuse(f"version {VERSION}", version)
+    if type(version) is not int or version < 1:
+        _refuse(f"a version from 1 to {VERSION}", version)
     try:
         checksum = value.pop("checksum", None)
         if checksum != (actual := hash_json(value)):
@@ -439,6 +470,14 @@ def _check_files(manifest: Manifest) -> None:
         rows, rest = divmod(file.num_bytes - HEADER_BYTES, 8 * NUM_PLACE_FIELDS)
         if file.name == PLACES and (rest or rows < 1):
             _refuse(f"a header and six int64 per chunk in {PLACES}", count(file.num_bytes, "byte"))
+    if manifest.has_loss_mask:
+        expected = {
+            mask_name(index): HEADER_BYTES + shard.num_tokens
+            for index, shard in enumerate(manifest.shards)
+        }
+        got = {file.name: file.num_bytes for file in manifest.files if is_loss_mask(file.name)}
+        if got != expected:
+            _refuse("a file of the loss mask for each shard, with a byte for each token", got)
     num_documents = manifest.num_documents
     if num_documents is None:
         return

@@ -162,8 +162,20 @@ class IdMap(np.memmap[Any, Any]):
         self.identity = getattr(obj, "identity", None)
 
 
+class Repeated(NamedTuple):
+    """One integer in place of each of a number of them; it takes no memory."""
+
+    value: int
+    length: int
+    dtype: str = "|u1"
+
+    def expand(self) -> Ids:
+        """Return the integers as an array, all of them the same place in memory."""
+        return np.broadcast_to(np.array(self.value, self.dtype), (self.length,))
+
+
 # Ids in a file, or in memory, as a part of many.
-Part = FileRange | Ids
+Part = FileRange | Repeated | Ids
 
 
 class _Span(NamedTuple):
@@ -216,10 +228,7 @@ class ConcatenatedMemmap:
     ndim = 1
 
     def __init__(self, parts: Sequence[Part], num_ids: int | None = None) -> None:
-        self.parts: tuple[Part, ...] = tuple(
-            part.identified() if isinstance(part, FileRange) else np.ascontiguousarray(part)
-            for part in parts
-        )
+        self.parts: tuple[Part, ...] = tuple(map(_settle, parts))
         self.dtype: np.dtype[Any] = common_dtype([np.dtype(part.dtype) for part in self.parts])
         self.itemsize = self.dtype.itemsize
         lengths = np.array([length_of(part) for part in self.parts], np.int64)
@@ -302,6 +311,8 @@ class ConcatenatedMemmap:
             if isinstance(part, FileRange):
                 offset = part.offset + low * np.dtype(part.dtype).itemsize
                 parts.append(part._replace(offset=offset, length=high - low))
+            elif isinstance(part, Repeated):
+                parts.append(part._replace(length=high - low))
             else:
                 parts.append(part[low:high])
         return open_ranges(parts, num_ids=self.num_ids)
@@ -327,7 +338,7 @@ class ConcatenatedMemmap:
         items = windows.view(_void(width * self.itemsize))[:, 0]
         for index, rows in self._group(part_of, fits):
             ids, first = self._open(index)
-            if ids.dtype == self.dtype:
+            if ids.dtype == self.dtype and ids.flags.c_contiguous:
                 items[rows] = _window_items(ids, width)[flat[rows] - first]
             else:
                 windows[rows] = _copy_windows(ids, flat[rows] - first, width)
@@ -375,7 +386,7 @@ class ConcatenatedMemmap:
         places = [ids.__array_interface__["data"][0] for ids, _ in opened]
         begin = min(places)
         end = max(place + ids.nbytes for place, (ids, _) in zip(places, opened, strict=True))
-        is_one = all(ids.dtype == self.dtype for ids, _ in opened)
+        is_one = all(ids.dtype == self.dtype and ids.flags.c_contiguous for ids, _ in opened)
         is_even = all((place - begin) % self.itemsize == 0 for place in places)
         # NumPy counts the bytes of all windows, which overlap, in 63 bits.
         if not is_one or not is_even or (end - begin) * width >= _MAX_SPAN:
@@ -435,6 +446,8 @@ class ConcatenatedMemmap:
     def _open(self, index: int) -> tuple[Ids, int]:
         """Return the ids of a part, and the position of the first of them."""
         part, first = self.parts[index], self._firsts[index]
+        if isinstance(part, Repeated):
+            return part.expand(), first
         if not isinstance(part, FileRange):
             return part, first
         opened = self._maps.get(index)
@@ -558,17 +571,19 @@ def open_ranges(parts: Sequence[Part], *, num_ids: int | None = None) -> Tokens:
     if len(parts) > 1:
         return ConcatenatedMemmap(parts, num_ids)
     (part,) = parts
+    if isinstance(part, Repeated):
+        return part.expand()
     if not isinstance(part, FileRange):
         return part
     return open_range(part if num_ids is None else part._replace(num_ids=num_ids))
 
 
-def concatenate(arrays: Sequence[Tokens], *, num_ids: int | None) -> Tokens:
+def concatenate(arrays: Sequence[Tokens | Repeated], *, num_ids: int | None) -> Tokens:
     """Return several arrays as one, without copying files or contiguous arrays.
 
     Parameters
     ----------
-    arrays : sequence of integer array, each of shape (num_tokens,)
+    arrays : sequence of integer array, each of shape (num_tokens,), or Repeated
         At least one, none of them empty.
     num_ids : int or None
         Ids must be below it; where it is None, they may be anything that fits into an int64.
@@ -615,7 +630,14 @@ def common_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
 
 def length_of(part: Part) -> int:
     """Return how many ids a part has."""
-    return part.length if isinstance(part, FileRange) else len(part)
+    return part.length if isinstance(part, FileRange | Repeated) else len(part)
+
+
+def _settle(part: Part) -> Part:
+    """Return a part with the identity of its file, or as one piece of memory."""
+    if isinstance(part, FileRange):
+        return part.identified()
+    return part if isinstance(part, Repeated) else np.ascontiguousarray(part)
 
 
 def slice_tokens(tokens: Tokens, start: int, stop: int) -> Tokens:
@@ -800,8 +822,10 @@ def pack(tokens: Tokens) -> tuple[Callable[..., Tokens], tuple[Any, ...]]:
     return np.asarray, (part,)
 
 
-def _parts_of(tokens: Tokens) -> tuple[Part, ...]:
+def _parts_of(tokens: Tokens | Repeated) -> tuple[Part, ...]:
     """Return the file ranges of ids, or the array itself if it lies in memory."""
+    if isinstance(tokens, Repeated):
+        return (tokens,)
     if isinstance(tokens, ConcatenatedMemmap):
         return tokens.parts
     if not (isinstance(tokens, np.memmap) and is_memory_map(tokens)):

@@ -18,11 +18,14 @@ from tokenloom._wording import count, describe_missing, redact, suggest
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.manifest import (
     DOCUMENTS,
+    LEARNT,
     MANIFEST,
     OFFSETS,
     PLACES,
     VOCAB,
     Manifest,
+    is_loss_mask,
+    mask_name,
     read_json,
     shard_name,
 )
@@ -93,6 +96,8 @@ class Store:
             yield StoredFile(Path(shard.filename), num_bytes, header, entry.sha256)
         for file in self.manifest.files:
             header = b""
+            if is_loss_mask(file.name):
+                header = npy_header(LEARNT, file.num_bytes - HEADER_BYTES)
             if file.name in (DOCUMENTS, PLACES):
                 header = npy_header(OFFSETS, (file.num_bytes - HEADER_BYTES) // OFFSETS.itemsize)
             yield StoredFile(self.path / file.name, file.num_bytes, header, file.sha256)
@@ -100,6 +105,19 @@ class Store:
     def tokens(self) -> Tokens:
         """Return the tokens, mapped: one memory map, or several as one array."""
         return open_ranges(self.shards())
+
+    def loss_mask(self) -> Tokens | None:
+        """Return which tokens are learnt, mapped, where the store knows: uint8, 0 or 1."""
+        if not self.manifest.has_loss_mask:
+            return None
+        return open_ranges(
+            [
+                FileRange(
+                    str(self.path / mask_name(index)), LEARNT.str, HEADER_BYTES, shard.num_tokens, 2
+                )
+                for index, shard in enumerate(self.manifest.shards)
+            ]
+        )
 
     def bounds(self, split: str) -> tuple[int, int]:
         """Return start and stop of a split, in tokens.

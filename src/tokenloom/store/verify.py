@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from tokenloom._progress import open_bar
 from tokenloom.errors import StoreError
-from tokenloom.store.manifest import DOCUMENTS, NUM_PLACE_FIELDS, OFFSETS, PLACES
+from tokenloom.store.manifest import (
+    DOCUMENTS,
+    LEARNT,
+    NUM_PLACE_FIELDS,
+    OFFSETS,
+    PLACES,
+    is_loss_mask,
+)
 from tokenloom.store.npy import HEADER_BYTES
 from tokenloom.store.reader import CURE, Store, StoredFile, find_problem, read_store
 
@@ -23,7 +30,8 @@ _Check = Callable[[bytes], str | None]
 def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) -> list[str]:
     """Read every byte of a store, and return what is wrong with which file.
 
-    Checks the SHA-256 of each file, that ids are below the vocabulary size,
+    Checks the SHA-256 of each file, that ids are below the vocabulary size, and
+    values of a loss mask 0 or 1,
     that documents follow each other, that the places of a preparation's chunks
     do, that what it says of itself is consistent, and that the vocabulary can be
     read.
@@ -104,6 +112,8 @@ def _check_of(store: Store, file: StoredFile) -> _Check:
         return _OffsetsCheck(store.manifest.num_tokens, file.num_bytes - HEADER_BYTES)
     if file.path.name == PLACES:
         return _PlacesCheck(store, file.num_bytes - HEADER_BYTES)
+    if is_loss_mask(file.path.name):
+        return _check_mask
     if not file.header:
         return lambda _: None
 
@@ -113,6 +123,11 @@ def _check_of(store: Store, file: StoredFile) -> _Check:
         return None if largest < size else f"ids below vocab_size={size}, got {largest}"
 
     return check_ids
+
+
+def _check_mask(piece: bytes) -> str | None:
+    largest = int(np.frombuffer(piece, LEARNT).max())
+    return None if largest < 2 else f"0 or 1 for each token, got {largest}"
 
 
 class _OffsetsCheck:

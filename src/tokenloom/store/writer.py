@@ -17,12 +17,14 @@ from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, StoreError
 from tokenloom.store.manifest import (
     DOCUMENTS,
+    LEARNT,
     OFFSETS,
     VOCAB,
     Manifest,
     ShardFile,
     Source,
     StoreFile,
+    mask_name,
     shard_name,
     write_manifest,
 )
@@ -50,12 +52,14 @@ def save_store(  # noqa: PLR0913  each is a part of a store
     splits: Mapping[str, tuple[int, int]],
     shard_tokens: int,
     sources: Sequence[Source] = (),
+    loss_mask: Tokens | None = None,
 ) -> Path:
     """Write tokens, documents and tokenizer to a new or empty folder.
 
     Parameters and errors are those of `tokenloom.Corpus.save`. Where the
     vocabulary size is not known, the tokens are searched for the largest id.
-    ``sources`` say where the documents came from, as far as that is known.
+    ``sources`` say where the documents came from, as far as that is known, and
+    ``loss_mask``, a uint8 array, which tokens are learnt.
     """
     shard_tokens = as_integer("shard_tokens", shard_tokens, start=1)
     ranges = _as_ranges(splits)
@@ -72,6 +76,9 @@ def save_store(  # noqa: PLR0913  each is a part of a store
                 description = dict(made_by) or None
             if offsets is not None:
                 files += (write_documents(folder, [offsets], num_documents=len(offsets) - 1),)
+            if loss_mask is not None:
+                advise(loss_mask, is_random=False)
+                files += tuple(_write_masks(folder, loss_mask, shard_tokens))
             manifest = Manifest(
                 dtype=dtype.name,
                 vocab_size=size,
@@ -169,6 +176,35 @@ def write_shard(
     path, little_endian = folder / shard_name(index), np.dtype(dtype).newbyteorder("<")
     file = write_npy(path, pieces, dtype=little_endian, length=num_tokens, num_ids=vocab_size)
     return ShardFile(num_tokens, file.digest.hexdigest())
+
+
+def _write_masks(folder: Path, loss_mask: Tokens, shard_tokens: int) -> Iterator[StoreFile]:
+    for index, start in enumerate(range(0, len(loss_mask), shard_tokens)):
+        stop = min(start + shard_tokens, len(loss_mask))
+        yield write_mask(folder, index, cut(loss_mask, start, stop), num_tokens=stop - start)
+
+
+def write_mask(folder: Path, index: int, pieces: Iterable[Ids], *, num_tokens: int) -> StoreFile:
+    """Write which tokens of a shard are learnt, whole or not at all, and return its entry.
+
+    Parameters
+    ----------
+    folder : Path
+    index : int
+        Place of the shard in the store, from 0.
+    pieces : iterable of uint8 arrays
+        A 1 for each token that is learnt, a 0 for each other, one array after the other.
+    num_tokens : int
+        How many there are together.
+
+    Raises
+    ------
+    ArgumentError, CorpusError, OSError
+        See `tokenloom.store.npy.writing_npy`.
+    """
+    path = folder / mask_name(index)
+    file = write_npy(path, pieces, dtype=LEARNT, length=num_tokens, num_ids=2)
+    return StoreFile(path.name, file.num_bytes, file.digest.hexdigest())
 
 
 def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int) -> StoreFile:

@@ -95,21 +95,23 @@ def check_batches(windows: Windows, rows: Iterable[int]) -> None:
     rows : iterable of int
         Which batches are checked.
     """
-    tokens, plan = windows.corpus.tokens, windows.plan
+    tokens, loss_mask, plan = windows.corpus.tokens, windows.corpus.loss_mask, windows.plan
     inputs_seen: list[tuple[int, int]] = []
     batches = {batch.index: batch for batch in _at_rows(windows, sorted(set(rows)))}
     for row, batch in batches.items():
         _check_sources(batch, plan)
         for column, pieces in enumerate(_read_pieces(plan, row)):
             where = f"epoch {plan.epoch}, batch {row}, row {column}"
-            expected = []
+            expected, learnt = [], list[bool]()
             for start, length in pieces:
                 if not 0 <= start <= start + length < plan.num_tokens:
                     problem = f"{where} reads [{start}, {start + length}] of {plan.num_tokens}"
                     _fail("law 1", problem)
                 inputs_seen.append((start, start + length))
                 expected.append(np.asarray(tokens[start : start + length + 1], dtype=np.int64))
-            _check_row(batch, column, expected, where=where)
+                if loss_mask is not None:
+                    learnt += (loss_mask[start + 1 : start + length + 1] != 0).tolist()
+            _check_row(batch, column, expected, learnt, where=where)
     for (_, stop), (start, _) in itertools.pairwise(sorted(inputs_seen)):
         if start < stop and not _may_read_twice(plan):
             _fail("law 1", f"epoch {plan.epoch}: tokens [{start}, {stop}) are inputs twice")
@@ -159,7 +161,9 @@ def check_length(windows: Windows) -> None:
     plan, num_batches, num_inputs = windows.plan, 0, 0
     for batch in windows:
         num_batches += 1
-        num_inputs += int(batch.mask.sum())
+        # What is not learnt is no target, but an input.
+        has_all = windows.corpus.loss_mask is None
+        num_inputs += int(batch.mask.sum()) if has_all else batch.num_inputs
     for law, name, wanted, got in (
         ("law 6", "len()", len(windows), num_batches),
         ("law 6", "plan.num_batches", plan.num_batches, num_batches),
@@ -435,16 +439,27 @@ def _epoch_tokens(plan: Plan) -> int:
     return order.epoch_tokens(plan) if isinstance(order, MixtureOrder) else plan.num_tokens
 
 
-def _check_row(batch: Batch, column: int, expected: Sequence[Any], *, where: str) -> None:
-    """Check that a row holds pieces of tokens, side by side, and nothing else."""
+def _check_row(
+    batch: Batch, column: int, expected: Sequence[Any], learnt: Sequence[bool], *, where: str
+) -> None:
+    """Check that a row holds pieces of tokens, side by side, and nothing else.
+
+    ``learnt`` has a value for each target where the corpus has a loss mask; else it is empty.
+    """
     length = sum(len(piece) - 1 for piece in expected)
+    learnt = learnt or [True] * length
     inputs, targets = batch.inputs[column].tolist(), batch.targets[column].tolist()
     if inputs[:length] != [token for piece in expected for token in piece[:-1].tolist()]:
         _fail("law 1", f"{where}: the inputs are not the tokens that the plan names")
-    if targets[:length] != [token for piece in expected for token in piece[1:].tolist()]:
+    after = [token for piece in expected for token in piece[1:].tolist()]
+    pairs = zip(after, learnt, strict=True)
+    if targets[:length] != [token if counts else IGNORED_TARGET for token, counts in pairs]:
         _fail("law 2", f"{where}: the targets are not the tokens after the inputs")
-    if set(targets[length:]) - {IGNORED_TARGET} or int(batch.mask[column].sum()) != length:
-        _fail("law 7", f"{where}: the mask or the padding does not leave {count(length, 'input')}")
+    mask = [*learnt, *[False] * (len(targets) - length)]
+    if set(targets[length:]) - {IGNORED_TARGET} or batch.mask[column].tolist() != mask:
+        num_learnt = sum(learnt)
+        problem = f"the mask or the padding does not leave {count(num_learnt, 'target')}"
+        _fail("law 7", f"{where}: {problem}")
 
 
 def _fail(law: str, problem: str) -> NoReturn:
