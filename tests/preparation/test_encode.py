@@ -1,6 +1,8 @@
 """Chunks to ids."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -298,3 +300,17 @@ def test_the_line_is_told_too() -> None:
         find(b'{"text": "good"}\n\n\noh', "record", start=start)
     with pytest.raises(CorpusError, match=r"^a.txt has an empty document in document 8: "):
         find(b'"good"\n" "\n', "string", start=start)
+
+
+def test_a_worker_imports_little() -> None:
+    """Each process that encodes would import the rest before its first chunk."""
+    program = """
+import sys
+import tokenloom.preparation.encode
+rooms = {name.split(".")[1] for name in sys.modules if name.startswith("tokenloom.")}
+print(sorted(name for name in rooms if not name.startswith("_")), "tqdm" in sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert f"{['errors', 'preparation', 'store', 'text']} False\n" == result.stdout
