@@ -135,8 +135,8 @@ class _Absent(CharTokenizer):
 
 def test_without_the_package_ids_are_counted() -> None:
     """Only their text is not known."""
-    corpus = tl.Corpus.from_text("aab")
-    corpus.tokenizer = _Absent(Vocab(list("aab")))
+    ids, tokenizer = tl.Corpus.from_text("aab").tokens, _Absent(Vocab(list("aab")))
+    corpus = tl.Corpus(ids, tokenizer=tokenizer, vocab_size=3, name="text")
     assert TextSize() == measure_text(corpus)
     found = count_tokens(corpus, 1)
     assert (TextSize(), None, 2) == (

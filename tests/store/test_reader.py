@@ -1,6 +1,7 @@
 """The folder on disk: what it takes, what it gives, what it refuses."""
 
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tokenloom.store.memmap import ConcatenatedMemmap
 from tokenloom.store.npy import write_npy
 from tokenloom.store.reader import open_store
 from tokenloom.store.writer import write_documents
+from tokenloom.text.vocab import read_vocab
 
 
 def test_a_store_of_one_shard_is_a_memory_map(tmp_path: Path) -> None:
@@ -117,13 +119,55 @@ def test_documents_that_end_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_that_was_changed(tmp_path: Path) -> None:
-    """The vocabulary is read, so its hash is compared."""
+    """Its hash is compared when it is read."""
     folder = make_store(tmp_path / "store")
     path = folder / "vocab.json"
     path.write_bytes(path.read_bytes().replace(b'"question"', b'"ques7ion"'))
 
+    corpus = tl.Corpus.open(folder)
     with pytest.raises(tl.StoreError, match=r"vocab.json must have the SHA-256 \w+, got \w+: make"):
-        tl.Corpus.open(folder)
+        corpus.decode([1])
+    with pytest.raises(tl.StoreError, match=r"vocab.json must have the SHA-256 \w+, got \w+"):
+        tl.Corpus.open(folder, verify=True)
+
+
+def test_the_vocabulary_is_read_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to open a store nor to read batches, and once for all that is cut of the corpus."""
+    folder = make_store(tmp_path / "store")
+    read: list[Path] = []
+
+    def note(path: Path) -> tl.Vocab:
+        read.append(path)
+        return read_vocab(path)
+
+    monkeypatch.setattr("tokenloom.store.reader.read_vocab", note)
+    corpus = tl.load(str(folder))
+    windows = tl.RandomWindows(corpus, batch_size=1, seq_len=2, shard=tl.Shard())
+    assert len(list(windows)) == len(windows)
+    sent = pickle.loads(pickle.dumps(corpus))  # noqa: S301  made here
+    assert [] == read
+    parts = [corpus, corpus.first(3), *corpus.split(0.5)]
+    assert 1 == len({id(part.vocab) for part in parts})
+    assert [folder / "vocab.json"] == read
+    # Another process reads it for itself, if at all.
+    assert corpus.vocab == sent.vocab
+    assert 2 == len(read)
+
+
+def test_a_store_that_was_replaced_lends_no_vocabulary(tmp_path: Path) -> None:
+    """The ids that were opened have the one that they had then."""
+    folder = make_store(tmp_path / "store")
+    sent = pickle.dumps(tl.Corpus.open(folder).first(2))
+    lie(
+        folder,
+        lambda value: value["tokenizer"].update(normalize=not value["tokenizer"]["normalize"]),
+    )
+    corpus = pickle.loads(sent)  # noqa: S301  made here
+
+    with pytest.raises(tl.StoreError, match="must be the store that was opened, got another"):
+        _ = corpus.vocab
 
 
 def test_a_file_that_is_no_vocabulary(tmp_path: Path) -> None:
@@ -133,8 +177,9 @@ def test_a_file_that_is_no_vocabulary(tmp_path: Path) -> None:
     entry = {"num_bytes": 2, "sha256": hash_file(folder / "vocab.json").removeprefix("sha256:")}
     lie(folder, lambda value: value["files"][1].update(entry))
 
+    corpus = tl.Corpus.open(folder)
     with pytest.raises(tl.StoreError, match="must be a vocabulary in the format"):
-        tl.Corpus.open(folder)
+        _ = corpus.vocab
 
 
 def test_a_store_without_its_vocabulary(tmp_path: Path) -> None:
@@ -142,8 +187,9 @@ def test_a_store_without_its_vocabulary(tmp_path: Path) -> None:
     folder = make_store(tmp_path / "store")
     lie(folder, lambda value: value["files"].pop())
 
+    corpus = tl.Corpus.open(folder)
     with pytest.raises(tl.StoreError, match=r"a file 'vocab.json', got"):
-        tl.Corpus.open(folder)
+        _ = corpus.vocab
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "a\0b", "file"])

@@ -39,7 +39,12 @@ from tokenloom.store.memmap import (
     pack,
     slice_tokens,
 )
-from tokenloom.store.reader import find_stored_tokenizer, open_store, read_store
+from tokenloom.store.reader import (
+    StoredTokenizer,
+    find_stored_tokenizer,
+    open_store,
+    read_store,
+)
 from tokenloom.store.verify import check_store
 from tokenloom.store.writer import SHARD_TOKENS, save_store
 from tokenloom.text.documents import Document
@@ -308,7 +313,9 @@ class Corpus:
         """Open a store without reading its tokens, however many there are.
 
         Its files have the right sizes, and whatever is read of them later has
-        ids below the vocabulary size.
+        ids below the vocabulary size. Its tokenizer is read, and its hash compared,
+        when it is first asked for: `vocab`, `tokenizer`, `decode` and `identity`
+        raise a `StoreError` if it is damaged.
 
         Parameters
         ----------
@@ -342,7 +349,7 @@ class Corpus:
         manifest, offsets = store.manifest, store.documents()
         corpus = Corpus(
             store.tokens(),
-            tokenizer=store.tokenizer() if given is None else given.given,
+            tokenizer=StoredTokenizer(store) if given is None else given.given,
             vocab_size=manifest.vocab_size,
             name=os.fspath(path),
             documents=None if offsets is None else DocumentOffsets(offsets),
@@ -411,7 +418,7 @@ class Corpus:
         self,
         tokens: Tokens,
         *,
-        tokenizer: Tokenizer | None,
+        tokenizer: Tokenizer | StoredTokenizer | None,
         vocab_size: int | None,
         name: str,
         documents: DocumentOffsets | None = None,
@@ -420,8 +427,7 @@ class Corpus:
         loss_mask: Tokens | None = None,
     ) -> None:
         self.tokens = tokens
-        # See `vocab`.
-        self.tokenizer: Tokenizer | Any = tokenizer
+        self._tokenizer = tokenizer
         self.name = name
         self._vocab_size = vocab_size
         self._documents = documents
@@ -523,6 +529,12 @@ class Corpus:
     # "or Any" in place of "or None": who made the corpus knows whether there is one, and a type
     # checker need not be told.
     @property
+    def tokenizer(self) -> Tokenizer | Any:
+        """The tokenizer that made the ids, or None where it is not at hand."""
+        given = self._tokenizer
+        return given.value if isinstance(given, StoredTokenizer) else given
+
+    @property
     def vocab(self) -> Vocab | Any:
         """The vocabulary of the ids, or None where there is none."""
         vocab = vocab_of(self.tokenizer)
@@ -592,7 +604,7 @@ class Corpus:
             mask = _join_masks(parts) if parts else slice_tokens(mask, start, stop)
         sliced = Corpus(
             slice_tokens(self.tokens, start, stop),
-            tokenizer=self.tokenizer,
+            tokenizer=self._tokenizer,
             vocab_size=self._vocab_size,
             name=self.name,
             documents=None if documents is None else documents.slice(start, stop),
@@ -984,8 +996,8 @@ class Corpus:
         given = take_tokenizer(find_stored_tokenizer(tokenizer)).given
         _check_tokenizer(given, self.identity, vocab_size=self.vocab_size, whose=self.name)
         known = Identity.of(given)
-        parts = [part._replace(tokenizer=given, identity=known) for part in self._parts]
-        return self._replace(tokenizer=given, identity=known, _parts=tuple(parts))
+        parts = [part._replace(_tokenizer=given, identity=known) for part in self._parts]
+        return self._replace(_tokenizer=given, identity=known, _parts=tuple(parts))
 
     def closed(self) -> "Corpus":
         """Return the same corpus with its file closed, and opened again when it is read.

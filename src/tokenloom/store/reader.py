@@ -1,5 +1,6 @@
 """The folder that holds a corpus on disk: open it, look at its files."""
 
+import functools
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -219,6 +220,37 @@ class Store:
             msg = f"{path} must have the SHA-256 {expected}, got {sha256}: {CURE}"
             raise StoreError(msg)
         return path
+
+
+class StoredTokenizer:
+    """The tokenizer of a store: read when it is first asked for, once for all that share it.
+
+    A vocabulary may be large, and to train on its ids needs none of it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._path = store.path
+        self._proof = (store.manifest.tokenizer, store.manifest.files)
+        self._store: Store | None = store
+
+    @functools.cached_property
+    def value(self) -> CompleteTokenizer | None:
+        """The tokenizer, or None where it was one of the caller's own.
+
+        Raises
+        ------
+        StoreError
+            A file of it is damaged, or the store is another one by now.
+        """
+        store = self._store or read_store(self._path)
+        if self._proof != (store.manifest.tokenizer, store.manifest.files):
+            msg = f"{self._path} must be the store that was opened, got another: open it again"
+            raise StoreError(msg)
+        return store.tokenizer()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The manifest names every source of the store: there may be a million.
+        return {**self.__dict__, "_store": None}
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
