@@ -108,20 +108,25 @@ def test_each_window_of_a_part_comes_equally_often(plan: Plan) -> None:
 
 @given(plans())
 def test_no_part_is_read_twice_in_an_epoch_of_the_default_length(plan: Plan) -> None:
-    """Whatever stage an epoch lies in; and a slightly longer one could read a part twice."""
+    """Whatever stage an epoch lies in; and one that is a window longer could read a part twice."""
     order = dataclasses.replace(plan.order, num_epoch_tokens=None)  # type: ignore[type-var]
     assert isinstance(order, MixtureOrder)
     plan = make_plan(order, seq_len=plan.seq_len, batch_size=1)
     for epoch in (0, 1, 2, 7, 50):
         accounts = plan.at(epoch).accounting()
         assert all(account.times_read <= 1 for account in accounts.values())
-    sizes = order._layout(plan.seq_len).sizes.tolist()
-    longer = plan.num_windows + len(order.stages)
-    assert any(
+    layout, longer = order._layout(plan.seq_len), plan.num_windows + 1
+    could_repeat = any(
         most > size
         for stage in order.stages
-        for most, size in zip(most_of(longer, stage.weights), sizes, strict=True)
+        for most, size in zip(most_of(longer, stage.weights), layout.sizes.tolist(), strict=True)
     )
+    # Where the shares change within an epoch, what two stages round up adds up.
+    order = dataclasses.replace(order, num_epoch_tokens=longer * plan.seq_len)
+    plan = make_plan(order, seq_len=plan.seq_len, batch_size=1)
+    changes = [plan.at(start // longer).accounting() for start in layout.starts]
+    does_repeat = any(each.times_read > 1 for epoch in changes for each in epoch.values())
+    assert could_repeat or does_repeat
 
 
 @given(plans(), st.integers(1, 4), st.integers(0, 9))
@@ -242,6 +247,19 @@ def test_golden_mixtures(seed: int, epoch: int, first: list[int], expected: str)
     order = dataclasses.replace(order, num_epoch_tokens=500_000)
     plan = make_plan(order, seq_len=35, batch_size=4, seed=seed, epoch=epoch)
     assert (first, expected) == (plan.starts(range(1))[0].tolist(), digest(plan))
+
+
+def test_windows_that_are_found_together_are_those_found_alone() -> None:
+    """Whole blocks at once, of long and short parts, and a few windows of each, end alike."""
+    order = make_order(
+        [300_000, 40_000, 5_000], [(0, [0.7, 0.25, 0.05]), (30_000, [0.2, 0.3, 0.5])]
+    )
+    order = dataclasses.replace(order, num_epoch_tokens=100_000)
+    plan = make_plan(order, seq_len=5, batch_size=4, epoch=1)
+    whole = plan.starts(range(plan.num_batches))
+    for step in (1, 2, 3, 50, 997):
+        some = plan.starts(range(7, plan.num_batches, step), range(1, 3))
+        assert whole[7::step, 1:3].tolist() == some.tolist()
 
 
 def permute_blocks(seed: int, num_blocks: int, size: int) -> Places:

@@ -24,7 +24,7 @@ from tests.support.oracle import permute_slowly
 from tests.support.uniformity import ChiSquare, Places, keys_of, pairs_apart, quotients, right_base
 from tokenloom.errors import ArgumentError
 from tokenloom.plan import permutation
-from tokenloom.plan.permutation import MAX_SIZE, Permutations, permute
+from tokenloom.plan.permutation import MAX_SIZE, Permutations, permute, permute_all
 
 Permute = Callable[..., npt.NDArray[np.int64]]
 
@@ -234,9 +234,9 @@ def fixture_num_enciphered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list to which each call of the cipher adds how many values it gets."""
     sizes: list[int] = []
 
-    def count(encipher: Any, values: Any, **options: Any) -> Any:
+    def count(encipher: Any, values: Any, *more: Any, **options: Any) -> Any:
         sizes.append(values.size)
-        return encipher(values, **options)
+        return encipher(values, *more, **options)
 
     for name in ("_encipher", "_encipher_by_tables"):
         counting = functools.partial(count, getattr(permutation, name))
@@ -374,3 +374,12 @@ def test_sizes_next_to_squares_have_the_same_digits() -> None:
         expected
         == Permutations(np.array(sizes), keys).permute(last, np.arange(len(sizes))).tolist()
     )
+
+
+@pytest.mark.parametrize("size", [1, 2, 50, 1023, 1024, 4000, 4096, 16_384, 16_385])
+def test_whole_permutations_are_those_of_their_elements(size: int) -> None:
+    """By tables, or too large for them; and what falls outside is walked on."""
+    keys = np.stack([keys_of(seed, 0) for seed in range(3)], axis=1)
+    whole = permute_all(size=size, keys=keys)
+    for got, each in zip(whole, keys.T, strict=True):
+        assert (got == permute(np.arange(size), size=size, keys=each)).all()

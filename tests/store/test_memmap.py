@@ -695,10 +695,10 @@ def test_a_copy_of_many_parts_is_made_of_the_parts(
         tokens = concatenate(parts, num_ids=None)
         assert isinstance(tokens, ConcatenatedMemmap)
         expected = gather_windows(tokens, np.array([0, len(tokens) - 4]), width=4).tolist()
-        assert tokens._span is not None
+        assert tokens._spans
         assert len(pickle.dumps(tokens)) < 4_000
         again = copied(tokens)
-        assert again._span is None
+        assert not again._spans
         assert expected == gather_windows(again, np.array([0, len(again) - 4]), width=4).tolist()
 
 

@@ -21,8 +21,10 @@ from tokenloom.text.ids import Ids
 _FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
-# How many blocks have their order computed at once.
+# How many blocks have their order computed at once, and so many windows at least: few of them
+# would cost as much as a hundred calls of NumPy.
 _BLOCKS_PER_ORDER = 8
+_WINDOWS_PER_ORDER = 1 << 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +189,8 @@ def plan_blocks(
         first = first_rows(plan, columns) if is_first else None
         is_first = False
         size = block_size or rows_per_block(plan, columns)
-        for several in split_rows(part, _BLOCKS_PER_ORDER * size, first=first):
+        num_blocks = max(_BLOCKS_PER_ORDER, _WINDOWS_PER_ORDER // (size * len(columns)))
+        for several in split_rows(part, num_blocks * size, first=first):
             references = plan.references(several, columns)
             for start in range(0, len(several), size):
                 yield references.slice(start, start + size)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.plan.order import IntArray
+from tokenloom.plan.order import IntArray, edges_of
 from tokenloom.text.ids import Ids
 
 # Positions that are looked at one by one in the time of a copy.
@@ -82,9 +82,8 @@ class PieceRows:
     def fills(self) -> IntArray:
         """Return how many inputs each row has: int64 array, shape of ``counts``."""
         # Inputs up to each piece [0, 1, 3, 5], at the ends of the rows [0, 2, 3].
-        inputs = np.concatenate(([0], np.cumsum(self.lengths)))
-        ends = np.concatenate(([0], np.cumsum(self.counts)))
-        fills: IntArray = np.diff(inputs[ends]).reshape(self.counts.shape)
+        inputs = edges_of(self.lengths)[edges_of(self.counts.ravel())]
+        fills: IntArray = np.diff(inputs).reshape(self.counts.shape)
         return fills
 
     def place(self) -> Self:

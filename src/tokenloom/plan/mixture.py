@@ -2,6 +2,7 @@
 
 import bisect
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
@@ -18,8 +19,10 @@ from tokenloom.plan.order import (
     ShuffledOrder,
     count_phases,
     count_windows,
+    edges_of,
+    list_ranges,
 )
-from tokenloom.plan.permutation import MAX_SIZE, NUM_KEYS, Permutations, permute
+from tokenloom.plan.permutation import MAX_SIZE, NUM_KEYS, Permutations, permute, permute_all
 from tokenloom.plan.seeds import mix_number
 
 GRID = 1 << 20
@@ -30,9 +33,11 @@ VERSION = 1
 """The version of the arithmetic of mixtures."""
 
 # How many windows are looked up at once, so that what is computed stays in the cache.
-_CHUNK = 1 << 14
-# From so many windows of a block on, its permutation is quicker alone.
-_MANY = 64
+_CHUNK = 1 << 16
+# From so many windows of a part on, its permutation is quicker alone.
+_MANY = 1 << 11
+# Up to so many times the windows that are asked for, all of their blocks are found quicker.
+_FEW = 3
 _OF_BLOCKS = 0
 
 
@@ -296,113 +301,155 @@ class MixtureOrder(ShuffledOrder):
     def starts_at(self, settings: PlanSettings, positions: IntArray) -> IntArray:
         """Return where windows start; see `ShuffledOrder.starts_at`."""
         layout, flat = self._layout(settings.seq_len), positions.ravel()
-        starts = np.empty(flat.shape, np.int64)
-        for first in range(0, len(flat), _CHUNK):
-            chunk = slice(first, first + _CHUNK)
-            starts[chunk] = self._find(layout, settings, flat[chunk])
-        return starts.reshape(positions.shape)
+        starts = [
+            self._find(layout, settings, flat[first : first + _CHUNK])
+            for first in range(0, len(flat), _CHUNK)
+        ]
+        return np.concatenate(starts or [flat]).reshape(positions.shape)
 
     def _find(self, layout: _Layout, settings: PlanSettings, positions: IntArray) -> IntArray:
-        """Return where the windows at some positions, shape (num_positions,), start."""
-        if not positions.size:
-            return positions
-        runs = self._find_runs(layout, positions + settings.epoch * layout.num_windows)
-        pieces = self._cut(layout, [first for first, _ in runs])
-        places = self._draw_places(settings, runs, pieces.block_starts)
-        piece = pieces.find(places)
-        order, first_tokens = self._make_turns(layout, settings, pieces.turns)
-        turn = pieces.turn_of[piece]
-        places += pieces.shifts[piece]
-        starts: IntArray = order.permute(places, turn)
-        starts *= settings.seq_len
-        starts += first_tokens[turn]
-        return starts
+        """Return where the windows at some positions, at least one, start."""
+        runs = self._find_runs(layout, positions, epoch=settings.epoch)
+        pieces = self._cut(layout, [run.first for run in runs])
+        if _FEW * len(positions) < pieces.block_starts[-1]:
+            places = self._draw_places(settings, runs, pieces.block_starts)
+            return self._find_some(layout, settings, pieces, places)
+        # All windows of the blocks are found sooner than most of them.
+        starts = self._find_all(layout, settings, pieces)
+        starts = starts[self._permute_blocks(settings, runs, pieces.block_starts)]
+        found = [
+            starts[first : pieces.block_starts[at + 1]][run.slots]
+            for at, (run, first) in enumerate(zip(runs, pieces.block_starts, strict=False))
+        ]
+        return np.concatenate(found)
 
-    def _find_runs(self, layout: _Layout, windows: IntArray) -> list[tuple[int, IntArray]]:
-        """Return the blocks of windows, in their order: the first window of each, and its slots.
+    def _find_runs(self, layout: _Layout, positions: IntArray, *, epoch: int) -> list["_Run"]:
+        """Return the blocks that windows lie in, in their order.
 
         A block that is left and entered again comes twice, which changes nothing.
         """
-        runs, at = [], 0
-        if (np.diff(windows) == 1).all():
-            stop = int(windows[-1]) + 1
-            while (window := int(windows[at])) < stop:
-                first, end = layout.find_block(window, size=self.block)
-                end = min(end, stop)
-                runs.append((first, np.arange(window - first, end - first)))
-                at += end - window
-                if end == stop:
-                    break
+        before = epoch * layout.num_windows
+        first, last = (before + int(positions[at]) for at in (0, -1))
+        runs = list[_Run]()
+        if last - first == len(positions) - 1 and (positions[1:] > positions[:-1]).all():
+            while first <= last:
+                start, stop = layout.find_block(first, size=self.block)
+                runs.append(_Run(start, slice(first - start, min(stop, last + 1) - start)))
+                first = stop
             return runs
-        epoch = int(windows[0]) // layout.num_windows
-        edges = [epoch * layout.num_windows, *layout.starts]
-        cuts = np.array(sorted(edge for edge in edges if edge >= edges[0]))
+        windows = positions + before
+        edges = [before, *layout.starts]
+        cuts = np.array(sorted(edge for edge in edges if edge >= before))
         begins = cuts[np.searchsorted(cuts, windows, side="right") - 1]
         firsts = windows - (windows - begins) % self.block
         # Windows 5 to 9 of blocks that start at [4, 4, 4, 8, 8] are the runs [0, 3) and [3, 5).
         ends = np.flatnonzero(np.diff(firsts)) + 1
         numbers = firsts[np.concatenate([[0], ends])].tolist()
-        return list(zip(numbers, np.split(windows - firsts, ends), strict=True))
+        return list(map(_Run, numbers, np.split(windows - firsts, ends)))
 
     def _draw_places(
-        self, settings: PlanSettings, runs: list[tuple[int, IntArray]], block_starts: list[int]
+        self, settings: PlanSettings, runs: Sequence["_Run"], block_starts: Sequence[int]
     ) -> IntArray:
-        """Return the place that each slot is sent to; the places of a block stand in a row."""
-        keys = [_draw(settings.seed, _OF_BLOCKS, first)[1:] for first, _ in runs]
-        sizes = np.diff(block_starts)
-        lengths = [len(slots) for _, slots in runs]
-        slots = np.concatenate([slots for _, slots in runs])
-        if len(slots) < _MANY * len(runs):
-            which = np.repeat(np.arange(len(runs)), lengths)
-            places = Permutations(sizes, np.stack(keys).T).permute(slots, which)
-            places += np.array(block_starts)[which]
-            return places
-        return np.concatenate(
-            [
-                permute(slots, size=size, keys=key) + first
-                for (_, slots), size, key, first in zip(
-                    runs, sizes.tolist(), keys, block_starts[:-1], strict=True
-                )
-            ]
-        )
+        """Return the place that each slot of runs is sent to; those of a block stand in a row."""
+        keys = [_draw(settings.seed, _OF_BLOCKS, run.first)[1:] for run in runs]
+        slots = [run.list_slots() for run in runs]
+        if len(runs) == 1:
+            return permute(slots[0], size=block_starts[1], keys=keys[0])
+        which = np.repeat(np.arange(len(runs)), [len(its) for its in slots])
+        blocks = Permutations(np.diff(block_starts), np.stack(keys).T)
+        places = blocks.permute(np.concatenate(slots), which)
+        places += np.array(block_starts)[which]
+        return places
 
-    def _make_turns(
-        self, layout: _Layout, settings: PlanSettings, turns: Sequence[tuple[int, int]]
-    ) -> tuple[Permutations, IntArray]:
-        """Return the permutations of parts in some of their own epochs, and their first tokens."""
-        words = np.stack([_draw(settings.seed, 1 + part, epoch) for part, epoch in turns])
-        first_tokens = [
-            int(self.bounds[part]) + ((int(word) * int(layout.phases[part])) >> 64)
-            for (part, _), word in zip(turns, words[:, 0], strict=True)
-        ]
-        sizes = layout.sizes[[part for part, _ in turns]]
-        return Permutations(sizes, words[:, 1:].T), np.array(first_tokens)
+    def _permute_blocks(
+        self, settings: PlanSettings, runs: Sequence["_Run"], block_starts: Sequence[int]
+    ) -> IntArray:
+        """Return the place that each slot of whole blocks is sent to."""
+        keys = np.stack([_draw(settings.seed, _OF_BLOCKS, run.first)[1:] for run in runs], axis=1)
+        sizes = np.diff(block_starts)
+        # Blocks of one size together: of sizes [9, 9, 4] the blocks [0, 2) and [2, 3).
+        edges = [0, *(np.flatnonzero(np.diff(sizes)) + 1).tolist(), len(runs)]
+        places = np.empty(block_starts[-1], np.int64)
+        for first, stop in itertools.pairwise(edges):
+            its = places[block_starts[first] : block_starts[stop]].reshape(stop - first, -1)
+            its[:] = permute_all(size=int(sizes[first]), keys=keys[:, first:stop])
+            its += np.array(block_starts[first:stop])[:, None]
+        return places
+
+    def _find_all(self, layout: _Layout, settings: PlanSettings, pieces: "_Pieces") -> IntArray:
+        """Return where all windows of blocks start, by their places."""
+        starts = np.empty(pieces.block_starts[-1], np.int64)
+        short = list[int]()
+        for (part, epoch), its in pieces.by_turn().items():
+            ranges = [pieces.range_of(piece) for piece in its]
+            if sum(map(len, ranges)) < _MANY:
+                short += its
+                continue
+            numbers = np.concatenate([np.arange(each.start, each.stop) for each in ranges])
+            words = _draw(settings.seed, 1 + part, epoch)
+            found = permute(numbers, size=int(layout.sizes[part]), keys=words[1:])
+            found *= settings.seq_len
+            found += self._first_token(layout, part, int(words[0]))
+            ends = np.cumsum([len(each) for each in ranges])[:-1]
+            for stop, part_of in zip(
+                pieces.stops[its].tolist(), np.split(found, ends), strict=True
+            ):
+                starts[stop - len(part_of) : stop] = part_of
+        if short:
+            _, places = list_ranges((pieces.stops - pieces.lengths)[short], pieces.stops[short])
+            starts[places] = self._find_some(layout, settings, pieces, places)
+        return starts
+
+    def _find_some(
+        self, layout: _Layout, settings: PlanSettings, pieces: "_Pieces", places: IntArray
+    ) -> IntArray:
+        """Return where the windows at some places of blocks start, each with its own keys."""
+        piece = np.searchsorted(pieces.stops, places, side="right")
+        # Keys are drawn for pieces that are used: of pieces [7, 2, 7] they are [2, 7], and the
+        # windows are of the permutations [1, 0, 1].
+        used = np.flatnonzero(np.bincount(piece))
+        which = np.searchsorted(used, piece)
+        parts = pieces.parts[used]
+        turns = zip(parts.tolist(), pieces.epochs[used].tolist(), strict=True)
+        words = np.array([_draw(settings.seed, 1 + part, epoch) for part, epoch in turns])
+        shifts = pieces.begins - pieces.stops + pieces.lengths
+        order = Permutations(layout.sizes[parts], words[:, 1:].T)
+        starts = order.permute(places + shifts[piece], which)
+        starts *= settings.seq_len
+        first_tokens = map(
+            functools.partial(self._first_token, layout), parts.tolist(), words[:, 0].tolist()
+        )
+        starts += np.array(list(first_tokens))[which]
+        return starts
+
+    def _first_token(self, layout: _Layout, part: int, word: int) -> int:
+        """Return the first token of a part's own epoch, whose phase a random word draws."""
+        return int(self.bounds[part]) + ((word * int(layout.phases[part])) >> 64)
 
     def _cut(self, layout: _Layout, firsts: Sequence[int]) -> "_Pieces":
         """Return the pieces of blocks: windows of one part in one of its own epochs."""
-        sizes = layout.sizes.tolist()
-        turns: dict[tuple[int, int], int] = {}
-        lengths, shifts, turn_of, block_starts, place = [], [], [], [0], 0
-        for first in firsts:
-            bounds = layout.find_block(first, size=self.block)
-            low, high = (self._count(layout, each) for each in bounds)
-            for part, (number, stop) in enumerate(zip(low, high, strict=True)):
-                # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
-                for epoch in range(number // sizes[part], -(-stop // sizes[part])):
-                    begin = max(number - epoch * sizes[part], 0)
-                    length = min(stop - epoch * sizes[part], sizes[part]) - begin
-                    if length > 0:
-                        lengths.append(length)
-                        shifts.append(begin - place)
-                        turn_of.append(turns.setdefault((part, epoch), len(turns)))
-                        place += length
-            block_starts.append(place)
+        bounds = [layout.find_block(first, size=self.block) for first in firsts]
+        # Most blocks begin where the one before ends.
+        counts = {edge: self._count(layout, edge) for edge in {*itertools.chain(*bounds)}}
+        low, high = (
+            np.array([counts[edge] for edge in edges]) for edges in zip(*bounds, strict=True)
+        )
+        # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
+        first_epochs = low // layout.sizes
+        last_epochs = (high - 1) // layout.sizes
+        last_epochs[high == low] = first_epochs[high == low] - 1
+        each, epochs = list_ranges(first_epochs.ravel(), last_epochs.ravel() + 1)
+        parts = each % len(layout.sizes)
+        before = epochs * layout.sizes[parts]
+        begins = np.maximum(low.ravel()[each] - before, 0)
+        lengths = np.minimum(high.ravel()[each] - before, layout.sizes[parts]) - begins
         return _Pieces(
-            lengths=np.array(lengths),
-            block_starts=block_starts,
-            turns=list(turns),
-            turn_of=np.array(turn_of),
-            shifts=np.array(shifts),
+            lengths=lengths,
+            stops=np.cumsum(lengths),
+            block_starts=edges_of(np.array([stop - start for start, stop in bounds])).tolist(),
+            parts=parts,
+            epochs=epochs,
+            begins=begins,
         )
 
     def _count(self, layout: _Layout, window: int) -> list[int]:
@@ -490,30 +537,54 @@ class _Pieces(NamedTuple):
 
     Attributes
     ----------
-    lengths : int64 array, shape (num_pieces,)
-        Windows of each.
+    lengths, stops : int64 array, shape (num_pieces,)
+        Windows of each, and up to the end of each.
     block_starts : list of int
         The first place of each block, and the end of all places.
-    turns : list of (int, int)
-        Parts, each in one of its own epochs.
-    turn_of : int64 array, shape (num_pieces,)
-        The turn of each piece.
-    shifts : int64 array, shape (num_pieces,)
-        A place with it is a number among the windows of the part.
+    parts, epochs : int64 array, shape (num_pieces,)
+        The part of each, and which of the part's own epochs.
+    begins : int64 array, shape (num_pieces,)
+        The number of the first window of each among those of the part.
     """
 
     lengths: IntArray
+    stops: IntArray
     block_starts: list[int]
-    turns: list[tuple[int, int]]
-    turn_of: IntArray
-    shifts: IntArray
+    parts: IntArray
+    epochs: IntArray
+    begins: IntArray
 
-    def find(self, places: IntArray) -> IntArray:
-        """Return the piece of each place."""
-        if self.block_starts[-1] > 4 * len(places):
-            # Few places of many blocks.
-            return np.searchsorted(np.cumsum(self.lengths), places, side="right")
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)[places]
+    def range_of(self, piece: int) -> range:
+        """Return the numbers of the windows of a piece."""
+        begin = int(self.begins[piece])
+        return range(begin, begin + int(self.lengths[piece]))
+
+    def by_turn(self) -> dict[tuple[int, int], list[int]]:
+        """Return the pieces of each turn: a part in one of its own epochs."""
+        turns = dict[tuple[int, int], list[int]]()
+        for piece, turn in enumerate(zip(self.parts.tolist(), self.epochs.tolist(), strict=True)):
+            turns.setdefault(turn, []).append(piece)
+        return turns
+
+
+class _Run(NamedTuple):
+    """Windows of a block that are asked for, one after another.
+
+    Attributes
+    ----------
+    first : int
+        The first window of the block.
+    slots : int64 array, or slice with a start and a stop
+        Which of its windows they are.
+    """
+
+    first: int
+    slots: IntArray | slice
+
+    def list_slots(self) -> IntArray:
+        """Return which windows of the block they are, shape (num_windows,)."""
+        slots = self.slots
+        return np.arange(slots.start, slots.stop) if isinstance(slots, slice) else slots
 
 
 def share_out(num_windows: int, weights: Sequence[int]) -> list[int]:

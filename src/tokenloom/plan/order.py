@@ -100,9 +100,8 @@ class Pieces:
         ([[4, 0], [4, 2]], [[0, -1], [4, 6]])
         """
         # Inputs up to each piece [0, 3, 4, 8, 10], at the ends of the rows [0, 2, 2, 3, 4].
-        inputs = np.concatenate(([0], np.cumsum(self.lengths)))
-        ends = np.concatenate(([0], np.cumsum(self.counts.ravel())))
-        fills: IntArray = np.diff(inputs[ends]).reshape(self.counts.shape)
+        inputs = edges_of(self.lengths)[edges_of(self.counts.ravel())]
+        fills: IntArray = np.diff(inputs).reshape(self.counts.shape)
         return fills
 
     def first_starts(self, empty: int) -> IntArray:
@@ -114,7 +113,7 @@ class Pieces:
 
     def slice(self, start: int, stop: int) -> Self:
         """Return the pieces of the batches [start, stop) of these."""
-        ends = np.concatenate(([0], np.cumsum(self.counts.sum(axis=1))))
+        ends = edges_of(self.counts.sum(axis=1))
         part = slice(int(ends[start]), int(ends[min(stop, len(self.counts))]))
         return dataclasses.replace(
             self,
@@ -339,6 +338,32 @@ class ShuffledOrder(Order, Protocol):
         if settings.tail == "pad":
             return settings.num_tokens - 1
         return stop * settings.seq_len
+
+
+def edges_of(counts: npt.ArrayLike) -> IntArray:
+    """Return where successive groups begin, and the end of all: int64, one longer.
+
+    >>> edges_of([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    counts = np.asarray(counts)
+    edges = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=edges[1:])
+    return edges
+
+
+def list_ranges(starts: IntArray, stops: IntArray) -> tuple[IntArray, IntArray]:
+    """Return which of several half-open ranges each of their values is of, and the values.
+
+    >>> of_range, values = list_ranges(np.array([5, 0]), np.array([7, 3]))
+    >>> of_range.tolist(), values.tolist()
+    ([0, 0, 1, 1, 1], [5, 6, 0, 1, 2])
+    """
+    sizes = stops - starts
+    of_range = np.repeat(np.arange(len(sizes)), sizes)
+    # Ranges [5, 7) and [0, 3) begin at 0 and 2 in the list: 5 - 0 and 0 - 2 are added to it.
+    shifts = starts - np.cumsum(sizes) + sizes
+    return of_range, np.arange(len(of_range)) + shifts[of_range]
 
 
 def order_version(seed: int, epoch: int) -> int:

@@ -10,7 +10,14 @@ import numpy.typing as npt
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError, UsageError
 from tokenloom.plan.best_fit import Patterns, pack
-from tokenloom.plan.order import IntArray, Pieces, PlanSettings, ShuffledOrder, draw_words
+from tokenloom.plan.order import (
+    IntArray,
+    Pieces,
+    PlanSettings,
+    ShuffledOrder,
+    draw_words,
+    list_ranges,
+)
 from tokenloom.plan.permutation import NUM_KEYS, Permutations, permute
 from tokenloom.plan.seeds import mix_epoch
 
@@ -285,11 +292,11 @@ class _Packing:
         patterns = self.patterns
         pattern = self._find_patterns(bins)
         number = bins - patterns.stops[pattern] + patterns.counts[pattern]
-        row, run = _ranges(patterns.firsts[pattern], patterns.firsts[pattern + 1])
+        row, run = list_ranges(patterns.firsts[pattern], patterns.firsts[pattern + 1])
         repeats = patterns.repeats[run]
         # The second bin of a pattern takes the pieces [3, 6) of a run of 3 from base 0 on.
         first = patterns.bases[run] + number[row] * repeats
-        slot, ranks = _ranges(first, first + repeats)
+        slot, ranks = list_ranges(first, first + repeats)
         return row[slot], patterns.lengths[run[slot]], ranks
 
     def locate(self, kinds: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
@@ -352,17 +359,3 @@ def _draw_keys(settings: PlanSettings, lengths: IntArray) -> npt.NDArray[np.uint
         keys *= multiplier
     keys ^= keys >> _SHIFT
     return keys
-
-
-def _ranges(starts: IntArray, stops: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the values of several half-open ranges, and which range each is of.
-
-    >>> of_range, values = _ranges(np.array([5, 0]), np.array([7, 3]))
-    >>> of_range.tolist(), values.tolist()
-    ([0, 0, 1, 1, 1], [5, 6, 0, 1, 2])
-    """
-    sizes = stops - starts
-    of_range = np.repeat(np.arange(len(sizes)), sizes)
-    # Ranges [5, 7) and [0, 3) begin at 0 and 2 in the list: 5 - 0 and 0 - 2 are added to it.
-    shifts = starts - np.cumsum(sizes) + sizes
-    return of_range, np.arange(len(of_range)) + shifts[of_range]

@@ -39,6 +39,7 @@ _MAX_TABLE = 128
 _CHUNK = 1 << 13
 
 _Words = npt.NDArray[np.uint64]
+_Bytes = npt.NDArray[np.uint8]
 # Of one permutation, or of the one of each index.
 _Bases = tuple[np.uint64, np.uint64] | tuple[_Words, _Words]
 
@@ -86,16 +87,15 @@ def permute(
     if keys.shape != (NUM_KEYS,):
         msg = f"keys must have shape ({NUM_KEYS},), got {keys.shape}"
         raise ArgumentError(msg)
-    # Size 10 has the bases 4 and 3: a permutation of 12 values, of which 10 and 11 are walked on.
-    if num_rounds is None:
-        num_rounds = _NUM_ROUNDS_SMALL if size < _SMALL_SIZE else _NUM_ROUNDS
-    keys = keys[:num_rounds]
-    left_base = math.isqrt(size - 1) + 1
-    right_base = -(-size // left_base)
+    keys = keys[: _count_rounds(size) if num_rounds is None else num_rounds]
+    left_base, right_base = _find_bases(size)
     bases = np.uint64(left_base), np.uint64(right_base)
     values = indices.astype(np.uint64).ravel()
     if left_base <= _MAX_TABLE and len(values) >= left_base:
-        values = _encipher_by_tables(values, bases=(left_base, right_base), keys=keys)
+        left, right = (each.astype(np.uint8)[None] for each in _split(values, bases[1]))
+        (values,) = _encipher_by_tables(
+            left, right, bases=(left_base, right_base), keys=keys[:, None]
+        )
     else:
         for start in range(0, len(values), _CHUNK):
             chunk = values[start : start + _CHUNK]
@@ -106,6 +106,43 @@ def permute(
         values[outside] = walked
         outside = outside[walked >= size]
     return values.view(np.int64).reshape(indices.shape)
+
+
+def permute_all(*, size: int, keys: _Words) -> npt.NDArray[np.int64]:
+    """Return where several keyed permutations of one size send each of the elements.
+
+    Parameters
+    ----------
+    size : int
+        As for `permute`.
+    keys : uint64 array, shape (16, num_permutations)
+        The keys of each.
+
+    Returns
+    -------
+    int64 array, shape (num_permutations, size)
+
+    >>> permute_all(size=3, keys=np.arange(32, dtype=np.uint64).reshape(16, 2))[0].tolist()
+    [2, 0, 1]
+    """
+    left_base, right_base = _find_bases(size)
+    elements = np.arange(size)
+    if left_base > _MAX_TABLE:
+        return np.stack([permute(elements, size=size, keys=each) for each in keys.T])
+    keys = keys[: _count_rounds(size)]
+    left, right = (
+        np.tile(digits.astype(np.uint8), (keys.shape[1], 1))
+        for digits in np.divmod(elements, right_base)
+    )
+    values = _encipher_by_tables(left, right, bases=(left_base, right_base), keys=keys)
+    # Without values past the last one nothing is walked on.
+    outside = np.flatnonzero(values >= size) if left_base * right_base > size else elements[:0]
+    bases = np.uint64(left_base), np.uint64(right_base)
+    while outside.size:
+        walked = _encipher(values.flat[outside], bases=bases, keys=keys[:, outside // size])
+        values.flat[outside] = walked
+        outside = outside[walked >= size]
+    return values.view(np.int64)
 
 
 class Permutations:
@@ -202,6 +239,16 @@ class Permutations:
         return (row[which] for row in self._keys[start:stop])
 
 
+def _find_bases(size: int) -> tuple[int, int]:
+    # Size 10 has the bases 4 and 3: a permutation of 12 values, of which 10 and 11 are walked on.
+    left_base = math.isqrt(size - 1) + 1
+    return left_base, -(-size // left_base)
+
+
+def _count_rounds(size: int) -> int:
+    return _NUM_ROUNDS_SMALL if size < _SMALL_SIZE else _NUM_ROUNDS
+
+
 def _encipher(values: _Words, *, bases: _Bases, keys: Iterable[np.uint64 | _Words]) -> _Words:
     left, right = _split(values, bases[1])
     _mix(left, right, bases, keys)
@@ -229,23 +276,39 @@ def _mix(left: _Words, right: _Words, bases: _Bases, keys: Iterable[np.uint64 | 
         _add_hash(right, left, key=odd_key, base=right_base)
 
 
-def _encipher_by_tables(values: _Words, *, bases: tuple[int, int], keys: _Words) -> _Words:
-    """Encipher values of few digits, the hashes of all of which are computed once for all.
+def _encipher_by_tables(
+    left: _Bytes, right: _Bytes, *, bases: tuple[int, int], keys: _Words
+) -> _Words:
+    """Encipher values of few different digits, the hashes of which are computed once for all.
 
-    Digits are single bytes here, and a table of 256 bytes translates each to its hash.
+    A table of 256 bytes translates each digit to its hash.
+
+    Parameters
+    ----------
+    left, right : uint8 array, shape (num_permutations, num_values)
+        Their digits, which are overwritten.
+    bases : tuple of int
+    keys : uint64 array, shape (num_rounds, num_permutations)
+
+    Returns
+    -------
+    uint64 array, shape (num_permutations, num_values)
     """
-    of_rounds = np.array(bases * (len(keys) // 2), np.uint64)[:, None]
-    tables = np.zeros((len(keys), 256), np.uint64)
-    digits = np.arange(max(bases), dtype=np.uint64)
-    _add_hash(tables[:, : len(digits)], digits, key=keys[:, None], base=of_rounds)
-    left = values // np.uint64(bases[1])
-    sides = [left.astype(np.uint8), (values - left * np.uint64(bases[1])).astype(np.uint8)]
-    for number, table in enumerate(tables.astype(np.uint8)):
-        digit, other = sides[number % 2], sides[1 - number % 2]
-        digit += np.frombuffer(other.tobytes().translate(table.tobytes()), np.uint8)
+    of_rounds = np.array(bases * (len(keys) // 2), np.uint64)[:, None, None]
+    hashes = np.zeros((*keys.shape, max(bases)), np.uint64)
+    _add_hash(hashes, np.arange(max(bases)).view(np.uint64), key=keys[..., None], base=of_rounds)
+    tables = np.zeros((*keys.shape, 256), np.uint8)
+    tables[..., : max(bases)] = hashes
+    for number, of_round in enumerate(tables):
+        digit, other = (left, right) if number % 2 == 0 else (right, left)
+        translated = [
+            row.tobytes().translate(table.tobytes())
+            for row, table in zip(other, of_round, strict=True)
+        ]
+        digit += np.frombuffer(b"".join(translated), np.uint8).reshape(digit.shape)
         # As in `_add_hash`: at most 127 + 127 is a byte.
         np.minimum(digit, digit - np.uint8(bases[number % 2]), out=digit)
-    return sides[0].astype(np.uint64) * np.uint64(bases[1]) + sides[1]
+    return (left.astype(np.uint16) * np.uint16(bases[1]) + right).astype(np.uint64)
 
 
 def _add_hash(

@@ -24,6 +24,8 @@ from tokenloom.text.ids import Ids, Offsets, is_memory_map, limit_ids
 _MAX_OPEN = 1 << 14
 _CHUNK = 1 << 20
 _MAX_SPAN = 1 << 62
+# Among so few parts it is quickest to compare with all.
+_FEW_PARTS = 16
 # Shorter pieces are gathered id by id, longer ones copied one by one.
 _SHORT_PIECE = 64
 # A look at a file costs as much as a small batch.
@@ -185,10 +187,8 @@ class _Span(NamedTuple):
 
     Attributes
     ----------
-    width : int
-        Ids per window.
-    has_part : bool array, shape (num_parts,)
-        Which parts it has.
+    lasts : int64 array, shape (num_parts,)
+        The last start of a window in each part; -1 for a part that it does not have.
     shifts : int64 array, shape (num_parts,)
         A start with it is an index of ``items``.
     items : void array
@@ -197,8 +197,7 @@ class _Span(NamedTuple):
         The parts; a file stays open as long as its memory is read.
     """
 
-    width: int
-    has_part: npt.NDArray[np.bool_]
+    lasts: npt.NDArray[np.int64]
     shifts: npt.NDArray[np.int64]
     items: npt.NDArray[np.void]
     opened: list[Ids]
@@ -242,7 +241,11 @@ class ConcatenatedMemmap:
         self._maps: OrderedDict[int, tuple[Ids, Ids]] = OrderedDict()
         self._max_open = _max_open()
         self._is_random = False
-        self._span: _Span | None = None
+        # By the width of windows, where the parts can be taken for pieces of one array.
+        self._spans: dict[int, _Span] = {}
+        dtypes = {np.dtype(part.dtype) for part in self.parts}
+        is_stored = not any(isinstance(part, Repeated) for part in self.parts)
+        self._is_one = is_stored and dtypes == {self.dtype}
         self.next_look = 0.0
 
     def __len__(self) -> int:
@@ -330,10 +333,12 @@ class ConcatenatedMemmap:
         flat = starts.ravel()
         # Of files that end at [4, 9] the starts [0, 5, 3] lie in the files [0, 1, 0]; a width of 2
         # fits at 0 and 5, and reaches from 3 into the next file.
-        part_of = np.searchsorted(self._stops, flat, side="right")
+        part_of = self._find_parts(flat)
+        if self._is_one and len(self.parts) <= self._max_open:
+            whole = self._gather_at_once(flat, part_of, width)
+            if whole is not None:
+                return whole.reshape(*starts.shape, width)
         fits = flat + width <= self._stops[part_of]
-        if fits.all() and (whole := self._gather_at_once(flat, part_of, width)) is not None:
-            return whole.reshape(*starts.shape, width)
         windows = np.empty((len(flat), width), self.dtype)
         items = windows.view(_void(width * self.itemsize))[:, 0]
         for index, rows in self._group(part_of, fits):
@@ -350,57 +355,70 @@ class ConcatenatedMemmap:
         self._check(windows)
         return windows.reshape(*starts.shape, width)
 
+    def _find_parts(self, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.integer[Any]]:
+        if len(self.parts) > _FEW_PARTS:
+            return np.searchsorted(self._stops, starts, side="right")
+        # A binary search of random starts guesses wrong at each step.
+        part_of: npt.NDArray[np.uint8]
+        part_of = np.add.reduce(starts >= self._stops[:-1, None], axis=0, dtype=np.uint8)
+        return part_of
+
     def _check(self, ids: Ids) -> None:
         """Refuse ids that are out of range; those in memory were looked at before."""
         if self._has_files:
             _check_read(ids, self)
 
     def _gather_at_once(
-        self, starts: npt.NDArray[np.int64], part_of: npt.NDArray[np.int64], width: int
+        self, starts: npt.NDArray[np.int64], part_of: npt.NDArray[np.integer[Any]], width: int
     ) -> Ids | None:
-        """Return a copy of windows that fit into their parts, by one call of NumPy.
+        """Return a copy of windows by one call of NumPy, where each fits into its part.
 
-        None where the parts cannot be taken for pieces of one array; see `_Span`.
+        None where one does not, or where the parts cannot be taken for pieces of one
+        array; see `_Span`.
         """
-        span = self._span
-        if span is None or span.width != width or not span.has_part[part_of].all():
-            span = self._span = self._make_span(part_of, width, span)
-        if span is None:
-            return None
+        span = self._spans.get(width)
+        if span is None or (starts > span.lasts[part_of]).any():
+            if (starts + width > self._stops[part_of]).any():
+                return None
+            span = self._make_span(part_of, width, span)
+            if span is None:
+                return None
+            self._spans[width] = span
         windows: Ids = span.items[starts + span.shifts[part_of]].view(self.dtype)
         windows = windows.reshape(-1, width)
         self._check(windows)
         return windows
 
     def _make_span(
-        self, part_of: npt.NDArray[np.int64], width: int, before: "_Span | None"
+        self, part_of: npt.NDArray[np.integer[Any]], width: int, before: "_Span | None"
     ) -> "_Span | None":
         """Return the memory of the parts that are read now, and of those that were before."""
-        if len(self.parts) > self._max_open or not part_of.size:
+        if not part_of.size:
             return None
         has_part = np.bincount(part_of, minlength=len(self.parts)) > 0
-        if before is not None and before.width == width:
-            has_part |= before.has_part
+        if before is not None:
+            has_part |= before.lasts >= 0
         used = np.flatnonzero(has_part).tolist()
         opened = [self._open(index) for index in used]
         places = [ids.__array_interface__["data"][0] for ids, _ in opened]
         begin = min(places)
         end = max(place + ids.nbytes for place, (ids, _) in zip(places, opened, strict=True))
-        is_one = all(ids.dtype == self.dtype and ids.flags.c_contiguous for ids, _ in opened)
         is_even = all((place - begin) % self.itemsize == 0 for place in places)
         # NumPy counts the bytes of all windows, which overlap, in 63 bits.
-        if not is_one or not is_even or (end - begin) * width >= _MAX_SPAN:
+        if not is_even or (end - begin) * width >= _MAX_SPAN:
+            self._is_one = False
             return None
-        shifts = np.zeros(len(self.parts), np.int64)
+        lasts, shifts = np.full(len(self.parts), -1), np.zeros(len(self.parts), np.int64)
+        lasts[used] = self._stops[used] - width
         for index, place, (_, first) in zip(used, places, opened, strict=True):
             shifts[index] = (place - begin) // self.itemsize - first
         base = opened[places.index(begin)][0]
         shape = ((end - begin) // self.itemsize - width + 1,)
         items = as_strided(_window_items(base, width), shape=shape, strides=(self.itemsize,))
-        return _Span(width, has_part, shifts, items, [ids for ids, _ in opened])
+        return _Span(lasts, shifts, items, [ids for ids, _ in opened])
 
     def _group(
-        self, part_of: npt.NDArray[np.int64], fits: npt.NDArray[np.bool_]
+        self, part_of: npt.NDArray[np.integer[Any]], fits: npt.NDArray[np.bool_]
     ) -> list[tuple[int, npt.NDArray[np.int64]]]:
         """Return for each part of the windows that fit its number and which of them it holds."""
         rows = np.flatnonzero(fits)
