@@ -13,10 +13,10 @@ from typing import Any
 
 _MAX_CHARACTERS = 100
 _MAX_ENTRIES = 1000
-# What turns the direction of writing can show a name's end as its middle.
+# Characters that change the direction of writing can show the end of a name in its middle.
 _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
-# An address, from its scheme on. A path of one has a slash less.
+# The beginning of an address; pathlib removes one of its slashes.
 _BEGIN = r"(?:[A-Za-z][A-Za-z0-9+.-]*://|https?:/)"
 _WHOLE = re.compile(rf"(?P<before>(?:[\w-]+=)?{_BEGIN})(?:[^/]*@)?(?P<rest>.*)", re.DOTALL)
 _USER = re.compile(r"(://|https?:/)[^/\s'\"]*@", re.IGNORECASE)
@@ -90,7 +90,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     >>> suggest("--laws", ["--raw"])
     ''
     """
-    # Dashes make no two options alike.
+    # Compare without dashes, which all options share.
     names = {one.lstrip("-"): one for one in known}
     near = difflib.get_close_matches(name.lstrip("-"), names, n=1)
     return f": did you mean {names[near[0]]}?" if near else ""
@@ -126,7 +126,7 @@ def describe_missing(path: str | os.PathLike[str], names: Iterable[str] = ()) ->
     >>> describe_missing("no-such-folder/book.txt")
     'no such file or folder'
     """
-    # os.path says no, where Path would raise, to a name that no file can have.
+    # os.path returns False for a name that no file can have; Path raises.
     if os.path.isdir(path):  # noqa: PTH112
         return "it is a folder of another kind"
     if os.path.lexists(path):

@@ -23,7 +23,7 @@ from tokenloom._io.remote import is_address
 from tokenloom._wording import redact, show
 from tokenloom.errors import ArgumentError
 
-# Longer than any writing that is still wanted.
+# An unfinished file that is older than this belongs to no process that still writes it.
 _STALE_SECONDS = 7 * 24 * 3600.0
 
 
@@ -71,7 +71,7 @@ def as_file_path(path: str | os.PathLike[str]) -> Path:
     'plan.png'
     """
     target = as_path(path)
-    # os.path says no, where Path would raise, to a name that is too long.
+    # os.path returns False for a name that is too long; Path raises.
     if not _ends_in_name(path) or os.path.isdir(path):  # noqa: PTH112
         _refuse_folder(path)
     return target
@@ -216,7 +216,7 @@ def take_name(folder: Path, target: Path) -> None:
         There is something of that name meanwhile.
     """
     if target.exists():
-        # Windows renames to new names only.
+        # Windows renames only to names that do not exist.
         target.rmdir()
     folder.rename(target)
 
@@ -231,7 +231,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
     target = as_path(path)
     with contextlib.suppress(OSError):
         for found in _find_leftovers(target.parent, re.escape(target.name)):
-            # What is another user's, or still held, is none.
+            # Files of other users, and files that are still held, are no leftovers.
             with contextlib.suppress(OSError):
                 require_own(found)
                 _remove_leftover(found)
@@ -265,7 +265,7 @@ def remove_partial(folder: Path) -> None:
     No living process may be writing there.
     """
     for path in _find_leftovers(folder, ".+"):
-        # What is a folder, or another user's, is none of them.
+        # Folders, and files of other users, are no leftovers.
         with contextlib.suppress(OSError):
             require_own(path)
             path.unlink(missing_ok=True)
@@ -331,7 +331,7 @@ def _make_held(target: Path, stack: contextlib.ExitStack, *, is_folder: bool) ->
             path.mkdir(mode=0o700)
         else:
             path.touch(exist_ok=False)
-        # Another process that looks for leftovers may have removed it before it was held.
+        # Another process may take the new file for a leftover, and remove it before it is held.
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             stack.enter_context(held(path))
             return path

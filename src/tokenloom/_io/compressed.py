@@ -25,7 +25,7 @@ Undecodable = Literal["stop", "replace", "mark"]
 _SKIP_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 _BUFFER_BYTES = 1 << 18
-# Compressed bytes that are decompressed at a time; what they become is held in memory.
+# Compressed bytes that are decompressed at a time; the result is held in memory.
 _ZSTD_BYTES = 1 << 12
 _MARK_ERRORS = "tokenloom-mark"
 _ESCAPE = "\udcff"
@@ -149,7 +149,7 @@ class _Decompressed:
         self._file, self._compression = file, compression
         self._decoder: _Decoder | None = None
         self._held, self._rest = b"", b""
-        # Bytes of the file up to the end of the rest; where the last stream ended.
+        # The number of bytes read from the file, and the offset at which the last stream ended.
         self._num_read, self._ended_at = 0, 0
         self._is_first = True
 
@@ -278,7 +278,7 @@ class _Transcoded:
         try:
             return decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            # It was given what was left of the bytes before, too.
+            # error.object begins with the bytes that were left over before.
             offset = self._num_read - len(error.object) + error.start
             msg = (
                 f"byte 0x{error.object[error.start]:02x} at offset {offset:,} is not text in "
@@ -322,7 +322,7 @@ def find_encoding(encoding: str) -> str:
     try:
         found = codecs.lookup(encoding)
         codecs.getincrementaldecoder(encoding)
-        # Codecs that are none of texts refuse it.
+        # Codecs that do not encode text raise here.
         "a".encode(encoding)
     except (LookupError, TypeError, ValueError):
         msg = f"encoding must be one of texts that Python knows, such as 'utf-16', got {encoding!r}"
@@ -438,7 +438,7 @@ class Stream:
                 self._file = cast("_Readable", io.BufferedReader(self._raw, _BUFFER_BYTES))
             if compression is not None:
                 if compression.begin is _ZstdFrame:
-                    # Before anything is read: without the package nothing can be.
+                    # Import the package before anything is read.
                     _import_zstandard()
                 self._file = _Decompressed(self._file, compression)
             if encoding != "utf-8":

@@ -59,7 +59,7 @@ def parse_digest(digest: str) -> tuple[str, str]:
     >>> parse_digest("md5:7C2AC02C03563AFCF9B574C7E56C153A")
     ('md5', '7c2ac02c03563afcf9b574c7e56c153a')
     """
-    # Anything else than a str has none of the forms.
+    # A value that is no str has none of the forms.
     algorithm, _, digits = str(digest).partition(":")
     num_digits = _NUM_DIGITS.get(algorithm)
     if num_digits is None or not re.fullmatch(rf"[0-9a-fA-F]{{{num_digits}}}", digits):
@@ -101,7 +101,7 @@ def hash_tokens(tokens: Sliceable, *, is_whole: bool = False, num_blocks: int = 
     'sha256:ea712c9'
     """
     if isinstance(tokens, np.memmap):
-        # A slice of a memory map takes ten times as long as one of a plain view.
+        # Slicing a np.memmap takes ten times as long as slicing a plain array.
         tokens = np.asarray(tokens)
     little_endian = tokens.dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little_endian.str}:{len(tokens)}:".encode("ascii"))

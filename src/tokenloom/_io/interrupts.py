@@ -145,7 +145,7 @@ def ending_in_order() -> Iterator[None]:
 
 
 def _raise(number: int, _: FrameType | None) -> None:
-    # What puts things away is not disturbed again.
+    # A second signal must not interrupt the clean-up.
     for other in SIGNALS:
         if signal.getsignal(other) is _raise:
             signal.signal(other, signal.SIG_IGN)

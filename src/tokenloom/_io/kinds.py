@@ -111,9 +111,9 @@ _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"fLaC\0", "a FLAC recording", _NO_TEXT),
     (257, b"ustar", "a tar archive", _UNPACK),
 )
-# What a few bytes alone would not show.
+# Kinds that a fixed prefix cannot show.
 _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
-    # A text may begin with either word.
+    # A text may begin with the letters of either mark.
     (re.compile(rb"PAR[1E](?![ -~]{3}|\s)"), "a Parquet file", _COLUMN_OF.format(".parquet")),
     (re.compile(rb"GGUF[\1-\x1f]\0\0\0"), "a model in GGUF", _NO_TEXT),
     (re.compile(rb"\x1f\x8b\x08[\0-\x1f]"), "compressed by gzip", _DECOMPRESS.format(".gz")),
@@ -282,7 +282,7 @@ def _is_table(text: str, delimiter: str) -> bool:
     try:
         rows.extend(csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True))
     except csv.Error:
-        # The beginning may end within quotes; a text is no table before its third row either.
+        # The sample may end within quotes; a text before its third row is no table either.
         rows.append([])
     # The last row may be cut.
     header, *others = rows[:-1] or [[]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Neither waits for a pipe nor follows a link, where the system has these flags.
 _TO_HOLD = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-# Descriptors of what this process holds.
+# Descriptors of the files and folders that this process holds.
 _HELD: set[int] = set()
 
 
@@ -38,7 +38,7 @@ def held(path: Path) -> Iterator[bool]:
     try:
         yield _lock(descriptor, path)
     finally:
-        # In a child it may be another file by now.
+        # In a forked child this number may belong to another file.
         if descriptor in _HELD:
             _HELD.remove(descriptor)
             os.close(descriptor)
@@ -59,7 +59,7 @@ def _let_go() -> None:
 
 def _open(path: Path) -> int | None:
     if sys.platform == "win32":
-        # It has no such locks, and renames no file that is open.
+        # Windows has no such locks, and cannot rename an open file.
         return None
     try:
         return os.open(path, _TO_HOLD)
@@ -69,7 +69,7 @@ def _open(path: Path) -> int | None:
 
 def _lock(descriptor: int, path: Path) -> bool:
     """Lock an open file or folder until it is closed, or its process ends."""
-    # It exists on no other system.
+    # Only Unix has this module.
     import fcntl  # noqa: PLC0415
 
     try:

@@ -38,7 +38,7 @@ def read_plain(content: bytes) -> object:
             elif position == len(content) - 1 and len(stack) == 1 and stack[0] is not _MARK:
                 value: object = stack[0]
                 return value
-    # What an operation finds missing, of another type, or unfit to be a key.
+    # An operation found a value missing, of the wrong type, or unhashable.
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         msg = f"it is damaged: {type(error).__name__}: {error}"
         raise ValueError(msg) from error

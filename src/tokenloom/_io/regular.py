@@ -38,14 +38,15 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> 
     """
     path = path if isinstance(path, Path) else as_path(path)
     try:
-        # Looked at first, since only to open a pipe or a device may wait or act.
+        # Check before opening: opening a pipe may wait, and opening a device may act.
         status = path.stat(follow_symlinks=follow_links)
     except ValueError:
-        # No system allows such a name, and this says why.
+        # No system allows such a name: as_path raises an error that explains it.
         as_path(path)
         raise
     _refuse_irregular(path, status)
-    # Between the two another file may have taken the name: neither flag changes a regular file.
+    # Another file may have taken the name since the check; for a regular file these flags have no
+    # effect.
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     if not follow_links:
         flags |= getattr(os, "O_NOFOLLOW", 0)

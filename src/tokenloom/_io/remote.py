@@ -29,9 +29,9 @@ from tokenloom.errors import (
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _QUERY = re.compile(r"[?#][^\s'\"]*")
-# Schemes of what asks no other machine.
+# Schemes of file systems on this machine.
 _LOCAL = ("file", "local", "memory")
-# What a file system says of a file that is another one after a change.
+# Facts of file systems that change whenever a file changes.
 _TAGS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "blob_id", "version_id")
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "created")
 # Requests grow, so that the first bytes alone cost little.
@@ -43,16 +43,16 @@ _CLOCK_NS = 3_600 * 10**9
 # Errors that a retry cannot cure.
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError)
 _GONE = (404, 410)
-# Answers of a server that may be others soon: timeout, and too many requests.
+# Status codes that may pass: timeout, and too many requests.
 _BUSY = (408, 429)
-# How many seconds a web server may take to accept a connection, and for its next bytes.
+# Seconds that a web server may take to accept a connection, and to send its next bytes.
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
-# A server that does not answer costs these seconds each time.
+# Few attempts where a server does not answer, since each takes all of these seconds.
 _NUM_WAITS = 2
-# Some packages repeat requests by themselves: what is known of a file is not asked for again
-# after so many seconds.
+# Some packages repeat requests themselves: facts about a file are not asked for again once that
+# took this number of seconds.
 _MOST_SECONDS = 30
-# After so many seconds of silence a message names what is waited for.
+# After this number of seconds without an answer a message names the file that is waited for.
 _SILENT_SECONDS = 10
 _logger = logging.getLogger(__name__)
 
@@ -121,12 +121,12 @@ class RemoteFile:
 
     def is_older(self, made_ns: int) -> bool:
         """Return whether it is certain that it was not changed after a time, in ns."""
-        # Another query may mean another file of the same name.
+        # Addresses that differ in their query may name different files.
         if str(self) != self.address:
             return False
         facts = self._facts()
         times = [_as_ns(facts[key]) for key in _TIMES if facts.get(key)]
-        # Who replaces a file may set back one of its times.
+        # A program that replaces a file may set one of its times back.
         latest = max((one for one in times if one is not None), default=made_ns)
         return latest + _CLOCK_NS < made_ns
 
@@ -162,7 +162,7 @@ class RemoteReader(io.RawIOBase):
 
     def __init__(self, remote: RemoteFile) -> None:
         super().__init__()
-        # Python closes an object of which only a part was made, too.
+        # Set first: Python calls close() also on an object whose __init__ failed.
         self._file: Any = None
         self._remote = remote
         self._system, self._path = _find_system(remote.address)
@@ -217,7 +217,7 @@ class RemoteReader(io.RawIOBase):
         try:
             piece: bytes = self._file.read(size)
         except ValueError:
-            # So fsspec says that the server knows no ranges.
+            # fsspec raises this if the server knows no ranges.
             if self._is_stream:
                 raise
             self._is_stream = True
@@ -404,7 +404,7 @@ def _find_status(error: Exception) -> int | None:
     """Return the status of HTTP that a server answered with, where an error has it."""
     places = (
         (error, "status"),
-        # Only where there is none: in newer aiohttp it is deprecated.
+        # Read only if there is no status: newer versions of aiohttp deprecate it.
         (error, "code"),
         (getattr(error, "response", None), "status_code"),
     )
@@ -420,7 +420,7 @@ def _numbers() -> Iterator[int]:
 
 
 def _refuse(error: Exception, name: str, number: int) -> NoReturn:
-    # It may have the query alone.
+    # The message may hold the query alone, without the address.
     reason = _QUERY.sub("", redact(" ".join(str(error).split()))) or type(error).__name__
     if isinstance(error, FileNotFoundError):
         reason = "there is no such file"

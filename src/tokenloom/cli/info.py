@@ -33,16 +33,16 @@ examples:
       draw how many documents have which length
 """
 
-# Up to this many tokens, and ids, are counted in about a second.
+# Counting this number of tokens, or ids, takes about a second.
 _NUM_COUNTED = 100_000_000
 _NUM_IDS_COUNTED = 1 << 20
 _NUM_LISTED = 5
-# Of the values of a fact that has many.
+# How many values of a long fact are shown.
 _NUM_SHOWN = 6
 # The width of a token in a table, in columns of a terminal.
 _TOKEN_COLUMNS = 40
 
-# As 'tokenloom prepare' calls them, which counted them.
+# The names that 'tokenloom prepare' prints for these counts.
 _LABELS = {"num_dropped": "dropped characters", "num_unknown": "unknown tokens"}
 
 
@@ -203,7 +203,7 @@ def _tabulate_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield _LABELS.get(name, name.removeprefix("num_").replace("_", " ")), cell
     chosen = facts.get("preparation")
     for name, value in (chosen if isinstance(chosen, dict) else {}).items():
-        # Of the forms there is one for each source, which may be millions.
+        # There is a form for each source, of which there may be millions.
         if name not in ("tokenizer", "forms", "splits") and value not in (None, []):
             yield f"option {name}", _show_fact(value)
 

@@ -99,7 +99,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, str]:
     options: dict[str, str] = arguments.options
     if getattr(arguments, "resume", None) is None:
         return options
-    # The others come from the settings of the run, and keep their names.
+    # The other options come from the settings of the run, and keep their names.
     return {name: typed for name, typed in options.items() if name in arguments.given}
 
 

@@ -61,7 +61,7 @@ def add_mixture(command: argparse.ArgumentParser) -> None:
         type=parse_stage,
         action="append",
         metavar="TOKENS:NAME=WEIGHT,...",
-        help="other weights from so many tokens of the whole training on; more than once",
+        help="other weights after this number of tokens of the whole training; may be repeated",
     )
     group.add_argument(
         "--epoch-tokens",

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from tokenloom.loading.shard import Shard
 
 
-# How much of a text 'tokenloom train' reads where nothing else is typed.
+# How much of a text 'tokenloom train' reads by default.
 MAX_TOKENS = 10_000
 HELD_OUT = 0.1
 
@@ -376,7 +376,7 @@ def load_parts(arguments: argparse.Namespace) -> dict[str, Corpus]:
         for name, typed in parts.items()
         if find_store(typed.corpus) is not None or find_parts(typed.corpus)
     }
-    # Stores hold tokens: what is typed of texts is for the others.
+    # Stores hold tokens: options of texts apply to the other corpora only.
     of_tokens: dict[str, object] = {
         "tokenizer": "char",
         "vocab_size": None,
@@ -430,7 +430,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
         given: set[str] = getattr(arguments, "given", set())
         refuse_options(arguments, given.intersection(_OF_MIXTURES), _NO_MIXTURE)
     if "corpus" not in getattr(arguments, "given", {"corpus"}):
-        # Nobody typed this name, so a folder of that name is not meant.
+        # The default was not typed, so a folder of that name is not meant.
         named = {"corpus": f"dataset:{arguments.corpus}"}
         arguments = argparse.Namespace(**{**vars(arguments), **named})
     refuse_options_of_text(arguments)
@@ -492,7 +492,7 @@ def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Co
     store = find_store(arguments.corpus)
     if store is not None and "held_out" not in arguments.given:
         splits = read_store(store.path).manifest.splits
-        # What is trained on may be this very split, or all of the store.
+        # The run may train on this very split, or on all of the store.
         is_apart = VALID in splits and not corpus.num_shared(load_split(arguments, corpus, VALID))
         wanted = VALID if is_apart else wanted
     if not isinstance(wanted, str):
@@ -579,7 +579,7 @@ def refuse_options_of_text(arguments: argparse.Namespace) -> None:
         refused = ["tokenizer", "vocab_size", "allow_special", "raw", "encoding"]
         if all(isinstance(part, Path) for part in parts) and parts:
             what = "is a token file" if len(parts) == 1 else "means several token files"
-            # They seldom know their own.
+            # Token files seldom know their tokenizer.
             refused.remove("tokenizer")
         refuse_options(arguments, refused, f"{name} {what}, whose text is already tokenised")
         return

@@ -37,7 +37,8 @@ examples:
 """
 
 
-# A run has its own; the batch's place follows from the step.
+# Options that do not go with a run, which has its own; the place of the batch follows from the
+# step.
 _OF_TEXT = ("split", "tokenizer", "vocab_size", "raw", "max_tokens", "held_out")
 _OF_CORPUS = ("order", "batch_size", "seq_len", "seed", "tail", *_OF_TEXT)
 

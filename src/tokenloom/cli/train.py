@@ -378,7 +378,7 @@ def _new_folder(corpus_name: str) -> Path:
         store = find_store(path)
         stem = f"{Path(store.path).stem}-{store.split}" if store else corpus_name.replace("/", "-")
         stem = stem.replace(" + ", "+")
-        # Of a pattern, what another pattern would not take for one.
+        # Replace the characters of a pattern, so that the name is no pattern.
         stem = re.sub(r"[*?\[\]]+", "_", stem)
     name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (Path("runs", name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100))))

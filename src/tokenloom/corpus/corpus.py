@@ -61,7 +61,7 @@ from tokenloom.text.tokenizers import (
 )
 from tokenloom.text.vocab import Vocab
 
-# Blocks that the hash of a concatenation looks at in each part, at least.
+# The least number of blocks of each part that the hash of a concatenation reads.
 _MIN_BLOCKS = 16
 # Tokens that a notebook shows.
 _NUM_SHOWN = 100
@@ -488,9 +488,10 @@ class Corpus:
         for part in self._parts or (self,):
             origin = part._origin  # noqa: SLF001  a part is a corpus
             kept: Sequence[Source] = ()
-            # Of a slice, which documents of which source lie in it would have to be counted.
+            # Sources are kept only for a whole store: a slice would need its documents counted by
+            # source.
             if origin is not None and len(part) == origin.num_tokens:
-                # It may be gone meanwhile.
+                # The store may have been removed meanwhile.
                 with contextlib.suppress(StoreError):
                     kept = read_store(origin.path).manifest.sources
             if not kept and self._parts:
@@ -822,7 +823,7 @@ class Corpus:
             msg = f"a document must hold a token to be a corpus, document {index} has no tokens"
             raise ArgumentError(msg)
         document = self.slice(start, stop)
-        # Without the empty ones before it.
+        # A search would also find the empty documents before it.
         document._documents = DocumentOffsets(np.array([0, len(document)]))  # noqa: SLF001  made here
         return document
 
@@ -1015,7 +1016,7 @@ class Corpus:
 
     def __getstate__(self) -> dict[str, Any]:
         if self._parts:
-            # They have the tokens and masks already.
+            # The pickled parts hold the tokens and masks.
             return {**self.__dict__, "tokens": None, "_loss_mask": None}
         mask = None if self._loss_mask is None else pack(self._loss_mask)
         return {**self.__dict__, "tokens": pack(self.tokens), "_loss_mask": mask}

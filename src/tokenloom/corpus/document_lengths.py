@@ -90,8 +90,7 @@ class DocumentsByLength:
             if not isinstance(error, FileNotFoundError):
                 _LOGGER.info("the documents are sorted again, since of %s: %s", path, error)
         made = cls._sort(documents)
-        # A folder that cannot be written to, has no room, or has a folder of that name, costs the
-        # time of sorting.
+        # If the file cannot be written, for example on a full disk, the next call sorts again.
         with contextlib.suppress(OSError, ArgumentError):
             made._write(path, key)  # noqa: SLF001  made here
         return made
@@ -184,7 +183,7 @@ def _restore(
     try:
         numbers = make(*arguments)
     except StoreError as error:
-        # The file is only there to save time: it may be deleted, or damaged, at any moment.
+        # The file only saves time: it may be deleted or damaged at any moment.
         _LOGGER.info("the documents are sorted again: %s", error)
         return DocumentsByLength.of(documents)
     return DocumentsByLength(documents, lengths=lengths, counts=counts, numbers=numbers)

@@ -50,13 +50,13 @@ _LLMC_HEADER_BYTES = 1024
 _LLMC_FIELDS = struct.Struct("<3i")
 _MEGATRON_MAGIC = b"MMIDIDX\0\0"
 _MEGATRON_HEADER = struct.Struct("<9sQBQQ")
-# Of floats, 6 and 7, no ids can be made.
+# The codes 6 and 7 are floats, which are no ids.
 _MEGATRON_DTYPES = {1: "|u1", 2: "|i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 _META = "meta.pkl"
 _META_CONTENT = "nanoGPT's vocab_size, itos and stoi"
-# 65,536 tokens, in both directions, of some hundred bytes each.
+# Enough for itos and stoi of 65,536 tokens of about a hundred bytes each.
 _MAX_META_BYTES = 1 << 25
-# Ids that are looked at where the type of bare tokens is guessed.
+# How many ids are read to guess the dtype of bare tokens.
 _PROBE_BLOCKS, _PROBE_IDS = 64, 1024
 _BOUNDS = re.compile(rb"([0-9]{1,18}),([0-9]{1,18})(?:,[^\n]*)?\r?\n?")
 # A token that stands for no text, such as <pad>.
@@ -183,7 +183,7 @@ def recognise_tokens(path: str | os.PathLike[str]) -> str | None:
     ``meta.pkl`` beside it) are certain; "bare tokens" may be any bytes.
     """
     given = Path(path)
-    # os.path says no, where Path would raise, to a name that no file can have.
+    # os.path returns False for a name that no file can have; Path raises.
     is_file = os.path.isfile(given)  # noqa: PTH113
     if given.suffix not in TOKEN_FILES or not is_file:
         # What the names of Megatron's two files share is no file itself.
@@ -229,7 +229,7 @@ def _open_named(path: Path, dtype: str | None, vocab_size: int | None) -> _Opene
     try:
         return _open(path, dtype, vocab_size)
     except (OSError, EOFError) as error:
-        # It may be a file beside the one that was named.
+        # The file that failed may be another one than the one that was named.
         name = getattr(error, "filename", None) or os.fspath(path)
         msg = f"cannot read {str(name)!r}: {getattr(error, 'strerror', None) or error}"
         raise CorpusError(msg) from error
@@ -277,7 +277,7 @@ def _make_meta(tokenizer: Tokenizer | None) -> bytes | None:
         "vocab_size": len(tokens),
         "itos": dict(enumerate(tokens)),
         "stoi": {token: id_ for id_, token in enumerate(tokens)},
-        # nanoGPT passes it over.
+        # nanoGPT ignores this key.
         "tokenizer": known.describe(),
     }
     return pickle.dumps(meta, protocol=4)
@@ -493,7 +493,7 @@ def _check_guess(part: FileRange) -> None:
             _refuse(Path(part.filename), expected, got)
         return
     low, high = probe[0::2], probe[1::2]
-    # Upper halves of ids below 2**20, and lower ones.
+    # If the file really holds 4-byte ids below 2**20, their upper halves are below 16.
     if len(high) >= _PROBE_BLOCKS // 2 and int(high.max()) < 16 <= int(low.max()):
         got = 'every second one below 16, as in wider ids: dtype="uint32" or "int32"?'
         if part.length % 4 == 0 and not low[1::2].any() and not high[1::2].any():
@@ -571,7 +571,7 @@ def _open_megatron(index: Path, dtype: str | None, vocab_size: int | None) -> Co
         expected = f"version 1 and a type of {sorted(_MEGATRON_DTYPES)}"
         _refuse(index, expected, f"version {version} and type {code}")
     num_bytes = _MEGATRON_HEADER.size + 12 * num_sequences + 8 * num_boundaries
-    # One more byte per sequence, its mode, where there are images too.
+    # Files with images have one more byte per sequence, its mode.
     if index_bytes not in (num_bytes, num_bytes + num_sequences):
         _refuse(index, count(num_bytes, "byte"), count(index_bytes, "byte"))
     at, content = _MEGATRON_HEADER.size, read_bounded(index, max_bytes=index_bytes)
@@ -608,7 +608,7 @@ def _read_sidecar(path: Path, num_tokens: int) -> npt.NDArray[np.int64] | None:
     if path.suffix != ".npy" or not os.path.lexists(sidecar):
         return None
     stops, has_gaps = array("q", [0]), False
-    # No honest file has longer lines, or more documents than tokens.
+    # A genuine file has no longer lines, and no more documents than tokens.
     left = _MAX_BYTES_PER_TOKEN * num_tokens + _MAX_LINE_BYTES
     try:
         with open_regular(sidecar) as raw, gzip.GzipFile(fileobj=raw, mode="rb") as file:
@@ -686,8 +686,8 @@ def _parse_meta(meta: object) -> Tokenizer:
 
 
 def _make_tokenizer(tokens: list[str], description: object) -> Tokenizer:
-    # So each id keeps its token, whatever id 0 stands for; special ones, such as
-    # <pad> among characters, stand first.
+    # Each id keeps its token, whatever id 0 stands for; special tokens, such as <pad> among
+    # characters, come first.
     num_special = 1
     while num_special < len(tokens) and _SPECIAL.fullmatch(tokens[num_special]):
         num_special += 1

@@ -18,7 +18,7 @@ Side = Literal["left", "right"]
 _PIECE = 1 << 20
 # Offsets that are checked at once where one of them is read, at least: 128 KiB.
 _CELL = 1 << 14
-# The most cells. Before the first search one offset is read for each of them.
+# The largest number of cells. The first search reads one offset of each.
 _NUM_CELLS = 1 << 12
 
 
@@ -420,7 +420,7 @@ class _Order:
             high = np.append(ends, len(self._offsets))[cell]
             wrong = np.flatnonzero((found < low) | (found > high))
             if len(wrong):
-                # Elsewhere they fall, which led the search away.
+                # The search went wrong because the offsets decrease in another place: find it.
                 self.check(0, len(self._offsets) - 1)
         return found
 

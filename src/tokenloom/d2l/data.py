@@ -91,7 +91,7 @@ def _choose_folder(filename: str, digest: str) -> Path:
     if not os.environ.get("TOKENLOOM_CACHE"):
         return folder
     path = folder / filename
-    # What the readers of a chapter put there by hand is used as ever.
+    # Use a file that a reader of the book put there by hand.
     with contextlib.suppress(OSError):
         if path.is_file() and hash_file(path, "sha1") == digest:
             return folder

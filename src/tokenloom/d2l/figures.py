@@ -244,7 +244,7 @@ class Animator:
     def _show(self) -> None:
         if self._shown is None:
             use_svg_display()
-            # Whoever is in a notebook has IPython.
+            # A notebook has IPython.
             display = importlib.import_module("IPython.display").display
             self._shown = display(self.fig, display_id=True)
         else:

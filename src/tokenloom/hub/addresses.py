@@ -67,7 +67,7 @@ def is_address(url: str) -> bool:
     """
     try:
         parts = urlsplit(url)
-        # A port that is no number is noticed where it is looked at.
+        # parts.port raises if the port is no number.
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

@@ -24,12 +24,12 @@ except ImportError:
     LZMAError = NotImplementedError  # type: ignore[assignment, misc]
 
 _T = TypeVar("_T")
-# zipfile decompresses at once all that it reads of bzip2 and LZMA, which may
-# become thousands of times as much.
+# zipfile decompresses all of the bzip2 or LZMA bytes that it reads at once, which may become
+# thousands of times as many.
 _PIECE_BYTES = 1 << 14
-# No honest member has more before its content; tarfile reads all of it into memory.
+# A genuine member has smaller headers; tarfile reads all of them into memory.
 _MAX_HEADER_BYTES = 1 << 20
-# What makes, reads or removes folders calls itself for each folder within another.
+# Functions that make, read or remove folders recurse into nested folders.
 _MAX_DEPTH = 100
 _DAMAGE = (
     tarfile.TarError,
@@ -38,11 +38,11 @@ _DAMAGE = (
     zlib.error,
     LZMAError,
     EOFError,
-    # A compression may ask for as much as it likes.
+    # The header of a compression may ask for any amount of memory.
     MemoryError,
-    # From a header of a sparse file that ends early.
+    # Raised for the header of a sparse file that ends early.
     IndexError,
-    # A compression that this Python lacks, and what zipfile makes of odd headers.
+    # Raised for a compression that this Python lacks, and by zipfile for odd headers.
     NotImplementedError,
     ValueError,
     RuntimeError,
@@ -130,7 +130,7 @@ def unpack(
             _write(bar, partial, limits or Limits())
             _check_required(partial, required)
             if hasattr(os, "sync"):
-                # One call, where a file at a time would take minutes for many files.
+                # One call for all files: one for each would take minutes.
                 os.sync()
     except ArchiveError as error:
         msg = f"cannot unpack {source.name!r}: {error}. Nothing was unpacked; download it anew"
@@ -300,14 +300,14 @@ def _read_zip(source: Path) -> Iterator[_Member]:
 
 def _read_gz(source: Path) -> Iterator[_Member]:
     if source.stat().st_size == 0:
-        # To gzip nothing is the compressed form of nothing.
+        # gzip reads an empty file as an empty content, without an error.
         msg = "it is empty"
         raise EOFError(msg)
     content = functools.partial(gzip.open, source, "rb")
     yield _Member(tarfile.TarInfo(source.stem), cast("Any", content))
 
 
-# The first end that fits counts.
+# The first matching suffix is used.
 _READERS: dict[tuple[str, ...], Callable[[Path], Iterator[_Member]]] = {
     (".tar.gz", ".tgz"): functools.partial(_read_tar, open_file=cast("Any", gzip.open)),
     (".tar",): functools.partial(_read_tar, open_file=cast("Any", open)),

@@ -69,7 +69,7 @@ def locate(entry: Entry) -> Where:
     """Return whether a named text is in the cache; only the size of its file is compared."""
     if entry.file is None:
         return "built in"
-    # os.path says no, where Path would raise, to a name that no file can have.
+    # os.path returns False for a name that no file can have; Path raises.
     if isinstance(entry.source, Archive) and os.path.isdir(_folder(entry.file)):  # noqa: PTH112
         return "cached"
     try:

@@ -273,7 +273,7 @@ def _check_filename(entry: Entry, others: Iterable[Entry]) -> None:
     """Refuse an entry whose file has the name of another entry's file, but another digest."""
     if entry.file is None:
         return
-    # Some file systems make no difference between capitals and other letters.
+    # Some file systems ignore the case of letters.
     filename, digest = entry.file.filename.casefold(), entry.file.digest.lower()
     for other in others:
         if other.file is None or other.name == entry.name:
@@ -332,7 +332,7 @@ def list_entries() -> list[Entry]:
 def _load(point: importlib.metadata.EntryPoint) -> Entry:
     try:
         entry = point.load()
-    # It is the code of others that runs here, and anything may be wrong with it.
+    # Loading runs code of another package, which may raise anything.
     except (Exception, SystemExit) as error:
         msg = (
             f"the entry point {point.name!r} = {point.value!r} of {ENTRY_POINT_GROUP} cannot be "

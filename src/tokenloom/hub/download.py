@@ -126,7 +126,7 @@ def download(
 def _is_there(target: Path, digest: str, cures: Cures) -> bool:
     """Return whether a file has the right hash; raise if not and TOKENLOOM_OFFLINE is set."""
     try:
-        # os.path says no, where Path would raise, to a name that no file can have.
+        # os.path returns False for a name that no file can have; Path raises.
         if os.path.isfile(target) and hash_file(target, digest.partition(":")[0]) == digest:  # noqa: PTH113
             return True
     except OSError as error:

@@ -190,7 +190,7 @@ def _find_store(path: str) -> StoreName | None:
     folder, split = os.path.split(path)
     if not folder or not split or not is_store(folder):
         return None
-    # os.path says no, where Path would raise, to a name that no file can have.
+    # os.path returns False for a name that no file can have; Path raises.
     if not os.path.isfile(path):  # noqa: PTH113
         return StoreName(folder, split)
     if split not in read_store(folder).manifest.splits:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("tokenloom.download")
 
-# Requests lets some errors of urllib3, on which it stands, through.
+# Requests does not translate every error of urllib3.
 _NETWORK_ERRORS = (requests.RequestException, HTTPError, OSError, ValueError)
 _OK, _PART, _NO_SUCH_PART, _SWITCHING_PROTOCOLS = 200, 206, 416, 101
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -41,9 +41,9 @@ _NUM_REDIRECTS = 5
 _PIECE_BYTES = 1 << 13
 # A step is the beginning of a reply, or this many bytes of the file.
 _STEP_BYTES = 1 << 15
-# With all that the server puts around them.
+# The most bytes of a step, with everything that the server adds to the content.
 _MAX_STEP_BYTES = 1 << 20
-# Of a message, in characters: a status line may be 64 KiB long.
+# Characters of a server's text in a message: a status line may be 64 KiB long.
 _MAX_MESSAGE = 500
 
 
@@ -202,8 +202,8 @@ class PartialFile:
             start = asked_start
             stop = _parse_range(reply.headers.get("Content-Range", ""), start=start, length=stop)
         if stop is not None and (stop > self._max_bytes or self._num_bytes not in (None, stop)):
-            # Its bytes do not come, so those that arrived before are as good as they
-            # were; but for a part, which the next attempt would ask for again.
+            # The reply is refused before its bytes are read, so the bytes from before stay valid;
+            # but if it is a part, the next attempt would ask for the same part again.
             raise self._other_size(reply, count(stop, "byte"), spoils=start > 0)
         if start == 0:
             self._restart()
@@ -215,7 +215,7 @@ class PartialFile:
                 if self._size > self._max_bytes:
                     raise self._other_size(reply, f"more than {count(self._max_bytes, 'byte')}")
         except FetchError:
-            # No byte is missing where the failure came after the last one.
+            # The file is complete if the failure came after its last byte.
             if self._size != self._num_bytes or self._hash() != self._digest:
                 raise
         self._check(reply, stop)
@@ -224,7 +224,7 @@ class PartialFile:
         """Refuse the bytes that arrived if they are not the whole file."""
         size, expected = self._size, self._num_bytes or stop or 0
         if size < expected and reply.raw.chunked and stop is None:
-            # The last chunk says that it is the last one.
+            # The reply ended with its last chunk, so the connection was not cut.
             raise self._other_size(reply, count(size, "byte"))
         if size < expected:
             msg = f"the connection ended after {size:,} of {count(expected, 'byte')}"
@@ -337,7 +337,8 @@ class _BoundedAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*arguments, **options)
-        # staticmethod: as an attribute of a class, a partial is to become a method of it.
+        # staticmethod: future versions of Python turn a partial that is an attribute of a class
+        # into a method.
         reply = staticmethod(functools.partial(_BoundedReply, bounds=self._bounds))
         own = {"response_class": reply}
         pool.ConnectionCls = type("BoundedConnection", (pool.ConnectionCls,), own)
@@ -508,7 +509,8 @@ def _check_status(reply: requests.Response, *, asked_start: int) -> None:
         # It may be neither a number nor a date, or a date that no calendar has.
         with contextlib.suppress(HTTPError, OverflowError, ValueError):
             seconds = Retry().parse_retry_after(wish)
-    # A part that was not asked for is a mistake, which the next reply may not have.
+    # A part that was not asked for is a mistake of the server, which its next reply need not
+    # repeat.
     may_pass = status in _PASSING or status == _PART
     raise FetchError(got, retry_seconds=seconds if may_pass else None)
 

@@ -235,7 +235,7 @@ def _take_sample(windows: Windows, setting: Setting, seconds: float) -> Sample:
             num_batches, spent = _drain(batches, seconds)
             wait_seconds = _wait(batches, seconds)
     plan = windows.plan
-    # Of one size all batches of an epoch have the same number of rows.
+    # Batches may differ in size: their mean number of rows is counted.
     num_rows = num_batches * plan.num_rows / plan.num_batches / windows.shard.world_size
     num_tokens = num_rows * plan.seq_len
     return Sample(setting, num_tokens / spent, first_batch_seconds, wait_seconds)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tokenloom.plan.best_fit import pack
 from tokenloom.text.ids import Ids
 
-# More documents are compared by the first of them: first-fit looks at all open rows for each.
+# Of more documents only the first ones are compared: first-fit looks at all open rows for each.
 _MAX_DOCUMENTS = 20_000
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_WINDOWS = 20_000
-# Steps of the shares of a mixture, and the most epochs that are marked.
+# How many steps the shares of a mixture are drawn in, and how many epochs are marked at most.
 _NUM_SHARES, _MAX_EPOCH_LINES = 240, 24
 _MAX_POINTS = 10_000
 # More batches, rows or bars than these run into each other.
@@ -215,7 +215,7 @@ def _draw_plan(plan: Plan, axes: "Axes") -> None:
     starts = np.concatenate([plan.starts(range(batch, batch + 1)) for batch in batches])
     least = plan.num_tokens / _BARS_ACROSS
     lengths = plan.lengths(starts)
-    # What is empty stays so.
+    # Empty windows stay empty.
     widths = np.where(lengths > 0, np.maximum(lengths, least), 0)
     step = (plan.num_batches - 1) / max(1, len(batches) - 1) or 1
     for column in columns:

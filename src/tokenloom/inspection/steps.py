@@ -21,7 +21,7 @@ NUM_AROUND, NUM_OF_SCALE = 50, 100
 THRESHOLD = 4.5
 """Deviations above which a loss stands out, where none is given."""
 
-# Where fewer are around, and at the beginning, where losses fall fast, nothing is judged.
+# Losses with fewer others around them are not judged, nor are the first ones, which fall fast.
 _NUM_NEEDED = 20
 # The standard deviation of a normal distribution, divided by its MAD.
 _MAD_TO_DEVIATION = 1.4826
@@ -299,7 +299,7 @@ def _running_median(values: Losses, num_around: int) -> Losses:
     edge = np.full(num_around, np.nan)
     windows = sliding_window_view(np.concatenate([edge, values, edge]), 2 * num_around + 1)
     medians = np.full(len(values), np.nan)
-    # In parts, since medians copy what they look at.
+    # In chunks, since nanmedian copies its input.
     for start in range(0, len(values), _CHUNK):
         part = windows[start : start + _CHUNK]
         enough = np.flatnonzero(np.isfinite(part).sum(axis=1) >= _NUM_NEEDED)

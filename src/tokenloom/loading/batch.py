@@ -23,7 +23,7 @@ IGNORED_TARGET = -100
 
 Mask = npt.NDArray[np.bool_]
 
-# What a notebook shows of a batch.
+# How many rows, and tokens of each, a notebook shows.
 _NUM_ROWS_SHOWN, _NUM_SHOWN = 4, 16
 
 

@@ -147,7 +147,8 @@ def plan_epochs(
     """
     epochs = itertools.count(plan.epoch)
     for epoch in epochs if stop_epoch is None else range(plan.epoch, stop_epoch):
-        # Only the first batch of all is waited for.
+        # Only the first batch of an iteration is waited for, so only its epoch begins with small
+        # blocks.
         is_first = epoch == plan.epoch
         of_epoch = plan if is_first else plan.at(epoch)
         rows = range(next_batch if is_first else 0, of_epoch.num_batches)
@@ -233,7 +234,7 @@ def read_block(
         is looked at about once a second, and at the end of each epoch.
     """
     plan, rows = references.plan, references.rows
-    # Of long windows the system reads ahead what they are about to need.
+    # For long windows the read-ahead of the system is useful.
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
     windows, pieces = None, piece_rows(references)

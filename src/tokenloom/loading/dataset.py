@@ -115,12 +115,12 @@ class Windows(IterableDataset[Batch]):
         self._shard = shard
         # What was detected: it must not change under the windows.
         self._detected: Shard | None = None
-        # The process that got these windows from the one that started it.
+        # The id of the process that received these windows from the process that started it.
         self._received_in: int | None = None
         if shard is not None:
             self._check_shard(shard)
         self._epoch = SharedInteger()
-        # What the epoch is when a worker starts; a worker forgets it at once.
+        # The epoch at the start of a worker, which sets it to None at once.
         self._epoch_at_start: int | None = 0
 
     @property
@@ -207,7 +207,8 @@ class Windows(IterableDataset[Batch]):
         if self._detected is None:
             return
         now = Shard.detect()
-        # What is started afresh reads the part of its maker, unless it has one itself.
+        # A spawned process reads the part of the process that made the windows, unless it has a
+        # part itself.
         is_worker = self._received_in == os.getpid() and get_worker_info() is not None
         if not is_worker and (self._received_in is None or now != Shard()):
             check_same_part(carried, now)
@@ -289,7 +290,7 @@ class Windows(IterableDataset[Batch]):
     def __repr__(self) -> str:
         plan = self.plan
         sizes = list(plan.batch_sizes.steps) if plan.batch_sizes else plan.batch_size
-        # The class of those with a fixed order names it.
+        # The other classes name their order.
         order = f"{plan.kind!r}, " if type(self) is Windows else ""
         return (
             f"{type(self).__name__}({order}{self._corpus!r}, batch_size={sizes}, "
@@ -317,7 +318,7 @@ class Windows(IterableDataset[Batch]):
         if get_spawning_popen() is not None:
             check_in_order(self._first_plan)
             return {**state, "_received_in": _BY_A_NEW_PROCESS}
-        # Any other process detects its own, and refuses if that is another.
+        # Any other process detects its own part, and refuses to read if the two differ.
         return state if self._detected is None else {**state, "_shard": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -532,8 +533,8 @@ class WindowsIterator(Iterator[Batch]):
         self._batches = self._read()
 
     def _read(self) -> Iterator[Batch]:
-        # Not before the first batch is asked for: PyTorch passes on what a worker raises there,
-        # and not what it raises as a persistent worker begins another iteration.
+        # Checked at the first batch: PyTorch passes on an error that a worker raises there, but not
+        # one that a persistent worker raises as it begins another iteration.
         self._windows.corpus.check_files()
         if self._worker is not None:
             check_in_order(self._plan)
@@ -556,7 +557,7 @@ class WindowsIterator(Iterator[Batch]):
         except ValueError as error:
             refuse_second_thread(error)
             raise
-        # After this worker's last row it stands past the end.
+        # After the last row of this worker the position is past the end.
         self._next_batch = batch.index + (1 if self._worker is None else self._worker[1])
         return batch
 
@@ -631,7 +632,7 @@ def refuse_second_thread(error: ValueError) -> None:
     UsageError
         It was.
     """
-    # Python has these words for it, and no type of error.
+    # Python has no type of error for it, only this message.
     if type(error) is ValueError and str(error) == "generator already executing":
         msg = (
             "an iterator of batches belongs to one thread, and another one is asking it right "
@@ -715,7 +716,7 @@ class _Page:
         self._tensor = share_zeros(_PER_PAGE, dtype=torch.int64) if tensor is None else tensor
         # Through NumPy: nothing that the caller does in inference mode matters.
         self.values = self._tensor.numpy()
-        # One that was received or inherited is given out by the process that made it.
+        # Only the process that made a page gives out its places.
         self._maker = os.getpid() if tensor is None else None
         self._indices = itertools.count()
 

@@ -72,7 +72,7 @@ def _copy_ahead(blocks: Iterator[Block], copier: "_Copier") -> Iterator[Batch]:
         block, transfer = coming
         batches = block.batches(copier.finish(transfer))
         if is_first:
-            # It does not wait until a second block is read.
+            # The first batch must not wait until a second block is read.
             yield next(batches)
             is_first = False
         error = None
@@ -119,7 +119,7 @@ class _Copier:
             current.wait_event(transfer.done)
             for tensor in transfer.tensors:
                 if tensor is not None:
-                    # Their memory is not given out again before this stream is done.
+                    # Their memory must not be reused before this stream is done with them.
                     tensor.record_stream(current)
         return transfer.tensors
 
@@ -148,7 +148,8 @@ class ResidentTokens:
             f"i{bits // 8}"
         )
         try:
-            # A copy: a memory map cannot be written to, which PyTorch minds.
+            # torch.tensor copies; torch.from_numpy would warn of a memory map that cannot be
+            # written to.
             self._tokens = torch.tensor(signed, device=device)
         except torch.OutOfMemoryError as error:
             msg = (
@@ -177,7 +178,7 @@ class ResidentTokens:
         if references.lengths is not None:
             positions.clamp_(max=len(self._tokens) - 1)
         windows = self._tokens[positions].long() & self._mask
-        # Copies also where a slice of a single row is contiguous as it is.
+        # clone copies even where a slice of a single row is contiguous already.
         inputs, targets = (
             part.clone(memory_format=torch.contiguous_format)
             for part in (windows[..., :-1], windows[..., 1:])

@@ -151,11 +151,11 @@ class Ranks:
         """
         try:
             yield
-        # Whatever it is, the others wait to hear of it.
+        # The other ranks wait for a report, whatever the error is.
         except Exception as error:
             if self.world_size == 1:
                 raise
-            # Where another one is gone, this error stands all the same.
+            # If another rank has gone, this error is raised all the same.
             with contextlib.suppress(RuntimeError):
                 self.all_gather(self._as_refusal(error))
             raise
@@ -394,7 +394,8 @@ def _untidy_parts(parts: Sequence[Shard]) -> Iterator[str]:
     ['  part of each batch: 2 of 2 ranks read part 0 of 2, no rank part 1 of 2']
     """
     size = parts[0].world_size if parts else 1
-    # Another size is named by itself; a group of fewer ranks than parts is not all of them.
+    # A difference in size has its own message; and a group with fewer ranks than there are parts
+    # cannot hold all of them.
     if any(part.world_size != size for part in parts) or len(parts) < size:
         return
     counts = [sum(part.rank == rank for part in parts) for rank in range(size)]

@@ -119,9 +119,9 @@ class Loader:
         self.num_skipped = 0
         # Whether the next iteration starts at the position, and not at the epoch's beginning.
         self._is_loaded = False
-        # Which iterator is the newest, and how often what it reads has changed.
+        # The number of the newest iterator, and how often its reading position was changed.
         self._iteration = self._turn = 0
-        # What is being read, as long as an iterator refers to it.
+        # The blocks that are being read, as long as an iterator refers to them.
         self._reading: weakref.ref[Generator[Block, None, None]] | None = None
 
     def _check_length(self) -> None:
@@ -325,7 +325,7 @@ class Loader:
         Raises
         ------
         ArgumentError
-            There are not so many left in this iteration.
+            Fewer batches are left in this iteration.
         """
         most = None if self.num_epochs is None else self.remaining
         num_batches = as_integer("num_batches", num_batches, stop=MAX_EPOCH)
@@ -343,7 +343,7 @@ class Loader:
         self._stop_reading()
 
     def _go_to(self, epoch: int, next_batch: int = 0, first_window: int = 0) -> None:
-        # What is out of range is refused here, before anything changes.
+        # A position out of range is refused here, before anything changes.
         num_batches = self._plan.at(epoch, first_window=first_window).num_batches
         self._epoch, self._next_batch, self._first_window = epoch, next_batch, first_window
         self.num_batches = num_batches
@@ -362,7 +362,7 @@ class Loader:
         self._turn += 1
         blocks = None if self._reading is None else self._reading()
         if blocks is not None:
-            # Another thread may be inside, which then sees that it was replaced.
+            # Another thread may be running the generator; it will see that it was replaced.
             with contextlib.suppress(ValueError):
                 blocks.close()
 
@@ -385,7 +385,7 @@ class Loader:
                     return
                 next_batch = batch.index + 1
                 if next_batch == 1 and self._is_uneven:
-                    # The first one of its epoch, which may have another number of batches.
+                    # The first batch of an epoch, which may have another number of batches.
                     self.num_batches = self.plan.num_batches
                 # From here to the consumer's loop nothing is called, so no Ctrl-C comes between.
                 if next_batch == self.num_batches:

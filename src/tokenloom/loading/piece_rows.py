@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tokenloom.plan.order import IntArray, edges_of
 from tokenloom.text.ids import Ids
 
-# Positions that are looked at one by one in the time of a copy.
+# One copy takes as long as looking at this number of positions one by one.
 _PER_COPY = 512
 
 

@@ -146,7 +146,7 @@ def _read_one_by_one(windows: Windows, references: References, error: Exception)
             blocks.append(_read_block(windows, references.slice(position, position + 1)))
         except Exception as error_of_batch:  # noqa: BLE001  as above
             return _ReadBlocks(blocks, error_of_batch)
-    # Each of them could be read: what failed once is no batch's own, and is not hidden.
+    # Each batch could be read by itself: the error belongs to none of them, and is not hidden.
     return _ReadBlocks([], error)
 
 
@@ -217,9 +217,10 @@ class _Threads:
         self.are_over = False
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._started: queue.SimpleQueue[threading.Thread | None] = queue.SimpleQueue()
-        # Once nothing refers to self the threads get the reference itself, which is no job.
+        # Once nothing refers to self any more, the callback puts the weak reference into the queue;
+        # it is no job, so the threads end.
         owner = weakref.ref(self, self._jobs.put)
-        # A reference keeps its hash, also where this is gone before a thread looks at it.
+        # A weak reference can be hashed after its object has gone only if it was hashed before.
         hash(owner)
         _thread.start_new_thread(
             _start, (num_threads, name, self._started, (work, self._jobs, owner))
@@ -250,12 +251,13 @@ class _Threads:
                 # A collection of garbage may call this in one of the threads.
                 if thread.ident != threading.get_ident():
                     thread.join(max(0, deadline - time.monotonic()))
-            # All were started, which the next wait, such as at the end of the program, learns here.
+            # All threads were started: leave that note for the next call, such as the one at the
+            # end of the program.
             self._started.put(None)
 
     def stop(self, patience: float) -> None:
         """Ask the threads to end, and wait for them, at most for the given seconds."""
-        # At the end of the program the modules that are used below may be gone already.
+        # At the end of the program Python may have cleared the modules that are used below.
         if not self.are_over and self.are_here:
             self.ask_to_stop()
             self.wait(time.monotonic() + patience)
@@ -271,7 +273,7 @@ def _start(
     _stop_at_exit()
     _LIVING.add(arguments[-1])
     num_started = 0
-    # Where the system gives no more threads fewer do, and be it this one.
+    # If the system refuses more threads, fewer do the work; this one alone, if it must.
     with contextlib.suppress(RuntimeError):
         for number in range(num_threads):
             thread = threading.Thread(
@@ -297,7 +299,7 @@ def _work(
         # While this waits it keeps nothing alive.
         del request, job, answer
     _LIVING.discard(owner)
-    # For the next thread.
+    # Pass the request to stop on to the next thread.
     jobs.put(None)
 
 

@@ -17,7 +17,7 @@ from tokenloom.plan.division import divide_batch
 _SHARING = frozenset(
     ("tp", "cp", "pp", "sp", "tensor", "context", "pipeline", "pipe", "sequence", "model")
 )
-# More than any batch has rows.
+# No batch has this number of rows.
 _STOP = 1 << 63
 
 
@@ -190,7 +190,7 @@ def read_number(name: str, *, default: int | None = None) -> int:
 
 
 def _parse_number(text: str | None) -> int | None:
-    # Not more digits than any number of processes has.
+    # No number of processes has more digits.
     is_number = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
     return int(text) if text is not None and is_number else None
 

@@ -314,8 +314,8 @@ class _Text:
     def __init__(self, tokenizer: Tokenizer, ids: list[int]) -> None:
         self._tokenizer = tokenizer
         self._ids = list(ids)
-        # Ids before `first` no longer affect how later ones are decoded; the text of
-        # those before `num_returned` was returned.
+        # Ids before `first` no longer affect how later ids are decoded; the text of ids before
+        # `num_returned` was returned.
         self._first, self._num_returned = 0, len(ids)
 
     def add(self, id_: int, *, is_last: bool) -> str:
@@ -358,7 +358,7 @@ class _Sampler:
             values, candidates = values.topk(num_kept)
         chances = values.softmax(1)
         if self._top_p is not None:
-            # A token stays if those before it do not suffice, so one always does.
+            # A token is kept if those before it do not reach top_p, so at least one is kept.
             chances = chances.masked_fill(chances.cumsum(1) - chances >= self._top_p, 0.0)
         # What torch.multinomial does with a single draw, for all texts at once: with waiting times
         # whose rates are the chances, the first comes from each token as often as its chance says.
@@ -384,7 +384,7 @@ def _draw(
     for number in range(num_tokens):
         logits = stepper.logits
         largest, chosen = logits.max(dim=1)
-        # What is no number is the largest of all.
+        # NaN counts as the largest of all in `max`.
         if not all(map(math.isfinite, largest.tolist())):
             msg = "the model's logits must be finite, got others: its training diverged"
             raise ArgumentError(msg)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from tokenloom.loading.batch import IGNORED_TARGET, Batch
 from tokenloom.model.rnn import RNNModel, State, is_large
 
-# Logits that are computed at once: 16 MiB of float32.
+# How many logits are computed at once: 16 MiB of float32.
 _CHUNK = 1 << 22
 
 
@@ -128,7 +128,7 @@ class _SummedLinearLoss(torch.autograd.Function):
                 del logits
                 loss -= (log_chances.gather(1, places[rows]) * is_learned[rows]).sum()
                 if any(needs):
-                    # The gradient of the logits: what is predicted, less what came.
+                    # The gradient of the logits is the prediction minus the target (one-hot).
                     wrong = log_chances.exp_()
                     wrong.scatter_add_(1, places[rows], -torch.ones_like(is_learned[rows]))
                     wrong *= is_learned[rows]
@@ -140,7 +140,7 @@ class _SummedLinearLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        # Scaled before they are rounded: their sums may be too large for float16.
+        # Scale before rounding: the sums may be too large for float16.
         saved = (
             None if part is None else (part * gradient).to(context.dtype)
             for part in context.saved_tensors
@@ -199,6 +199,6 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, reduction: st
 
 def _find_resets(model: RNNModel, batch: Batch) -> tuple[torch.Tensor, ...]:
     """Return the last argument of `RNNModel.forward`, or None if nothing is reset."""
-    # A model of someone else's may not take it.
+    # A model of another class may not take `resets`.
     has_any = model.num_directions == 1 and batch.has_resets
     return (batch.resets_on("cpu"),) if has_any else ()

@@ -27,7 +27,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "GRU": torch.gru,
     "LSTM": torch.lstm,
 }
-# From here on an array of a number per input and id is not made: 64 MiB of float32.
+# Above this size (64 MiB of float32) no array with a number per input and id is made.
 _LARGE = 1 << 24
 
 

@@ -73,7 +73,7 @@ class BatchSizes:
         if not windows or windows[0] or windows != sorted(set(windows)):
             msg = f"batch_size must be {_FORM}, and ascend, got {show(list(self.steps))}"
             raise ArgumentError(msg)
-        # A step to the size that there is already is none.
+        # Leave out steps that do not change the size.
         sizes = [0] + [size for _, size in steps]
         kept = tuple(step for step, before in zip(steps, sizes, strict=False) if step[1] != before)
         object.__setattr__(self, "steps", kept)

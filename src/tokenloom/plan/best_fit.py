@@ -102,7 +102,7 @@ class _OpenBins:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._by_room: dict[int, list[_Bins]] = {}
-        # Where there is a bin, ascending.
+        # The amounts of room for which there are bins, ascending.
         self._rooms: list[int] = []
         self.full: list[_Bins] = []
 
@@ -115,8 +115,8 @@ class _OpenBins:
         else:
             room = self._rooms[at]
             bins = self._take(at, room)
-        # The bin that took a piece has still the least room that is enough, up to the last that
-        # fits: so each takes as many as fit before the next takes one.
+        # A bin that has just taken a piece is still the one with the least room that suffices, as
+        # long as another piece fits: so each bin takes all that fit before the next takes one.
         repeats = room // length
         num_full = min(bins.number, left // repeats)
         left -= num_full * repeats

@@ -148,7 +148,7 @@ class MixtureOrder(ShuffledOrder):
     carries_state = False
 
     def __getstate__(self) -> dict[str, object]:
-        # Without what was computed from the fields.
+        # Without the values that were computed from the fields.
         return {**{each.name: getattr(self, each.name) for each in fields(self)}, "_layouts": {}}
 
     def check(self, settings: PlanSettings) -> None:
@@ -507,7 +507,7 @@ class MixtureOrder(ShuffledOrder):
             )
             too_long = functools.partial(_repeats, sizes=sizes, weights=stage.weights)
             longest = min(longest, bisect.bisect_left(range(stop + 1), 1, key=too_long) - 1)
-        # Of an epoch in which the shares change, the ends of several roundings add up.
+        # In an epoch in which the shares change, several roundings add up.
         while any(self._is_repeated(layout, start // longest, longest) for start in layout.starts):
             longest -= 1
         return longest
@@ -527,7 +527,7 @@ def _draw(seed: int, role: int, number: int) -> npt.NDArray[np.uint64]:
 
 
 def _repeats(num_windows: int, *, sizes: Sequence[int], weights: Sequence[int]) -> bool:
-    """Return whether so many windows may hold one of a part twice."""
+    """Return whether ``num_windows`` windows in a row may hold a window of a part twice."""
     most = most_of(num_windows, weights)
     return any(windows > size for windows, size in zip(most, sizes, strict=True))
 
@@ -605,7 +605,7 @@ def share_out(num_windows: int, weights: Sequence[int]) -> list[int]:
 
 
 def most_of(num_windows: int, weights: Sequence[int]) -> list[int]:
-    """Return how many of so many successive windows belong to each part at most.
+    """Return how many of ``num_windows`` successive windows belong to each part at most.
 
     >>> most_of(10, [1, 1, 2])
     [3, 3, 6]

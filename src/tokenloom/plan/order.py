@@ -14,10 +14,10 @@ from tokenloom.plan.permutation import MAX_SIZE, NUM_KEYS
 from tokenloom.plan.seeds import mix_epoch
 
 ORDER_VERSION = 1
-# Of epochs of which the seed or the number needs more than 32 bits: until this
-# version they shared their orders with others.
+# The version of epochs whose seed or number needs more than 32 bits: before it they shared their
+# orders with other epochs.
 WIDE_ORDER_VERSION = 2
-# So far below 2**63 that any number of epochs more is an int64.
+# Far enough below 2**63 that adding epochs never leaves int64.
 MAX_EPOCH = 1 << 62
 
 Tail = Literal["drop", "pad"]
@@ -214,7 +214,7 @@ class Order(Protocol):
         check_enough_tokens(settings)
 
     def check_epochs(self, settings: PlanSettings, num_epochs: int | None) -> None:
-        """Check that so many epochs may be read from this one on; by default they always may.
+        """Check that a number of epochs may be read from this one on; by default any may.
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class Order(Protocol):
         Raises
         ------
         ArgumentError
-            They may not; the message says why.
+            They may not; the message gives the reason.
         """
         del settings, num_epochs
 

@@ -79,7 +79,7 @@ class PackedOrder(ShuffledOrder):
 
     def __init__(self, documents: SortedDocuments) -> None:
         self._documents = documents
-        # What follows from the lengths alone, by ``seq_len``; computed once.
+        # Values that follow from the lengths alone, by ``seq_len``; each is computed once.
         self._packings: dict[int, _Packing] = {}
         # The permutations of the epoch that was asked for last.
         self._drawn: tuple[object, Permutations | None] = (None, None)
@@ -316,7 +316,8 @@ class _Packing:
         whole = ranks[is_whole]
         group = np.searchsorted(self.whole_stops, whole, side="right")
         each = self.num_whole[group]
-        # What lies before a group is what there is up to the one before it, if any.
+        # The number before a group is the total up to the end of the group before it, if there is
+        # one.
         before = self.whole_stops[group - 1] * (group > 0)
         number, part = np.divmod(whole - before, each)
         documents[is_whole] = self.first_ranks[group] + number

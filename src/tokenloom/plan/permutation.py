@@ -33,7 +33,7 @@ _NUM_ROUNDS = 8
 _NUM_ROUNDS_SMALL = 16
 # Indices whose keys are looked up in one go.
 _FEW = 1024
-# Of so few digits the hashes are computed once for all indices.
+# With at most this number of digits the hashes are computed once for all indices.
 _MAX_TABLE = 128
 # Values that are enciphered at once: their few arrays stay in a processor's cache.
 _CHUNK = 1 << 13
@@ -221,7 +221,7 @@ class Permutations:
         _mix(left, right, (left_base, right_base), self._draw_keys(which, 0, _NUM_ROUNDS))
         more = np.flatnonzero(sizes < _SMALL_SIZE)
         if more.size:
-            # The small ones have as many rounds again.
+            # Small permutations have as many rounds again.
             its = which[more]
             digits = left[more], right[more]
             bases = self._left_bases[its], self._right_bases[its]
@@ -235,7 +235,8 @@ class Permutations:
         """Return the keys of rounds [start, stop) for each index."""
         if len(which) < _FEW:
             return self._keys[start:stop, which]
-        # Of many, one round after the other, so that they stay in the processor's cache.
+        # With many permutations the keys are taken one round at a time, so that they stay in the
+        # processor's cache.
         return (row[which] for row in self._keys[start:stop])
 
 

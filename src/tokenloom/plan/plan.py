@@ -453,7 +453,7 @@ class Plan(PlanSettings):
         Yields
         ------
         first, stop, num_batches : int
-            The epochs [first, stop) have so many batches each; None is without end.
+            The epochs [first, stop) have ``num_batches`` batches each; None is without end.
         """
         firsts = [self.epoch]
         if not self._is_plain:

@@ -16,8 +16,8 @@ from tokenloom.plan.order import MAX_EPOCH, ShuffledOrder
 from tokenloom.plan.plan import Plan
 
 STATE_VERSION = 1
-# Of positions in an epoch whose first batch begins at a later window: older releases,
-# which would take it for the first one, refuse them.
+# The version of a position in an epoch whose first batch begins at a later window. Older releases,
+# which would begin at the first window, refuse it.
 _WINDOW_VERSION = 2
 
 # What a StatefulDataLoader looks for in a state, without and with workers.
@@ -26,10 +26,10 @@ _TORCHDATA_KEYS = ("_num_yielded", "_snapshot")
 _POSITION = ("epoch", "next_batch")
 _LOADER, _STATEFUL = "a tokenloom.Loader", "a torchdata StatefulDataLoader"
 _OPTIONAL = {"tail": "drop"}
-# Not read by releases that know nothing of it, which lose the count and nothing else.
+# Older releases ignore this key, and lose only the count.
 _SKIPPED = "num_skipped"
 _FIRST_WINDOW = "first_window"
-# How deep in a checkpoint a position is looked for.
+# How many levels of a checkpoint are searched for a position.
 _MAX_DEPTH = 4
 
 
@@ -205,7 +205,7 @@ def _check_range(
     num_windows = plan.num_windows if isinstance(plan.order, ShuffledOrder) else 1
     _require(values, _FIRST_WINDOW, num_windows, start=first)
     of_epoch = plan.at(values["epoch"], first_window=values[_FIRST_WINDOW])
-    # An iterator of worker w of W that is done stands at most W rows past the end.
+    # A finished iterator of one of W workers is at most W rows past the end.
     past_end = 0 if worker is None else worker[1]
     _require(values, "next_batch", of_epoch.num_batches + past_end)
     return Position(**{name: values[name] for name in Position._fields})

@@ -130,7 +130,7 @@ class Tally:
         if facts["num_unknown"] is not None:
             self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
             split.num_unknown = (split.num_unknown or 0) + facts["num_unknown"]
-        # A part that an older release kept does not say it.
+        # A part of an older release has no such counts.
         self.lost = Lost(*map(sum, zip(self.lost, facts.get("lost", Lost()), strict=True)))
         split.counts.update(read_counts(part.blobs))
         self.digests.update({int(k): digest for k, digest in facts["digests"].items()})
@@ -195,7 +195,7 @@ def assemble(  # noqa: PLR0913  each is a part of a store
     )
     write_manifest(folder, manifest)
     names += [MANIFEST, *(file.name for file in files)]
-    # What a run that was killed had not renamed yet.
+    # Remove temporary files of a run that was killed before it renamed them.
     for rest in [path for path in folder.iterdir() if path.name not in names]:
         rest.unlink()
     return manifest
@@ -236,7 +236,7 @@ class _Parts:
     def cut(self, tokens: range) -> Iterator[Ids]:
         """Yield the ids of a range of tokens, chunk by chunk."""
         starts = self.tally.starts
-        # Of chunks that begin at [0, 50, 90] the tokens [60, 95) lie in 1 and 2.
+        # If chunks begin at [0, 50, 90], the tokens [60, 95) lie in chunks 1 and 2.
         first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
         for index in range(first, len(starts) - 1):
             start, stop = starts[index : index + 2]

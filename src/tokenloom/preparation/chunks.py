@@ -25,7 +25,7 @@ FORMS: dict[FormName, Form] = {
 }
 """What reads sources of each form."""
 
-# The most slices of a chunk, which very small sources would fill with many.
+# The largest number of slices of a chunk, which matters for very small sources.
 _MAX_SLICES = 10_000
 
 
@@ -153,7 +153,7 @@ def prove_parts(
     prefixes: list[tuple[int, int, str]] = []
     num_parts, stop = 0, list(Cursor())
     for number, facts in enumerate(parts):
-        # What was kept before the sources were others may be cut in other places.
+        # Parts that were kept before the sources changed may be cut in other places.
         if facts["start"] not in (stop, list(Cursor(stop[0], len(texts.BYTE_ORDER_MARK)))):
             break
         for index, _ in facts["documents"]:

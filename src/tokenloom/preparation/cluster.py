@@ -20,7 +20,7 @@ from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, WorkerError
 from tokenloom.preparation.executor import call
 
-# In the work folder: a worker that reads the same words there sees the same folder.
+# A file in the work folder: a worker that reads the same bytes from it sees the same folder.
 _SHARED = "shared"
 _NUM_BYTES = 32
 # How long a new file may take to be seen by a worker, in seconds.
@@ -202,10 +202,10 @@ def _connect(distributed: Any, address: str, timeout: float) -> Any:
         if pending.set_running_or_notify_cancel():
             pending.set_result(client)
         elif not isinstance(client, Exception):
-            # It comes too late.
+            # The connection came after the timeout.
             client.close(timeout=timeout)
 
-    # Dask waits without end for something that listens there and is silent.
+    # Dask would wait for ever for a server that accepts the connection and never answers.
     threading.Thread(target=connect, name="connect", daemon=True).start()
     wait([pending], timeout=2 * timeout)
     if pending.cancel():

@@ -69,7 +69,7 @@ def fetch_copy(source: SourceFile) -> LocalCopy:
 
 def _fetch_for_now(source: SourceFile) -> LocalCopy:
     with contextlib.ExitStack() as opened:
-        # pyarrow opens it by its name, so that it cannot be removed before.
+        # pyarrow opens the file by its name, so it cannot be removed earlier.
         file = tempfile.NamedTemporaryFile(prefix="tokenloom-")  # noqa: SIM115
         opened.callback(file.close)
         with open_bytes(source.path) as there:
@@ -82,7 +82,7 @@ def _fetch(source: SourceFile, path: Path) -> str:
     """Copy the file, and return its hash."""
     temporary = path.with_name(f"{path.name}{PART}")
     try:
-        # It is not forced to the disk: its hash shows whether it is whole.
+        # No fsync: the hash shows whether the file is whole.
         with open_bytes(source.path) as there, temporary.open("xb") as file:
             sha256 = hash_bytes(there, file)
         temporary.replace(path)
@@ -97,7 +97,7 @@ def _find_kept(source: SourceFile, path: Path, kept: Part | None) -> str | None:
         return None
     sha256 = str(kept.facts.get("sha256"))
     same = all(kept.facts.get(name) == value for name, value in _identify(source).items())
-    # Without a tag or a time, another file may have the same size.
+    # Without a tag or a time of change, only the size is known, which another file may share.
     if not same or not isinstance(source.path, RemoteFile) or not source.path.shows_changes:
         return None
     return sha256 if hash_file(path) == f"sha256:{sha256}" else None

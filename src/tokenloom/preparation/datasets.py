@@ -96,7 +96,7 @@ def _find_type(value: object) -> Any:
     try:
         return pa.array([value]).type
     except pa.ArrowException:
-        # Only that it is no text matters.
+        # Any type that is no text will do here.
         return pa.struct([])
 
 
@@ -216,7 +216,7 @@ def name_dataset(dataset: Any) -> str:
 
 def read_stream(dataset: Any, field: str) -> Iterator[str]:
     """Yield the texts of a data set that can be read only from its beginning."""
-    # Not by shards: what is skipped, numbered or mixed is so over all of them.
+    # Shards cannot be read apart: skipping, numbering and mixing go over all of them.
     for row in dataset:
         if field not in row:
             msg = (

@@ -62,7 +62,7 @@ class _Syntax(NamedTuple):
         """
         if not record:
             return [b""]
-        # With a delimiter before the first one, too.
+        # The pattern expects a delimiter before each field, also before the first one.
         found = self.field.findall(self.delimiter + record)
         return [quoted.replace(b'""', b'"') or plain for quoted, plain in found]
 
@@ -102,7 +102,7 @@ class Delimited(TextForm):
         is_tabbed |= PurePath(source.name).suffix.lower() == ".tsv"
         choices = [b"\t"] if is_tabbed else list(_DELIMITERS)
         headers = {one: _split_header(head, one) for one in choices}
-        # The one that makes a column of this name, or else the most columns.
+        # Choose the delimiter that gives a column of this name, or else the most columns.
         chosen = max(choices, key=lambda one: (field.encode() in headers[one], len(headers[one])))
         names = [name.decode("utf-8", "replace") for name in headers[chosen]]
         if names.count(field) != 1:
@@ -153,7 +153,8 @@ class Delimited(TextForm):
                 stop = match.end()
             elif syntax.open_quote.match(content, at):
                 stop = len(content)
-                # Where it should have ended nobody knows: the lines may be of texts, or records.
+                # Nobody can know where the quotes should have ended: the lines after them may be
+                # part of the text or records.
                 num_lost = content.count(b"\n", at) - content.endswith(b"\n")
                 lines = f", {count(num_lost, 'line')} after that" if num_lost else ""
                 fault = (INVALID_CSV, f"quotes are not closed up to the end of the file{lines}")
@@ -181,7 +182,7 @@ class Delimited(TextForm):
         try:
             return decode(found._replace(content=fields[column]))
         except BadInput as bad:
-            # Quotes take bytes, too.
+            # The offset within the field is unknown, since quotes take bytes as well.
             bad.offset = found.offset
             raise
 
@@ -211,5 +212,5 @@ def _pass_record(text: bytes, start: int, syntax: _Syntax) -> int | None:
         return match.end()
     if syntax.incomplete.match(text, start):
         return None
-    # It is no record: the next one begins on the next line.
+    # This line holds no record: the next one begins on the next line.
     return text.find(b"\n", start) + 1 or None

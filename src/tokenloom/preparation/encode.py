@@ -89,12 +89,12 @@ class SentOnce(NamedTuple):
     reserved: dict[int, str | int] | None
 
     def read(self, *, patience: float) -> EncodeWith:
-        """Return it with its tokenizer, which each process reads once.
+        """Return how to encode, with the tokenizer, which each process reads once.
 
         Raises
         ------
         WorkerError
-            The file does not appear for so many seconds, or is damaged.
+            The file does not appear within ``patience`` seconds, or is damaged.
         """
         tokenizer = _read_tokenizer(self.work, self.token, patience)
         return EncodeWith(tokenizer, self.end_id, self.reserved)

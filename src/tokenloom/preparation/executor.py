@@ -20,10 +20,10 @@ from tokenloom.text.huggingface import PARALLELISM
 from tokenloom.text.interface import CompleteTokenizer
 from tokenloom.text.tokenizers import ByteTokenizer, CountedTokenizer
 
-# How often to look whether a task is done whose result does not come, in seconds.
+# How often to check whether a task is done whose result does not arrive, in seconds.
 _LOOK_SECONDS = 5.0
 
-# Characters and words of so many bytes take longer than a process needs to start.
+# Encoding this number of bytes as characters or words takes longer than starting a process.
 _QUICK_BYTES = 1 << 26
 # With fewer cores two processes made characters and words of plain texts 0.7 x as fast as one.
 _CORES_FOR_PLAIN = 4

@@ -41,7 +41,7 @@ SplitBy = Literal["document", "block"]
 # What the rest of the corpus is called, before the splits that are named.
 REST = "train"
 TASK_BYTES = 1 << 22
-# Of the special tokens that a message proposes.
+# The number of special tokens that a message proposes.
 _NUM_SHOWN = 5
 
 
@@ -145,7 +145,7 @@ _CHECKS: dict[str, Check] = {
     "on_reserved": partial(require_choice, choices=get_args(OnReserved)),
     "normalize": as_flag,
     "split_by": partial(require_choice, choices=get_args(SplitBy)),
-    # Where it is an id.
+    # Checked only where it is an id.
     "end_of_document": as_integer,
     "field": as_text,
     "encoding": as_text,
@@ -214,7 +214,7 @@ def choose_method(
         min_freq=options.min_freq,
         reserved_tokens=options.reserved_tokens,
     )
-    # It was looked at; in JSON it must be a plain integer.
+    # It was checked already; JSON needs a plain integer.
     limit = None if vocab_size is None else operator.index(vocab_size)
     as_bytes = made.reads_bytes
     cutting = Cutting(made.boundary, options.task_bytes, as_bytes, options.field)
@@ -276,7 +276,8 @@ def _build_vocab(
         msg = f"end_of_document must be {expected}, got {show(end)}"
         raise ArgumentError(msg)
     if reserved or vocab_size is not None:
-        # It raises where they cannot be reserved, or not in so few ids.
+        # The vocabulary raises if these tokens cannot be reserved, or if vocab_size is too small
+        # for them.
         Vocab(reserved_tokens=reserved, vocab_size=vocab_size)
     return BuildVocab(tokenizer, end is not None, (UNKNOWN_TOKEN, *reserved))
 
@@ -298,7 +299,7 @@ def _describe(tokenizer: CompleteTokenizer) -> dict[str, Any]:
     proof = None if vocab is None else vocab.hash
     description = {**tokenizer.describe(), "vocab_size": tokenizer.vocab_size, "vocab": proof}
     if description["name"] is None:
-        # Two of one type may have learned different tokens.
+        # Two objects of one type may have learned different tokens.
         description["probe"] = probe(tokenizer)
     return description
 
@@ -356,7 +357,7 @@ def rename_documents(word: object) -> object:
     if not isinstance(word, str) or word not in get_args(OlderWord):
         return word
     msg = f"documents={word!r} is now documents='jsonl', its only name from the next release on"
-    # In the line that makes the options.
+    # The warning names the line that makes the options.
     warnings.warn(msg, DeprecationWarning, stacklevel=4)
     return "jsonl"
 

@@ -75,9 +75,9 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _USUAL = PrepareOptions()
-# A document of so many tasks would keep more than one worker busy.
+# A document of at least this number of tasks could keep more than one worker busy.
 _NUM_TASKS_OF_LARGE = 4
-# What a tokenizer has learnt, among the parts.
+# The kind of the part that holds what a tokenizer has learnt.
 LEARNED = "learned"
 
 
@@ -250,11 +250,11 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         remove_rest(target)
         return _summarize(path, manifest, began_at)
     require_free(target)
-    # Splits are cut at the end, so others may be asked for.
+    # Splits are cut at the end, so they may change at a resume.
     settings = {k: v for k, v in method.settings.items() if not k.startswith("split")}
     settings["sources"] = describe(found, field=options.field)
     with _saying_what_is_kept(target), open_work_dir(target) as work:
-        # Another process may have made it before this one had the folder.
+        # Another process may have finished the store before this one locked the folder.
         if is_store(target):
             manifest = check_finished(target, found, method.settings)
             work.discard()
@@ -287,7 +287,7 @@ _CHECKS: dict[str, Check] = {
 }
 
 
-# Forms in which bytes are text, so that to read them costs nothing but the bytes.
+# Forms whose bytes are text as they stand: reading them needs no parsing.
 _PLAIN = ("file", "paragraph", "line")
 
 
@@ -303,7 +303,7 @@ class _Run:
     progress: bool | None = field(kw_only=True)
     # The split of each source, where splits are named by their sources.
     split_of: Sequence[str] = field(kw_only=True)
-    # Whether the last run left anything of a chunk.
+    # Whether the last run kept a finished chunk.
     is_resumed: bool = field(default=False, init=False)
     num_bytes_kept: int = field(default=0, init=False)
     # The hash of each source when a tokenizer was learnt of it.
@@ -329,7 +329,7 @@ class _Run:
     def finish(self, folder: Path, executor: Executor | None, num_workers: int | None) -> Manifest:
         """Do what is left to do, and write the store into a folder."""
         self.is_resumed = self.work.begin()
-        # Without workers this process is one.
+        # With 0 workers this process does the work.
         cores = count_cores() if num_workers is None else max(num_workers, 1)
         num_processes = -(-self.num_bytes // self.options.task_bytes)
         if num_workers is None:
@@ -517,9 +517,9 @@ class _Run:
         self, results: Iterator[tuple[Chunk, Part | None]], bar: "tqdm[Any]"
     ) -> Iterator[Part]:
         """Yield what is known of the parts that workers have written."""
-        # Their counts lie there, where a vocabulary is built.
+        # The blobs hold the counts, which are needed only to build a vocabulary.
         with_blobs = isinstance(self.method.how, BuildVocab)
-        # What another machine has written may take a while to be seen.
+        # A file that another machine has written may take a while to appear.
         patience = 0 if self.shared is None else SHARED_SECONDS
         for chunk, made in results:
             part = made or self.work.wait_for(
@@ -546,7 +546,8 @@ class _Run:
             "problems": tally.problems,
             "preparation": {**self.method.settings, "forms": forms, "end_id": end_id},
         }
-        # Stores of before there was a choice say nothing of it.
+        # Only with a vocab_size, so that the bytes of other stores stay as older releases wrote
+        # them.
         if self.method.vocab_size is not None:
             facts["num_unknown_types"] = tally.num_unknown_types
         if self.split_of:
@@ -689,7 +690,8 @@ def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
             return True
         with open_bytes(origin) as file:
             return hash_bytes(file) == source.sha256
-    # An older file that took the name keeps its own time, but not that of its entry.
+    # A file that was renamed to this name keeps its time of modification; st_ctime shows the
+    # renaming.
     changed_ns = max(changed_ns, origin.stat().st_ctime_ns)
     return changed_ns < made_ns or hash_file(origin) == f"sha256:{source.sha256}"
 

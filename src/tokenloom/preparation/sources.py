@@ -49,9 +49,9 @@ OlderWord = Literal["record"]
 
 _READ_BYTES = 1 << 20
 _STDIN = "-"
-# The command line leaves it out.
+# The command line leaves this part of a message out.
 _IN_MEMORY = "; texts in memory are passed as iter(texts)"
-# What the end of a name, before that of a compression, says of a file.
+# Forms of files by the end of their name, before that of a compression.
 _FORMS: dict[str, FormName] = {
     **dict.fromkeys(RECORDS, "record"),
     **dict.fromkeys((".csv", ".tsv"), "csv"),
@@ -154,7 +154,7 @@ def _list_splits(sources: Sources) -> list[tuple[str | None, Sequence[Any]]]:
             raise ArgumentError(msg)
         check_split_name(name)
         splits.append((name, each))
-    # The vocabulary is counted over the first.
+    # The training split comes first: the vocabulary is counted over it.
     return sorted(splits, key=lambda split: split[0] != TRAIN)
 
 
@@ -344,7 +344,7 @@ def _find_entry(entry: Entry, documents: FormName) -> ResolvedSource:
 
 
 def _find_files(name: str) -> list[Path]:
-    # os.path says no, where Path would raise, to a name that no file can have.
+    # os.path returns False for a name that no file can have; Path raises.
     if os.path.isdir(name):  # noqa: PTH112
         paths = _list_files(name)
     elif os.path.isfile(name):  # noqa: PTH113
@@ -413,7 +413,7 @@ def _write_texts(texts: Texts) -> Iterator[bytes]:
     """Yield texts as JSON strings, one per line."""
     for number, document in enumerate(texts):
         text: object = document.text if isinstance(document, Document) else document
-        # Data sets have null values: what becomes of these, on_error says.
+        # Data sets have null values, which on_error deals with.
         if text is not None and not isinstance(text, str):
             msg = f"document {number} of an iterable must be a str, got {type(text).__name__}"
             raise ArgumentError(msg)
@@ -505,7 +505,7 @@ def _keep(
         kept = None
     if kept is not None and not work.has_failed:
         again = hash_content(read())
-        # A stream that is at its end already cannot come twice.
+        # A stream that was read to its end cannot be read again.
         if again not in (kept.facts["sha256"], _NOTHING):
             msg = (
                 f"{name} must be what it was in the run that was interrupted, got other "
@@ -520,7 +520,7 @@ def _keep(
         if digest in (kept.facts["sha256"], _NOTHING):
             new.unlink()
             return
-        # After an error the stream may have been mended.
+        # After an error the user may have mended the stream.
         work.remove_parts()
     new.replace(path)
     work.write("kept", index, Part({"sha256": digest}, []))

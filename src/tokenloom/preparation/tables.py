@@ -40,12 +40,12 @@ from tokenloom.preparation.texts import (
 )
 
 _READ_BYTES = 1 << 20
-# Texts that are decoded at a time, about.
+# About how many bytes of texts are decoded at a time.
 _BATCH_BYTES = 1 << 22
 _MAX_BATCH_ROWS = 1 << 14
-# What stands before each message of an Arrow stream, but for older ones.
+# The marker before each message of an Arrow stream; older streams have none.
 _CONTINUES = b"\xff" * 4
-# What a row takes in a slice beside its text: where that ends, and whether it is null.
+# Bytes that a row takes in a slice beside its text: where the text ends, and whether it is null.
 _ROW_BYTES = 9
 
 
@@ -126,7 +126,7 @@ def _validate(array: Any) -> None:
     as_bytes = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
     if hasattr(pa, "string_view"):
         as_bytes[pa.string_view()] = pa.binary_view()
-    # Whether they are UTF-8 is found row by row.
+    # Bytes are not checked for UTF-8 here: that is done row by row.
     array.view(as_bytes.get(array.type, array.type)).validate(full=True)
 
 
@@ -151,7 +151,7 @@ class Held:
 
     def add(self, rows: Rows) -> None:
         """Add some."""
-        # The array that they are a part of may be let go.
+        # Copied, so that the array that they are a part of can be freed.
         self.parts.append(rows._replace(data=memoryview(bytes(rows.data))))
         self.num_rows += len(rows.is_null)
         self.num_bytes += len(rows.data) + _ROW_BYTES * len(rows.is_null)
@@ -191,11 +191,11 @@ class Table(ABC):
         del offset
         source, path = self._source, self._source.path
         if isinstance(path, RemoteFile):
-            # Texts lie anywhere in it, and not all servers send parts.
+            # The texts may lie anywhere in the file, and not all servers send parts of one.
             self._copy = fetch_copy(source)
             path, self._digest = self._copy.path, self._copy.sha256
         with translating(source.name):
-            # Before a program that waits for pipes opens it.
+            # This refuses a pipe, which pyarrow would open and wait for.
             with open_bytes(path) as file:
                 if hashes and self._copy is None:
                     self._digest = hash_bytes(file)
@@ -285,9 +285,9 @@ class _ParquetFile(Table):
 
     def _choose_batch(self, facts: Any) -> int:
         """Return how many rows have texts of some megabytes, about."""
-        # Facts about a column of a damaged file can end the process.
+        # The sizes of single columns are not asked for: in a damaged file that can end the process.
         num_bytes = facts.total_byte_size
-        # What is repeated stands once in the file, so that it may take more.
+        # A value that is repeated stands once in the file, so in memory the rows may take more.
         rows = _BATCH_BYTES * facts.num_rows // max(num_bytes, 1)
         return int(min(max(rows, 1), _MAX_BATCH_ROWS))
 
@@ -306,7 +306,7 @@ class _ArrowFile(Table):
 
     def _open(self, path: Path) -> None:
         pa = import_arrow()
-        # No memory map: the program would be killed where the file is cut meanwhile.
+        # No memory map: if the file were cut meanwhile, the system would kill the program.
         self._file = pa.OSFile(str(path))
         self._reader = self._read(pa.ipc.IpcReadOptions())
 
@@ -379,14 +379,15 @@ class TableForm(Form):
             cause = error.__cause__
             if cause is None or (isinstance(cause, OSError) and cause.errno is not None):
                 raise
-            # What pyarrow says of it is of no use to those who have another file.
+            # The message of pyarrow does not help where the file is of another kind.
             msg = f"{source.name} must be {self.kind} by its name, but {cause}"
             raise CorpusError(msg) from error
 
     def check(self, source: SourceFile, field: str) -> None:
         """Refuse a file that is another one, or has no such column of texts."""
         if isinstance(source.path, RemoteFile):
-            # It would be fetched as a whole: it is looked at when its turn comes.
+            # To check the file now it would have to be fetched as a whole: it is checked when it is
+            # read.
             import_arrow()
             return
         with self.open(source) as opened:
@@ -544,7 +545,7 @@ def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[H
                 yield held
                 held = None
                 continue
-            # What is longer than a slice is one of its own.
+            # A row that is longer than a slice is a slice by itself.
             stop = max(stop, start + 1)
             held.add(rows.between(start, stop))
             start = stop

@@ -139,7 +139,7 @@ def count_equal_bytes(
 ) -> int:
     """Return how many of the first prefixes, each a length and a hash, a file has."""
     digest, position = hashlib.sha256(), 0
-    # It was compared already, by what the server says of it.
+    # The tag or time that the server reports was compared already.
     if isinstance(source.path, RemoteFile) and source.path.shows_changes:
         return len(prefixes)
     try:
@@ -223,9 +223,9 @@ class Paragraphs(TextForm):
             at, starts = between.end(), True
         rest = content[at:]
         if not piece.goes_on:
-            # The last line may be blank, and without an end.
+            # The last line may be blank, and need not end with a line feed.
             rest = _LAST.sub(b"", rest).rstrip(b"\r\n")
-        # A document that began before ends here, even if nothing of it is left.
+        # A document that began in an earlier slice ends here, even if it has no more text.
         if not starts or rest.strip():
             yield Found(rest, piece.start.offset + at, starts, ends=not piece.goes_on)
 
@@ -390,7 +390,8 @@ def _fill(held: bytes, stream: Stream, size: int, cursor: Cursor, find_cut: _Fin
     """
     while len(held) > size:
         cut = find_cut(held[:size], cursor)
-        # Whether a document that begins with white space is empty follows from what comes then.
+        # A slice must not end in the white space at the start of a document: only what follows
+        # shows whether the document is empty.
         if cut and not (cut[1] and not cursor.is_inside and is_blank(held, cut[0])):
             return _NextSlice(held, *cut)
         size *= 2

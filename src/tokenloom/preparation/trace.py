@@ -38,7 +38,7 @@ from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Offsets
 from tokenloom.text.interface import CompleteTokenizer
 
-# Counting the lines of so many bytes takes about a second.
+# Counting the lines of this number of bytes takes about a second.
 _MOST_COUNTED = 1 << 30
 _READ_BYTES = 1 << 20
 
@@ -135,11 +135,11 @@ def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | Any:
     return None if documents is None else Trace(None, documents.number(token), None)
 
 
-# Of the text that is kept for the next tokens.
+# How much text is kept for the next tokens.
 _KEPT_BYTES = 1 << 26
 
-# What was opened to trace tokens of a corpus, with the manifest's identity then. It ends with
-# the corpus.
+# What was opened to trace tokens of a corpus, and the identity of the manifest at that time. An
+# entry is dropped together with its corpus.
 _OPENED: weakref.WeakKeyDictionary[Corpus, tuple[FileIdentity, "_PreparedStore | _Saved | None"]]
 _OPENED = weakref.WeakKeyDictionary()
 
@@ -147,7 +147,7 @@ _OPENED = weakref.WeakKeyDictionary()
 def _open_prepared(corpus: Corpus, path: Path) -> "_PreparedStore | _Saved | None":
     """Return the store of a corpus, opened once, or None where it has no sources."""
     manifest = path / MANIFEST
-    # Where it is gone, open_store says so.
+    # If the manifest is gone, open_store raises.
     now = FileIdentity.of(manifest.stat()) if manifest.exists() else None
     identity, prepared = _OPENED.get(corpus, (None, None))
     if now is None or identity != now:
@@ -309,7 +309,7 @@ class _PreparedStore:
         position = source - first_source
         kept = self._kept.get(index)
         if kept is not None and position < len(kept.identities):
-            # What was read before it may have changed since: this source has not.
+            # Sources before this one may have changed since they were read; this one has not.
             now = self._identify_all(range(source, source + 1), source, remote=remote)
             if now == [kept.identities[position]]:
                 return kept.chunk
@@ -355,7 +355,7 @@ class _PreparedStore:
                 break
             try:
                 identity = _identify(path)
-            # Some names are those of no file.
+            # Some sources have names that no file can have.
             except (OSError, ValueError, TokenloomError):
                 break
             if identity.num_bytes != self._sources[number].num_bytes:
@@ -390,7 +390,7 @@ class _PreparedStore:
         slice_of: list[Slice] = []
         for piece in slices:
             segments.extend(find_segments(piece, reading, Counter()))
-            # Its lines are counted again, if those before it were.
+            # Its content is needed only to count lines.
             light = piece._replace(content=b"") if line is None else piece
             slice_of.extend([light] * (len(segments) - len(slice_of)))
         ids, stops = tokenizer.encode_segments(segments)
@@ -445,7 +445,7 @@ class _PreparedStore:
 
 def _locate(name: str, form: FormName) -> Path | RemoteFile:
     if form == "dataset":
-        # It is no file, whatever the name of a file here is.
+        # A data set is no file, even if there is a file of its name.
         return Path("\0")
     return RemoteFile(name) if is_address(name) else Path(name)
 
@@ -474,7 +474,7 @@ def _list_files(
 ) -> list[SourceFile]:
     """Return the sources of a store as the files that were read."""
     encoding = find_encoding(str(preparation.settings.get("encoding", "utf-8")))
-    # What could not be decoded was dealt with: the same again.
+    # Undecodable bytes are handled as the preparation handled them.
     undecodable = choose_undecodable(preparation.on_error, reads_bytes=tokenizer.reads_bytes)
     return [
         SourceFile(

@@ -34,9 +34,9 @@ from tokenloom.errors import StoreError, TokenloomError, WorkerError
 IDS = "tokens"
 
 _SETTINGS = "settings.json"
-# There while the last run ended with an error, so that other settings may begin anew.
+# This file exists if the last run ended with an error; then other settings may begin anew.
 _FAILED = "failed"
-# The end of the name of what is not whole.
+# The end of the name of a file that is not finished.
 PART = ".part"
 # Settings name each source: this limit leaves room for millions of sources.
 _MAX_SETTINGS_BYTES = 1 << 30
@@ -44,9 +44,10 @@ _MAX_HEAD_BYTES = 1 << 16
 # How long another machine's file may take to be seen here, in seconds: NFS keeps what it knows
 # of a folder for up to a minute.
 SHARED_SECONDS = 90.0
-# What can be read once is kept under one of these names, and its hash under the other.
+# A source that can be read only once is kept as a file of the first name, and its hash as one of
+# the second.
 _OF_STREAMS = ("source", "kept")
-# So are copies of files at addresses.
+# The same for copies of files at addresses.
 REMOTE, FETCHED = "remote", "fetched"
 # What workers read once, rather than with each chunk.
 TOKENIZER = "tokenizer"
@@ -273,7 +274,7 @@ class WorkDir:
             time.sleep(min(0.1, patience))
 
     def _owners_of(self, kind: str) -> list[str]:
-        # Sources are kept as they come, whatever is made of them; a tokenizer has its own proof.
+        # Copies of sources do not depend on the settings, and a tokenizer has its own proof.
         return [""] if kind in _NO_RESULTS else self.owners
 
     def read_all(self, kind: str, *, with_blobs: bool = True) -> Iterator[Part]:
@@ -404,7 +405,7 @@ def _streams(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: facts for name, facts in described if "num_bytes" not in facts}
 
 
-# What reading a part that is damaged, or no part, ends with.
+# Errors of reading a file that is damaged, or is no part.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError)
 
 

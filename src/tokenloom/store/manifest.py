@@ -38,7 +38,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 # A name of a file that lies in the folder itself, on any system.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
-# Of a preparation's settings: what follows from the others, once the sources were read.
+# Settings of a preparation that follow from the others once the sources were read.
 _FOUND_LATER = ("forms", "end_id")
 
 _TAKEN = (MANIFEST, "tokens-")

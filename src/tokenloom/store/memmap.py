@@ -348,7 +348,7 @@ class ConcatenatedMemmap:
             else:
                 windows[rows] = _copy_windows(ids, flat[rows] - first, width)
         for row in np.flatnonzero(~fits).tolist():
-            # Into the next file, or past the end, where the last id is repeated.
+            # These reach into the next file, or past the end, where the last id is repeated.
             read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
             windows[row, : len(read)] = read
             windows[row, len(read) :] = read[-1]
@@ -435,7 +435,7 @@ class ConcatenatedMemmap:
             for low, high in itertools.pairwise(edges if len(rows) else [0])
         ]
         if len(self.parts) > self._max_open:
-            # What is open first: in the same order each time, none of them would still be open.
+            # Open files first: in the same order each time, none of the files would still be open.
             groups.sort(key=lambda group: group[0] not in self._maps)
         return groups
 
@@ -487,7 +487,8 @@ class ConcatenatedMemmap:
             ids, first = self._open(int(np.searchsorted(self._stops, start, side="right")))
             pieces.append(ids[start - first : stop - first])
             start += len(pieces[-1])
-        # Of uint64 and signed ids the common dtype is int64, in which too large ones are negative.
+        # The common dtype of uint64 and signed ids is int64, in which ids that are too large become
+        # negative.
         read: Ids = np.concatenate(pieces, dtype=self.dtype, casting="unsafe")
         _check_read(read, self)
         return read
@@ -611,10 +612,10 @@ def concatenate(arrays: Sequence[Tokens | Repeated], *, num_ids: int | None) -> 
     """
     parts = [part for array in arrays for part in _parts_of(array)]
     dtype = common_dtype([np.dtype(part.dtype) for part in parts])
-    # What is wider than a file's own dtype cannot be in it.
+    # A file cannot hold ids that are too large for its dtype.
     limit = limit_ids(dtype, num_ids)
     if limit is None and len(parts) > 1:
-        # The limit of one file is none of the others.
+        # The limit of one file does not hold for the others.
         parts = [p._replace(num_ids=None) if isinstance(p, FileRange) else p for p in parts]
     return open_ranges(parts, num_ids=limit)
 
@@ -750,7 +751,7 @@ def _window_items(ids: Ids, width: int) -> npt.NDArray[np.void]:
 
 
 def _void(num_bytes: int) -> "np.dtype[np.void]":
-    """Return the dtype of items of so many bytes, by its name.
+    """Return the dtype of items of ``num_bytes`` bytes, by its name.
 
     While NumPy reads ``(np.void, num_bytes)`` it loses a Ctrl-C.
     """

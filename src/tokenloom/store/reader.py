@@ -74,7 +74,7 @@ class Store:
     def shards(self) -> list[FileRange]:
         """Return where the tokens lie, in order."""
         manifest, dtype = self.manifest, self.dtype
-        # Where every value of the type is an id, none needs to be looked at.
+        # If every value of the type is an id, no token needs to be checked.
         is_safe = manifest.vocab_size > np.iinfo(dtype).max
         num_ids = None if is_safe else manifest.vocab_size
         return [
@@ -272,7 +272,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a folder with a manifest; it is not looked at."""
-    # os.path says no, where Path would raise, to a name that no file can have.
+    # os.path returns False for a name that no file can have; Path raises.
     return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118
 
 

@@ -157,7 +157,7 @@ class _PlacesCheck:
         self._held = b""
 
     def __call__(self, piece: bytes) -> str | None:
-        # One row for some megabytes of text.
+        # The places are held in memory: there is one row for some megabytes of text.
         self._held += piece
         self._left -= len(piece)
         return None if self._left else find_wrong_place(self._store, self._held)
@@ -174,7 +174,7 @@ def find_wrong_place(store: Store, content: bytes) -> str | None:
     """
     places = np.frombuffer(content, OFFSETS).reshape(-1, NUM_PLACE_FIELDS)
     start, source, offset, state, is_inside, characters = places.T
-    # No differences, which may be too large for their type.
+    # Compared without subtraction, which could overflow.
     is_same_source = source[1:] == source[:-1]
     follows = (
         (start[1:] >= start[:-1])

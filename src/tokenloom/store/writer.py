@@ -65,7 +65,7 @@ def save_store(  # noqa: PLR0913  each is a part of a store
     ranges = _as_ranges(splits)
     advise(tokens, is_random=False)
     size = vocab_size or max(check_range(tokens, None) for tokens in cut(tokens)) + 1
-    # What is unsigned stays as it is; files of others are signed or big-endian.
+    # Unsigned ids keep their type; token files of other projects may be signed or big-endian.
     dtype = tokens.dtype if tokens.dtype.kind == "u" else narrow_dtype(size)
     require_free(as_path(path))
     try:
@@ -259,5 +259,6 @@ def cut(tokens: Tokens, start: int = 0, stop: int | None = None) -> Iterator[Ids
     end = len(tokens) if stop is None else stop
     for at in range(start, end, _PIECE_TOKENS):
         yield np.asarray(tokens[at : min(at + _PIECE_TOKENS, end)])
-        # By now it was written: what a file that was cut holds no more would be zeros.
+        # Checked after the piece was written: the part that a truncated file has lost would read as
+        # zeros.
         confirm(tokens)

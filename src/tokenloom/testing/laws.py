@@ -35,7 +35,7 @@ MakeLoaders = Callable[[], Sequence[Loader]]
 
 _HUGE_NUM_TOKENS = 10**12
 _MAX_PLAN_BYTES = 1 << 20
-# Of `_pack_example`.
+# The digest of `_pack_example`.
 _PACKED_DIGEST = "5d420aad7758a47833b0e9d4d16061502c8b4a37df59644ad974215456ed8efa"
 _PLAN_PROGRAM = """
 import pickle, sys
@@ -201,7 +201,7 @@ def check_shares(windows: Windows) -> None:
             _fail(
                 "law 7", f"epoch {plan.epoch}: {account.windows} windows of {name}, counted {got}"
             )
-    # All windows of an epoch have the shares of its stages, each off by a rounding of the shares.
+    # The windows of an epoch have the shares of its stages, up to the rounding of the shares.
     num_windows = plan.num_windows
     whole = dataclasses.replace(plan, batch_size=1).accounting()
     stages = zip(order.stages, [*order.stages[1:], None], strict=True)
@@ -235,7 +235,7 @@ def check_seeds(plan: Plan) -> None:
         problem = f"this platform orders {plan.kind} plans otherwise: {digest_plan(pinned)}"
         _fail("law 8", problem)
     seen = {digest_plan(pinned): f"seed {pinned.seed} in epoch {pinned.epoch}"}
-    # Others of a pinned plan, since a short or padded one may have one order only.
+    # Compare plans of a pinned size, since a short or padded plan may have only one order.
     for name, other in (
         ("seed", dataclasses.replace(pinned, seed=pinned.seed ^ 1)),
         ("epoch", dataclasses.replace(pinned, epoch=pinned.epoch + 1)),

@@ -46,7 +46,7 @@ _MIXTURE = MixtureOrder.kind
 _TAILS: tuple[Tail, ...] = ("drop", "pad")
 # The number of batches of a whole corpus that are read, spread over an epoch.
 _NUM_SAMPLES = 64
-# Whole epochs are read of a part of the corpus.
+# Whole epochs are read only from a part of the corpus.
 _BATCHES_PER_EPOCH = 12
 # After each batch of such an epoch a stream is resumed.
 _BATCHES_TO_RESUME = 4

@@ -91,7 +91,7 @@ BYTES = Boundary(cut_bytes)
 CHARACTERS = Boundary(cut_characters, has_state=True)
 LETTERS = Boundary(cut_letters)
 WORDS = Boundary(cut_words)
-# Nothing within a document.
+# No cut within a document.
 DOCUMENTS = Boundary(cut_nowhere)
 
 
@@ -157,6 +157,6 @@ def is_blank(text: bytes, stop: int | None = None) -> bool:
     end = len(text) if stop is None else stop
     found = _BLANK.match(text, 0, end)
     start = found.end() if found else 0
-    # Only its first bytes are copied.
+    # A copy of the first bytes is enough.
     rest = text[start : min(start + 4, end)]
     return not rest or (stop is not None and any(one.startswith(rest) for one in _WIDE_SPACES))

@@ -21,12 +21,12 @@ from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
 from tokenloom.text.interface import CompleteTokenizer, join_ids
 
-# Packages make room for each id; the largest vocabulary that is known has less than a tenth.
+# Packages allocate memory for each id; the largest known vocabulary has less than a tenth of this.
 MAX_IDS = 1 << 24
-# So much text is encoded in one call; more would only take memory.
+# Characters that are encoded in one call; more would only take memory.
 _BATCH_CHARACTERS = 1 << 18
 _NUM_ENCODERS = 4
-# What each process has built, by what it was built of.
+# The encoders that this process has built, by the values that they were built from.
 _encoders: dict[object, Any] = {}
 
 

@@ -19,8 +19,8 @@ from tokenloom._optional import import_optional
 from tokenloom.errors import UsageError
 from tokenloom.text.ids import Ids
 
-# How the models of OpenAI, Meta and Alibaba split a text. The two packages read regular
-# expressions in two ways, but these alike.
+# How the models of OpenAI, Meta and Alibaba split a text. The two packages interpret some regular
+# expressions differently, but not these.
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _LLAMA3, _QWEN2 = (
     rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
@@ -31,7 +31,7 @@ _PATTERNS = (_GPT2, _LLAMA3, _QWEN2)
 # Characters whose kinds the Unicode versions of both packages agree on: Latin, but for the long
 # s that is also an s, and common punctuation.
 _find_other = re.compile("[^\0-\u017e\u0180-\u024f\u2010-\u2027\u2030-\u205e\u20ac]").search
-# tiktoken takes long over long words.
+# tiktoken is slow on long words.
 _MAX_RUN = 1000
 _find_long_space = re.compile(rf"\s{{{_MAX_RUN}}}").search
 _NUM_BYTES = 256

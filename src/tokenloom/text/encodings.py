@@ -24,7 +24,7 @@ from tokenloom.text.ids import Ids, narrow_dtype
 from tokenloom.text.vocab import Vocab
 
 TOKENIZER_RANKS = "tokenizer.tiktoken"
-# Before the name of an encoding of tiktoken.
+# The prefix of the name of an encoding of tiktoken.
 ENCODING = "tiktoken:"
 OFFLINE = "TOKENLOOM_OFFLINE"
 # How the encodings of OpenAI split a text, and their special tokens, by how the names of
@@ -122,7 +122,7 @@ class TiktokenTokenizer(SubwordTokenizer):
     @classmethod
     def of_encoding(cls, encoding: Any, *, allow_special: bool = False) -> Self:
         """Return the tokenizer of an object of the package."""
-        # There is no other way to them.
+        # The package has no public access to them.
         parts = encoding._mergeable_ranks, encoding._pat_str, encoding._special_tokens  # noqa: SLF001
         return cls.of(*parts, allow_special=allow_special)
 

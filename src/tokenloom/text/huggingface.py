@@ -89,7 +89,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
     def make_encoder(self, module: Any, /) -> Any:
         """Return a Tokenizer."""
         encoder = module.Tokenizer.from_str(self.content)
-        # It is not part of the JSON.
+        # The JSON has no such key.
         encoder.encode_special_tokens = not self.allow_special
         return encoder
 
@@ -97,7 +97,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         """Yield the ids of each text."""
         encoder = self.encoder
         merges = None
-        # Fewer would be encoded before it is found.
+        # For fewer characters, finding the merges takes longer than encoding.
         if sum(map(len, texts)) >= _MANY_CHARACTERS and not self.allow_special:
             merges = _find_merges(self)
         for batch in cut_batches(texts):
@@ -245,7 +245,7 @@ class BpeLearner(LearnedTokenizer):
                 f"token, got {show(self.max_ids)}"
             )
             raise ArgumentError(msg)
-        # The package reserves memory for all, and aborts the process if there is not enough.
+        # The package allocates memory for all ids, and aborts the process if there is not enough.
         if self.max_ids > MAX_IDS:
             msg = f"vocab_size must be at most {MAX_IDS:,} for 'bpe', got {show(self.max_ids)}"
             raise ArgumentError(msg)
@@ -261,7 +261,7 @@ class BpeLearner(LearnedTokenizer):
 
     def describe(self) -> dict[str, Any]:
         """Return what is to be learnt: JSON-able."""
-        # What earlier releases wrote says nothing of special tokens in texts.
+        # Left out by default, as earlier releases wrote it.
         allows = {"allow_special": True} if self.allow_special else {}
         return {"name": self.name, "vocab_size": self.max_ids, **allows}
 
@@ -297,7 +297,7 @@ class BpeLearner(LearnedTokenizer):
         encoder.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=self.max_ids,
-            # A pair that was seen once says nothing of other texts.
+            # A pair that was seen once need not occur in other texts.
             min_frequency=2,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             special_tokens=list(self.special),

@@ -51,7 +51,7 @@ class Identity:
         """Return the identity of a tokenizer."""
         vocab, known = vocab_of(tokenizer), complete(tokenizer)
         if known.hash is not None:
-            # Its package is asked for proofs only where they are compared.
+            # The package of the tokenizer is asked for proofs only when they are compared.
             return cls(
                 name=known.name, vocab_size=known.vocab_size, vocab=known.hash, tokenizer=known
             )
@@ -111,7 +111,7 @@ class Identity:
         elif self.name is None and other.name is None:
             names += ["vocab", "probe", "decoded"]
         else:
-            # One of them normalises perhaps, and the other one does not: their ids may agree.
+            # Perhaps only one of the two normalises: their ids may agree all the same.
             can_decode = self.decoded is not None and other.decoded is not None
             names += ["decoded" if can_decode else "probe"]
         pairs = ((getattr(self, name), getattr(other, name)) for name in names)
@@ -143,7 +143,8 @@ def describe_identity(tokenizer: CompleteTokenizer) -> dict[str, Any]:
 def probe(tokenizer: Tokenizer) -> str:
     """Return a hash of the ids of a text, or of its characters where it is refused as a whole."""
     whole = _encode(tokenizer, _PROBE)
-    # What knows few characters is known by those.
+    # A tokenizer that cannot encode the whole probe is identified by the characters that it can
+    # encode.
     return hash_json([whole] if whole else [_encode(tokenizer, char) for char in _PROBE])
 
 
@@ -153,7 +154,7 @@ def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
             return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
     except UsageError:
         raise
-    # What refuses a text says so by an error of any kind.
+    # A tokenizer that refuses a text may raise any error.
     except Exception:  # noqa: BLE001
         return []
 
@@ -166,7 +167,7 @@ def _decode_some(tokenizer: Tokenizer) -> str:
 
 def _decode(tokenizer: Tokenizer, id_: int) -> str:
     try:
-        # What JSON cannot hold is shown.
+        # ASCII, since JSON cannot hold every string.
         with panics_as_errors():
             return ascii(str(tokenizer.decode([id_])))
     except UsageError:

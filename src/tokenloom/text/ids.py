@@ -57,7 +57,7 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
     if is_memory_map(array):
         return array
     largest = check_range(array, num_ids)
-    # What fits no int64, or another machine's order of bytes, would be widened wrongly.
+    # Wide unsigned ids and foreign byte orders would be widened wrongly.
     if array.dtype.kind == "i" or array.dtype.itemsize == 8 or not array.dtype.isnative:
         return array.astype(narrow_dtype(largest + 1))
     return array

@@ -105,7 +105,7 @@ class CompleteTokenizer(ABC):
         # Nothing is wrong with the text where memory, or a package, is missing.
         except (MemoryError, UsageError):
             raise
-        # A tokenizer that refuses a text says so by an error of any kind.
+        # A tokenizer that refuses a text may raise any error.
         except Exception as error:
             kind = type(self.given).__name__
             msg = (
@@ -294,7 +294,7 @@ class UserTokenizer(CompleteTokenizer):
         return self._measure_tokens("token_byte_lengths")
 
     def _measure_tokens(self, name: str) -> npt.NDArray[np.int64] | None:
-        # A built-in tokenizer whose encode was replaced answers for its old ids.
+        # The method of a built-in tokenizer whose encode was replaced would describe its old ids.
         method = None if isinstance(self.inner, CompleteTokenizer) else getattr(self.inner, name, 0)
         lengths = method() if callable(method) else None
         if lengths is None:

@@ -38,7 +38,7 @@ _LETTERS_AND_SPACES = bytes(
     ord(chr(byte).lower()) if chr(byte) in string.ascii_letters else _SPACE for byte in range(256)
 )
 _LINES = bytes(
-    # Text files end lines with any of the two or both; Python reads them alike.
+    # Lines of text files end with either of the two or both; Python reads all three as a line feed.
     _NEWLINE if byte in b"\r\n" else cleaned
     for byte, cleaned in enumerate(_LETTERS_AND_SPACES)
 )
@@ -55,7 +55,7 @@ CLASSES = bytes(
     else OTHER
     for byte in range(256)
 )
-# What normalising characters has seen of a line before a cut, and a text in its place.
+# What the normaliser of characters has seen of a line before a cut, and a text that stands for it.
 NOTHING, LETTER, GAP = range(3)
 PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
 _IN_WORD = re.compile(rb"(?<=[A-Za-z])[A-Za-z]")
@@ -279,7 +279,7 @@ def _count_from(
     array([2, 1, 0])
     """
     counts = np.zeros(len(starts), np.int64)
-    # The last one may lie at the end.
+    # The last start may lie at the end, where reduceat takes no index.
     inner = starts[starts < len(is_counted)]
     if len(inner):
         counts[: len(inner)] = np.add.reduceat(is_counted, inner, dtype=np.int64)

@@ -72,7 +72,7 @@ class SentencePieceTokenizer(SubwordTokenizer):
         """Return with which character of a text each token begins; nothing of older releases."""
         try:
             found = self.encoder.encode(text, out_type="offset_mapping")
-        # They do not know the word.
+        # Older versions of the package do not know this out_type.
         except (RuntimeError, ValueError):
             return []
         return [start for start, _ in found["offsets"]]
@@ -80,7 +80,7 @@ class SentencePieceTokenizer(SubwordTokenizer):
     def find_token(self, token: str, /) -> int | None:
         """Return the id of a piece, as the model spells it."""
         id_ = int(self.encoder.piece_to_id(token))
-        # What it does not know has the id of the unknown piece.
+        # The package returns the id of the unknown piece for any other string.
         return id_ if self.encoder.id_to_piece(id_) == token else None
 
     def special_tokens(self) -> dict[str, int]:

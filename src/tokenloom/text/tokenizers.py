@@ -47,7 +47,7 @@ from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 _NUM_BYTES = 256
 _NUM_CODE_POINTS = 0x110000
 _CHUNK = 1 << 18
-# What stands for the vocabulary that is to be counted, in a tokenizer that was named.
+# The placeholder for a vocabulary that is still to be counted.
 UNCOUNTED = Vocab()
 
 
@@ -89,7 +89,7 @@ class CountedTokenizer(CompleteTokenizer):
 
     def __post_init__(self) -> None:
         if self.vocab is not UNCOUNTED:
-            # So that the vocabulary alone makes the same tokenizer again.
+            # With its kind the vocabulary alone makes the same tokenizer again.
             vocab = self.vocab.of_kind(self.name, normalize=self.normalize)
             object.__setattr__(self, "vocab", vocab)
 
@@ -248,7 +248,8 @@ class CharTokenizer(CountedTokenizer):
         """Return which character of a segment a token of it begins with."""
         if not self.normalize:
             return index
-        # What came before the segment counts as "a" or "a ", of which "a" is no token of it.
+        # The text before the segment is represented by "a" or "a ", and its "a" is no token of the
+        # segment.
         prefix = PREFIXES[segment.state]
         places = find_characters(prefix + str(segment.text))
         return int(places[index + bool(prefix)]) - len(prefix)
@@ -391,9 +392,9 @@ TOKENIZER_NAMES = (*TOKENIZERS, BpeLearner.name)
 COUNTED_NAMES = tuple(
     name for name, kind in TOKENIZERS.items() if issubclass(kind, CountedTokenizer)
 )
-# Those that learn as many ids as are asked for.
+# Tokenizers that learn as many ids as vocab_size asks for.
 LEARNED_NAMES = (*COUNTED_NAMES, BpeLearner.name)
-# Those of other packages, by what manifests call them.
+# Tokenizers of other packages, by their names in manifests.
 _SUBWORDS: dict[str, type[CompleteTokenizer]] = {
     kind.name: kind for kind in (HuggingFaceTokenizer, TiktokenTokenizer, SentencePieceTokenizer)
 }
@@ -767,7 +768,7 @@ def count_characters(text: str, *, chunk: int = _CHUNK) -> dict[str, int]:
         codes_here = codes[start : start + length]
         more = np.bincount(codes_here, minlength=size)
         if ((counts == 0) & (more > 0)).any():
-            # Of those that are new: values 110, 111, first seen at 0, 1.
+            # New characters: values 110, 111, first seen at 0, 1.
             values, first = np.unique(codes_here[counts[codes_here] == 0], return_index=True)
             order.extend(values[np.argsort(first)].tolist())
         counts += more

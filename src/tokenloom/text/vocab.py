@@ -31,7 +31,7 @@ _FORMAT_VERSION = 1
 _NO_PAIRS = '"frequencies": []'
 _BEFORE_PAIRS, _AFTER_PAIRS = '"frequencies": [\n[\n', "\n]\n]"
 _BETWEEN_PAIRS, _IN_A_PAIR = "\n],\n[\n", ",\n"
-# More than any vocabulary that fits into memory.
+# No vocabulary that fits into memory has a larger file.
 _MAX_BYTES = 1 << 32
 
 _Token = TypeVar("_Token", bound=Hashable)
@@ -254,7 +254,7 @@ class Vocab:
         ArgumentError
             An id is outside [0, len(vocab)) or no integer.
         """
-        # An int first: to ask whether it fits a protocol takes longest of all.
+        # Test for int first: isinstance with a protocol is slow.
         is_array = not isinstance(ids, int) and isinstance(ids, _HasToList)
         values = ids.tolist() if is_array else ids
         if isinstance(values, Iterable) and not isinstance(values, str):
@@ -340,7 +340,7 @@ def parse_vocab(content: bytes, path: str | os.PathLike[str]) -> Vocab:
         kind = value["format"], value["version"]
         vocab = Vocab(
             {token: int(count) for token, count in value["frequencies"]},
-            # Older releases took numbers below 0.
+            # Older releases accepted numbers below 0.
             min_freq=max(int(value["min_freq"]), 0),
             reserved_tokens=value["reserved_tokens"],
             unknown_token=value["unknown_token"],
@@ -463,7 +463,7 @@ def _wrong_file(path: str | os.PathLike[str]) -> str:
 
 
 def _flatten(tokens: Iterable[Any]) -> Iterator[str]:
-    # A tensor of no dimension says that it is one.
+    # A zero-dimensional tensor has an __iter__ that raises.
     is_scalar = getattr(tokens, "ndim", 1) == 0
     if is_scalar or isinstance(tokens, str) or not isinstance(tokens, Iterable):
         msg = f"expected an iterable of str tokens (or of such iterables), got {show(tokens)}"

@@ -35,16 +35,17 @@ _DESCRIBED = {
     *("bidirectional", "dtype", "nonlinearity", "proj_size"),
 }
 _NO_FIT = "the checkpoint's weights do not fit the model"
-# Of sizes; more layers would take for ever to be made, even without their weights.
+# Bounds of sizes; a model of more layers would take too long to build, even without weights.
 _STOPS = {
     **dict.fromkeys(("vocab_size", "input_size", "hidden_size", "proj_size"), 1 << 31),
     "num_layers": 1 << 12,
 }
-# Values that a checkpoint holds, each counted wherever it stands.
+# The largest number of values in a checkpoint; a value that stands in several places counts for
+# each.
 _MAX_VALUES = 1 << 20
 
 Mark = Literal["step", "best"]
-# Of what a checkpoint says of itself: as which it was written.
+# The key of the mark that a checkpoint was written as.
 _MARK = "mark"
 
 _NAME = re.compile(r"(step|best)-(\d+)-([0-9a-f]{16})\.pt")
@@ -143,7 +144,7 @@ class Checkpoint:
         RunError
             The weights do not fit the description, or it cannot be used.
         """
-        # Before there is memory for what the description asks for.
+        # Checked before memory is allocated for what the description asks for.
         if not _fits(self.weights, _make_shapes(self.model)):
             raise RunError(_NO_FIT)
         model = build_model(self.model)
@@ -196,7 +197,7 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
     """
     name = os.fspath(name)
     try:
-        # Of other kinds, which torch.load reads too, we wrote none.
+        # torch.load also reads other kinds of files, which no release has written.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             num_bytes = sum(entry.file_size for entry in archive.infolist())
             _require(num_bytes <= 2 * len(content), "the size of its parts", num_bytes)
@@ -257,7 +258,7 @@ def read_checkpoint(folder: Path, mark: Mark = "step") -> Checkpoint | None:
     """
     files = _list(folder, mark)
     if mark == "step":
-        # Where all of the last ones are damaged, the best may be whole.
+        # If all of the last checkpoints are damaged, the best one may be whole.
         files = sorted([*files, *_list(folder, "best")], key=lambda file: file.step, reverse=True)
     for file in files:
         try:
@@ -292,7 +293,7 @@ class _File:
 
 def _read(file: _File) -> Checkpoint:
     with open_regular(file.path) as opened:
-        # Read only once it is known to be ours, since a hole in a file costs no space.
+        # Hash the file before it is read into memory: a sparse file may be larger than memory.
         digest = hashlib.file_digest(opened, "sha256").hexdigest()[:16]  # type: ignore[arg-type]  # it reads into buffers
         if digest != file.digest:
             size = count(os.fstat(opened.fileno()).st_size, "byte")
@@ -346,7 +347,7 @@ def _remove(files: Iterable[_File]) -> None:
 
 def _check_form(values: Any, name: str) -> None:
     """Check that what a file holds is a checkpoint of a version that is read here, and complete."""
-    # A tensor answers a comparison with another tensor.
+    # Check the type first: a tensor answers a comparison with a tensor.
     head = values if isinstance(values, dict) else {}
     if not isinstance(head.get("format"), str) or head["format"] != _FORMAT:
         msg = f"expected a checkpoint of tokenloom at {name!r}, got another file"
@@ -379,7 +380,7 @@ def _check_values(checkpoint: Checkpoint) -> None:
     )
     _require(are_tensors, "weights", weights)
     shapes = _make_shapes(checkpoint.model)
-    # A model of someone else's, derived from ours, may have more of them, or others.
+    # A model of a class derived from RNNModel may have more weights, or others.
     is_ours = set(weights) == set(shapes)
     for name, weight in weights.items() if is_ours else ():
         _require(_is_like(weight, shapes[name]), f"weights.{name}", weight)
@@ -441,7 +442,7 @@ def _check_training(training: dict[str, Any], model: dict[str, Any] | None) -> N
     """Check what `TrainingState.state_dict` saved, but for the parts that check themselves."""
     for name in ("position", "updates", "epochs"):
         _require(isinstance(training[name], dict), f"training.{name}", training[name])
-    # It refuses what is no JSON, which alone can be compared.
+    # This raises for values that are no JSON, since they cannot be compared.
     json.dumps(training.get("settings"))
     _check_meter(training["epochs"])
     if training["hidden"] is not None:

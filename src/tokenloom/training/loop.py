@@ -27,7 +27,7 @@ from tokenloom.training.resume import CheckpointSaver, open_run
 from tokenloom.training.settings import confirm_ranks, describe_training
 from tokenloom.training.state import TrainingState
 
-# For those whose rank is lost.
+# The advice to a rank that has lost contact with another one.
 _CURE = "resume from the last checkpoint"
 
 

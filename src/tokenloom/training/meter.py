@@ -89,7 +89,7 @@ class Meter:
         self._held_out = {
             name: _HeldOut(
                 divide_lanes(text, resets=resets),
-                # Of a part of the tokens it is not known how much text they stand for.
+                # If only some targets count, it is not known how much text they stand for.
                 measure_predicted(text) if across_documents else TextSize(),
             )
             for name, text in _by_name(held_out).items()
@@ -100,7 +100,7 @@ class Meter:
         self._begin()
 
     def _begin(self) -> None:
-        # Of the steps before the last `_gather`, over all ranks.
+        # Losses and targets of the steps before the last `_gather`, over all ranks.
         self._known_losses = torch.zeros(0)
         self._known_targets = torch.zeros(0, dtype=torch.int64)
         self._losses: list[torch.Tensor] = []
@@ -171,10 +171,10 @@ class Meter:
         try:
             title = f"Perplexity of {self._run.path.name}, trained on {self._corpus_name}"
             save_figure(plot_perplexity(self.history, title=title), self._run.path / "perplexity")
-        # Without a plot the run is whole all the same.
+        # A run is complete without a plot.
         except UsageError as error:
             _LOGGER.info("no plot: %s", error)
-        # Whatever a drawing library fails with, the numbers are there.
+        # Whatever error the drawing raises, the numbers are saved.
         except Exception as error:  # noqa: BLE001
             reason = (isinstance(error, OSError) and error.strerror) or error
             warnings.warn(f"the plot could not be drawn: {reason}", stacklevel=3)
@@ -189,7 +189,7 @@ class Meter:
             )
             found[name] = Evaluation(
                 num_tokens=num_tokens,
-                # The first rank's, should machines differ in the last digit.
+                # Taken from the first rank, since machines may differ in the last digit.
                 nats_per_token=float(self._ranks.share(nats / max(1, num_tokens))),
                 num_characters=text.num_characters,
                 num_bytes=text.num_bytes,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Values that lie closer together are drawn on a linear scale.
 _LEAST_RATIO = 4
 _SAME = 1e-6
-# Of a hundred million steps; more is no file of ours.
+# The file of a hundred million steps is smaller.
 _MAX_BYTES = 1 << 31
 
 
@@ -93,7 +93,7 @@ def find_best(metrics: Sequence[EpochMetrics]) -> EpochMetrics | None:
         for entry in metrics
         if entry.held_out_perplexity is not None and not math.isnan(entry.held_out_perplexity)
     ]
-    # Of equal ones the first, whose checkpoint is kept.
+    # min returns the first of equal epochs, the one whose checkpoint is kept.
     return min(measured, key=lambda pair: pair[0])[1] if measured else None
 
 
@@ -184,7 +184,7 @@ class Records(Generic[_Record]):
             The file is missing, damaged in the line that is named, or another run's.
         """
         pairs = self._read_lines()
-        # Lines that came after the checkpoint may follow it.
+        # Lines written after the checkpoint may follow.
         if last and all(_digest(line) != last for _, line in reversed(pairs)):
             raise self._another_run(len(pairs))
         return [record for record, _ in pairs]
@@ -210,7 +210,7 @@ class Records(Generic[_Record]):
             raise self._another_run(len(kept))
         if self.path.exists():
             require_own(self.path)
-            # The lines themselves, so that what stays is as it was written.
+            # Write the lines themselves, so that those that stay are unchanged.
             write_text(self.path, "".join(line + "\n" for _, line in kept))
         self._last = found
         return [record for record, _ in kept]
@@ -256,7 +256,7 @@ def _finite_values(record: EpochMetrics | StepLosses) -> dict[str, Any]:
     """Return the fields of a record; JSON has only finite numbers, any other is None."""
     values = dataclasses.asdict(record)
     if isinstance(record, StepLosses):
-        # Seven digits say all that a float32 knows.
+        # Seven digits hold the precision of a float32.
         rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in record.losses]
         return {**values, "losses": rounded}
     by_part = values.pop("held_out_perplexity_by_part")
@@ -306,7 +306,7 @@ def _parse(line: str, kind: type[EpochMetrics | StepLosses]) -> Any:
     found: dict[str, Any] = {
         field.name: _READERS.get(field.name, _number)(field.name, values[field.name])
         for field in dataclasses.fields(kind)
-        # Without held-out text there are none; older releases had the first one only.
+        # Without held-out text these are missing; older releases wrote only the first one.
         if field.default is not None or values.get(field.name) is not None
     }
     return kind(**found)

@@ -18,9 +18,9 @@ from tokenloom.model.loss import summed_loss
 from tokenloom.model.rnn import RNNModel, State, detach
 from tokenloom.training.options import PRECISIONS, Recipe
 
-# What a schedule changes of an optimiser; its other numbers stay.
+# The numbers of an optimiser that a schedule changes.
 _SCHEDULED = {"lr", "initial_lr"}
-# Numbers of a training are smaller; larger ones fit no float.
+# Numbers of a training are smaller; the limit keeps out integers that are too large for a float.
 _MAX_NUMBER = 2.0**63
 
 
@@ -70,7 +70,7 @@ class ScheduledOptimizer:
         self._max_grad_norm = recipe.max_grad_norm
         self._ranks = ranks
         self._interrupt = interrupt
-        # What makes an optimiser is the caller's, and may fail on one rank alone.
+        # The optimiser may be made by code of the caller, which may fail on one rank alone.
         with ranks.together():
             self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
             is_scheduled = recipe.options.is_scheduled
@@ -130,7 +130,7 @@ class ScheduledOptimizer:
         return {
             "optimizer": self._optimizer.state_dict(),
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
-            # Older releases scaled the gradients of float16, and read this.
+            # Older releases, which scaled the gradients of float16, expect this key.
             "scaler": None,
         }
 
@@ -166,7 +166,7 @@ class ScheduledOptimizer:
             for name, value in moments.items():
                 is_tensor = isinstance(value, torch.Tensor) and value.is_floating_point()
                 fits = is_tensor and value.shape in (shape, torch.Size([]))
-                # Plain descent keeps that it keeps nothing.
+                # The SGD of PyTorch saves None where it has no momentum.
                 is_nothing = value is None and name == "momentum_buffer"
                 if not is_nothing and not (fits and (name == "step") == (value.ndim == 0)):
                     _refuse(f"optimizer.state.{name}", value)
@@ -191,7 +191,7 @@ class ScheduledOptimizer:
         num_targets = self.share_signals()
         if num_targets != self._usual:
             gradients = [p.grad for p in self._parameters if p.grad is not None]
-            # Where there is no target at all, no gradient has anything in it.
+            # Without any target all gradients are 0.
             torch._foreach_mul_(gradients, self._usual / max(1, num_targets))
         nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
         self._optimizer.step()

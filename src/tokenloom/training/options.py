@@ -165,7 +165,7 @@ class TrainingOptions:
         name = optimizer if isinstance(optimizer, str) else _name(optimizer)
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.across_documents:
-            # As of releases that had no other way.
+            # Left out, as older releases wrote it, which had no other way.
             del values["across_documents"]
         return {**values, "optimizer": name}
 

@@ -90,7 +90,7 @@ def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
     settings = run.settings
     if corpus is None:
         corpus, held_out = reopen_corpora(run, encoding=encoding)
-    # One of several ranks reads its rows; the settings are those of whole batches then.
+    # If the run saved world_size=1, its batches are whole, and a process group here divides them.
     shard = Shard.detect() if settings["world_size"] == 1 else None
     windows = reopen_windows(run, corpus, shard=shard)
     windows.set_epoch(settings["first_epoch"])
@@ -106,7 +106,7 @@ def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
     )
     seed = as_integer("seed", settings["seed"], stop=1 << 64)
     with torch.random.fork_rng(devices=[]):
-        # The first weights, where the run was killed before its first checkpoint.
+        # The first weights, for a run that was killed before its first checkpoint.
         torch.default_generator.manual_seed(torch_seed(seed))
         model = build_model(settings["model"])
     return Training(
@@ -447,7 +447,7 @@ def _as_measured(run: Run, held_out: Corpus) -> Corpus:
 
 def _load(run: Run, name: str, encoding: str) -> Corpus:
     try:
-        # A path of that name stands there as one.
+        # A path of the same name was saved as a path, so this name is that of the catalogue.
         is_named = find_entry(name) is not None
         return read_as(run, f"dataset:{name}" if is_named else name, encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:

@@ -80,7 +80,7 @@ def open_run(
         return
     mine = OpenRun()
     with contextlib.ExitStack() as locks:
-        # The others wait to hear of whatever the first one refuses.
+        # The other ranks wait for a report if the first one refuses.
         with ranks.together():
             if ranks.is_first:
                 path = as_path(path)
@@ -95,8 +95,8 @@ def open_run(
 def _begin(
     path: Path, corpus: Corpus, settings: dict[str, Any], locks: contextlib.ExitStack
 ) -> Run:
-    # The files of a process that was killed here are taken only while no other process writes.
-    # os.path says no, where Path would raise, to a name that is too long.
+    # Files that a killed process has left are removed only while no other process writes.
+    # os.path returns False for a name that is too long; Path raises.
     is_left = os.path.isdir(path) and not is_run(path)  # noqa: PTH112
     if is_left:
         locks.enter_context(_held_alone(path))
@@ -185,7 +185,7 @@ class CheckpointSaver:
                 self._state.load_state_dict(checkpoint.state_dict())
             except TokenloomError:
                 raise
-            # PyTorch's own parts check what they are given in any way, or not at all.
+            # Loading a state into parts of PyTorch may raise any error.
             except Exception as error:
                 msg = (
                     f"the checkpoint of step {checkpoint.step} cannot be used: "

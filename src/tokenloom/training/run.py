@@ -52,12 +52,12 @@ from tokenloom.training.metrics import (
 _ID = "run_id"
 _SETTINGS = "settings.json"
 _VOCAB = "vocab.json"
-# What is kept of a tokenizer, whichever it is.
+# Files of a tokenizer of any kind.
 _OF_TOKENIZERS = (_VOCAB, *FILE_NAMES)
 _METRICS = "metrics.jsonl"
 _LOSSES = "losses.jsonl"
 _CHECKPOINTS = "checkpoints"
-# What is written to, emptied or replaced: none may be a link, or another user's.
+# Files that are written, emptied or replaced: none may be a link, or belong to another user.
 _WRITTEN = (_CHECKPOINTS, _SETTINGS, _METRICS, _LOSSES, "perplexity.png", "perplexity.svg")
 # Where older releases left the model.
 _CHECKPOINT = "checkpoint.pt"
@@ -355,7 +355,7 @@ class Run:
         with self._writing(), self._reading("records"):
             remove_partial(self.path)
             history = self._metrics.cut(step=step, last=last.get(_METRICS))
-            # Those of an epoch that was broken off are in the checkpoint too.
+            # The losses of an unfinished epoch are in the checkpoint as well.
             finished = history[-1].step if history else 0
             self._losses.cut(step=finished, last=last.get(_LOSSES))
             remove_later(self.path / _CHECKPOINTS, step=step)
@@ -454,9 +454,9 @@ class Run:
 
 def is_run(path: str | os.PathLike[str]) -> bool:
     """Return whether there is the folder of a run."""
-    # os.path says no, where Path would raise, to a name that no file can have.
+    # os.path returns False for a name that no file can have; Path raises.
     settings = os.path.join(path, _SETTINGS)  # noqa: PTH118
-    # They are empty until all else is there.
+    # The settings are empty until all other files are there.
     return os.path.isfile(settings) and os.path.getsize(settings) > 0  # noqa: PTH113, PTH202
 
 

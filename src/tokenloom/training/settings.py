@@ -21,18 +21,18 @@ from tokenloom.training.run import Run
 
 SETTINGS_VERSION = 3
 
-# What may be different after a resume: the number of epochs, the place of the text, the release.
+# Settings that may differ after a resume: the number of epochs, the place of the text, the release.
 _FREE = ("version", "corpus", "held_out", "places", "num_epochs", "num_threads", "run_options")
 
-# What stands in no settings where it is so.
+# Settings that are not written down where they have these values.
 _ABSENT = {"across_documents": True}
 
-# What identifies a tokenizer of another package; the name of its class does not.
+# Settings that identify a tokenizer of another package; the name of its class does not.
 _PROOFS = ("tokenizer.probe", "tokenizer.decoded")
-# What may differ between ranks: where the text lies, and how many cores there are.
+# Settings that may differ between ranks: the place of the text, and the number of cores.
 _LOCAL = ("corpus", "held_out", "places", "num_threads")
 
-# What those are of which a run is opened again.
+# The types of the settings from which a run is opened again.
 _KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("corpus", "order", "tail"), (str, "a string")),
     **dict.fromkeys(("optimizer", "schedule", "precision"), (str, "a string")),
@@ -48,7 +48,7 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "across_documents": (bool, "true or false"),
 }
 _ALWAYS_THERE = tuple(name for name in _KINDS if name != "across_documents")
-# Of the windows that a run was trained on.
+# Settings of the windows that a run was trained on.
 WINDOW_SETTINGS = (
     *("corpus", "num_tokens", "order", "batch_size", "seq_len", "tail"),
     *("order_seed", "rank", "world_size"),
@@ -290,11 +290,11 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
         for name, value in {**_ABSENT, **flat_now}.items()
         if name.partition(".")[0] not in _FREE
         and flat_saved.get(name, _ABSENT.get(name)) != value
-        # Older releases did not write it down, and a tokenizer need not be at hand.
+        # Older releases wrote no proof, and the tokenizer need not be at hand.
         and not (name in _PROOFS and (name not in flat_saved or value is None))
     ]
     if _is_shorter(saved.get("num_epochs"), now["num_epochs"]) or (
-        # A schedule is laid out over the whole training.
+        # A schedule depends on the number of epochs.
         now["schedule"] != "constant" and saved.get("num_epochs") != now["num_epochs"]
     ):
         different.append("num_epochs")

@@ -117,7 +117,8 @@ class TrainingState:
             return None
         rows, device = self.loader.windows.columns, self.optimizer.device
         if parts[0].shape[1] == len(rows):
-            # Of a training of one part of each batch, without a group, there are no others.
+            # A process that trained on one part of each batch, without a group, saved only its own
+            # rows.
             rows = range(len(rows))
         mine = tuple(part[:, rows.start : rows.stop].contiguous().to(device) for part in parts)
         return mine if len(mine) > 1 else mine[0]
