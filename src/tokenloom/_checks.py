@@ -42,7 +42,7 @@ def to_integer(value: object) -> int:
     Raises
     ------
     TypeError
-        It is none: a float is none, and neither is True or False.
+        It is no integer; floats, True and False are none either.
 
     >>> to_integer(np.uint8(3))
     3
@@ -88,7 +88,7 @@ def require_integers(**values: object) -> None:
     Raises
     ------
     ArgumentError
-        One of them is none.
+        One of them is no integer.
     """
     for name, value in values.items():
         try:
@@ -149,7 +149,7 @@ def as_text(name: str, value: object) -> str:
     Raises
     ------
     ArgumentError
-        It is none.
+        It is no str.
     """
     return str(require_type(name, value, str, "a str"))
 
@@ -160,7 +160,7 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> str:
     Raises
     ------
     ArgumentError
-        It is none of them.
+        It is something else.
 
     >>> require_choice("tail", "pad", ("drop", "pad"))
     'pad'
@@ -188,7 +188,7 @@ def as_flag_or_none(name: str, value: object) -> bool | None:
     Raises
     ------
     ArgumentError
-        It is none of the three.
+        It is something else.
     """
     require_type(name, value, bool | np.bool_ | None, "True, False or None")
     return None if value is None else bool(value)

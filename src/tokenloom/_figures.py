@@ -16,7 +16,7 @@ DPI = 150
 
 
 def check_picture(path: str | os.PathLike[str]) -> Path:
-    """Return a path into which a picture can be drawn: known before the work begins.
+    """Return the path of a picture, after a check before the work begins.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
 
 
 def save_picture(figure: "Figure", path: Path) -> None:
-    """Write a figure in the format that the end of the name says."""
+    """Write a figure in the format of the suffix of its name."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format=path.suffix[1:].lower())
 

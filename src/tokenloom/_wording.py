@@ -24,7 +24,7 @@ _QUERY = re.compile(r"(https?:/[^\s?#]*)[?#][^\s'\"]*", re.IGNORECASE)
 
 
 class _Short(reprlib.Repr):
-    """Shows the beginning of what is long, without making the whole of it."""
+    """Shows the beginning of a long value, without building its whole repr."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,9 +56,9 @@ _SHORT = _Short()
 
 
 def show(value: object) -> str:
-    """Return what a message shows of a value: its repr, of what is long a part or its type.
+    """Return how a message shows a value: by its repr, or by a part or the type of a long one.
 
-    Of addresses it leaves out what `redact` does.
+    Addresses are shown as by `redact`.
 
     >>> show("byte"), show(1.5), show([0] * 9)
     ("'byte'", '1.5', '[0, 0, 0, 0, 0, 0, ...]')
@@ -67,7 +67,7 @@ def show(value: object) -> str:
 
 
 def redact(text: str) -> str:
-    """Return a text without what may let others in: users, passwords, and queries of addresses.
+    """Return a text without secrets: users, passwords and queries of addresses.
 
     Queries are those of http and https: elsewhere ``?`` and ``#`` belong to names.
 
@@ -83,7 +83,7 @@ def redact(text: str) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message that asks for the name that was meant, or nothing.
+    """Return the end of a message that suggests a known name, or nothing.
 
     >>> suggest("--epoch", ["--epochs", "--lr"]), suggest("--speed", ["--lr"])
     (': did you mean --epochs?', '')
@@ -97,14 +97,14 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def suggest_path(path: str | os.PathLike[str], names: Iterable[str] = ()) -> str:
-    """Return the end of a message that asks for the path, or name, that was meant, or nothing.
+    """Return the end of a message that suggests a path or a name, or nothing.
 
     Parameters
     ----------
     path : str or path
-        What was asked for; its neighbours may be meant.
+        The missing path; a file or folder beside it may be meant.
     names : iterable of str
-        What else may be meant.
+        Names that may be meant.
     """
     wanted = Path(path)
     try:

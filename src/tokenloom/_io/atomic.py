@@ -92,7 +92,7 @@ def as_stem(path: str | os.PathLike[str]) -> Path:
 
 
 def require_path(path: object) -> None:
-    """Refuse what is no path.
+    """Refuse a value that is no path.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def require_path(path: object) -> None:
 def require_own(path: str | os.PathLike[str]) -> None:
     """Refuse a name that was taken by a link, or by a file or folder of another user.
 
-    Whoever may write to a folder can plant either under a name that tokenloom
+    Anyone who may write to a folder can plant either under a name that tokenloom
     is going to use, so this comes before a file or folder that was there
     already is written to, emptied, removed or trusted. A name that is free is
     fine, and so are links among the folders before the name.
@@ -135,9 +135,9 @@ def require_own(path: str | os.PathLike[str]) -> None:
 
 
 def follow_own(path: str | os.PathLike[str]) -> Path:
-    """Return where a link leads that is this user's own, and any other path as it is.
+    """Return the target of a link that this user owns, and any other path as it is.
 
-    Nobody else can plant such a link, so what it leads to was meant.
+    Nobody else can plant such a link, so its target was meant.
     """
     target = as_path(path)
     try:
@@ -195,7 +195,7 @@ def filling(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def find_obstacle(target: Path) -> str | None:
-    """Return what keeps a folder from taking a name: nothing where it is free or an empty folder.
+    """Return why a folder cannot take a name; None if it is free or names an empty folder.
 
     A link is in the way too, wherever it leads.
     """
@@ -213,7 +213,7 @@ def take_name(folder: Path, target: Path) -> None:
     Raises
     ------
     OSError
-        There is something of that name meanwhile.
+        Something else has taken that name meanwhile.
     """
     if target.exists():
         # Windows renames only to names that do not exist.
@@ -222,7 +222,7 @@ def take_name(folder: Path, target: Path) -> None:
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove what `replacing` and `filling` of a path left where they were killed.
+    """Remove what killed processes left of `replacing` and `filling` for a path.
 
     Their process holds a lock on it, which ends with the process. What another
     process still writes, a link, and what belongs to another user stay. Where

@@ -37,7 +37,7 @@ class _Readable(Protocol):
 
 
 class _Decoder(Protocol):
-    """What `bz2` and `lzma` have for one compressed stream."""
+    """The interface of the decompressors of `bz2` and `lzma`, for one stream."""
 
     @property
     def eof(self) -> bool: ...
@@ -111,7 +111,7 @@ class _Compression(NamedTuple):
     magic : tuple of bytes
         A stream begins with one of them.
     begin : callable
-        Returns what decompresses one stream.
+        Returns a decompressor of one stream.
     padding : int
         Zeros may follow a stream, in a multiple of this number; 0 allows none.
     """
@@ -297,7 +297,7 @@ _BYTE_ORDER_MARKS = (
 
 
 def _mark(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Put what can be found again for what cannot be decoded."""
+    """Replace bytes that cannot be decoded by a mark that can be found again."""
     if isinstance(error, UnicodeDecodeError):
         return _ESCAPE, error.end
     if isinstance(error, UnicodeEncodeError):
@@ -314,7 +314,7 @@ def find_encoding(encoding: str) -> str:
     Raises
     ------
     ArgumentError
-        Python knows no such encoding, or it is none of texts.
+        Python knows no such encoding, or it does not encode text.
 
     >>> find_encoding("UTF8"), find_encoding("latin_1")
     ('utf-8', 'iso8859-1')
@@ -331,7 +331,7 @@ def find_encoding(encoding: str) -> str:
 
 
 def check_text(path: Path | RemoteFile, *, name: str, encoding: str = "utf-8") -> bytes:
-    """Return the first bytes of a text file, decompressed, after a look at what it is.
+    """Return the first bytes of a text file, decompressed, after a check of its kind.
 
     Parameters
     ----------
@@ -356,12 +356,12 @@ def check_text(path: Path | RemoteFile, *, name: str, encoding: str = "utf-8") -
 
 
 def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> None:
-    """Refuse what its first bytes show to be no text in an encoding.
+    """Refuse a file whose first bytes show that it is no text in an encoding.
 
     Raises
     ------
     CorpusError
-        It is something else; the message says what, and the cure.
+        It is something else; the message says what it is, and the cure.
 
     >>> refuse_other_kinds(b"to be, or not to be", name="a.txt")
     """
@@ -381,7 +381,7 @@ def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> No
 def _is_utf_8(head: bytes) -> bool:
     """Return whether a text, of which this is the beginning, cannot be in UTF-16 or UTF-32.
 
-    Of a text in those, hardly any few characters are all of them UTF-8.
+    In those encodings hardly any sequence of a few characters is valid UTF-8.
     """
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
@@ -391,7 +391,7 @@ def _is_utf_8(head: bytes) -> bool:
 
 
 class Stream:
-    """The bytes of a file, decompressed, from a place on.
+    """The bytes of a file, decompressed, from an offset on.
 
     Parameters
     ----------
@@ -404,11 +404,10 @@ class Stream:
     hashes : bool
         Whether to compute the SHA-256 of the file's bytes, before decompression.
     encoding : str
-        See `find_encoding`. Of a text in another one than UTF-8 the bytes are
-        those of the same text in UTF-8.
+        See `find_encoding`. A text in another encoding is converted to UTF-8.
     undecodable : "stop", "replace" or "mark"
-        What becomes of bytes that are not in another encoding than UTF-8: an
-        error, U+FFFD, or a byte that is no UTF-8.
+        What undecodable bytes of an encoding other than UTF-8 become: an error,
+        U+FFFD, or a byte that UTF-8 never has.
 
     Raises
     ------
@@ -559,7 +558,7 @@ class _Counted(io.RawIOBase):
 def read_status(file: int | Path | RemoteFile) -> tuple[int, int]:
     """Return a file's size in bytes and the time of its last change, in ns.
 
-    Of a remote file the second is a number that is another one after a change.
+    For a remote file the second is a number that changes whenever the file does.
 
     Raises
     ------

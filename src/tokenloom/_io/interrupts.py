@@ -27,7 +27,7 @@ class Stopped(SystemExit):
     number : int
         Of the signal.
     *notes : str
-        What is left, for people.
+        What is kept, for people to read.
     """
 
     def __init__(self, number: int, *notes: str) -> None:
@@ -59,7 +59,8 @@ class Interrupt:
     Attributes
     ----------
     number : int or None
-        The signal that came, once all processes know of it: of a single process at once.
+        The signal that was received, once all processes know of it; one process
+        alone knows at once.
     """
 
     def __init__(self, *, saves: bool = False, num_ranks: int = 1) -> None:
@@ -71,22 +72,22 @@ class Interrupt:
 
     @property
     def flags(self) -> list[int]:
-        """For each of `SIGNALS` 1 where it came to this process, else 0."""
+        """For each of `SIGNALS`, 1 if this process received it, else 0."""
         return [int(number in self._came) for number in SIGNALS]
 
     def agree(self, counts: Sequence[int]) -> None:
-        """Take to heart what came to any process.
+        """Note a signal that any of the processes received.
 
         Parameters
         ----------
         counts : sequence of int
-            For each of `SIGNALS` how many processes it came to.
+            For each of `SIGNALS`, how many processes received it.
         """
         came = [number for number, count in zip(SIGNALS, counts, strict=True) if count]
         self.number = came[0] if came else None
 
     def end(self) -> None:
-        """End the process where a signal came, as that signal does.
+        """End the process as a signal does, if one was received.
 
         Raises
         ------
@@ -127,7 +128,7 @@ class Interrupt:
 def ending_in_order() -> Iterator[None]:
     """Let signals other than Ctrl-C, which end a process at once, raise `Stopped` instead.
 
-    So what was begun is put away. Only in the main thread, and where nobody
+    So unfinished work is cleaned up. Only in the main thread, and where nobody
     else handles the signal.
 
     Raises

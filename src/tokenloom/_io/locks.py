@@ -17,9 +17,9 @@ _HELD: set[int] = set()
 def held(path: Path) -> Iterator[bool]:
     """Hold a file or a folder for the length of the block, without a file beside it.
 
-    The kernel lets it go when this process ends, however it ends, whatever
-    becomes of the workers that it forked. Yields whether it is held: not where the
-    system has no such locks, and not where this user may not read it.
+    The kernel releases it when this process ends, in whatever way, even while
+    workers that it forked live on. Yields whether it is held: False where the
+    system has no such locks, and where this user may not read it.
 
     Raises
     ------

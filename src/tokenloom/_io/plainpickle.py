@@ -17,7 +17,7 @@ def read_plain(content: bytes) -> object:
     """Return the value of a pickle that holds dicts, lists, strings and integers only.
 
     The memory that it takes is a small multiple of the pickle's length,
-    whatever the pickle says.
+    whatever the pickle asks for.
 
     Raises
     ------

@@ -75,7 +75,7 @@ class RemoteFile:
     Attributes
     ----------
     address : str
-        With what it takes to read it; it stands in no message and in no store.
+        With any secrets that reading it takes; no message and no store has it.
     """
 
     address: str = field(repr=False)
@@ -103,7 +103,7 @@ class RemoteFile:
         Raises
         ------
         CorpusError
-            There is no such file, or nobody says how large it is.
+            There is no such file, or the server does not report its size.
         DownloadError
             Nothing may be downloaded.
         UsageError
@@ -115,12 +115,12 @@ class RemoteFile:
 
     @property
     def shows_changes(self) -> bool:
-        """Whether the server says anything that is another after a change."""
+        """Whether the server reports a fact that changes whenever the file does."""
         facts = self._facts()
         return any(facts.get(key) for key in (*_TAGS, *_TIMES))
 
     def is_older(self, made_ns: int) -> bool:
-        """Return whether it is certain that it was not changed after a time, in ns."""
+        """Return whether the file certainly was not changed after a time, in ns."""
         # Addresses that differ in their query may name different files.
         if str(self) != self.address:
             return False
@@ -153,7 +153,7 @@ class RemoteFile:
 
 
 class RemoteReader(io.RawIOBase):
-    """The bytes of a remote file, asked for again where a connection breaks.
+    """The bytes of a remote file, requested again when a connection breaks.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def _make_system(address: str) -> tuple[Any, str]:
 
 
 def _limit_waits(scheme: str) -> dict[str, Any]:
-    """Return what lets the file system of a scheme wait only for some time."""
+    """Return the options that limit how long the file system of a scheme waits."""
     if scheme.lower() not in ("http", "https"):
         return {}
     timeout = importlib.import_module("aiohttp").ClientTimeout(
@@ -345,9 +345,10 @@ def _try(
     again: Callable[[], object] = lambda: None,
     is_reading: bool = False,
 ) -> _Result:
-    """Return what a function returns, called again where a connection breaks.
+    """Return the result of a function, which is called again when a connection breaks.
 
-    Reading much may take long, and break off all the same.
+    With ``is_reading`` the time that passed is no reason to give up: a long read may
+    lose its connection late.
     """
     began_at = time.monotonic()
     for number in _numbers():
@@ -385,7 +386,7 @@ def _reporting_silence(name: str) -> Iterator[None]:
 
 
 def _find_cause(error: Exception) -> Exception:
-    """Return what happened: fsspec says of whatever fails on the web that there is no file."""
+    """Return the cause of an error: fsspec reports any failure on the web as a missing file."""
     cause = error.__cause__
     is_of_web = isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp")
     if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) and is_of_web:
@@ -394,14 +395,14 @@ def _find_cause(error: Exception) -> Exception:
 
 
 def _is_final(error: Exception) -> bool:
-    """Return whether asking again does not mend an error."""
+    """Return whether another attempt would fail as well."""
     status = _find_status(error)
     is_refused = status is not None and 400 <= status < 500 and status not in _BUSY
     return is_refused or isinstance(error, _FINAL)
 
 
 def _find_status(error: Exception) -> int | None:
-    """Return the status of HTTP that a server answered with, where an error has it."""
+    """Return the HTTP status that a server answered with, if an error has one."""
     places = (
         (error, "status"),
         # Read only if there is no status: newer versions of aiohttp deprecate it.
@@ -431,7 +432,7 @@ def _refuse(error: Exception, name: str, number: int) -> NoReturn:
 
 
 def _as_ns(value: Any) -> int | None:
-    """Return a time in ns since 1970, whatever a file system says it by."""
+    """Return a time in ns since 1970, in whatever form a file system reports it."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if isinstance(value, str):
             try:

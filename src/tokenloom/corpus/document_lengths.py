@@ -76,7 +76,7 @@ class DocumentsByLength:
             The folder of the store that they lie in. What was sorted is kept there in
             a file, where the folder can be written to, and read the next time.
         proof : sequence of str or int
-            What the documents depend on: the file is used where it is the same.
+            Hashes of what the documents depend on: the file is used only if they are equal.
         min_kept : int
             Fewer documents are sorted each time.
         """
@@ -224,7 +224,7 @@ def _number_dtype(num_documents: int) -> np.dtype[Any]:
 
 
 def _sort_stably(values: Ids) -> npt.NDArray[np.intp]:
-    """Return what ``np.argsort(values, kind="stable")`` does, of values that are not negative.
+    """Return ``np.argsort(values, kind="stable")`` of values that are not negative.
 
     By digits of 16 bits, which NumPy sorts in linear time.
 

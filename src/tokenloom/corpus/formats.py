@@ -76,11 +76,11 @@ def open_foreign(
 ) -> Corpus:
     """Open token files of another project as a corpus, without copying them.
 
-    What it is, its content says: Megatron's ``.idx`` beside a ``.bin``, the
+    The content decides the format: Megatron's ``.idx`` beside a ``.bin``, the
     header of llm.c, that of NumPy; anything else is taken as bare tokens, as
-    nanoGPT (``.bin``), OLMo (``.npy``) and datatrove (``.ds``) write them. What
-    begins like one of them and does not agree with itself is refused, and so is
-    what is no token file at all.
+    nanoGPT (``.bin``), OLMo (``.npy``) and datatrove (``.ds``) write them. A file
+    that begins like one of them and contradicts itself is refused, and so is a
+    file that holds no tokens at all.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def open_foreign(
         file can have that path, or matches the pattern; or one of several is
         named twice, or is of another format or another tokenizer.
     CorpusError
-        A file cannot be read, or is not what it says.
+        A file cannot be read, or contradicts itself.
     """
     if vocab_size is not None:
         vocab_size = as_integer("vocab_size", vocab_size, start=1)
@@ -178,7 +178,7 @@ def _exists(path: Path) -> bool:
 def recognise_tokens(path: str | os.PathLike[str]) -> str | None:
     """Return which format of token files a path seems to be of, or None for any other file.
 
-    The end of its name and its first bytes decide: what reads as text is none,
+    The end of its name and its first bytes decide: a file that reads as text is none,
     whatever its name is. "Megatron", "NumPy", "llm.c" and "nanoGPT" (with its
     ``meta.pkl`` beside it) are certain; "bare tokens" may be any bytes.
     """
@@ -284,7 +284,7 @@ def _make_meta(tokenizer: Tokenizer | None) -> bytes | None:
 
 
 def _check_meta_beside(target: Path, meta: bytes | None) -> None:
-    """Refuse to let one meta.pkl speak for files of two tokenizers."""
+    """Refuse to let one meta.pkl describe files of two tokenizers."""
     beside = target.with_name(_META)
     if not os.path.lexists(beside):
         return
@@ -308,7 +308,7 @@ def write_megatron(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     ----------
     corpus : Corpus
     path : str or path
-        What the names of both files share.
+        The path of both files without their suffixes.
 
     Returns
     -------

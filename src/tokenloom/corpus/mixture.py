@@ -35,9 +35,8 @@ class Mixture:
     ----------
     parts : mapping of str to (Corpus, float)
         The corpora by name, each with its weight: its share of the tokens, relative
-        to the sum of all weights. A weight of 0 is read never. Where there are
-        ``stages``, a part is the corpus alone, or the weight beside it counts for
-        nothing.
+        to the sum of all weights. A part of weight 0 is never read. With
+        ``stages``, a part is the corpus alone; a weight beside it is ignored.
     stages : sequence of (int, mapping of str to float), optional
         Weights that change: each stage begins at a number of tokens of the whole
         training, all epochs counted, and has the weights of the parts; one that is
@@ -46,7 +45,7 @@ class Mixture:
         The length of an epoch in tokens. By default the longest in which no part is
         read more than once, whatever the stage.
     max_repeats : float, optional
-        Refuse a training that reads a part more often than so, in the epochs that
+        Refuse a training that reads a part more often than this, in the epochs that
         windows and loaders are asked for.
 
     Attributes
@@ -65,13 +64,13 @@ class Mixture:
     Raises
     ------
     ArgumentError
-        There is no part; a name, a weight or a stage is none; or two parts have ids of
-        different tokenizers, and are named.
+        There is no part; a name, a weight or a stage is invalid; or two parts, which
+        the message names, have ids of different tokenizers.
 
     Notes
     -----
     Weights are rounded to whole numbers on a grid of 2**20, never to percent: the
-    least share is one of a million.
+    least share is one in a million.
 
     >>> web, code = Corpus.from_tokens(range(100)), Corpus.from_tokens(range(50))
     >>> Mixture({"web": (web, 0.75), "code": (code, 0.25)})

@@ -186,7 +186,7 @@ class DocumentOffsets:
         Raises
         ------
         StoreError
-            It was, or is gone.
+            It was, or it is gone.
         """
         if isinstance(self._offsets, JoinedOffsets):
             self._offsets.check_files()
@@ -362,7 +362,7 @@ class JoinedOffsets:
 
 
 class _Order:
-    """Offsets, which are checked to be non-decreasing when they are read.
+    """Offsets that are checked to be non-decreasing when they are read.
 
     A file may be damaged, and a binary search in unsorted offsets returns a wrong
     result. So the offsets are divided into cells: the ends of all cells are

@@ -113,14 +113,14 @@ class TextSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStatistics:
-    """What the tokens of a corpus are, counted.
+    """Counts of the tokens of a corpus.
 
     Attributes
     ----------
     num_tokens : int
     num_unknown : int or None
-        Tokens that are the unknown one; None of a tokenizer that has none, such as
-        one of bytes.
+        Tokens that are the unknown one; None for a tokenizer without an unknown
+        token, such as that of bytes.
     num_unused_ids : int
         Ids that do not appear.
     text : TextSize
@@ -213,7 +213,7 @@ def count_lengths(corpus: Corpus, *, chunk_size: int = _CHUNK_SIZE) -> list[Leng
     ----------
     corpus : Corpus
     chunk_size : int, optional
-        Documents that are looked at at once.
+        Documents that are read at a time.
 
     Returns
     -------
@@ -338,7 +338,7 @@ def count_tokens(
 def find_smallest(values: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int64]:
     """Return where the smallest values are, in rising order, ties in order of place.
 
-    Only those are sorted, of values that may be many millions.
+    Only those are sorted, since there may be many millions of values.
 
     >>> find_smallest(np.array([5, 1, 3, 1, 9]), 3).tolist()
     [1, 3, 2]
@@ -369,11 +369,11 @@ def measure_text(corpus: Corpus, *, progress: bool | None = None) -> TextSize:
     """Return how many characters and bytes of text the tokens of a corpus stand for.
 
     It is the text as the tokenizer reads it: after normalisation, where it
-    normalises. A character counts once, also where several tokens make it; a
-    word counts with the space before it; what stands for no text, such as the
-    end of a document, counts as none. Not known is the text of the unknown
-    token (but an unknown character is one character), and that of a tokenizer
-    which does not say how long its tokens are. All tokens are read.
+    normalises. A character counts once, even if several tokens make it; a
+    word counts with the space before it; a token without text, such as the end of
+    a document, counts as none. The text of the unknown token is not known (but an
+    unknown character is one character), nor is that of a tokenizer which does not
+    report how long its tokens are. All tokens are read.
 
     Parameters
     ----------
@@ -418,7 +418,7 @@ def _token_lengths(corpus: Corpus) -> list[npt.NDArray[np.int64] | None]:
 def _add_lengths(
     counts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
 ) -> int | None:
-    """Return the length of all tokens, or None where that of one is not known.
+    """Return the length of all tokens, or None if the length of one is not known.
 
     >>> _add_lengths(np.array([0, 2, 1]), np.array([-1, 4, 1]))
     9

@@ -38,13 +38,13 @@ class Block:
     references : References
         What was read.
     resets : BlockResets or None
-        What finds where documents start in them.
+        Finds where documents start in them.
     pieces : PieceRows or None
         What their rows are made of, in place of windows.
     learnt : bool array, shape (num_batches, num_rows, seq_len), or None
         Which targets count, where the corpus has a loss mask: none in the padding.
     sources : BlockSources or None
-        What finds the parts of a mixture that rows come from.
+        Finds the parts of a mixture that rows come from.
     """
 
     windows: Ids | None
@@ -127,7 +127,7 @@ def plan_epochs(
     shard: Shard,
     block_size: int | None = None,
 ) -> Iterator[References]:
-    """Yield what each block reads, from a row of the plan's epoch on, up to an epoch.
+    """Yield the references of each block, from a row of the plan's epoch on, up to an epoch.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def plan_blocks(
     block_size: int | None = None,
     is_first: bool = False,
 ) -> Iterator[References]:
-    """Yield what each block of an epoch reads; the order of several is computed at once.
+    """Yield the references of each block of an epoch; the order of several is computed at once.
 
     All batches of a block have the same size.
 
@@ -198,7 +198,7 @@ def plan_blocks(
 
 
 def _common(rows: range, stretch: range) -> range:
-    """Return those of some rows that lie in a range of step 1.
+    """Return the rows that lie in a range of step 1.
 
     >>> _common(range(1, 20, 3), range(5, 14)), _common(range(5), range(5, 9))
     (range(7, 16, 3), range(5, 5))
@@ -287,10 +287,10 @@ def piece_rows(references: References) -> PieceRows | None:
 
 
 def find_resets(documents: DocumentOffsets | None, references: References) -> BlockResets | None:
-    """Return what finds where documents start.
+    """Return an object that finds where documents start.
 
-    None where there are no documents, or where rows are made of pieces, which say it
-    themselves.
+    None where there are no documents, or where rows are made of pieces, which are
+    whole documents or parts of one.
     """
     if documents is None or references.pieces is not None:
         return None
@@ -300,7 +300,7 @@ def find_resets(documents: DocumentOffsets | None, references: References) -> Bl
 def first_rows(plan: Plan, columns: range) -> int:
     """Return how many batches of an iteration to read first: about 8,192 tokens.
 
-    So the first is there at once.
+    So the first batch is there at once.
     """
     return max(1, _FIRST_TOKENS // (len(columns) * (plan.seq_len + 1)))
 

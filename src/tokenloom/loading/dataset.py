@@ -55,8 +55,8 @@ class Windows(IterableDataset[Batch]):
     Raises
     ------
     ArgumentError, CorpusError
-        As in `RandomWindows`; or no order has this name, or one of your own has
-        the name of one of tokenloom's.
+        As in `RandomWindows`; or there is no order of this name, or an order of your own
+        has the name of one of tokenloom's.
 
     Notes
     -----
@@ -171,7 +171,7 @@ class Windows(IterableDataset[Batch]):
             The world size does not divide the batch.
         UsageError
             The windows were pickled, with a detected part, in a process that
-            had another one.
+            had another part.
         """
         if self._shard is None:
             shard = Shard.detect()
@@ -447,8 +447,8 @@ class PackedWindows(Windows):
 
     A document of n tokens has n - 1 pairs of an input and its target. Each pair of each
     document comes once in an epoch, and none crosses documents. A document of more than
-    ``seq_len`` pairs is cut into rows of its own and a rest. Short documents lie side by
-    side so that little is left of a row, and other ones in each epoch. A dataset for
+    ``seq_len`` pairs is cut into rows of its own and a rest. Short documents share rows
+    so that little of a row is left, in other combinations in each epoch. A dataset for
     ``torch.utils.data.DataLoader(windows, batch_size=None, ...)``.
 
     `Batch.document_ids`, `Batch.position_ids` and `Batch.cu_seqlens` are for a model

@@ -139,7 +139,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Raise on every rank what any of them refuses in the block.
+        """Raise an error on every rank if any of them raises one in the block.
 
         All ranks run it, at the same place. Each raises its own error; those
         that have none raise that of the first rank that has one.
@@ -176,7 +176,7 @@ class Ranks:
     def confirm(self, facts: Mapping[str, Any], *, shard: Shard | None = None) -> None:
         """Check that all ranks have the same facts, and that together they read whole batches.
 
-        All ranks call it, at the same place, and all of them raise the same.
+        All ranks call it, at the same place, and all of them raise the same error.
 
         Parameters
         ----------
@@ -227,7 +227,7 @@ class Ranks:
         Parameters
         ----------
         cure : str
-            What the message advises.
+            The advice of the message.
 
         Raises
         ------
@@ -259,7 +259,7 @@ def is_launched() -> bool:
 
 
 def is_restarted() -> bool:
-    """Return whether torchrun started this process again, since one had failed."""
+    """Return whether torchrun restarted this process after a failure."""
     return _num_restarts() > 0
 
 
@@ -268,8 +268,8 @@ def joined(*, timeout_seconds: float, report: Callable[[Exception], None]) -> It
     """Join the processes that torchrun started with this one, for the length of the block.
 
     The rank that fails first reports why. The others, which then fail in the same
-    way or because it is gone, report nothing; and only the first rank warns. Alone,
-    without torchrun, there is nothing to join, and errors are raised as they are.
+    way or because it is gone, report nothing; and only the first rank warns. Without
+    torchrun there is nothing to join, and errors are raised as they are.
 
     Parameters
     ----------
@@ -323,7 +323,7 @@ def joined(*, timeout_seconds: float, report: Callable[[Exception], None]) -> It
 
 
 def _check_alone(shard: Shard) -> None:
-    """Refuse several processes without a process group, which would train a model each."""
+    """Refuse several processes without a process group: each would train its own model."""
     if shard.world_size > 1:
         msg = (
             f"the variables RANK={shard.rank} and WORLD_SIZE={shard.world_size} name several "
@@ -333,7 +333,7 @@ def _check_alone(shard: Shard) -> None:
 
 
 def _read_place() -> int:
-    """Return which process of this machine this is, after a check of where the first one waits."""
+    """Return the local rank, after a check of the address where the first process waits."""
     read_number("MASTER_PORT")
     if not os.environ.get("MASTER_ADDR"):
         address = os.environ.get("MASTER_ADDR")
@@ -424,7 +424,7 @@ def _name(ranks: Sequence[int]) -> str:
 
 
 def _device() -> torch.device:
-    """Return where tensors must be that the default group sends."""
+    """Return the device of tensors that the default group sends."""
     has_gloo = "gloo" in str(distributed.get_backend_config())
     return torch.device("cpu" if has_gloo else "cuda")
 

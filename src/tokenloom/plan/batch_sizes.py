@@ -48,12 +48,12 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
-    """Which size batches have from which window of the whole training on.
+    """The sizes of batches, each with the window of the training from which it holds.
 
     Parameters
     ----------
     steps : tuple of (int, int)
-        From which window on, and the size: ascending, the first from window 0.
+        Pairs of a window and the size from there on: ascending, the first from window 0.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class BatchSizes:
 
     @property
     def windows(self) -> tuple[int, ...]:
-        """From which windows on the sizes hold."""
+        """The window from which each size holds."""
         return tuple(window for window, _ in self.steps)
 
     @property
@@ -112,7 +112,7 @@ class BatchSizes:
         return self.steps[bisect.bisect_right(self.windows, window) - 1][1]
 
     def next_change(self, window: int) -> int | None:
-        """Return the first window after this one from which on another size holds, or None."""
+        """Return the first later window from which another size holds, or None."""
         place = bisect.bisect_right(self.windows, window)
         return self.windows[place] if place < len(self.steps) else None
 
@@ -122,7 +122,7 @@ BatchSize = int | Sequence[tuple[int, int]] | BatchSizes
 
 
 def as_batch_size(value: Any) -> int | BatchSizes:
-    """Return a batch size, or sizes that change; one step is a size that does not.
+    """Return a batch size, or sizes that change; a single step is a fixed size.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def as_batch_size(value: Any) -> int | BatchSizes:
 def divide_epoch(
     sizes: BatchSizes, *, epoch: int, num_windows: int, first_window: int = 0, is_padded: bool
 ) -> tuple[Stretch, ...]:
-    """Return the batches of an epoch, those of one size together.
+    """Return the batches of an epoch, grouped by size.
 
     Parameters
     ----------

@@ -66,9 +66,9 @@ class _Bins(NamedTuple):
 def pack(num_pieces: Mapping[int, int], *, capacity: int) -> Patterns:
     """Return the bins of best-fit decreasing.
 
-    The longest piece comes first, and each goes where it leaves the least room. As
-    many bins come out as if each piece were placed by itself; here all bins that
-    are filled alike take their pieces of a length at once, so the cost depends on
+    The longest piece comes first, and each goes where it leaves the least room. The
+    number of bins is the same as if each piece were placed by itself; here all bins
+    that are filled alike take their pieces of a length at once, so the cost depends on
     ``capacity`` and not on the number of pieces.
 
     Parameters

@@ -42,7 +42,7 @@ _OF_BLOCKS = 0
 
 
 class Stage(NamedTuple):
-    """A part of the training with weights of its own.
+    """A part of the training that has its own weights.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class PartAccount(NamedTuple):
     tokens : int
         How many inputs.
     times_read : float
-        How often that is the whole part: 0.5 is half of its windows, 2.0 is each twice.
+        How many times the whole part is read: 0.5 is half of its windows, 2.0 is each twice.
     """
 
     windows: int
@@ -75,7 +75,7 @@ class PartAccount(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """What follows from a mixture and the length of windows.
+    """Values that follow from a mixture and the length of windows.
 
     Attributes
     ----------
@@ -125,9 +125,9 @@ class MixtureOrder(ShuffledOrder):
     part_lengths : tuple of int
         Tokens of each part.
     stages : tuple of Stage
-        The first begins at token 0, each other one after the one before.
+        The first begins at token 0, each other stage after the one before it.
     num_epoch_tokens : int, optional
-        Tokens of an epoch; by default as many as read no part more than once.
+        Tokens of an epoch; by default the most that read no part more than once.
     max_repeats : float, optional
         How often a part may be read in the epochs that are asked for.
     block : int
@@ -237,7 +237,7 @@ class MixtureOrder(ShuffledOrder):
         return self.epoch_tokens(settings) - self.num_inputs(settings)
 
     def epoch_tokens(self, settings: PlanSettings) -> int:
-        """Return how many tokens an epoch is long, with those that fill no batch."""
+        """Return the length of an epoch in tokens, with those that fill no batch."""
         return self.num_epoch_tokens or self.num_windows(settings) * settings.seq_len
 
     def version(self, seed: int, epoch: int) -> int:
@@ -533,7 +533,7 @@ def _repeats(num_windows: int, *, sizes: Sequence[int], weights: Sequence[int]) 
 
 
 class _Pieces(NamedTuple):
-    """What blocks are made of, piece by piece, in the order of their places.
+    """The pieces that blocks are made of, in the order of their places.
 
     Attributes
     ----------

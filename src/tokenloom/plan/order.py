@@ -166,7 +166,7 @@ class Order(Protocol):
         Returns
         -------
         int64 array, shape (num_rows, num_columns)
-            Every start with its length lies within the corpus, and no token is
+            Every window lies within the corpus with its length, and no token is
             an input twice.
         """
 

@@ -105,7 +105,7 @@ class PackedOrder(ShuffledOrder):
         return self.pieces_at(settings, positions).first_starts(settings.num_tokens - 1)
 
     def lengths(self, settings: PlanSettings, starts: IntArray, columns: IntArray) -> IntArray:
-        """Refuse: how full a row is does not follow from where its first piece starts.
+        """Refuse: the start of its first piece does not show how full a row is.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class PackedOrder(ShuffledOrder):
         return packing.num_pairs - int(packing.fills(bins).sum())
 
     def check(self, settings: PlanSettings) -> None:
-        """Check that the documents are the corpus's, and fill a batch; see `Order.check`."""
+        """Check that the documents are those of the corpus and fill a batch; see `Order.check`."""
         if settings.num_tokens != self._documents.num_tokens:
             msg = (
                 "a plan of packed documents must have the tokens of its documents, "
@@ -197,7 +197,7 @@ class PackedOrder(ShuffledOrder):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Packing:
-    """What follows from the lengths of documents and ``seq_len`` alone.
+    """Values that follow from the lengths of documents and ``seq_len`` alone.
 
     A kind of pieces are those of one length.
 
@@ -278,7 +278,7 @@ class _Packing:
         return fills
 
     def slots(self, bins: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        """Return what bins hold, as one list of all their pieces.
+        """Return the pieces of bins, as one list.
 
         Parameters
         ----------
@@ -300,7 +300,7 @@ class _Packing:
         return row[slot], patterns.lengths[run[slot]], ranks
 
     def locate(self, kinds: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
-        """Return which documents pieces are of, and how many tokens lie before them there.
+        """Return the document of each piece, and how many tokens come before the piece in it.
 
         Parameters
         ----------

@@ -124,7 +124,7 @@ class Plan(PlanSettings):
 
     @classmethod
     def of(cls, order: object, **settings: Any) -> Self:
-        """Return the plan of an order, given by its name or itself.
+        """Return the plan of an order, which is given by name or as an object.
 
         Parameters
         ----------
@@ -234,7 +234,7 @@ class Plan(PlanSettings):
 
     @property
     def stretches(self) -> tuple[Stretch, ...]:
-        """The batches of the epoch, those of one size together; one stretch for one size."""
+        """The batches of the epoch, grouped by size; a single stretch if there is one size."""
         if self._is_plain:
             return (Stretch(range(self.order.num_batches(self)), 0, self.batch_size),)
         return divide_epoch(
@@ -375,7 +375,7 @@ class Plan(PlanSettings):
         return order.starts_at(self, self._positions(rows) + column_array)
 
     def _select(self, rows: range, columns: range | None) -> tuple[IntArray, IntArray]:
-        """Return rows, shape (num_rows, 1), and columns, once they are known to be in range."""
+        """Return rows, shape (num_rows, 1), and columns, after a check of their range."""
         _check_range("rows", rows, self.num_batches)
         size = self.size_of(rows)
         columns = range(size) if columns is None else columns
@@ -388,7 +388,7 @@ class Plan(PlanSettings):
         Raises
         ------
         ArgumentError
-            They have several.
+            They differ in size.
         """
         stretch = None if self._is_plain else self._stretch_of(rows)
         return self.batch_size if stretch is None else stretch.batch_size
@@ -443,7 +443,7 @@ class Plan(PlanSettings):
         return None
 
     def equal_epochs(self, stop: int | None) -> Iterator[tuple[int, int | None, int]]:
-        """Yield the epochs from this one on, those with the same number of batches together.
+        """Yield the epochs from this one on, grouped by their number of batches.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ _MAX_DEPTH = 4
 
 
 class Position(NamedTuple):
-    """Where a stream stands.
+    """The place in a stream from which it continues.
 
     Attributes
     ----------
@@ -116,8 +116,8 @@ def restore_position(
     worker : (worker_index, num_workers), optional
         As in `describe_position`.
     changed : collection of str
-        Names of what may differ from the saved plan: "batch_size" or nothing. The
-        position is then the one of the same window.
+        Settings that may differ from the saved plan: only "batch_size". The position
+        is then converted to that of the same window.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def _convert(position: Position, *, before: Plan, now: Plan) -> Position:
 def _check_range(
     saved: dict[str, Any], plan: Plan, *, worker: tuple[int, int] | None = None
 ) -> Position:
-    """Return the position of a state of this plan, of any epoch, once it is in range."""
+    """Return the position of a state of this plan, of any epoch, after a check of its range."""
     first = 1 if saved["version"] == _WINDOW_VERSION else 0
     values = {_SKIPPED: 0, _FIRST_WINDOW: 0, **saved}
     _require(values, "epoch", MAX_EPOCH)

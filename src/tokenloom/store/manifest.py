@@ -138,7 +138,7 @@ class Manifest:
     shards : tuple of ShardFile
         The files of tokens, in order.
     files : tuple of StoreFile
-        All others, sorted by name: documents, vocabulary, what a preparation leaves.
+        All other files, sorted by name: documents, vocabulary, files of a preparation.
     splits : mapping of str to (int, int)
         Half-open ranges of tokens that have a name.
     sources : tuple of Source
@@ -190,7 +190,7 @@ class Manifest:
 
     @property
     def preparation(self) -> "Preparation | None":
-        """What is known of the preparation that made the store, where one did.
+        """What is known of the preparation that made the store; None if none did.
 
         Raises
         ------
@@ -372,7 +372,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_json(text: str) -> Manifest:
-    """Return what the text of a ``manifest.json`` says.
+    """Return the manifest in the text of a ``manifest.json``.
 
     Raises
     ------
@@ -425,7 +425,7 @@ def _build(value: object) -> Manifest:
 
 
 def _arguments(kind: Any, value: object, *others: str) -> dict[str, Any]:
-    """Return what a dataclass is made with, from the JSON object that `_fields` gave.
+    """Return the arguments of a dataclass from the JSON object that `_fields` gave.
 
     The object must have those fields and ``others``, and no more.
     """

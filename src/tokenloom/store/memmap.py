@@ -33,7 +33,7 @@ _PAUSE_SECONDS = 1.0
 
 
 class FileIdentity(NamedTuple):
-    """What shows that a file was replaced or changed.
+    """Facts that show whether a file was replaced or changed.
 
     Attributes
     ----------
@@ -181,16 +181,16 @@ Part = FileRange | Repeated | Ids
 
 
 class _Span(NamedTuple):
-    """Parts of one dtype, taken for pieces of one array: the memory from the first to the last.
+    """Parts of one dtype, taken as pieces of one array: the memory from the first to the last.
 
-    Each index that is read lies within a part, never in what lies between them.
+    Each index that is read lies within a part, never between two of them.
 
     Attributes
     ----------
     lasts : int64 array, shape (num_parts,)
         The last start of a window in each part; -1 for a part that it does not have.
     shifts : int64 array, shape (num_parts,)
-        A start with it is an index of ``items``.
+        A start plus the shift of its part is an index of ``items``.
     items : void array
         All windows, overlapping.
     opened : list of integer array
@@ -364,7 +364,7 @@ class ConcatenatedMemmap:
         return part_of
 
     def _check(self, ids: Ids) -> None:
-        """Refuse ids that are out of range; those in memory were looked at before."""
+        """Refuse ids that are out of range; those in memory were checked before."""
         if self._has_files:
             _check_read(ids, self)
 
@@ -631,7 +631,7 @@ def _max_open() -> int:
 
 
 def close(tokens: Tokens) -> Tokens:
-    """Return ids in a file as an array that maps the file at its first read."""
+    """Return ids in a file as an array that maps the file when it is first read."""
     parts = _parts_of(tokens)
     return ConcatenatedMemmap(parts) if isinstance(parts[0], FileRange) else tokens
 

@@ -36,7 +36,7 @@ Piece = npt.NDArray[np.integer[Any]]
 
 
 class NpyHeader(NamedTuple):
-    """What stands before the values of an ``.npy`` file.
+    """The header of an ``.npy`` file.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ def read_npy_header(file: BinaryIO) -> NpyHeader:
 
 
 def npy_header(dtype: np.dtype[Any], length: int) -> bytes:
-    """Return what stands before the values of a one-dimensional ``.npy`` file.
+    """Return the header of a one-dimensional ``.npy`` file.
 
     It is what numpy.save writes, on every machine and with every release.
 
@@ -150,7 +150,7 @@ class NpyFile:
 def writing_npy(
     path: str | os.PathLike[str], *, dtype: np.dtype[Any], length: int, num_ids: int | None = None
 ) -> Iterator[NpyFile]:
-    """Yield a file to write, which gets its name whole, at the end of the block.
+    """Yield a file to write, which takes its name at the end of the block, once it is whole.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def writing_npy(
     ArgumentError
         Another number of values was written.
     CorpusError
-        One of them is no id.
+        One of the values is no id.
     OSError
         The file cannot be written; nothing is left of it.
     """

@@ -44,7 +44,7 @@ CURE = "make the store again, or copy it again from where it is whole"
 
 
 class StoredFile(NamedTuple):
-    """A file of a store, as its manifest has it; ``header`` is how it begins."""
+    """A file of a store, as described by its manifest; the file begins with ``header``."""
 
     path: Path
     num_bytes: int
@@ -186,7 +186,7 @@ class Store:
         return tokenizer
 
     def describe_identity(self) -> dict[str, Any]:
-        """Return what the manifest says of a tokenizer that came from elsewhere."""
+        """Return how the manifest describes a tokenizer that came from elsewhere."""
         description = dict(self.manifest.tokenizer or {})
         preparation = self.manifest.facts.get("preparation")
         prepared = preparation.get("tokenizer") if isinstance(preparation, Mapping) else None
@@ -254,7 +254,7 @@ class StoredTokenizer:
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
-    """Read the manifest of a store, and look at each file's kind, size and header.
+    """Read the manifest of a store, and check the kind, size and header of each file.
 
     No token is read, so the cost does not grow with their number.
 
@@ -271,20 +271,20 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def is_store(path: str | os.PathLike[str]) -> bool:
-    """Return whether there is a folder with a manifest; it is not looked at."""
+    """Return whether there is a folder with a manifest, without reading it."""
     # os.path returns False for a name that no file can have; Path raises.
     return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118
 
 
 def find_stored_tokenizer(given: object) -> object:
-    """Return the tokenizer of the store that a name means, and anything else as it is.
+    """Return the tokenizer of the store that a value names, and any other value as it is.
 
     Parameters
     ----------
     given : object
-        What `tokenloom.Corpus.from_text` takes. A store is meant by its folder,
+        What `tokenloom.Corpus.from_text` takes. A store is named by its folder,
         by STORE/SPLIT, or by the file of its tokenizer, which alone need not
-        say all of it.
+        describe all of the tokenizer.
 
     Raises
     ------
@@ -319,7 +319,7 @@ def find_stored_tokenizer(given: object) -> object:
 
 
 def read_store(path: str | os.PathLike[str]) -> Store:
-    """Read the manifest of a store; its other files are not looked at.
+    """Read the manifest of a store, but none of its other files.
 
     Raises
     ------

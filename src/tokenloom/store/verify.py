@@ -28,7 +28,7 @@ _Check = Callable[[bytes], str | None]
 
 
 def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) -> list[str]:
-    """Read every byte of a store, and return what is wrong with which file.
+    """Read every byte of a store, and return what is wrong, file by file.
 
     Checks the SHA-256 of each file, that ids are below the vocabulary size, and
     values of a loss mask 0 or 1,

@@ -232,8 +232,8 @@ def write_tokenizer(
 ) -> tuple[dict[str, Any] | None, tuple[StoreFile, ...]]:
     """Write a tokenizer's vocabulary or files, and return its description and their entries.
 
-    A tokenizer of the caller's own leaves the name of its type, and what
-    distinguishes it from others.
+    Of a tokenizer of the caller's own only the name of its type and its proofs are
+    described.
 
     Raises
     ------

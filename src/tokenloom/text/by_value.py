@@ -37,7 +37,7 @@ class SubwordTokenizer(CompleteTokenizer):
     Attributes
     ----------
     package : str
-        Which encodes and decodes; the extra that installs it has the same name.
+        The package that encodes and decodes; the extra that installs it has the same name.
     num_ids : int
         One more than the largest id.
     digest : str
@@ -52,7 +52,7 @@ class SubwordTokenizer(CompleteTokenizer):
 
     @abstractmethod
     def make_encoder(self, module: Any, /) -> Any:
-        """Return what encodes, of the package's module."""
+        """Return the encoder, made with the module of the package."""
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str], /) -> Iterator[Ids]:
@@ -75,7 +75,7 @@ class SubwordTokenizer(CompleteTokenizer):
 
     @property
     def encoder(self) -> Any:
-        """What encodes: an object of the package.
+        """The encoder: an object of the package.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class SubwordTokenizer(CompleteTokenizer):
             return CompleteTokenizer.encode_segments(self, segments)
 
     def find_character(self, segment: TextSegment, index: int, /) -> int | None:
-        """Return which character of a segment a token of it begins with, if the package says it."""
+        """Return which character of a segment its token begins with, if the package reports it."""
         starts = _find_starts(self, str(segment.text))
         return starts[index] if index < len(starts) else None
 
@@ -150,7 +150,7 @@ class SubwordTokenizer(CompleteTokenizer):
         return np.array([-1 if token is None else measure(token) for token in tokens], np.int64)
 
     def describe(self) -> dict[str, Any]:
-        """Return what, beside its file, makes the tokenizer again: JSON-able."""
+        """Return the values that make the tokenizer again with its file: JSON-able."""
         return {"name": self.name, "vocab_size": self.num_ids, "sha256": self.digest}
 
     def _narrow(self, ids: npt.ArrayLike) -> Ids:
@@ -204,7 +204,7 @@ def hash_allowing(digest: str) -> str:
 
 
 def require_few_ids(name: str, num_ids: int) -> None:
-    """Refuse an id for which no memory would suffice.
+    """Refuse an id that is too large for any memory.
 
     Raises
     ------

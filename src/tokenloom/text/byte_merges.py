@@ -38,7 +38,7 @@ _NUM_BYTES = 256
 
 
 class ByteMerges(NamedTuple):
-    """What encodes plain texts.
+    """The encoder of plain texts.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class ByteMerges(NamedTuple):
     id_of: Ids
 
     def encode(self, text: str) -> Ids | None:
-        """Return the ids of a text, or None where they might be others."""
+        """Return the ids of a text, or None if tiktoken might give other ids."""
         if not is_plain(text):
             return None
         return self.id_of[np.asarray(self.encoding.encode_ordinary(text), np.int64)]
@@ -76,7 +76,7 @@ def is_plain(text: str) -> bool:
 def find_byte_merges(
     content: str, byte_of: Mapping[str, int], special: Sequence[str], added: Sequence[str]
 ) -> ByteMerges | None:
-    """Return what encodes as a tokenizer.json does, or None.
+    """Return an encoder that gives the ids of a tokenizer.json, or None.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def _is_simple(model: Mapping[str, Any]) -> bool:
 
 
 def _find_pattern(value: Mapping[str, Any]) -> str | None:
-    """Return how a tokenizer.json splits texts, or None if otherwise than is known here."""
+    """Return how a tokenizer.json splits texts, or None for an unknown pattern."""
     if value.get("normalizer") is not None:
         return None
     match value.get("pre_tokenizer"):

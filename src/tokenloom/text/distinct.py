@@ -37,7 +37,7 @@ class Words(NamedTuple):
     Attributes
     ----------
     entries : list of str
-        What they are; a word may be more than one of them.
+        The different words; a word may have several entries.
     places : int32 array, shape (num_words,), or None
         Which of the entries each word is; None where each entry is a word.
     """
@@ -90,7 +90,7 @@ def _distinguish(content: bytes, arrow: Any, wide: set[bytes]) -> Words:
     content : bytes
     arrow : module
     wide : set of bytes
-        White space of more than one byte; what more the text has is added.
+        White space of more than one byte; the function adds any other that it finds.
     """
     for space in wide:
         content = content.replace(space, b" ")

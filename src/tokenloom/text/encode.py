@@ -49,7 +49,7 @@ def encode(
     vocab_size: int | None = None,
     name: str,
 ) -> tuple[Ids, Tokenizer]:
-    """Return the ids of a text, at least one, and what encodes more like it.
+    """Return the ids of a text, at least one, and the tokenizer that made them.
 
     Parameters and errors are those of `tokenloom.Corpus.from_text`.
 
@@ -91,7 +91,7 @@ def encode_documents(
     reserved_tokens: Iterable[str] = (),
     vocab_size: int | None = None,
 ) -> tuple[Ids, Offsets, Tokenizer, Lost]:
-    """Return the ids of documents, their offsets, what encodes more like them, and what is lost.
+    """Return the ids of documents, their offsets, the tokenizer, and what is lost.
 
     Parameters and errors are those of `tokenloom.Corpus.from_documents`.
 
@@ -130,7 +130,7 @@ def _choose_method(
     reserved_tokens: Iterable[str],
     vocab_size: int | None,
 ) -> _Method:
-    """Return how texts become ids, after a check that no setting would change nothing."""
+    """Return how texts become ids, after a check that each setting has an effect."""
     made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
     settings: dict[str, Any] = {
         "min_freq": as_integer("min_freq", min_freq),
@@ -147,7 +147,7 @@ def _choose_method(
 def _encode(
     texts: Sequence[str | bytes], method: _Method
 ) -> tuple[Ids, Offsets, CompleteTokenizer]:
-    """Return the ids of texts, how many come before the end of each, and what made them.
+    """Return the ids of texts, how many come before the end of each, and the tokenizer.
 
     Texts may be bytes where the tokenizer reads those.
     """
@@ -173,7 +173,7 @@ def _encode(
 
 
 def find_surrogate(text: str) -> int | None:
-    r"""Return where a text holds half of a surrogate pair, which is no character, if it does.
+    r"""Return the place of half of a surrogate pair, which is no character, or None.
 
     >>> find_surrogate("caf\u00e9"), find_surrogate("a\ud83d")
     (None, 1)

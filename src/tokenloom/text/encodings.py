@@ -189,7 +189,7 @@ class TiktokenTokenizer(SubwordTokenizer):
         return {TOKENIZER_RANKS: self.ranks}
 
     def describe(self) -> dict[str, Any]:
-        """Return what, beside its file, makes the tokenizer again: JSON-able."""
+        """Return the values that make the tokenizer again with its file: JSON-able."""
         return {
             **SubwordTokenizer.describe(self),
             "pattern": self.pattern,
@@ -261,7 +261,7 @@ def load_encoding(name: str, *, allow_special: bool = False) -> TiktokenTokenize
 
 
 class _OfflineError(OSError):
-    """What tiktoken gets instead of a download."""
+    """The error that tiktoken gets instead of a download."""
 
 
 @contextlib.contextmanager
@@ -282,12 +282,12 @@ def _without_downloads() -> Iterator[None]:
 
 
 def read_ranks(content: bytes, name: str, *, allow_special: bool) -> TiktokenTokenizer:
-    """Return the tokenizer of a .tiktoken file, which says nothing of how a text is split.
+    """Return the tokenizer of a .tiktoken file, which does not hold its pattern.
 
     Raises
     ------
     CorpusError
-        The file is another one.
+        The file is of another kind.
     """
     stem = PurePath(name).stem
     try:

@@ -60,7 +60,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
 
     @classmethod
     def of(cls, content: str, *, allow_special: bool = False, name: str = "the tokenizer") -> Self:
-        """Return the tokenizer of a JSON text; what would cut or pad texts is switched off.
+        """Return the tokenizer of a JSON text; truncation and padding are switched off.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
 
     @panics_as_errors()
     def decode(self, ids: list[int], /) -> str:
-        """Return the text of ids, special tokens among it."""
+        """Return the text of ids, with special tokens."""
         text: str = self.encoder.decode(self._check(ids), skip_special_tokens=False)
         return text
 
@@ -134,7 +134,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of what the model has no token for; byte-level ones have a token for anything."""
+        """The id of text without a token; byte-level models have tokens for any text."""
         token = _find_unknown(self.content)
         return self.find_token(token) if isinstance(token, str) else token
 
@@ -164,7 +164,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
         return {TOKENIZER_JSON: self.content.encode("utf-8")}
 
     def describe(self) -> dict[str, Any]:
-        """Return what, beside its file, makes the tokenizer again: JSON-able."""
+        """Return the values that make the tokenizer again with its file: JSON-able."""
         return {**SubwordTokenizer.describe(self), "allow_special": self.allow_special}
 
     @classmethod
@@ -191,7 +191,7 @@ class HuggingFaceTokenizer(SubwordTokenizer):
 
 @functools.lru_cache(maxsize=4)
 def _find_merges(tokenizer: HuggingFaceTokenizer) -> ByteMerges | None:
-    """Return what encodes plain texts faster, where there is such."""
+    """Return a faster encoder of plain texts, if there is one."""
     added = [token.content for token in tokenizer.encoder.get_added_tokens_decoder().values()]
     special = [*tokenizer.special_tokens()]
     return find_byte_merges(tokenizer.content, _byte_of_character(), special, added)
@@ -210,7 +210,7 @@ def _find_unknown(content: str) -> str | int | None:
 
 
 def _has_all_bytes(content: str) -> bool:
-    """Return whether a tokenizer.json has a token for anything, so that nothing is unknown."""
+    """Return whether a tokenizer.json has tokens for any text, so that nothing is unknown."""
     value = json.loads(content)
     model, splits = value["model"], [value.get("pre_tokenizer"), value.get("normalizer")]
     is_of_bytes = model.get("type") == "BPE" and '"ByteLevel"' in json.dumps(splits)
@@ -219,7 +219,7 @@ def _has_all_bytes(content: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BpeLearner(LearnedTokenizer):
-    """What learns a byte-level BPE of documents.
+    """A byte-level BPE that is to be learnt from documents.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ class BpeLearner(LearnedTokenizer):
         return dataclasses.replace(self, special=tuple(dict.fromkeys([*self.special, *tokens])))
 
     def describe(self) -> dict[str, Any]:
-        """Return what is to be learnt: JSON-able."""
+        """Return the settings of what is to be learnt: JSON-able."""
         # Left out by default, as earlier releases wrote it.
         allows = {"allow_special": True} if self.allow_special else {}
         return {"name": self.name, "vocab_size": self.max_ids, **allows}

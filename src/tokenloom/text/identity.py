@@ -22,7 +22,7 @@ _NUM_DECODED = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What distinguishes a tokenizer from others; None where that is not known.
+    """Facts that distinguish a tokenizer from others; None where they are not known.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Identity:
     decoded : str or None
         Hash of the texts of some ids.
     tokenizer : Tokenizer or None
-        What the proofs follow from, where they were not asked for yet.
+        The tokenizer from which proofs that were not asked for yet are computed.
     """
 
     name: str | None = None
@@ -77,7 +77,7 @@ class Identity:
     def read(
         cls, description: object, *, vocab_size: int | None, vocab: object = None
     ) -> Self | None:
-        """Return what a file says, or None where it knows no tokenizer.
+        """Return the identity that a file describes, or None if it describes none.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class Identity:
 
 
 def describe_identity(tokenizer: CompleteTokenizer) -> dict[str, Any]:
-    """Return what makes a tokenizer again, or distinguishes one of another package: JSON-able.
+    """Return values that make a tokenizer again, or identify it: JSON-able.
 
     >>> from tokenloom.text.tokenizers import ByteTokenizer
     >>> describe_identity(ByteTokenizer())
@@ -141,7 +141,7 @@ def describe_identity(tokenizer: CompleteTokenizer) -> dict[str, Any]:
 
 
 def probe(tokenizer: Tokenizer) -> str:
-    """Return a hash of the ids of a text, or of its characters where it is refused as a whole."""
+    """Return a hash of the ids of a text, or of its characters if the whole is refused."""
     whole = _encode(tokenizer, _PROBE)
     # A tokenizer that cannot encode the whole probe is identified by the characters that it can
     # encode.
@@ -160,7 +160,7 @@ def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _decode_some(tokenizer: Tokenizer) -> str:
-    """Return a hash of what ids mean that lie evenly over all."""
+    """Return a hash of the texts of some ids, evenly spaced over all."""
     ids = np.unique(np.linspace(0, tokenizer.vocab_size - 1, _NUM_DECODED).astype(np.int64))
     return hash_json([_decode(tokenizer, int(id_)) for id_ in ids])
 

@@ -39,7 +39,7 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
     Raises
     ------
     CorpusError
-        The values are not one-dimensional, no integers, or out of range.
+        The values are not one-dimensional, are no integers, or are out of range.
     """
     try:
         array = np.asanyarray(values)
@@ -64,7 +64,7 @@ def as_ids(values: npt.ArrayLike, *, num_ids: int | None = None) -> Ids:
 
 
 def limit_ids(dtype: np.dtype[Any], num_ids: int | None) -> int | None:
-    """Return what ids of a file must be below, or None where every value is an id.
+    """Return the bound that ids of a file must be below, or None if every value is an id.
 
     Where the number of ids is not known, no id is negative, and none needs more
     than an int64.

@@ -21,7 +21,7 @@ from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 
 class Tokenizer(Protocol):
-    """What tokenloom asks of a tokenizer of yours: any object with these will do."""
+    """The interface of a tokenizer of yours: any object with these members."""
 
     @property
     def vocab_size(self) -> int:
@@ -36,7 +36,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CompleteTokenizer(ABC):
-    """All that tokenloom asks of a tokenizer, with answers that are right for any.
+    """The whole interface of a tokenizer, with defaults that are right for any.
 
     A built-in tokenizer is a subclass that gives better answers. Its fields,
     but for a vocabulary, are JSON-able and have defaults: with its name they
@@ -45,7 +45,7 @@ class CompleteTokenizer(ABC):
     Attributes
     ----------
     name : str or None
-        What users and manifests call it; None of a tokenizer of somebody else.
+        What users and manifests call it; None for a tokenizer from elsewhere.
     reads_bytes : bool
         Whether it takes texts as bytes, which need not be UTF-8. The segments
         that it encodes hold bytes then.
@@ -91,7 +91,7 @@ class CompleteTokenizer(ABC):
         return []
 
     def encode_one(self, text: str, *, name: str, is_prompt: bool = False) -> Ids:
-        """Return the ids of a text, or of a prompt, after a look at their type and range.
+        """Return the ids of a text, or of a prompt, after a check of their type and range.
 
         Raises
         ------
@@ -134,8 +134,8 @@ class CompleteTokenizer(ABC):
     def find_character(self, segment: TextSegment, index: int, /) -> int | None:
         """Return which character of a segment a token of it begins with, if that is known.
 
-        -1 is the last character before the segment. Where `reads_bytes`, it is
-        which byte.
+        -1 is the last character before the segment. Where `reads_bytes`, bytes are
+        counted.
         """
         del segment, index
         return None
@@ -147,7 +147,7 @@ class CompleteTokenizer(ABC):
     def token_lengths(self) -> npt.NDArray[np.int64] | None:
         """Return how many characters of text each id stands for, -1 where that is not known.
 
-        None where it is known of no id. The lengths of a text's ids add up to
+        Returns None if the length of no id is known. The lengths of a text's ids add up to
         the characters of the text as the tokenizer reads it, after
         normalisation. So a character that is made of several tokens counts
         once, in the token with its first byte: the length of a token of bytes
@@ -182,7 +182,7 @@ class CompleteTokenizer(ABC):
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of whatever has none of its own, or None where there is no such id."""
+        """The id of any text that has no other id, or None if there is no such id."""
         return None if vocab_of(self) is None else UNKNOWN_ID
 
     def files(self) -> dict[str, bytes]:
@@ -190,7 +190,7 @@ class CompleteTokenizer(ABC):
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """Return what, beside a vocabulary and files, makes the tokenizer again: JSON-able."""
+        """Return the values that make it again with its vocabulary and files: JSON-able."""
         values = {name: getattr(self, name) for name, _ in self._parameters()}
         return {"name": self.name, **values}
 
@@ -220,9 +220,9 @@ class CompleteTokenizer(ABC):
 
 @dataclass(frozen=True, slots=True)
 class LearnedTokenizer(CompleteTokenizer):
-    """What becomes a tokenizer when it has seen whole documents.
+    """A tokenizer that is still to be learnt from whole documents.
 
-    Before, it encodes nothing.
+    Until then it encodes nothing.
     """
 
     @abstractmethod
@@ -234,7 +234,7 @@ class LearnedTokenizer(CompleteTokenizer):
         """Return the tokenizer that is learnt from whole documents."""
 
     def encode(self, _: str, /) -> NoReturn:
-        """Refuse to encode: what `learn` returns does.
+        """Refuse to encode: the tokenizer that `learn` returns does.
 
         Raises
         ------
@@ -251,13 +251,13 @@ class LearnedTokenizer(CompleteTokenizer):
 
 @dataclass(frozen=True, slots=True)
 class UserTokenizer(CompleteTokenizer):
-    """A tokenizer of somebody else: only what it has itself is known of it."""
+    """A tokenizer from elsewhere: only its own attributes are known."""
 
     inner: Tokenizer
 
     @property
     def vocab_size(self) -> int:
-        """Number of different ids, as a plain integer: NumPy's have no place in JSON."""
+        """Number of different ids, as a plain integer, since JSON takes none of NumPy's."""
         return as_integer("vocab_size of the tokenizer", self.inner.vocab_size, start=1)
 
     @property

@@ -86,7 +86,7 @@ def clean_characters(text: str, *, piece: int = _PIECE) -> str:
 def find_characters(text: str) -> npt.NDArray[np.int64]:
     r"""Return where each character of `clean_characters` stands in a text: int64 array.
 
-    A space stands for a gap, and is where that begins.
+    A space stands for a gap, at the place where the gap begins.
 
     >>> clean_characters("Caf\u00e9s,\nat 1"), find_characters("Caf\u00e9s,\nat 1").tolist()
     ('caf sat', [0, 1, 2, 3, 4, 7, 8])
@@ -115,8 +115,7 @@ def split_words(text: str, *, normalize: bool = True, piece: int = _PIECE) -> It
     ----------
     text : str
     normalize : bool
-        Whether words are what normalising leaves, or what stands between
-        white space.
+        Whether the text is normalised first; words stand between white space.
     piece : int
         The fewest bytes, or characters, that are split at once.
 
@@ -137,7 +136,7 @@ def cut_words(text: str, *, normalize: bool, piece: int) -> Iterator[bytes]:
     ----------
     text : str
     normalize : bool
-        Whether everything but letters becomes spaces, and those small.
+        Whether all but letters becomes spaces, and letters become lower case.
     piece : int
         The fewest bytes, or characters, of a piece that is not the last.
 
@@ -158,8 +157,8 @@ def state_after(text: bytes, state: int) -> int:
     ----------
     text : bytes
     state : int
-        What it has seen before: NOTHING of the line but what vanishes, a
-        LETTER right before, or a letter and then a GAP.
+        What it has seen before: NOTHING that is kept of the line, a LETTER right
+        before, or a letter and then a GAP.
 
     >>> [state_after(text, NOTHING) for text in (b"ab", b"ab ", b"ab \n", b"1")]
     [1, 2, 0, 0]
@@ -240,7 +239,7 @@ def count_words(texts: Sequence[str]) -> npt.NDArray[np.int64]:
 def count_normalized(
     text: str, stops: npt.NDArray[np.int64], *, counts_characters: bool
 ) -> npt.NDArray[np.int64]:
-    r"""Return how many words, or characters, of a text come out of each of its parts.
+    r"""Return how many normalised words, or characters, each part of a text has.
 
     Parameters
     ----------
@@ -273,7 +272,7 @@ def count_normalized(
 def _count_from(
     starts: npt.NDArray[np.int64], is_counted: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Return how many are True from each start to the next; these rise.
+    """Return how many values are True from each start to the next; starts ascend.
 
     >>> _count_from(np.array([0, 2, 4]), np.array([True, True, False, True]))
     array([2, 1, 0])
@@ -314,7 +313,7 @@ class Lost(NamedTuple):
     num_spaces : int
         White space of ASCII among them.
     num_letters : int
-        Lost letters, and whatever else is beyond ASCII and no punctuation.
+        Lost letters, and all other characters beyond ASCII that are no punctuation.
     num_digits : int
         Lost digits 0 to 9.
     num_signs : int
@@ -371,7 +370,7 @@ def report_lost(lost: Lost, *, name: str, is_learned: bool) -> None:
     ----------
     lost : Lost
     name : str
-        Whose text it was.
+        What messages call the text.
     is_learned : bool
         Whether the tokenizer was made for the text, and so could keep all of it.
     """
@@ -410,7 +409,7 @@ def count_lost(text: str) -> Lost:
 
 
 def _count_lost(content: bytes, *, num_characters: int) -> Lost:
-    """Count bytes as ASCII; what is beyond it counts as signs."""
+    """Count bytes as ASCII; bytes beyond it count as signs."""
     num_letters = num_digits = num_spaces = 0
     for start in range(0, len(content), _PIECE):
         codes = np.frombuffer(content, np.uint8)[start : start + _PIECE]

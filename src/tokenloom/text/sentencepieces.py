@@ -18,8 +18,8 @@ TOKENIZER_MODEL = "tokenizer.model"
 class SentencePieceTokenizer(SubwordTokenizer):
     """A model of the package ``sentencepiece``.
 
-    It normalises: runs of spaces, line ends and some characters do not come
-    back. It adds neither a beginning nor an end.
+    It normalises: decoding does not return runs of spaces, line ends and some
+    characters. It adds neither a beginning nor an end.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class SentencePieceTokenizer(SubwordTokenizer):
         return text
 
     def find_starts(self, text: str, /) -> list[int]:
-        """Return with which character of a text each token begins; nothing of older releases."""
+        """Return with which character of a text each token begins; nothing with older releases."""
         try:
             found = self.encoder.encode(text, out_type="offset_mapping")
         # Older versions of the package do not know this out_type.
@@ -95,7 +95,7 @@ class SentencePieceTokenizer(SubwordTokenizer):
         return int(self.encoder.unk_id())
 
     def token_bytes(self) -> list[bytes | None]:
-        """Return the bytes of each id, of the text as it is after the normalisation."""
+        """Return the bytes of each id, in the text after normalisation."""
         encoder = self.encoder
 
         def read(id_: int) -> bytes | None:
@@ -138,7 +138,7 @@ def read_model(content: bytes, name: str, *, allow_special: bool) -> SentencePie
     Raises
     ------
     CorpusError
-        The file is another one.
+        The file is of another kind.
     """
     del allow_special
     if re.match(rb"[A-Za-z0-9+/]+={0,2} [0-9]+\r?\n", content):

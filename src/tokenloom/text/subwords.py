@@ -20,7 +20,7 @@ _MAX_BYTES = 1 << 30
 
 
 def adopt(value: object, *, allow_special: bool = False) -> SubwordTokenizer | None:
-    """Return an object of another package by value, or None for what is none.
+    """Return the tokenizer of an object of another package, or None for any other object.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def read_file(
     Raises
     ------
     ArgumentError
-        The name has another end than these.
+        The name has another suffix.
     CorpusError
         The file holds something else.
     OSError

@@ -282,7 +282,7 @@ class CharTokenizer(CountedTokenizer):
 
 @dataclass(frozen=True, slots=True)
 class WordTokenizer(CountedTokenizer):
-    """One token per word: whatever stands between white space.
+    """One token per word, which is text between white space.
 
     >>> tokenizer = WordTokenizer(Vocab(["time", "machine"]))
     >>> tokenizer.encode("The TIME machine").tolist()
@@ -426,7 +426,7 @@ def make_tokenizer(
     name : str
         Of the argument, for messages.
     names : sequence of str
-        Of the built-in tokenizers, that messages list.
+        Names of built-in tokenizers that messages list.
 
     Raises
     ------
@@ -456,7 +456,7 @@ def make_tokenizer(
 
 
 def take_tokenizer(given: object, *, name: str = "tokenizer") -> CompleteTokenizer:
-    """Return a tokenizer that has its ids already, of whatever `make_tokenizer` takes.
+    """Return a tokenizer that has its ids already; it is given as for `make_tokenizer`.
 
     Raises
     ------
@@ -477,7 +477,7 @@ def take_tokenizer(given: object, *, name: str = "tokenizer") -> CompleteTokeniz
 
 
 def allow_special_tokens(tokenizer: CompleteTokenizer) -> CompleteTokenizer:
-    """Return the same tokenizer, to which special tokens that a text spells are their ids.
+    """Return the same tokenizer, which turns special tokens that a text spells into their ids.
 
     Raises
     ------
@@ -504,14 +504,14 @@ def refuse_settings(
     min_freq: int,
     reserved_tokens: Collection[str],
 ) -> None:
-    """Refuse settings that would change nothing with a tokenizer.
+    """Refuse settings that have no effect with a tokenizer.
 
     Parameters
     ----------
     tokenizer : CompleteTokenizer
         What `make_tokenizer` returned.
     given : object
-        What it was made of, for messages.
+        What the caller passed, for messages.
     normalize, min_freq, reserved_tokens
         See `tokenloom.Corpus.from_text`.
 
@@ -634,10 +634,10 @@ def check_vocab_size(vocab_size: int | None, tokenizer: object) -> int | None:
 
 
 def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
-    """Return a tokenizer with all that tokenloom asks; of somebody else's little is known.
+    """Return a tokenizer with the whole interface; of one from elsewhere little is known.
 
     A class that has a built-in one as its base and an ``encode`` of its own is
-    somebody else's: the rest of its base would give other ids.
+    one from elsewhere: the methods of its base would give other ids.
     """
     kinds = TOKENIZERS.values()
     is_changed = type(tokenizer) not in kinds and any(
@@ -649,7 +649,7 @@ def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
 
 
 def is_counted(given: object) -> bool:
-    """Return whether a name was given of a tokenizer whose vocabulary is to be counted.
+    """Return whether a name of a tokenizer whose vocabulary is to be counted was given.
 
     >>> is_counted("char"), is_counted("byte"), is_counted(Vocab(["a"]))
     (True, False, False)
@@ -688,7 +688,7 @@ def tokenizer_for(vocab: Vocab) -> CountedTokenizer:
     Raises
     ------
     ArgumentError
-        A tokenizer made it that this release does not have.
+        It was made by a tokenizer that this release does not have.
 
     >>> type(tokenizer_for(Vocab(["a", "b"]))).__name__
     'CharTokenizer'
@@ -722,7 +722,7 @@ def restore_tokenizer(
     Parameters
     ----------
     description : object
-        What `CompleteTokenizer.describe` returned; of anything else None comes back.
+        What `CompleteTokenizer.describe` returned; anything else returns None.
     load_vocab : callable
         Returns the tokenizer's vocabulary; it is called where there is one.
     load_file : callable
@@ -739,7 +739,7 @@ def restore_tokenizer(
 
 
 def is_restorable(tokenizer: CompleteTokenizer) -> bool:
-    """Return whether `restore_tokenizer` makes the same again of what a tokenizer describes.
+    """Return whether `restore_tokenizer` can make a tokenizer again from its description.
 
     >>> is_restorable(ByteTokenizer()), is_restorable(BpeLearner())
     (True, False)

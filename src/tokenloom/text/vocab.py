@@ -164,7 +164,7 @@ class Vocab:
 
     @property
     def kind(self) -> str | None:
-        """The name of the tokenizer that made it, or has it: "char", "word"; None if not known."""
+        """The name of its tokenizer, "char" or "word"; None if that is not known."""
         return self._kind
 
     @property
@@ -173,7 +173,7 @@ class Vocab:
         return self._normalize
 
     def of_kind(self, kind: str | None, *, normalize: bool | None = None) -> Self:
-        """Return the same vocabulary, which knows how texts become its tokens, or nothing of it."""
+        """Return the same vocabulary with another kind and normalisation, or with neither."""
         if (self._kind, self._normalize) == (kind, normalize):
             return self
         vocab = copy.copy(self)
@@ -285,7 +285,7 @@ class Vocab:
     def to_json(self, *, with_kind: bool = True) -> str:
         """Return the text of the file that `save` writes, in ASCII.
 
-        Without its kind it does not say how texts become its tokens.
+        The file does not hold how texts become its tokens.
         """
         value: dict[str, Any] = {
             "format": _FORMAT,
@@ -323,7 +323,7 @@ class Vocab:
 
 
 def read_vocab(path: str | os.PathLike[str]) -> Vocab:
-    """Return what `Vocab.load` returns, without a look at the files beside it."""
+    """Return what `Vocab.load` returns, without reading the files beside it."""
     return parse_vocab(read_bounded(path, max_bytes=_MAX_BYTES), path)
 
 
@@ -354,7 +354,7 @@ def parse_vocab(content: bytes, path: str | os.PathLike[str]) -> Vocab:
 
 
 def _parse(content: bytes) -> Any:
-    """Return the JSON value of a vocabulary's file, or None where it holds other than pairs."""
+    """Return the JSON value of a vocabulary's file, or None if it holds anything but pairs."""
     text = content.decode(json.detect_encoding(content), "surrogatepass")
     head, begins, rest = text.partition(_BEFORE_PAIRS)
     pairs, ends, tail = rest.partition(_AFTER_PAIRS)
@@ -371,7 +371,7 @@ def _parse(content: bytes) -> Any:
 
 
 def is_vocab(text: str) -> bool:
-    """Return whether the text of a file is that of a vocabulary, of whatever version."""
+    """Return whether the text of a file is a vocabulary, of any version."""
     try:
         value = json.loads(text)
     except (RecursionError, ValueError):
@@ -380,7 +380,7 @@ def is_vocab(text: str) -> bool:
 
 
 def _of_tokenizer(vocab: Vocab, description: object) -> Vocab:
-    """Return a vocabulary that knows what is described, if anything is."""
+    """Return a vocabulary with the kind and normalisation of a description, if there is one."""
     match description:
         case {"name": str(name), "normalize": bool(normalize)}:
             return vocab.of_kind(name, normalize=normalize)
@@ -388,7 +388,7 @@ def _of_tokenizer(vocab: Vocab, description: object) -> Vocab:
 
 
 def _read_beside(path: Path) -> object:
-    """Return what a store, or a run, says of the tokenizer whose vocabulary lies in it."""
+    """Return how a store or a run describes the tokenizer of a vocabulary that lies in it."""
     for name in ("manifest.json", "settings.json"):
         with contextlib.suppress(OSError, KeyError, RecursionError, TypeError, ValueError):
             content = read_bounded(path.with_name(name), max_bytes=_MAX_BYTES)
@@ -429,7 +429,7 @@ def number_tokens(
     min_freq : int
         Tokens that appear less often get no id.
     vocab_size : int, optional
-        There are no more ids than that.
+        The largest number of ids.
 
     >>> number_tokens({"c": 3, "b": 2, "a": 1}, special=["<unk>"], min_freq=2)
     {'<unk>': 0, 'c': 1, 'b': 2}
