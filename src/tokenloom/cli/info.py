@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _count(corpus: Corpus, num_listed: int | None, *, is_quiet: bool) -> TokenStatistics | None:
-    """Return what the tokens are, if they are to be counted."""
+    """Return the statistics of the tokens, if they are to be counted."""
     if num_listed is None:
         is_small = len(corpus) <= _NUM_COUNTED and corpus.vocab_size <= _NUM_IDS_COUNTED
         num_listed = _NUM_LISTED if is_small else 0
@@ -195,7 +195,7 @@ def _tabulate_text(counted: TokenStatistics) -> Iterator[tuple[str, str]]:
 
 
 def _tabulate_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a preparation counted, and its options, except what the table has already."""
+    """Yield the counts and options of a preparation that the table does not have yet."""
     for name, value in facts.items():
         if name == "preparation" and isinstance(value, dict):
             continue
@@ -255,7 +255,7 @@ def _list_facts(facts: Mapping[str, Any]) -> str:
 
 
 def _shorten(cells: Sequence[str]) -> str:
-    """Return some of many cells in one."""
+    """Return the first of many cells as one cell."""
     num_more = len(cells) - _NUM_SHOWN
     more = [f"and {num_more:,} more"] if num_more > 0 else []
     return ", ".join([*cells[:_NUM_SHOWN], *more])

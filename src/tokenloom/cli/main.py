@@ -104,7 +104,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _discard_stdout() -> None:
-    """Send the rest of stdout nowhere, so that Python reports no second error at exit."""
+    """Discard the rest of stdout, so that Python reports no second error at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -115,8 +115,8 @@ def make_parser(first_word: str | None = None) -> argparse.ArgumentParser:
     Parameters
     ----------
     first_word : str, optional
-        The first of the arguments. Where it is a command, or asks for the list of
-        them, the others are named in the help but not imported.
+        The first of the arguments. If it is a command, or asks for the list of
+        commands, the others are named in the help but not imported.
     """
     parser = CommandParser(
         prog="tokenloom",
@@ -172,7 +172,7 @@ def _offline(*, wanted: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logging(options: Mapping[str, str]) -> Iterator[None]:
-    """Show what the library logs, in the words of the command line."""
+    """Print the library's log messages in the words of the command line."""
     handler = _MessageHandler(options)
     logger = logging.getLogger("tokenloom")
     propagates, logger.propagate = logger.propagate, False

@@ -31,7 +31,7 @@ class TypedStage(NamedTuple):
 
 
 class TakeCorpora(argparse.Action):
-    """Takes one corpus, or the parts of a mixture; ``parts`` of the namespace are those."""
+    """Takes one corpus, or the parts of a mixture, which become ``parts`` of the namespace."""
 
     def __call__(
         self,
@@ -54,7 +54,7 @@ class TakeCorpora(argparse.Action):
 
 
 def add_mixture(command: argparse.ArgumentParser) -> None:
-    """Add how the parts of a mixture are read."""
+    """Add the options of how the parts of a mixture are read."""
     group = command.add_argument_group("mixture, of parts that are typed as NAME=WEIGHT:CORPUS")
     group.add_argument(
         "--stage",
@@ -131,7 +131,7 @@ def check_names(parts: Sequence[TypedPart]) -> None:
     Raises
     ------
     ArgumentError
-        Two have.
+        Two parts have the same name.
     """
     names = [part.name for part in parts]
     if twice := [name for at, name in enumerate(names) if name in names[:at]]:

@@ -98,12 +98,12 @@ def add_encoding(command: argparse._ActionsContainer) -> None:
 
 
 def add_store(command: argparse.ArgumentParser) -> None:
-    """Add the store that is looked at."""
+    """Add the store that is read."""
     command.add_argument("store", metavar="STORE", help="folder of a store, or STORE/SPLIT")
 
 
 def add_tokenizer(command: argparse._ActionsContainer) -> None:
-    """Add the tokenizer, the number of ids of one that is learnt, and what it is given."""
+    """Add the tokenizer, the number of ids that it may learn, and its other options."""
     command.add_argument(
         "--tokenizer",
         default="char",
@@ -347,7 +347,7 @@ def parse_indices(text: str) -> list[int]:
 
 
 def load_text(arguments: argparse.Namespace) -> Corpus | dict[str, Corpus]:
-    """Return the corpus that was named, or those of the parts of a mixture, by their names.
+    """Return the corpus that was typed, or the corpora of a mixture's parts by their names.
 
     Raises
     ------
@@ -366,8 +366,8 @@ def load_whole(arguments: argparse.Namespace) -> Corpus | Mixture:
 def load_parts(arguments: argparse.Namespace) -> dict[str, Corpus]:
     """Return the corpus of each part of a mixture, all with ids of one tokenizer.
 
-    Texts get the tokenizer of the stores, if those have one and none was typed. One
-    that learns its tokens learns them of all the texts.
+    Texts get the tokenizer of the stores, if those have one and none was typed. A
+    tokenizer that learns its tokens learns them from all the texts.
     """
     parts = {part.name: as_corpus(arguments, part) for part in parts_of(arguments)}
     check_names(parts_of(arguments))
@@ -405,7 +405,7 @@ def load_parts(arguments: argparse.Namespace) -> dict[str, Corpus]:
 
 
 def _learn_tokenizer(arguments: argparse.Namespace, names: Sequence[str]) -> object:
-    """Return the tokenizer that was typed; one that learns its tokens learns them of all texts."""
+    """Return the tokenizer that was typed, which learns its tokens, if any, from all texts."""
     if arguments.tokenizer not in (*COUNTED_NAMES, *LEARNED_NAMES):
         return find_tokenizer(arguments)
     documents = (read_documents(name, encoding=arguments.encoding) for name in names)
@@ -419,7 +419,7 @@ def _learn_tokenizer(arguments: argparse.Namespace, names: Sequence[str]) -> obj
 
 
 def load_corpus(arguments: argparse.Namespace) -> Corpus:
-    """Return the corpus that was named; of a store with a split "train" that split.
+    """Return the corpus that was typed; for a store with a split "train" that split.
 
     Raises
     ------
@@ -454,7 +454,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
 def hold_out(
     arguments: argparse.Namespace, text: Corpus | dict[str, Corpus]
 ) -> tuple[Corpus | Mixture, Corpus | dict[str, Corpus] | None]:
-    """Return the tokens to train on, and those to measure on; of a mixture those of each part.
+    """Return the tokens to train on, and those to measure on; for a mixture by part.
 
     Parameters
     ----------
@@ -511,7 +511,7 @@ def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Co
 def print_amount(
     arguments: argparse.Namespace, corpus: Corpus | dict[str, Corpus], shown: Corpus | Mixture
 ) -> None:
-    """Print that 'tokenloom train' reads less of a corpus than what is shown, if it does."""
+    """Print that 'tokenloom train' reads less of a corpus than is shown here, if it does."""
     if isinstance(corpus, dict) or isinstance(shown, Mixture):
         return
     defaults = {"max_tokens": MAX_TOKENS, "held_out": HELD_OUT}
@@ -543,7 +543,7 @@ def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Cor
 
 
 def find_tokenizer(arguments: argparse.Namespace) -> object:
-    """Return what the library takes for the tokenizer that was named.
+    """Return the tokenizer that was typed, as the library takes it.
 
     Raises
     ------

@@ -104,7 +104,7 @@ def as_options(message: str, options: Mapping[str, str]) -> str:
     ----------
     message : str
     options : mapping of str to str
-        What is typed for each argument of the command.
+        The option that is typed for each argument of the command.
 
     >>> as_options("use num_workers=0", {"workers": "--workers"})
     'use --workers 0'
@@ -127,7 +127,7 @@ def as_options(message: str, options: Mapping[str, str]) -> str:
 
 
 def _join_lines(text: str) -> str:
-    r"""Return a message in one line: what it lists in indented lines is separated by commas.
+    r"""Return a message in one line, in which commas separate its indented lines.
 
     >>> _join_lines("They differ.\n  a: saved 1, now 2\n  b: saved 3, now 4\nUse the saved ones.")
     'They differ: a: saved 1, now 2, b: saved 3, now 4. Use the saved ones.'
@@ -141,7 +141,7 @@ def _join_lines(text: str) -> str:
 
 
 def print_error(error: Exception, *, options: Mapping[str, str] | None = None) -> None:
-    """Print an error in one line: the first line only of those of other libraries."""
+    """Print an error in one line; of errors of other libraries only the first line."""
     text = _join_lines(str(error))
     # PyTorch's messages continue with places in its own code.
     is_ours = isinstance(error, TokenloomError)

@@ -52,7 +52,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def make_formatter(prog: str) -> argparse.HelpFormatter:
-    """Return what lays the help out: in colour where the terminal and the packages allow.
+    """Return the formatter of the help: in colour if the terminal and the packages allow.
 
     Since Python 3.14 argparse has colours itself; before, rich-argparse adds them.
     """
@@ -137,8 +137,8 @@ def complete_files(parser: argparse.ArgumentParser) -> None:
 class CommandParser(argparse.ArgumentParser):
     """A parser that takes options by their whole names, and explains wrong usage in two lines.
 
-    The namespace that it returns also has ``given``, the names of what was
-    typed, and ``options``, what is typed for each name.
+    The namespace that it returns also has ``given``, the names of the arguments that
+    were typed, and ``options``, the option of each name.
     """
 
     def __init__(self, **keywords: Any) -> None:
@@ -156,7 +156,7 @@ class CommandParser(argparse.ArgumentParser):
         args: Sequence[str] | None = None,
         namespace: argparse.Namespace | None = None,
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse without defaults, which shows what was typed, and fill them in afterwards."""
+        """Parse without defaults, to see what was typed, and fill the defaults in afterwards."""
         defaults = {action: action.default for action in self._actions}
         self._hidden_defaults = defaults
         try:

@@ -171,7 +171,7 @@ def _parse_documents(text: str) -> str:
 
 
 def _parse_split(text: str) -> tuple[str, float | str]:
-    """Return a split with its fraction, or with a source of it."""
+    """Return the name of a split with its fraction or one of its sources."""
     name, _, value = text.partition("=")
     if not name or not value:
         msg = (
@@ -216,7 +216,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _open_cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
-    """Yield what does the work: by default processes of this machine."""
+    """Yield the workers: by default processes of this machine."""
     if arguments.dask is None:
         yield Cluster(None, arguments.workers)
         return
@@ -254,7 +254,7 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
 
 
 def _sources(arguments: argparse.Namespace) -> list[str] | dict[str, list[str]]:
-    """Return what is read, by splits where they are named by their sources."""
+    """Return the sources, by split where splits are named by their sources."""
     named = [(name, value) for name, value in arguments.split or [] if isinstance(value, str)]
     fractions = [name for name, value in arguments.split or [] if isinstance(value, float)]
     if named and fractions:

@@ -95,7 +95,7 @@ def print_outcomes(
 ) -> int:
     """Print which laws hold, and return the exit code.
 
-    A law that is broken brings what another person needs to reproduce it.
+    For a broken law it prints all that another person needs to reproduce it.
     """
     from tokenloom.testing.selftest import describe_machine
 

@@ -275,7 +275,7 @@ def _make_loader(
 
 
 def _name_whole(text: Corpus | dict[str, Corpus], train: Corpus | Mixture) -> Corpus:
-    """Return all of the text that was named, of which some is trained on."""
+    """Return the whole text that was typed, a part of which is trained on."""
     if isinstance(text, Corpus):
         return text
     whole = Corpus.concatenate(text.values())
@@ -294,7 +294,7 @@ def _refuse_settings(arguments: argparse.Namespace) -> None:
 
 
 def _reopen_training(arguments: argparse.Namespace) -> "Training":
-    """Return the training of a run, with what was typed in place of its settings."""
+    """Return the training of a run, with typed options in place of its settings."""
     import torch
 
     from tokenloom.training.reopen import reopen_training
@@ -432,7 +432,7 @@ def _folder(training: "Training") -> Path:
 
 
 def _count_steps(training: "Training") -> tuple[int, int]:
-    """Return after how many steps a training resumes, 0 for its beginning, and of how many."""
+    """Return how many steps were done before a training resumes, and how many it has."""
     from tokenloom.training.run import Run
 
     loader = training.loader
@@ -515,7 +515,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 
 def _format_units(facts: dict[str, Any], name: str) -> str:
-    """Return a perplexity per token, and per character and byte where these are others."""
+    """Return a perplexity per token, and per character and byte where these differ."""
     shown = [f"{facts[name]:.2f}"]
     for unit in ("character", "byte"):
         value = facts[f"{name}_per_{unit}"]
@@ -525,7 +525,7 @@ def _format_units(facts: dict[str, Any], name: str) -> str:
 
 
 def _print_next(facts: dict[str, Any], prompt: str) -> None:
-    """Print what to do next: write text with the model, of the best epoch if there is one."""
+    """Print the next command: text of the model, that of the best epoch if there is one."""
     # In one line that a shell can read.
     begin = " ".join(prompt.split())[:_PROMPT_CHARACTERS] or "TEXT"
     command = ["tokenloom", "generate", facts["run"]]
@@ -540,7 +540,7 @@ def _print_next(facts: dict[str, Any], prompt: str) -> None:
 def _make_writer(
     corpus: Corpus, training: "Training", *, reports: bool
 ) -> Callable[..., str] | None:
-    """Return what writes text with the model, or None where the tokenizer's package is missing.
+    """Return a function that writes text with the model, or None without the tokenizer's package.
 
     Parameters
     ----------

@@ -57,13 +57,13 @@ def load(  # noqa: PLR0913  each is a setting of its own
         of the list, write ``dataset:NAME`` or ``./NAME``. A token file of another
         project (.bin, .idx, .npy, .ds) is opened by `tokenloom.open_foreign`,
         unless it holds text; with byte tokens, bare ones are read as bytes.
-        A pattern that nothing
-        has as its name means all stores, or all token files of another project
+        A pattern, if
+        no file has that name, means all stores, or all token files of another project
         (.bin, .npy), that match, as one corpus: ``"shards/*.bin"``, or
         ``"stores/*/train"`` for a split of each. A named text is downloaded once,
-        verified and kept. Of a corpus of documents, such as the reviews
-        of "imdb", the corpus knows where each begins; a line end stands after
-        each but the last.
+        verified and kept. A corpus of documents, such as the reviews
+        of "imdb", knows where each document begins; a line end follows each
+        document but the last.
     tokenizer, vocab_size, normalize, min_freq, reserved_tokens, max_tokens
         See `Corpus.from_text`.
     encoding : str
@@ -208,7 +208,7 @@ def _open_tokens(
     tokenizer: object,
     asked: list[str],
 ) -> Corpus:
-    """Return a store, or what a pattern means, as a corpus."""
+    """Return a store, or the files that match a pattern, as a corpus."""
     if isinstance(found, StoreName):
         corpus = _open(found, tokenizer, asked)
     else:
@@ -266,9 +266,9 @@ def _open_parts(parts: "Sequence[StoreName | Path]", tokenizer: object, asked: l
 def find_parts(
     name: object, *, tokenizer: object = "char"
 ) -> "Sequence[StoreName] | Sequence[Path]":
-    """Return the token file of a name, or the stores, or token files, that a pattern means.
+    """Return the token file of a name, or the stores or token files that match a pattern.
 
-    None where it is neither.
+    None if it is neither.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def find_parts(
     Raises
     ------
     ArgumentError
-        What a pattern matches is neither.
+        A pattern matches something else.
     """
     if not isinstance(name, str | os.PathLike):
         return ()

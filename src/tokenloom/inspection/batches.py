@@ -49,7 +49,7 @@ class RowText(PieceText):
     row : int
         Its index in the batch, from 0.
     start, stop, inputs, targets, source, document, character
-        As of `PieceText`; of packed documents, those of the first piece, with the
+        As in `PieceText`; for packed documents, those of the first piece, with the
         inputs and targets of the whole row.
     pieces : tuple of PieceText
         The pieces of a row of packed documents; else none.
@@ -77,7 +77,7 @@ class BatchText:
     num_batches : int
         Batches of each epoch.
     num_rows, seq_len : int
-        Shape of the batch; of one rank's part of it, where there are several.
+        Shape of the batch; if there are several ranks, of the part of one of them.
     rows : tuple of RowText
         Those that were asked for.
     """

@@ -16,7 +16,7 @@ _MAX_DOCUMENTS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """What a way to lay documents into rows wastes and cuts.
+    """How much a way to lay documents into rows wastes and cuts.
 
     Attributes
     ----------
@@ -33,12 +33,12 @@ class Packing:
 
 
 def compare_packings(lengths: Ids, *, seq_len: int) -> list[Packing]:
-    """Return what four ways to lay documents into rows waste and cut, tokenloom's last.
+    """Return how much four ways to lay documents into rows waste and cut, tokenloom's last.
 
     Parameters
     ----------
     lengths : integer array, shape (num_documents,)
-        Of documents, in tokens; of many, the first 20,000 count.
+        Lengths of documents in tokens; only the first 20,000 count.
     seq_len : int
         Inputs of a row.
 

@@ -112,8 +112,8 @@ def plot_mixture(plan: Plan, *, num_epochs: int | None = None) -> "Figure":
 def plot_packing(plan: Plan, lengths: Ids) -> "Figure":
     """Draw the rows of packed documents, and how full they are beside other ways.
 
-    Above, the first rows of the epoch: a bar is a piece of a document, and what is white
-    is padding. Below, for four ways to lay these documents into rows, the share of
+    Above, the first rows of the epoch: a bar is a piece of a document, and white
+    space is padding. Below, for four ways to lay these documents into rows, the share of
     positions that hold no input, and of documents that are cut though they would fit.
 
     Parameters
@@ -352,7 +352,7 @@ def plot_measurements(measurements: Sequence[Measurement]) -> "Figure":
 
 
 def plot_spikes(found: RunSpikes, *, title: str) -> "Figure":
-    """Draw the loss of each step of a run, with its running median, and mark what stands out.
+    """Draw the loss of each step of a run, with its running median, and mark steps that stand out.
 
     Parameters
     ----------
@@ -399,7 +399,7 @@ def plot_spikes(found: RunSpikes, *, title: str) -> "Figure":
 
 
 def _thin(losses: "np.typing.NDArray[np.float64]") -> "np.typing.NDArray[np.int64]":
-    """Return the positions that are drawn: all, or of each part of a long run the highest loss."""
+    """Return the positions to draw: all, or the highest loss of each part of a long run."""
     width = -(-len(losses) // _MAX_POINTS)
     starts = range(0, len(losses), max(1, width))
     known = np.where(np.isfinite(losses), losses, -np.inf)

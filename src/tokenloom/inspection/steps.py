@@ -113,8 +113,8 @@ def read_spikes(
 ) -> RunSpikes:
     """Return the steps of a run whose loss stands out most, the first ones first, with their text.
 
-    `find_spikes` defines what a spike is. Where there are fewer than asked for, the
-    steps follow that stand out most without being spikes.
+    `find_spikes` defines what a spike is. If there are fewer than ``top``,
+    the steps that stand out most without being spikes follow.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ class Evaluation:
     nats_per_token : float
         Mean cross-entropy, natural logarithm.
     num_characters, num_bytes : int or None
-        The text that these tokens stand for, where that is known; see
+        Size of the text that these tokens stand for, where that is known; see
         `tokenloom.corpus.statistics.measure_text`.
 
     >>> Evaluation(num_tokens=2, nats_per_token=0.0).perplexity
@@ -67,7 +67,7 @@ class Evaluation:
 
     @property
     def characters_per_token(self) -> float | Any:
-        """How long a token is on average, where that is known."""
+        """Mean length of a token in characters, where that is known."""
         return None if self.num_characters is None else self.num_characters / self.num_tokens
 
     @property
@@ -128,8 +128,8 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
 
     If `torch.distributed` is initialised, each rank evaluates some lanes and the
     sums are added, so all ranks must call this, and each gets the loss of the
-    whole corpus. If the number of ranks does not divide ``batch_size``, only as
-    many ranks work as divide it.
+    whole corpus. If the number of ranks does not divide ``batch_size``, only
+    a number of ranks that divides it works.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         is larger than the model's or unknown, or the number of parts does not
         divide the lanes.
     UsageError
-        The ranks have other models, texts or sizes; each difference is named.
+        The ranks have different models, texts or sizes; each difference is named.
     """
     is_group = shard is None and _has_group()
     ranks = Ranks.detect() if is_group else Ranks()

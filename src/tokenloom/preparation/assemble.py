@@ -89,7 +89,7 @@ class Tally:
     problems : Counter
         How many documents were left out or replaced, by their problem.
     hash : str
-        Of what all chunks say of themselves, their bytes among it.
+        Hash of the facts and the bytes of all chunks.
     """
 
     starts: list[int] = field(default_factory=lambda: [0])
@@ -150,7 +150,7 @@ def assemble(  # noqa: PLR0913  each is a part of a store
     facts: Mapping[str, Any],
     report: Callable[[int], object],
 ) -> Manifest:
-    """Write the whole store into a folder, out of what is in the work folder; return its manifest.
+    """Write the store into a folder from the parts in the work folder; return its manifest.
 
     Shards that an interrupted run finished are not written again. ``report`` is
     called with the number of tokens after each piece that was written.
@@ -203,7 +203,7 @@ def assemble(  # noqa: PLR0913  each is a part of a store
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What was kept of all chunks, and of shards."""
+    """The parts that were kept of chunks and shards."""
 
     work: WorkDir
     tally: Tally
@@ -213,7 +213,7 @@ class _Parts:
     end_of_document: str | int | None
 
     def find_shard(self, index: int, path: Path) -> ShardFile | None:
-        """Return the entry of a shard that an interrupted run finished, if it did."""
+        """Return the entry of a shard if an interrupted run finished it, else None."""
         if path.is_file() and not path.is_symlink() and (kept := self.work.read("shard", index)):
             facts, sha256 = kept.facts, kept.facts["sha256"]
             if facts.get("parts") == self.tally.hash and hash_file(path) == f"sha256:{sha256}":
@@ -310,7 +310,7 @@ def cut_splits(
     Raises
     ------
     StoreError
-        One of them would hold no token.
+        A split would hold no token.
 
     >>> cut_splits(PrepareOptions(splits={"valid": 0.2, "test": 0.1}), 50, int)
     {'train': (0, 35), 'valid': (35, 45), 'test': (45, 50)}

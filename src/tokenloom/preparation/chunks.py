@@ -30,12 +30,12 @@ _MAX_SLICES = 10_000
 
 
 class Chunk(NamedTuple):
-    """What one call does.
+    """The work of one call.
 
     Attributes
     ----------
     number : int
-        Which chunk, from 0.
+        Number of the chunk, from 0.
     slices : tuple of Slice
     stop : Cursor
         Where the next chunk begins.
@@ -44,8 +44,8 @@ class Chunk(NamedTuple):
     digests : dict of int to str
         SHA-256 of each source that ends in it, where they are computed.
     prefix : (int, int, str) or None
-        Of the source that does not end in it: which one it is, how many bytes
-        of it were read so far, before decompression, and their SHA-256.
+        For a source that does not end in it: its number, how many of its bytes
+        were read so far, before decompression, and their SHA-256.
     """
 
     number: int
@@ -70,7 +70,7 @@ def cut_chunks(
     Only one of them is held at a time, and in it at most one and a half times
     ``cutting.size`` bytes, unless a token, a record or what may not be cut is
     longer. A chunk ends with the slice that brings it to half of that size, so
-    that most slices of large sources are a chunk of their own.
+    that most slices of large sources are whole chunks.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def cut_chunks(
     start : Cursor
         Where a chunk begins.
     first : int
-        Which one that is.
+        Number of that chunk.
     hashes : bool
         Whether to compute the hash of each source.
     breaks : container of int
@@ -132,14 +132,14 @@ def prove_parts(
 ) -> int:
     """Return how many of the first parts were made of the bytes that the sources hold now.
 
-    Bytes are compared before decompression: of a source that was read to its
-    end the whole hash, of the one that was not what was read up to each part.
+    Bytes are compared before decompression: the whole hash of a source that was
+    read to its end, else the hash of the bytes that were read up to each part.
 
     Parameters
     ----------
     sources : sequence of SourceFile
     parts : iterable of mapping
-        What each part says of itself, in their order: ``start``, ``stop``,
+        The facts of each part, in their order: ``start``, ``stop``,
         ``digests`` and ``prefix`` of its chunk, and the ``documents`` of sources.
     report : callable
         Called with the number of bytes after each piece that was compared.

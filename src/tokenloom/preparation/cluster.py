@@ -37,7 +37,7 @@ class SharedFolder(NamedTuple):
     ----------
     path : Path
     token : str
-        What stands in a file there.
+        The content of a file in it.
     version : str
         The release of tokenloom that all workers must have.
     """
@@ -80,9 +80,9 @@ class SharedFolder(NamedTuple):
 
 
 def share(folder: Path, executor: Executor) -> SharedFolder:
-    """Return a work folder after a look at whether a worker of an executor can use it.
+    """Return a work folder, after a check that a worker of an executor can use it.
 
-    Each task repeats the look, since another worker may do it.
+    Each task repeats the check, since another worker may do it.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def require_version(there: str, here: str, *, host: str) -> None:
 
 
 def _keep_token(path: Path) -> str:
-    """Return what stands in the file, which is written where it is missing.
+    """Return the content of the file, which is written if it is missing.
 
     An interrupted run leaves it: a worker may still know the file that it read then.
     """
@@ -138,7 +138,7 @@ def _keep_token(path: Path) -> str:
 
 
 class Cluster(NamedTuple):
-    """What does the work of a preparation.
+    """The workers of a preparation.
 
     Attributes
     ----------
@@ -221,7 +221,7 @@ def _connect(distributed: Any, address: str, timeout: float) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Dask logs of lost connections, whose end is an error that is raised here."""
+    """Silence the logs of Dask about lost connections, for which an error is raised here."""
     loggers = [
         logger
         for name, logger in logging.Logger.manager.loggerDict.items()

@@ -38,9 +38,9 @@ class LocalCopy:
 def fetch_copy(source: SourceFile) -> LocalCopy:
     """Return a copy of a file at an address, perhaps one that an interrupted preparation made.
 
-    That one is used where size and tag, or time, of the file are what they were,
-    and the bytes of the copy too. The copy lies in the work folder; for what is
-    no preparation, such as a trace, in the folder of temporary files.
+    An earlier copy is used if the size and the tag, or time, of the file have not
+    changed, nor have the bytes of the copy. The copy lies in the work folder;
+    outside of a preparation, as for a trace, in the folder of temporary files.
 
     Raises
     ------
@@ -104,6 +104,6 @@ def _find_kept(source: SourceFile, path: Path, kept: Part | None) -> str | None:
 
 
 def _identify(source: SourceFile) -> dict[str, str | int]:
-    """Return what a server says of a file."""
+    """Return the facts that a server reports about a file."""
     facts = {"num_bytes": source.num_bytes, "changed_ns": source.changed_ns}
     return {"name": source.name, **facts}

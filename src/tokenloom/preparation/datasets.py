@@ -28,7 +28,7 @@ class DatasetRows:
     Parameters
     ----------
     dataset : datasets.Dataset
-        Rows are those of ``dataset[i]``, also after ``select``, ``shuffle`` and
+        Rows are read as ``dataset[i]``, also after ``select``, ``shuffle`` and
         ``with_transform``.
     field : str
         Which column.
@@ -49,7 +49,7 @@ class DatasetRows:
 
     @property
     def schema(self) -> Any:
-        """The columns; those of the first row where a transform makes rows."""
+        """The columns; if a transform makes rows, those of the first row."""
         if not (self._has_transform and len(self.dataset)):
             return self.dataset.features.arrow_schema
         row = self.dataset[0]
@@ -157,7 +157,7 @@ class _Opened(Table):
         return self._source.num_bytes, digest
 
     def close(self) -> None:
-        """Do nothing: it is the caller's."""
+        """Do nothing: the data set belongs to the caller."""
 
 
 class Dataset(TableForm):

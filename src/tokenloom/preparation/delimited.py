@@ -28,23 +28,23 @@ _DELIMITERS = (b",", b";", b"\t")
 
 
 class _Syntax(NamedTuple):
-    """What records look like with one delimiter.
+    """The syntax of records with one delimiter.
 
     Attributes
     ----------
     delimiter : bytes
-        What stands between fields.
+        The byte between fields.
     record : pattern
         A record with its line end.
     last : pattern
         The same, or one that ends with the text.
     incomplete : pattern
-        The beginning of a record that may go on after the text.
+        The beginning of a record that may continue after the text.
     open_quote : pattern
         A record that ends with the text, within quotes.
     field : pattern
-        A field of a record, with the delimiter before it: what is quoted, or
-        what is not.
+        A field of a record, with the delimiter before it: quoted text, or text
+        without quotes.
     """
 
     delimiter: bytes
@@ -95,7 +95,7 @@ class Delimited(TextForm):
         self.lay_out(source, field)
 
     def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
-        """Return the delimiter, which column is the text, how many there are, the first offset."""
+        """Return the delimiter, the column of the text, the number of columns, the first offset."""
         whole = self._read_header(source)
         head = whole.removeprefix(BYTE_ORDER_MARK)
         is_tabbed = PurePath(source.name).with_suffix("").suffix.lower() == ".tsv"
@@ -122,7 +122,7 @@ class Delimited(TextForm):
         return (chosen[0], names.index(field), len(names), len(whole) - len(head))
 
     def _read_header(self, source: SourceFile) -> bytes:
-        """Return the first bytes of a file, the first record among them."""
+        """Return the first bytes of a file, which hold the first record."""
         with self.open(source) as stream:
             head = stream.read(_READ_BYTES)
             while b"\n" not in head and len(head) < _MAX_HEADER_BYTES:
@@ -207,7 +207,7 @@ def _split_header(head: bytes, delimiter: bytes) -> list[bytes]:
 
 
 def _pass_record(text: bytes, start: int, syntax: _Syntax) -> int | None:
-    """Return where a record ends, unless it may go on after the text."""
+    """Return where a record ends, or None if it may continue after the text."""
     if match := syntax.record.match(text, start):
         return match.end()
     if syntax.incomplete.match(text, start):

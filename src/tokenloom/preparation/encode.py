@@ -72,13 +72,13 @@ class BuildVocab(NamedTuple):
 class SentOnce(NamedTuple):
     """How text becomes ids, by a tokenizer that lies in the work folder.
 
-    So it does not travel with each chunk, of which it may be the larger part.
+    So it is not sent with each chunk: it may be larger than the chunk.
 
     Attributes
     ----------
     work : WorkDir
     token : str
-        What the file of the tokenizer has, too, and no other one.
+        A word that only the file of this tokenizer holds.
     end_id, reserved
         See `EncodeWith`.
     """
@@ -137,7 +137,7 @@ def _read_tokenizer(work: WorkDir, token: str, patience: float) -> CompleteToken
 
 
 class Result(NamedTuple):
-    """What came of a chunk.
+    """The result of a chunk.
 
     Attributes
     ----------
@@ -160,8 +160,8 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: EncodeWith | BuildVocab) -
     Raises
     ------
     CorpusError
-        A document cannot be read, and that is to stop; or a tokenizer returned
-        ids that are out of range, or could not read a file of its own.
+        A document cannot be read, and ``on_error`` is "stop"; or a tokenizer returned
+        ids that are out of range, or could not read one of its files.
     """
     problems: Counter[str] = Counter()
     found = _find(chunk, reading, problems)
@@ -204,16 +204,16 @@ def write_part(
     reading: Reading,
     how: EncodeWith | BuildVocab | SentOnce,
 ) -> Part | None:
-    """Write the ids of a chunk, and what is known of it, into the work folder.
+    """Write the ids and the facts of a chunk into the work folder.
 
-    What is returned has no ids, which need not travel between processes, and where
-    the folder is shared it is None: all must be seen there anyway. A chunk that is
-    done twice, since a worker was lost, makes the same part.
+    The returned part has no ids, which need not be sent between processes. If the
+    folder is shared, None is returned, since the part is read from there anyway. A
+    chunk that is done twice, because a worker was lost, makes the same part.
 
     Raises
     ------
     CorpusError
-        As of `encode_chunk`.
+        As for `encode_chunk`.
     OSError
         The part cannot be written.
     WorkerError
@@ -237,7 +237,7 @@ def write_part(
 
 
 def read_counts(blobs: list[bytes]) -> dict[str, int]:
-    """Return how often each token of a chunk appears whose vocabulary is learned.
+    """Return how often each token of a chunk appears, where a vocabulary is learned.
 
     Empty for a chunk whose ids are known.
     """
@@ -255,9 +255,9 @@ def read_ids(
     facts, blobs : dict, list of bytes
         Its result.
     vocab : Vocab or None
-        What was learned of all chunks.
+        The vocabulary that was learned from all chunks.
     end : str, int or None
-        What follows each document: a token, where a vocabulary is learned.
+        The id after each document; a token, where a vocabulary is learned.
     """
     ids: Ids = np.frombuffer(blobs[0], facts["dtype"])
     if vocab is None or len(blobs) < 3:
@@ -299,7 +299,7 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> lis
     Raises
     ------
     CorpusError
-        Something cannot be read, and that is to stop; the message has the
+        Something cannot be read, and ``on_error`` is "stop"; the message has the
         source and the offset in bytes.
     """
     segments = []
@@ -452,7 +452,7 @@ def _stop_at(token: str | int, found: _Segments, index: int, reading: Reading) -
 
 
 def count_text(text: str | bytes) -> int:
-    """Return the number of characters, of bytes as if they were UTF-8.
+    """Return the number of characters; bytes are counted as if they were UTF-8.
 
     >>> count_text("é"), count_text("é".encode())
     (1, 1)

@@ -41,24 +41,24 @@ def run_in_order(
     is_done: Callable[[_Item], bool] = lambda _: False,
     look_seconds: float = _LOOK_SECONDS,
 ) -> Generator[tuple[_Item, _Result], None, None]:
-    """Yield each item with what came of it, in the order of the items.
+    """Yield each item with its result, in the order of the items.
 
     Parameters
     ----------
     do : callable
-        What to do with an item; it is sent along with it.
+        The function of an item; it is sent with each item.
     items : iterable
         Read as they are needed.
     executor : Executor or None
-        None does them here.
+        None does them in this process.
     num_ahead : int
         The most items that are submitted, or done and not yet asked for, at a time.
     is_done : callable
-        Whether what comes of an item can be seen, while an executor owes its
-        result: then it is None. Dask forgets the result of a task that ends as
-        its scheduler does.
+        Whether the work of an item is known to be done while its result has not
+        arrived; then the result is None. Dask forgets the result of a task that
+        ends when its scheduler ends.
     look_seconds : float
-        How often to ask that.
+        Seconds between two calls of ``is_done``.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def run_in_order(
 
 
 def call(executor: Executor, do: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Return the result of a call by a worker, which needs nothing but the function for it.
+    """Return the result of a call by a worker, which needs nothing else than the function.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def choose_processes(
     is_plain: bool,
     num_tasks: int,
 ) -> int:
-    """Return with how many processes a preparation is fastest; below 2 none is worth its start.
+    """Return the number of processes that is fastest; below 2 no process is worth its start.
 
     The caller's process reads the sources, hashes them and puts the store
     together, whatever the others do. That is all of the work for bytes, about
@@ -135,7 +135,7 @@ def choose_processes(
     num_bytes : int
         Of all sources.
     is_plain : bool
-        Whether the sources are plain texts, no records such as JSON Lines.
+        Whether the sources are plain texts rather than records such as JSON Lines.
     num_tasks : int
         How many chunks there are.
 
@@ -174,7 +174,7 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
     """Yield a pool of processes, or None if fewer than two workers are asked for.
 
     They import no more than they need, leave Ctrl-C to this process, and end
-    with it, however it ends.
+    when it ends, in whatever way.
     """
     if num_workers < 2:
         yield None
@@ -198,7 +198,7 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
 def open_pool(
     executor: Executor | None, num_processes: int, *, sends: CompleteTokenizer
 ) -> AbstractContextManager[Executor | None]:
-    """Return what opens and closes an executor; one of the caller's stays open.
+    """Return a context that opens and closes an executor; one of the caller's stays open.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def open_pool(
     num_processes : int
         How many processes do the work without one.
     sends : CompleteTokenizer
-        Goes along with chunks.
+        The tokenizer that is sent with chunks.
 
     Raises
     ------
@@ -255,7 +255,7 @@ class _Outcome(NamedTuple):
 
 
 def _attempt(do: Callable[..., Any], *arguments: Any) -> _Outcome:
-    """Return what comes of a call, an error too: one that is raised is then the executor's."""
+    """Return the result or the error of a call: an error that is raised is the executor's."""
     try:
         return _Outcome(do(*arguments), None)
     # The caller raises it.
@@ -311,7 +311,7 @@ def _result_of(future: "Future[_Outcome]") -> Any:
 
 
 def _explain(error: Exception) -> str:
-    """Return what the end of an executor means."""
+    """Return the error for an executor that has come to an end."""
     if isinstance(error, BrokenExecutor):
         return _DIED
     return (
@@ -322,7 +322,7 @@ def _explain(error: Exception) -> str:
 
 
 def _describe(error: Exception) -> str:
-    r"""Return the name of an error, and the first line of what it says.
+    r"""Return the name of an error, and the first line of its message.
 
     >>> _describe(TimeoutError("too late\nand so on"))
     'TimeoutError (too late)'

@@ -35,14 +35,14 @@ class SourceFile:
         Where it is.
     form : FormName
     num_bytes, changed_ns : int
-        Its size, and when it was last changed; reading it ends with an error
-        if these are others then. -1: not compared.
+        Its size, and the time of its last change; reading it ends with an error
+        if they have changed by then. -1: not compared.
     encoding : str
         Of its text; all offsets are those of the same text in UTF-8.
     undecodable : "stop", "replace" or "mark"
         See `tokenloom._io.compressed.Stream`.
     rows : DatasetRows or None
-        What `tokenloom.preparation.datasets` reads in place of a file.
+        The rows that `tokenloom.preparation.datasets` reads in place of a file.
     copies : (WorkDir, int) or None
         The folder where a copy of a file at an address is kept, and its number
         there; see `tokenloom.preparation.copies`.
@@ -65,7 +65,7 @@ class Cursor(NamedTuple):
     Attributes
     ----------
     source : int
-        Which source, from 0.
+        Number of the source, from 0.
     offset : int
         Bytes of it, after decompression and as UTF-8, that come before; rows of
         a table.
@@ -99,9 +99,9 @@ class Slice(NamedTuple):
     goes_on : bool
         Whether its last document continues in the next slice.
     layout : tuple of int
-        Of Parquet and Arrow: which row group it is of, and its number of rows.
-        Of CSV: the delimiter, which column holds the text, how many there are,
-        and the offset of the header.
+        For Parquet and Arrow: the number of the row group, and its number of rows.
+        For CSV: the delimiter, the column that holds the text, the number of
+        columns, and the offset of the header.
     """
 
     start: Cursor
@@ -120,13 +120,13 @@ class Found(NamedTuple):
     content : bytes
         As they stand in the slice.
     offset : int
-        Where they begin in the source; of a table the row.
+        Where they begin in the source; in a table the row.
     starts, ends : bool
         Whether the document begins and ends with them.
     fault : (str, str) or None
-        Why it cannot be read, where it cannot: the problem and the reason.
+        The problem and the reason if it cannot be read.
     num_lost : int
-        How many more lines are lost with what cannot be read, of unknown documents.
+        How many more lines, of an unknown number of documents, are lost with it.
     """
 
     content: bytes
@@ -149,7 +149,7 @@ class Cutting(NamedTuple):
     reads_bytes : bool
         Whether all bytes of a file are its text, a byte order mark too.
     field : str
-        What holds the text of a record or a row.
+        The field of a record, or the column, that holds the text.
     """
 
     boundary: Boundary
@@ -169,7 +169,7 @@ class Reading(NamedTuple):
     as_bytes : bool
         Whether files are not decoded.
     on_reserved : "count" or "stop"
-        What becomes of a text that holds a token which stands for something else.
+        What to do with a text that holds a token which stands for something else.
     """
 
     field: str
@@ -200,7 +200,7 @@ class Opened(Protocol):
         """Return size in bytes and time of the last change, in ns."""
 
     def prefix(self) -> tuple[int, str] | None:
-        """Return what proves the bytes read so far: their number and SHA-256, where computed."""
+        """Return the number of the bytes read so far, and their SHA-256 if it is computed."""
 
     def finish(self) -> tuple[int, str | None]:
         """Return how many bytes the whole source has, and their SHA-256, where computed."""
@@ -222,12 +222,12 @@ class Form(ABC):
         """Return a source, opened at an offset, and hashed where that is asked for."""
 
     def check(self, source: SourceFile, field: str) -> None:  # noqa: B027  most have nothing to refuse
-        """Refuse a source without the field that holds the text, before anything is made of it.
+        """Refuse a source without the field that holds the text, before anything is read.
 
         Raises
         ------
         CorpusError
-            It has none; the message says what would do.
+            It has no such field; the message names the cure.
         UsageError
             A package that reads it is not installed.
         """
@@ -253,13 +253,13 @@ class Form(ABC):
         """
 
     def place(self, piece: Slice, offset: int) -> dict[str, int]:
-        """Return what `tokenloom.trace` says of a place, beside the character."""
+        """Return what `tokenloom.trace` reports of a place, beside the character."""
         del piece, offset
         return {}
 
     @abstractmethod
     def locate(self, piece: Slice, offset: int) -> str:
-        """Return the words of an error for a place, with what stands before the reason."""
+        """Return the part of a message that names a place, up to the reason."""
 
     @abstractmethod
     def count_equal(

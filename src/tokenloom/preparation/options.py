@@ -66,17 +66,18 @@ class PrepareOptions:
         is read as if it had been written in UTF-8: offsets in it, of records
         and in messages about them, are those of the UTF-8 bytes.
     on_error : "stop", "skip" or "replace"
-        What becomes of a document that cannot be read or is empty. "skip"
-        leaves it out, or, of a document that is cut into several chunks, what
-        lies in this chunk. "replace" puts U+FFFD for undecodable bytes, and
-        keeps anything else as a document without text. Both count, and of a
-        document that is cut into several chunks they count each that has a problem.
+        What to do with a document that cannot be read or is empty. "skip"
+        leaves it out; of a document that is cut into several chunks, only the
+        chunk is left out. "replace" puts U+FFFD for undecodable bytes, and keeps
+        any other as a document without text. Both count the documents; of a
+        document that is cut into several chunks each chunk with a problem counts.
     normalize : bool
         Whether "char" and "word" begin with the textbook's normalisation.
     on_reserved : "count" or "stop"
-        What becomes of a text that holds the ``end_of_document`` token, another
+        What to do with a text that holds the ``end_of_document`` token, another
         reserved token, or the unknown one ("word" without normalising), which
-        mean something else than that text. "count" keeps it, and counts each.
+        mean something else than that text. "count" keeps it, and counts each
+        occurrence.
     min_freq : int
         Rarer tokens become the unknown token ("char" and "word").
     reserved_tokens : sequence of str
@@ -90,7 +91,7 @@ class PrepareOptions:
     split_by : "document" or "block"
         Whether splits begin where a document ends, or at that token.
     task_bytes : int
-        How many bytes, about, are read at a time and given to a worker. The
+        About how many bytes are read at a time and given to a worker. The
         tokens do not depend on it.
     shard_tokens : int
         Tokens per file of the store.
@@ -128,7 +129,7 @@ class PrepareOptions:
             object.__setattr__(self, name, value)
 
     def describe(self) -> dict[str, Any]:
-        """Return all of it, JSON-able."""
+        """Return all options, JSON-able."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         values["documents"] = form_of(self.documents)
         values.update(reserved_tokens=list(self.reserved_tokens), splits=dict(self.splits))
@@ -157,7 +158,7 @@ _CHECKS: dict[str, Check] = {
 
 
 class Method(NamedTuple):
-    """How tokens are made, and all that is known of it before anything is read.
+    """How tokens are made, as far as it is known before anything is read.
 
     Attributes
     ----------
@@ -165,7 +166,7 @@ class Method(NamedTuple):
     cutting : Cutting
     reading : Reading
     undecodable : "stop", "replace" or "mark"
-        What becomes of bytes that are not in the encoding of a source.
+        What to do with bytes that are not in the encoding of a source.
     how : EncodeWith or BuildVocab
         What is done with each chunk; the second where the vocabulary is counted.
     end_id : int or None
@@ -203,7 +204,7 @@ def choose_method(
     Raises
     ------
     ArgumentError
-        It is none of these, or it cannot do what an option asks for.
+        It is no tokenizer, or it cannot do what an option asks for.
     """
     tokenizer = find_stored_tokenizer(tokenizer)
     made = make_tokenizer(tokenizer, normalize=options.normalize, vocab_size=vocab_size)
@@ -241,7 +242,7 @@ def choose_method(
 
 
 def choose_undecodable(on_error: str, *, reads_bytes: bool) -> Undecodable:
-    """Return what becomes of bytes that are not in the encoding of a source.
+    """Return what to do with bytes that are not in the encoding of a source.
 
     A document with a byte that is no UTF-8 is found when it is decoded, so that
     it is left out or counted like any other; bytes as tokens are not decoded.
@@ -294,7 +295,7 @@ def _encode_with(tokenizer: CompleteTokenizer, options: PrepareOptions) -> Encod
 
 
 def _describe(tokenizer: CompleteTokenizer) -> dict[str, Any]:
-    """Return what distinguishes a tokenizer from others, JSON-able."""
+    """Return values that distinguish a tokenizer from others, JSON-able."""
     vocab = vocab_of(tokenizer)
     proof = None if vocab is None else vocab.hash
     description = {**tokenizer.describe(), "vocab_size": tokenizer.vocab_size, "vocab": proof}
@@ -363,7 +364,7 @@ def rename_documents(word: object) -> object:
 
 
 def _fractions(splits: object) -> dict[str, float]:
-    """Return splits as plain values, after a look at what they cannot be."""
+    """Return splits as plain values, after a check of their type and range."""
     parts: Iterable[tuple[Any, Any]] = (
         splits.items() if isinstance(splits, Mapping) else [(None, None)]
     )

@@ -128,9 +128,9 @@ class Prepared:
         By its name, a `tokenloom.preparation.PreparedSplit` for each split that
         was named by its sources.
     problems : mapping of str to int
-        How many documents were left out or replaced, by their problem. Of a
-        document that is cut into several chunks each with a problem counts. And
-        how often reserved tokens stand in texts.
+        How many documents were left out or replaced, by their problem; of a
+        document that is cut into several chunks each chunk with a problem counts.
+        And how often reserved tokens stand in texts.
     seconds : float
         Duration of this call.
     """
@@ -176,8 +176,8 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
 
     The same sources and options give the same bytes, for any number of workers
     and any executor. Whatever stops it, the same call resumes where it stopped
-    and ends with the same bytes. What is finished lies beside the store until
-    it is whole, in a hidden folder.
+    and ends with the same bytes. Until the store is whole, finished parts lie in a
+    hidden folder beside it.
 
     Parameters
     ----------
@@ -229,8 +229,8 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
         Something cannot be read, with its source and offset; a source was
         changed meanwhile; or there is no token in any of them.
     StoreError
-        There is something else of that name, an interrupted run had other
-        settings, or a file cannot be written, such as on a full disk.
+        Something else has that name, an interrupted run had other settings, or a
+        file cannot be written, such as on a full disk.
     UsageError
         A package that reads or decompresses a source is not installed.
     WorkerError
@@ -316,7 +316,7 @@ class _Run:
 
     @property
     def learning_sources(self) -> Sequence[SourceFile]:
-        """What a tokenizer learns of: the first split, where splits are named by their sources."""
+        """The sources that a tokenizer learns from: the first split, if splits have sources."""
         return (
             self.sources[: self.split_of.count(self.split_of[0])] if self.split_of else self.sources
         )
@@ -369,7 +369,7 @@ class _Run:
     def _encode(
         self, executor: Executor | None, *, num_ahead: int
     ) -> tuple[Tally, CompleteTokenizer]:
-        """Return what is known of all chunks, and the tokenizer with what it has learnt."""
+        """Return the tally of all chunks, and the tokenizer with what it has learnt."""
         if isinstance(self.method.tokenizer, LearnedTokenizer):
             self.method = self._learn(self.method.tokenizer, in_threads=executor is not None)
         tally = Tally(split_of=self.split_of)
@@ -382,7 +382,7 @@ class _Run:
         return tally, tokenizer
 
     def _learn(self, learner: LearnedTokenizer, *, in_threads: bool) -> Method:
-        """Return how tokens are made with what is learnt of all documents, perhaps earlier."""
+        """Return how tokens are made by a tokenizer that is learnt now, or was learnt before."""
         kept = self.work.read(LEARNED, 0)
         if kept is None:
             self.work.remove(IDS)
@@ -408,7 +408,7 @@ class _Run:
         return use_learned(self.method, tokenizer, self.options)
 
     def _texts(self, bar: "tqdm[Any]", digests: dict[int, str]) -> Iterator[str]:
-        """Yield what is learnt of, one by one, and fill in the hashes of its sources."""
+        """Yield the texts to learn from, and fill in the hashes of their sources."""
         problems: Counter[str] = Counter()
         for chunk in cut_chunks(self.learning_sources, self.method.cutting, hashes=True):
             for piece in chunk.slices:
@@ -508,7 +508,7 @@ class _Run:
         return self.work.read(IDS, chunk.number, with_blobs=False) is not None
 
     def _prove(self) -> int:
-        """Return how many parts of an interrupted run were made of what the sources hold."""
+        """Return how many parts of an interrupted run still agree with the sources."""
         with self._bar("compare", self.num_bytes, "B") as bar:
             kept = (part.facts for part in self.work.read_all(IDS, with_blobs=False))
             return prove_parts(self.sources, kept, report=bar.update)
@@ -516,7 +516,7 @@ class _Run:
     def _keep(
         self, results: Iterator[tuple[Chunk, Part | None]], bar: "tqdm[Any]"
     ) -> Iterator[Part]:
-        """Yield what is known of the parts that workers have written."""
+        """Yield the parts that workers have written."""
         # The blobs hold the counts, which are needed only to build a vocabulary.
         with_blobs = isinstance(self.method.how, BuildVocab)
         # A file that another machine has written may take a while to appear.
@@ -570,7 +570,7 @@ class _Run:
 def _summarize(
     path: str | os.PathLike[str], manifest: Manifest, began_at: float, run: "_Run | None" = None
 ) -> Prepared:
-    """Return what a manifest says of a preparation."""
+    """Return the result of a preparation, from its manifest."""
     preparation = manifest.require_preparation()
     return Prepared(
         path=Path(path),
@@ -612,7 +612,7 @@ def _name_splits(method: Method, found: list[ResolvedSource], options: PrepareOp
     Raises
     ------
     ArgumentError
-        Splits are asked for by fractions, too.
+        Splits are asked for by fractions as well.
     """
     splits = Counter(one.split for one in found if one.split is not None)
     if not splits:
@@ -698,7 +698,7 @@ def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:
 
 @contextlib.contextmanager
 def _saying_what_is_kept(target: Path) -> Iterator[None]:
-    """Add to what stops a run that it can be resumed."""
+    """Add to the error that stops a run that the run can be resumed."""
     kept = "what is finished is kept, and the same call resumes from there"
     try:
         yield

@@ -105,7 +105,7 @@ def resolve_sources(
         ``s3://bucket/*.jsonl``; the files of a store are left out, and links to
         folders are not followed. Any other iterable yields the texts of documents.
     documents : "file", "paragraph", "line" or "jsonl"
-        What a document of a text is. Files that end with .jsonl or .ndjson,
+        The documents of a text. Files that end with .jsonl or .ndjson,
         before the end of a compressed file, always hold records, and so do
         those that end with .json and have an object on each line. Those that
         end with .csv, .tsv, .parquet, .pq, .arrow or .feather are tables.
@@ -140,7 +140,7 @@ def resolve_sources(
 
 
 def _list_splits(sources: Sources) -> list[tuple[str | None, Sequence[Any]]]:
-    """Return the sources of each split, that of "train" first; or of none."""
+    """Return the sources of each split, "train" first; or all sources without a split."""
     if not isinstance(sources, Mapping):
         return [(None, sources if isinstance(sources, list | tuple) else [sources])]
     splits = []
@@ -164,7 +164,7 @@ def check_split_name(name: str) -> None:
     Raises
     ------
     ArgumentError
-        It is one.
+        It is such a name.
 
     >>> check_split_name("valid")
     """
@@ -177,7 +177,7 @@ def check_split_name(name: str) -> None:
 
 
 def _refuse_shared(found: list[ResolvedSource]) -> None:
-    """Refuse a file in two splits, of which one may be measured on."""
+    """Refuse a file that is in two splits: one of them may be for measuring."""
     splits: dict[Path | RemoteFile, str | None] = {}
     for one in found:
         if one.split is None or not isinstance(one.origin, Path | RemoteFile):
@@ -193,7 +193,7 @@ def _refuse_shared(found: list[ResolvedSource]) -> None:
 
 
 def form_of(documents: DocumentsAre | OlderWord) -> FormName:
-    """Return the word that a store has for texts of such documents.
+    """Return the word that a store uses for these documents.
 
     >>> form_of("jsonl"), form_of("record"), form_of("file")
     ('record', 'record', 'file')
@@ -227,12 +227,12 @@ def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterat
 
 
 def _refuse_no_texts(source: object) -> None:
-    """Refuse what is no iterable of texts, or would yield others than are meant.
+    """Refuse a value that is no iterable of texts, or would yield other texts than were meant.
 
     Raises
     ------
     ArgumentError
-        It is one of these.
+        The value is one of these.
     """
     cure = None
     match source:
@@ -250,7 +250,7 @@ def _refuse_no_texts(source: object) -> None:
 
 
 def _find_texts(source: Any, field: str) -> Iterator[ResolvedSource]:
-    """Return what a data set or another iterable of texts becomes."""
+    """Yield the source of a data set or another iterable of texts."""
     match kind_of_dataset(source):
         case "Dataset":
             rows = DatasetRows(source, field)
@@ -278,7 +278,7 @@ def _find_form(path: Path | RemoteFile, documents: FormName, encoding: str) -> F
 
 
 def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
-    """Refuse files that are no texts, before anything is made of them.
+    """Refuse files that are no texts, before anything else is done.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
     Raises
     ------
     CorpusError
-        A file cannot be read, or is something else; the message says what, and
+        A file cannot be read, or is something else; the message names its kind and
         the cure.
     """
     for one in found:
@@ -447,7 +447,7 @@ def _describe_file(found: ResolvedSource) -> dict[str, int]:
 def open_sources(
     found: list[ResolvedSource], work: WorkDir, *, undecodable: Undecodable = "stop"
 ) -> list[SourceFile]:
-    """Return the files to read, after what can be read once was kept in the work folder.
+    """Return the files to read; sources that can be read only once are copied first.
 
     Parameters
     ----------
@@ -459,7 +459,7 @@ def open_sources(
     Raises
     ------
     CorpusError
-        A file is gone, or a stream is another one than in the run that was interrupted.
+        A file is gone, or a stream differs from that of the interrupted run.
     OSError
         The work folder cannot be written to.
     """
@@ -467,7 +467,7 @@ def open_sources(
 
 
 def hash_content(content: Iterable[bytes], *, to: BinaryIO | None = None) -> str:
-    """Return the SHA-256 of a stream or an iterable, whose bytes may be written meanwhile."""
+    """Return the SHA-256 of a stream or an iterable, and write its bytes if asked for."""
     digest = hashlib.sha256()
     for piece in content:
         digest.update(piece)

@@ -82,7 +82,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, array: Any) -> "Rows":
-        """Return what an array of pyarrow holds, whatever its type of text is."""
+        """Return the texts of an array of pyarrow, of any type of text."""
         pa = import_arrow()
         if hasattr(array, "storage"):
             array = array.storage
@@ -114,7 +114,7 @@ class Rows(NamedTuple):
         return Rows(stops - stops[0], self.is_null[start:stop], data)
 
     def find_stop(self, start: int, room: int) -> int:
-        """Return after which row there is no room for another one, from a row on."""
+        """Return the row, from a first one on, after which there is no room for another."""
         costs = self.stops[start + 1 :] - self.stops[start]
         costs = costs + _ROW_BYTES * np.arange(1, len(costs) + 1)
         return start + int(np.searchsorted(costs, room, side="right"))
@@ -150,7 +150,7 @@ class Held:
         self.parts: list[Rows] = []
 
     def add(self, rows: Rows) -> None:
-        """Add some."""
+        """Add rows."""
         # Copied, so that the array that they are a part of can be freed.
         self.parts.append(rows._replace(data=memoryview(bytes(rows.data))))
         self.num_rows += len(rows.is_null)
@@ -165,13 +165,13 @@ class Held:
 
 
 class Table(ABC):
-    """A file with a table, opened.
+    """An open file with a table.
 
     Parameters
     ----------
     source : SourceFile
     offset : int
-        Which row is read first.
+        The row that is read first.
     hashes : bool
         Whether to compute the hash of the file, before anything else is read.
     """
@@ -229,7 +229,7 @@ class Table(ABC):
         self.position = int(part * max(self._source.num_bytes, 0))
 
     def note(self, held: Held) -> None:
-        """Take notice of the rows of a slice, which few forms need."""
+        """Note the rows of a slice, which few forms need."""
         del held
 
     @property
@@ -284,7 +284,7 @@ class _ParquetFile(Table):
             first += facts.num_rows
 
     def _choose_batch(self, facts: Any) -> int:
-        """Return how many rows have texts of some megabytes, about."""
+        """Return about how many rows have texts of some megabytes."""
         # The sizes of single columns are not asked for: in a damaged file that can end the process.
         num_bytes = facts.total_byte_size
         # A value that is repeated stands once in the file, so in memory the rows may take more.
@@ -384,7 +384,7 @@ class TableForm(Form):
             raise CorpusError(msg) from error
 
     def check(self, source: SourceFile, field: str) -> None:
-        """Refuse a file that is another one, or has no such column of texts."""
+        """Refuse a file of another kind, or without such a column of texts."""
         if isinstance(source.path, RemoteFile):
             # To check the file now it would have to be fetched as a whole: it is checked when it is
             # read.
@@ -475,7 +475,7 @@ class Arrow(TableForm):
 
 
 def find_column(schema: Any, field: str, *, name: str) -> int:
-    """Return which column of a table has a name.
+    """Return the number of the column that has a name.
 
     Raises
     ------
@@ -554,7 +554,7 @@ def _fill(arrays: Iterator[tuple[int, Any]], size: int, name: str) -> Iterator[H
 
 
 def _translated(arrays: Iterator[tuple[int, Any]], name: str) -> Iterator[tuple[int, Rows]]:
-    """Yield no more rows at a time than can be looked through again and again."""
+    """Yield rows in batches that are small enough to be searched repeatedly."""
     while True:
         with translating(name):
             found = next(arrays, None)
@@ -578,7 +578,7 @@ _READ_ERRORS = (OSError, ValueError, KeyError, NotImplementedError, TypeError)
 
 @contextlib.contextmanager
 def translating(name: str) -> Iterator[None]:
-    """Raise what pyarrow raises as a `CorpusError` that names the source."""
+    """Raise errors of pyarrow as a `CorpusError` that names the source."""
     try:
         yield
     except CorpusError:

@@ -96,7 +96,7 @@ class TextForm(Form):
         yield last, Cursor(cursor.source + 1)
 
     def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
-        """Return what the reader of a slice has to know of the whole source."""
+        """Return the facts about the whole source that reading a slice needs."""
         del source, field
         return ()
 
@@ -104,9 +104,8 @@ class TextForm(Form):
     def find_cut(
         self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
     ) -> tuple[int, bool] | None:
-        """Return where a slice that begins with a text may end, if it may.
-
-        And whether a document continues there.
+        """Return where a slice that begins with a text may end, and whether a document
+        continues there; None if it may not end.
         """
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
@@ -166,7 +165,7 @@ def open_bytes(path: Path | RemoteFile) -> BinaryIO:
 
 
 def hash_bytes(file: BinaryIO, copy: Any = None) -> str:
-    """Return the SHA-256 of what is left of a file, which may be copied meanwhile."""
+    """Return the SHA-256 of the rest of a file, which may be copied meanwhile."""
     digest = hashlib.sha256()
     while piece := file.read(_READ_BYTES):
         digest.update(piece)
@@ -196,7 +195,7 @@ class WholeFile(TextForm):
 
 
 class Paragraphs(TextForm):
-    """What stands between blank lines is a document."""
+    """Each text between blank lines is a document."""
 
     is_plain = True
 
@@ -213,7 +212,7 @@ class Paragraphs(TextForm):
         return (stop, True) if stop else None
 
     def find(self, piece: Slice) -> Iterator[Found]:
-        """Yield what stands between blank lines."""
+        """Yield the texts between blank lines."""
         content, starts = piece.content, not piece.start.is_inside
         first = _BEFORE.match(content)
         at = first.end() if first and starts else 0
@@ -312,7 +311,7 @@ class _JsonForm(_LineForm):
 
     @abstractmethod
     def choose(self, value: Any, field: str) -> object:
-        """Return what should be the text in the value of a line."""
+        """Return the value that should be the text of a line."""
 
 
 class Records(_JsonForm):
@@ -349,7 +348,7 @@ def decode(found: Found) -> str:
     Raises
     ------
     BadInput
-        They are not.
+        They are no UTF-8.
     """
     try:
         return found.content.decode("utf-8")
@@ -384,9 +383,9 @@ _FindCut = Callable[[bytes, Cursor], tuple[int, bool] | None]
 
 
 def _fill(held: bytes, stream: Stream, size: int, cursor: Cursor, find_cut: _FindCut) -> _NextSlice:
-    """Read on until there is a cut, which is None at the end of the source.
+    """Read until there is a cut, which is None at the end of the source.
 
-    That is not reached where more than ``size`` bytes are held.
+    The end is not reached where more than ``size`` bytes are held.
     """
     while len(held) > size:
         cut = find_cut(held[:size], cursor)

@@ -49,9 +49,8 @@ class Trace(NamedTuple):
     Attributes
     ----------
     source : str or None
-        The name of the source, as it was called when the store was prepared.
-        Of a corpus that was not prepared None; but of a part of a concatenation
-        the name of that part.
+        The name of the source when the store was prepared. For a corpus that was
+        not prepared None; but for a part of a concatenation the name of that part.
     document : int
         Which document, from 0: of the store, or of the corpus where that was
         not prepared; of a concatenation, in the part that the token lies in.
@@ -59,7 +58,7 @@ class Trace(NamedTuple):
         Which character of the document's text the token begins with, from 0;
         which byte, where bytes are tokens. None where that is not known: the
         source is gone, was changed, was a stream, or lies at an address that
-        may not be opened; the tokenizer is somebody else's; the package that
+        may not be opened; the tokenizer came from elsewhere; the package that
         reads or encodes the text is not installed; or the token stands for the
         end of a document.
     line : int or None
@@ -90,8 +89,8 @@ def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | Any:
 
     Of a store that `tokenloom.prepare` made this is the source, the document
     and the character, for which a chunk of the source is read and tokenised
-    again; of a compressed source all that comes before is read, too. What is no
-    longer what it was is not trusted. Of any other corpus with documents it is
+    again; of a compressed source all that comes before is read, too. A source
+    that has changed is not read. Of any other corpus with documents it is
     the document, and of one that was concatenated what is known of the part that
     the token lies in. What was read is kept for the next token of the same corpus.
 
@@ -102,7 +101,7 @@ def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | Any:
         In [0, len(corpus)).
     remote : bool
         Whether to open a source that lies at an address, such as one of S3, with
-        your credentials. False for a store of somebody else's, which may name any
+        your credentials. Use False for a store from elsewhere, which may name any
         address; then the character of its tokens is None.
 
     Raises
@@ -179,7 +178,7 @@ class _ReadChunk(NamedTuple):
     befores : list of int
         How many characters of its document come before each segment.
     slices : list of Slice
-        Which each segment lies in; without its content, unless lines are known.
+        The slice that each segment lies in; without its content, unless lines are known.
     knows_lines : bool
         Whether the lines before the chunk were counted.
     """
@@ -196,7 +195,7 @@ class _ReadChunk(NamedTuple):
     def find(self, token: int, tokenizer: CompleteTokenizer) -> dict[str, int]:
         """Return with which character of its document a token of the store begins.
 
-        And the row that this is, of a table.
+        For a table also the row of that document.
         """
         at = token - self.first
         if at >= self.num_tokens or at in self.marks:
@@ -215,7 +214,7 @@ class _ReadChunk(NamedTuple):
 
 
 class _KeptChunk(NamedTuple):
-    """What was read of a chunk, with what its sources were then, from its first one on."""
+    """A chunk that was read, with the identities of its sources at that time."""
 
     identities: list[FileIdentity]
     chunk: _ReadChunk
@@ -234,7 +233,7 @@ class _Saved(NamedTuple):
     sources: Sequence[Source]
 
     def trace(self, token: int, *, remote: bool) -> Trace:
-        """Return the source and the document of a token, which are all that is known."""
+        """Return the source and the document of a token, since no more is known."""
         del remote
         document = self.documents.number(token)
         source = _find_source(np.cumsum([one.num_documents for one in self.sources]), document)
@@ -242,13 +241,13 @@ class _Saved(NamedTuple):
 
 
 def _find_source(stops: npt.NDArray[np.int64], document: int) -> int:
-    """Return which source a document came from, of how many there are up to each one's end."""
+    """Return the source of a document, from the number of documents up to each source's end."""
     # Of sources with 2, 0 and 3 documents the stops are 2, 2 and 5: document 2 is the third's.
     return int(np.searchsorted(stops, document, side="right"))
 
 
 class _PreparedStore:
-    """A store that a preparation made, with what tracing reads of it again and again.
+    """A store that a preparation made, with the parts that tracing reads repeatedly.
 
     Parameters
     ----------
@@ -343,10 +342,10 @@ class _PreparedStore:
         return Cursor(*cursor).source - (Cursor(*cursor).offset == 0)
 
     def _identify_all(self, numbers: range, needed: int, *, remote: bool) -> list[FileIdentity]:
-        """Return what some sources are now, up to the first that is not as it was.
+        """Return the identities of some sources, up to the first that has changed.
 
-        Of those at an address only up to the source that is needed, since each is
-        asked for over the network, and none without ``remote``.
+        Sources at an address are identified only up to the one that is needed, since
+        each costs a request, and not at all without ``remote``.
         """
         identities: list[FileIdentity] = []
         for number in numbers:

@@ -6,7 +6,7 @@ there is no journal that could contradict it. The hash also covers the settings
 that made the part, and its place among the parts: one of another preparation, or
 of another place, counts as one that is not whole.
 
-What cannot be read or written raises OSError.
+Files that cannot be read or written raise OSError.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ _NO_RESULTS = (*_OF_STREAMS, REMOTE, FETCHED, TOKENIZER)
 
 
 class Part(NamedTuple):
-    """What was kept of a chunk.
+    """The part that was kept of a chunk.
 
     Attributes
     ----------
@@ -76,8 +76,8 @@ class WorkDir:
     ----------
     path : Path
     owners : list of str
-        Hashes of the settings that parts may have been made with; those of
-        today first.
+        Hashes of the settings that parts may have been made with; those of this run
+        first.
     """
 
     path: Path
@@ -92,9 +92,9 @@ class WorkDir:
         """Begin with some settings, or resume with those that make the same parts.
 
         Parts that were kept with ``on_error="stop"`` have no bad document, so
-        any other value resumes from them. All settings may be others where no
-        part was kept, and where the last run ended with an error: then what it
-        kept is removed.
+        any other value resumes from them. All settings may differ if no
+        part was kept, or if the last run ended with an error: then its parts are
+        removed.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class WorkDir:
         return os.path.lexists(self.path / _FAILED)
 
     def begin(self) -> bool:
-        """Forget how the last run ended, and return whether it kept anything of a chunk."""
+        """Forget how the last run ended, and return whether it kept a part of a chunk."""
         (self.path / _FAILED).unlink(missing_ok=True)
         return self._has_parts()
 
@@ -139,8 +139,8 @@ class WorkDir:
     def running(self, settings: Mapping[str, Any]) -> Iterator[Path]:
         """Claim the folder, and remember an error in the block, which other settings may mend.
 
-        What only stops a run, such as Ctrl-C, a full disk or the death of a
-        worker, is none. Parameters and errors are those of `claim`.
+        Events that only stop a run, such as Ctrl-C, a full disk or the death of a
+        worker, are not remembered. Parameters and errors are those of `claim`.
 
         Yields
         ------
@@ -150,7 +150,7 @@ class WorkDir:
         Raises
         ------
         StoreError
-            In its place is a link, a mount point, a file, or a folder of another user.
+            Its place is taken by a link, a mount point, a file, or a folder of another user.
         """
         self.claim(settings)
         _make_folder(self.store)
@@ -165,7 +165,7 @@ class WorkDir:
             raise
 
     def remove_parts(self) -> None:
-        """Remove all parts but what is kept of sources, and what each run writes anew."""
+        """Remove all parts but the copies of sources, and parts that each run writes anew."""
         for path in self.path.glob("*-*[0-9]"):
             if path.name.rpartition("-")[0] not in _NO_RESULTS:
                 path.unlink()
@@ -194,7 +194,7 @@ class WorkDir:
         raise StoreError(msg)
 
     def _has_parts(self) -> bool:
-        """Return whether anything was kept of a chunk."""
+        """Return whether a part of a chunk was kept."""
         names = (path.name for path in self.path.glob("*-*[0-9]"))
         return any(name.rpartition("-")[0] not in _NO_RESULTS for name in names)
 
@@ -225,9 +225,9 @@ class WorkDir:
             temporary.unlink(missing_ok=True)
 
     def read(self, kind: str, index: int, *, with_blobs: bool = True) -> Part | None:
-        """Return a part that was kept, or None where there is none that is whole and belongs.
+        """Return a part that was kept, or None if there is none that is whole and belongs here.
 
-        Without its blobs, these are not looked at.
+        Without ``with_blobs`` the blobs are not read.
         """
         try:
             with open_regular(self.part(kind, index), follow_links=False) as file:
@@ -297,13 +297,13 @@ class WorkDir:
         Raises
         ------
         OSError
-            There is something of that name meanwhile.
+            Something else has taken that name meanwhile.
         """
         take_name(self.store, target)
         self.discard()
 
     def discard(self) -> None:
-        """Remove all of it; what a link in it leads to stays."""
+        """Remove the folder; the target of a link in it stays."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -340,7 +340,7 @@ def remove_rest(target: Path) -> None:
 
 
 def work_path(target: Path) -> Path:
-    """Return the folder that goes with a store.
+    """Return the work folder of a store.
 
     >>> work_path(Path("my-store")).name
     '.my-store.prepare'
@@ -349,7 +349,7 @@ def work_path(target: Path) -> Path:
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what differs between the settings of two runs.
+    """Yield the differences between the settings of two runs.
 
     >>> list(compare({"field": "text", "n": 1}, {"field": "body", "n": 1}))
     ["field was 'text', now 'body'"]
@@ -399,7 +399,7 @@ def _require_work(path: Path) -> None:
 
 
 def _streams(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the sources that are kept, since they can be read once."""
+    """Return the settings of the sources that are kept, since they can be read only once."""
     sources = settings.get("sources")
     described = sources.items() if isinstance(sources, dict) else ()
     return {name: facts for name, facts in described if "num_bytes" not in facts}

@@ -54,7 +54,7 @@ class Fingerprint(NamedTuple):
 
 
 def digest(batch: Batch, *others: Batch) -> Fingerprint:
-    """Return the fingerprint of a batch; further ones are the other ranks' rows of it."""
+    """Return the fingerprint of a batch; further arguments are the rows of other ranks."""
     sha256 = hashlib.sha256()
     for tensors in zip(*map(_tensors, (batch, *others)), strict=True):
         sha256.update(torch.cat([tensor.cpu() for tensor in tensors]).numpy().tobytes())
@@ -73,7 +73,8 @@ def _tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
 def digest_plan(plan: Plan) -> str:
     """Return the SHA-256 of the starts of the first 64 batches, 64 hexadecimal digits.
 
-    Of an order whose rows are made of pieces, that of their counts, starts and lengths.
+    For an order whose rows are made of pieces, the hash of their counts, starts and
+    lengths.
     """
     sha256 = hashlib.sha256()
     for stretch in plan.stretches:
@@ -181,7 +182,7 @@ def check_length(windows: Windows) -> None:
 
 
 def check_shares(windows: Windows) -> None:
-    """Check of a mixture that its batches read what the accounting says, in exact shares.
+    """Check that the batches of a mixture agree with its accounting, in exact shares.
 
     Parameters
     ----------
@@ -305,8 +306,8 @@ def check_state(loader: Loader) -> None:
 def check_cost(plan: Plan) -> None:
     """Check law 10: a row of this plan, and of one over 10^12 tokens, takes less than 1 MiB.
 
-    That is the memory of its arithmetic; the time is not measured. Of an order that
-    depends on more of a corpus than its length, only this plan is tried.
+    That is the memory of its arithmetic; the time is not measured. If an order depends
+    on more of a corpus than its length, only this plan is tried.
     """
     plans = [plan]
     if isinstance(plan.order, MixtureOrder):
@@ -434,7 +435,7 @@ def _may_read_twice(plan: Plan) -> bool:
 
 
 def _epoch_tokens(plan: Plan) -> int:
-    """Return how long an epoch is: that of a mixture need not be all of its parts."""
+    """Return the length of an epoch: that of a mixture need not be all of its parts."""
     order = plan.order
     return order.epoch_tokens(plan) if isinstance(order, MixtureOrder) else plan.num_tokens
 

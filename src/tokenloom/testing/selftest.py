@@ -95,7 +95,7 @@ class Settings:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The orders that are tried: a mixture too, and packed, where they have a batch."""
+        """The orders that are tried; a mixture and packed order only if they have a batch."""
         kinds = tuple(ORDERS)
         with contextlib.suppress(CorpusError):
             self.windows(_MIXTURE)

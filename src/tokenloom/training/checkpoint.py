@@ -100,7 +100,7 @@ def build_model(description: dict[str, Any]) -> RNNModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What a checkpoint's file says.
+    """The content of a checkpoint's file.
 
     Attributes
     ----------
@@ -113,10 +113,10 @@ class Checkpoint:
     step : int
         Batches that the model was trained on.
     training : dict, optional
-        What the rest of the training depends on; an older release saved none.
+        All that the rest of the training depends on; older releases saved none.
     owner : dict of str, optional
-        What it belongs to: the id of its run, and the digests of the last
-        lines of its records. An older release saved none.
+        The id of the run that it belongs to, and the digests of the last lines of
+        its records. Older releases saved none.
     """
 
     model: dict[str, Any]
@@ -127,7 +127,7 @@ class Checkpoint:
     owner: dict[str, str] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the fields that say where the training stood: all but ``owner``."""
+        """Return the fields that describe the training: all but ``owner``."""
         return {
             "model": self.model,
             "weights": self.weights,
@@ -228,7 +228,7 @@ def unpack(content: bytes, *, name: str | os.PathLike[str]) -> Checkpoint:
 def write_checkpoint(
     folder: Path, checkpoint: Checkpoint, *, keep: int, is_best: bool = False
 ) -> Path:
-    """Write a checkpoint, whole or not at all, and remove those that are too many.
+    """Write a checkpoint, whole or not at all, and remove surplus ones.
 
     Its name has the step and the first 16 digits of the SHA-256 of its
     bytes, so that damage is seen when it is read. See `Run.save`.
@@ -247,7 +247,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(folder: Path, mark: Mark = "step") -> Checkpoint | None:
-    """Return the newest checkpoint that is whole, or None where there is none at all.
+    """Return the newest checkpoint that is whole, or None if there are none at all.
 
     A damaged one is named in a warning, and the one before it is read.
 
@@ -272,7 +272,7 @@ def read_checkpoint(folder: Path, mark: Mark = "step") -> Checkpoint | None:
 
 
 def remove_later(folder: Path, *, step: int) -> None:
-    """Remove checkpoints of later steps, and what a killed process left half-written."""
+    """Remove checkpoints of later steps, and files that a killed process left unfinished."""
     _remove(file for mark in ("step", "best") for file in _list(folder, mark) if file.step > step)
     if folder.is_dir():
         remove_partial(folder)
@@ -336,7 +336,7 @@ def _list(folder: Path, mark: str) -> list[_File]:
 
 
 def _is_other(file: _File, path: Path) -> bool:
-    """Return whether a file is an older one of the step that ``path`` is of."""
+    """Return whether a file is an older checkpoint of the same step as ``path``."""
     return file.path != path and file.path.name.startswith(path.name.rpartition("-")[0])
 
 
@@ -346,7 +346,7 @@ def _remove(files: Iterable[_File]) -> None:
 
 
 def _check_form(values: Any, name: str) -> None:
-    """Check that what a file holds is a checkpoint of a version that is read here, and complete."""
+    """Check that the values of a file are a complete checkpoint of a known version."""
     # Check the type first: a tensor answers a comparison with a tensor.
     head = values if isinstance(values, dict) else {}
     if not isinstance(head.get("format"), str) or head["format"] != _FORMAT:
@@ -365,12 +365,12 @@ def _check_form(values: Any, name: str) -> None:
 
 
 def _check_values(checkpoint: Checkpoint) -> None:
-    """Check types, ranges and shapes of all that a checkpoint holds.
+    """Check types, ranges and shapes of all values in a checkpoint.
 
     Raises
     ------
     Exception
-        Of any type, where a value is wrong.
+        Of any type, if a value is wrong.
     """
     for name, value in (("epoch", checkpoint.epoch), ("step", checkpoint.step)):
         _require(type(value) is int and 0 <= value < 1 << 62, name, value)
@@ -439,7 +439,7 @@ def _is_like(tensor: torch.Tensor, example: torch.Tensor) -> bool:
 
 
 def _check_training(training: dict[str, Any], model: dict[str, Any] | None) -> None:
-    """Check what `TrainingState.state_dict` saved, but for the parts that check themselves."""
+    """Check a state of `TrainingState.state_dict`, except the parts that check themselves."""
     for name in ("position", "updates", "epochs"):
         _require(isinstance(training[name], dict), f"training.{name}", training[name])
     # This raises for values that are no JSON, since they cannot be compared.

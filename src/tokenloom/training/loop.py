@@ -52,8 +52,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     Plain stochastic gradient descent on the mean cross-entropy of each batch,
     unless ``options`` say otherwise. The hidden state is carried from batch to
     batch and detached where ``loader.carries_state``, and begins at zero
-    everywhere else: also where documents start, if the corpus knows and the
-    windows were not made with ``resets=False``.
+    everywhere else. It is also zero where documents start, if the corpus knows that
+    and the windows were not made with ``resets=False``.
 
     Where `torch.distributed` has a group of several processes, each trains on
     its rows of every batch, and the weights stay the same on all of them.
@@ -71,8 +71,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     options : TrainingOptions, optional
         Optimiser, schedule, batches per update, precision.
     held_out : Corpus or mapping of str to Corpus, optional
-        Text that is not trained on; its perplexity is measured per epoch. Of several
-        texts, such as those of the parts of a mixture, that of each is, too.
+        Text that is not trained on; its perplexity is measured per epoch. With several
+        texts, such as those of the parts of a mixture, that of each is measured too.
     run : path, optional
         A new folder for settings, metrics, checkpoints and plot; see
         `tokenloom.training.run.Run`.
@@ -91,7 +91,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         Whether to show a bar on stderr; by default where that is a terminal, and
         in a notebook. True shows one line per epoch elsewhere, as in a log.
     on_start : callable, optional
-        Called without arguments before the first step, once nothing is refused any more.
+        Called without arguments before the first step, after all checks.
 
     Returns
     -------
@@ -104,18 +104,19 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         A value is out of range, the device is not at hand, or the schedule falls
         and the loader is endless.
     KeyboardInterrupt
-        Ctrl-C; the step is finished, on all ranks the same, and the run's
-        checkpoint, metrics and plot are written first.
+        Ctrl-C; all ranks finish the same step, and the checkpoint, metrics and plot
+        of the run are written first.
     RunError
         The run's folder is in use, cannot be written, or cannot be resumed.
     StateMismatchError
         The run to resume is of another training; each difference is named.
     SystemExit
-        With a run: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU came, the program
-        has no handler of its own, and the same was done. Its code is 128 + number.
+        With a run: SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU was received, and the
+        program has no handler of its own. The same is done as for Ctrl-C; the exit
+        code is 128 + the number of the signal.
     UsageError
         The loader reads another part of the batch than this process's, or the
-        ranks are not about to train on the same; each difference is named. Or
+        ranks do not train on the same stream; each difference is named. Or
         ``on_start`` skipped batches.
     WorkerError
         Another rank died or does not answer.
@@ -213,7 +214,7 @@ class Training:
 def _train_on(
     state: TrainingState, *, saver: CheckpointSaver, bar: Progress, interrupt: Interrupt
 ) -> None:
-    """Train on the batches that remain, up to the last one or until a signal came."""
+    """Train on the batches that remain, up to the last one or until a signal is received."""
     loader, optimizer, meter = state.loader, state.optimizer, state.meter
     for whole in state.batches:
         batch = whole if optimizer.across_documents else whole.within_documents()

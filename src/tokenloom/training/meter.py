@@ -49,7 +49,7 @@ class Meter:
         Whether the first token of a document counts in the held-out text.
     ranks : Ranks
     run : Run, optional
-        Where they are written, on the first rank.
+        Where the metrics are written, on the first rank.
     history : sequence of EpochMetrics
         The epochs that were finished before.
 
@@ -110,7 +110,7 @@ class Meter:
         self._began_at = time.perf_counter()
 
     def add(self, loss: torch.Tensor, batch: Batch) -> None:
-        """Take the summed loss of this rank's targets; it is not waited for."""
+        """Note the summed loss of this rank's targets, without waiting for it."""
         if not self._losses and not len(self._known_losses):
             self._first_batch = batch.index
         self._losses.append(loss)
@@ -120,7 +120,7 @@ class Meter:
         self.is_best = False
 
     def finish(self) -> EpochMetrics:
-        """Measure the epoch that its last batch was added to."""
+        """Measure the epoch, after its last batch was added."""
         # The first wait for the device in this epoch.
         losses, num_targets = self._gather()
         seconds = self._seconds + time.perf_counter() - self._began_at
@@ -164,7 +164,7 @@ class Meter:
         )
 
     def close(self) -> None:
-        """Write down the losses of an epoch that was broken off, and draw the plot."""
+        """Write down the losses of an unfinished epoch, and draw the plot."""
         self._record_losses()
         if self._run is None or not self.history:
             return
@@ -197,7 +197,7 @@ class Meter:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is known of the running epoch, the same on every rank."""
+        """Return the state of the running epoch, the same on every rank."""
         losses, num_targets = self._gather()
         return {
             "losses": losses,
@@ -227,7 +227,7 @@ class Meter:
 def _mean_size(corpus: object) -> tuple[float | None, float | None]:
     """Return the mean characters and bytes of a token, None where they are not known.
 
-    Of a long text, parts of it are measured, so that a training begins at once.
+    Only parts of a long text are measured, so that a training begins at once.
     """
     if not isinstance(corpus, Corpus):
         return None, None
@@ -260,7 +260,7 @@ def _by_name(held_out: Corpus | Mapping[str, Corpus] | None) -> Mapping[str, Cor
 
 
 def _describe(held_out: Mapping[str, Evaluation], *, has_parts: bool) -> dict[str, Any]:
-    """Return what an epoch's metrics say of the held-out texts, and of all of them together."""
+    """Return the metrics of an epoch for each held-out text, and for all together."""
     if not held_out:
         return {}
     whole = _add_up([*held_out.values()])
@@ -274,7 +274,7 @@ def _describe(held_out: Mapping[str, Evaluation], *, has_parts: bool) -> dict[st
 
 
 def _add_up(parts: Sequence[Evaluation]) -> Evaluation:
-    """Return the evaluation of several texts as one, each token of which counts the same."""
+    """Return the evaluation of several texts as one, in which each token counts the same."""
     if len(parts) == 1:
         return parts[0]
     num_tokens = sum(part.num_tokens for part in parts)

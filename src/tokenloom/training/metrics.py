@@ -41,11 +41,11 @@ class EpochMetrics:
     Attributes
     ----------
     epoch : int
-        Which one, from 0.
+        Number of the epoch, from 0.
     step : int
         Batches that the model was trained on, up to the end of the epoch.
     perplexity : float
-        Of the epoch's batches, each before its step. What is not finite is
+        Of the epoch's batches, each before its step. A value that is not finite is
         null in the file, and NaN when it is read back.
     perplexity_per_character, perplexity_per_byte : float or None
         The same loss spread over the text of the tokens, of their mean length in
@@ -76,7 +76,7 @@ class EpochMetrics:
 
 
 def format_perplexity(per_token: float, per_character: float | None) -> str:
-    """Return a perplexity in few characters, per character too where that is another one.
+    """Return a perplexity in few characters, per character too where that differs.
 
     >>> format_perplexity(93.04, 3.71), format_perplexity(9.6, 9.6)
     ('93.04 (3.71 per character)', '9.60')
@@ -106,8 +106,8 @@ class StepLosses:
     step : int
         The first of the steps, counted from 1 over the whole run.
     epoch, batch : int
-        What the model was trained on in that step; both from 0. The steps
-        after it take the batches after it.
+        The batch of the first step; both from 0. Later steps take the following
+        batches.
     losses : list of float
         Mean cross-entropy of each batch before its step, in nats per token;
         NaN where it was not finite.
@@ -169,9 +169,9 @@ class Records(Generic[_Record]):
         self._last = _digest(line)
 
     def read(self, *, last: str | None = None) -> list[_Record]:
-        """Return what `append` wrote.
+        """Return the records that `append` wrote.
 
-        A line without its end was broken off while it was written: it is left out.
+        A line without an end was not finished when it was written: it is left out.
 
         Parameters
         ----------
@@ -181,7 +181,8 @@ class Records(Generic[_Record]):
         Raises
         ------
         OSError, ValueError
-            The file is missing, damaged in the line that is named, or another run's.
+            The file is missing, is damaged in the line that is named, or belongs to
+            another run.
         """
         pairs = self._read_lines()
         # Lines written after the checkpoint may follow.
@@ -196,7 +197,7 @@ class Records(Generic[_Record]):
         ----------
         step : int
         last : str, optional
-            What the digest of the last line that stays must be, empty for none.
+            The digest that the last line that stays must have, empty for none.
 
         Raises
         ------
@@ -253,7 +254,7 @@ def _last_step(record: EpochMetrics | StepLosses) -> int:
 
 
 def _finite_values(record: EpochMetrics | StepLosses) -> dict[str, Any]:
-    """Return the fields of a record; JSON has only finite numbers, any other is None."""
+    """Return the fields of a record; numbers that are not finite, which JSON lacks, as None."""
     values = dataclasses.asdict(record)
     if isinstance(record, StepLosses):
         # Seven digits hold the precision of a float32.
@@ -272,7 +273,7 @@ def _finite(value: Any) -> Any:
 
 
 def _check_place(path: Path, number: int, line: str, before: str | None) -> None:
-    """Check that a line is the one that was written after the line before it."""
+    """Check that a line was written directly after the line before it."""
     after = json.loads(line).get(_AFTER)
     if after is None:
         # Older releases wrote no digests; what they wrote comes first.

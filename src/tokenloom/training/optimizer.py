@@ -35,18 +35,18 @@ class ScheduledOptimizer:
     model : RNNModel
         On its device.
     loader : Loader
-        Its plan says which batch is the last of an epoch.
+        Its plan has the last batch of each epoch.
     recipe : Recipe
     ranks : Ranks
     interrupt : Interrupt
-        Learns with each update of the signals that came to any rank.
+        Is told at each update which signals any rank received.
 
     Attributes
     ----------
     device : torch.device
         Where the model is.
     is_complete : bool
-        Whether no batch waits for its update.
+        Whether no batch is waiting for its update.
     across_documents : bool
         Whether the first tokens of documents are targets; see `TrainingOptions`.
     """
@@ -113,10 +113,10 @@ class ScheduledOptimizer:
         return loss.detach(), state
 
     def share_signals(self) -> int:
-        """Let all ranks know of the signals that came to any; return how many targets wait.
+        """Tell all ranks which signals any of them received; return how many targets wait.
 
-        Each update does so, in the message that it sends anyway: so all ranks
-        stop after the same one.
+        Each update does so, in the message that it sends anyway, so that all ranks
+        stop after the same update.
         """
         if self._ranks.world_size == 1:
             return self._num_targets
@@ -140,7 +140,7 @@ class ScheduledOptimizer:
         Raises
         ------
         RunError
-            A value is none that this training could have saved.
+            A value cannot have been saved by this training.
         """
         fresh = self.state_dict()
         for name in ("scheduler", "scaler"):
@@ -158,7 +158,7 @@ class ScheduledOptimizer:
             self._scheduler.load_state_dict(state["scheduler"])
 
     def _check_moments(self, state: dict[int, dict[str, Any]]) -> None:
-        """Check what an optimiser of PyTorch keeps of each parameter: its shape, or a number."""
+        """Check the state that an optimiser keeps for each parameter: its shape, or a number."""
         for index, moments in state.items():
             if type(index) is not int or not 0 <= index < len(self._parameters):
                 _refuse("optimizer.state", index)
@@ -176,7 +176,7 @@ class ScheduledOptimizer:
             _refuse("optimizer.state", state)
 
     def _sharing_gradients(self, *, is_last: bool) -> contextlib.AbstractContextManager[object]:
-        """Return the context of a batch: the ranks' gradients are added up once per update."""
+        """Return the context of a batch, so that ranks share gradients once per update."""
         if isinstance(self._module, nn.parallel.DistributedDataParallel) and not is_last:
             return self._module.no_sync()
         return contextlib.nullcontext()
@@ -205,7 +205,7 @@ class ScheduledOptimizer:
         return torch.optim.lr_scheduler.LambdaLR(self._optimizer, factor)
 
     def _count_updates(self) -> int | None:
-        """Return how many updates the whole training has; None without an end."""
+        """Return how many updates the whole training has; None if it has no end."""
         first, num_epochs = self._loader.first_epoch, self._loader.num_epochs
         if num_epochs is None:
             return None

@@ -42,13 +42,13 @@ class TrainingOptions:
         Plain stochastic gradient descent, AdamW with PyTorch's defaults, or
         ``optimizer(parameters, lr)`` that returns a `torch.optim.Optimizer`.
     schedule : "constant", "cosine" or "linear"
-        What becomes of the learning rate up to the last update: it stays, or
-        falls to 0 along half a cosine or a line, which needs a training with an end.
+        How the learning rate changes up to the last update: it stays, or falls to 0
+        along half a cosine or a line, which needs a training with an end.
     warmup_updates : int
         The number of updates over which the learning rate first rises in a line.
     batches_per_update : int
         The number of batches in a row that make one update, with the mean over
-        all their targets as its loss. The last update of an epoch takes what is left.
+        all their targets as its loss. The last update of an epoch takes the rest.
     precision : "float32" or "bfloat16"
         Of the computation, by `torch.autocast`; the weights stay as they are.
     across_documents : bool
@@ -59,7 +59,7 @@ class TrainingOptions:
     Raises
     ------
     ArgumentError
-        A value is none of those.
+        A value is invalid.
 
     >>> TrainingOptions(schedule="cosine", warmup_updates=2).factor(0, num_updates=10)
     0.5
@@ -113,7 +113,7 @@ class TrainingOptions:
         return made
 
     def factor(self, update: int, *, num_updates: int | None) -> float:
-        """Return by what the learning rate is multiplied in an update, counted from 0.
+        """Return the factor of the learning rate in an update, counted from 0.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class TrainingOptions:
         Raises
         ------
         ArgumentError
-            It has none.
+            It has no end.
         """
         if number is None and self.schedule != "constant":
             msg = (
@@ -172,7 +172,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """All of a training's own that shapes the weights.
+    """The settings of a training that shape the weights.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ class RunOptions:
     keep : int
         How many of the last checkpoints stay.
     sample_epochs : int, optional
-        The number of epochs after which text of the model is printed, again and again.
+        Text of the model is printed each time after this number of epochs.
     sample_prompt : str, optional
         The prompt that this text continues; by default the beginning of the corpus.
 

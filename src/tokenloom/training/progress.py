@@ -91,7 +91,7 @@ class Progress:
         self._bar.update()
 
     def show(self, metrics: EpochMetrics) -> None:
-        """Show what was measured over an epoch, and text where it is time for some."""
+        """Show the metrics of an epoch, and text of the model if it is due."""
         number = metrics.epoch + 1
         shown = f"epoch {number:,}" + self._of_epochs + f": {_format(metrics)}"
         self._bar.set_postfix_str(shown)
@@ -128,13 +128,13 @@ def _format(metrics: EpochMetrics) -> str:
 
 
 def _is_terminal() -> bool:
-    """Return whether stderr is a terminal; where there is none, nothing can be shown."""
+    """Return whether stderr is a terminal; True also without stderr, which shows no line."""
     # It is None where the process was started with stderr closed.
     return sys.stderr is None or sys.stderr.closed or sys.stderr.isatty()
 
 
 def begin(corpus: Corpus) -> str:
-    """Return a prompt that suits a corpus: its first tokens, but for those that are unknown.
+    """Return a prompt that suits a corpus: its first tokens without unknown ones.
 
     >>> from tokenloom import Corpus
     >>> begin(Corpus.from_text("to be or not to be", tokenizer="word", vocab_size=3))

@@ -53,16 +53,16 @@ def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
 
     Its texts are loaded by the names or paths in the settings, its windows,
     loader and model are made anew, and all options are those of the run. To
-    change what does not shape the weights, use ``dataclasses.replace``.
+    change options that do not shape the weights, use ``dataclasses.replace``.
 
     Parameters
     ----------
     run : Run
     corpus, held_out : Corpus, or a mixture and its held-out texts by name; optional
         The tokens that the run was trained on, and those that it held out, if they
-        cannot be loaded: of a text that was never a file, or with a tokenizer of yours.
+        cannot be loaded: a text that was never a file, or one with a tokenizer of yours.
     num_epochs : int, optional
-        How long to train in all, by default as long as the run was meant to be.
+        How many epochs to train in all, by default as many as the run was begun with.
     num_workers : int
         Of the loader.
     device : torch.device, str or int, optional
@@ -82,8 +82,8 @@ def reopen_training(  # noqa: PLR0913  what a caller may choose, flat
     ArgumentError
         A value is out of range, or the device is not at hand.
     RunError
-        An older release made the run, its text is not at hand or is another
-        one, or only the program that began the run can resume it.
+        An older release made the run, its text is missing or has changed, or only
+        the program that began the run can resume it.
     """
     check_resumable(run)
     check_kinds(run)
@@ -172,8 +172,7 @@ def reopen_windows(
     Raises
     ------
     RunError
-        An older release made the run, its text is not at hand, or the text at
-        hand is another one.
+        An older release made the run, or its text is missing or has changed.
     """
     settings = run.settings
     _check_settings(run)
@@ -208,7 +207,7 @@ def reopen_corpora(
 ) -> tuple[Corpus | Mixture, Corpus | Mapping[str, Corpus] | None]:
     """Return the training text of a run, and the text that it held out.
 
-    Of a mixture they are the mixture, and the held-out text of each part by its name.
+    For a mixture: the mixture, and the held-out text of each part by its name.
 
     They are loaded by the names or paths in the settings, with the run's
     tokenizer: as many tokens from the first one on as the run was trained on,
@@ -302,7 +301,7 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
     Raises
     ------
     ArgumentError
-        The name is none, or there is no such split.
+        There is nothing of that name, or no such split.
     CorpusError
         The store was written with another tokenizer, the text cannot be
         decoded, or its beginning is not what the run was trained on.
@@ -335,7 +334,7 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
 
 
 def _find_run_of_part(run: Run, name: str) -> Run:
-    """Return the run of the part of a mixture that a corpus is, or a split of its store."""
+    """Return the run of the part of a mixture that a corpus, or a split of its store, is."""
     parts = _runs_of_parts(run)
     store = find_store(name)
     for part in parts.values():
@@ -349,10 +348,10 @@ def _find_run_of_part(run: Run, name: str) -> Run:
 
 
 def count_trained(run: Run, corpus: Corpus) -> int:
-    """Return how many tokens of a corpus the run was trained on, as far as can be known.
+    """Return how many tokens of a corpus the run was trained on, as far as that is known.
 
-    It can be known of the text that the run took its first tokens from, of a
-    copy of it, and of any part of the store that the run took them from.
+    It is known for the text that the run took its first tokens from, of a
+    copy of it, and for any part of the store that the run took them from.
     """
     if "mixture" in run.settings:
         return max(count_trained(part, corpus) for part in _runs_of_parts(run).values())
@@ -411,7 +410,7 @@ def _slice_split(run: Run, corpus: Corpus, split: str | None) -> Corpus:
 
 
 def _find_trained(run: Run, corpus: Corpus) -> int | None:
-    """Return where in a corpus the tokens begin that a run was trained on, or None.
+    """Return where the tokens that a run was trained on begin in a corpus, or None.
 
     That is its first token, or the first one of a split where it is a store.
     """
@@ -431,7 +430,7 @@ def _find_trained(run: Run, corpus: Corpus) -> int | None:
 
 
 def _is_apart(run: Run) -> bool:
-    """Return whether a run held out a text of another name than that it was trained on."""
+    """Return whether a run held out a text of another name than the one it was trained on."""
     name = run.settings.get("held_out")
     return isinstance(name, str) and name != run.settings.get("corpus")
 

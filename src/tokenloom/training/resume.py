@@ -60,8 +60,8 @@ def open_run(
 ) -> Iterator[OpenRun]:
     """Begin a run, or open it again at its newest checkpoint; all ranks do it together.
 
-    While the block lasts no other process can open the run. What the first rank
-    refuses is raised on all ranks.
+    While the block lasts no other process can open the run. An error of the
+    first rank is raised on all ranks.
 
     Raises
     ------

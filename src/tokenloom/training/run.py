@@ -139,7 +139,8 @@ class Run:
         settings : dict
             JSON-able.
         again : bool
-            Whether to take also what a process left that was killed here.
+            Whether a folder with files of a process that was killed at its beginning is
+            accepted too.
 
         Raises
         ------
@@ -174,7 +175,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open the folder of a run, or what a link to it leads to that is this user's own.
+        """Open the folder of a run, also through a link that this user owns.
 
         Raises
         ------
@@ -216,7 +217,7 @@ class Run:
         Raises
         ------
         RunError
-            The file is missing or damaged, or another run's.
+            The file is missing, damaged, or belongs to another run.
         """
         with self._reading("metrics"):
             return self._metrics.read(last=self._saved_digest(_METRICS))
@@ -227,8 +228,8 @@ class Run:
         Raises
         ------
         RunError
-            The file is missing, as in runs of older releases, damaged, or
-            another run's.
+            The file is missing, as in runs of older releases, damaged, or belongs to
+            another run.
         """
         if not (self.path / _LOSSES).exists():
             msg = (
@@ -240,7 +241,7 @@ class Run:
             return self._losses.read(last=self._saved_digest(_LOSSES))
 
     def save(self, checkpoint: Checkpoint, *, keep: int = 1, is_best: bool = False) -> Path:
-        """Write a checkpoint, whole or not at all, and remove those that are too many.
+        """Write a checkpoint, whole or not at all, and remove surplus ones.
 
         Parameters
         ----------
@@ -327,7 +328,7 @@ class Run:
         return model
 
     def identity(self, vocab_size: int | None = None) -> Identity | None:
-        """Return which tokenizer the model was trained with, as far as the settings say it."""
+        """Return which tokenizer the model was trained with, as far as the settings have it."""
         settings = self.settings
         vocab = settings.get("vocab_hash")
         return Identity.read(settings.get("tokenizer"), vocab_size=vocab_size, vocab=vocab)
@@ -335,14 +336,14 @@ class Run:
     def rewind(
         self, checkpoint: Checkpoint | None, *, settings: dict[str, Any]
     ) -> list[EpochMetrics]:
-        """Forget all that was written after a checkpoint, and return the epochs up to it.
+        """Remove all records after a checkpoint, and return the epochs up to it.
 
         Parameters
         ----------
         checkpoint : Checkpoint or None
             From which the run is resumed; None for its beginning.
         settings : dict
-            What ``settings.json`` says from now on.
+            The new content of ``settings.json``.
 
         Raises
         ------
@@ -400,9 +401,9 @@ class Run:
         return tokenizer
 
     def _saved_digest(self, name: str) -> str | None:
-        """Return what the newest checkpoint says was the last line of records, if it says it.
+        """Return the digest of the last line of records in the newest checkpoint, or None.
 
-        A damaged checkpoint says nothing; the warning comes when the model is read.
+        A damaged checkpoint has none; the warning comes when the model is read.
         """
         try:
             with warnings.catch_warnings():
@@ -461,12 +462,12 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 
 
 def _refuse_settings(folder: Path, error: Exception) -> None:
-    """Say why settings that are there cannot be read.
+    """Raise an error about settings that cannot be read, with the reason.
 
     Raises
     ------
     RunError
-        They are damaged, or no file, or a killed process did not write them.
+        They are damaged, are no file, or were not finished by a process that was killed.
     """
     if _is_unfinished(folder):
         msg = (
@@ -481,7 +482,7 @@ def _refuse_settings(folder: Path, error: Exception) -> None:
 
 
 def _is_unfinished(folder: Path) -> bool:
-    """Return whether a folder holds only what a process left that was killed as it began."""
+    """Return whether a folder holds only files of a process that was killed as it began."""
     settings = folder / _SETTINGS
     try:
         is_empty = settings.is_file() and settings.stat().st_size == 0

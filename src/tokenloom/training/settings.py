@@ -83,12 +83,12 @@ def check_resumable(run: Run) -> None:
 
 
 def check_kinds(run: Run, names: Iterable[str] = _ALWAYS_THERE) -> None:
-    """Check that some of a run's settings are there, and of the type that they must have.
+    """Check that some of a run's settings are there and have the right types.
 
     Raises
     ------
     RunError
-        The first that is not is named.
+        A setting is missing or of another type; the first one is named.
     """
     for name in names:
         kind, words = _KINDS[name]
@@ -120,7 +120,7 @@ def describe_training(
     recipe : Recipe
     run_options : RunOptions
     ranks : Ranks
-        Several of them together train on the whole batch.
+        Ranks that train on a batch together.
     """
     plan, corpus, shard = loader.plan, loader.windows.corpus, loader.windows.shard
     is_whole = ranks.world_size > 1
@@ -153,7 +153,7 @@ def describe_training(
 
 
 def _describe_held_out(held_out: Corpus | Mapping[str, Corpus] | None) -> dict[str, Any]:
-    """Return what is held out; of several texts each is described with its part."""
+    """Return facts about a held-out text; several texts are described with their parts."""
     one = held_out if isinstance(held_out, Corpus) else None
     return {
         "num_held_out_tokens": 0 if one is None else len(one),
@@ -166,7 +166,7 @@ def _describe_held_out(held_out: Corpus | Mapping[str, Corpus] | None) -> dict[s
 def _describe_mixture(
     windows: Windows, held_out: Corpus | Mapping[str, Corpus] | None
 ) -> dict[str, Any]:
-    """Return what a mixture is made of, and what is held out of each part; else nothing."""
+    """Return the parts of a mixture and the held-out text of each; else nothing."""
     mixture, texts = windows.mixture, held_out if isinstance(held_out, Mapping) else {}
     of_parts = {} if mixture is None else mixture.parts
     others = {
@@ -202,13 +202,13 @@ def confirm_ranks(
     *,
     held_out: Corpus | Mapping[str, Corpus] | None,
 ) -> None:
-    """Check that all ranks are about to train on the same.
+    """Check that all ranks have the same training.
 
     Parameters
     ----------
     ranks : Ranks
     settings : dict
-        What `describe_training` returned, and what else must be the same.
+        What `describe_training` returned, and other facts that must be the same.
     model : RNNModel
     loader : Loader
     held_out : Corpus or mapping of str to Corpus, optional
@@ -244,7 +244,7 @@ def _hash_whole(held_out: Corpus | Mapping[str, Corpus] | None) -> str | dict[st
 
 
 def bound_settings(run: Run) -> dict[str, Any]:
-    """Return the settings of a run that stay as they are, as they come back out of JSON."""
+    """Return the settings of a run that must not change, as JSON holds them."""
     kept: dict[str, Any] = json.loads(json.dumps(run.settings))
     return {name: value for name, value in kept.items() if name not in _FREE}
 
@@ -277,7 +277,7 @@ def check_unchanged(run: Run, saved: object) -> None:
 
 
 def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Check that a training may resume from what another one saved.
+    """Check that a training may resume from the settings that another one saved.
 
     Raises
     ------
@@ -331,7 +331,7 @@ def _explain_epochs(saved: int | None, now: dict[str, Any]) -> str:
 
 
 def _is_shorter(saved: int | None, now: int | None) -> bool:
-    """Return whether there are fewer epochs now; None is without end."""
+    """Return whether there are fewer epochs now; None means no end."""
     return now is not None and (saved is None or now < saved)
 
 

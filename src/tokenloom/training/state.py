@@ -29,7 +29,7 @@ class TrainingState:
     meter : Meter
     ranks : Ranks
     seed : int
-        PyTorch's generators begin with it where another number of ranks was saved.
+        Seeds PyTorch's generators if another number of ranks was saved.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class TrainingState:
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the training depends on: the fields of a `Checkpoint`.
 
-        Nothing in it depends on the number of ranks, but for the random numbers.
+        Only the random numbers depend on the number of ranks.
         """
         return {
             "model": describe_model(self.model),
@@ -88,7 +88,7 @@ class TrainingState:
         Raises
         ------
         RunError
-            The weights are another model's, or a value is none that an optimiser saved.
+            The weights are those of another model, or an optimiser cannot have saved a value.
         StateMismatchError
             The position is of another plan.
         """
