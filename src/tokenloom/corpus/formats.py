@@ -238,18 +238,17 @@ def _open_named(path: Path, dtype: str | None, vocab_size: int | None) -> _Opene
 def write_nanogpt(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     """Write the tokens for nanoGPT: bare uint16, and its ``meta.pkl`` beside them.
 
-    Where documents end is not kept, since nanoGPT has no place for it. Of a
-    tokenizer of tokenloom's the tokens are written to ``meta.pkl``, and which
-    tokenizer it is, so that `tokenloom.open_foreign` reads the same text; nanoGPT itself
-    joins tokens by nothing, so it prints words without spaces, and bytes as the
-    first 256 characters. No ``meta.pkl`` means GPT-2's tokens to nanoGPT.
+    Where documents end is not kept, since nanoGPT has no place for it. For a
+    tokenizer of tokenloom ``meta.pkl`` has its tokens and which tokenizer it is,
+    so that `tokenloom.open_foreign` reads the same text; nanoGPT itself joins
+    tokens by nothing, so it prints words without spaces, and bytes as the first
+    256 characters. No ``meta.pkl`` means GPT-2's tokens to nanoGPT.
 
     Raises
     ------
     ArgumentError
         There are ids above 65,535, which nanoGPT cannot read; a ``meta.pkl`` in
-        the folder says something else of other files; or no file can have that
-        path.
+        the folder describes other files; or no file can have that path.
     CorpusError
         The corpus has a loss mask, for which nanoGPT has no place.
     OSError

@@ -7,7 +7,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.plan.plan import Plan
 
 _BLOCK_TOKENS = 1 << 18
-# How far from a number of processes its neighbours are looked for.
+# How far from a number of processes a message looks for numbers that fit.
 _MAX_STEPS = 10_000
 
 

@@ -104,8 +104,9 @@ class TextForm(Form):
     def find_cut(
         self, text: bytes, cursor: Cursor, *, boundary: Boundary, layout: tuple[int, ...]
     ) -> tuple[int, bool] | None:
-        """Return where a slice that begins with a text may end, and whether a document
-        continues there; None if it may not end.
+        """Return where a slice may end in a text, and whether a document continues there.
+
+        None if there is no such place.
         """
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:

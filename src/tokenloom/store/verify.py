@@ -30,11 +30,10 @@ _Check = Callable[[bytes], str | None]
 def verify_store(path: str | os.PathLike[str], *, progress: bool | None = None) -> list[str]:
     """Read every byte of a store, and return what is wrong, file by file.
 
-    Checks the SHA-256 of each file, that ids are below the vocabulary size, and
-    values of a loss mask 0 or 1,
-    that documents follow each other, that the places of a preparation's chunks
-    do, that what it says of itself is consistent, and that the vocabulary can be
-    read.
+    Checks the SHA-256 of each file, that ids are below the vocabulary size, that the
+    values of a loss mask are 0 or 1, that documents follow each other, that the places
+    of the chunks of a preparation do, that the facts of a preparation are consistent,
+    and that the vocabulary can be read.
 
     Parameters
     ----------

@@ -58,8 +58,8 @@ def save_store(  # noqa: PLR0913  each is a part of a store
 
     Parameters and errors are those of `tokenloom.Corpus.save`. Where the
     vocabulary size is not known, the tokens are searched for the largest id.
-    ``sources`` say where the documents came from, as far as that is known, and
-    ``loss_mask``, a uint8 array, which tokens are learnt.
+    ``sources`` are where the documents came from, as far as that is known;
+    ``loss_mask``, a uint8 array, has a 1 for each token that is learnt.
     """
     shard_tokens = as_integer("shard_tokens", shard_tokens, start=1)
     ranges = _as_ranges(splits)
