@@ -211,6 +211,30 @@ def test_no_loss_crosses_documents_where_that_is_asked_for() -> None:
     assert expected / result.num_tokens == pytest.approx(result.nats_per_token, rel=1e-5)
 
 
+def test_what_is_not_learnt_is_not_predicted() -> None:
+    """The loss is the mean over the tokens whose mask is 1, with all others read before them."""
+    model, mask = make_model(), np.arange(200) % 5 < 2
+    ids = torch.as_tensor(np.asarray(CORPUS.tokens, np.int64))
+    with torch.inference_mode():
+        losses = functional.cross_entropy(model(ids[None, :-1])[0], ids[1:], reduction="none")
+    corpus = tl.Corpus.from_tokens(CORPUS.tokens, vocab_size=7, loss_mask=mask)
+    result = tl.evaluate(model, corpus, batch_size=1, seq_len=9)
+    assert result.num_tokens == int(mask[1:].sum())
+    assert result.nats_per_token == pytest.approx(losses[mask[1:]].mean().item(), rel=1e-5)
+    assert result.num_bytes is None
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_nothing_to_predict_is_refused(first: int) -> None:
+    """Else the perplexity would be 1; the first token of a corpus is never predicted."""
+    corpus = tl.Corpus.from_tokens([1, 2, 3], vocab_size=7, loss_mask=[first, 0, 0])
+    with pytest.raises(CorpusError, match="no 1 after the first token"):
+        tl.evaluate(make_model(), corpus)
+    loader = tl.Loader(tl.RandomWindows(CORPUS, batch_size=2))
+    with pytest.raises(CorpusError, match="no 1 after the first token"):
+        tl.train(make_model(), loader, held_out=corpus)
+
+
 @pytest.mark.parametrize(
     ("documents", "resets", "message"),
     [

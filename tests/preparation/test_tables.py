@@ -301,7 +301,7 @@ def test_a_row_group_is_read_in_parts(tmp_path: Path) -> None:
     before = pa.total_allocated_bytes()
     source = SourceFile(name="a", path=path, form="parquet", num_bytes=path.stat().st_size)
     with Parquet().open(source) as opened:
-        arrays = opened.arrays(1, 0)
+        arrays = opened.arrays([1], 0)
         next(arrays)
         assert pa.total_allocated_bytes() - before < path.stat().st_size / 3
 

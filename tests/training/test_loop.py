@@ -378,6 +378,45 @@ def test_no_loss_crosses_documents_where_that_is_asked_for(tmp_path: Path, kind:
     assert again.options == options
 
 
+@pytest.mark.parametrize(
+    ("kind", "across_documents"), [(tl.RandomWindows, False), (tl.PackedWindows, True)]
+)
+def test_only_what_is_learnt_counts(tmp_path: Path, kind: Any, across_documents: bool) -> None:
+    """The loss of a step is the mean over the targets whose mask is 1; so is the perplexity."""
+    plain = _documents()
+    mask = np.arange(len(plain)) % 3 == 0
+    corpus = tl.Corpus.from_tokens(
+        plain.tokens, vocab=plain.vocab, documents=plain.documents, loss_mask=mask
+    )
+    windows = kind(corpus, batch_size=4, seq_len=10)
+    model = make_model()
+    with torch.inference_mode():
+        batch = next(iter(tl.Loader(windows)))
+        batch = batch if across_documents else batch.within_documents()
+        logits, _ = model(batch.inputs, None, batch.resets)
+        expected = functional.cross_entropy(logits, batch.targets.T.reshape(-1)).item()
+    run = tmp_path / "run"
+    options = tl.TrainingOptions(across_documents=across_documents)
+    loader = tl.Loader(windows)
+    history = tl.train(model, loader, held_out=corpus, options=options, run=run, device="cpu")
+    (losses,) = tl.Run.open(run).losses()
+    assert pytest.approx(expected, rel=1e-5) == losses.losses[0]
+    assert history[0].perplexity_per_character is None
+    assert history[0].held_out_perplexity is not None
+    assert history[0].held_out_perplexity_per_character is None
+    measured = tl.evaluate(model, corpus, across_documents=across_documents)
+    assert pytest.approx(measured.perplexity, rel=1e-4) == history[0].held_out_perplexity
+    with pytest.raises(tl.StateMismatchError, match="corpus"):
+        tl.train(
+            make_model(),
+            tl.Loader(kind(plain, batch_size=4, seq_len=10), num_epochs=2),
+            options=options,
+            run=run,
+            resume=True,
+            device="cpu",
+        )
+
+
 def test_a_run_that_crosses_documents_says_nothing_of_it(tmp_path: Path) -> None:
     """Its settings are those of releases that had no choice; to resume otherwise is refused."""
     windows = tl.RandomWindows(_documents(), batch_size=4, seq_len=10)

@@ -72,6 +72,8 @@ def _run(arguments: argparse.Namespace) -> None:
     counted = _count(corpus, arguments.top, is_quiet=arguments.quiet)
     if counted is not None and description.unknown_rate is None:
         description = dataclasses.replace(description, unknown_rate=counted.unknown_rate)
+    if counted is not None and description.learnt_rate is None:
+        description = dataclasses.replace(description, learnt_rate=counted.learnt_rate)
     lengths = []
     if path is not None:
         from tokenloom.inspection.plots import plot_lengths
@@ -149,6 +151,8 @@ def _facts(description: StoreDescription, counted: TokenStatistics | None) -> di
     facts["sources"] = sources
     if description.split is None:
         facts.pop("split")
+    if description.learnt_rate is None:
+        facts.pop("learnt_rate")
     return facts
 
 
@@ -166,6 +170,8 @@ def _tabulate(
         yield from _tabulate_text(counted)
     if description.unknown_rate is not None:
         yield "unknown rate", f"{description.unknown_rate:.4%}"
+    if description.learnt_rate is not None:
+        yield "learnt rate", f"{description.learnt_rate:.4%}"
     if description.tokenizer:
         facts = dict(description.tokenizer)
         name = facts.pop("name", None) or "one of your own"

@@ -39,6 +39,8 @@ examples:
       each line is a document, followed by a token of its own
   tokenloom prepare 's3://texts/*.parquet' --field body --tokenizer byte -o my-store
       the column 'body' of tables in an object store; or of .csv, .tsv and .arrow files
+  tokenloom prepare qa.jsonl --prompt-field question --field answer -o my-store
+      questions are read and answers learnt: a loss mask lies beside the tokens
   zcat *.gz | tokenloom prepare - --documents paragraph --split valid=0.01 -o my-store
       stdin, cut at blank lines; the last hundredth can be opened as split 'valid'
   tokenloom prepare --split train='a/*.txt' --split valid=b.txt --tokenizer word -o my-store
@@ -104,6 +106,11 @@ def _add_documents(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--field", default="text", metavar="NAME", help="key or column that holds the text"
+    )
+    group.add_argument(
+        "--prompt-field",
+        metavar="NAME",
+        help="key or column that holds a prompt, which is read before the text and not learnt",
     )
     group.add_argument(
         "--encoding",
@@ -189,11 +196,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if isinstance(sources, dict) or not arguments.split:
         why = "it chooses where fractions begin; add --split NAME=FRACTION"
         options.refuse_options(arguments, ("split_by",), why)
-    if "field" in arguments.given:
+    if {"field", "prompt_field"} & set(arguments.given):
         found = resolve_sources(sources, documents=arguments.documents)
         if not any(FORMS[one.form].has_field for one in found):
             why = "no source holds JSON objects or rows; --documents jsonl reads each line as one"
-            options.refuse_options(arguments, ("field",), why)
+            options.refuse_options(arguments, ("field", "prompt_field"), why)
     tokenizer, chosen = options.find_tokenizer(arguments), _options(arguments)
     with _open_cluster(arguments) as cluster:
         made = prepare(
@@ -241,6 +248,7 @@ def _options(arguments: argparse.Namespace) -> PrepareOptions:
     return PrepareOptions(
         documents=arguments.documents,
         field=arguments.field,
+        prompt_field=arguments.prompt_field,
         encoding=arguments.encoding,
         on_error=arguments.on_error,
         on_reserved=arguments.on_reserved,
@@ -307,6 +315,8 @@ def _tabulate(made: Prepared) -> Iterator[tuple[str, str]]:
     yield "characters per token", f"{made.characters_per_token:.2f}"
     if made.unknown_rate is not None:
         yield "unknown rate", f"{made.unknown_rate:.4%}"
+    if made.num_learnt is not None:
+        yield "learnt rate", f"{made.num_learnt / made.num_tokens:.4%}"
     for name, split in made.splits.items():
         rate = "" if split.unknown_rate is None else f", {split.unknown_rate:.4%} unknown"
         yield f"split {name}", f"{count(split.num_tokens, 'token')}{rate}"

@@ -5,9 +5,11 @@ import numpy.typing as npt
 
 from tokenloom._wording import count, show
 from tokenloom.errors import CorpusError
-from tokenloom.store.memmap import check_reads
+from tokenloom.store.memmap import Tokens, advise, check_reads
 from tokenloom.text.ids import Ids, is_memory_map
 
+# Values that are looked at in one go.
+_CHUNK = 1 << 22
 _EXPECTED = "loss_mask must be a one-dimensional array of bool, or of the integers 0 and 1"
 
 
@@ -52,3 +54,20 @@ def as_loss_mask(values: npt.ArrayLike, *, num_tokens: int) -> Ids:
         msg = f"{_EXPECTED}, got {show(wrong[0].item())} among the values"
         raise CorpusError(msg)
     return np.asarray(array).astype(np.uint8, copy=False)
+
+
+def has_learnt(loss_mask: Tokens, *, start: int = 0) -> bool:
+    """Return whether a token from ``start`` on is learnt; it is read up to the first."""
+    chunks = range(start, len(loss_mask), _CHUNK)
+    return any(bool(loss_mask[at : at + _CHUNK].any()) for at in chunks)
+
+
+def count_learnt(loss_mask: Tokens) -> int:
+    """Return how many tokens are learnt.
+
+    >>> count_learnt(np.array([0, 1, 1], np.uint8))
+    2
+    """
+    advise(loss_mask, is_random=False)
+    chunks = range(0, len(loss_mask), _CHUNK)
+    return sum(int(np.count_nonzero(loss_mask[at : at + _CHUNK])) for at in chunks)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tokenloom._progress import open_bar
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.loss_mask import count_learnt
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.store.manifest import MANIFEST, Manifest, Source
 from tokenloom.store.memmap import advise, read_whole
@@ -37,6 +38,9 @@ class StoreDescription:
     unknown_rate : float or None
         Fraction of unknown tokens in the whole store. None if it was not
         counted, as for a split.
+    learnt_rate : float or None
+        Fraction of the tokens of the whole store that are learnt. None without a
+        loss mask, or if it was not counted, as for a split.
     tokenizer : dict or None
         Its description in the manifest.
     dtype : str
@@ -68,6 +72,7 @@ class StoreDescription:
     facts: Mapping[str, Any]
     hash: str
     split: str | None = None
+    learnt_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +126,8 @@ class TokenStatistics:
     num_unknown : int or None
         Tokens that are the unknown one; None for a tokenizer without an unknown
         token, such as that of bytes.
+    num_learnt : int or None
+        Tokens that are learnt, by the loss mask; None without one.
     num_unused_ids : int
         Ids that do not appear.
     text : TextSize
@@ -137,11 +144,17 @@ class TokenStatistics:
     text: TextSize
     most_frequent: tuple[TokenCount, ...]
     rarest: tuple[TokenCount, ...]
+    num_learnt: int | None = None
 
     @property
     def unknown_rate(self) -> float | None:
         """Fraction of the tokens that are the unknown one."""
         return None if self.num_unknown is None else self.num_unknown / self.num_tokens
+
+    @property
+    def learnt_rate(self) -> float | None:
+        """Fraction of the tokens that are learnt; None without a loss mask."""
+        return None if self.num_learnt is None else self.num_learnt / self.num_tokens
 
     @property
     def characters_per_token(self) -> float | None:
@@ -196,6 +209,7 @@ def describe_store(path: str | os.PathLike[str], *, split: str | None = None) ->
         facts=manifest.facts,
         hash=corpus.hash,
         split=split,
+        learnt_rate=_per_token(manifest, "num_learnt") if is_whole else None,
     )
 
 
@@ -332,6 +346,7 @@ def count_tokens(
         text=_measure(counts, *_token_lengths(corpus)),
         most_frequent=list_tokens(-counts[used]),
         rarest=list_tokens(counts[used]),
+        num_learnt=None if corpus.loss_mask is None else count_learnt(corpus.loss_mask),
     )
 
 

@@ -16,6 +16,7 @@ from tokenloom._checks import (
 )
 from tokenloom._progress import open_bar
 from tokenloom.corpus.corpus import Corpus
+from tokenloom.corpus.loss_mask import has_learnt
 from tokenloom.corpus.statistics import TextSize, measure_text
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.loading.dataset import SequentialWindows
@@ -34,7 +35,8 @@ class Evaluation:
     ----------
     num_tokens : int
         Tokens that were predicted: all but the first of the corpus, or of each
-        document with ``across_documents=False``.
+        document with ``across_documents=False``, and but those that its loss mask
+        leaves out.
     nats_per_token : float
         Mean cross-entropy, natural logarithm.
     num_characters, num_bytes : int or None
@@ -118,7 +120,8 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
 ) -> Evaluation:
     """Return the loss of a model over a corpus, every token predicted exactly once.
 
-    The first token of the corpus has no context and is not predicted. The corpus
+    The first token of the corpus has no context and is not predicted, and neither
+    are those that its loss mask leaves out. The corpus
     is cut into ``batch_size`` lanes; the hidden state begins at zero and is
     carried along each lane. So the loss depends on the lanes, but, except for the
     rounding of floats, not on ``seq_len``, ``num_workers`` or the number of
@@ -158,8 +161,8 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
     ------
     ArgumentError, CorpusError
         A size is below 1, the corpus is shorter than two tokens, its vocabulary
-        is larger than the model's or unknown, or the number of parts does not
-        divide the lanes.
+        is larger than the model's or unknown, its loss mask leaves nothing to
+        predict, or the number of parts does not divide the lanes.
     UsageError
         The ranks have different models, texts or sizes; each difference is named.
     """
@@ -170,6 +173,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         _check_documents(corpus, resets=resets, across_documents=across_documents)
         as_flag_or_none("progress", progress)
         check_ids(model, corpus)
+        check_learnt(corpus)
         batch_size = as_integer("batch_size", batch_size, start=1)
         seq_len = as_integer("seq_len", seq_len, start=1)
         num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
@@ -303,6 +307,22 @@ def _confirm_ranks(ranks: Ranks, model: RNNModel, corpus: Corpus, *, shape: dict
     ranks.confirm(facts)
 
 
+def check_learnt(corpus: Corpus) -> None:
+    """Refuse a corpus of which nothing is learnt, or predicted.
+
+    Raises
+    ------
+    CorpusError
+        Its loss mask has a 1 for no token but perhaps the first, which has nothing before it.
+    """
+    if corpus.loss_mask is not None and not has_learnt(corpus.loss_mask, start=1):
+        msg = (
+            f"{corpus.name} must have a token to predict, but its loss mask has no 1 after the "
+            "first token: give another mask, or another text"
+        )
+        raise CorpusError(msg)
+
+
 def check_ids(model: RNNModel, corpus: Corpus) -> None:
     """Refuse a corpus whose ids the model does not have, or has for other tokens.
 
@@ -364,7 +384,7 @@ def _add_losses(
             # To the CPU first: Apple's GPUs have no float64.
             nats += losses.cpu().double().sum().item()
             num_tokens += batch.num_targets
-            bar.update(batch.num_targets * loader.windows.shard.world_size)
+            bar.update(batch.num_inputs * loader.windows.shard.world_size)
     return torch.tensor([nats, num_tokens], dtype=torch.float64)
 
 

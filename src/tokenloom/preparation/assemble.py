@@ -29,7 +29,7 @@ from tokenloom.store.manifest import (
     write_manifest,
 )
 from tokenloom.store.npy import Piece, writing_npy
-from tokenloom.store.writer import write_tokenizer
+from tokenloom.store.writer import write_mask, write_tokenizer
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype
 from tokenloom.text.interface import Tokenizer
 from tokenloom.text.normalize import Lost
@@ -78,6 +78,8 @@ class Tally:
         Tokens that the vocabulary does not have.
     num_unknown_types : int or None
         How many different tokens these are, where the vocabulary was counted.
+    num_learnt : int
+        Tokens that are none of prompts, where there are prompts.
     lost : Lost
         What normalising dropped.
     split_of : sequence of str
@@ -99,6 +101,7 @@ class Tally:
     num_characters: int = 0
     num_unknown: int | None = None
     num_unknown_types: int | None = None
+    num_learnt: int = 0
     lost: Lost = field(default_factory=Lost)
     split_of: Sequence[str] = ()
     splits: dict[str | None, SplitTally] = field(default_factory=dict)
@@ -130,6 +133,7 @@ class Tally:
         if facts["num_unknown"] is not None:
             self.num_unknown = (self.num_unknown or 0) + facts["num_unknown"]
             split.num_unknown = (split.num_unknown or 0) + facts["num_unknown"]
+        self.num_learnt += facts.get("num_learnt", 0)
         # A part of an older release has no such counts.
         self.lost = Lost(*map(sum, zip(self.lost, facts.get("lost", Lost()), strict=True)))
         split.counts.update(read_counts(part.blobs))
@@ -183,6 +187,8 @@ def assemble(  # noqa: PLR0913  each is a part of a store
         _write_integers(folder, DOCUMENTS, parts.ends(), length=tally.num_documents + 1),
         _write_integers(folder, PLACES, [values], length=len(values)),
     )
+    if options.prompt_field is not None:
+        files += tuple(parts.write_masks(folder, shards))
     manifest = Manifest(
         dtype=dtype.name,
         vocab_size=vocab_size,
@@ -226,15 +232,24 @@ class _Parts:
         """Write a range of tokens, remember that it is finished, and return its entry."""
         dtype, length = self.dtype.newbyteorder("<"), len(tokens)
         with writing_npy(path, dtype=dtype, length=length, num_ids=self.vocab_size) as file:
-            for ids in self.cut(tokens):
+            for ids in self.cut(tokens, self._read_ids):
                 file.write(ids)
                 report(len(ids))
         shard = ShardFile(length, file.digest.hexdigest())
         self.work.write("shard", index, Part({**asdict(shard), "parts": self.tally.hash}, []))
         return shard
 
-    def cut(self, tokens: range) -> Iterator[Ids]:
-        """Yield the ids of a range of tokens, chunk by chunk."""
+    def write_masks(self, folder: Path, shards: Sequence[ShardFile]) -> Iterator[StoreFile]:
+        """Write which tokens of each shard are learnt."""
+        start = 0
+        for index, shard in enumerate(shards):
+            tokens = range(start, start + shard.num_tokens)
+            pieces = self.cut(tokens, lambda part: np.frombuffer(part.blobs[3], np.uint8))
+            yield write_mask(folder, index, pieces, num_tokens=shard.num_tokens)
+            start = tokens.stop
+
+    def cut(self, tokens: range, read: Callable[[Part], Ids]) -> Iterator[Ids]:
+        """Yield what is read of the parts for a range of tokens, chunk by chunk."""
         starts = self.tally.starts
         # If chunks begin at [0, 50, 90], the tokens [60, 95) lie in chunks 1 and 2.
         first = int(np.searchsorted(starts, tokens.start, side="right")) - 1
@@ -242,9 +257,11 @@ class _Parts:
             start, stop = starts[index : index + 2]
             if start >= tokens.stop:
                 return
-            part = self._read(index)
-            ids = read_ids(part.facts, part.blobs, self.vocab, self.end_of_document)
-            yield ids[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
+            values = read(self._read(index))
+            yield values[max(tokens.start - start, 0) : min(tokens.stop, stop) - start]
+
+    def _read_ids(self, part: Part) -> Ids:
+        return read_ids(part.facts, part.blobs, self.vocab, self.end_of_document)
 
     def ends(self) -> Iterator[npt.NDArray[np.int64]]:
         """Yield 0 and where each document ends, in tokens, chunk by chunk."""

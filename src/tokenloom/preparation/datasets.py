@@ -7,14 +7,15 @@ from typing import Any, cast
 import numpy as np
 
 from tokenloom.errors import ArgumentError
-from tokenloom.preparation.forms import Slice, SourceFile
+from tokenloom.preparation.forms import Slice, SourceFile, name_fields
 from tokenloom.preparation.tables import (
     Held,
     Rows,
     Table,
     TableForm,
-    find_column,
+    find_columns,
     import_arrow,
+    join_texts,
     translating,
 )
 
@@ -23,19 +24,19 @@ _NUM_ROWS = 1_000
 
 
 class DatasetRows:
-    """A column of a data set whose rows can be read in any order.
+    """A column of a data set, or two, whose rows can be read in any order.
 
     Parameters
     ----------
     dataset : datasets.Dataset
         Rows are read as ``dataset[i]``, also after ``select``, ``shuffle`` and
         ``with_transform``.
-    field : str
-        Which column.
+    fields : str
+        Which columns; texts of two are joined by `join_texts`.
     """
 
-    def __init__(self, dataset: Any, field: str) -> None:
-        self.dataset, self.field = dataset, field
+    def __init__(self, dataset: Any, *fields: str) -> None:
+        self.dataset, self.fields = dataset, list(fields)
 
     @property
     def name(self) -> str:
@@ -66,12 +67,14 @@ class DatasetRows:
             for first in range(start, len(self.dataset), _NUM_ROWS):
                 rows = range(first, min(first + _NUM_ROWS, len(self.dataset)))
                 # Not many at a time: a transform may join or compare the rows that it gets.
-                texts = [self.dataset[row][self.field] for row in rows]
-                yield pa.array(texts, pa.large_string())
+                made = [self.dataset[row] for row in rows]
+                texts = [[row[field] for row in made] for field in self.fields]
+                yield join_texts([pa.array(column, pa.large_string()) for column in texts])
             return
-        view = self.dataset.select_columns([self.field]).with_format("arrow")
+        view = self.dataset.select_columns(self.fields).with_format("arrow")
         for first in range(start, len(view), _NUM_ROWS):
-            yield from view[first : first + _NUM_ROWS].column(0).chunks
+            for batch in view[first : first + _NUM_ROWS].to_batches():
+                yield join_texts([batch.column(field) for field in self.fields])
 
     def read(self, start: int, stop: int) -> Iterator[Rows]:
         """Yield the texts of some rows."""
@@ -131,8 +134,8 @@ class _Opened(Table):
     def schema(self) -> Any:
         return self._rows.schema
 
-    def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
-        del column
+    def arrays(self, columns: Sequence[int], start: int) -> Iterator[tuple[int, Any]]:
+        del columns
         num_rows, row = max(len(self._rows.dataset), 1), start
         for array in self._rows.arrays(start):
             row += len(array)
@@ -166,9 +169,9 @@ class Dataset(TableForm):
     kind = "a data set"
     opens = _Opened
 
-    def check(self, source: SourceFile, field: str) -> None:
-        """Refuse a data set that has no such column of texts."""
-        find_column(cast("DatasetRows", source.rows).schema, field, name=source.name)
+    def check(self, source: SourceFile, *fields: str) -> None:
+        """Refuse a data set that has no such columns of texts."""
+        find_columns(cast("DatasetRows", source.rows).schema, fields, name=source.name)
 
     def place(self, piece: Slice, offset: int) -> dict[str, int]:
         """Return the row."""
@@ -216,12 +219,18 @@ def name_dataset(dataset: Any) -> str:
 
 def read_stream(dataset: Any, field: str) -> Iterator[str]:
     """Yield the texts of a data set that can be read only from its beginning."""
+    return (row[field] for row in read_rows(dataset, field))
+
+
+def read_rows(dataset: Any, *fields: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of such a data set, each with these columns."""
     # Shards cannot be read apart: skipping, numbering and mixing go over all of them.
     for row in dataset:
-        if field not in row:
-            msg = (
-                f"{name_dataset(dataset)} must have the column {field!r}, which it has not: name "
-                f"one of {', '.join(map(repr, row))} with field="
-            )
-            raise ArgumentError(msg)
-        yield row[field]
+        for field, argument in name_fields(fields):
+            if field not in row:
+                msg = (
+                    f"{name_dataset(dataset)} must have the column {field!r}, which it has not: "
+                    f"name one of {', '.join(map(repr, row))} with {argument}="
+                )
+                raise ArgumentError(msg)
+        yield row

@@ -16,6 +16,7 @@ from tokenloom.preparation.forms import (
     Reading,
     Slice,
     SourceFile,
+    name_fields,
 )
 from tokenloom.preparation.texts import BYTE_ORDER_MARK, MISSING_FIELD, TextForm, decode
 from tokenloom.text.boundaries import Boundary
@@ -90,36 +91,33 @@ class Delimited(TextForm):
 
     has_field = True
 
-    def check(self, source: SourceFile, field: str) -> None:
-        """Refuse a file that has no such column."""
-        self.lay_out(source, field)
+    def check(self, source: SourceFile, *fields: str) -> None:
+        """Refuse a file that has no such columns."""
+        self.lay_out(source, *fields)
 
-    def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
-        """Return the delimiter, the column of the text, the number of columns, the first offset."""
+    def lay_out(self, source: SourceFile, *fields: str) -> tuple[int, ...]:
+        """Return the delimiter, the column of the text, the number of columns, the first offset.
+
+        And the column of the prompt, where its name comes before that of the text.
+        """
         whole = self._read_header(source)
         head = whole.removeprefix(BYTE_ORDER_MARK)
         is_tabbed = PurePath(source.name).with_suffix("").suffix.lower() == ".tsv"
         is_tabbed |= PurePath(source.name).suffix.lower() == ".tsv"
         choices = [b"\t"] if is_tabbed else list(_DELIMITERS)
         headers = {one: _split_header(head, one) for one in choices}
-        # Choose the delimiter that gives a column of this name, or else the most columns.
-        chosen = max(choices, key=lambda one: (field.encode() in headers[one], len(headers[one])))
+        # Choose the delimiter that gives columns of these names, or else the most columns.
+        wanted = [field.encode() for field in fields]
+        chosen = max(
+            choices,
+            key=lambda one: (all(name in headers[one] for name in wanted), len(headers[one])),
+        )
         names = [name.decode("utf-8", "replace") for name in headers[chosen]]
-        if names.count(field) != 1:
-            number = names.count(field)
-            meant = difflib.get_close_matches(field, names, n=1)
-            if number > 1:
-                cure = "give them different names"
-            elif meant:
-                cure = f"name one, such as field={meant[0]!r}"
-            else:
-                cure = "name one with field="
-            msg = (
-                f"{source.name} must have one column {field!r}, got {count(number, 'column')} of "
-                f"that name: {cure}; its first line names {', '.join(map(repr, names))}"
-            )
-            raise CorpusError(msg)
-        return (chosen[0], names.index(field), len(names), len(whole) - len(head))
+        *prompt, text = [
+            _find_column(names, field, source.name, argument)
+            for field, argument in name_fields(fields)
+        ]
+        return (chosen[0], text, len(names), len(whole) - len(head), *prompt)
 
     def _read_header(self, source: SourceFile) -> bytes:
         """Return the first bytes of a file, which hold the first record."""
@@ -172,7 +170,9 @@ class Delimited(TextForm):
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         """Return the field of the record."""
-        delimiter, column, num_columns, _ = piece.layout
+        delimiter, column, num_columns, _, *prompt = piece.layout
+        if reading.is_prompt:
+            (column,) = prompt
         fields = _syntax(bytes([delimiter])).split(found.content)
         if len(fields) != num_columns:
             why = f"the record must have {count(num_columns, 'field')}, got {len(fields):,}"
@@ -185,6 +185,31 @@ class Delimited(TextForm):
             # The offset within the field is unknown, since quotes take bytes as well.
             bad.offset = found.offset
             raise
+
+
+def _find_column(names: list[str], field: str, source: str, argument: str) -> int:
+    """Return which of the columns of a file has a name, as one alone does.
+
+    Raises
+    ------
+    CorpusError
+        None has it, or several.
+    """
+    number = names.count(field)
+    if number == 1:
+        return names.index(field)
+    meant = difflib.get_close_matches(field, names, n=1)
+    if number > 1:
+        cure = "give them different names"
+    elif meant:
+        cure = f"name one, such as {argument}={meant[0]!r}"
+    else:
+        cure = f"name one with {argument}="
+    msg = (
+        f"{source} must have one column {field!r}, got {count(number, 'column')} of "
+        f"that name: {cure}; its first line names {', '.join(map(repr, names))}"
+    )
+    raise CorpusError(msg)
 
 
 def _cut_line_end(record: bytes) -> bytes:

@@ -25,6 +25,7 @@ from tokenloom.text.boundaries import is_blank
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
 from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
+from tokenloom.text.normalize import NOTHING, state_after
 from tokenloom.text.tokenizers import CountedTokenizer, is_restorable, restore_tokenizer
 from tokenloom.text.vocab import Vocab, parse_vocab
 
@@ -145,9 +146,10 @@ class Result(NamedTuple):
         JSON-able.
     blobs : list of bytes
         blobs[0]: token ids. blobs[1]: int64 document end offsets. blobs[2], only
-        while the vocabulary is being built: JSON object token -> count, in the
-        order of the ids of this chunk; the id after the last stands for the end
-        of a document.
+        while the vocabulary is being built, else empty or missing: JSON object token
+        -> count, in the order of the ids of this chunk; the id after the last stands
+        for the end of a document. blobs[3], only where there are prompts: for each
+        token a byte, 1 where it is learnt.
     """
 
     facts: dict[str, Any]
@@ -173,8 +175,13 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: EncodeWith | BuildVocab) -
     segments = found.segments
     is_end = np.array([segment.ends for segment in segments], np.bool_)
     ids, ends = made.ids, made.stops[is_end]
+    learnt = None
+    if reading.prompt_field is not None:
+        # A document ends with its text; what stands before is the prompt.
+        learnt = np.repeat(is_end.astype(np.uint8), np.diff(made.stops, prepend=0))
     if made.end_id is not None:
         ids = np.insert(ids, ends, made.end_id)
+        learnt = None if learnt is None else np.insert(learnt, ends, 1)
         ends += np.arange(1, len(ends) + 1)
     last_end = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
     texts = [segment.text for segment in segments]
@@ -193,6 +200,9 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: EncodeWith | BuildVocab) -
     blobs = [ids.astype(dtype, copy=False).tobytes(), ends.astype("<i8").tobytes()]
     if made.counts is not None:
         blobs.append(json.dumps(made.counts).encode("ascii"))
+    if learnt is not None:
+        facts["num_learnt"] = int(learnt.sum())
+        blobs = [*blobs, *[b""] * (3 - len(blobs)), learnt.tobytes()]
     return Result(facts, blobs)
 
 
@@ -233,7 +243,7 @@ def write_part(
         "prefix": chunk.prefix,
     }
     work.write(IDS, chunk.number, Part(facts, result.blobs))
-    return Part(facts, [b"", b"", *result.blobs[2:]]) if shared is None else None
+    return Part(facts, [b"", b"", *result.blobs[2:3]]) if shared is None else None
 
 
 def read_counts(blobs: list[bytes]) -> dict[str, int]:
@@ -241,8 +251,12 @@ def read_counts(blobs: list[bytes]) -> dict[str, int]:
 
     Empty for a chunk whose ids are known.
     """
-    counts: dict[str, int] = json.loads(blobs[2]) if len(blobs) > 2 else {}
+    counts: dict[str, int] = json.loads(blobs[2]) if _has_counts(blobs) else {}
     return counts
+
+
+def _has_counts(blobs: list[bytes]) -> bool:
+    return len(blobs) > 2 and blobs[2] != b""
 
 
 def read_ids(
@@ -260,7 +274,7 @@ def read_ids(
         The id after each document; a token, where a vocabulary is learned.
     """
     ids: Ids = np.frombuffer(blobs[0], facts["dtype"])
-    if vocab is None or len(blobs) < 3:
+    if vocab is None or not _has_counts(blobs):
         return ids
     tokens = list(read_counts(blobs))
     if isinstance(end, str):
@@ -305,22 +319,45 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> lis
     segments = []
     for found in FORMS[piece.form].find(piece):
         state = 0 if found.starts else piece.start.state
+        texts = _read_texts(found, piece, reading, problems)
+        for prompt in texts[:-1]:
+            segments.append(TextSegment(prompt, state, ends=False, offset=found.offset))
+            state = _pass_prompt(prompt)
+        segments += [TextSegment(text, state, found.ends, found.offset) for text in texts[-1:]]
+    return segments
+
+
+def _read_texts(
+    found: Found, piece: Slice, reading: Reading, problems: Counter[str]
+) -> list[str | bytes]:
+    """Return the text of a document, with its prompt before it; none where it is left out."""
+    texts: list[str | bytes] = []
+    has_failed = False
+    for each in reading.each():
         try:
-            text = _read(found, piece, reading)
+            text = _read(found, piece, each)
         except BadInput as bad:
             if reading.on_error == "stop":
                 raise CorpusError(describe(bad, piece)) from bad
-            problems[bad.what] += 1
+            # Once for a document.
+            if not has_failed:
+                problems[bad.what] += 1
+            has_failed = True
             if found.num_lost:
                 problems[LOST_LINE] += found.num_lost
             is_left_out = reading.on_error == "skip"
             if is_left_out and found.starts:
-                continue
+                return []
             # A document that began before may end here all the same.
             text = "" if is_left_out else bad.instead
-        ours = text.encode("utf-8") if reading.as_bytes and isinstance(text, str) else text
-        segments.append(TextSegment(ours, state, found.ends, found.offset))
-    return segments
+        texts.append(text.encode("utf-8") if reading.as_bytes and isinstance(text, str) else text)
+    return texts
+
+
+def _pass_prompt(prompt: str | bytes) -> int:
+    """Return what normalising characters has seen at the end of a prompt."""
+    content = prompt.encode("utf-8", "surrogatepass") if isinstance(prompt, str) else prompt
+    return state_after(content, NOTHING)
 
 
 def describe(bad: BadInput, piece: Slice) -> str:
@@ -334,8 +371,8 @@ def _read(found: Found, piece: Slice, reading: Reading) -> str | bytes:
     if found.fault is not None:
         raise BadInput(*found.fault, offset=found.offset)
     text = FORMS[piece.form].read(found, piece, reading)
-    # Of the segments of a long document none is looked at.
-    is_whole = found.starts and found.ends
+    # Of the segments of a long document none is looked at, and a prompt may be empty.
+    is_whole = found.starts and found.ends and not reading.is_prompt
     if is_whole and (is_blank(text) if isinstance(text, bytes) else not text.strip()):
         raise BadInput(EMPTY, "nothing but white space", offset=found.offset)
     return text
@@ -382,20 +419,24 @@ def _encode_each(
 ) -> tuple[_Segments, list[Ids]]:
     """Return the segments one by one, without those that the tokenizer refuses, and their ids."""
     kept, each = _Segments(found.slices, [], []), []
-    for segment, number in zip(found.segments, found.slice_of, strict=True):
+    # A prompt and its text are kept or left out together.
+    size = len(list(reading.each()))
+    for first in range(0, len(found.segments), size):
+        segments, number = found.segments[first : first + size], found.slice_of[first]
         try:
-            ids = tokenizer.encode_one(str(segment.text), name="this document")
+            ids = [tokenizer.encode_one(str(one.text), name="this document") for one in segments]
         except CorpusError as error:
-            bad = BadInput(REFUSED, str(error), offset=segment.offset)
+            bad = BadInput(REFUSED, str(error), offset=segments[0].offset)
             if reading.on_error == "stop":
                 raise CorpusError(describe(bad, found.slices[number])) from error
             problems[bad.what] += 1
             if reading.on_error == "skip":
                 continue
-            ids, segment = np.empty(0, np.uint8), segment._replace(text="")  # noqa: PLW2901
-        kept.segments.append(segment)
-        kept.slice_of.append(number)
-        each.append(ids)
+            ids = [np.empty(0, np.uint8)] * size
+            segments = [one._replace(text="") for one in segments]
+        kept.segments.extend(segments)
+        kept.slice_of.extend([number] * size)
+        each.extend(ids)
     return kept, each
 
 

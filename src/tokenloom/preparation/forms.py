@@ -20,6 +20,8 @@ FormName = Literal[
 OnError = Literal["stop", "skip", "replace"]
 OnReserved = Literal["count", "stop"]
 
+# The arguments that name the fields of a document, in the order of its texts.
+_FIELD_ARGUMENTS = ("prompt_field", "field")
 _CURE = "mend it, or choose on_error='skip' or on_error='replace'"
 
 
@@ -101,7 +103,8 @@ class Slice(NamedTuple):
     layout : tuple of int
         For Parquet and Arrow: the number of the row group, and its number of rows.
         For CSV: the delimiter, the column that holds the text, the number of
-        columns, and the offset of the header.
+        columns, the offset of the header, and the column that holds the prompt, if
+        one does.
     """
 
     start: Cursor
@@ -150,12 +153,20 @@ class Cutting(NamedTuple):
         Whether all bytes of a file are its text, a byte order mark too.
     field : str
         The field of a record, or the column, that holds the text.
+    prompt_field : str or None
+        The one that holds a prompt, which stands before the text and is not learnt.
     """
 
     boundary: Boundary
     size: int
     reads_bytes: bool = False
     field: str = "text"
+    prompt_field: str | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What holds the texts of a document, in their order."""
+        return (self.field,) if self.prompt_field is None else (self.prompt_field, self.field)
 
 
 class Reading(NamedTuple):
@@ -170,12 +181,24 @@ class Reading(NamedTuple):
         Whether files are not decoded.
     on_reserved : "count" or "stop"
         What to do with a text that holds a token which stands for something else.
+    prompt_field : str or None
+        The field that holds a prompt, which stands before the text and is not learnt.
+    is_prompt : bool
+        Whether the prompt is read.
     """
 
     field: str
     on_error: OnError
     as_bytes: bool = False
     on_reserved: OnReserved = "count"
+    prompt_field: str | None = None
+    is_prompt: bool = False
+
+    def each(self) -> "Iterator[Reading]":
+        """Yield how each text of a document is read, the prompt first."""
+        if self.prompt_field is not None:
+            yield self._replace(is_prompt=True)
+        yield self
 
 
 class BadInput(Exception):  # noqa: N818  a condition, which not always ends as an error
@@ -187,6 +210,15 @@ class BadInput(Exception):  # noqa: N818  a condition, which not always ends as 
         super().__init__(what)
         self.what, self.why, self.offset, self.instead = what, why, offset, instead
         self.cure = cure
+
+
+def name_fields(fields: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each field, the last of which holds the text, with the argument that names it.
+
+    >>> list(name_fields(["completion"])), list(name_fields(["prompt", "completion"]))[0]
+    ([('completion', 'field')], ('prompt', 'prompt_field'))
+    """
+    yield from zip(fields, _FIELD_ARGUMENTS[-len(fields) :], strict=True)
 
 
 class Opened(Protocol):
@@ -221,8 +253,8 @@ class Form(ABC):
     def open(self, source: SourceFile, *, offset: int = 0, hashes: bool = False) -> Any:
         """Return a source, opened at an offset, and hashed where that is asked for."""
 
-    def check(self, source: SourceFile, field: str) -> None:  # noqa: B027  most have nothing to refuse
-        """Refuse a source without the field that holds the text, before anything is read.
+    def check(self, source: SourceFile, *fields: str) -> None:  # noqa: B027  most have nothing to refuse
+        """Refuse a source without the fields that hold the texts, before anything is read.
 
         Raises
         ------

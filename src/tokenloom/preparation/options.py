@@ -61,6 +61,11 @@ class PrepareOptions:
     field : str
         The field of a record that holds the text; of CSV, Parquet and Arrow
         files and of data sets, the column.
+    prompt_field : str, optional
+        The field that holds a prompt, which is read before the text and not learnt:
+        the store gets a loss mask, in which tokens of prompts are 0. Both are encoded
+        by themselves, and nothing stands between them. Iterables then yield dicts
+        with both fields; files of text have no fields, and are refused.
     encoding : str
         How files and stdin are encoded. A text in another encoding than UTF-8
         is read as if it had been written in UTF-8: offsets in it, of records
@@ -104,6 +109,7 @@ class PrepareOptions:
 
     documents: DocumentsAre | OlderWord = "file"
     field: str = "text"
+    prompt_field: str | None = None
     encoding: str = "utf-8"
     on_error: OnError = "stop"
     on_reserved: OnReserved = "count"
@@ -122,6 +128,11 @@ class PrepareOptions:
         checks = dict(_CHECKS)
         if isinstance(self.end_of_document, str | None):
             del checks["end_of_document"]
+        if self.prompt_field is None:
+            del checks["prompt_field"]
+        elif self.prompt_field == self.field:
+            msg = f"prompt_field must be another field than field={show(self.field)}, got the same"
+            raise ArgumentError(msg)
         checked = check_all(given, checks)
         checked["encoding"] = find_encoding(checked["encoding"])
         checked["splits"] = _fractions(self.splits)
@@ -136,6 +147,8 @@ class PrepareOptions:
         # Older manifests lack these keys; defaults are left out so that bytes stay equal.
         if self.on_reserved == "count":
             del values["on_reserved"]
+        if self.prompt_field is None:
+            del values["prompt_field"]
         encoding = values.pop("encoding")
         return values if encoding == "utf-8" else {**values, "encoding": encoding}
 
@@ -149,6 +162,7 @@ _CHECKS: dict[str, Check] = {
     # Checked only where it is an id.
     "end_of_document": as_integer,
     "field": as_text,
+    "prompt_field": as_text,
     "encoding": as_text,
     "min_freq": as_integer,
     "reserved_tokens": as_strings,
@@ -218,8 +232,9 @@ def choose_method(
     # It was checked already; JSON needs a plain integer.
     limit = None if vocab_size is None else operator.index(vocab_size)
     as_bytes = made.reads_bytes
-    cutting = Cutting(made.boundary, options.task_bytes, as_bytes, options.field)
-    reading = Reading(options.field, options.on_error, as_bytes, options.on_reserved)
+    prompt_field = options.prompt_field
+    cutting = Cutting(made.boundary, options.task_bytes, as_bytes, options.field, prompt_field)
+    reading = Reading(options.field, options.on_error, as_bytes, options.on_reserved, prompt_field)
     undecodable = choose_undecodable(options.on_error, reads_bytes=as_bytes)
     how: EncodeWith | BuildVocab
     description: dict[str, Any]

@@ -117,6 +117,8 @@ class Prepared:
         Tokens that the vocabulary does not have; None without a vocabulary.
     num_unknown_types : int or None
         How many different tokens these are; None without a ``vocab_size``.
+    num_learnt : int or None
+        Tokens that are none of prompts; None without a ``prompt_field``.
     num_dropped : int or None
         Characters that normalising dropped or replaced by spaces, white space
         not counted; None where an older release made the store.
@@ -143,6 +145,7 @@ class Prepared:
     num_characters: int
     num_unknown: int | None
     num_unknown_types: int | None = None
+    num_learnt: int | None = None
     num_dropped: int | None = None
     num_bytes: int
     num_bytes_read: int
@@ -252,7 +255,7 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     require_free(target)
     # Splits are cut at the end, so they may change at a resume.
     settings = {k: v for k, v in method.settings.items() if not k.startswith("split")}
-    settings["sources"] = describe(found, field=options.field)
+    settings["sources"] = describe(found, field=options.field, prompt_field=options.prompt_field)
     with _saying_what_is_kept(target), open_work_dir(target) as work:
         # Another process may have finished the store before this one locked the folder.
         if is_store(target):
@@ -546,6 +549,8 @@ class _Run:
             "problems": tally.problems,
             "preparation": {**self.method.settings, "forms": forms, "end_id": end_id},
         }
+        if self.options.prompt_field is not None:
+            facts["num_learnt"] = tally.num_learnt
         # Only with a vocab_size, so that the bytes of other stores stay as older releases wrote
         # them.
         if self.method.vocab_size is not None:
@@ -581,6 +586,7 @@ def _summarize(
         num_characters=preparation.num_characters,
         num_unknown=preparation.num_unknown,
         num_unknown_types=preparation.num_unknown_types,
+        num_learnt=preparation.num_learnt,
         num_dropped=preparation.num_dropped,
         num_bytes=sum(source.num_bytes or 0 for source in manifest.sources),
         num_bytes_read=0 if run is None else run.num_bytes_read,
@@ -602,7 +608,11 @@ def _summarize_splits(manifest: Manifest) -> dict[str, PreparedSplit]:
 
 def _resolve(sources: Sources, options: PrepareOptions) -> list[ResolvedSource]:
     return resolve_sources(
-        sources, documents=options.documents, encoding=options.encoding, field=options.field
+        sources,
+        documents=options.documents,
+        encoding=options.encoding,
+        field=options.field,
+        prompt_field=options.prompt_field,
     )
 
 

@@ -33,7 +33,13 @@ from tokenloom.hub.catalogue import Archive, BuiltIn, Entry, list_entries
 from tokenloom.hub.load import TRAIN, StoreName, look_up, read
 from tokenloom.hub.texts import RECORDS
 from tokenloom.preparation.chunks import FORMS
-from tokenloom.preparation.datasets import DatasetRows, kind_of_dataset, name_dataset, read_stream
+from tokenloom.preparation.datasets import (
+    DatasetRows,
+    kind_of_dataset,
+    name_dataset,
+    read_rows,
+    read_stream,
+)
 from tokenloom.preparation.forms import FormName, SourceFile
 from tokenloom.preparation.tables import TableForm
 from tokenloom.preparation.workdir import Part, WorkDir
@@ -42,7 +48,9 @@ from tokenloom.text.documents import Document
 
 SourceName: TypeAlias = str | os.PathLike[str]
 Texts: TypeAlias = Iterable[str | Document]
-Sources: TypeAlias = SourceName | Texts | list[Any] | tuple[Any, ...] | Mapping[str, Any]
+# A dict for each document, of which the fields of the prompt and of the text are read.
+Rows: TypeAlias = Iterable[Mapping[str, Any]]
+Sources: TypeAlias = SourceName | Texts | Rows | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 DocumentsAre = Literal["file", "paragraph", "line", "jsonl"]
 # What "jsonl" was called before. Stores hold this word, so that their bytes stay the same.
 OlderWord = Literal["record"]
@@ -91,6 +99,7 @@ def resolve_sources(
     documents: DocumentsAre | OlderWord,
     encoding: str = "utf-8",
     field: str = "text",
+    prompt_field: str | None = None,
 ) -> list[ResolvedSource]:
     """Return the sources in their order; files of a folder or pattern are sorted.
 
@@ -113,6 +122,8 @@ def resolve_sources(
         Of files and stdin; see `tokenloom._io.compressed.find_encoding`.
     field : str
         Which column of a data set of Hugging Face holds the text.
+    prompt_field : str, optional
+        Which column holds a prompt. Any other iterable then yields dicts with both.
 
     Raises
     ------
@@ -127,7 +138,7 @@ def resolve_sources(
         one._replace(split=split)
         for split, each in _list_splits(sources)
         for source in each
-        for one in _find(source, form, encoding, field)
+        for one in _find(source, form, encoding, list_fields(field, prompt_field))
     ]
     _refuse_shared(found)
     if not found:
@@ -201,10 +212,21 @@ def form_of(documents: DocumentsAre | OlderWord) -> FormName:
     return "record" if documents == "jsonl" else documents
 
 
-def _find(source: Any, documents: FormName, encoding: str, field: str) -> Iterator[ResolvedSource]:
+def list_fields(field: str, prompt_field: str | None) -> tuple[str, ...]:
+    """Return the fields that hold the texts of a document, in their order.
+
+    >>> list_fields("completion", "prompt")
+    ('prompt', 'completion')
+    """
+    return (field,) if prompt_field is None else (prompt_field, field)
+
+
+def _find(
+    source: Any, documents: FormName, encoding: str, fields: tuple[str, ...]
+) -> Iterator[ResolvedSource]:
     if not isinstance(source, str | os.PathLike):
         _refuse_no_texts(source)
-        yield from _find_texts(source, field)
+        yield from _find_texts(source, fields)
         return
     name = os.fspath(source)
     if name == _STDIN:
@@ -249,15 +271,22 @@ def _refuse_no_texts(source: object) -> None:
     raise ArgumentError(msg if cure is None else f"{msg}: {cure}")
 
 
-def _find_texts(source: Any, field: str) -> Iterator[ResolvedSource]:
+def _find_texts(source: Any, fields: tuple[str, ...]) -> Iterator[ResolvedSource]:
     """Yield the source of a data set or another iterable of texts."""
+    has_prompts = len(fields) > 1
     match kind_of_dataset(source):
         case "Dataset":
-            rows = DatasetRows(source, field)
+            rows = DatasetRows(source, *fields)
             yield ResolvedSource(rows.name, "dataset", rows)
+        case "IterableDataset" if has_prompts:
+            pairs = functools.partial(_write_pairs, read_rows(source, *fields), fields)
+            yield ResolvedSource(name_dataset(source), "record", pairs)
         case "IterableDataset":
-            name = name_dataset(source)
+            name, (field,) = name_dataset(source), fields
             yield ResolvedSource(name, "string", lambda: _write_texts(read_stream(source, field)))
+        case _ if has_prompts:
+            write = functools.partial(_write_pairs, source, fields)
+            yield ResolvedSource("iterable", "record", write)
         case _:
             write = functools.partial(_write_texts, source)
             yield ResolvedSource("iterable", "string", write)
@@ -277,7 +306,9 @@ def _find_form(path: Path | RemoteFile, documents: FormName, encoding: str) -> F
     return documents
 
 
-def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
+def check_kinds(
+    found: list[ResolvedSource], *, field: str = "text", prompt_field: str | None = None
+) -> None:
     """Refuse files that are no texts, before anything else is done.
 
     Parameters
@@ -285,17 +316,28 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
     found : list of ResolvedSource
     field : str
         Which column of a table holds the text.
+    prompt_field : str, optional
+        Which column holds a prompt.
 
     Raises
     ------
+    ArgumentError
+        A prompt is to be read of a source that has no fields.
     CorpusError
         A file cannot be read, or is something else; the message names its kind and
         the cure.
     """
+    fields = list_fields(field, prompt_field)
     for one in found:
         form, origin = FORMS[one.form], one.origin
+        if prompt_field is not None and not form.has_field:
+            msg = (
+                f"prompt_field must be left out where a source has no fields, as the text "
+                f"{one.name}: prompts come from JSON Lines, tables and data sets"
+            )
+            raise ArgumentError(msg)
         if isinstance(origin, DatasetRows):
-            form.check(_open_rows(one.name, origin), field)
+            form.check(_open_rows(one.name, origin), *fields)
         if not isinstance(origin, Path | RemoteFile):
             continue
         if not isinstance(form, TableForm):
@@ -303,7 +345,7 @@ def check_kinds(found: list[ResolvedSource], *, field: str = "text") -> None:
             _check_structure(head, one.name, one.form, one.encoding)
         if form.has_field:
             source = SourceFile(name=one.name, path=origin, form=one.form, encoding=one.encoding)
-            form.check(source, field)
+            form.check(source, *fields)
 
 
 def _open_rows(name: str, rows: DatasetRows) -> SourceFile:
@@ -420,12 +462,30 @@ def _write_texts(texts: Texts) -> Iterator[bytes]:
         yield json.dumps(text).encode("ascii") + b"\n"
 
 
-def describe(found: list[ResolvedSource], *, field: str = "text") -> dict[str, Any]:
+def _write_pairs(rows: Iterable[object], fields: tuple[str, ...]) -> Iterator[bytes]:
+    """Yield rows as JSON objects with these fields, one per line."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping) or not all(field in row for field in fields):
+            names = " and ".join(map(repr, fields))
+            msg = f"document {number} of an iterable must be a dict with {names}, got {show(row)}"
+            raise ArgumentError(msg)
+        pair = {field: row[field] for field in fields}
+        wrong = [text for text in pair.values() if not isinstance(text, str | None)]
+        if wrong:
+            what = type(wrong[0]).__name__
+            msg = f"document {number} of an iterable must have texts of the type str, got {what}"
+            raise ArgumentError(msg)
+        yield json.dumps(pair).encode("ascii") + b"\n"
+
+
+def describe(
+    found: list[ResolvedSource], *, field: str = "text", prompt_field: str | None = None
+) -> dict[str, Any]:
     """Return facts about each source, by name, that are compared at a resume: JSON-able.
 
     Parameters and errors are those of `check_kinds`, which is asked first.
     """
-    check_kinds(found, field=field)
+    check_kinds(found, field=field, prompt_field=prompt_field)
     described = {}
     for number, one in enumerate(found):
         name = f"{one.name} ({number})" if one.name in described else one.name

@@ -30,6 +30,7 @@ from tokenloom.preparation.forms import (
     Reading,
     Slice,
     SourceFile,
+    name_fields,
 )
 from tokenloom.preparation.texts import (
     NO_TEXT,
@@ -83,13 +84,7 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, array: Any) -> "Rows":
         """Return the texts of an array of pyarrow, of any type of text."""
-        pa = import_arrow()
-        if hasattr(array, "storage"):
-            array = array.storage
-        if pa.types.is_dictionary(array.type):
-            _validate(array.dictionary)
-            array = array.dictionary_decode()
-        _validate(array)
+        pa, array = import_arrow(), _plain(array)
         types, offsets = pa.types, "<i8"
         if types.is_string(array.type) or types.is_binary(array.type):
             offsets = "<i4"
@@ -118,6 +113,41 @@ class Rows(NamedTuple):
         costs = self.stops[start + 1 :] - self.stops[start]
         costs = costs + _ROW_BYTES * np.arange(1, len(costs) + 1)
         return start + int(np.searchsorted(costs, room, side="right"))
+
+
+def join_texts(arrays: Sequence[Any]) -> Any:
+    """Return one array of the texts of a column, or of two: of each row its pair.
+
+    That is the number of bytes of the first text, a colon, and both texts; null where
+    one of them is.
+    """
+    if len(arrays) == 1:
+        return arrays[0]
+    pa, compute = import_arrow(), import_arrow("pyarrow.compute")
+    kind = pa.large_binary()
+    first, second = (_plain(array).cast(kind) for array in arrays)
+    lengths = compute.binary_length(first).cast(pa.large_string()).cast(kind)
+    texts = compute.binary_join_element_wise(first, second, pa.scalar(b"", kind))
+    return compute.binary_join_element_wise(lengths, texts, pa.scalar(b":", kind))
+
+
+def _choose_text(content: bytes, reading: Reading) -> bytes:
+    """Return the text of a row, or the one of its pair that is read."""
+    if reading.prompt_field is None:
+        return content
+    length, _, texts = content.partition(b":")
+    return texts[: int(length)] if reading.is_prompt else texts[int(length) :]
+
+
+def _plain(array: Any) -> Any:
+    """Return an array of texts, whatever its type was, after a check that it is not damaged."""
+    if hasattr(array, "storage"):
+        array = array.storage
+    if import_arrow().types.is_dictionary(array.type):
+        _validate(array.dictionary)
+        array = array.dictionary_decode()
+    _validate(array)
+    return array
 
 
 def _validate(array: Any) -> None:
@@ -241,8 +271,11 @@ class Table(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
-        """Yield the texts of a column from a row on, each array with its row group."""
+    def arrays(self, columns: Sequence[int], start: int) -> Iterator[tuple[int, Any]]:
+        """Yield the texts of columns from a row on, each array with its row group.
+
+        Those of two columns are joined by `join_texts`.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -265,18 +298,18 @@ class _ParquetFile(Table):
     def schema(self) -> Any:
         return self._file.schema_arrow
 
-    def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
-        metadata, name = self._file.metadata, self.schema.names[column]
+    def arrays(self, columns: Sequence[int], start: int) -> Iterator[tuple[int, Any]]:
+        metadata, names = self._file.metadata, [self.schema.names[each] for each in columns]
         first = 0
         for group in range(metadata.num_row_groups):
             facts = metadata.row_group(group)
             if first + facts.num_rows > start:
                 row, size = first, self._choose_batch(facts)
                 batches = self._file.iter_batches(
-                    batch_size=size, row_groups=[group], columns=[name], use_threads=False
+                    batch_size=size, row_groups=[group], columns=names, use_threads=False
                 )
                 for batch in batches:
-                    array = batch.column(0)
+                    array = join_texts([batch.column(name) for name in names])
                     left_out = min(max(start - row, 0), len(array))
                     row += len(array)
                     self.pass_over(row / metadata.num_rows)
@@ -321,12 +354,14 @@ class _ArrowFile(Table):
     def schema(self) -> Any:
         return self._reader.schema
 
-    def arrays(self, column: int, start: int) -> Iterator[tuple[int, Any]]:
-        reader = self._read(import_arrow().ipc.IpcReadOptions(included_fields=[column]))
+    def arrays(self, columns: Sequence[int], start: int) -> Iterator[tuple[int, Any]]:
+        names = [self.schema.names[each] for each in columns]
+        reader = self._read(import_arrow().ipc.IpcReadOptions(included_fields=list(columns)))
         first = 0
         for group, batch in enumerate(self._batches(reader)):
             if first + len(batch) > start:
-                yield group, batch.column(0).slice(max(start - first, 0))
+                texts = join_texts([batch.column(name) for name in names])
+                yield group, texts.slice(max(start - first, 0))
             first += len(batch)
 
     def _batches(self, reader: Any) -> Iterator[Any]:
@@ -383,23 +418,24 @@ class TableForm(Form):
             msg = f"{source.name} must be {self.kind} by its name, but {cause}"
             raise CorpusError(msg) from error
 
-    def check(self, source: SourceFile, field: str) -> None:
-        """Refuse a file of another kind, or without such a column of texts."""
+    def check(self, source: SourceFile, *fields: str) -> None:
+        """Refuse a file of another kind, or without such columns of texts."""
         if isinstance(source.path, RemoteFile):
             # To check the file now it would have to be fetched as a whole: it is checked when it is
             # read.
             import_arrow()
             return
         with self.open(source) as opened:
-            find_column(opened.schema, field, name=source.name)
+            find_columns(opened.schema, fields, name=source.name)
 
     def cut(
         self, opened: Table, source: SourceFile, cursor: Cursor, cutting: Cutting
     ) -> Iterator[tuple[Slice, Cursor]]:
         """Yield rows of about one size, those of one row group at a time."""
-        column = find_column(opened.schema, cutting.field, name=source.name)
+        name = source.name
+        columns = find_columns(opened.schema, cutting.fields, name=name)
         ready = None
-        for held in _fill(opened.arrays(column, cursor.offset), cutting.size, source.name):
+        for held in _fill(opened.arrays(columns, cursor.offset), cutting.size, name):
             if ready is not None:
                 opened.note(ready)
                 after = cursor._replace(offset=cursor.offset + ready.num_rows)
@@ -425,17 +461,18 @@ class TableForm(Form):
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         """Return the text; bytes as they are where these are wanted."""
         del piece
+        content = _choose_text(found.content, reading)
         if reading.as_bytes:
-            return found.content
+            return content
         try:
-            return found.content.decode("utf-8")
+            return content.decode("utf-8")
         except UnicodeDecodeError as error:
-            byte = found.content[error.start]
+            byte = content[error.start]
             raise BadInput(
                 UNDECODABLE,
                 f"byte 0x{byte:02x}, number {error.start:,} of the text, is no UTF-8",
                 offset=found.offset,
-                instead=found.content.decode("utf-8", "replace"),
+                instead=content.decode("utf-8", "replace"),
             ) from error
 
     def place(self, piece: Slice, offset: int) -> dict[str, int]:
@@ -474,14 +511,19 @@ class Arrow(TableForm):
         return f"in row {offset:,} (record batch {piece.layout[0]:,}): "
 
 
-def find_column(schema: Any, field: str, *, name: str) -> int:
-    """Return the number of the column that has a name.
+def find_columns(schema: Any, fields: Sequence[str], *, name: str) -> list[int]:
+    """Return the numbers of the columns that have the names of fields.
 
     Raises
     ------
     CorpusError
-        None or several have it, or it holds no texts.
+        None or several have one of them, or it holds no texts.
     """
+    named = name_fields(fields)
+    return [_find_column(schema, field, name=name, argument=argument) for field, argument in named]
+
+
+def _find_column(schema: Any, field: str, *, name: str, argument: str) -> int:
     indices = schema.get_all_field_indices(field)
     texts = [column.name for column in schema if _holds_text(column.type)]
     if len(indices) == 1 and _holds_text(schema.field(indices[0]).type):
@@ -494,7 +536,8 @@ def find_column(schema: Any, field: str, *, name: str) -> int:
         meant = difflib.get_close_matches(field, usable, n=1)
         if len(usable) == 1:
             meant = usable
-        such = f"name one, such as field={meant[0]!r}" if meant else "name one with field="
+        such = f"name one with {argument}="
+        such = f"name one, such as {argument}={meant[0]!r}" if meant else such
         cure = f"{such}: {cure}"
     if indices:
         what = count(len(indices), "column")

@@ -81,7 +81,7 @@ class TextForm(Form):
             held = held[len(BYTE_ORDER_MARK) :]
             cursor = cursor._replace(offset=len(BYTE_ORDER_MARK))
             held += opened.read(len(BYTE_ORDER_MARK))
-        layout = self.lay_out(source, cutting.field)
+        layout = self.lay_out(source, *cutting.fields)
         find_cut = functools.partial(self.find_cut, boundary=boundary, layout=layout)
         while (found := _fill(held, opened, size, cursor, find_cut)).stop is not None:
             content, rest = found.held[: found.stop], found.held[found.stop :]
@@ -95,9 +95,9 @@ class TextForm(Form):
         last = Slice(cursor, source.name, source.form, found.held, goes_on=False, layout=layout)
         yield last, Cursor(cursor.source + 1)
 
-    def lay_out(self, source: SourceFile, field: str) -> tuple[int, ...]:
+    def lay_out(self, source: SourceFile, *fields: str) -> tuple[int, ...]:
         """Return the facts about the whole source that reading a slice needs."""
-        del source, field
+        del source, fields
         return ()
 
     @abstractmethod
@@ -271,7 +271,8 @@ class _JsonForm(_LineForm):
 
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         del piece
-        text = self._parse(found, reading.field)
+        is_prompt = reading.is_prompt and reading.prompt_field is not None
+        text = self._parse(found, str(reading.prompt_field) if is_prompt else reading.field)
         return text.encode("utf-8") if reading.as_bytes else text
 
     def _parse(self, found: Found, field: str) -> str:

@@ -55,10 +55,11 @@ class Trace(NamedTuple):
         Which document, from 0: of the store, or of the corpus where that was
         not prepared; of a concatenation, in the part that the token lies in.
     character : int or None
-        Which character of the document's text the token begins with, from 0;
-        which byte, where bytes are tokens. None where that is not known: the
-        source is gone, was changed, was a stream, or lies at an address that
-        may not be opened; the tokenizer came from elsewhere; the package that
+        Which character of the document's text the token begins with, from 0, a
+        prompt before it included; which byte, where bytes are tokens. None where
+        that is not known: the source is gone, was changed, was a stream, or lies at
+        an address that may not be opened; the tokenizer came from elsewhere; the
+        package that
         reads or encodes the text is not installed; or the token stands for the
         end of a document.
     line : int or None
@@ -377,14 +378,23 @@ class _PreparedStore:
         preparation = self._preparation
         first, *cursor, before = self._places[index].tolist()
         cutting = Cutting(
-            tokenizer.boundary, preparation.task_bytes, tokenizer.reads_bytes, preparation.field
+            tokenizer.boundary,
+            preparation.task_bytes,
+            tokenizer.reads_bytes,
+            preparation.field,
+            preparation.prompt_field,
         )
         line = None if self._is_whole else self._count_lines(*cursor[:2])
         start = Cursor(*cursor)._replace(line=line or 0)
         chunks = cut_chunks(self._files[: source + 1], cutting, start=start)
         with contextlib.closing(chunks):
             slices = next(chunks).slices
-        reading = Reading(preparation.field, preparation.on_error, tokenizer.reads_bytes)
+        reading = Reading(
+            preparation.field,
+            preparation.on_error,
+            tokenizer.reads_bytes,
+            prompt_field=preparation.prompt_field,
+        )
         segments: list[TextSegment] = []
         slice_of: list[Slice] = []
         for piece in slices:

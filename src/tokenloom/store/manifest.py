@@ -202,10 +202,11 @@ class Manifest:
             return None
         if not isinstance(stated, Mapping):
             _refuse("an object as preparation", stated)
-        names = ("field", "on_error", "task_bytes", "end_id", "forms")
-        values: dict[str, Any] = {name: stated.get(name) for name in names}
-        counts = ("num_characters", "num_unknown", "num_unknown_types", "num_dropped", "problems")
-        values.update((name, self.facts.get(name)) for name in counts)
+        names: tuple[str, ...] = ("field", "prompt_field", "on_error", "task_bytes", "end_id")
+        values: dict[str, Any] = {name: stated.get(name) for name in (*names, "forms")}
+        counted = ("num_characters", "num_unknown", "num_unknown_types", "num_dropped")
+        names = (*counted, "num_learnt", "problems")
+        values.update((name, self.facts.get(name)) for name in names)
         settings = {name: stated[name] for name in stated if name not in _FOUND_LATER}
         preparation = Preparation(**values, settings=settings)
         if len(preparation.forms) != len(self.sources):
@@ -263,7 +264,7 @@ class Preparation:
 
     Attributes
     ----------
-    field, on_error, task_bytes
+    field, prompt_field, on_error, task_bytes
         See `tokenloom.PrepareOptions`.
     end_id : int or None
         The id after each document.
@@ -271,11 +272,12 @@ class Preparation:
         What a document of each source is.
     settings : mapping
         The tokenizer and all options.
-    num_characters, num_unknown, num_unknown_types, num_dropped, problems
+    num_characters, num_unknown, num_unknown_types, num_dropped, num_learnt, problems
         See `tokenloom.preparation.Prepared`.
     """
 
     field: Any
+    prompt_field: Any
     on_error: Any
     task_bytes: int
     end_id: int | None
@@ -285,11 +287,14 @@ class Preparation:
     num_unknown: int | None
     num_unknown_types: int | None
     num_dropped: int | None
+    num_learnt: int | None
     problems: Mapping[str, int]
 
     def __post_init__(self) -> None:
         if not isinstance(self.field, str):
             _refuse("a str as field", self.field)
+        if not isinstance(self.prompt_field, str | None):
+            _refuse("a str or null as prompt_field", self.prompt_field)
         if self.on_error not in ("stop", "skip", "replace"):
             _refuse("'stop', 'skip' or 'replace' as on_error", self.on_error)
         forms = (
@@ -307,7 +312,7 @@ class Preparation:
             _refuse(f"a list of {', '.join(forms)} as forms", self.forms)
         _check_count("task_bytes", self.task_bytes, least=1, stop=1 << 31)
         _check_count("num_characters", self.num_characters)
-        for name in ("end_id", "num_unknown", "num_unknown_types", "num_dropped"):
+        for name in ("end_id", "num_unknown", "num_unknown_types", "num_dropped", "num_learnt"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
         if not isinstance(self.problems, Mapping):

@@ -16,7 +16,7 @@ from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.device import choose_device
 from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
-from tokenloom.model.evaluation import check_ids
+from tokenloom.model.evaluation import check_ids, check_learnt
 from tokenloom.model.rnn import RNNModel
 from tokenloom.training.meter import Meter
 from tokenloom.training.metrics import EpochMetrics
@@ -319,11 +319,13 @@ def _take_options(
 
 
 def _check_ids(model: RNNModel, corpus: Corpus, held_out: Corpus | None) -> None:
-    """Check that the ids of both texts mean what the model takes them for."""
+    """Check that the ids of both texts mean what the model takes them for, and are learnt."""
     check_ids(model, corpus)
+    check_learnt(corpus)
     if held_out is None:
         return
     check_ids(model, held_out)
+    check_learnt(held_out)
     if held_out.identity is not None and held_out.identity.differs(corpus.identity):
         msg = (
             f"the ids of the held-out text must be of the tokenizer of the training text "

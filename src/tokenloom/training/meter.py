@@ -90,13 +90,16 @@ class Meter:
             name: _HeldOut(
                 divide_lanes(text, resets=resets),
                 # If only some targets count, it is not known how much text they stand for.
-                measure_predicted(text) if across_documents else TextSize(),
+                measure_predicted(text)
+                if across_documents and text.loss_mask is None
+                else TextSize(),
             )
             for name, text in _by_name(held_out).items()
         }
         self._corpus_name = loader.windows.corpus.name
-        # Of a part of the tokens it is not known how much text they stand for.
-        self._token_size = _mean_size(loader.windows.corpus) if across_documents else (None, None)
+        # The same.
+        counts_all = across_documents and loader.windows.corpus.loss_mask is None
+        self._token_size = _mean_size(loader.windows.corpus) if counts_all else (None, None)
         self._begin()
 
     def _begin(self) -> None:
