@@ -377,24 +377,12 @@ class _PreparedStore:
         """
         preparation = self._preparation
         first, *cursor, before = self._places[index].tolist()
-        cutting = Cutting(
-            tokenizer.boundary,
-            preparation.task_bytes,
-            tokenizer.reads_bytes,
-            preparation.field,
-            preparation.prompt_field,
-        )
+        cutting, reading = _read_as(preparation, tokenizer)
         line = None if self._is_whole else self._count_lines(*cursor[:2])
         start = Cursor(*cursor)._replace(line=line or 0)
         chunks = cut_chunks(self._files[: source + 1], cutting, start=start)
         with contextlib.closing(chunks):
             slices = next(chunks).slices
-        reading = Reading(
-            preparation.field,
-            preparation.on_error,
-            tokenizer.reads_bytes,
-            prompt_field=preparation.prompt_field,
-        )
         segments: list[TextSegment] = []
         slice_of: list[Slice] = []
         for piece in slices:
@@ -457,6 +445,16 @@ def _locate(name: str, form: FormName) -> Path | RemoteFile:
         # A data set is no file, even if there is a file of its name.
         return Path("\0")
     return RemoteFile(name) if is_address(name) else Path(name)
+
+
+def _read_as(preparation: Preparation, tokenizer: CompleteTokenizer) -> tuple[Cutting, Reading]:
+    """Return how the sources of a store were cut and read."""
+    field, prompt_field = preparation.field, preparation.prompt_field
+    as_bytes = tokenizer.reads_bytes
+    return (
+        Cutting(tokenizer.boundary, preparation.task_bytes, as_bytes, field, prompt_field),
+        Reading(field, preparation.on_error, as_bytes, prompt_field=prompt_field),
+    )
 
 
 def _identify(path: Path | RemoteFile) -> FileIdentity:
