@@ -97,7 +97,7 @@ class Meter:
             for name, text in _by_name(held_out).items()
         }
         self._corpus_name = loader.windows.corpus.name
-        # The same.
+        # If only some targets count, it is not known how much text a token stands for.
         counts_all = across_documents and loader.windows.corpus.loss_mask is None
         self._token_size = _mean_size(loader.windows.corpus) if counts_all else (None, None)
         self._begin()
