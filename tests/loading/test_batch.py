@@ -2,6 +2,9 @@
 
 import copy
 import pickle
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -229,3 +232,28 @@ def test_targets_of_other_documents_can_be_left_out(lengths: list[int] | None) -
     tensors = Tensors(within.inputs, within.targets, within.mask)
     only = tl.Batch(None, epoch=0, index=0, tensors=tensors)
     assert batch.targets.shape == pickle.loads(pickle.dumps(only)).targets.shape  # noqa: S301  its own
+
+
+# In a process of its own: one that has freed a large array before keeps memory anyway.
+_COUNT_NEW_PAGES = """
+import resource
+import numpy as np, torch
+import tokenloom as tl
+
+corpus = tl.Corpus.from_tokens(np.zeros(1 << 20, np.uint16), vocab_size=9)
+batches = iter(tl.Loader(tl.RandomWindows(corpus, batch_size=64, seq_len=2048), num_epochs=None))
+for number in range(60):
+    if number == 20:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    inputs, targets = next(batches)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 40)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries differ")
+def test_large_batches_are_written_to_memory_that_is_kept() -> None:
+    """The tensors of a batch have 512 pages, which are not new to the process each time."""
+    command = [sys.executable, "-c", _COUNT_NEW_PAGES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 50

@@ -94,6 +94,17 @@ def test_gather_keeps_the_type(width: int) -> None:
     assert expected == windows.dtype.name
 
 
+@pytest.mark.parametrize("width", range(1, 13))
+@pytest.mark.parametrize("step", [1, 2])
+def test_gather_of_every_width(width: int, step: int) -> None:
+    """Short windows, which are gathered id by id, are those of a view as long ones are."""
+    tokens = np.arange(100, dtype=np.uint16)[::step]
+    starts = np.array([[0, 7], [3, 50 - width]])
+
+    expected = np.lib.stride_tricks.sliding_window_view(tokens, width)[starts]
+    assert expected.tolist() == gather_windows(tokens, starts, width=width).tolist()
+
+
 @pytest.mark.parametrize("width", [3, 30])
 def test_gather_of_no_starts(width: int) -> None:
     """No starts give no windows of the right width."""

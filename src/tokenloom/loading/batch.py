@@ -1,6 +1,7 @@
 """What a batch is."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn, cast
@@ -23,6 +24,8 @@ IGNORED_TARGET = -100
 
 Mask = npt.NDArray[np.bool_]
 
+# The least and the most that the C library is to keep of freed memory; above 32 MiB it keeps none.
+_LEAST_KEPT, _MOST_KEPT = 1 << 23, 31 << 20
 # How many rows, and tokens of each, a notebook shows.
 _NUM_ROWS_SHOWN, _NUM_SHOWN = 4, 16
 
@@ -61,6 +64,17 @@ class Tensors(NamedTuple):
         return map(Tensors, self.inputs.unbind(), self.targets.unbind(), masks)
 
 
+@functools.lru_cache
+def _keep_memory(num_bytes: int) -> None:
+    """Make the C library keep the memory of inputs or targets of this size for the next ones.
+
+    The GNU C library returns freed memory of 128 KiB or more to the system, and a new page
+    costs more than the ids that are written to it. Once a program has freed a larger piece,
+    whose pages need not be touched, it keeps pieces of up to that size.
+    """
+    np.empty(min(max(4 * num_bytes, _LEAST_KEPT), _MOST_KEPT), np.uint8)
+
+
 def widen(windows: Ids, lengths: IntArray | None, learnt: Mask | None = None) -> Tensors:
     """Return the inputs and targets of windows.
 
@@ -85,6 +99,7 @@ def _mark(
     inputs: IntArray, targets: IntArray, is_padded: Mask | None, learnt: Mask | None
 ) -> Tensors:
     """Return inputs and targets as tensors, with what is padded and what is not learnt marked."""
+    _keep_memory(inputs.nbytes)
     if is_padded is None and learnt is None:
         return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
     if is_padded is not None:

@@ -28,6 +28,8 @@ _MAX_SPAN = 1 << 62
 _FEW_PARTS = 16
 # Shorter pieces are gathered id by id, longer ones copied one by one.
 _SHORT_PIECE = 64
+# Windows of at most so many tokens are gathered id by id too.
+_SHORT_WINDOW = 8
 # A look at a file costs as much as a small batch.
 _PAUSE_SECONDS = 1.0
 
@@ -734,6 +736,9 @@ def gather_windows(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int)
 
 def _copy_windows(ids: Ids, starts: npt.NDArray[np.int64], width: int) -> Ids:
     """Return the windows at ``starts``, all of which fit into an array."""
+    if width <= _SHORT_WINDOW:
+        windows: Ids = ids[starts[..., None] + np.arange(width)]
+        return windows
     if not ids.flags.c_contiguous:
         return sliding_window_view(ids, width)[starts]
     items = _window_items(ids, width)[starts.ravel()]
