@@ -1,6 +1,7 @@
 """What files show in their first bytes."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -56,7 +57,7 @@ def make_npy() -> bytes:
 
 def make_sqlite() -> bytes:
     """Return a database."""
-    with sqlite3.connect(":memory:") as database:
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
         database.execute("create table t (x text)")
         return database.serialize()
 

@@ -87,6 +87,7 @@ class Main:
 @pytest.fixture
 def main(tmp_path: Path, request: Any) -> Iterator[Main]:
     """Start a main process, and end it with all that it has started."""
+    pytest.importorskip("torch")
     started = Main(tmp_path, request.param)
     yield started
     started.end()
