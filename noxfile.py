@@ -140,7 +140,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["shared"])
 def notebooks(session: nox.Session) -> None:
-    """Run every notebook, about a minute; ``-- --inplace`` keeps what they show."""
+    """Run every notebook, a few minutes; ``-- --inplace`` keeps what they show."""
     install_shared(session, "notebook")
     for notebook in sorted(HERE.glob("examples/*.ipynb")):
         name = str(notebook.relative_to(HERE))

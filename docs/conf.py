@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from docutils import nodes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import stringify_annotation
 
 import tokenloom
@@ -54,7 +57,6 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["attrs_block"]
 
 # What is copied is what to type: no prompts, and nothing of what is printed.
 copybutton_selector = "div:not(.highlight-text):not(.highlight-diff) > div.highlight > pre"
@@ -254,8 +256,41 @@ def _mark_breaks(_: Sphinx, page: str, template: str, context: dict[str, Any], *
     context["body"] = code.sub(lambda name: mark.sub("<wbr>", name[0]), body)
 
 
+def _show_files(app: Sphinx, page: str, source: list[str]) -> None:
+    """Show the program, or the help, that a line only names: so the pages are plain Markdown."""
+    del app, page
+    show = "```{{literalinclude}} {}\n:language: {}\n```".format
+    program = re.compile(r"^\[[^\]]+\]\((\S+\.py)\)$", re.MULTILINE)
+    text = program.sub(lambda line: f"{line[0]}\n\n{show(line[1], 'python')}", source[0])
+    command = re.compile(r"^`(?:tokenloom )?(\w+) --help`$", re.MULTILINE)
+    help_text = "/_build/generated/help-{}.txt".format
+    source[0] = command.sub(lambda line: show(help_text(line[1]), "text"), text)
+
+
+class _LinkNames(SphinxPostTransform):
+    """Makes links of the full names in code, such as `tokenloom.Loader`, before links are found."""
+
+    default_priority = 5
+
+    def run(self, **_: Any) -> None:
+        """Link those of this project's reference, and those of the inventories."""
+        known = set(self.env.get_domain("py").objects)
+        known.update(*self.env.intersphinx_inventory.values())
+        for code in list(self.document.findall(nodes.literal)):
+            name = code.astext()
+            if name not in known or isinstance(code.parent, nodes.title | nodes.reference):
+                continue
+            if not isinstance(code.parent, pending_xref):
+                target = {"refdomain": "py", "reftype": "obj", "reftarget": name}
+                link = pending_xref("", refdoc=self.env.docname, refexplicit=False, **target)
+                code.replace_self(link)
+                link += code
+
+
 def setup(app: Sphinx) -> None:
     """Connect the functions above to Sphinx."""
+    app.add_post_transform(_LinkNames)
+    app.connect("source-read", _show_files)
     app.connect("config-inited", _write_inventories)
     app.connect("builder-inited", _write_generated_files)
     app.connect("html-page-context", _mark_breaks)
