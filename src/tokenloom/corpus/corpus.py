@@ -784,7 +784,7 @@ class Corpus:
     def loss_mask(self) -> Tokens | None:
         """Which tokens are learnt: uint8 array, shape (num_tokens,), of 0 and 1.
 
-        None where all are. It reads as `tokens` does.
+        None where all are. It reads as ``tokens`` does.
 
         >>> from tokenloom import Corpus
         >>> Corpus.from_tokens([5, 6, 7], loss_mask=[False, True, True]).slice(0, 2).loss_mask
