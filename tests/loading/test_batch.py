@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import default_collate, default_convert
 
 import tokenloom as tl
-from tokenloom.errors import UsageError
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.batch import Tensors
 
 WINDOWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint16)
@@ -103,6 +103,12 @@ def test_a_batch_of_tensors_only_pickles_as_a_narrow_array() -> None:
     received = pickle.loads(sent)  # noqa: S301  our own bytes
     assert len(sent) < 2 * 1000 * 36 + 500
     assert (batch.inputs.tolist(), batch.targets.tolist()) == tuple(t.tolist() for t in received)
+
+
+def test_a_batch_without_ids_is_refused() -> None:
+    """At once, rather than where its inputs are asked for."""
+    with pytest.raises(ArgumentError, match="must have ids, got none: pass windows"):
+        tl.Batch(None, epoch=0, index=0)
 
 
 def test_a_padded_batch_of_tensors_only_keeps_every_target() -> None:

@@ -14,6 +14,7 @@ from tests.support.strategies import plans
 from tokenloom.loading import blocks
 from tokenloom.loading.blocks import (
     Block,
+    BlockFacts,
     first_rows,
     plan_epochs,
     read_block,
@@ -30,7 +31,7 @@ def make_block(num_batches: int = 64, batch_size: int = 10) -> Block:
     ids = np.arange(math.prod(shape), dtype=np.uint16).reshape(shape)
     plan = Plan(kind="random", num_tokens=100_000, seq_len=35, batch_size=batch_size)
     references = plan.references(range(5, 5 + num_batches), range(batch_size))
-    return Block(windows=ids, references=references)
+    return Block(ids=ids, facts=BlockFacts(references=references))
 
 
 def test_a_batch_of_a_block_pickles_alone() -> None:

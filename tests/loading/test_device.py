@@ -118,7 +118,7 @@ def test_only_one_block_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     widen = Block.widen
 
     def noting(block: Block) -> Any:
-        read.append(block.references.rows)
+        read.append(block.facts.references.rows)
         return widen(block)
 
     monkeypatch.setattr(Block, "widen", noting)

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenloom.loading.batch import IGNORED_TARGET, Batch, widen_pieces
-from tokenloom.loading.piece_rows import PieceRows
+from tokenloom.loading.batch import IGNORED_TARGET, Batch, Tensors, widen
+from tokenloom.loading.piece_rows import PieceLayout, PieceRows
 
 SEQ_LEN = 6
 # Two batches of two rows, as the lengths of pieces in each row.
@@ -28,12 +28,17 @@ BATCHES = st.lists(
 
 def _make(batches: list[list[list[int]]]) -> PieceRows:
     lengths = [length for batch in batches for row in batch for length in row]
-    return PieceRows(
+    layout = PieceLayout(
         counts=np.array([[len(row) for row in batch] for batch in batches]),
         lengths=np.array(lengths, np.int64),
         seq_len=SEQ_LEN,
-        ids=np.arange(1, 1 + sum(lengths) + len(lengths), dtype=np.uint16),
     )
+    ids = np.arange(1, 1 + sum(lengths) + len(lengths), dtype=np.uint16)
+    return PieceRows(layout=layout, ids=ids)
+
+
+def _widen(rows: PieceRows) -> Tensors:
+    return widen(rows, None)
 
 
 def _place_slowly(batches: list[list[list[int]]]) -> tuple[list[int], list[int], list[int]]:
@@ -60,41 +65,38 @@ def test_pieces_lie_side_by_side_and_the_rest_is_padding(batches: list[list[list
     """Inputs, targets, mask and fills are those of the slow way."""
     rows = _make(batches)
     inputs, targets, _ = _place_slowly(batches)
-    tensors = widen_pieces(rows)
+    tensors = _widen(rows)
     assert inputs == tensors.inputs.flatten().tolist()
     assert targets == tensors.targets.flatten().tolist()
     assert (len(batches), 2, SEQ_LEN) == tuple(tensors.inputs.shape)
     if tensors.mask is not None:
         assert [token != IGNORED_TARGET for token in targets] == tensors.mask.flatten().tolist()
-    assert [[sum(row) for row in batch] for batch in batches] == rows.fills().tolist()
+    assert [[sum(row) for row in batch] for batch in batches] == rows.layout.fills().tolist()
 
 
 @given(batches=BATCHES)
 def test_parts_are_those_of_the_whole(batches: list[list[list[int]]]) -> None:
     """A batch, or several, of a block have the rows that the block has."""
     rows = _make(batches)
-    whole = widen_pieces(rows).inputs
+    whole = _widen(rows).inputs
     for at, part in enumerate(rows.unbind()):
-        assert whole[at].tolist() == widen_pieces(part).inputs.tolist()
+        assert whole[at].tolist() == _widen(part).inputs.tolist()
         both = rows.slice(at, at + 2)
-        assert whole[at : at + 2].tolist() == widen_pieces(both).inputs.tolist()
+        assert whole[at : at + 2].tolist() == _widen(both).inputs.tolist()
 
 
 @given(batches=BATCHES)
 def test_ids_come_back_from_rows(batches: list[list[list[int]]]) -> None:
     """What only tensors hold can be sent as narrow ids again."""
     rows = _make(batches)
-    tensors = widen_pieces(rows)
-    without = PieceRows(counts=rows.counts, lengths=rows.lengths, seq_len=SEQ_LEN)
-    again = without.with_ids_of(tensors.inputs.numpy(), tensors.targets.numpy())
-    assert rows.ids is not None
-    assert again.ids is not None
-    assert rows.ids.tolist() == again.ids.tolist()
+    tensors = _widen(rows)
+    again = rows.layout.collect_ids(tensors.inputs.numpy(), tensors.targets.numpy())
+    assert rows.ids.tolist() == again.tolist()
 
 
 def _batch(batches: list[list[list[int]]]) -> Batch:
     rows = _make(batches).unbind()[0]
-    return Batch(None, epoch=3, index=5, lengths=rows.fills(), pieces=rows)
+    return Batch(None, epoch=3, index=5, lengths=rows.layout.fills(), pieces=rows)
 
 
 def _send(batch: Batch) -> Batch:
@@ -103,11 +105,10 @@ def _send(batch: Batch) -> Batch:
 
 
 def _only_tensors(batch: Batch) -> Batch:
-    rows = batch._pieces
-    assert rows is not None
-    without = PieceRows(counts=rows.counts, lengths=rows.lengths, seq_len=SEQ_LEN)
-    tensors = widen_pieces(rows)
-    return Batch(None, epoch=3, index=5, lengths=rows.fills(), pieces=without, tensors=tensors)
+    layout = batch._layout
+    assert layout is not None
+    tensors = Tensors(batch.inputs, batch.targets, batch.mask)
+    return Batch(None, epoch=3, index=5, lengths=layout.fills(), pieces=layout, tensors=tensors)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 """What a batch is."""
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,9 @@ import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from tokenloom._wording import as_html
-from tokenloom.errors import UsageError
+from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
-from tokenloom.loading.piece_rows import PieceRows
+from tokenloom.loading.piece_rows import PieceLayout, PieceRows
 from tokenloom.loading.sources import BlockSources
 from tokenloom.plan.order import IntArray
 from tokenloom.text.ids import Ids, narrow_dtype
@@ -75,50 +74,37 @@ def _keep_memory(num_bytes: int) -> None:
     np.empty(min(max(4 * num_bytes, _LEAST_KEPT), _MOST_KEPT), np.uint8)
 
 
-def widen(windows: Ids, lengths: IntArray | None, learnt: Mask | None = None) -> Tensors:
-    """Return the inputs and targets of windows.
+def widen(ids: Ids | PieceRows, lengths: IntArray | None, learnt: Mask | None = None) -> Tensors:
+    """Return the inputs and targets of windows, or of rows that are made of pieces.
 
     Parameters
     ----------
-    windows : integer array, shape (..., seq_len + 1)
+    ids : integer array, shape (..., seq_len + 1), or PieceRows
     lengths : int64 array, shape (...), optional
         How many inputs of each window count, in [0, seq_len]; all by default. The
-        others are padding: inputs 0 and targets `IGNORED_TARGET`.
+        others are padding: inputs 0 and targets `IGNORED_TARGET`. Rows of pieces
+        know it themselves.
     learnt : bool array, shape (..., seq_len), optional
         Which targets count, none in the padding; the others are `IGNORED_TARGET`.
     """
-    inputs = windows[..., :-1].astype(np.int64)
-    targets = windows[..., 1:].astype(np.int64)
     is_padded = None
-    if lengths is not None:
-        is_padded = np.arange(inputs.shape[-1]) >= lengths[..., None]
-    return _mark(inputs, targets, is_padded, learnt)
-
-
-def _mark(
-    inputs: IntArray, targets: IntArray, is_padded: Mask | None, learnt: Mask | None
-) -> Tensors:
-    """Return inputs and targets as tensors, with what is padded and what is not learnt marked."""
+    if isinstance(ids, PieceRows):
+        placed = ids.lay_out()
+        narrow, is_padded = (placed.inputs, placed.targets), placed.is_padded()
+    else:
+        narrow = ids[..., :-1], ids[..., 1:]
+        if lengths is not None:
+            is_padded = np.arange(ids.shape[-1] - 1) >= lengths[..., None]
+    inputs, targets = (part.astype(np.int64) for part in narrow)
     _keep_memory(inputs.nbytes)
-    if is_padded is None and learnt is None:
-        return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
+    mask = learnt
     if is_padded is not None:
         inputs[is_padded] = 0
-    mask = learnt if learnt is not None else ~cast("Mask", is_padded)
+        mask = ~is_padded if learnt is None else learnt
+    if mask is None:
+        return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
     targets[~mask] = IGNORED_TARGET
     return Tensors(*map(torch.from_numpy, (inputs, targets, mask)))
-
-
-def widen_pieces(rows: PieceRows, learnt: Mask | None = None) -> Tensors:
-    """Return the inputs and targets of rows that are made of pieces.
-
-    The padding of a row has inputs 0 and targets `IGNORED_TARGET`, which is also the
-    target where ``learnt`` is given and false.
-    """
-    placed = rows.place().placed
-    assert placed is not None  # noqa: S101  they were laid out now
-    inputs, targets = placed.inputs.astype(np.int64), placed.targets.astype(np.int64)
-    return _mark(inputs, targets, placed.is_padded(), learnt)
 
 
 class Batch:
@@ -141,9 +127,9 @@ class Batch:
     resets : int64 array, shape (num_found,), or BlockResets, optional
         Where documents start: ascending positions in the flattened windows, or an
         object that finds them.
-    pieces : PieceRows, optional
-        What the rows are made of, in place of windows; counts of the shape
-        (num_rows,).
+    pieces : PieceRows or PieceLayout, optional
+        The pieces that the rows are made of, in place of windows, with counts of the
+        shape (num_rows,); only their layout if ``tensors`` hold the ids.
     sources : integer array, shape (num_rows,), or BlockSources, optional
         The part of a mixture that each row comes from, or an object that finds them.
     learnt : bool array, shape (num_rows, seq_len), optional
@@ -152,11 +138,16 @@ class Batch:
     Attributes
     ----------
     epoch, index : int
+
+    Raises
+    ------
+    ArgumentError
+        There are no windows, no tensors, and no pieces with ids.
     """
 
     __slots__ = (
-        *("_is_within", "_learnt", "_lengths", "_pieces", "_resets", "_segments", "_sources"),
-        *("_tensors", "_windows", "epoch", "index"),
+        *("_held", "_is_within", "_layout", "_learnt", "_lengths", "_resets", "_segments"),
+        *("_sources", "_tensors", "epoch", "index"),
     )
 
     def __init__(  # noqa: PLR0913  what a block knows of a batch
@@ -168,13 +159,23 @@ class Batch:
         lengths: IntArray | None = None,
         tensors: Tensors | None = None,
         resets: IntArray | BlockResets | None = None,
-        pieces: PieceRows | None = None,
+        pieces: PieceRows | PieceLayout | None = None,
         sources: Ids | BlockSources | None = None,
         learnt: Mask | None = None,
     ) -> None:
-        self._windows = windows
+        held: Ids | PieceRows | Tensors | None = windows
+        self._layout: PieceLayout | None
+        if isinstance(pieces, PieceRows):
+            held, self._layout = pieces, pieces.layout
+        else:
+            self._layout = pieces
+        held = tensors if held is None else held
+        if held is None:
+            msg = "a batch must have ids, got none: pass windows, tensors or PieceRows"
+            raise ArgumentError(msg)
+        # What holds the ids.
+        self._held = held
         self._learnt = learnt
-        self._pieces = pieces
         self._lengths = lengths
         self._tensors = tensors
         self._resets = resets
@@ -203,10 +204,11 @@ class Batch:
     def mask(self) -> torch.Tensor:
         """True where there is something to learn: bool tensor, shape (num_rows, seq_len)."""
         tensors = self._widened()
-        if tensors.mask is None:
-            mask = torch.ones_like(tensors.inputs, dtype=torch.bool)
-            self._tensors = tensors = tensors._replace(mask=mask)
-        return cast("torch.Tensor", tensors.mask)
+        if tensors.mask is not None:
+            return tensors.mask
+        mask = torch.ones_like(tensors.inputs, dtype=torch.bool)
+        self._tensors = tensors._replace(mask=mask)
+        return mask
 
     @property
     def num_targets(self) -> int:
@@ -329,7 +331,7 @@ class Batch:
         dict of int64 tensors, shape (num_rows, seq_len), or one longer
         """
         inputs, labels = self
-        if self._pieces is not None:
+        if self._layout is not None:
             return self._pieces_as_dict(is_shifted=is_shifted)
         if not across_documents:
             labels = self.within_documents().targets
@@ -346,7 +348,7 @@ class Batch:
         is -100 in `targets`, and neither in `mask` nor in `num_targets`. Packed documents
         have no such targets. Raises as `resets`.
         """
-        if self._pieces is not None or self._is_within:
+        if self._layout is not None or self._is_within:
             return self
         crosses = torch.from_numpy(self._find_crossings()).to(self.inputs.device)
         inputs, targets = self
@@ -413,11 +415,11 @@ class Batch:
         return as_html(repr(self), facts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._pieces is not None:
-            rows = self._narrow_pieces(self._pieces)
-            lengths = rows.lengths.astype(narrow_dtype(rows.seq_len + 1))
-            shape = (rows.counts, lengths, rows.seq_len)
-            return _make_packed_batch, (rows.ids, *shape, self.epoch, self.index, self._learnt)
+        if self._layout is not None:
+            ids, layout = self._narrow_pieces(self._layout), self._layout
+            lengths = layout.lengths.astype(narrow_dtype(layout.seq_len + 1))
+            shape = (layout.counts, lengths, layout.seq_len)
+            return _make_packed_batch, (ids, *shape, self.epoch, self.index, self._learnt)
         resets = self._reset_positions()
         if resets is not None:
             resets = resets.astype(narrow_dtype(int(resets[-1]) + 1 if len(resets) else 1))
@@ -433,26 +435,25 @@ class Batch:
 
     @property
     def _shape(self) -> tuple[int, int]:
-        if self._pieces is not None:
-            return len(self._pieces.counts), self._pieces.seq_len
-        if self._windows is None:
-            num_rows, seq_len = self._widened().inputs.shape
-            return num_rows, seq_len
-        num_rows, width = self._windows.shape
-        return num_rows, width - 1
+        if self._layout is not None:
+            return len(self._layout.counts), self._layout.seq_len
+        if isinstance(self._held, np.ndarray):
+            num_rows, width = self._held.shape
+            return num_rows, width - 1
+        num_rows, seq_len = self._widened().inputs.shape
+        return num_rows, seq_len
 
     def _widened(self) -> Tensors:
         if self._tensors is None:
-            if self._pieces is None:
-                windows = cast("Ids", self._windows)
-                self._tensors = widen(windows, self._lengths, self._learnt)
-            else:
-                self._tensors = widen_pieces(self._pieces, self._learnt)
+            held = self._held
+            self._tensors = (
+                held if isinstance(held, Tensors) else widen(held, self._lengths, self._learnt)
+            )
         return self._tensors
 
     def _reset_positions(self) -> IntArray | None:
-        if self._pieces is not None and self._resets is None:
-            self._resets = self._pieces.begins()
+        if self._layout is not None and self._resets is None:
+            self._resets = self._layout.begins()
         if isinstance(self._resets, BlockResets):
             self._resets = self._resets.of(self.index)
         return self._resets
@@ -501,36 +502,29 @@ class Batch:
         return self._segments
 
     def _narrow(self) -> Ids:
-        if self._windows is not None:
-            return self._windows
+        if isinstance(self._held, np.ndarray):
+            return self._held
         # Padding becomes 0 here, and -100 again where it is widened.
         inputs = self.inputs
         windows = torch.cat([inputs[:, :1], self._next_tokens()], dim=1).cpu().numpy()
         narrow: Ids = windows.astype(narrow_dtype(int(windows.max()) + 1))
         return narrow
 
-    def _narrow_pieces(self, rows: PieceRows) -> PieceRows:
-        if rows.ids is None:
-            inputs, targets = (part.cpu().numpy() for part in self)
-            rows = rows.with_ids_of(inputs, targets)
-        ids = cast("Ids", rows.ids)
+    def _narrow_pieces(self, layout: PieceLayout) -> Ids:
+        if isinstance(self._held, PieceRows):
+            ids = self._held.ids
+        else:
+            ids = layout.collect_ids(*(part.cpu().numpy() for part in self))
         if ids.dtype == np.int64:
             ids = ids.astype(narrow_dtype(int(ids.max(initial=0)) + 1))
-        return dataclasses.replace(rows, ids=ids)
+        return ids
 
     def _with(self, tensors: Tensors) -> "Batch":
-        batch = Batch(
-            self._windows,
-            epoch=self.epoch,
-            index=self.index,
-            lengths=self._lengths,
-            tensors=tensors,
-            resets=self._resets,
-            pieces=self._pieces,
-            sources=self._sources,
-            learnt=self._learnt,
-        )
-        batch._is_within = self._is_within
+        batch = Batch.__new__(Batch)
+        held = tensors if isinstance(self._held, Tensors) else self._held
+        for name in Batch.__slots__:
+            setattr(batch, name, getattr(self, name))
+        batch._tensors, batch._held = tensors, held  # noqa: SLF001  made here
         return batch
 
 
@@ -543,8 +537,9 @@ def _make_packed_batch(
     index: int,
     learnt: Mask | None = None,
 ) -> Batch:
-    rows = PieceRows(counts=counts, lengths=lengths.astype(np.int64), seq_len=seq_len, ids=ids)
-    return Batch(None, epoch=epoch, index=index, lengths=rows.fills(), pieces=rows, learnt=learnt)
+    layout = PieceLayout(counts=counts, lengths=lengths.astype(np.int64), seq_len=seq_len)
+    rows = PieceRows(layout=layout, ids=ids)
+    return Batch(None, epoch=epoch, index=index, lengths=layout.fills(), pieces=rows, learnt=learnt)
 
 
 def _make_batch(  # noqa: PLR0913, PLR0917  what a pickle holds

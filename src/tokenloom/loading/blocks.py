@@ -4,16 +4,19 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
 from tokenloom.corpus.offsets import DocumentOffsets
-from tokenloom.loading.batch import Batch, Mask, Tensors, widen, widen_pieces
+from tokenloom.loading.batch import Batch, Mask, Tensors, widen
 from tokenloom.loading.document_starts import BlockResets
-from tokenloom.loading.piece_rows import PieceRows
+from tokenloom.loading.piece_rows import PieceLayout, PieceRows
 from tokenloom.loading.shard import Shard
 from tokenloom.loading.sources import BlockSources
 from tokenloom.plan.division import rows_per_block
+from tokenloom.plan.mixture import MixtureOrder
+from tokenloom.plan.order import Pieces
 from tokenloom.plan.plan import Plan, References
 from tokenloom.store.memmap import Tokens, advise, confirm, gather_pieces, gather_windows
 from tokenloom.text.ids import Ids
@@ -28,86 +31,64 @@ _WINDOWS_PER_ORDER = 1 << 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """Several batches of one epoch, read at once.
+class BlockFacts:
+    """What is known of several batches of one epoch, beside their ids.
 
     Attributes
     ----------
-    windows : integer array, shape (num_batches, num_rows, seq_len + 1), or None
-        None where only tensors hold the ids.
     references : References
-        What was read.
+        The tokens that they read.
     resets : BlockResets or None
-        Finds where documents start in them.
-    pieces : PieceRows or None
-        What their rows are made of, in place of windows.
+        Finds where documents start in them; None where there are no documents, or where
+        rows are made of pieces, whose layout has it.
     learnt : bool array, shape (num_batches, num_rows, seq_len), or None
         Which targets count, where the corpus has a loss mask: none in the padding.
     sources : BlockSources or None
         Finds the parts of a mixture that rows come from.
     """
 
-    windows: Ids | None
     references: References
     resets: BlockResets | None = None
-    pieces: PieceRows | None = None
     learnt: Mask | None = None
     sources: BlockSources | None = field(init=False)
 
     def __post_init__(self) -> None:
-        sources = BlockSources(self.references) if self.references.plan.is_mixture else None
+        order = self.references.plan.order
+        sources = None
+        if isinstance(order, MixtureOrder):
+            sources = BlockSources(order, self.references)
         object.__setattr__(self, "sources", sources)
 
-    def widen(self) -> Tensors:
-        """Return inputs, targets and mask, with the batches along the first dimension."""
-        return self._widen(0, len(self.references.rows))
+    @classmethod
+    def of(
+        cls,
+        references: References,
+        *,
+        documents: DocumentOffsets | None = None,
+        loss_mask: Tokens | None = None,
+    ) -> Self:
+        """Return the facts of the batches that read some references; see `read_block`."""
+        resets = None
+        if documents is not None and references.pieces is None:
+            resets = BlockResets(documents, references)
+        return cls(
+            references=references,
+            resets=resets,
+            learnt=None if loss_mask is None else _read_learnt(loss_mask, references),
+        )
 
-    def batches(self, tensors: Tensors, *, first: int = 0) -> Iterator[Batch]:
-        """Yield batches from the ``first`` on, as views of tensors, such as `widen` returned."""
-        parts = None if self.pieces is None else self.pieces.unbind()
-        for position, part in enumerate(tensors.unbind(), first):
-            yield self._batch(position, part, None if parts is None else parts[position])
-
-    def wide_batches(self) -> Iterator[Batch]:
-        """Yield the batches to be used here: small ones are widened several at once.
-
-        About 16,384 tokens, which with their int64 tensors fit into a
-        processor's cache. A batch of more is widened when it is unpacked.
-        """
-        num_batches, plan = len(self.references.rows), self.references.plan
-        size = _WIDE_TOKENS // max(1, len(self.references.columns) * (plan.seq_len + 1))
-        if size < 2:
-            block = self
-            if self.pieces is not None and num_batches > 1:
-                block = dataclasses.replace(self, pieces=self.pieces.place())
-            yield from block.narrow_batches()
-            return
-        for start in range(0, num_batches, size):
-            yield from self.batches(self._widen(start, start + size), first=start)
-
-    def narrow_batches(self) -> Iterator[Batch]:
-        """Yield the batches without tensors, to be sent elsewhere."""
-        positions = range(len(self.references.rows))
-        if self.pieces is None:
-            return map(self._batch, positions)
-        nothing = itertools.repeat(None)
-        return map(self._batch, positions, nothing, self.pieces.unbind())
-
-    def _widen(self, start: int, stop: int) -> Tensors:
-        learnt = None if self.learnt is None else self.learnt[start:stop]
-        if self.pieces is not None:
-            return widen_pieces(self.pieces.slice(start, stop), learnt)
-        lengths = self.references.lengths
-        assert self.windows is not None  # noqa: S101  whatever has tensors only is wide
-        counted = None if lengths is None else lengths[start:stop]
-        return widen(self.windows[start:stop], counted, learnt)
-
-    def _batch(
-        self, position: int, tensors: Tensors | None = None, pieces: PieceRows | None = None
+    def make_batch(
+        self,
+        position: int,
+        *,
+        windows: Ids | None = None,
+        pieces: PieceRows | PieceLayout | None = None,
+        tensors: Tensors | None = None,
     ) -> Batch:
+        """Return the batch at a position of the block, with what holds its ids."""
         references = self.references
         return Batch(
-            None if self.windows is None else self.windows[position],
+            windows,
             epoch=references.plan.epoch,
             index=references.rows[position],
             lengths=None if references.lengths is None else references.lengths[position],
@@ -116,6 +97,69 @@ class Block:
             pieces=pieces,
             sources=self.sources,
             learnt=None if self.learnt is None else self.learnt[position],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Several batches of one epoch, read at once.
+
+    Attributes
+    ----------
+    ids : integer array, shape (num_batches, num_rows, seq_len + 1), or PieceRows
+        Windows, or the pieces that rows are made of.
+    facts : BlockFacts
+    """
+
+    ids: Ids | PieceRows
+    facts: BlockFacts
+
+    def widen(self) -> Tensors:
+        """Return inputs, targets and mask, with the batches along the first dimension."""
+        return self._widen(0, len(self.facts.references.rows))
+
+    def batches(self, tensors: Tensors, *, first: int = 0) -> Iterator[Batch]:
+        """Yield batches from the ``first`` on, as views of tensors, such as `widen` returned."""
+        make, ids = self.facts.make_batch, self.ids
+        if isinstance(ids, PieceRows):
+            pieces = ids.unbind()
+            for position, part in enumerate(tensors.unbind(), first):
+                yield make(position, pieces=pieces[position], tensors=part)
+            return
+        for position, part in enumerate(tensors.unbind(), first):
+            yield make(position, windows=ids[position], tensors=part)
+
+    def wide_batches(self) -> Iterator[Batch]:
+        """Yield the batches to be used here: small ones are widened several at once.
+
+        About 16,384 tokens, which with their int64 tensors fit into a
+        processor's cache. A batch of more is widened when it is unpacked.
+        """
+        references = self.facts.references
+        num_batches, width = len(references.rows), references.plan.seq_len + 1
+        size = _WIDE_TOKENS // max(1, len(references.columns) * width)
+        if size < 2:
+            block = self
+            if isinstance(self.ids, PieceRows) and num_batches > 1:
+                block = dataclasses.replace(self, ids=self.ids.place())
+            yield from block.narrow_batches()
+            return
+        for start in range(0, num_batches, size):
+            yield from self.batches(self._widen(start, start + size), first=start)
+
+    def narrow_batches(self) -> Iterator[Batch]:
+        """Yield the batches without tensors, to be sent elsewhere."""
+        make, ids = self.facts.make_batch, self.ids
+        if isinstance(ids, PieceRows):
+            return (make(position, pieces=rows) for position, rows in enumerate(ids.unbind()))
+        return (make(position, windows=windows) for position, windows in enumerate(ids))
+
+    def _widen(self, start: int, stop: int) -> Tensors:
+        ids, learnt, lengths = self.ids, self.facts.learnt, self.facts.references.lengths
+        return widen(
+            ids.slice(start, stop) if isinstance(ids, PieceRows) else ids[start:stop],
+            None if lengths is None else lengths[start:stop],
+            None if learnt is None else learnt[start:stop],
         )
 
 
@@ -237,64 +281,45 @@ def read_block(
     # For long windows the read-ahead of the system is useful.
     is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
     advise(tokens, is_random=is_short and not plan.carries_state)
-    windows, pieces = None, piece_rows(references)
-    if references.pieces is None or pieces is None:
-        windows = gather_windows(tokens, references.starts, width=plan.seq_len + 1)
+    ids: Ids | PieceRows
+    if references.pieces is None:
+        ids = gather_windows(tokens, references.starts, width=plan.seq_len + 1)
     else:
+        layout = lay_out_pieces(references.pieces, seq_len=plan.seq_len)
         # Each with the target of its last input.
-        ids = gather_pieces(tokens, references.pieces.starts, pieces.lengths + 1)
-        pieces = dataclasses.replace(pieces, ids=ids)
-    learnt = None if loss_mask is None else read_learnt(loss_mask, references)
+        found = gather_pieces(tokens, references.pieces.starts, layout.lengths + 1)
+        ids = PieceRows(layout=layout, ids=found)
+    facts = BlockFacts.of(references, documents=documents, loss_mask=loss_mask)
     if rows[-1] + rows.step >= plan.num_batches:
         # The last block of this epoch: a change in the meantime is reported by now.
         confirm(tokens)
-    return Block(
-        windows=windows,
-        references=references,
-        resets=find_resets(documents, references),
-        pieces=pieces,
-        learnt=learnt,
-    )
+    return Block(ids=ids, facts=facts)
 
 
-def read_learnt(loss_mask: Tokens, references: References) -> Mask:
+def _read_learnt(loss_mask: Tokens, references: References) -> Mask:
     """Return which targets count: bool array, shape (num_batches, num_rows, seq_len).
 
     Those whose token has a 1 in the loss mask, and none in the padding.
     """
-    plan, pieces, rows = references.plan, references.pieces, piece_rows(references)
+    plan, pieces = references.plan, references.pieces
     advise(loss_mask, is_random=plan.seq_len < _SHORT_BYTES and not plan.carries_state)
-    if pieces is None or rows is None:
+    if pieces is None:
         windows = gather_windows(loss_mask, references.starts, width=plan.seq_len + 1)
         learnt: Mask = windows[..., 1:] != 0
         if references.lengths is not None:
             learnt &= np.arange(plan.seq_len) < references.lengths[..., None]
     else:
         # The tokens after the inputs.
-        learnt = rows.lay_out(gather_pieces(loss_mask, pieces.starts + 1, pieces.lengths)) != 0
+        following = gather_pieces(loss_mask, pieces.starts + 1, pieces.lengths)
+        learnt = lay_out_pieces(pieces, seq_len=plan.seq_len).lay_out(following) != 0
     if references.rows[-1] + references.rows.step >= plan.num_batches:
         confirm(loss_mask)
     return learnt
 
 
-def piece_rows(references: References) -> PieceRows | None:
-    """Return what rows are made of, without ids; None where each is one window."""
-    pieces = references.pieces
-    if pieces is None:
-        return None
-    seq_len = references.plan.seq_len
-    return PieceRows(counts=pieces.counts, lengths=pieces.lengths, seq_len=seq_len)
-
-
-def find_resets(documents: DocumentOffsets | None, references: References) -> BlockResets | None:
-    """Return an object that finds where documents start.
-
-    None where there are no documents, or where rows are made of pieces, which are
-    whole documents or parts of one.
-    """
-    if documents is None or references.pieces is not None:
-        return None
-    return BlockResets(documents, references)
+def lay_out_pieces(pieces: Pieces, *, seq_len: int) -> PieceLayout:
+    """Return where pieces lie in their rows."""
+    return PieceLayout(counts=pieces.counts, lengths=pieces.lengths, seq_len=seq_len)
 
 
 def first_rows(plan: Plan, columns: range) -> int:

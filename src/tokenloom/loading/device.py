@@ -11,7 +11,8 @@ from tokenloom._wording import show
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch, Mask, Tensors
-from tokenloom.loading.blocks import Block, find_resets, piece_rows, read_learnt
+from tokenloom.loading.blocks import Block, BlockFacts, lay_out_pieces
+from tokenloom.plan.order import Pieces
 from tokenloom.plan.plan import References
 from tokenloom.store.memmap import Tokens, read_whole
 
@@ -169,9 +170,9 @@ class ResidentTokens:
 
         What is learnt is gathered on the CPU, which counts it without waiting for the device.
         """
-        learnt = None if loss_mask is None else read_learnt(loss_mask, references)
+        facts = BlockFacts.of(references, documents=documents, loss_mask=loss_mask)
         if references.pieces is not None:
-            return self._read_pieces(references, learnt)
+            return self._read_pieces(references.pieces, facts)
         device, seq_len = self._tokens.device, references.plan.seq_len
         steps = torch.arange(seq_len + 1, device=device)
         positions = torch.from_numpy(references.starts).to(device)[..., None] + steps
@@ -186,34 +187,25 @@ class ResidentTokens:
         is_filled = None
         if references.lengths is not None:
             is_filled = steps[:-1] < torch.from_numpy(references.lengths).to(device)[..., None]
-        block = Block(
-            windows=None,
-            references=references,
-            resets=find_resets(documents, references),
-            learnt=learnt,
-        )
-        return block.batches(_mark(inputs, targets, is_filled, learnt))
+        parts = _mark(inputs, targets, is_filled, facts.learnt).unbind()
+        return (facts.make_batch(number, tensors=part) for number, part in enumerate(parts))
 
-    def _read_pieces(self, references: References, learnt: Mask | None) -> Iterator[Batch]:
+    def _read_pieces(self, pieces: Pieces, facts: BlockFacts) -> Iterator[Batch]:
         """Return batches whose rows are made of pieces."""
-        rows, pieces = piece_rows(references), references.pieces
-        assert rows is not None  # noqa: S101  the caller looked
-        assert pieces is not None  # noqa: S101  as well
+        layout = lay_out_pieces(pieces, seq_len=facts.references.plan.seq_len)
         # Pieces of 2 and 3 inputs from 4 and 0 on read the positions [4, 5, 0, 1, 2].
         shifts = pieces.starts - np.cumsum(pieces.lengths) + pieces.lengths
         read = np.repeat(shifts, pieces.lengths)
         read += np.arange(len(read))
-        fills, shape = rows.fills(), (*pieces.counts.shape, rows.seq_len)
-        placed = np.zeros(shape, np.int64)
-        is_filled = np.arange(rows.seq_len) < fills[..., None]
-        placed[is_filled] = read
-        positions = torch.from_numpy(placed).to(self._tokens.device)
-        inputs, targets = (self._tokens[positions + step].long() & self._mask for step in (0, 1))
-        mask = None
-        if not is_filled.all():
-            mask = torch.from_numpy(is_filled).to(self._tokens.device)
-        block = Block(windows=None, references=references, pieces=rows, learnt=learnt)
-        return block.batches(_mark(inputs, targets, mask, learnt))
+        placed = torch.from_numpy(layout.lay_out(read)).to(self._tokens.device)
+        inputs, targets = (self._tokens[placed + step].long() & self._mask for step in (0, 1))
+        is_filled = torch.from_numpy(np.arange(layout.seq_len) < layout.fills()[..., None])
+        mask = None if bool(is_filled.all()) else is_filled.to(self._tokens.device)
+        parts = _mark(inputs, targets, mask, facts.learnt).unbind()
+        return (
+            facts.make_batch(number, pieces=of_batch, tensors=part)
+            for number, (of_batch, part) in enumerate(zip(layout.unbind(), parts, strict=True))
+        )
 
 
 def _mark(

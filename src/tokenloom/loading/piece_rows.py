@@ -1,8 +1,6 @@
 """Rows that are made of pieces of documents, side by side."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +40,8 @@ class PlacedRows(NamedTuple):
         return is_padded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PieceRows:
-    """The pieces of the rows of one or more batches.
+class PieceLayout(NamedTuple):
+    """Where the pieces of one or more batches lie in their rows.
 
     The pieces of a row lie side by side from its first position on, and what they
     leave of it is padding.
@@ -56,28 +53,15 @@ class PieceRows:
     lengths : int64 array, shape (num_pieces,)
         How many inputs each piece has, row by row.
     seq_len : int
-    ids : integer array, shape (sum(lengths) + num_pieces,), or None
-        The ids of all pieces, each followed by the token after its last input; None
-        where only tensors hold them.
-    placed : PlacedRows, optional
-        The same ids as rows, where they were already laid out.
 
-    >>> rows = PieceRows(
-    ...     counts=np.array([2, 1]),
-    ...     lengths=np.array([1, 2, 2]),
-    ...     seq_len=3,
-    ...     ids=np.array([1, 2, 3, 4, 5, 6, 7, 8]),
-    ... )
-    >>> inputs, targets, fills = rows.place().placed
-    >>> inputs[0].tolist(), targets[0].tolist(), fills.tolist()
-    ([1, 3, 4], [2, 4, 5], [3, 2])
+    >>> layout = PieceLayout(counts=np.array([2, 1]), lengths=np.array([1, 2, 2]), seq_len=3)
+    >>> layout.fills().tolist(), layout.begins().tolist(), layout.last_inputs().tolist()
+    ([3, 2], [0, 1, 4], [0, 2, 4])
     """
 
     counts: IntArray
     lengths: IntArray
     seq_len: int
-    ids: Ids | None = None
-    placed: PlacedRows | None = None
 
     def fills(self) -> IntArray:
         """Return how many inputs each row has: int64 array, shape of ``counts``."""
@@ -85,25 +69,6 @@ class PieceRows:
         inputs = edges_of(self.lengths)[edges_of(self.counts.ravel())]
         fills: IntArray = np.diff(inputs).reshape(self.counts.shape)
         return fills
-
-    def place(self) -> Self:
-        """Return the same rows with their ids laid out, all at once where these are many."""
-        if self.placed is not None:
-            return self
-        assert self.ids is not None  # noqa: S101  whatever has tensors only is wide
-        fills, shape = self.fills(), (*self.counts.shape, self.seq_len)
-        # Pieces of 1, 2 and 2 inputs end at [2, 5, 8] in the ids, and at [1, 3, 5] in the inputs:
-        # all but the last token of each are inputs.
-        ends = np.cumsum(self.lengths + 1)
-        is_input = np.ones(len(self.ids), np.bool_)
-        is_input[ends - 1] = False
-        inputs = _spread(self.ids[is_input], fills.ravel(), self.seq_len)
-        # A target is the next input, but for those of the last inputs of pieces.
-        targets = np.empty_like(inputs)
-        targets[:-1] = inputs[1:]
-        targets[self._last_inputs()] = self.ids[ends - 1]
-        placed = PlacedRows(inputs.reshape(shape), targets.reshape(shape), fills)
-        return dataclasses.replace(self, placed=placed)
 
     def lay_out(self, values: Ids) -> Ids:
         """Return values of all inputs, row by row, in the shape of rows; 0 where padded.
@@ -115,13 +80,27 @@ class PieceRows:
         spread = _spread(values, self.fills().ravel(), self.seq_len)
         return spread.reshape(*self.counts.shape, self.seq_len)
 
+    def collect_ids(self, inputs: IntArray, targets: IntArray) -> Ids:
+        """Return the ids of all pieces, as `PieceRows` holds them, from rows.
+
+        Parameters
+        ----------
+        inputs, targets : int64 array, shape (..., num_rows, seq_len)
+            Targets below 0, which are not learnt, become id 0.
+        """
+        is_filled = np.arange(self.seq_len) < self.fills()[..., None]
+        inputs, targets = inputs[is_filled], targets[is_filled]
+        ends = np.cumsum(self.lengths)
+        ids: Ids = np.insert(inputs, ends, targets[ends - 1].clip(min=0))
+        return ids
+
     def begins(self) -> IntArray:
         """Return where pieces begin, ascending, in the flattened shape (..., seq_len + 1)."""
         row, place = self._find_places()
         begins: IntArray = row * (self.seq_len + 1) + place
         return begins
 
-    def _last_inputs(self) -> IntArray:
+    def last_inputs(self) -> IntArray:
         """Return where pieces end, ascending, in the flattened shape (..., seq_len)."""
         row, place = self._find_places()
         last: IntArray = row * self.seq_len + place + self.lengths - 1
@@ -136,55 +115,87 @@ class PieceRows:
         first = np.cumsum(flat) - flat
         return row, before - before[first[row]]
 
-    def with_ids_of(self, inputs: IntArray, targets: IntArray) -> Self:
-        """Return the same rows with ids that were made into rows before.
+    def edges(self) -> IntArray:
+        """Return how many pieces come before each part along the first dimension, and in all."""
+        return edges_of(self.counts.reshape(len(self.counts), -1).sum(axis=1))
 
-        Parameters
-        ----------
-        inputs, targets : int64 array, shape (..., num_rows, seq_len)
-        """
-        is_filled = np.arange(self.seq_len) < self.fills()[..., None]
-        inputs, targets = inputs[is_filled], targets[is_filled]
-        ends = np.cumsum(self.lengths)
-        # What is not learnt has no id there.
-        ids = np.insert(inputs, ends, targets[ends - 1].clip(min=0))
-        return dataclasses.replace(self, ids=ids, placed=None)
-
-    def slice(self, start: int, stop: int) -> Self:
+    def slice(self, start: int, stop: int) -> "PieceLayout":
         """Return the part [start, stop) along the first dimension."""
-        flat = self.counts.reshape(len(self.counts), -1).sum(axis=1)
-        ends = np.concatenate(([0], np.cumsum(flat)))
-        stop = min(stop, len(self.counts))
-        first, last, tokens = int(ends[start]), int(ends[stop]), self._tokens()
-        placed = self.placed
-        return type(self)(
-            counts=self.counts[start:stop],
-            lengths=self.lengths[first:last],
-            seq_len=self.seq_len,
-            ids=None if self.ids is None else self.ids[tokens[first] : tokens[last]],
-            placed=None if placed is None else placed.at(slice(start, stop)),
-        )
+        first, last = self.edges()[[start, min(stop, len(self.counts))]].tolist()
+        counts, lengths = self.counts[start:stop], self.lengths[first:last]
+        return self._replace(counts=counts, lengths=lengths)
 
-    def unbind(self) -> list[Self]:
+    def unbind(self) -> "list[PieceLayout]":
         """Return the parts along the first dimension, such as the batches of a block."""
-        flat = self.counts.reshape(len(self.counts), -1).sum(axis=1)
-        pieces = np.concatenate(([0], np.cumsum(flat)))
-        tokens = self._tokens()[pieces].tolist()
-        ends, ids, placed = pieces.tolist(), self.ids, self.placed
+        ends = self.edges().tolist()
         return [
-            type(self)(
-                counts=self.counts[at],
-                lengths=self.lengths[ends[at] : ends[at + 1]],
-                seq_len=self.seq_len,
-                ids=None if ids is None else ids[tokens[at] : tokens[at + 1]],
-                placed=None if placed is None else placed.at(at),
-            )
+            PieceLayout(self.counts[at], self.lengths[ends[at] : ends[at + 1]], self.seq_len)
             for at in range(len(self.counts))
         ]
 
-    def _tokens(self) -> IntArray:
-        """Return how many ids lie before each piece, and in all."""
-        return np.concatenate(([0], np.cumsum(self.lengths + 1)))
+
+class PieceRows(NamedTuple):
+    """The ids of the pieces that the rows of one or more batches are made of.
+
+    Attributes
+    ----------
+    layout : PieceLayout
+    ids : integer array, shape (sum(lengths) + num_pieces,)
+        The ids of all pieces, each followed by the token after its last input.
+    placed : PlacedRows, optional
+        The same ids as rows, where they were already laid out.
+
+    >>> layout = PieceLayout(counts=np.array([2, 1]), lengths=np.array([1, 2, 2]), seq_len=3)
+    >>> inputs, targets, fills = PieceRows(layout=layout, ids=np.arange(1, 9)).lay_out()
+    >>> inputs[0].tolist(), targets[0].tolist(), fills.tolist()
+    ([1, 3, 4], [2, 4, 5], [3, 2])
+    """
+
+    layout: PieceLayout
+    ids: Ids
+    placed: PlacedRows | None = None
+
+    def place(self) -> "PieceRows":
+        """Return the same rows with their ids laid out, all at once where these are many."""
+        return self._replace(placed=self.lay_out())
+
+    def lay_out(self) -> PlacedRows:
+        """Return the ids as rows."""
+        if self.placed is not None:
+            return self.placed
+        layout, fills = self.layout, self.layout.fills()
+        shape = (*layout.counts.shape, layout.seq_len)
+        # Pieces of 1, 2 and 2 inputs end at [2, 5, 8] in the ids, and at [1, 3, 5] in the inputs:
+        # all but the last token of each are inputs.
+        ends = np.cumsum(layout.lengths + 1)
+        is_input = np.ones(len(self.ids), np.bool_)
+        is_input[ends - 1] = False
+        inputs = _spread(self.ids[is_input], fills.ravel(), layout.seq_len)
+        # A target is the next input, but for those of the last inputs of pieces.
+        targets = np.empty_like(inputs)
+        targets[:-1] = inputs[1:]
+        targets[layout.last_inputs()] = self.ids[ends - 1]
+        return PlacedRows(inputs.reshape(shape), targets.reshape(shape), fills)
+
+    def slice(self, start: int, stop: int) -> "PieceRows":
+        """Return the part [start, stop) along the first dimension."""
+        first, last = self._edges()[[start, min(stop, len(self.layout.counts))]].tolist()
+        placed = None if self.placed is None else self.placed.at(slice(start, stop))
+        return PieceRows(self.layout.slice(start, stop), self.ids[first:last], placed)
+
+    def unbind(self) -> "list[PieceRows]":
+        """Return the parts along the first dimension, such as the batches of a block."""
+        ends, ids, placed = self._edges().tolist(), self.ids, self.placed
+        return [
+            PieceRows(
+                layout, ids[ends[at] : ends[at + 1]], None if placed is None else placed.at(at)
+            )
+            for at, layout in enumerate(self.layout.unbind())
+        ]
+
+    def _edges(self) -> IntArray:
+        """Return how many ids come before each part along the first dimension, and in all."""
+        return edges_of(self.layout.lengths + 1)[self.layout.edges()]
 
 
 def _spread(values: Ids, fills: IntArray, seq_len: int) -> Ids:

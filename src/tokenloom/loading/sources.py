@@ -12,13 +12,16 @@ class BlockSources:
 
     Parameters
     ----------
+    order : MixtureOrder
+        That of the plan.
     references : References
         Which tokens the batches read.
     """
 
-    __slots__ = ("_found", "_references")
+    __slots__ = ("_found", "_order", "_references")
 
-    def __init__(self, references: References) -> None:
+    def __init__(self, order: MixtureOrder, references: References) -> None:
+        self._order = order
         self._references = references
         self._found: IntArray | None = None
 
@@ -32,8 +35,6 @@ class BlockSources:
         """
         references = self._references
         if self._found is None:
-            order = references.plan.order
-            assert isinstance(order, MixtureOrder)  # noqa: S101  only its blocks have sources
-            self._found = order.sources_of(references.starts)
+            self._found = self._order.sources_of(references.starts)
         found: IntArray = self._found[references.rows.index(row)]
         return found
