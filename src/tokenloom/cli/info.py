@@ -151,8 +151,6 @@ def _facts(description: StoreDescription, counted: TokenStatistics | None) -> di
     facts["sources"] = sources
     if description.split is None:
         facts.pop("split")
-    if description.learnt_rate is None:
-        facts.pop("learnt_rate")
     return facts
 
 
