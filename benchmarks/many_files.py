@@ -20,7 +20,7 @@ import tokenloom as tl
 
 Windows = tl.RandomWindows | tl.SequentialWindows
 NUM_TOKENS = 1 << 25
-NUM_FILES = (1, 2, 16, 256, 512, 1024)
+NUM_FILES = (1, 2, 16, 256, 600, 3000)
 SHAPES = ((32, 35), (8, 1024))
 NUM_REPETITIONS = 5
 

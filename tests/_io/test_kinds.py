@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import zstandard
 
-from tokenloom._io.kinds import bare_suffix, recognise
+from tokenloom._io.kinds import bare_suffix, recognise, recognise_container
 
 
 def make_tar(form: int) -> bytes:
@@ -82,6 +82,7 @@ TEXT = "To be, or not to be: that is the question.\n" * 3
         (lambda: zstandard.compress(b"abc"), "compressed by zstd"),
         (lambda: b"\x5a\x2a\x4d\x18\3\0\0\0abc", "compressed by zstd"),
         (lambda: b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
+        (lambda: b"\x1f\x9d\x90abc", "compressed by compress"),
         (lambda: b"Rar!\x1a\x07\0", "a RAR archive"),
         (lambda: b"%PDF-1.7\n%", "a PDF file"),
         (make_sqlite, "an SQLite database"),
@@ -111,6 +112,12 @@ def test_other_kinds_are_recognised(make: Callable[[], bytes], name: str) -> Non
     assert kind is not None
     assert kind.name.startswith(name)
     assert kind.cure
+
+
+def test_an_id_is_no_compression() -> None:
+    """Two bytes are too few to refuse a file of tokens by: one of many files begins with them."""
+    ids = np.array([0x9D1F, 0x4321], "<u2")
+    assert recognise_container(ids.tobytes()) is None
 
 
 @pytest.mark.parametrize(

@@ -691,6 +691,29 @@ def test_windows_of_several_arrays_are_those_of_one(
         assert got.tolist() == [whole[at : at + width].tolist() for at in chosen[::-1].tolist()]
 
 
+def test_windows_across_parts_leave_the_others_to_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several files of one type; and each file is opened and looked at once."""
+    whole, opened = np.arange(40, dtype=np.uint16), list[str]()
+    for number, part in enumerate(np.split(whole, 4)):
+        part.tofile(tmp_path / f"{number}.bin")
+    files = [FileRange(str(tmp_path / f"{number}.bin"), "<u2", 0, 10) for number in range(4)]
+    joined = ConcatenatedMemmap(files)
+
+    def note(part: FileRange) -> Any:
+        opened.append(Path(part.filename).name)
+        return open_range(part)
+
+    monkeypatch.setattr("tokenloom.store.memmap.open_range", note)
+    monkeypatch.delattr(ConcatenatedMemmap, "_gather_by_part")
+    for starts in ([0, 8, 12], [28, 31, 0], [8, 23, 39]):
+        got = gather_windows(joined, np.array(starts), width=3)
+        rows = [[min(at, 39) for at in range(start, start + 3)] for start in starts]
+        assert rows == got.tolist()
+    assert ["0.bin", "1.bin", "3.bin", "2.bin"] == opened
+
+
 @pytest.mark.parametrize(
     "copied",
     [lambda tokens: pickle.loads(pickle.dumps(tokens)), copy.deepcopy],  # noqa: S301  made here

@@ -122,7 +122,7 @@ _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
         "compressed by bzip2",
         _DECOMPRESS.format(".bz2"),
     ),
-    (re.compile(rb"\x1f[\x9d\xa0]"), "compressed by compress", "decompress it first"),
+    (re.compile(rb"\x1f\x9d[\x09-\x10\x89-\x90]"), "compressed by compress", "decompress it first"),
     # What lzma alone writes: properties, a size of the dictionary, a size or none.
     (
         re.compile(rb"\x5d\0\0[\0-\xff]{2}(?:\xff{8}|[\0-\xff]{5}\0{3})"),

@@ -1,5 +1,6 @@
 """Ids that are read from memory, from a file, or from several files as one array."""
 
+import bisect
 import contextlib
 import itertools
 import mmap
@@ -68,11 +69,12 @@ class FileIdentity(NamedTuple):
         StoreError
             It was; the message names each field that differs.
         """
+        now = FileIdentity.of(status)
+        if now == self:
+            return
         differing = [
             f"{name} was {show(before)}, is {show(after)}"
-            for (name, show), before, after in zip(
-                _SHOWN, self, FileIdentity.of(status), strict=True
-            )
+            for (name, show), before, after in zip(_SHOWN, self, now, strict=True)
             if before is not None and before != after
         ]
         if differing:
@@ -191,18 +193,21 @@ class _Span(NamedTuple):
     ----------
     lasts : int64 array, shape (num_parts,)
         The last start of a window in each part; -1 for a part that it does not have.
+    places : int64 array, shape (num_parts,)
+        The addresses of their first ids.
+    opened : dict of int to integer array
+        The parts; a file stays open as long as its memory is read.
     shifts : int64 array, shape (num_parts,)
         A start plus the shift of its part is an index of ``items``.
     items : void array
         All windows, overlapping.
-    opened : list of integer array
-        The parts; a file stays open as long as its memory is read.
     """
 
     lasts: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    opened: dict[int, Ids]
     shifts: npt.NDArray[np.int64]
     items: npt.NDArray[np.void]
-    opened: list[Ids]
 
 
 class ConcatenatedMemmap:
@@ -336,20 +341,11 @@ class ConcatenatedMemmap:
         # Of files that end at [4, 9] the starts [0, 5, 3] lie in the files [0, 1, 0]; a width of 2
         # fits at 0 and 5, and reaches from 3 into the next file.
         part_of = self._find_parts(flat)
+        gathered = None
         if self._is_one and len(self.parts) <= self._max_open:
-            whole = self._gather_at_once(flat, part_of, width)
-            if whole is not None:
-                return whole.reshape(*starts.shape, width)
-        fits = flat + width <= self._stops[part_of]
-        windows = np.empty((len(flat), width), self.dtype)
-        items = windows.view(_void(width * self.itemsize))[:, 0]
-        for index, rows in self._group(part_of, fits):
-            ids, first = self._open(index)
-            if ids.dtype == self.dtype and ids.flags.c_contiguous:
-                items[rows] = _window_items(ids, width)[flat[rows] - first]
-            else:
-                windows[rows] = _copy_windows(ids, flat[rows] - first, width)
-        for row in np.flatnonzero(~fits).tolist():
+            gathered = self._gather_at_once(flat, part_of, width)
+        windows, across = gathered or self._gather_by_part(flat, part_of, width)
+        for row in across:
             # These reach into the next file, or past the end, where the last id is repeated.
             read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
             windows[row, : len(read)] = read
@@ -370,26 +366,44 @@ class ConcatenatedMemmap:
         if self._has_files:
             _check_read(ids, self)
 
+    def _gather_by_part(
+        self, starts: npt.NDArray[np.int64], part_of: npt.NDArray[np.integer[Any]], width: int
+    ) -> tuple[Ids, list[int]]:
+        """Return a copy of the windows that fit into their parts, and the rows of the others.
+
+        The windows of each part are copied by a call of NumPy.
+        """
+        fits = starts + width <= self._stops[part_of]
+        windows = np.empty((len(starts), width), self.dtype)
+        items = windows.view(_void(width * self.itemsize))[:, 0]
+        for index, rows in self._group(part_of, fits):
+            ids, first = self._open(index)
+            if ids.dtype == self.dtype and ids.flags.c_contiguous:
+                items[rows] = _window_items(ids, width)[starts[rows] - first]
+            else:
+                windows[rows] = _copy_windows(ids, starts[rows] - first, width)
+        return windows, np.flatnonzero(~fits).tolist()
+
     def _gather_at_once(
         self, starts: npt.NDArray[np.int64], part_of: npt.NDArray[np.integer[Any]], width: int
-    ) -> Ids | None:
-        """Return a copy of windows by one call of NumPy, where each fits into its part.
+    ) -> tuple[Ids, list[int]] | None:
+        """Return the same as `_gather_by_part`, by one call of NumPy for all parts.
 
-        None where one does not, or where the parts cannot be taken for pieces of one
-        array; see `_Span`.
+        None where the parts cannot be taken for pieces of one array; see `_Span`.
         """
-        span = self._spans.get(width)
+        span, across = self._spans.get(width), list[int]()
         if span is None or (starts > span.lasts[part_of]).any():
-            if (starts + width > self._stops[part_of]).any():
-                return None
-            span = self._make_span(part_of, width, span)
+            fits = starts + width <= self._stops[part_of]
+            span = self._make_span(part_of[fits], width, span)
             if span is None:
                 return None
             self._spans[width] = span
+            # Into the rows of those that do not fit goes one that does.
+            inside, across = int(fits.argmax()), np.flatnonzero(~fits).tolist()
+            starts = np.where(fits, starts, starts[inside])
+            part_of = np.where(fits, part_of, part_of[inside])
         windows: Ids = span.items[starts + span.shifts[part_of]].view(self.dtype)
-        windows = windows.reshape(-1, width)
-        self._check(windows)
-        return windows
+        return windows.reshape(-1, width), across
 
     def _make_span(
         self, part_of: npt.NDArray[np.integer[Any]], width: int, before: "_Span | None"
@@ -397,27 +411,34 @@ class ConcatenatedMemmap:
         """Return the memory of the parts that are read now, and of those that were before."""
         if not part_of.size:
             return None
-        has_part = np.bincount(part_of, minlength=len(self.parts)) > 0
-        if before is not None:
-            has_part |= before.lasts >= 0
-        used = np.flatnonzero(has_part).tolist()
-        opened = [self._open(index) for index in used]
-        places = [ids.__array_interface__["data"][0] for ids, _ in opened]
-        begin = min(places)
-        end = max(place + ids.nbytes for place, (ids, _) in zip(places, opened, strict=True))
-        is_even = all((place - begin) % self.itemsize == 0 for place in places)
+        is_new = np.bincount(part_of, minlength=len(self.parts)) > 0
+        if before is None:
+            places, opened = np.zeros(len(self.parts), np.int64), dict[int, Ids]()
+        else:
+            # There may be thousands of parts, each of which is looked at once.
+            is_new &= before.lasts < 0
+            if not is_new.any():
+                return before
+            places, opened = before.places.copy(), before.opened.copy()
+        for index in np.flatnonzero(is_new).tolist():
+            opened[index], _ = self._open(index)
+            places[index] = opened[index].__array_interface__["data"][0]
+        used = np.array(sorted(opened))
+        lengths = np.diff(self._stops, prepend=0)
+        begin = int(places[used].min())
+        end = int((places + lengths * self.itemsize)[used].max())
+        shifts, rest = np.divmod(places - begin, self.itemsize)
         # NumPy counts the bytes of all windows, which overlap, in 63 bits.
-        if not is_even or (end - begin) * width >= _MAX_SPAN:
+        if rest[used].any() or (end - begin) * width >= _MAX_SPAN:
             self._is_one = False
             return None
-        lasts, shifts = np.full(len(self.parts), -1), np.zeros(len(self.parts), np.int64)
+        lasts = np.full(len(self.parts), -1)
         lasts[used] = self._stops[used] - width
-        for index, place, (_, first) in zip(used, places, opened, strict=True):
-            shifts[index] = (place - begin) // self.itemsize - first
-        base = opened[places.index(begin)][0]
+        shifts += lengths - self._stops
+        base = opened[int(used[places[used].argmin()])]
         shape = ((end - begin) // self.itemsize - width + 1,)
         items = as_strided(_window_items(base, width), shape=shape, strides=(self.itemsize,))
-        return _Span(lasts, shifts, items, [ids for ids, _ in opened])
+        return _Span(lasts, places, opened, shifts, items)
 
     def _group(
         self, part_of: npt.NDArray[np.integer[Any]], fits: npt.NDArray[np.bool_]
@@ -486,7 +507,7 @@ class ConcatenatedMemmap:
     def _read(self, start: int, stop: int) -> Ids:
         pieces = []
         while start < stop:
-            ids, first = self._open(int(np.searchsorted(self._stops, start, side="right")))
+            ids, first = self._open(bisect.bisect_right(self._firsts, start) - 1)
             pieces.append(ids[start - first : stop - first])
             start += len(pieces[-1])
         # The common dtype of uint64 and signed ids is int64, in which ids that are too large become
