@@ -47,7 +47,7 @@ from tqdm import tqdm
 
 import tokenloom as tl
 from preparing import run_watched
-from tokenloom.store import verify_store
+from tokenloom.store.verify import verify_store
 from tokenloom.text.huggingface import DEFAULT_VOCAB_SIZE, END_OF_TEXT, PARALLELISM, BpeLearner
 
 # What the fastest of the others is to take, in times of tokenloom.
