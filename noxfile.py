@@ -212,6 +212,7 @@ def peers(session: nox.Session) -> None:
     needed = nox.project.dependency_groups(PYPROJECT, "peers")
     session.install("-c", "constraints.txt", *needed)
     session.run("python", "benchmarks/loading.py", *session.posargs)
+    session.run("python", "benchmarks/mixture_peers.py")
     session.run("python", "benchmarks/whole_way.py")
 
 

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 import tokenloom as tl
 from peers import PEERS
-from systems import SYSTEMS, Batches, System, Task, make_windows
+from systems import SYSTEMS, Batches, MixedTask, Task, make_windows
 from tokenloom._io.digest import WHOLE_BYTES
 from tokenloom.inspection.benchmark import count_batches, measure_wait
 
@@ -34,7 +35,20 @@ def prepare(slug: str, task: Task) -> None:
 def measure_speed(slug: str, task: Task, seconds: float) -> tuple[float, float]:
     """Return tokens per second, and seconds to the first batch."""
     _read_files(task)
-    first, batches = _start(ALL[slug], task)
+    return _time_batches(ALL[slug].batches, task, seconds)
+
+
+def measure_mixture(
+    batches: Callable[[MixedTask], Batches], mixed: MixedTask, seconds: float
+) -> tuple[float, float]:
+    """Return tokens per second of a mixture, and seconds to the first batch."""
+    for part in mixed.parts:
+        _read_files(part)
+    return _time_batches(batches, mixed, seconds)
+
+
+def _time_batches(load: Callable[[Any], Batches], task: Any, seconds: float) -> tuple[float, float]:
+    first, batches = _start(load, task)
     # One look at the clock for several batches, which may take 5 us each.
     count_batches(batches, seconds / 3, use=_unpack, num_at_once=16)
     num_batches, elapsed = count_batches(batches, seconds, use=_unpack, num_at_once=16)
@@ -44,7 +58,7 @@ def measure_speed(slug: str, task: Task, seconds: float) -> tuple[float, float]:
 def measure_first(slug: str, task: Task) -> float:
     """Return seconds from a file of tokens to the first batch."""
     _read_files(task)
-    return _start(ALL[slug], task)[0]
+    return _start(ALL[slug].batches, task)[0]
 
 
 def measure_step(slug: str, task: Task, step_seconds: float, num_steps: int) -> tuple[float, float]:
@@ -57,7 +71,7 @@ def measure_step(slug: str, task: Task, step_seconds: float, num_steps: int) -> 
         computed instead of waiting.
     """
     _read_files(task)
-    _, batches = _start(ALL[slug], task)
+    _, batches = _start(ALL[slug].batches, task)
     return measure_wait(
         batches, num_steps=num_steps, step_seconds=step_seconds, use=_unpack, compute=_spin
     )
@@ -104,7 +118,7 @@ def measure_memory(slug: str, task: Task, num_batches: int) -> tuple[float, floa
 
     Proportional set size: what several processes share counts once.
     """
-    _, batches = _start(ALL[slug], task)
+    _, batches = _start(ALL[slug].batches, task)
     for _inputs, _targets in itertools.islice(batches, num_batches):
         pass
     return _held_memory()
@@ -129,16 +143,16 @@ def can_measure_memory() -> bool:
     return Path("/proc/self/smaps_rollup").exists()
 
 
-def _start(system: System, task: Task) -> tuple[float, Batches]:
+def _start(load: Callable[[Any], Batches], task: Task | MixedTask) -> tuple[float, Batches]:
     began_at = time.perf_counter()
-    batches = system.batches(task)
+    batches = load(task)
     inputs, targets = next(batches)
     seconds = time.perf_counter() - began_at
     _check(inputs, targets, task)
     return seconds, batches
 
 
-def _check(inputs: torch.Tensor, targets: torch.Tensor, task: Task) -> None:
+def _check(inputs: torch.Tensor, targets: torch.Tensor, task: Task | MixedTask) -> None:
     shape = task.batch_size, task.seq_len
     for tensor in (inputs, targets):
         if tuple(tensor.shape) != shape or tensor.dtype != torch.int64:

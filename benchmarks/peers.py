@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from systems import Batches, System, Task, endless, split
+from systems import Batches, MixedTask, System, Task, endless, split
 
 _SHUFFLE_BUFFER = 10_000
 # The number of shards that HF datasets mixes into one before its buffer.
@@ -104,8 +104,22 @@ def prepare_mosaicml(task: Task) -> None:
 
 def mosaicml(task: Task) -> Batches:
     """Load shuffled rows of MDS shards: MosaicML streaming."""
+    return _load_mosaicml(task, local=str(task.folder / "mds"))
+
+
+def mix_mosaicml(mixed: MixedTask) -> Batches:
+    """Load shuffled rows of several streams in proportion: MosaicML streaming."""
+    Stream = _import_streaming().Stream  # noqa: N806  a class
+    streams = [
+        Stream(local=str(part.folder / "mds"), proportion=weight)
+        for part, weight in zip(mixed.parts, mixed.weights, strict=True)
+    ]
+    return _load_mosaicml(mixed, streams=streams)
+
+
+def _load_mosaicml(task: Task | MixedTask, **source: Any) -> Batches:
     dataset = _import_streaming().StreamingDataset(
-        local=str(task.folder / "mds"), shuffle=True, batch_size=task.batch_size
+        **source, shuffle=True, batch_size=task.batch_size
     )
     loader = DataLoader(
         dataset,
@@ -152,14 +166,35 @@ class _LitDataPart:
 
 def litdata(task: Task) -> Batches:
     """Load shuffled blocks of tokens: LitData's TokensLoader."""
+    return _load_litdata(task, _open_litdata(task))
+
+
+def mix_litdata(mixed: MixedTask) -> Batches:
+    """Draw blocks of tokens from several datasets: LitData's CombinedStreamingDataset."""
     import litdata
 
-    dataset = litdata.StreamingDataset(
+    combined = litdata.CombinedStreamingDataset(
+        datasets=[_open_litdata(part) for part in mixed.parts],
+        weights=mixed.weights,
+        iterate_over_all=False,
+    )
+    return _load_litdata(mixed, combined)
+
+
+def _open_litdata(task: Task) -> Any:
+    import litdata
+
+    return litdata.StreamingDataset(
         str(task.folder / "litdata"),
         item_loader=litdata.TokensLoader(block_size=task.seq_len + 1),
         shuffle=True,
         drop_last=True,
     )
+
+
+def _load_litdata(task: Task | MixedTask, dataset: Any) -> Batches:
+    import litdata
+
     loader = litdata.StreamingDataLoader(
         dataset, batch_size=task.batch_size, num_workers=task.num_workers
     )
@@ -185,9 +220,26 @@ class _GrainRows:
 
 def grain(task: Task) -> Batches:
     """Load shuffled rows, without its threads, which are slower here: Grain."""
+    return _load_grain(task, _open_grain(task))
+
+
+def mix_grain(mixed: MixedTask) -> Batches:
+    """Mix shuffled rows of several sources: Grain's MapDataset.mix."""
     import grain
 
-    dataset = grain.MapDataset.source(_GrainRows(task)).seed(0).shuffle().repeat()
+    parts = [_open_grain(part) for part in mixed.parts]
+    return _load_grain(mixed, grain.MapDataset.mix(parts, mixed.weights))
+
+
+def _open_grain(task: Task) -> Any:
+    import grain
+
+    return grain.MapDataset.source(_GrainRows(task)).seed(0).shuffle().repeat()
+
+
+def _load_grain(task: Task | MixedTask, dataset: Any) -> Batches:
+    import grain
+
     batches: Any = dataset.batch(task.batch_size, drop_remainder=True).to_iter_dataset(
         grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     )
@@ -206,4 +258,9 @@ PEERS: dict[str, System] = {
     "mosaicml": _peer("MosaicML streaming", mosaicml, "streaming", prepare_mosaicml),
     "litdata": _peer("LitData TokensLoader", litdata, "litdata", prepare_litdata),
     "grain": _peer("Grain", grain, "grain"),
+}
+# What pip calls the packages of their modules.
+PACKAGES = {
+    slug: "mosaicml-streaming" if system.module == "streaming" else str(system.module)
+    for slug, system in PEERS.items()
 }

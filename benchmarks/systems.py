@@ -56,6 +56,37 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MixedTask:
+    """Several corpora that are read together, each with a share of the rows.
+
+    Attributes
+    ----------
+    parts : tuple of Task
+        All of one shape and one number of workers.
+    weights : tuple of float
+        Of each part; their sum is 1.
+    """
+
+    parts: tuple[Task, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def batch_size(self) -> int:
+        """The number of rows of a batch, of all parts together."""
+        return self.parts[0].batch_size
+
+    @property
+    def seq_len(self) -> int:
+        """The number of inputs of a row."""
+        return self.parts[0].seq_len
+
+    @property
+    def num_workers(self) -> int:
+        """The number of workers, of all parts together."""
+        return self.parts[0].num_workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """One way to load batches.
 

@@ -82,7 +82,7 @@ def test_systems_yield_batches(slug: str, tokens: Path, tmp_path: Path) -> None:
 def test_systems_run_with_workers(slug: str, tokens: Path, tmp_path: Path) -> None:
     """With workers too, and the check of the first batch accepts it."""
     first, batches = measuring._start(
-        systems.SYSTEMS[slug], make_task(tokens, tmp_path, num_workers=2)
+        systems.SYSTEMS[slug].batches, make_task(tokens, tmp_path, num_workers=2)
     )
     assert first > 0
     assert 3 == len(list(itertools.islice(batches, 3)))
@@ -374,3 +374,24 @@ def test_packing_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
     begins = ["fill 0.9", "  packed: ", "  a gather with known starts: "]
     assert begins == [line[: len(begin)] for line, begin in zip(lines, begins, strict=False)]
     assert "plan of 500 documents: " == lines[-1][:23]
+
+
+@pytest.mark.usefixtures("without_peers")
+def test_mixtures_are_compared_with_those_of_peers(
+    tokens: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ours is measured over its parts, and what is not installed is named with its package."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    mixture_peers = importlib.import_module("mixture_peers")
+    assert ["tokenloom"] == mixture_peers.choose_ways(["grain", "mosaicml"])
+    paths = mixture_peers.split(tokens, 3, tmp_path)
+    task = mixture_peers.make_task("tokenloom", paths, (4, 7), 2)
+    assert [6, 3, 2] == [round(11 * weight) for weight in task.weights]
+    speed = mixture_peers.measure("tokenloom", task, 0.001)
+    mixture_peers.report(3, (4, 7), {"tokenloom": [speed], "grain": [speed / 25]})
+    printed = capsys.readouterr().out
+    assert "MosaicML streaming is left out: install mosaicml-streaming to compare it" in printed
+    assert re.search(r"^ +3 +4 x 7 +grain +[\d.]+ +25\.0$", printed, re.MULTILINE)
