@@ -8,8 +8,7 @@ from pathlib import Path
 
 from tokenloom._io.digest import hash_file
 from tokenloom._io.remote import RemoteFile
-from tokenloom.preparation.forms import SourceFile
-from tokenloom.preparation.texts import hash_bytes, open_bytes
+from tokenloom.preparation.forms import SourceFile, hash_bytes, open_bytes
 from tokenloom.preparation.workdir import FETCHED, PART, REMOTE, Part
 
 

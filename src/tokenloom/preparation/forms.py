@@ -1,13 +1,17 @@
 """What a form of source answers: how it is cut into slices, and what documents a slice holds."""
 
+import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from tokenloom._io.compressed import Undecodable
+from tokenloom._io.regular import open_regular
 from tokenloom._io.remote import RemoteFile
+from tokenloom.errors import CorpusError
 from tokenloom.preparation.workdir import WorkDir
 from tokenloom.text.boundaries import Boundary
 from tokenloom.text.normalize import NOTHING
@@ -20,6 +24,7 @@ FormName = Literal[
 OnError = Literal["stop", "skip", "replace"]
 OnReserved = Literal["count", "stop"]
 
+_READ_BYTES = 1 << 20
 # The arguments that name the fields of a document, in the order of its texts.
 _FIELD_ARGUMENTS = ("prompt_field", "field")
 _CURE = "mend it, or choose on_error='skip' or on_error='replace'"
@@ -293,7 +298,6 @@ class Form(ABC):
     def locate(self, piece: Slice, offset: int) -> str:
         """Return the part of a message that names a place, up to the reason."""
 
-    @abstractmethod
     def count_equal(
         self,
         source: SourceFile,
@@ -303,6 +307,43 @@ class Form(ABC):
         """Return how many of the first prefixes a source has now.
 
         Each is what `Opened.prefix` returned, or None and the hash of the whole
-        source. ``report`` is called with the number of bytes after each piece
-        that was compared.
+        source. The bytes of the file are compared; ``report`` is called with their
+        number after each piece.
         """
+        digest, position = hashlib.sha256(), 0
+        # The tag or time that the server reports was compared already.
+        if isinstance(source.path, RemoteFile) and source.path.shows_changes:
+            return len(prefixes)
+        try:
+            with open_bytes(source.path) as file:
+                for count, (end, sha256) in enumerate(prefixes):
+                    stop = source.num_bytes if end is None else end
+                    while piece := file.read(min(stop - position, _READ_BYTES)):
+                        digest.update(piece)
+                        position += len(piece)
+                        report(len(piece))
+                    if position != stop or digest.hexdigest() != sha256:
+                        return count
+        except OSError as error:
+            msg = f"cannot read {source.name!r}: {error.strerror or error}"
+            raise CorpusError(msg) from error
+        return len(prefixes)
+
+
+def open_bytes(path: Path | RemoteFile) -> BinaryIO:
+    """Return the bytes of a file as they are."""
+    if isinstance(path, RemoteFile):
+        return io.BufferedReader(path.open(), _READ_BYTES)
+    return open_regular(path)
+
+
+def hash_bytes(file: BinaryIO, copy: Any = None) -> str:
+    """Return the SHA-256 of the rest of a file, which may be copied meanwhile."""
+    digest = hashlib.sha256()
+    while piece := file.read(_READ_BYTES):
+        digest.update(piece)
+        if copy is not None:
+            copy.write(piece)
+    if copy is not None:
+        copy.flush()
+    return digest.hexdigest()

@@ -40,7 +40,7 @@ from tokenloom.preparation.executor import (
     open_pool,
     run_in_order,
 )
-from tokenloom.preparation.forms import Cursor, SourceFile
+from tokenloom.preparation.forms import Cursor, SourceFile, hash_bytes, open_bytes
 from tokenloom.preparation.options import Method, PrepareOptions, choose_method, use_learned
 from tokenloom.preparation.sources import (
     ResolvedSource,
@@ -51,7 +51,6 @@ from tokenloom.preparation.sources import (
     resolve_sources,
     stat,
 )
-from tokenloom.preparation.texts import hash_bytes, open_bytes
 from tokenloom.preparation.workdir import (
     IDS,
     SHARED_SECONDS,

@@ -8,7 +8,7 @@ Its content is the end of each text, which rows are null, and the texts.
 import contextlib
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -30,15 +30,11 @@ from tokenloom.preparation.forms import (
     Reading,
     Slice,
     SourceFile,
-    name_fields,
-)
-from tokenloom.preparation.texts import (
-    NO_TEXT,
-    UNDECODABLE,
-    count_equal_bytes,
     hash_bytes,
+    name_fields,
     open_bytes,
 )
+from tokenloom.preparation.texts import NO_TEXT, UNDECODABLE
 
 _READ_BYTES = 1 << 20
 # About how many bytes of texts are decoded at a time.
@@ -482,15 +478,6 @@ class TableForm(Form):
     def locate(self, piece: Slice, offset: int) -> str:
         """Name the row, and the row group."""
         return f"in row {offset:,} (row group {piece.layout[0]:,}): "
-
-    def count_equal(
-        self,
-        source: SourceFile,
-        prefixes: Sequence[tuple[int | None, str]],
-        report: Callable[[int], object],
-    ) -> int:
-        """Compare the bytes of the file."""
-        return count_equal_bytes(source, prefixes, report)
 
 
 class Parquet(TableForm):

@@ -1,21 +1,15 @@
 """Files of text: one document, paragraphs, lines, or JSON on each line."""
 
 import functools
-import hashlib
-import io
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tokenloom._io.compressed import Stream
-from tokenloom._io.regular import open_regular
-from tokenloom._io.remote import RemoteFile
-from tokenloom.errors import CorpusError
 from tokenloom.preparation.forms import (
     BadInput,
     Cursor,
@@ -41,7 +35,6 @@ UNDECODABLE, SURROGATE = "undecodable bytes", "undecodable text"
 INVALID_JSON, MISSING_FIELD = "invalid JSON", "a missing field"
 NO_TEXT = ("a null value", "there is no text")
 
-_READ_BYTES = 1 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # The end of a line, and blank lines.
 _BETWEEN = re.compile(rb"\n(?:[ \t\r\f\v]*\n)+")
@@ -121,60 +114,6 @@ class TextForm(Form):
     def number_line(self, piece: Slice, offset: int) -> int:
         """Return which line of the source an offset lies in, from 0."""
         return piece.start.line + piece.content[: offset - piece.start.offset].count(b"\n")
-
-    def count_equal(
-        self,
-        source: SourceFile,
-        prefixes: Sequence[tuple[int | None, str]],
-        report: Callable[[int], object],
-    ) -> int:
-        """Compare the bytes of the file."""
-        return count_equal_bytes(source, prefixes, report)
-
-
-def count_equal_bytes(
-    source: SourceFile,
-    prefixes: Sequence[tuple[int | None, str]],
-    report: Callable[[int], object],
-) -> int:
-    """Return how many of the first prefixes, each a length and a hash, a file has."""
-    digest, position = hashlib.sha256(), 0
-    # The tag or time that the server reports was compared already.
-    if isinstance(source.path, RemoteFile) and source.path.shows_changes:
-        return len(prefixes)
-    try:
-        with open_bytes(source.path) as file:
-            for count, (end, sha256) in enumerate(prefixes):
-                stop = source.num_bytes if end is None else end
-                while piece := file.read(min(stop - position, _READ_BYTES)):
-                    digest.update(piece)
-                    position += len(piece)
-                    report(len(piece))
-                if position != stop or digest.hexdigest() != sha256:
-                    return count
-    except OSError as error:
-        msg = f"cannot read {source.name!r}: {error.strerror or error}"
-        raise CorpusError(msg) from error
-    return len(prefixes)
-
-
-def open_bytes(path: Path | RemoteFile) -> BinaryIO:
-    """Return the bytes of a file as they are."""
-    if isinstance(path, RemoteFile):
-        return io.BufferedReader(path.open(), _READ_BYTES)
-    return open_regular(path)
-
-
-def hash_bytes(file: BinaryIO, copy: Any = None) -> str:
-    """Return the SHA-256 of the rest of a file, which may be copied meanwhile."""
-    digest = hashlib.sha256()
-    while piece := file.read(_READ_BYTES):
-        digest.update(piece)
-        if copy is not None:
-            copy.write(piece)
-    if copy is not None:
-        copy.flush()
-    return digest.hexdigest()
 
 
 class WholeFile(TextForm):

@@ -159,9 +159,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         )
         saver.begin()
         if on_start is not None:
-            num_skipped = loader.num_skipped
-            on_start()
-            _check_not_skipped(loader, num_skipped)
+            _call(on_start, loader)
         with bar:
             _train_on(state, saver=saver, bar=bar, interrupt=interrupt)
             saver.save()
@@ -230,12 +228,14 @@ def _train_on(
                 return
 
 
-def _check_not_skipped(loader: Loader, num_skipped: int) -> None:
-    """Check that the loader still stands where the training resumes."""
+def _call(on_start: Callable[[], None], loader: Loader) -> None:
+    """Call ``on_start``, and check that the loader still is where the training resumes."""
+    num_skipped = loader.num_skipped
+    on_start()
     if loader.num_skipped != num_skipped:
         msg = (
-            "on_start must not skip batches of a training that is about to go on, since its "
-            "records number them one after another: skip in a training loop of your own"
+            "on_start must not skip batches of a training that is about to begin, since its "
+            "records number them one after another: skip in your own training loop"
         )
         raise UsageError(msg)
 
