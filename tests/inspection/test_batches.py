@@ -54,3 +54,19 @@ def test_what_is_not_there_is_refused(index: int, rows: list[int], message: str)
     """The message names the range."""
     with pytest.raises(ArgumentError, match=message):
         read_batch(book_windows(), index=index, rows=rows)
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_what_is_learnt_is_shown(is_packed: bool) -> None:
+    """Of each row, and of each piece, the targets that count."""
+    mask = [letter in "mhg" for letter in BOOK.decode(BOOK.tokens)]
+    corpus = tl.Corpus.from_tokens(
+        BOOK.tokens, vocab=BOOK.vocab, documents=[0, 20, 45, len(BOOK)], loss_mask=mask
+    )
+    kind = tl.PackedWindows if is_packed else tl.RandomWindows
+    batch = read_batch(kind(corpus, batch_size=1, seq_len=50), index=0)
+    assert batch.rows
+    for row in batch.rows:
+        for text in (row, *row.pieces):
+            assert text.learnt == "".join(letter for letter in text.targets if letter in "mhg")
+    assert read_batch(book_windows(), index=0).rows[0].learnt is None

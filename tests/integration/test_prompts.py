@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -382,6 +383,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     rate = json.loads(capsys.readouterr().out)["learnt_rate"]
     assert rate == pytest.approx(float(corpus.loss_mask[:500].mean()))
     assert main(["verify", store]) == 0
+    capsys.readouterr()
+    assert main(["show", store, "--order", "packed", "--batch-size", "2", "--rows", "0"]) == 0
+    assert re.search(r"\n    learnt   'Né \d+, of course'\n", capsys.readouterr().out)
     (tmp_path / "a.txt").write_text("a text", encoding="utf-8")
     text = str(tmp_path / "a.txt")
     assert main(["prepare", text, "--prompt-field", "x", "-o", str(tmp_path / "b")]) == 1

@@ -144,7 +144,12 @@ def _explain_unknown(facts: dict[str, Any], corpus: "Corpus", *, is_part: bool) 
     units = [unit for unit, name in numbers.items() if facts[name] is None]
     if not units:
         return None
-    why = "the first tokens of documents were not predicted" if is_part else _why_unknown(corpus)
+    if corpus.loss_mask is not None and facts["num_tokens"] < len(corpus) - 1:
+        why = "tokens that the loss mask leaves out were not predicted"
+    elif is_part:
+        why = "the first tokens of documents were not predicted"
+    else:
+        why = _why_unknown(corpus)
     return f"no perplexity per {' and per '.join(units)}: {why}"
 
 

@@ -43,7 +43,11 @@ _NUM_SHOWN = 6
 _TOKEN_COLUMNS = 40
 
 # The names that 'tokenloom prepare' prints for these counts.
-_LABELS = {"num_dropped": "dropped characters", "num_unknown": "unknown tokens"}
+_LABELS = {
+    "num_dropped": "dropped characters",
+    "num_learnt": "learnt tokens",
+    "num_unknown": "unknown tokens",
+}
 
 
 def add_command(commands: Any) -> None:

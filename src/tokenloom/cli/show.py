@@ -229,6 +229,8 @@ def _print_piece(piece: "PieceText", begins: str) -> None:
     indent = " " * (len(begins) - len(begins.lstrip())) + "  "
     print_line(f"{indent}inputs   {piece.inputs!r}")
     print_line(f"{indent}targets  {piece.targets!r}")
+    if piece.learnt is not None:
+        print_line(f"{indent}learnt   {piece.learnt!r}")
 
 
 def _check_options_of_run(arguments: argparse.Namespace) -> None:

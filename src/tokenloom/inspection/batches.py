@@ -29,6 +29,8 @@ class PieceText:
     document, character : int or None
         Document and character of its first token; see
         `tokenloom.preparation.Trace`.
+    learnt : str or None
+        The text of those targets that are learnt; None if the corpus has no loss mask.
     """
 
     start: int
@@ -38,6 +40,7 @@ class PieceText:
     source: str | None
     document: int | None
     character: int | None
+    learnt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,8 @@ class RowText(PieceText):
     start, stop, inputs, targets, source, document, character
         As in `PieceText`; for packed documents, those of the first piece, with the
         inputs and targets of the whole row.
+    learnt
+        As in `PieceText`, of the whole row.
     pieces : tuple of PieceText
         The pieces of a row of packed documents; else none.
     part : str or None
@@ -164,9 +169,12 @@ def _read_row(
 ) -> RowText:
     inputs, targets = (part[row].tolist() for part in batch)
     texts, stop = [], 0
+    learnt: list[int] = []
     for start, length in pieces:
         begin, stop = stop, stop + length
         origin = trace(corpus, start, remote=False)
+        counted = _choose_learnt(corpus, start, targets[begin:stop])
+        learnt += counted or []
         texts.append(
             PieceText(
                 start=start,
@@ -176,10 +184,21 @@ def _read_row(
                 source=origin and origin.source,
                 document=origin and origin.document,
                 character=origin and origin.character,
+                learnt=None if counted is None else corpus.decode(counted),
             )
         )
     end = len(corpus)
     nothing = {"start": end, "stop": end, "source": None, "document": None, "character": None}
     whole = {"inputs": corpus.decode(inputs[:stop]), "targets": corpus.decode(targets[:stop])}
+    if corpus.loss_mask is not None:
+        whole["learnt"] = corpus.decode(learnt)
     first = asdict(texts[0]) if texts else nothing
     return RowText(row=row, pieces=tuple(texts) if is_packed else (), **{**first, **whole})
+
+
+def _choose_learnt(corpus: Corpus, start: int, targets: list[int]) -> list[int] | None:
+    """Return those targets of a piece that are learnt, or None if the corpus has no loss mask."""
+    if corpus.loss_mask is None:
+        return None
+    counts = corpus.loss_mask[start + 1 : start + 1 + len(targets)]
+    return list(itertools.compress(targets, counts.tolist()))
