@@ -28,13 +28,14 @@ BATCHES = st.lists(
 
 def _make(batches: list[list[list[int]]]) -> PieceRows:
     lengths = [length for batch in batches for row in batch for length in row]
-    layout = PieceLayout(
+    layout = PieceLayout.of(
         counts=np.array([[len(row) for row in batch] for batch in batches]),
         lengths=np.array(lengths, np.int64),
         seq_len=SEQ_LEN,
     )
     ids = np.arange(1, 1 + sum(lengths) + len(lengths), dtype=np.uint16)
-    return PieceRows(layout=layout, ids=ids)
+    ends = np.cumsum(layout.lengths + 1) - 1
+    return PieceRows(layout=layout, inputs=np.delete(ids, ends), after=ids[ends])
 
 
 def _widen(rows: PieceRows) -> Tensors:
@@ -71,7 +72,7 @@ def test_pieces_lie_side_by_side_and_the_rest_is_padding(batches: list[list[list
     assert (len(batches), 2, SEQ_LEN) == tuple(tensors.inputs.shape)
     if tensors.mask is not None:
         assert [token != IGNORED_TARGET for token in targets] == tensors.mask.flatten().tolist()
-    assert [[sum(row) for row in batch] for batch in batches] == rows.layout.fills().tolist()
+    assert [[sum(row) for row in batch] for batch in batches] == rows.layout.fills.tolist()
 
 
 @given(batches=BATCHES)
@@ -90,13 +91,14 @@ def test_ids_come_back_from_rows(batches: list[list[list[int]]]) -> None:
     """What only tensors hold can be sent as narrow ids again."""
     rows = _make(batches)
     tensors = _widen(rows)
-    again = rows.layout.collect_ids(tensors.inputs.numpy(), tensors.targets.numpy())
-    assert rows.ids.tolist() == again.tolist()
+    inputs, after = rows.layout.collect_ids(tensors.inputs.numpy(), tensors.targets.numpy())
+    assert rows.inputs.tolist() == inputs.tolist()
+    assert rows.after.tolist() == after.tolist()
 
 
 def _batch(batches: list[list[list[int]]]) -> Batch:
     rows = _make(batches).unbind()[0]
-    return Batch(None, epoch=3, index=5, lengths=rows.layout.fills(), pieces=rows)
+    return Batch(None, epoch=3, index=5, lengths=rows.layout.fills, pieces=rows)
 
 
 def _send(batch: Batch) -> Batch:
@@ -108,7 +110,7 @@ def _only_tensors(batch: Batch) -> Batch:
     layout = batch._layout
     assert layout is not None
     tensors = Tensors(batch.inputs, batch.targets, batch.mask)
-    return Batch(None, epoch=3, index=5, lengths=layout.fills(), pieces=layout, tensors=tensors)
+    return Batch(None, epoch=3, index=5, lengths=layout.fills, pieces=layout, tensors=tensors)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,9 @@ def test_a_batch_is_sent_as_narrow_ids() -> None:
     batch = _batch([[[2, 3], [4]]])
     batch.inputs  # noqa: B018  they are made now
     make, arguments = batch.__reduce__()
-    assert [np.uint16, np.int64, np.uint8] == [each.dtype for each in arguments[:3]]
+    (inputs, after), counts, lengths, *_ = arguments
+    dtypes = [each.dtype for each in (inputs, after, counts, lengths)]
+    assert [np.uint16, np.uint16, np.int64, np.uint8] == dtypes
     assert batch.targets.tolist() == make(*arguments).targets.tolist()
 
 

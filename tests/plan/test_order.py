@@ -103,13 +103,14 @@ def test_pieces_are_cut_by_rows() -> None:
     pieces = Pieces(
         counts=np.array([[1, 2], [0, 1]]), starts=np.array([0, 5, 9, 20]), lengths=np.arange(1, 5)
     )
-    second = pieces.slice(1, 2)
+    first, second = pieces.split(1)
     assert ([[0, 1]], [20], [4]) == (
         second.counts.tolist(),
         second.starts.tolist(),
         second.lengths.tolist(),
     )
-    assert [0, 5, 9] == pieces.slice(0, 1).starts.tolist()
+    assert [0, 5, 9] == first.starts.tolist()
+    assert [pieces.starts.tolist()] == [each.starts.tolist() for each in pieces.split(3)]
 
 
 class ReversedOrder(ShuffledOrder):

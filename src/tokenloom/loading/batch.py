@@ -37,7 +37,7 @@ class Tensors(NamedTuple):
     inputs, targets : int64 tensor, shape (..., num_rows, seq_len)
         Contiguous; they share no memory with each other.
     mask : bool tensor of that shape, or None
-        True where a target counts; None: everywhere.
+        True where a target counts; None: wherever there is no padding.
     """
 
     inputs: torch.Tensor
@@ -87,24 +87,18 @@ def widen(ids: Ids | PieceRows, lengths: IntArray | None, learnt: Mask | None = 
     learnt : bool array, shape (..., seq_len), optional
         Which targets count, none in the padding; the others are `IGNORED_TARGET`.
     """
-    is_padded = None
     if isinstance(ids, PieceRows):
-        placed = ids.lay_out()
-        narrow, is_padded = (placed.inputs, placed.targets), placed.is_padded()
+        inputs, targets = ids.widen(padding=IGNORED_TARGET)
     else:
-        narrow = ids[..., :-1], ids[..., 1:]
+        inputs, targets = (part.astype(np.int64) for part in (ids[..., :-1], ids[..., 1:]))
         if lengths is not None:
-            is_padded = np.arange(ids.shape[-1] - 1) >= lengths[..., None]
-    inputs, targets = (part.astype(np.int64) for part in narrow)
+            is_padded = np.arange(inputs.shape[-1]) >= lengths[..., None]
+            inputs[is_padded], targets[is_padded] = 0, IGNORED_TARGET
     _keep_memory(inputs.nbytes)
-    mask = learnt
-    if is_padded is not None:
-        inputs[is_padded] = 0
-        mask = ~is_padded if learnt is None else learnt
-    if mask is None:
+    if learnt is None:
         return Tensors(torch.from_numpy(inputs), torch.from_numpy(targets))
-    targets[~mask] = IGNORED_TARGET
-    return Tensors(*map(torch.from_numpy, (inputs, targets, mask)))
+    targets[~learnt] = IGNORED_TARGET
+    return Tensors(*map(torch.from_numpy, (inputs, targets, learnt)))
 
 
 class Batch:
@@ -207,6 +201,9 @@ class Batch:
         if tensors.mask is not None:
             return tensors.mask
         mask = torch.ones_like(tensors.inputs, dtype=torch.bool)
+        if self._lengths is not None:
+            lengths = torch.from_numpy(self._lengths).to(mask.device)
+            mask &= torch.arange(mask.shape[1], device=mask.device) < lengths[:, None]
         self._tensors = tensors._replace(mask=mask)
         return mask
 
@@ -510,14 +507,16 @@ class Batch:
         narrow: Ids = windows.astype(narrow_dtype(int(windows.max()) + 1))
         return narrow
 
-    def _narrow_pieces(self, layout: PieceLayout) -> Ids:
+    def _narrow_pieces(self, layout: PieceLayout) -> tuple[Ids, Ids]:
+        """Return the inputs of pieces, and the token after each."""
         if isinstance(self._held, PieceRows):
-            ids = self._held.ids
+            inputs, after = self._held.inputs, self._held.after
         else:
-            ids = layout.collect_ids(*(part.cpu().numpy() for part in self))
-        if ids.dtype == np.int64:
-            ids = ids.astype(narrow_dtype(int(ids.max(initial=0)) + 1))
-        return ids
+            inputs, after = layout.collect_ids(*(part.cpu().numpy() for part in self))
+        if inputs.dtype != np.int64:
+            return inputs, after
+        dtype = narrow_dtype(max(int(ids.max(initial=0)) for ids in (inputs, after)) + 1)
+        return inputs.astype(dtype), after.astype(dtype)
 
     def _with(self, tensors: Tensors) -> "Batch":
         batch = Batch.__new__(Batch)
@@ -529,7 +528,7 @@ class Batch:
 
 
 def _make_packed_batch(
-    ids: Ids,
+    ids: tuple[Ids, Ids],
     counts: IntArray,
     lengths: Ids,
     seq_len: int,
@@ -537,9 +536,9 @@ def _make_packed_batch(
     index: int,
     learnt: Mask | None = None,
 ) -> Batch:
-    layout = PieceLayout(counts=counts, lengths=lengths.astype(np.int64), seq_len=seq_len)
-    rows = PieceRows(layout=layout, ids=ids)
-    return Batch(None, epoch=epoch, index=index, lengths=layout.fills(), pieces=rows, learnt=learnt)
+    layout = PieceLayout.of(counts=counts, lengths=lengths.astype(np.int64), seq_len=seq_len)
+    rows = PieceRows(layout, *ids)
+    return Batch(None, epoch=epoch, index=index, lengths=layout.fills, pieces=rows, learnt=learnt)
 
 
 def _make_batch(  # noqa: PLR0913, PLR0917  what a pickle holds

@@ -1,6 +1,5 @@
 """Blocks: several batches that are read at once, so that copies are few and large."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,14 @@ from tokenloom.plan.division import rows_per_block
 from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.order import Pieces
 from tokenloom.plan.plan import Plan, References
-from tokenloom.store.memmap import Tokens, advise, confirm, gather_pieces, gather_windows
+from tokenloom.store.memmap import (
+    Tokens,
+    advise,
+    confirm,
+    gather_ids,
+    gather_pieces,
+    gather_windows,
+)
 from tokenloom.text.ids import Ids
 
 _FIRST_TOKENS = 1 << 13
@@ -139,10 +145,7 @@ class Block:
         num_batches, width = len(references.rows), references.plan.seq_len + 1
         size = _WIDE_TOKENS // max(1, len(references.columns) * width)
         if size < 2:
-            block = self
-            if isinstance(self.ids, PieceRows) and num_batches > 1:
-                block = dataclasses.replace(self, ids=self.ids.place())
-            yield from block.narrow_batches()
+            yield from self.narrow_batches()
             return
         for start in range(0, num_batches, size):
             yield from self.batches(self._widen(start, start + size), first=start)
@@ -236,9 +239,7 @@ def plan_blocks(
         size = block_size or rows_per_block(plan, columns)
         num_blocks = max(_BLOCKS_PER_ORDER, _WINDOWS_PER_ORDER // (size * len(columns)))
         for several in split_rows(part, num_blocks * size, first=first):
-            references = plan.references(several, columns)
-            for start in range(0, len(several), size):
-                yield references.slice(start, start + size)
+            yield from plan.references(several, columns).split(size)
 
 
 def _common(rows: range, stretch: range) -> range:
@@ -286,9 +287,10 @@ def read_block(
         ids = gather_windows(tokens, references.starts, width=plan.seq_len + 1)
     else:
         layout = lay_out_pieces(references.pieces, seq_len=plan.seq_len)
-        # Each with the target of its last input.
-        found = gather_pieces(tokens, references.pieces.starts, layout.lengths + 1)
-        ids = PieceRows(layout=layout, ids=found)
+        starts = references.pieces.starts
+        inputs = gather_pieces(tokens, starts, layout.lengths)
+        # The targets of the last inputs.
+        ids = PieceRows(layout, inputs, gather_ids(tokens, starts + layout.lengths))
     facts = BlockFacts.of(references, documents=documents, loss_mask=loss_mask)
     if rows[-1] + rows.step >= plan.num_batches:
         # The last block of this epoch: a change in the meantime is reported by now.
@@ -319,7 +321,7 @@ def _read_learnt(loss_mask: Tokens, references: References) -> Mask:
 
 def lay_out_pieces(pieces: Pieces, *, seq_len: int) -> PieceLayout:
     """Return where pieces lie in their rows."""
-    return PieceLayout(counts=pieces.counts, lengths=pieces.lengths, seq_len=seq_len)
+    return PieceLayout.of(counts=pieces.counts, lengths=pieces.lengths, seq_len=seq_len)
 
 
 def first_rows(plan: Plan, columns: range) -> int:

@@ -199,7 +199,7 @@ class ResidentTokens:
         read += np.arange(len(read))
         placed = torch.from_numpy(layout.lay_out(read)).to(self._tokens.device)
         inputs, targets = (self._tokens[placed + step].long() & self._mask for step in (0, 1))
-        is_filled = torch.from_numpy(np.arange(layout.seq_len) < layout.fills()[..., None])
+        is_filled = torch.from_numpy(np.arange(layout.seq_len) < layout.fills[..., None])
         mask = None if bool(is_filled.all()) else is_filled.to(self._tokens.device)
         parts = _mark(inputs, targets, mask, facts.learnt).unbind()
         return (

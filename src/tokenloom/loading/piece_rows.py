@@ -1,43 +1,15 @@
 """Rows that are made of pieces of documents, side by side."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.plan.order import IntArray, edges_of
+from tokenloom.plan.order import IntArray, edges_of, fill_rows
 from tokenloom.text.ids import Ids
 
 # One copy takes as long as looking at this number of positions one by one.
 _PER_COPY = 512
-
-
-class PlacedRows(NamedTuple):
-    """Ids of pieces, laid out in rows.
-
-    Attributes
-    ----------
-    inputs, targets : integer array, shape (..., num_rows, seq_len)
-        Of no meaning where padded.
-    fills : int64 array, shape (..., num_rows)
-        How many inputs each row has.
-    """
-
-    inputs: Ids
-    targets: Ids
-    fills: IntArray
-
-    def at(self, key: int | slice) -> "PlacedRows":
-        """Return a part along the first dimension."""
-        return PlacedRows(self.inputs[key], self.targets[key], self.fills[key])
-
-    def is_padded(self) -> npt.NDArray[np.bool_] | None:
-        """Return where rows are padded, in the shape of ``inputs``; None: nowhere."""
-        seq_len = self.inputs.shape[-1]
-        if bool((self.fills == seq_len).all()):
-            return None
-        is_padded: npt.NDArray[np.bool_] = np.arange(seq_len) >= self.fills[..., None]
-        return is_padded
 
 
 class PieceLayout(NamedTuple):
@@ -48,39 +20,64 @@ class PieceLayout(NamedTuple):
 
     Attributes
     ----------
-    counts : int64 array, shape (..., num_rows)
-        How many pieces each row has.
+    counts, fills : int64 array, shape (..., num_rows)
+        How many pieces, and how many inputs, each row has.
     lengths : int64 array, shape (num_pieces,)
         How many inputs each piece has, row by row.
+    ends : int64 array, shape (num_pieces,)
+        Where the last inputs of pieces lie in the flattened shape (..., seq_len).
     seq_len : int
 
-    >>> layout = PieceLayout(counts=np.array([2, 1]), lengths=np.array([1, 2, 2]), seq_len=3)
-    >>> layout.fills().tolist(), layout.begins().tolist(), layout.last_inputs().tolist()
+    >>> layout = PieceLayout.of(counts=np.array([2, 1]), lengths=np.array([1, 2, 2]), seq_len=3)
+    >>> layout.fills.tolist(), layout.begins().tolist(), layout.ends.tolist()
     ([3, 2], [0, 1, 4], [0, 2, 4])
     """
 
     counts: IntArray
+    fills: IntArray
     lengths: IntArray
+    ends: IntArray
     seq_len: int
 
-    def fills(self) -> IntArray:
-        """Return how many inputs each row has: int64 array, shape of ``counts``."""
-        # Inputs up to each piece [0, 1, 3, 5], at the ends of the rows [0, 2, 3].
-        inputs = edges_of(self.lengths)[edges_of(self.counts.ravel())]
-        fills: IntArray = np.diff(inputs).reshape(self.counts.shape)
-        return fills
+    @classmethod
+    def of(cls, *, counts: IntArray, lengths: IntArray, seq_len: int) -> "PieceLayout":
+        """Return the layout of pieces; the arguments are the attributes of these names."""
+        fills = fill_rows(counts, lengths)
+        # Pieces of [1, 2, 2] inputs end after [1, 3, 5], and the padding of the rows before.
+        padding = seq_len - fills.ravel()
+        shifts = np.repeat(np.cumsum(padding) - padding, counts.ravel())
+        return cls(counts, fills, lengths, np.cumsum(lengths) + shifts - 1, seq_len)
 
-    def lay_out(self, values: Ids) -> Ids:
+    def lay_out(self, values: Ids, *, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
         """Return values of all inputs, row by row, in the shape of rows; 0 where padded.
 
         Parameters
         ----------
         values : integer array, shape (sum(lengths),)
+        dtype : optional
+            Of what is returned; by default that of ``values``.
         """
-        spread = _spread(values, self.fills().ravel(), self.seq_len)
-        return spread.reshape(*self.counts.shape, self.seq_len)
+        dtype = values.dtype if dtype is None else np.dtype(dtype)
+        shape = (*self.counts.shape, self.seq_len)
+        short = np.flatnonzero(self.fills < self.seq_len)
+        if not len(short):
+            return values.astype(dtype).reshape(shape)
+        rows = np.empty(shape, dtype)
+        if len(short) * _PER_COPY > rows.size:
+            rows.fill(0)
+            rows[np.arange(self.seq_len) < self.fills[..., None]] = values
+            return rows
+        # What lies between the padding of two rows is copied in one piece.
+        flat, start, read = rows.reshape(-1), 0, 0
+        for row, fill in zip(short.tolist(), self.fills.flat[short].tolist(), strict=True):
+            stop, end = row * self.seq_len + fill, (row + 1) * self.seq_len
+            flat[start:stop] = values[read : read + stop - start]
+            flat[stop:end] = 0
+            read, start = read + stop - start, end
+        flat[start:] = values[read:]
+        return rows
 
-    def collect_ids(self, inputs: IntArray, targets: IntArray) -> Ids:
+    def collect_ids(self, inputs: IntArray, targets: IntArray) -> tuple[Ids, Ids]:
         """Return the ids of all pieces, as `PieceRows` holds them, from rows.
 
         Parameters
@@ -88,48 +85,50 @@ class PieceLayout(NamedTuple):
         inputs, targets : int64 array, shape (..., num_rows, seq_len)
             Targets below 0, which are not learnt, become id 0.
         """
-        is_filled = np.arange(self.seq_len) < self.fills()[..., None]
-        inputs, targets = inputs[is_filled], targets[is_filled]
-        ends = np.cumsum(self.lengths)
-        ids: Ids = np.insert(inputs, ends, targets[ends - 1].clip(min=0))
-        return ids
+        is_filled = np.arange(self.seq_len) < self.fills[..., None]
+        return inputs[is_filled], targets.reshape(-1)[self.ends].clip(min=0)
 
     def begins(self) -> IntArray:
         """Return where pieces begin, ascending, in the flattened shape (..., seq_len + 1)."""
-        row, place = self._find_places()
-        begins: IntArray = row * (self.seq_len + 1) + place
-        return begins
+        begins: IntArray = self.ends - self.lengths + 1
+        return begins + begins // self.seq_len
 
-    def last_inputs(self) -> IntArray:
-        """Return where pieces end, ascending, in the flattened shape (..., seq_len)."""
-        row, place = self._find_places()
-        last: IntArray = row * self.seq_len + place + self.lengths - 1
-        return last
+    def edges(self) -> tuple[list[int], list[int]]:
+        """Return how many pieces, and inputs, come before each part, and in all.
 
-    def _find_places(self) -> tuple[IntArray, IntArray]:
-        """Return the row of each piece, and where it begins there."""
-        flat = self.counts.ravel()
-        row = np.repeat(np.arange(len(flat)), flat)
-        before = np.cumsum(self.lengths) - self.lengths
-        # Before the pieces lie [0, 1, 3] inputs, and before the rows of them [0, 0, 3].
-        first = np.cumsum(flat) - flat
-        return row, before - before[first[row]]
-
-    def edges(self) -> IntArray:
-        """Return how many pieces come before each part along the first dimension, and in all."""
-        return edges_of(self.counts.reshape(len(self.counts), -1).sum(axis=1))
+        Parts are those along the first dimension.
+        """
+        pieces, inputs = (
+            edges_of(each.reshape(len(each), -1).sum(axis=1)).tolist()
+            for each in (self.counts, self.fills)
+        )
+        return pieces, inputs
 
     def slice(self, start: int, stop: int) -> "PieceLayout":
         """Return the part [start, stop) along the first dimension."""
-        first, last = self.edges()[[start, min(stop, len(self.counts))]].tolist()
-        counts, lengths = self.counts[start:stop], self.lengths[first:last]
-        return self._replace(counts=counts, lengths=lengths)
+        pieces, _ = self.edges()
+        first, last = pieces[start], pieces[min(stop, len(self.counts))]
+        before = self.fills[:start].size * self.seq_len
+        return PieceLayout(
+            self.counts[start:stop],
+            self.fills[start:stop],
+            self.lengths[first:last],
+            self.ends[first:last] - before,
+            self.seq_len,
+        )
 
     def unbind(self) -> "list[PieceLayout]":
         """Return the parts along the first dimension, such as the batches of a block."""
-        ends = self.edges().tolist()
+        pieces, _ = self.edges()
+        size = self.fills[:1].size * self.seq_len
         return [
-            PieceLayout(self.counts[at], self.lengths[ends[at] : ends[at + 1]], self.seq_len)
+            PieceLayout(
+                self.counts[at],
+                self.fills[at],
+                self.lengths[pieces[at] : pieces[at + 1]],
+                self.ends[pieces[at] : pieces[at + 1]] - at * size,
+                self.seq_len,
+            )
             for at in range(len(self.counts))
         ]
 
@@ -140,79 +139,60 @@ class PieceRows(NamedTuple):
     Attributes
     ----------
     layout : PieceLayout
-    ids : integer array, shape (sum(lengths) + num_pieces,)
-        The ids of all pieces, each followed by the token after its last input.
-    placed : PlacedRows, optional
-        The same ids as rows, where they were already laid out.
+    inputs : integer array, shape (sum(lengths),)
+        The inputs of all pieces.
+    after : integer array, shape (num_pieces,)
+        The token after each piece, which is the target of its last input.
 
-    >>> layout = PieceLayout(counts=np.array([2, 1]), lengths=np.array([1, 2, 2]), seq_len=3)
-    >>> inputs, targets, fills = PieceRows(layout=layout, ids=np.arange(1, 9)).lay_out()
-    >>> inputs[0].tolist(), targets[0].tolist(), fills.tolist()
-    ([1, 3, 4], [2, 4, 5], [3, 2])
+    >>> layout = PieceLayout.of(counts=np.array([2, 1]), lengths=np.array([1, 2, 2]), seq_len=3)
+    >>> rows = PieceRows(layout, np.array([1, 3, 4, 6, 7]), np.array([2, 5, 8]))
+    >>> inputs, targets = rows.widen(padding=-100)
+    >>> inputs.tolist(), targets.tolist()
+    ([[1, 3, 4], [6, 7, 0]], [[2, 4, 5], [7, 8, -100]])
     """
 
     layout: PieceLayout
-    ids: Ids
-    placed: PlacedRows | None = None
+    inputs: Ids
+    after: Ids
 
-    def place(self) -> "PieceRows":
-        """Return the same rows with their ids laid out, all at once where these are many."""
-        return self._replace(placed=self.lay_out())
+    def widen(self, *, padding: int) -> tuple[IntArray, IntArray]:
+        """Return inputs, which are 0 where rows are padded, and targets: (..., seq_len) each.
 
-    def lay_out(self) -> PlacedRows:
-        """Return the ids as rows."""
-        if self.placed is not None:
-            return self.placed
-        layout, fills = self.layout, self.layout.fills()
-        shape = (*layout.counts.shape, layout.seq_len)
-        # Pieces of 1, 2 and 2 inputs end at [2, 5, 8] in the ids, and at [1, 3, 5] in the inputs:
-        # all but the last token of each are inputs.
-        ends = np.cumsum(layout.lengths + 1)
-        is_input = np.ones(len(self.ids), np.bool_)
-        is_input[ends - 1] = False
-        inputs = _spread(self.ids[is_input], fills.ravel(), layout.seq_len)
+        Parameters
+        ----------
+        padding : int
+            What targets are there.
+        """
+        layout, seq_len = self.layout, self.layout.seq_len
+        inputs = layout.lay_out(self.inputs, dtype=np.int64)
         # A target is the next input, but for those of the last inputs of pieces.
         targets = np.empty_like(inputs)
-        targets[:-1] = inputs[1:]
-        targets[layout.last_inputs()] = self.ids[ends - 1]
-        return PlacedRows(inputs.reshape(shape), targets.reshape(shape), fills)
+        flat = targets.reshape(-1)
+        flat[:-1] = inputs.reshape(-1)[1:]
+        flat[layout.ends] = self.after
+        short = np.flatnonzero(layout.fills < seq_len)
+        if len(short) * _PER_COPY > targets.size:
+            targets[np.arange(seq_len) >= layout.fills[..., None]] = padding
+            return inputs, targets
+        for row, fill in zip(short.tolist(), layout.fills.flat[short].tolist(), strict=True):
+            flat[row * seq_len + fill : (row + 1) * seq_len] = padding
+        return inputs, targets
 
     def slice(self, start: int, stop: int) -> "PieceRows":
         """Return the part [start, stop) along the first dimension."""
-        first, last = self._edges()[[start, min(stop, len(self.layout.counts))]].tolist()
-        placed = None if self.placed is None else self.placed.at(slice(start, stop))
-        return PieceRows(self.layout.slice(start, stop), self.ids[first:last], placed)
+        stop = min(stop, len(self.layout.counts))
+        (first, last), (low, high) = ((each[start], each[stop]) for each in self.layout.edges())
+        layout = self.layout.slice(start, stop)
+        return PieceRows(layout, self.inputs[low:high], self.after[first:last])
 
     def unbind(self) -> "list[PieceRows]":
         """Return the parts along the first dimension, such as the batches of a block."""
-        ends, ids, placed = self._edges().tolist(), self.ids, self.placed
+        pieces, inputs = self.layout.edges()
         return [
             PieceRows(
-                layout, ids[ends[at] : ends[at + 1]], None if placed is None else placed.at(at)
+                layout,
+                self.inputs[inputs[at] : inputs[at + 1]],
+                self.after[pieces[at] : pieces[at + 1]],
             )
             for at, layout in enumerate(self.layout.unbind())
         ]
-
-    def _edges(self) -> IntArray:
-        """Return how many ids come before each part along the first dimension, and in all."""
-        return edges_of(self.layout.lengths + 1)[self.layout.edges()]
-
-
-def _spread(values: Ids, fills: IntArray, seq_len: int) -> Ids:
-    """Return values with the padding of rows between them, all rows one after the other."""
-    short = np.flatnonzero(fills < seq_len)
-    if not len(short):
-        return values
-    spread: Ids = np.zeros(len(fills) * seq_len, values.dtype)
-    if len(short) * _PER_COPY > len(spread):
-        is_filled = np.arange(seq_len) < fills[:, None]
-        spread[is_filled.ravel()] = values
-        return spread
-    # What lies between the padding of two rows is copied in one piece.
-    start = read = 0
-    for row, fill in zip(short.tolist(), fills[short].tolist(), strict=True):
-        stop = row * seq_len + fill
-        spread[start:stop] = values[read : read + stop - start]
-        read, start = read + stop - start, (row + 1) * seq_len
-    spread[start:] = values[read:]
-    return spread

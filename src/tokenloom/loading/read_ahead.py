@@ -141,9 +141,9 @@ def _read(windows: Windows, references: References) -> _ReadBlocks:
 def _read_one_by_one(windows: Windows, references: References, error: Exception) -> _ReadBlocks:
     """Return the batches before the one that cannot be read, and its error."""
     blocks = []
-    for position in range(len(references.rows)):
+    for batch in references.split(1):
         try:
-            blocks.append(_read_block(windows, references.slice(position, position + 1)))
+            blocks.append(_read_block(windows, batch))
         except Exception as error_of_batch:  # noqa: BLE001  as above
             return _ReadBlocks(blocks, error_of_batch)
     # Each batch could be read by itself: the error belongs to none of them, and is not hidden.

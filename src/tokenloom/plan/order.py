@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -99,10 +100,7 @@ class Pieces:
         >>> pieces.fills().tolist(), pieces.first_starts(-1).tolist()
         ([[4, 0], [4, 2]], [[0, -1], [4, 6]])
         """
-        # Inputs up to each piece [0, 3, 4, 8, 10], at the ends of the rows [0, 2, 2, 3, 4].
-        inputs = edges_of(self.lengths)[edges_of(self.counts.ravel())]
-        fills: IntArray = np.diff(inputs).reshape(self.counts.shape)
-        return fills
+        return fill_rows(self.counts, self.lengths)
 
     def first_starts(self, empty: int) -> IntArray:
         """Return where the first piece of each row starts; ``empty`` for one without any."""
@@ -111,16 +109,17 @@ class Pieces:
         starts[counts > 0] = self.starts[(np.cumsum(counts) - counts)[counts > 0]]
         return starts.reshape(self.counts.shape)
 
-    def slice(self, start: int, stop: int) -> Self:
-        """Return the pieces of the batches [start, stop) of these."""
-        ends = edges_of(self.counts.sum(axis=1))
-        part = slice(int(ends[start]), int(ends[min(stop, len(self.counts))]))
-        return dataclasses.replace(
-            self,
-            counts=self.counts[start:stop],
-            starts=self.starts[part],
-            lengths=self.lengths[part],
-        )
+    def split(self, size: int) -> Iterator[Self]:
+        """Yield the pieces of so many batches each, but the last."""
+        ends = edges_of(self.counts.sum(axis=1)).tolist()
+        for start in range(0, len(self.counts), size):
+            part = slice(ends[start], ends[min(start + size, len(self.counts))])
+            yield dataclasses.replace(
+                self,
+                counts=self.counts[start : start + size],
+                starts=self.starts[part],
+                lengths=self.lengths[part],
+            )
 
 
 @runtime_checkable
@@ -350,6 +349,25 @@ def edges_of(counts: npt.ArrayLike) -> IntArray:
     edges = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=edges[1:])
     return edges
+
+
+def fill_rows(counts: IntArray, lengths: IntArray) -> IntArray:
+    """Return how many inputs rows have, in the shape of ``counts``.
+
+    Parameters
+    ----------
+    counts : int64 array, any shape
+        How many pieces each row has.
+    lengths : int64 array, shape (num_pieces,)
+        How many inputs each piece has, row by row.
+
+    >>> fill_rows(np.array([[2, 0], [1, 1]]), np.array([3, 1, 4, 2])).tolist()
+    [[4, 0], [4, 2]]
+    """
+    # Inputs up to each piece [0, 3, 4, 8, 10], at the ends of the rows [0, 2, 2, 3, 4].
+    inputs = edges_of(lengths)[edges_of(counts.ravel())]
+    fills: IntArray = np.diff(inputs).reshape(counts.shape)
+    return fills
 
 
 def list_ranges(starts: IntArray, stops: IntArray) -> tuple[IntArray, IntArray]:

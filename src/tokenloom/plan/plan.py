@@ -6,6 +6,7 @@ take columns of it, workers take rows, and a position in it is a row number.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -546,15 +547,17 @@ class References:
     lengths: IntArray | None
     pieces: Pieces | None = None
 
-    def slice(self, start: int, stop: int) -> Self:
-        """Return the references of the batches [start, stop) of these."""
-        return dataclasses.replace(
-            self,
-            rows=self.rows[start:stop],
-            starts=self.starts[start:stop],
-            lengths=None if self.lengths is None else self.lengths[start:stop],
-            pieces=None if self.pieces is None else self.pieces.slice(start, stop),
-        )
+    def split(self, size: int) -> Iterator[Self]:
+        """Yield the references of so many batches each, but the last."""
+        parts = itertools.repeat(None) if self.pieces is None else self.pieces.split(size)
+        for start, pieces in zip(range(0, len(self.rows), size), parts, strict=False):
+            yield dataclasses.replace(
+                self,
+                rows=self.rows[start : start + size],
+                starts=self.starts[start : start + size],
+                lengths=None if self.lengths is None else self.lengths[start : start + size],
+                pieces=pieces,
+            )
 
 
 def _refuse_unmade(kind: str) -> None:

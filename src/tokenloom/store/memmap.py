@@ -815,10 +815,30 @@ def gather_pieces(tokens: Tokens, starts: Offsets, lengths: Offsets) -> Ids:
         shifts = starts - np.cumsum(lengths) + lengths
         pieces: Ids = plain[np.arange(size) + np.repeat(shifts, lengths)]
     else:
-        bounds = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
-        pieces = np.concatenate([plain[:0], *(plain[start:stop] for start, stop in bounds)])
+        ranges = map(slice, starts.tolist(), (starts + lengths).tolist())
+        pieces = np.concatenate([plain[:0], *map(plain.__getitem__, ranges)])
     _check_read(pieces, tokens)
     return pieces
+
+
+def gather_ids(tokens: Tokens, positions: Offsets) -> Ids:
+    """Return the ids at some positions.
+
+    Parameters
+    ----------
+    tokens : integer array, shape (num_tokens,)
+    positions : int64 array, shape (num_positions,)
+
+    Raises
+    ------
+    StoreError
+        As in `gather_windows`; or a position lies past the end.
+
+    >>> gather_ids(np.arange(9, dtype=np.uint8), np.array([4, 0])).tolist()
+    [4, 0]
+    """
+    _check_ranges(tokens, positions, np.ones_like(positions))
+    return gather_windows(tokens, positions, width=1)[:, 0]
 
 
 def _check_ranges(tokens: Tokens, starts: Offsets, lengths: Offsets) -> None:
