@@ -519,7 +519,7 @@ def test_many_files_are_trained_on_as_one(
     assert main(["train", "--resume", str(run), "--epochs", "2"]) == 0
     shown = capsys.readouterr()
     assert "training on shard_*.bin: 1,701 tokens" in shown.err
-    assert "; resumes at step 42 of 84 (epoch 2 of 2)" in shown.err
+    assert "; resumes after step 42 of 84 (epoch 2 of 2)" in shown.err
     assert main(["evaluate", str(run), "shard_*.bin", "--split", "held-out"]) == 0
     assert main(["show", "shard_*.bin", "--rows", "0"]) == 0
     assert "shard_0.bin" in capsys.readouterr().out

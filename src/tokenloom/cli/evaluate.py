@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
 from tokenloom.cli import options
+from tokenloom.cli.mixture import TakeOneCorpus
 from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
 from tokenloom.cli.parser import add_parser
 from tokenloom.errors import UsageError
@@ -43,7 +44,11 @@ def add_command(commands: Any) -> None:
     command = add_parser(commands, "evaluate", _run, epilog=_EXAMPLES)
     options.add_run(command)
     command.add_argument(
-        "corpus", metavar="CORPUS", help="a name from 'tokenloom datasets', a text file, or a store"
+        "corpus",
+        metavar="CORPUS",
+        action=TakeOneCorpus,
+        help="a name from 'tokenloom datasets', a text file, or a store; of a run of a mixture, the "
+        "text of one part",
     )
     command.add_argument(
         "--split",

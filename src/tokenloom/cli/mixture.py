@@ -1,6 +1,7 @@
 """Mixtures as they are typed: parts with their weights, stages, and texts to measure on."""
 
 import argparse
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -43,14 +44,29 @@ class TakeCorpora(argparse.Action):
         """Keep what was typed in one string, and its parts."""
         del parser, option_string
         typed = [values] if isinstance(values, str) else list(values)
-        parts = [_parse_part(text) for text in typed] if len(typed) > 1 else [_find_part(typed[0])]
-        if missing := [text for text, part in zip(typed, parts, strict=True) if part is None]:
-            if len(typed) > 1:
-                reason = f"several corpora make a mixture: each must be {_FORM}, got {missing[0]!r}"
-                raise argparse.ArgumentError(self, reason)
-            parts = []
+        is_mixture = len(typed) > 1 or is_part(typed[0])
+        parts = [_parse_part(self, text) for text in typed] if is_mixture else []
         setattr(namespace, self.dest, " ".join(typed))
-        namespace.parts = tuple(part for part in parts if part is not None)
+        namespace.parts = tuple(parts)
+
+
+class TakeOneCorpus(argparse.Action):
+    """Takes one corpus, and refuses what is typed as a part of a mixture."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep what was typed."""
+        del parser, option_string
+        if is_part(values):
+            corpus = values.partition(":")[2]
+            reason = f"must be one corpus, no part of a mixture, got {show(values)}: type {corpus}"
+            raise argparse.ArgumentError(self, reason)
+        setattr(namespace, self.dest, values)
 
 
 def add_mixture(command: argparse.ArgumentParser) -> None:
@@ -139,19 +155,35 @@ def check_names(parts: Sequence[TypedPart]) -> None:
         raise ArgumentError(msg)
 
 
-def _find_part(text: str) -> TypedPart | None:
-    """Return a part that was typed alone, or None for a corpus."""
-    return _parse_part(text) if _PART.fullmatch(text) else None
-
-
-def _parse_part(text: str) -> TypedPart | None:
+def is_part(text: str) -> bool:
+    """Return whether a corpus that was typed alone has the form of a part of a mixture."""
     found = _PART.fullmatch(text)
     if found is None:
-        return None
+        return False
+    # The name of a file may have that form too.
+    return _is_number(found["weight"]) or not os.path.lexists(text)
+
+
+def _parse_part(action: argparse.Action, text: str) -> TypedPart:
+    found = _PART.fullmatch(text)
+    if found is None:
+        reason = f"several corpora make a mixture: each must be {_FORM}, got {show(text)}"
+        raise argparse.ArgumentError(action, reason)
+    if not _is_number(found["weight"]):
+        reason = (
+            f"a part of a mixture must be {_FORM}, got the weight {show(found['weight'])}, which "
+            f"is no number, in {show(text)}"
+        )
+        raise argparse.ArgumentError(action, reason)
+    return TypedPart(found["name"], float(found["weight"]), found["corpus"])
+
+
+def _is_number(text: str) -> bool:
     try:
-        return TypedPart(found["name"], float(found["weight"]), found["corpus"])
+        float(text)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def _parse_tokens(text: str) -> int:

@@ -1,14 +1,15 @@
 """Options that several subcommands share, and the objects that they name."""
 
 import argparse
+import contextlib
 import itertools
 import multiprocessing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._io.compressed import find_encoding
-from tokenloom._wording import count, describe_missing, join_choices, show
+from tokenloom._wording import count, describe_missing, join_choices, show, suggest
 from tokenloom.cli.mixture import (
     TakeCorpora,
     add_mixture,
@@ -21,7 +22,7 @@ from tokenloom.cli.output import print_line
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.mixture import Mixture
 from tokenloom.corpus.plans import make_plan
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.hub.catalogue import RemoteFile
 from tokenloom.hub.load import (
     TRAIN,
@@ -59,6 +60,7 @@ MAX_TOKENS = 10_000
 HELD_OUT = 0.1
 
 _OF_MIXTURES = ("stage", "epoch_tokens", "max_repeats")
+_NO_SPLIT = "leave out --split"
 _NO_MIXTURE = "it is for a mixture, whose parts are typed as NAME=WEIGHT:CORPUS"
 _OF_TEXTS = ("tokenizer", "vocab_size", "allow_special", "raw", "encoding")
 
@@ -399,7 +401,7 @@ def load_parts(arguments: argparse.Namespace) -> dict[str, Corpus]:
         refuse_options_of_text(typed)
         if tokenizer is None:
             tokenizer = _learn_tokenizer(arguments, [each.corpus for each in texts.values()])
-        name = name_split(typed.corpus, typed.split)
+        name = name_split(typed.corpus, typed.split, instead=_NO_SPLIT)
         corpora[typed.part] = load(name, tokenizer=tokenizer, encoding=arguments.encoding)
     return {name: corpora[name] for name in parts}
 
@@ -443,7 +445,7 @@ def load_corpus(arguments: argparse.Namespace) -> Corpus:
         split = split or store.split or (TRAIN if TRAIN in splits else None)
         return load(str(store._replace(split=split)))
     return load(
-        name_split(arguments.corpus, split),
+        name_split(arguments.corpus, split, instead=_NO_SPLIT),
         tokenizer=find_tokenizer(arguments),
         vocab_size=arguments.vocab_size,
         normalize=not arguments.raw,
@@ -531,12 +533,27 @@ def print_amount(
 
 
 def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Corpus:
-    """Return another split of the corpus that was named, with the same ids."""
+    """Return the split to measure on of the corpus that was named, with the same ids.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such split.
+    """
     store = find_store(arguments.corpus)
     if store is not None:
+        splits = read_store(store.path).manifest.splits
+        if split not in splits:
+            known = ", ".join(map(repr, splits)) or "none"
+            msg = (
+                f"--held-out must be a fraction, or one of the splits of {store.path} ({known}), "
+                f"got {show(split)}{suggest(split, splits)}"
+            )
+            raise ArgumentError(msg)
         return load(str(store._replace(split=split)))
+    instead = "let --held-out be a fraction, such as 0.1"
     return load(
-        name_split(arguments.corpus, split),
+        name_split(arguments.corpus, split, instead=instead),
         tokenizer=corpus.tokenizer or arguments.tokenizer,
         encoding=arguments.encoding,
     )
@@ -610,26 +627,86 @@ def make_windows(
     arguments: argparse.Namespace,
     corpus: "Corpus | Mixture",
     *,
+    text: "Corpus | dict[str, Corpus] | None" = None,
     shard: "Shard | None" = None,
     resets: bool | None = None,
 ) -> "Windows":
     """Return windows of the order and shape that were typed; by default of all rows.
 
     A mixture is read in random order if no order was typed.
+
+    Parameters
+    ----------
+    arguments : Namespace
+    corpus : Corpus or Mixture
+        What is read.
+    text : Corpus or dict of str to Corpus, optional
+        All that was named; an error says what leaves too little of it.
+    shard : Shard, optional
+    resets : bool, optional
+
+    Raises
+    ------
+    CorpusError
+        The corpus is too short for such windows.
     """
     from tokenloom.loading.dataset import Windows
     from tokenloom.loading.shard import Shard
 
     # Commands run in one process, also where a launcher's variables are set.
     shard = shard or Shard()
-    return Windows(
-        _name_order(arguments, corpus), corpus, **_shape(arguments), shard=shard, resets=resets
-    )
+    with _explaining(arguments, text, corpus):
+        return Windows(
+            _name_order(arguments, corpus), corpus, **_shape(arguments), shard=shard, resets=resets
+        )
 
 
-def make_typed_plan(arguments: argparse.Namespace, corpus: "Corpus | Mixture") -> Plan:
+@contextlib.contextmanager
+def _explaining(
+    arguments: argparse.Namespace,
+    text: "Corpus | dict[str, Corpus] | None",
+    train: "Corpus | Mixture",
+) -> Iterator[None]:
+    """Let the error of a text that is too short say what left so little of it."""
+    try:
+        yield
+    except CorpusError as error:
+        if why := _explain_amount(arguments, text, train):
+            msg = f"{error}; {why}"
+            raise CorpusError(msg) from error
+        raise
+
+
+def _explain_amount(
+    arguments: argparse.Namespace,
+    text: "Corpus | dict[str, Corpus] | None",
+    train: "Corpus | Mixture",
+) -> str:
+    """Return which options leave less of a text than all of it, or nothing."""
+    if text is None:
+        return ""
+    whole = {text.name: text} if isinstance(text, Corpus) else text
+    parts = train.parts.values() if isinstance(train, Mixture) else (train,)
+    causes = []
+    for (name, corpus), used in zip(whole.items(), parts, strict=True):
+        if len(used) == len(corpus):
+            continue
+        option = "held_out" if len(used) != arguments.max_tokens else "max_tokens"
+        typed = f"{arguments.options[option]} {getattr(arguments, option)}"
+        tokens = count(len(corpus), "token")
+        causes.append(f"{typed} leaves {len(used):,} of the {tokens} of {name}")
+    return "; ".join(causes)
+
+
+def make_typed_plan(
+    arguments: argparse.Namespace,
+    corpus: "Corpus | Mixture",
+    *,
+    text: "Corpus | dict[str, Corpus] | None" = None,
+) -> Plan:
     """Return the plan of the windows that `make_windows` makes, without PyTorch."""
-    return make_plan(_name_order(arguments, corpus), corpus, **_shape(arguments))
+    with _explaining(arguments, text, corpus):
+        return make_plan(_name_order(arguments, corpus), corpus, **_shape(arguments))
 
 
 def _name_order(arguments: argparse.Namespace, corpus: "Corpus | Mixture") -> str:

@@ -25,16 +25,19 @@ _OPTIONS = {
     "warmup_updates": "warmup",
     "world_size": "ranks",
 }
-# An argument with or without its value, or as the subject of a sentence.
+# An argument with or without its value, as the subject of a sentence, or anywhere if it is
+# no English word, but not as a part of a name of Python or of a file.
 _ARGUMENT = re.compile(
     r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w|(?=[ ,]))"
     r"|(?:^|(?<=[:;,] ))(?P<subject>[a-z][a-z_]*)(?= must |: saved )"
+    r"|(?<![\w./'\"-])(?P<word>[a-z]+(?:_[a-z]+)+)(?![\w/('\"-]|\.\w)"
 )
 # What the library advises in Python, and what takes its place at the command line.
 _ADVICE = {
     ", or None for no limit": "",
     "field= or --field": "--field",
-    "resets=False has no meaning": "--across-documents has no meaning",
+    "across_documents=False": "--within-documents",
+    "resets=False": "--across-documents",
     "pass documents=... to Corpus.from_tokens, or use RandomWindows": "make a store of it with "
     "tokenloom prepare and its --documents, or use --order random",
     "use RandomWindows(mixture), or join the corpora with Corpus.concatenate": "use --order random",
@@ -115,7 +118,7 @@ def as_options(message: str, options: Mapping[str, str]) -> str:
     names = {**options, **names}
 
     def replace(found: re.Match[str]) -> str:
-        option = names.get(found["name"] or found["subject"])
+        option = names.get(found["name"] or found["subject"] or found["word"])
         if option is None:
             return found[0]
         value = found["value"]

@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> None:
     path = None if arguments.plot is None else check_picture(arguments.plot)
     corpus = options.load_text(arguments)
     train, _ = options.hold_out(arguments, corpus)
-    plan = options.make_typed_plan(arguments, train).at(arguments.epoch)
+    plan = options.make_typed_plan(arguments, train, text=corpus).at(arguments.epoch)
     division = Division(plan=plan, world_size=arguments.ranks, num_workers=arguments.workers)
     if path is not None:
         save_picture(_draw(plan, train), path)

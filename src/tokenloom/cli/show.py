@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> None:
     options.refuse_options(arguments, _OF_SPIKES, _NO_SPIKES)
     corpus = options.load_text(arguments)
     train, _ = options.hold_out(arguments, corpus)
-    windows = options.make_windows(arguments, train)
+    windows = options.make_windows(arguments, train, text=corpus)
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or range(min(4, *windows.plan.all_sizes))
     batch = read_batch(windows, index=arguments.batch, rows=rows)

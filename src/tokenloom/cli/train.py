@@ -195,11 +195,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
         def announce() -> None:
             if ranks.is_first:
-                step, num_steps = _count_steps(training)
-                is_at_end = arguments.resume is not None and step == num_steps
+                step = _find_step(training)
+                is_at_end = arguments.resume is not None and step == _count_batches(training.loader)
                 announced = _announce(arguments, corpus, training)
                 if training.resume:
-                    announced += f"; {_explain_start(training, step, num_steps)}"
+                    announced += f"; {_explain_start(training, step)}"
                 print_message(_explain_end(training) if is_at_end else announced)
 
         try:
@@ -238,7 +238,7 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
     folder = ranks.share(arguments.run or str(_new_folder(corpus.name)))
     return corpus, Training(
         model=_build_model(arguments, corpus),
-        loader=_make_loader(arguments, train, ranks),
+        loader=_make_loader(arguments, text, train, ranks),
         lr=arguments.lr,
         max_grad_norm=arguments.max_grad_norm,
         options=_training_options(arguments),
@@ -252,7 +252,10 @@ def _make_training(arguments: argparse.Namespace, ranks: "Ranks") -> "tuple[Corp
 
 
 def _make_loader(
-    arguments: argparse.Namespace, train: Corpus | Mixture, ranks: "Ranks"
+    arguments: argparse.Namespace,
+    text: Corpus | dict[str, Corpus],
+    train: Corpus | Mixture,
+    ranks: "Ranks",
 ) -> "Loader":
     """Return the loader of this rank's rows."""
     from tokenloom.loading.device import choose_device
@@ -262,6 +265,7 @@ def _make_loader(
     windows = options.make_windows(
         arguments,
         train,
+        text=text,
         shard=Shard(rank=ranks.rank, world_size=ranks.world_size),
         resets=False if arguments.across_documents else None,
     )
@@ -408,7 +412,7 @@ def _announce(arguments: argparse.Namespace, corpus: Corpus, training: "Training
     """Return the message that says which text is trained on."""
     loader, held_out, measured = training.loader, training.held_out, ""
     num_tokens, num_whole = loader.plan.num_tokens, len(corpus)
-    how_much, fraction = count(num_tokens, "token"), arguments.held_out
+    how_much, fraction, num_held_out = count(num_tokens, "token"), arguments.held_out, 0
     if isinstance(held_out, Mapping):
         texts = [f"{len(text):,} of {name}" for name, text in held_out.items()]
         measured, fraction = f"; held out: {', '.join(texts)}", 0.0
@@ -416,7 +420,13 @@ def _announce(arguments: argparse.Namespace, corpus: Corpus, training: "Training
         measured = f"; held out: {held_out.name}, {count(len(held_out), 'token')}"
         # A split to measure on takes nothing from the text that is trained on.
         fraction = 0.0
-    if arguments.resume is None and num_tokens == arguments.max_tokens:
+    elif held_out is not None:
+        num_held_out = len(held_out)
+        measured = f"; held out: the {count(num_held_out, 'token')} after them"
+    if arguments.resume is None and num_tokens + num_held_out == num_whole and num_held_out:
+        share = f"the last {100 * fraction:g} %, {count(num_held_out, 'token')}"
+        how_much, measured = f"{num_tokens:,} of {num_whole:,} tokens", f"; held out: {share}"
+    elif arguments.resume is None and num_tokens == arguments.max_tokens:
         is_cut = num_tokens < round(num_whole * (1 - fraction))
         rest = f"{num_tokens:,} of {count(num_whole, 'token')}; --max-tokens all for the rest"
         how_much = rest if is_cut else how_much
@@ -431,14 +441,12 @@ def _folder(training: "Training") -> Path:
     return Path(training.run or "")
 
 
-def _count_steps(training: "Training") -> tuple[int, int]:
-    """Return how many steps were done before a training resumes, and how many it has."""
+def _find_step(training: "Training") -> int | None:
+    """Return after how many steps a training resumes, None where it has no checkpoint."""
     from tokenloom.training.run import Run
 
-    loader = training.loader
     checkpoint = Run.open(_folder(training)).load_checkpoint() if training.resume else None
-    num_steps = _count_batches(loader)
-    return 0 if checkpoint is None else checkpoint.step, num_steps
+    return None if checkpoint is None else checkpoint.step
 
 
 def _count_batches(loader: "Loader") -> int:
@@ -447,15 +455,17 @@ def _count_batches(loader: "Loader") -> int:
     return loader.plan.at(first).count_until(first + (loader.num_epochs or 0))
 
 
-def _explain_start(training: "Training", step: int, num_steps: int) -> str:
+def _explain_start(training: "Training", step: int | None) -> str:
     """Return the end of the message about a run that is resumed."""
-    if step == 0:
-        return "begins at the first step, since the run has no checkpoint yet"
+    if not step:
+        why = "has no checkpoint yet" if step is None else "was stopped before it"
+        return f"begins at the first step, since the run {why}"
     loader = training.loader
     num_epochs = loader.num_epochs or 0
     first = loader.first_epoch
     epoch = min(loader.windows.plan.at(first).find_batch(step)[0] - first + 1, num_epochs)
-    return f"resumes at step {step:,} of {num_steps:,} (epoch {epoch:,} of {num_epochs:,})"
+    num_steps = _count_batches(loader)
+    return f"resumes after step {step:,} of {num_steps:,} (epoch {epoch:,} of {num_epochs:,})"
 
 
 def _explain_end(training: "Training") -> str:

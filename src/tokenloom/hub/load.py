@@ -442,6 +442,8 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
 
 
 def _describe_none(name: str | os.PathLike[str], known: list[str]) -> str:
+    if os.path.isfile(os.path.join(name, "settings.json")):  # noqa: PTH113, PTH118  see above
+        return "it is a run, which 'tokenloom show RUN --step N' shows with its text"
     if os.path.isdir(name):  # noqa: PTH112  see above
         return "it is a folder, of which 'tokenloom prepare' or prepare(...) makes a store"
     return describe_missing(name, known)

@@ -282,7 +282,10 @@ def _check_documents(corpus: Corpus, *, resets: bool, across_documents: bool) ->
             "or give a corpus that has some"
         )
         raise CorpusError(msg)
-    msg = "across_documents=False needs resets=True: the state must not cross documents either"
+    msg = (
+        "across_documents=False and resets=False exclude each other: the state must not cross "
+        "documents where no loss does"
+    )
     raise ArgumentError(msg)
 
 

@@ -176,12 +176,13 @@ class MixtureOrder(ShuffledOrder):
             raise ArgumentError(msg)
         num_windows = self.num_windows(settings)
         if num_windows < settings.batch_size:
-            limit = "num_tokens=" if self.num_epoch_tokens else "the part that is used up first"
+            limit, cure = "the part that is used up first", "give num_tokens=, or give more text"
+            if self.num_epoch_tokens:
+                limit, cure = f"num_tokens={self.num_epoch_tokens}", "or raise num_tokens"
             msg = (
                 f"a batch of {settings.batch_size:,} x {settings.seq_len:,} inputs needs "
                 f"{count(settings.batch_size, 'window')}, an epoch of the mixture has "
-                f"{num_windows:,}, which {limit} decides: lower batch_size or seq_len, give "
-                "num_tokens=, or give more text"
+                f"{num_windows:,}, which {limit} decides: lower batch_size or seq_len, {cure}"
             )
             raise CorpusError(msg)
         if (settings.epoch + 1) * num_windows > MAX_SIZE:

@@ -292,14 +292,19 @@ def _list_held_out(held_out: Corpus | Mapping[Any, Any] | None) -> list[Corpus |
 
 def _check_documents(loader: Loader, held_out: Corpus | None, options: TrainingOptions) -> None:
     """Check that it is known where documents start, if no loss is to cross them."""
-    missing = [] if loader.windows.documents is not None else [loader.windows.corpus.name]
-    if held_out is not None and held_out.document_offsets is None:
-        missing.append(held_out.name)
-    if missing and not options.across_documents:
+    if options.across_documents:
+        return
+    corpora = [loader.windows.corpus, *([] if held_out is None else [held_out])]
+    if missing := [corpus.name for corpus in corpora if corpus.document_offsets is None]:
         msg = (
-            "to leave out the loss across documents (across_documents=False, --within-documents) "
-            f"it must be known where they start, which it is not of {missing[0]}: give a corpus "
-            "with documents, without resets=False (--across-documents)"
+            f"across_documents=False needs documents, and {missing[0]} has none: leave it out, or "
+            "give a corpus that has some"
+        )
+        raise ArgumentError(msg)
+    if loader.windows.documents is None:
+        msg = (
+            "across_documents=False and resets=False exclude each other: the state must not cross "
+            "documents where no loss does"
         )
         raise ArgumentError(msg)
 

@@ -319,14 +319,16 @@ def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
 
 def _explain_epochs(saved: int | None, now: dict[str, Any]) -> str:
     """Return the message about a number of epochs with which a run cannot be resumed."""
-    cure = f"use num_epochs={saved} or more"
+    begun, cure = f"with num_epochs={saved}", f"use num_epochs={saved} or more, leave it out"
     why = "a run can be made longer, not shorter"
-    if now["schedule"] != "constant":
+    if saved is None:
+        begun, cure = "without an end", "leave num_epochs out"
+    elif now["schedule"] != "constant":
         why = f"the schedule {now['schedule']!r} is laid out over all epochs"
-        cure = f"use num_epochs={saved}"
+        cure = f"use num_epochs={saved}, leave it out"
     return (
-        f"cannot resume: the run was begun with num_epochs={saved}, got "
-        f"num_epochs={now['num_epochs']}: {why}; {cure}, leave it out, or begin a new run"
+        f"cannot resume: the run was begun {begun}, got num_epochs={now['num_epochs']}: "
+        f"{why}; {cure}, or begin a new run"
     )
 
 
