@@ -3,11 +3,13 @@
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -527,3 +529,144 @@ def test_settings_of_other_values_are_refused_in_words_wherever_a_run_is_read(
             for door in doors:
                 code = main(door)
                 assert code == 0 or "error: " in capsys.readouterr().err, (door[0], changed)
+
+
+# What a typed command may be refused for, with the files of `refusing`; {} is a run.
+REFUSED = """
+plan book.txt --seq-len 1000
+plan book.txt --max-tokens 20
+plan book.txt --order random --batch-size 0:4,100:8000
+plan book.txt --batch-size 0:4,100:8
+plan book.txt --ranks 5
+plan book.txt --workers -1
+plan book.txt --epoch -1
+plan book.txt --seed -1
+plan book.txt --vocab-size 1
+plan book.txt --tokenizer bpe --vocab-size 10
+plan book.txt --tokenizer byte --vocab-size 10
+plan book.txt --allow-special
+plan book.txt --encoding utf-99
+plan book.txt --held-out 2
+plan book.txt --held-out foo
+plan book.txt --split foo
+plan book.txt --order packed
+plan zh.txt
+plan zh.txt --raw --encoding ascii
+plan empty.txt
+plan store/foo
+plan store --split foo
+plan store --held-out foo
+plan store --held-out train
+plan store --order packed --seq-len 1000
+plan store --raw
+plan {}
+plan a=x:book.txt
+plan a=1:book.txt b=2:zh.txt
+plan a=1:book.txt b=2:zh.txt --raw --epoch-tokens 100
+plan a=1:book.txt b=2:zh.txt --raw --seq-len 100000
+plan a=1:book.txt b=2:zh.txt --raw --epoch-tokens 100000 --max-repeats 0.5
+plan a=1:book.txt b=2:zh.txt --raw --held-out valid
+plan a=1:book.txt b=2:zh.txt --raw --tail pad
+plan a=1:book.txt b=2:zh.txt --raw --order sequential
+plan a=1:book.txt --stage 9:b=1
+plan a=-1:book.txt
+show store --batch 1000
+show store --rows 99
+show {} --step 1000
+show {} --spikes --threshold -1
+show {} --seed 1 --step 1
+evaluate {} bytes
+evaluate {} a=0.5:store
+evaluate {} zh.txt
+evaluate {} book.txt --split foo
+evaluate {} book.txt --within-documents
+evaluate {} book.txt --workers 100000
+evaluate {} book.txt --device foo
+evaluate {} book.txt --seq-len 10000000000
+evaluate nothing book.txt
+generate {} --prompt ''
+generate {} --prompt 中文
+generate {} --prompt a --temperature -1
+generate {} --prompt a --temperature 1 --top-p 2
+generate {} --prompt a --seed 1
+generate {} --prompt a --temperature 1 --seed -1
+train book.txt --batch-size 4 --seq-len 10 --warmup -1
+train book.txt --batch-size 4 --seq-len 10 --lr nan
+train book.txt --batch-size 4 --seq-len 10 --max-grad-norm 0
+train book.txt --batch-size 4 --seq-len 10 --layers 100000
+train book.txt --batch-size 4 --seq-len 10 --resident --workers 2
+train book.txt --batch-size 4 --seq-len 10 --prompt 中文
+train book.txt --batch-size 4 --seq-len 10 --checkpoint-seconds -1
+train book.txt --batch-size 4 --seq-len 10 --within-documents
+train store --batch-size 4 --seq-len 10 --within-documents --across-documents
+train book.txt --batch-size 4 --seq-len 10 --run store
+train book.txt --batch-size 4 --seq-len 10 --order packed
+train store --batch-size 4 --seq-len 10 --order packed --across-documents
+train --resume {} --epochs 1
+train --resume {} --batch-size 2
+train --resume {} --workers -1
+train --resume nothing
+prepare book.txt -o store
+prepare book.txt -o new --tokenizer byte --reserved-tokens a
+prepare book.txt -o new --split valid=2
+prepare book.txt -o new --split valid=0.5 --split-by block --split test=0.6
+prepare book.txt -o new --field x
+prepare book.txt -o new --tokenizer byte --end-of-document '<eod>'
+prepare book.txt -o new --documents jsonl
+prepare zh.txt -o new
+prepare zh.txt -o new --encoding ascii
+prepare zh.txt -o new --raw --reserved-tokens 红 --on-reserved stop
+prepare table.csv -o new --field x
+bench book.txt --workers 100000
+bench book.txt --seconds -1
+selftest book.txt --workers 0
+selftest book.txt --start-methods foo
+selftest book.txt --seq-len 1000
+info nothing
+info store/foo
+info store --plot a.txt
+verify store/foo
+"""
+
+
+@pytest.fixture(name="refusing", scope="module")
+def fixture_refusing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what the commands of `REFUSED` read."""
+    folder = tmp_path_factory.mktemp("refusing")
+    (folder / "book.txt").write_text(BOOK, encoding="utf-8")
+    (folder / "zh.txt").write_text("红楼梦第一回 甄士隐梦幻识通灵\n" * 60, encoding="utf-8")
+    (folder / "table.csv").write_text("text\nabc\n", encoding="utf-8")
+    (folder / "empty.txt").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        documents = ["--documents", "line", "--split", "valid=0.1", "--quiet"]
+        assert main(["prepare", "book.txt", "-o", "store", *documents]) == 0
+        byte = ["--tokenizer", "byte", "--quiet"]
+        assert main(["prepare", "book.txt", "-o", "bytes", *byte]) == 0
+        assert main(["train", "book.txt", *SMALL, "--run", "run", "--quiet"]) == 0
+    return folder
+
+
+def test_too_little_memory_is_one_line(
+    book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NumPy and Python have an error of their own for it."""
+    error = MemoryError("Unable to allocate 9 GiB")
+    monkeypatch.setattr("tokenloom.inspection.batches.read_block", Mock(side_effect=error))
+    assert 1 == main(["show", book, "--batch-size", "4", "--seq-len", "10"])
+    message = "this needs more memory than there is (Unable to allocate 9 GiB)"
+    assert f"tokenloom: error: {message}\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", REFUSED.strip().splitlines())
+def test_a_refusal_names_no_argument_of_python(
+    line: str, refusing: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is typed wrongly, the message has options, and no value of Python."""
+    monkeypatch.chdir(refusing)
+    assert main(shlex.split(line.format("run"))) in {1, 2}
+    shown = capsys.readouterr().err
+    assert "error: " in shown
+    names = {"python_docs", "time_machine", "tiny_shakespeare"}
+    in_python = r"[a-z]+(?:_[a-z]+)+|None|True|False|\w+\(\.\.\.\)"
+    assert set() == set(re.findall(rf"\b(?:{in_python})\b", shown)) - names, shown

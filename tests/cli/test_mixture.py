@@ -51,8 +51,27 @@ def test_show_prints_the_part_of_each_row(
     for row in found["rows"]:
         is_web = row["inputs"].strip() in "the time machine " * 3
         assert ("web" if is_web else "code") == row["part"]
+        # Where it lies in its own text, and in no document of it.
+        text = Path(dict(typed.split("=0.", 1) for typed in parts)[row["part"]][2:]).read_text()
+        assert text[row["start"] : row["stop"] - 1] == row["inputs"]
+        assert row["document"] is None
     lines = printed(["show", *parts, *SHAPE, "--rows", "0"], capsys)
-    assert f"row 0: {found['rows'][0]['part']}, tokens [" in lines[1]
+    assert "web + code: random order of a mixture, epoch 0" in lines[0]
+    begin = f"row 0: {found['rows'][0]['part']}, tokens [{found['rows'][0]['start']:,}, "
+    assert lines[1].startswith(begin)
+
+
+def test_a_document_of_a_part_counts_within_its_store(
+    parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tokens and its documents are those that the store alone has."""
+    documents = ["the time machine"] * 99
+    store = tl.Corpus.from_documents(documents).save(tmp_path / "store")
+    found = facts(["show", parts[0], f"more=1:{store}", *SHAPE], capsys)
+    for row in found["rows"]:
+        if row["part"] == "more":
+            assert row["start"] // len(documents[0]) == row["document"]
+    assert {"more"} <= {row["part"] for row in found["rows"]}
 
 
 def test_parts_may_be_stores_and_texts(
@@ -92,8 +111,9 @@ def test_the_speed_of_a_mixture_is_measured(
         ),
         (
             ["web=x:a.txt", "b=1:b.txt"],
-            "each must be NAME=WEIGHT:CORPUS, such as web=0.7",
+            "must be NAME=WEIGHT:CORPUS, such as web=0.7:web-store, got the weight 'x'",
         ),
+        (["web=x:a.txt"], "got the weight 'x', which is no number, in 'web=x:a.txt'"),
         (["--stage", "5:web", "web=1:a.txt"], "--stage: must be TOKENS:NAME=WEIGHT,NAME=WEIGHT"),
         (["--stage", "5:a=1,a=2", "web=1:a.txt"], "--stage: must name each part once"),
     ],
@@ -113,7 +133,11 @@ def test_what_is_no_mixture_is_wrong_usage(
         (lambda parts: [*parts, "--order", "sequential"], "a mixture is read in random order"),
         (lambda parts: [*parts, "--order", "packed"], "no place for parts: use --order random\n"),
         (lambda parts: [*parts, "--epoch-tokens", "0"], "error: --epoch-tokens must be an integer"),
-        (lambda parts: [*parts, "--epoch-tokens", "5"], "which --epoch-tokens decides: lower"),
+        (lambda parts: [*parts, "--epoch-tokens", "5"], "which --epoch-tokens 5 decides: lower"),
+        (
+            lambda parts: [*parts, "--held-out", "a"],
+            "no split 'a': let --held-out be a fraction",
+        ),
         (lambda parts: [*parts, "--max-repeats", "0"], "must be more than 0, got 0.0"),
         (lambda parts: [*parts, "--tail", "pad"], "a mixture takes --tail drop only"),
         (lambda parts: [*parts, "--stage", "9:books=1"], "has a weight of 'books', and the parts"),

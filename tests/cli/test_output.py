@@ -45,7 +45,10 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
         ("choose on_error='skip' or on_error='replace'", "choose on_error='skip' or "),
         ("use Shard(rank=0): seq_len must fit", "use Shard(rank=0): --seq-len must fit"),
         ("other: seq_len: saved 3, now 4", "other: --seq-len: saved 3, now 4"),
-        ("the seq_len must fit; x.seq_len=3", "the seq_len must fit; x.seq_len=3"),
+        ("lower batch_size or seq_len, or wait", "lower batch_size or --seq-len, or wait"),
+        ("the seq_len must fit; x.seq_len=3", "the --seq-len must fit; x.seq_len=3"),
+        ("see 'seq_len', seq_len.md, f(seq_len)", "see 'seq_len', seq_len.md, f(seq_len)"),
+        ("across_documents=False needs", "--within-documents needs"),
     ],
 )
 def test_a_shell_reads_options(message: str, expected: str) -> None:

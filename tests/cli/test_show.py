@@ -188,7 +188,7 @@ def test_a_named_corpus_is_not_hidden_by_a_run(
 
 def test_another_text_is_one_line(run: Path, book: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is shown that the model did not see."""
-    Path(book).write_text(BOOK.replace("Time", "Tide"))
+    Path(book).write_text(BOOK.replace("Time", "Mite"))
     assert main(["show", str(run), "--step", "3"]) == 1
     shown = capsys.readouterr()
     assert (shown.out, 1) == ("", len(shown.err.splitlines()))

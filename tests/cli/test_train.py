@@ -1,5 +1,6 @@
 """The command that trains."""
 
+import contextlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -109,10 +111,15 @@ def test_a_training_that_is_refused_is_not_announced(
 @pytest.mark.parametrize(
     ("options", "how_much"),
     [
-        (["--max-tokens", "500"], "500 of 1,890 tokens; --max-tokens all for the rest; "),
-        (["--max-tokens", "all"], "1,701 tokens; "),
-        (["--max-tokens", "1701"], "1,701 tokens; "),
-        ([], "1,701 tokens; "),
+        (
+            ["--max-tokens", "500"],
+            "500 of 1,890 tokens; --max-tokens all for the rest; held out: the 56 tokens",
+        ),
+        (["--max-tokens", "500", "--held-out", "0"], "500 of 1,890 tokens; --max-tokens all for "),
+        (["--max-tokens", "all"], "1,701 of 1,890 tokens; held out: the last 10 %, 189 tokens; "),
+        (["--max-tokens", "1701"], "1,701 of 1,890 tokens; held out: the last 10 %, 189 tokens; "),
+        (["--held-out", "0"], "1,890 tokens; "),
+        ([], "1,701 of 1,890 tokens; held out: the last 10 %, 189 tokens; "),
     ],
 )
 def test_train_says_how_much_it_leaves_out(
@@ -653,3 +660,40 @@ def test_special_tokens_that_cannot_be_allowed(
     tl.Corpus.from_text("to be or not").save("store")
     assert main(["plan", *words, "--allow-special"]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("signal_", "why"), [(KeyboardInterrupt, "was stopped before it"), (ValueError, "has no check")]
+)
+def test_a_run_without_a_step_begins_anew(
+    signal_: type[BaseException],
+    why: str,
+    book: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whether it left a checkpoint from before its first step, or was killed and left none."""
+    run = str(tmp_path / "run")
+    with monkeypatch.context() as patch, contextlib.suppress(signal_):
+        patch.setattr(
+            "tokenloom.training.optimizer.ScheduledOptimizer.step", Mock(side_effect=signal_)
+        )
+        main(["train", book, *SMALL, "--run", run])
+    assert main(["train", "--resume", run]) == 0
+    assert f"begins at the first step, since the run {why}" in capsys.readouterr().err
+
+
+def test_too_short_a_text_says_what_left_so_little(
+    book: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option that was typed or its default, of a text and of the parts of a mixture."""
+    for options, cause in (
+        (["--max-tokens", "20"], f"--max-tokens 20 leaves 20 of the 1,890 tokens of {book}"),
+        (["--seq-len", "100"], f"--held-out 0.1 leaves 1,701 of the 1,890 tokens of {book}"),
+        (["--held-out", "0", "--seq-len", "100"], "--tail pad or give more text"),
+    ):
+        assert main(["train", book, *options]) == 1
+        assert capsys.readouterr().err.endswith(f"{cause}\n")
+    assert main(["plan", f"a=1:{book}", f"b=1:{book}", "--max-tokens", "9"]) == 1
+    assert "; --max-tokens 9 leaves 9 of the 1,890 tokens of b\n" in capsys.readouterr().err

@@ -239,7 +239,7 @@ def test_nothing_to_predict_is_refused(first: int) -> None:
     ("documents", "resets", "message"),
     [
         (None, True, "across_documents=False needs documents, and tokens has none"),
-        ([0, 7], False, "across_documents=False needs resets=True"),
+        ([0, 7], False, "across_documents=False and resets=False exclude each other"),
     ],
 )
 def test_unknown_documents_are_refused(

@@ -324,7 +324,7 @@ def test_a_part_shorter_than_a_window_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_tokens", "what"), [(None, "the part that is used up first"), (39, "num_tokens=")]
+    ("num_tokens", "what"), [(None, "the part that is used up first"), (39, "num_tokens=39")]
 )
 def test_an_epoch_shorter_than_a_batch_is_refused(num_tokens: int | None, what: str) -> None:
     """The message says what decides how long an epoch is."""

@@ -485,7 +485,7 @@ def test_another_store_is_not_replaced(book: Path, tmp_path: Path) -> None:
     before = contents(target)
     with pytest.raises(tl.StoreError, match=r"is a store already, and another one: min_freq was 0"):
         prepare([book, iter(["b"])], target, options=PrepareOptions(min_freq=3))
-    with pytest.raises(tl.StoreError, match=r"sources: 1 was 'iterable', now None"):
+    with pytest.raises(tl.StoreError, match=r"sources: 1 was 'iterable', now not given"):
         prepare([book], target)
     with pytest.raises(tl.StoreError, match=r"iterable has other bytes now"):
         prepare([book, iter(["c"])], target)
@@ -801,7 +801,7 @@ def test_reserved_tokens_in_a_text_are_counted(
         prepare(path, tmp_path / "other", options=stop, **again)
     path.write_text("a\na")
     assert {} == prepare(path, tmp_path / "other", options=stop, **again).problems
-    with pytest.raises(tl.StoreError, match="on_reserved was 'stop', now None"):
+    with pytest.raises(tl.StoreError, match="on_reserved was 'stop', now not given"):
         prepare(path, tmp_path / "other", options=PrepareOptions(**how), **again)
 
 

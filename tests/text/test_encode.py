@@ -121,11 +121,25 @@ def test_a_text_that_loses_much_is_reported(caplog: pytest.LogCaptureFixture) ->
         "again: 9 of 44 characters",
     ]
     pairs = zip(caplog.messages, beginnings, strict=True)
-    ends = ["use normalize=False", "use normalize=False", "the tokenizer that was given normalizes"]
+    ends = ["use normalize=False", "use normalize=False", "(--raw) keeps them"]
     assert [True] * 3 == [
         message.endswith(end) for message, end in zip(caplog.messages, ends, strict=True)
     ]
     assert [True] * 3 == [message.startswith(beginning) for message, beginning in pairs]
+
+
+def test_many_unknown_tokens_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a tokenizer that was given, with their share; of one that was made for a text none."""
+    made = tl.Corpus.from_text("to be or not", min_freq=2)
+    given: Any = {"tokenizer": made.tokenizer}
+    tl.Corpus.from_text("to to to " * 99, **given)
+    # One in 198.
+    tl.Corpus.from_text("to " * 65 + "z", name="few", **given)
+    assert [] == caplog.messages
+    tl.Corpus.from_text("to xyz", name="page", **given)
+    tl.Corpus.from_documents(["to", "xyz"], name="pages", **given)
+    messages = [message.partition(" are unknown")[0] for message in caplog.messages]
+    assert ["page: 3 of 6 tokens (50 %)", "pages: 3 of 5 tokens (60 %)"] == messages
 
 
 @pytest.mark.parametrize(

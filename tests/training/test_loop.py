@@ -432,7 +432,7 @@ def test_a_run_that_crosses_documents_says_nothing_of_it(tmp_path: Path) -> None
 def test_a_loss_within_documents_needs_documents() -> None:
     """What is missing is named."""
     options = tl.TrainingOptions(across_documents=False)
-    with pytest.raises(ArgumentError, match=r"it must be known where they start, .* not of text"):
+    with pytest.raises(ArgumentError, match=r"across_documents=False needs documents, and .* none"):
         tl.train(make_model(), make_loader(), options=options)
 
 

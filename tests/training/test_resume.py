@@ -319,9 +319,8 @@ def test_a_run_is_not_made_shorter(saved: int | None, now: int, tmp_path: Path) 
     stop_in_step(model, 2 * NUM_BATCHES + 3)
     with pytest.raises(StoppedError):
         tl.train(model, make_loader(num_epochs=saved), **options)
-    with pytest.raises(
-        tl.StateMismatchError, match=f"begun with num_epochs={saved}, got num_epochs={now}"
-    ):
+    begun = "without an end" if saved is None else f"with num_epochs={saved}"
+    with pytest.raises(tl.StateMismatchError, match=f"begun {begun}, got num_epochs={now}"):
         tl.train(make_model(), make_loader(num_epochs=now), **options, resume=True)
 
 

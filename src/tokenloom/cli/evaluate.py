@@ -47,8 +47,8 @@ def add_command(commands: Any) -> None:
         "corpus",
         metavar="CORPUS",
         action=TakeOneCorpus,
-        help="a name from 'tokenloom datasets', a text file, or a store; of a run of a mixture, the "
-        "text of one part",
+        help="a name from 'tokenloom datasets', a text file, or a store; for a run of a mixture "
+        "the text of one part",
     )
     command.add_argument(
         "--split",

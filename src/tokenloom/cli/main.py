@@ -87,11 +87,18 @@ def _run(argv: Sequence[str] | None) -> int:
         except (TokenloomError, OSError, RuntimeError) as error:
             print_error(error, options=options)
             return 1
+        except MemoryError as error:
+            print_message(f"error: this needs more memory than there is{_in_brackets(error)}")
+            return 1
         except Stopped:
             raise
         except SystemExit as exit_:
             # Another process of torchrun has reported the reason.
             return exit_.code if isinstance(exit_.code, int) else 1
+
+
+def _in_brackets(error: Exception) -> str:
+    return f" ({error})" if str(error) else ""
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, str]:

@@ -39,6 +39,7 @@ from tokenloom.plan.batch_sizes import BatchSizes
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS, Plan
 from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
+from tokenloom.text.encode import encode_documents
 from tokenloom.text.encodings import ENCODING
 from tokenloom.text.subwords import READERS
 from tokenloom.text.tokenizers import (
@@ -411,13 +412,14 @@ def _learn_tokenizer(arguments: argparse.Namespace, names: Sequence[str]) -> obj
     if arguments.tokenizer not in (*COUNTED_NAMES, *LEARNED_NAMES):
         return find_tokenizer(arguments)
     documents = (read_documents(name, encoding=arguments.encoding) for name in names)
-    return Corpus.from_documents(
+    # What it drops is reported of each text, when that is loaded.
+    _, _, tokenizer, _ = encode_documents(
         itertools.chain.from_iterable(documents),
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
         normalize=not arguments.raw,
-        name=" + ".join(names),
-    ).tokenizer
+    )
+    return tokenizer
 
 
 def load_corpus(arguments: argparse.Namespace) -> Corpus:

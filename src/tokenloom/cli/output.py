@@ -29,11 +29,12 @@ _OPTIONS = {
 # no English word, but not as a part of a name of Python or of a file.
 _ARGUMENT = re.compile(
     r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w|(?=[ ,]))"
-    r"|(?:^|(?<=[:;,] ))(?P<subject>[a-z][a-z_]*)(?= must |: saved )"
-    r"|(?<![\w./'\"-])(?P<word>[a-z]+(?:_[a-z]+)+)(?![\w/('\"-]|\.\w)"
+    r"|(?:^|(?<=[:;,] ))(?P<subject>[a-z][a-z_]*)(?= must |: saved | was [^ ]+, now )"
+    r"|(?<![\w./'\"-])(?<!\w\()(?P<word>[a-z]+(?:_[a-z]+)+)(?![\w/('\"-]|\.\w)"
 )
 # What the library advises in Python, and what takes its place at the command line.
 _ADVICE = {
+    "normalize=False (--raw)": "--raw",
     ", or None for no limit": "",
     "field= or --field": "--field",
     "across_documents=False": "--within-documents",

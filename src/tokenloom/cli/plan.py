@@ -135,7 +135,7 @@ def _listed(division: Division) -> range:
 def _print_division(division: Division, *, corpus_name: str) -> None:
     plan = division.plan
     print_line(
-        f"{corpus_name}: {plan.kind} order, seed {plan.seed}, epoch {plan.epoch}, "
+        f"{corpus_name}: {_describe_order(plan)}, seed {plan.seed}, epoch {plan.epoch}, "
         f"{_describe_sizes(plan)} x {count(plan.seq_len, 'token')}, tail {plan.tail}\n"
     )
     print_table(list(_tabulate_counts(division)))
@@ -151,8 +151,13 @@ def _print_division(division: Division, *, corpus_name: str) -> None:
     print_table(list(_tabulate_workers(division)))
     blocks = count(division.block_size, "batch", "batches")
     print_line(f"a Loader reads blocks of {blocks}, each by the worker that is free")
-    print_line("\nFIRST STARTS: where the windows begin, in tokens")
+    whose = " of all parts, one part after another" if plan.is_mixture else ""
+    print_line(f"\nFIRST STARTS: where the windows begin, in tokens{whose}")
     print_table(list(_tabulate_starts(division)))
+
+
+def _describe_order(plan: Plan) -> str:
+    return "random order of a mixture" if plan.is_mixture else f"{plan.kind} order"
 
 
 def _describe_sizes(plan: Plan) -> str:
@@ -168,15 +173,17 @@ def _tabulate_counts(division: Division) -> Iterator[tuple[str, ...]]:
     if plan.order.has_pieces:
         windows = ("rows", division.num_windows, "that these batches read, of whole documents")
     inputs = "tokens that are an input, each once"
+    dropped = "tokens that are no input in this epoch"
     if plan.is_mixture:
         inputs = "tokens that are an input, as often as each part is read"
         windows = ("windows", division.num_windows, "that these batches read, of all parts")
+        dropped = "tokens at the end of the epoch, which fill no batch"
     for name, number, what in (
         ("tokens", plan.num_tokens, "of all parts" if plan.is_mixture else "of the corpus"),
         ("batches", plan.num_batches, f"in this {'epoch' if plan.batch_sizes else _EVERY}"),
         windows,
         ("inputs", plan.num_inputs, inputs),
-        ("dropped", plan.num_dropped, "tokens that are no input in this epoch"),
+        ("dropped", plan.num_dropped, dropped),
     ):
         yield name, f"{number:>15,}", what
     if plan.is_mixture:

@@ -10,6 +10,7 @@ from tokenloom.cli.output import print_json, print_line
 from tokenloom.cli.parser import add_parser
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import find_named
+from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.packed import PackedOrder
 
 if TYPE_CHECKING:
@@ -204,8 +205,10 @@ def _format_step(step: "StepText") -> str:
 
 
 def _print_batch(batch: "BatchText") -> None:
+    is_mixture = batch.order == MixtureOrder.kind
+    order = "random order of a mixture" if is_mixture else f"{batch.order} order"
     print_line(
-        f"{batch.corpus}: {batch.order} order, epoch {batch.epoch}, batch {batch.batch} of "
+        f"{batch.corpus}: {order}, epoch {batch.epoch}, batch {batch.batch} of "
         f"{batch.num_batches:,}, {count(batch.num_rows, 'row')} x {count(batch.seq_len, 'token')}"
     )
     for row in batch.rows:

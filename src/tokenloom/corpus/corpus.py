@@ -48,7 +48,7 @@ from tokenloom.store.reader import (
 from tokenloom.store.verify import check_store
 from tokenloom.store.writer import SHARD_TOKENS, save_store
 from tokenloom.text.documents import Document
-from tokenloom.text.encode import encode, encode_documents
+from tokenloom.text.encode import encode, encode_documents, report_unknown
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.ids import Offsets, as_ids, is_memory_map
 from tokenloom.text.interface import Tokenizer, vocab_of
@@ -225,8 +225,10 @@ class Corpus:
             msg = f"{name} must hold at least one token, got none in {where}: {why}"
             raise CorpusError(msg)
         report_lost(lost, name=name, is_learned=is_learned)
-        size = complete(made).vocab_size
-        documents = DocumentOffsets(offsets)
+        known = complete(made)
+        if not is_learned:
+            report_unknown(ids, known, name=name)
+        size, documents = known.vocab_size, DocumentOffsets(offsets)
         corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
         return corpus.first(max_tokens)
 

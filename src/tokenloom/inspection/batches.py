@@ -21,7 +21,7 @@ class PieceText:
     ----------
     start, stop : int
         Half-open range of the corpus's tokens that the piece reads, its last target
-        included.
+        included; of a mixture, of the part's tokens.
     inputs, targets : str
         The text of its inputs and targets; their ids if there is no tokenizer.
     source : str or None
@@ -146,11 +146,17 @@ def _read_rows(windows: Windows, index: int, rows: Sequence[int]) -> list[RowTex
     (batch,) = read_block(corpus.tokens, references).narrow_batches()
     split = _split_rows(references)
     is_packed = references.pieces is not None
-    texts = [_read_row(corpus, batch, row, split[row], is_packed=is_packed) for row in rows]
     if windows.mixture is None:
-        return texts
-    names, sources = windows.mixture.names, batch.sources.tolist()
-    return [replace(text, part=names[sources[text.row]]) for text in texts]
+        return [_read_row(corpus, batch, row, split[row], is_packed=is_packed) for row in rows]
+    # Each row is one window, which lies within one part.
+    sources, texts = batch.sources.tolist(), []
+    for row in rows:
+        name = windows.mixture.names[sources[row]]
+        before = sum(map(len, itertools.islice(windows.mixture.parts.values(), sources[row])))
+        pieces = [(start - before, length) for start, length in split[row]]
+        text = _read_row(windows.mixture.parts[name], batch, row, pieces, is_packed=False)
+        texts.append(replace(text, part=name))
+    return texts
 
 
 def _split_rows(references: References) -> list[list[tuple[int, int]]]:

@@ -363,7 +363,11 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
             more = f", and {len(changed) - 3:,} more" if len(changed) > 3 else ""
             yield f"{name}: {', '.join(changed[:3])}{more}"
         else:
-            yield f"{name} was {first!r}, now {second!r}"
+            yield f"{name} was {_show_setting(first)}, now {_show_setting(second)}"
+
+
+def _show_setting(value: object) -> str:
+    return "not given" if value is None else repr(value)
 
 
 def _make_folder(path: Path, *, mode: int = 0o777) -> None:

@@ -1,13 +1,14 @@
 """A text in memory, as characters or as bytes, to ids."""
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tokenloom._checks import as_flag, as_integer, as_strings
-from tokenloom._wording import show
+from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment
 from tokenloom.text.ids import Ids, Offsets, renumber
@@ -22,6 +23,10 @@ from tokenloom.text.tokenizers import (
 from tokenloom.text.vocab import Vocab
 
 MakeVocab = Callable[[dict[str, int]], Vocab]
+
+_logger = logging.getLogger(__name__)
+# The largest share of unknown tokens that is not worth a message.
+_MOST_UNKNOWN = 0.01
 
 
 class _Method(NamedTuple):
@@ -79,6 +84,8 @@ def encode(
         msg = f"{name} must hold at least one token, got none: {why}"
         raise CorpusError(msg)
     report_lost(lost, name=name, is_learned=is_learned)
+    if not is_learned:
+        report_unknown(ids, made, name=name)
     return ids, made.given
 
 
@@ -170,6 +177,30 @@ def _encode(
     vocab = make_vocab(counts)
     ids = renumber(numbers, vocab.to_ids(list(counts)))
     return ids, stops, tokenizer.with_vocab(vocab)
+
+
+def report_unknown(ids: Ids, tokenizer: CompleteTokenizer, *, name: str) -> None:
+    """Log how many tokens of a text a tokenizer does not know, where they are not few.
+
+    Parameters
+    ----------
+    ids : array of int, shape (num_tokens,)
+    tokenizer : CompleteTokenizer
+        What made them, and was not learnt from this text.
+    name : str
+        Whose text it was.
+    """
+    unknown_id = tokenizer.unknown_id
+    num_unknown = 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
+    if num_unknown > _MOST_UNKNOWN * len(ids):
+        _logger.warning(
+            "%s: %s of %s (%.2g %%) are unknown to the tokenizer that was given, and all have one "
+            "id; one that was learnt from this text too, or that reads bytes, knows them",
+            name,
+            f"{num_unknown:,}",
+            count(len(ids), "token"),
+            100 * num_unknown / len(ids),
+        )
 
 
 def find_surrogate(text: str) -> int | None:

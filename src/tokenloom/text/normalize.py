@@ -28,7 +28,8 @@ from tokenloom.text.documents import TextSegment
 _logger = logging.getLogger(__name__)
 _CURES = {
     True: "to keep them use normalize=False",
-    False: "the tokenizer that was given normalizes",
+    False: "the tokenizer that was given drops them; one that was made with normalize=False "
+    "(--raw) keeps them",
 }
 
 _PIECE = 1 << 18
