@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -90,6 +91,57 @@ def test_an_order_of_ones_own_has_a_name_of_its_own() -> None:
     for wrong in (3, OwnOrder, object()):
         with pytest.raises(ArgumentError, match=r"derives from tokenloom\.plan\.Order, got"):
             Plan.of(wrong, **sizes)
+
+
+def test_an_order_without_a_name_is_refused() -> None:
+    """What its class lacks is named, and what it is for."""
+
+    class Nameless(FileOrder):
+        """An order whose class forgot what saved positions need."""
+
+        kind = None  # type: ignore[assignment]  # that is the point
+
+    class Undecided(OwnOrder):
+        """An order that does not say whether rows continue each other."""
+
+        carries_state = 1  # type: ignore[assignment]  # that is the point
+
+    corpus = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
+    for order, message in (
+        (Nameless(), "the order Nameless must have kind, a str, .* got none"),
+        (Undecided(), "the order Undecided must have carries_state, True or False: .* got 1"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            tl.Windows(order, corpus, batch_size=3, seq_len=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda starts: starts.astype(float), r"an array of float64, shape \(1, 3\)"),
+        (lambda starts: starts.astype(np.int32), r"an array of int32, shape \(1, 3\)"),
+        (lambda starts: starts[0], r"an array of int64, shape \(3,\)"),
+        (lambda starts: starts[:, :1], r"an array of int64, shape \(1, 1\)"),
+        (lambda starts: starts.tolist(), r"\[\[\d+, \d+, \d+\]\]"),
+        (lambda starts: None, "None"),
+    ],
+)
+def test_starts_of_another_shape_are_refused_at_once(
+    change: Callable[[Any], Any], got: str
+) -> None:
+    """When windows are made, and not by a batch that is wrong or fails."""
+
+    class Changed(OwnOrder):
+        """An order whose starts are something else."""
+
+        def starts(self, *arguments: Any) -> Any:
+            """Return them."""
+            return change(super().starts(*arguments))
+
+    corpus = tl.Corpus.from_tokens(np.arange(400, dtype=np.uint16))
+    expected = r"Changed\.starts must return an int64 array .* of shape \(1, 3\) .*, got "
+    with pytest.raises(ArgumentError, match=expected + got):
+        tl.Windows(Changed(), corpus, batch_size=3, seq_len=5)
 
 
 def test_the_registered_object_is_its_name() -> None:

@@ -1,6 +1,8 @@
 """The checks of the laws: each fails where its law is broken."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from tokenloom.loading import blocks, sources
 from tokenloom.plan import mixture
 from tokenloom.plan import state as state_module
 from tokenloom.plan.order import IntArray
-from tokenloom.plan.plan import Plan
+from tokenloom.plan.plan import Plan, digest_plan
 from tokenloom.plan.state import Position, restore_position
 from tokenloom.store import memmap
 from tokenloom.testing import laws
@@ -125,6 +127,20 @@ def test_laws_6_and_7_are_broken_where_a_count_is_wrong(
 def test_law_8_holds(tail: Any) -> None:
     """In fresh processes the order is the same, with either tail."""
     laws.check_seeds(make_windows(tail=tail).plan)
+
+
+def test_law_8_is_quick() -> None:
+    """What other processes compute of a mixture or of packed documents needs no PyTorch."""
+    corpus = tl.Corpus.from_documents(["to be or not"] * 99)
+    mixture_ = tl.Mixture({"a": (corpus, 0.5), "b": (corpus, 0.5)})
+    for order, text in (("random", mixture_), ("packed", corpus), ("random", corpus)):
+        windows = tl.Windows(order, text, batch_size=4, seq_len=5, shard=tl.Shard())
+        program = f"{laws._PLAN_PROGRAM}\nassert 'torch' not in sys.modules"  # noqa: SLF001
+        pickled = laws._pickle_for_others(windows.plan)  # noqa: SLF001
+        there = subprocess.run(
+            [sys.executable, "-c", program], input=pickled, check=True, capture_output=True
+        )
+        assert digest_plan(windows.plan) == there.stdout.decode().strip()
 
 
 def test_law_8_is_broken_where_the_arithmetic_differs(monkeypatch: pytest.MonkeyPatch) -> None:

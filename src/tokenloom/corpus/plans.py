@@ -6,7 +6,7 @@ from tokenloom.errors import CorpusError
 from tokenloom.plan.batch_sizes import BatchSize
 from tokenloom.plan.order import Order, Tail
 from tokenloom.plan.packed import PackedOrder
-from tokenloom.plan.plan import Plan
+from tokenloom.plan.plan import CORPUS_ORDERS, Plan, check_first_row
 
 
 def make_plan(
@@ -30,7 +30,8 @@ def make_plan(
     Raises
     ------
     ArgumentError, CorpusError
-        As for a plan; or packed order, and the corpus has no documents.
+        As for a plan; packed order, and the corpus has no documents; or starts that are
+        not what an order promises.
     """
     if isinstance(corpus, Mixture):
         order, corpus = corpus.order_for(order), corpus.corpus
@@ -43,6 +44,8 @@ def make_plan(
         tail=tail,
     )
     plan.order.check_epochs(plan, 1)
+    if not isinstance(order, str) and plan.kind not in CORPUS_ORDERS:
+        check_first_row(plan)
     return plan
 
 

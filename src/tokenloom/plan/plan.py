@@ -6,6 +6,7 @@ take columns of it, workers take rows, and a position in it is a row number.
 """
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -148,6 +149,7 @@ class Plan(PlanSettings):
                 f"derives from tokenloom.plan.Order, got {show(order)}"
             )
             raise ArgumentError(msg)
+        _check_class(order)
         is_listed = ORDERS.get(order.kind) is order
         return cls(kind=order.kind, own_order=None if is_listed else order, **settings)
 
@@ -569,7 +571,48 @@ def _refuse_unmade(kind: str) -> None:
         raise ArgumentError(msg)
 
 
+def _check_class(order: Order) -> None:
+    """Check that the class of an order names its kind, and says whether rows continue each other.
+
+    Raises
+    ------
+    ArgumentError
+        It does not.
+    """
+    for name, kind, expected in (
+        ("kind", str, "a str, its name in saved positions"),
+        ("carries_state", bool, "True or False: whether each row continues the row before it"),
+    ):
+        value = getattr(order, name, None)
+        if not isinstance(value, kind) or value == "":
+            what = "none" if value is None else show(value)
+            msg = f"the order {type(order).__name__} must have {name}, {expected}, got {what}"
+            raise ArgumentError(msg)
+
+
+def check_first_row(plan: Plan) -> None:
+    """Check that the starts of a plan's first batch are what `Order.starts` promises.
+
+    Raises
+    ------
+    ArgumentError
+        They have another type or shape.
+    """
+    expected = (1, plan.batch_size)
+    starts: Any = plan.starts(range(1))
+    if isinstance(starts, np.ndarray) and (starts.dtype, starts.shape) == (np.int64, expected):
+        return
+    method = "starts_at" if isinstance(plan.order, ShuffledOrder) else "starts"
+    msg = (
+        f"{type(plan.order).__name__}.{method} must return an int64 array of a start for each row "
+        f"of each batch that is asked for, of shape {expected} for the first batch, got "
+        f"{show(starts)}"
+    )
+    raise ArgumentError(msg)
+
+
 def _check_own(order: Order, kind: str) -> None:
+    _check_class(order)
     if order.kind in ORDERS or type(order) is not CORPUS_ORDERS.get(order.kind, type(order)):
         msg = (
             f"the kind of an order of your own must not be one of tokenloom's, got "
@@ -591,3 +634,19 @@ def _check_range(name: str, values: range, size: int) -> None:
     if not inside or values.step < 1:
         msg = f"{name} must go up within [0, {size}), got {show(values)}"
         raise ArgumentError(msg)
+
+
+def digest_plan(plan: Plan) -> str:
+    """Return the SHA-256 of the starts of the first 64 batches, 64 hexadecimal digits.
+
+    For an order whose rows are made of pieces, the hash of their counts, starts and
+    lengths.
+    """
+    sha256 = hashlib.sha256()
+    for stretch in plan.stretches:
+        rows = stretch.rows[: max(0, 64 - stretch.rows.start)]
+        pieces = plan.references(rows).pieces
+        arrays = [plan.starts(rows)] if pieces is None else [pieces.counts, pieces.starts]
+        arrays += [] if pieces is None else [pieces.lengths]
+        sha256.update(b"".join(each.astype("<i8").tobytes() for each in arrays))
+    return sha256.hexdigest()

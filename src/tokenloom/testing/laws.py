@@ -29,7 +29,7 @@ from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.packed import PackedOrder
-from tokenloom.plan.plan import CORPUS_ORDERS, Plan
+from tokenloom.plan.plan import CORPUS_ORDERS, Plan, digest_plan
 
 MakeLoaders = Callable[[], Sequence[Loader]]
 
@@ -37,11 +37,12 @@ _HUGE_NUM_TOKENS = 10**12
 _MAX_PLAN_BYTES = 1 << 20
 # The digest of `_pack_example`.
 _PACKED_DIGEST = "5d420aad7758a47833b0e9d4d16061502c8b4a37df59644ad974215456ed8efa"
+# Without PyTorch, which takes seconds to import.
 _PLAN_PROGRAM = """
 import pickle, sys
-from tokenloom.testing import laws
+from tokenloom.plan.plan import digest_plan
 sys.path[:] = pickle.load(sys.stdin.buffer)
-print(laws.digest_plan(pickle.load(sys.stdin.buffer)))
+print(digest_plan(pickle.load(sys.stdin.buffer)))
 """
 
 
@@ -68,22 +69,6 @@ def _tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
     resets = batch.resets if batch.has_resets else torch.zeros_like(batch.mask)
     sources = (batch.sources,) if batch.has_sources else ()
     return batch.inputs, batch.targets, batch.mask, resets, *sources
-
-
-def digest_plan(plan: Plan) -> str:
-    """Return the SHA-256 of the starts of the first 64 batches, 64 hexadecimal digits.
-
-    For an order whose rows are made of pieces, the hash of their counts, starts and
-    lengths.
-    """
-    sha256 = hashlib.sha256()
-    for stretch in plan.stretches:
-        rows = stretch.rows[: max(0, 64 - stretch.rows.start)]
-        pieces = plan.references(rows).pieces
-        arrays = [plan.starts(rows)] if pieces is None else [pieces.counts, pieces.starts]
-        arrays += [] if pieces is None else [pieces.lengths]
-        sha256.update(b"".join(each.astype("<i8").tobytes() for each in arrays))
-    return sha256.hexdigest()
 
 
 def check_batches(windows: Windows, rows: Iterable[int]) -> None:
