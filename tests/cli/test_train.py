@@ -1,10 +1,10 @@
 """The command that trains."""
 
-import contextlib
 import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -573,14 +573,45 @@ def test_a_restart_needs_a_folder_with_a_name(
     assert "torchrun --max-restarts needs --run" in capsys.readouterr().err
 
 
-def test_ids_without_a_tokenizer_are_not_trained_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+class Pairs:
+    """A tokenizer of one's own: a token for each pair of characters."""
+
+    vocab_size = 1 << 16
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids."""
+        return [id_ % 256 for id_ in map(ord, text[::2])]
+
+    def decode(self, ids: list[int]) -> str:
+        """Return what is left of a text."""
+        return " ".join(map(chr, ids))
+
+
+def test_ids_without_a_tokenizer_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command writes text at its end."""
-    store = str(tl.Corpus.from_tokens(list(range(9)) * 99).save(tmp_path / "store"))
-    assert main(["train", store, *SMALL, "--run", str(tmp_path / "run")]) == 1
-    assert "must have a tokenizer, so that the model can write text" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+    """The command says why it writes no text, and what writes it or measures the model."""
+    monkeypatch.chdir(tmp_path)
+    tl.Corpus.from_tokens(list(range(9)) * 99).save("ids")
+    tl.Corpus.from_text("to be or not " * 99, tokenizer=Pairs()).save("own")
+    for name, why in (
+        ("ids", "ids holds ids, and no tokenizer that could turn them into text"),
+        ("own", "own was made with a tokenizer of your own, Pairs, which no store holds: give it"),
+    ):
+        run = f"run-{name}"
+        words = [*SMALL, "--epochs", "1", "--quiet", "--run", run]
+        assert main(["train", name, *words, "--sample-every", "1"]) == 1
+        assert "needs a tokenizer that can write text" in capsys.readouterr().err
+        assert main(["train", name, *words]) == 0
+        shown = capsys.readouterr()
+        assert f"no text will be generated: {why}" in shown.err
+        assert "generate" not in shown.out
+        assert main(["train", "--resume", run, "--epochs", "2", "--quiet"]) == 0
+        assert main(["evaluate", run, name, "--quiet"]) == 0
+        capsys.readouterr()
+        assert main(["generate", run, "--prompt", "to"]) == 1
+        kind = "none" if name == "ids" else "one of your own, Pairs, which no run holds"
+        assert f"'{run}' must hold its tokenizer, got {kind}: in Python" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
@@ -663,10 +694,10 @@ def test_special_tokens_that_cannot_be_allowed(
 
 
 @pytest.mark.parametrize(
-    ("signal_", "why"), [(KeyboardInterrupt, "was stopped before it"), (ValueError, "has no check")]
+    ("is_killed", "why"), [(False, "was stopped before it"), (True, "has no checkpoint yet")]
 )
 def test_a_run_without_a_step_begins_anew(
-    signal_: type[BaseException],
+    is_killed: bool,
     why: str,
     book: str,
     tmp_path: Path,
@@ -675,11 +706,12 @@ def test_a_run_without_a_step_begins_anew(
 ) -> None:
     """Whether it left a checkpoint from before its first step, or was killed and left none."""
     run = str(tmp_path / "run")
-    with monkeypatch.context() as patch, contextlib.suppress(signal_):
-        patch.setattr(
-            "tokenloom.training.optimizer.ScheduledOptimizer.step", Mock(side_effect=signal_)
-        )
-        main(["train", book, *SMALL, "--run", run])
+    with monkeypatch.context() as patch:
+        step = "tokenloom.training.optimizer.ScheduledOptimizer.step"
+        patch.setattr(step, Mock(side_effect=KeyboardInterrupt))
+        assert main(["train", book, *SMALL, "--run", run]) == 130
+    if is_killed:
+        shutil.rmtree(Path(run, "checkpoints"))
     assert main(["train", "--resume", run]) == 0
     assert f"begins at the first step, since the run {why}" in capsys.readouterr().err
 

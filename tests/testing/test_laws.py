@@ -135,8 +135,8 @@ def test_law_8_is_quick() -> None:
     mixture_ = tl.Mixture({"a": (corpus, 0.5), "b": (corpus, 0.5)})
     for order, text in (("random", mixture_), ("packed", corpus), ("random", corpus)):
         windows = tl.Windows(order, text, batch_size=4, seq_len=5, shard=tl.Shard())
-        program = f"{laws._PLAN_PROGRAM}\nassert 'torch' not in sys.modules"  # noqa: SLF001
-        pickled = laws._pickle_for_others(windows.plan)  # noqa: SLF001
+        program = f"{laws._PLAN_PROGRAM}\nassert 'torch' not in sys.modules"
+        pickled = laws._pickle_for_others(windows.plan)
         there = subprocess.run(
             [sys.executable, "-c", program], input=pickled, check=True, capture_output=True
         )

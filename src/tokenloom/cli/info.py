@@ -175,7 +175,12 @@ def _tabulate(
     if description.learnt_rate is not None:
         yield "learnt rate", f"{description.learnt_rate:.4%}"
     if description.tokenizer:
-        facts = dict(description.tokenizer)
+        # The proofs of one of your own say nothing to people.
+        facts = {
+            name: value
+            for name, value in description.tokenizer.items()
+            if name not in ("probe", "decoded")
+        }
         name = facts.pop("name", None) or "one of your own"
         yield "tokenizer", ", ".join([str(name), *([_list_facts(facts)] if facts else [])])
     yield "dtype", description.dtype
@@ -211,8 +216,10 @@ def _tabulate_facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield _LABELS.get(name, name.removeprefix("num_").replace("_", " ")), cell
     chosen = facts.get("preparation")
     for name, value in (chosen if isinstance(chosen, dict) else {}).items():
-        # There is a form for each source, of which there may be millions.
-        if name not in ("tokenizer", "forms", "splits") and value not in (None, []):
+        # There is a form for each source, of which there may be millions. The tokenizer
+        # says whether it normalises.
+        hidden = ("tokenizer", "forms", "splits", "normalize")
+        if name not in hidden and value not in (None, []):
             yield f"option {name}", _show_fact(value)
 
 
@@ -253,13 +260,12 @@ def _show_fact(value: object) -> str:
 
 
 def _list_facts(facts: Mapping[str, Any]) -> str:
-    shown = {name: _show_fact(value) for name, value in facts.items()}
-    return _shorten(
-        [
-            f"{name.replace('_', ' ')} {f'({cell})' if isinstance(facts[name], dict) else cell}"
-            for name, cell in shown.items()
-        ]
-    )
+    cells = []
+    for name, value in facts.items():
+        cell = f"({_show_fact(value)})" if isinstance(value, dict) else _show_fact(value)
+        # A hash begins with the name of its kind.
+        cells.append(cell if cell.startswith(f"{name}:") else f"{name.replace('_', ' ')} {cell}")
+    return _shorten(cells)
 
 
 def _shorten(cells: Sequence[str]) -> str:

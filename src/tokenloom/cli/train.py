@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tokenloom.loading.distributed import Ranks
     from tokenloom.loading.loader import Loader
     from tokenloom.model.rnn import RNNModel
-    from tokenloom.text.interface import Tokenizer
     from tokenloom.training.loop import Training
     from tokenloom.training.metrics import EpochMetrics
     from tokenloom.training.options import RunOptions, TrainingOptions
@@ -198,7 +197,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 step = _find_step(training)
                 is_at_end = arguments.resume is not None and step == _count_batches(training.loader)
                 announced = _announce(arguments, corpus, training)
-                if training.resume:
+                if training.resume or arguments.resume is not None:
                     announced += f"; {_explain_start(training, step)}"
                 print_message(_explain_end(training) if is_at_end else announced)
 
@@ -561,7 +560,11 @@ def _make_writer(
     """
     from tokenloom.model.generation import generate
 
-    tokenizer = _tokenizer(corpus)
+    tokenizer = corpus.tokenizer
+    if tokenizer is None:
+        if reports:
+            print_message(f"no text will be generated: {_explain_ids(corpus)}")
+        return None
     try:
         prompt = _prompt(corpus, training.run_options)
         write = functools.partial(generate, training.model, tokenizer, prompt)
@@ -583,8 +586,12 @@ def _prompt(corpus: Corpus, run_options: "RunOptions") -> str:
     return entry.prompt if entry and entry.prompt else begin(corpus)
 
 
-def _tokenizer(corpus: Corpus) -> "Tokenizer":
-    if corpus.tokenizer is None:
-        msg = f"{corpus.name} must have a tokenizer, so that the model can write text, got none"
-        raise ArgumentError(msg)
-    return corpus.tokenizer
+def _explain_ids(corpus: Corpus) -> str:
+    """Return why a corpus has no tokenizer, and what does without one."""
+    made_by = corpus.describe_identity().get("type", "NoneType")
+    if made_by == "NoneType":
+        return f"{corpus.name} holds ids, and no tokenizer that could turn them into text"
+    return (
+        f"{corpus.name} was made with a tokenizer of your own, {made_by}, which no store holds: "
+        "give it to tokenloom.generate in Python"
+    )

@@ -312,7 +312,7 @@ def find_stored_tokenizer(given: object) -> object:
     if tokenizer is None:
         msg = (
             f"tokenizer must be a store that holds its tokenizer, that of {path!r} was one of "
-            "your own, which no store holds"
+            "your own, which no store holds: in Python give the object itself"
         )
         raise ArgumentError(msg)
     return tokenizer

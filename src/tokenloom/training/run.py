@@ -30,7 +30,7 @@ from tokenloom.model.rnn import RNNModel
 from tokenloom.text.identity import Identity
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.subwords import FILE_NAMES
-from tokenloom.text.tokenizers import TOKENIZER_NAMES, complete, restore_tokenizer
+from tokenloom.text.tokenizers import complete, restore_tokenizer
 from tokenloom.text.vocab import Vocab
 from tokenloom.training.checkpoint import (
     Checkpoint,
@@ -386,9 +386,9 @@ class Run:
             raise RunError(str(error)) from error
         if tokenizer is None:
             msg = (
-                f"the run's tokenizer must be one of {', '.join(TOKENIZER_NAMES)}, "
-                f"got {show(description)}: load the model with Run.open(...).load_model() and call "
-                "tokenloom.generate with your tokenizer"
+                f"{str(self.path)!r} must hold its tokenizer, got {_name_tokenizer(description)}: "
+                "in Python load the model with Run.open(...).load_model(), and give your tokenizer "
+                "to tokenloom.generate, or a corpus that was opened with it to tokenloom.evaluate"
             )
             raise RunError(msg)
         vocab, saved = vocab_of(tokenizer), self.settings.get("vocab_hash")
@@ -492,6 +492,14 @@ def _is_unfinished(folder: Path) -> bool:
         )
     except OSError:
         return False
+
+
+def _name_tokenizer(description: object) -> str:
+    """Return what a message calls a tokenizer that no run holds."""
+    kind = description.get("type") if isinstance(description, dict) else None
+    if not description or kind == "NoneType":
+        return "none"
+    return f"one of your own, {kind}, which no run holds" if kind else show(description)
 
 
 def _claim(folder: Path, *, again: bool) -> None:
