@@ -1,7 +1,11 @@
 """Signals that ask a process to end."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -118,3 +122,57 @@ def test_a_training_takes_the_signals_of_a_command() -> None:
             signal.raise_signal(signal.SIGTERM)
             assert 1 == sum(interrupt.flags)
         assert before == [signal.getsignal(number) for number in OTHERS]
+
+
+class Ending:
+    """An object at whose end a signal comes."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self._number)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_at_the_end_of_an_object_is_not_lost(
+    number: int, expected: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python would print that the exception is ignored, and go on."""
+    reached = []
+
+    def work() -> None:
+        Ending(number)
+        reached.append(number)
+        for _ in range(200):
+            time.sleep(0.05)
+
+    with pytest.raises(expected), ending_in_order():
+        work()
+    assert [number] == reached
+    assert ("", "") == capsys.readouterr()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked elsewhere")
+def test_a_forked_process_ends_as_usual() -> None:
+    """It neither reports the signal, which its parent may have sent, nor cleans up for it."""
+    program = """
+import os, signal, sys, time
+from tokenloom.cli import main, datasets
+
+def fork(arguments):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    os.kill(child, signal.SIGTERM)
+    print(os.WTERMSIG(os.waitpid(child, 0)[1]))
+
+datasets._run = fork
+sys.exit(main.main(["datasets"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert (f"{int(signal.SIGTERM)}\n", "") == (done.stdout, done.stderr)

@@ -1,10 +1,13 @@
 """Signals that ask a process to end: Ctrl-C, and those of schedulers, containers and terminals."""
 
 import contextlib
+import functools
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -15,8 +18,14 @@ SIGNALS = tuple(
 )
 """Those that end a training after its step, as far as the system has them."""
 
+# How long the end of an object may still take after an error in it.
+_MOMENT_SECONDS = 0.05
 # torchrun sends its ranks a Ctrl-C that the terminal has sent them already.
 _SAME_SECONDS = 5.0
+
+
+# The processes that let signals raise `Stopped`: this one, and those that it was forked from.
+_owners: list[int] = []
 
 
 class Stopped(SystemExit):
@@ -129,7 +138,9 @@ def ending_in_order() -> Iterator[None]:
     """Let signals other than Ctrl-C, which end a process at once, raise `Stopped` instead.
 
     So unfinished work is cleaned up. Only in the main thread, and where nobody
-    else handles the signal.
+    else handles the signal. A process that is forked meanwhile ends as usual. A signal,
+    also Ctrl-C, that comes where an object ends, so that nothing can be raised, is
+    raised a moment later.
 
     Raises
     ------
@@ -139,13 +150,48 @@ def ending_in_order() -> Iterator[None]:
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         before = _take([number for number in SIGNALS if number != signal.SIGINT], _raise)
+    if before:
+        _owners.append(os.getpid())
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_raise_later, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         _put_back(before)
+        if before:
+            _owners.remove(os.getpid())
+
+
+def _raise_later(hook: Callable[[Any], object], unraisable: Any) -> None:
+    """Let a signal come again that was raised where Python can only print its traceback."""
+    error = unraisable.exc_value
+    if isinstance(error, Stopped):
+        number = error.number
+        signal.signal(number, _raise)
+    elif isinstance(error, KeyboardInterrupt):
+        number = int(signal.SIGINT)
+    else:
+        hook(unraisable)
+        return
+    again = threading.Timer(_MOMENT_SECONDS, _send, [number])
+    again.daemon = True
+    again.start()
+
+
+def _send(number: int) -> None:
+    """Send a signal to the main thread, from another one."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _raise(number: int, _: FrameType | None) -> None:
+    if os.getpid() not in _owners:
+        # A forked process: its parent cleans up, and may be the one that ends it.
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
     # A second signal must not interrupt the clean-up.
     for other in SIGNALS:
         if signal.getsignal(other) is _raise:
