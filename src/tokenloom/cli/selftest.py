@@ -3,9 +3,11 @@
 import argparse
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tokenloom._io.interrupts import Stopped
 from tokenloom._progress import open_bar
 from tokenloom._wording import count
 from tokenloom.cli import options
@@ -86,8 +88,30 @@ def _run_checks(settings: "Settings", *, is_quiet: bool) -> "list[Outcome]":
     with open_bar(make_checks(settings), progress=False if is_quiet else None) as bar:
         for check in bar:
             bar.set_description(f"law {check.law}")
-            outcomes.append(run_check(check))
+            try:
+                outcomes.append(run_check(check))
+            except (KeyboardInterrupt, Stopped):
+                _end_workers()
+                raise
     return outcomes
+
+
+def _end_workers() -> None:
+    """End the workers of a DataLoader at once, also those that are still starting.
+
+    These would print a traceback where the loader is gone, and the loader waits
+    seconds for them.
+    """
+    number = getattr(signal, "SIGCHLD", None)
+    # PyTorch's handler would raise that a worker was killed.
+    before = None if number is None else signal.signal(number, signal.SIG_DFL)
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
+    if number is not None:
+        signal.signal(number, before)
 
 
 def print_outcomes(

@@ -197,7 +197,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 step = _find_step(training)
                 is_at_end = arguments.resume is not None and step == _count_batches(training.loader)
                 announced = _announce(arguments, corpus, training)
-                if training.resume or arguments.resume is not None:
+                if training.resume:
                     announced += f"; {_explain_start(training, step)}"
                 print_message(_explain_end(training) if is_at_end else announced)
 
@@ -440,12 +440,12 @@ def _folder(training: "Training") -> Path:
     return Path(training.run or "")
 
 
-def _find_step(training: "Training") -> int | None:
-    """Return after how many steps a training resumes, None where it has no checkpoint."""
+def _find_step(training: "Training") -> int:
+    """Return after how many steps a training resumes, 0 for its beginning."""
     from tokenloom.training.run import Run
 
     checkpoint = Run.open(_folder(training)).load_checkpoint() if training.resume else None
-    return None if checkpoint is None else checkpoint.step
+    return 0 if checkpoint is None else checkpoint.step
 
 
 def _count_batches(loader: "Loader") -> int:
@@ -454,11 +454,10 @@ def _count_batches(loader: "Loader") -> int:
     return loader.plan.at(first).count_until(first + (loader.num_epochs or 0))
 
 
-def _explain_start(training: "Training", step: int | None) -> str:
+def _explain_start(training: "Training", step: int) -> str:
     """Return the end of the message about a run that is resumed."""
-    if not step:
-        why = "has no checkpoint yet" if step is None else "was stopped before it"
-        return f"begins at the first step, since the run {why}"
+    if step == 0:
+        return "begins at the first step, since the run has no later checkpoint"
     loader = training.loader
     num_epochs = loader.num_epochs or 0
     first = loader.first_epoch

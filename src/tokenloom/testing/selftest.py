@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
+from tokenloom._io.interrupts import Interrupt
 from tokenloom._wording import count, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.mixture import Mixture
 from tokenloom.errors import ArgumentError, CorpusError
+from tokenloom.loading.batch import Batch
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
@@ -358,9 +360,17 @@ def _check_workers(settings: Settings, config: ReadConfig | ProcessReadConfig) -
             # A Loader goes there by itself.
             windows.set_epoch(epoch)
             expected = [digest(batch) for batch in windows]
-            check_stream(expected, map(digest, loader), law="law 3", what=str(config))
+            check_stream(expected, map(digest, _start(loader)), law="law 3", what=str(config))
 
     return Check("3 workers", f"the last of {config}", run)
+
+
+def _start(loader: "Loader | DataLoader[Any]") -> Iterator[Batch]:
+    """Return the batches of a loader; a signal waits until all of its workers have been started."""
+    with Interrupt(saves=True) as interrupt:
+        batches = iter(loader)
+    interrupt.end()
+    return batches
 
 
 def _check_devices(settings: Settings, kind: str, tail: Tail) -> Check:
