@@ -135,6 +135,24 @@ def test_a_position_names_its_parts() -> None:
             now.load_state_dict(saved)
 
 
+def test_a_position_is_that_of_the_order_and_the_join_too() -> None:
+    """Either names the parts' hashes, so either resumes the other."""
+    first, second = tl.Corpus.from_tokens(range(90)), tl.Corpus.from_tokens(range(70))
+    joined = tl.Corpus.concatenate([second, first])
+    mixture = tl.Mixture({"a": (first, 1), "b": (joined, 2)})
+    options: dict[str, Any] = {"batch_size": 2, "seq_len": 4, "shard": tl.Shard()}
+    of_mixture = tl.Loader(tl.RandomWindows(mixture, **options))
+    of_order = tl.Loader(tl.Windows(mixture.order, mixture.corpus, **options))
+    assert of_mixture.state_dict() == of_order.state_dict()
+    of_order.load_state_dict(of_mixture.state_dict())
+
+
+def test_no_limit_of_repeats_is_none() -> None:
+    """Infinity would not be JSON, in the settings of a run."""
+    parts = {"a": (tl.Corpus.from_tokens(range(90)), 1)}
+    assert tl.Mixture(parts, max_repeats=float("inf")).order.max_repeats is None
+
+
 def test_a_part_is_not_read_more_often_than_allowed() -> None:
     """By one epoch, and by all the epochs of a loader."""
     parts = {"web": (WEB, 0.5), "code": (CODE, 0.5)}

@@ -158,8 +158,15 @@ class Mixture:
     @functools.cached_property
     def proof(self) -> dict[str, str]:
         """What a saved position keeps of the tokens: the hash of the join and of each part."""
-        parts = {f"part.{name}.corpus": corpus.hash for name, corpus in self.parts.items()}
-        return {"corpus": self.corpus.hash, **parts}
+        return prove_parts(self.corpus, self.parts)
+
+
+def prove_parts(corpus: Corpus, parts: Mapping[str, Corpus]) -> dict[str, str]:
+    """Return what a saved position keeps of the tokens of a mixture; see `Mixture.proof`."""
+    return {
+        "corpus": corpus.hash,
+        **{f"part.{name}.corpus": part.hash for name, part in parts.items()},
+    }
 
 
 def _as_parts(parts: object, *, needs_weights: bool) -> dict[str, tuple[Corpus, float]]:
@@ -243,4 +250,5 @@ def _as_repeats(max_repeats: float | None) -> float | None:
     if not number > 0:
         msg = f"max_repeats must be more than 0, or None for no limit, got {show(max_repeats)}"
         raise ArgumentError(msg)
-    return number
+    # What is kept of a run is JSON, which has no infinity.
+    return None if number == math.inf else number

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
+from tokenloom.plan.order import edges_of
 from tokenloom.store.memmap import confirm, confirm_now_and_then, pack
 from tokenloom.text.ids import Ids, Offsets, is_memory_map
 
@@ -305,8 +306,8 @@ class JoinedOffsets:
     def __init__(self, parts: Sequence[DocumentOffsets]) -> None:
         self._parts = tuple(parts)
         # Parts of 1 and 2 documents with 2 and 3 tokens begin at [0, 1, 3] and [0, 2, 5].
-        self._first_numbers = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
-        self._first_tokens = np.concatenate([[0], np.cumsum([part.num_tokens for part in parts])])
+        self._first_numbers = edges_of([len(part) for part in parts])
+        self._first_tokens = edges_of([part.num_tokens for part in parts])
 
     def __len__(self) -> int:
         return int(self._first_numbers[-1]) + 1

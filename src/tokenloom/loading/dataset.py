@@ -1,5 +1,6 @@
 """Windows of a corpus as a PyTorch dataset, in any order."""
 
+import functools
 import inspect
 import os
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from tokenloom._checks import require_type
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import as_html, count, show
 from tokenloom.corpus.corpus import Corpus
-from tokenloom.corpus.mixture import Mixture
+from tokenloom.corpus.mixture import Mixture, prove_parts
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.corpus.plans import make_plan
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
@@ -25,6 +26,7 @@ from tokenloom.loading.distributed import Ranks, describe_weights
 from tokenloom.loading.shard import Shard, check_same_part
 from tokenloom.loading.shared_integer import SharedInteger
 from tokenloom.plan.batch_sizes import BatchSize
+from tokenloom.plan.mixture import MixtureOrder
 from tokenloom.plan.order import Order, Tail
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import Plan
@@ -128,10 +130,18 @@ class Windows(IterableDataset[Batch]):
         """The mixture whose parts the windows come from, where there is one."""
         return self._mixture
 
-    @property
+    @functools.cached_property
     def proof(self) -> Mapping[str, str]:
         """The hash of the corpus, and those of the parts of a mixture, as a position keeps them."""
-        return {"corpus": self._corpus.hash} if self._mixture is None else self._mixture.proof
+        if self._mixture is not None:
+            return self._mixture.proof
+        order = self._first_plan.order
+        if isinstance(order, MixtureOrder):
+            # It was given with the join of the mixture's parts.
+            bounds = zip(order.names, itertools.pairwise(order.bounds.tolist()), strict=True)
+            parts = {name: self._corpus.slice(*bound) for name, bound in bounds}
+            return prove_parts(self._corpus, parts)
+        return {"corpus": self._corpus.hash}
 
     @property
     def vocab(self) -> Vocab | Any:

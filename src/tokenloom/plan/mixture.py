@@ -251,6 +251,11 @@ class MixtureOrder(ShuffledOrder):
         proof = super().proof(settings)
         proof["parts"] = ", ".join(self.names)
         proof["epoch_windows"] = self.num_windows(settings)
+        return proof | self._proof_of_parts
+
+    @functools.cached_property
+    def _proof_of_parts(self) -> dict[str, int | str]:
+        proof: dict[str, int | str] = {}
         for at, (name, length) in enumerate(zip(self.names, self.part_lengths, strict=True)):
             proof[f"part.{name}.num_tokens"] = length
             proof[f"part.{name}.weights"] = ", ".join(
@@ -293,7 +298,7 @@ class MixtureOrder(ShuffledOrder):
     @functools.cached_property
     def bounds(self) -> IntArray:
         """Where each part begins in the join of all, and its end: shape (num_parts + 1,)."""
-        return np.concatenate([[0], np.cumsum(self.part_lengths, dtype=np.int64)])
+        return edges_of(self.part_lengths)
 
     def sources_of(self, starts: IntArray) -> IntArray:
         """Return the part that each window lies in: int64 array, shape of ``starts``."""
@@ -420,7 +425,7 @@ class MixtureOrder(ShuffledOrder):
         first_tokens = map(
             functools.partial(self._first_token, layout), parts.tolist(), words[:, 0].tolist()
         )
-        starts += np.array(list(first_tokens))[which]
+        starts += np.array(list(first_tokens), np.int64)[which]
         return starts
 
     def _first_token(self, layout: _Layout, part: int, word: int) -> int:
@@ -433,7 +438,8 @@ class MixtureOrder(ShuffledOrder):
         # Most blocks begin where the one before ends.
         counts = {edge: self._count(layout, edge) for edge in {*itertools.chain(*bounds)}}
         low, high = (
-            np.array([counts[edge] for edge in edges]) for edges in zip(*bounds, strict=True)
+            np.array([counts[edge] for edge in edges], np.int64)
+            for edges in zip(*bounds, strict=True)
         )
         # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
         first_epochs = low // layout.sizes
@@ -447,7 +453,7 @@ class MixtureOrder(ShuffledOrder):
         return _Pieces(
             lengths=lengths,
             stops=np.cumsum(lengths),
-            block_starts=edges_of(np.array([stop - start for start, stop in bounds])).tolist(),
+            block_starts=edges_of([stop - start for start, stop in bounds]).tolist(),
             parts=parts,
             epochs=epochs,
             begins=begins,
@@ -486,8 +492,8 @@ class MixtureOrder(ShuffledOrder):
             new = share_out(starts[at + 1] - starts[at], stage.weights)
             counts.append(tuple(sum(pair) for pair in zip(counts[-1], new, strict=True)))
         layout = _Layout(
-            sizes=np.array(sizes),
-            phases=np.array([count_phases(part) for part in parts]),
+            sizes=np.array(sizes, np.int64),
+            phases=np.array([count_phases(part) for part in parts], np.int64),
             num_windows=0,
             starts=starts,
             counts=tuple(counts),

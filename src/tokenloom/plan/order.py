@@ -345,7 +345,7 @@ def edges_of(counts: npt.ArrayLike) -> IntArray:
     >>> edges_of([2, 0, 3]).tolist()
     [0, 2, 2, 5]
     """
-    counts = np.asarray(counts)
+    counts = np.asarray(counts, np.int64)
     edges = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=edges[1:])
     return edges

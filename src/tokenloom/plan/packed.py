@@ -18,13 +18,17 @@ from tokenloom.plan.order import (
     draw_words,
     list_ranges,
 )
-from tokenloom.plan.permutation import NUM_KEYS, Permutations, permute
+from tokenloom.plan.permutation import (
+    MULTIPLIER_1,
+    MULTIPLIER_2,
+    NUM_KEYS,
+    SHIFT,
+    Permutations,
+    permute,
+)
 from tokenloom.plan.seeds import mix_epoch
 
-_MULTIPLIER_1 = np.uint64(0xFF51AFD7ED558CCD)
-_MULTIPLIER_2 = np.uint64(0xC4CEB9FE1A85EC53)
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(33)
 
 
 class SortedDocuments(Protocol):
@@ -355,8 +359,8 @@ def _draw_keys(settings: PlanSettings, lengths: IntArray) -> npt.NDArray[np.uint
     sequence = mix_epoch(settings.seed, settings.epoch)
     words = sequence.generate_state(1 + 2 * NUM_KEYS, np.uint64)[1 + NUM_KEYS :]
     keys = words.astype(np.uint64)[:, None] ^ (lengths.astype(np.uint64) * _GOLDEN_RATIO)
-    for multiplier in (_MULTIPLIER_1, _MULTIPLIER_2):
-        keys ^= keys >> _SHIFT
+    for multiplier in (MULTIPLIER_1, MULTIPLIER_2):
+        keys ^= keys >> SHIFT
         keys *= multiplier
-    keys ^= keys >> _SHIFT
+    keys ^= keys >> SHIFT
     return keys

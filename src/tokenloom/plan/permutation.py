@@ -43,9 +43,10 @@ _Bytes = npt.NDArray[np.uint8]
 # Of one permutation, or of the one of each index.
 _Bases = tuple[np.uint64, np.uint64] | tuple[_Words, _Words]
 
-_MULTIPLIER_1 = np.uint64(0xFF51AFD7ED558CCD)
-_MULTIPLIER_2 = np.uint64(0xC4CEB9FE1A85EC53)
-_SHIFT = np.uint64(33)
+# Of the finaliser of MurmurHash3.
+MULTIPLIER_1 = np.uint64(0xFF51AFD7ED558CCD)
+MULTIPLIER_2 = np.uint64(0xC4CEB9FE1A85EC53)
+SHIFT = np.uint64(33)
 _HALF = np.uint64(32)
 
 
@@ -317,10 +318,10 @@ def _add_hash(
 ) -> None:
     """Add a keyed hash of ``other`` to ``digit`` in place, modulo ``base``."""
     mixed = other ^ key
-    mixed ^= mixed >> _SHIFT
-    mixed *= _MULTIPLIER_1
-    mixed ^= mixed >> _SHIFT
-    mixed *= _MULTIPLIER_2
+    mixed ^= mixed >> SHIFT
+    mixed *= MULTIPLIER_1
+    mixed ^= mixed >> SHIFT
+    mixed *= MULTIPLIER_2
     mixed >>= _HALF
     # Multiply and shift maps 32 random bits to [0, base) without a division
     # (Lemire, "Fast Random Integer Generation in an Interval", 2019).
