@@ -23,6 +23,7 @@ from tokenloom.preparation.trace import Trace
 from tokenloom.store.manifest import write_manifest
 from tokenloom.store.reader import open_store
 from tokenloom.text import by_value
+from tokenloom.text.documents import TextSegment
 from tokenloom.text.interface import CompleteTokenizer
 
 texts = st.text("aabB  \n\r.é時\u2028", min_size=1, max_size=30).filter(
@@ -220,6 +221,30 @@ def test_a_chunk_is_read_once(small: tl.Corpus, monkeypatch: pytest.MonkeyPatch)
     assert ["b.txt", "d.txt", "a.txt", "c.txt", "d.txt", "b.txt"] == [one.source for one in found]
     assert [0] * 6 == [one.character for one in found]
     assert [(0, 2), (1, 3)] == read
+
+
+@pytest.mark.parametrize("name", ["char", "word"])
+def test_a_long_document_is_searched_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For all of its tokens, also where much of the text between two of them is no token."""
+    text = "".join(f"caf\u00e9 or {'8' * (number % 400)} not\n" for number in range(1500))
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    prepare(tmp_path / "a.txt", tmp_path / "store", tokenizer=name, num_workers=1)
+    corpus = tl.Corpus.open(tmp_path / "store")
+    kind: Any = type(corpus.tokenizer)
+    searched: list[TextSegment] = []
+    find = kind.find_characters
+    expected = find(corpus.tokenizer, TextSegment(text, 0, ends=True))
+
+    def note(self: Any, segment: TextSegment) -> Any:
+        searched.append(segment)
+        return find(self, segment)
+
+    monkeypatch.setattr(kind, "find_characters", note)
+    tokens = [*range(0, len(corpus), 97), 256, 255, len(corpus) - 1]
+    assert [expected[token] for token in tokens] == [tl.trace(corpus, token)[2] for token in tokens]
+    assert 1 == len(searched)
 
 
 def test_what_follows_in_a_chunk_may_have_changed(small: tl.Corpus) -> None:

@@ -36,11 +36,14 @@ from tokenloom.store.reader import CURE, Store, open_store
 from tokenloom.store.verify import find_wrong_place
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Offsets
-from tokenloom.text.interface import CompleteTokenizer
+from tokenloom.text.interface import CompleteTokenizer, Places
 
 # Counting the lines of this number of bytes takes about a second.
 _MOST_COUNTED = 1 << 30
 _READ_BYTES = 1 << 20
+# Where the tokens of shorter segments begin is found again for each token.
+_MANY_TOKENS = 1 << 10
+_MARK_EVERY = 1 << 8
 
 
 class Trace(NamedTuple):
@@ -162,6 +165,30 @@ def _open_prepared(corpus: Corpus, path: Path) -> "_PreparedStore | _Saved | Non
     return prepared
 
 
+class _KeptPlaces:
+    """Where the tokens of a segment begin: of most texts in a byte for each token.
+
+    Parameters
+    ----------
+    places : int64 array, shape (num_tokens,)
+    """
+
+    def __init__(self, places: npt.NDArray[np.int64]) -> None:
+        steps = np.diff(places, prepend=0)
+        bounds = (int(steps.min()), int(steps.max())) if len(steps) else (0, 0)
+        # Places such as [0, 3, 7, 9] are the steps [0, 3, 4, 2], and of every second one [0, 7].
+        self._steps = steps.astype(np.result_type(*map(np.min_scalar_type, bounds)))
+        self._marks = places[::_MARK_EVERY].copy()
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, index: int) -> int:
+        mark, rest = divmod(index, _MARK_EVERY)
+        steps = self._steps[index + 1 - rest : index + 1]
+        return int(self._marks[mark]) + int(steps.sum(dtype=np.int64))
+
+
 class _ReadChunk(NamedTuple):
     """A chunk of a preparation that was read and tokenised again.
 
@@ -182,6 +209,8 @@ class _ReadChunk(NamedTuple):
         The slice that each segment lies in; without its content, unless lines are known.
     knows_lines : bool
         Whether the lines before the chunk were counted.
+    places : dict of int to places
+        Where the tokens of long segments begin, of those that were asked for.
     """
 
     first: int
@@ -192,6 +221,7 @@ class _ReadChunk(NamedTuple):
     befores: list[int]
     slices: list[Slice]
     knows_lines: bool
+    places: dict[int, "_KeptPlaces"]
 
     def find(self, token: int, tokenizer: CompleteTokenizer) -> dict[str, int]:
         """Return with which character of its document a token of the store begins.
@@ -204,14 +234,27 @@ class _ReadChunk(NamedTuple):
         at -= int(np.searchsorted(self.marks, at))
         index = int(np.searchsorted(self.stops, at, side="right"))
         at -= int(self.stops[index - 1]) if index else 0
-        inside = tokenizer.find_character(self.segments[index], at)
-        if inside is None:
+        places = self._find_places(index, tokenizer)
+        if places is None or at >= len(places):
             return {}
+        inside = int(places[at])
         piece, offset = self.slices[index], self.segments[index].offset
         return {
             "character": self.befores[index] + inside,
             **FORMS[piece.form].place(piece, offset),
         }
+
+    def _find_places(
+        self, index: int, tokenizer: CompleteTokenizer
+    ) -> "Places | _KeptPlaces | None":
+        """Return where the tokens of a segment begin, which is kept of a long one."""
+        if index in self.places:
+            return self.places[index]
+        places = tokenizer.find_characters(self.segments[index])
+        if not isinstance(places, np.ndarray) or len(places) < _MANY_TOKENS:
+            return places
+        self.places[index] = _KeptPlaces(places)
+        return self.places[index]
 
 
 class _KeptChunk(NamedTuple):
@@ -408,7 +451,7 @@ class _PreparedStore:
             befores.append(before)
             before = 0 if segment.ends else before + len(segment.text)
         return _ReadChunk(
-            first, num_tokens, marks, segments, stops, befores, slice_of, line is not None
+            first, num_tokens, marks, segments, stops, befores, slice_of, line is not None, {}
         )
 
     def _count_lines(self, source: int, offset: int) -> int | None:

@@ -4,7 +4,6 @@ None of these packages is imported before a text is encoded or decoded, and each
 process builds an encoder once, of a state that is plain text or bytes.
 """
 
-import functools
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from tokenloom._wording import count
 from tokenloom.errors import CorpusError, UsageError
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
-from tokenloom.text.interface import CompleteTokenizer, join_ids
+from tokenloom.text.interface import CompleteTokenizer, Places, join_ids
 
 # Packages allocate memory for each id; the largest known vocabulary has less than a tenth of this.
 MAX_IDS = 1 << 24
@@ -129,10 +128,10 @@ class SubwordTokenizer(CompleteTokenizer):
         except Exception:  # noqa: BLE001
             return CompleteTokenizer.encode_segments(self, segments)
 
-    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
-        """Return which character of a segment its token begins with, if the package reports it."""
-        starts = _find_starts(self, str(segment.text))
-        return starts[index] if index < len(starts) else None
+    def find_characters(self, segment: TextSegment, /) -> Places | None:
+        """Return where the tokens of a segment begin, as far as the package reports it."""
+        with panics_as_errors():
+            return np.array(self.find_starts(str(segment.text)), np.int64)
 
     def token_lengths(self) -> npt.NDArray[np.int64] | None:
         """Return how many characters each id stands for, where its bytes are known."""
@@ -162,13 +161,6 @@ class SubwordTokenizer(CompleteTokenizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({count(self.num_ids, 'id')}, {self.digest[:15]}...)"
-
-
-@functools.lru_cache(maxsize=1)
-def _find_starts(tokenizer: SubwordTokenizer, text: str) -> list[int]:
-    """Return what `find_starts` returns, which is kept for the next token of the same text."""
-    with panics_as_errors():
-        return tokenizer.find_starts(text)
 
 
 def cut_batches(texts: Sequence[str]) -> Iterator[list[str]]:

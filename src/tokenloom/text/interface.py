@@ -19,6 +19,9 @@ from tokenloom.text.ids import Ids, Offsets, as_ids
 from tokenloom.text.normalize import Lost
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
+# Which character of a text each of its tokens begins with.
+Places = range | npt.NDArray[np.int64]
+
 
 class Tokenizer(Protocol):
     """The interface of a tokenizer of yours: any object with these members."""
@@ -131,13 +134,13 @@ class CompleteTokenizer(ABC):
         ]
         return join_ids(each)
 
-    def find_character(self, segment: TextSegment, index: int, /) -> int | None:
-        """Return which character of a segment a token of it begins with, if that is known.
+    def find_characters(self, segment: TextSegment, /) -> Places | None:
+        """Return with which character of a segment each token of it begins, if that is known.
 
         -1 is the last character before the segment. Where `reads_bytes`, bytes are
         counted.
         """
-        del segment, index
+        del segment
         return None
 
     def count_lost(self, _: Iterable[str], /) -> Lost:

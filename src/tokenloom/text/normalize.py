@@ -62,7 +62,7 @@ PREFIXES = {NOTHING: "", LETTER: "a", GAP: "a "}
 _IN_WORD = re.compile(rb"(?<=[A-Za-z])[A-Za-z]")
 _NO_LETTER = re.compile(rb"[^A-Za-z]")
 _WHITE_SPACE = re.compile(r"\s")
-_LETTERS, _WORD = re.compile("[A-Za-z]+"), re.compile(r"\S+")
+_WORD = re.compile(r"\S+")
 _IS_LETTER = np.array([code == _LETTER for code in CLASSES])
 _IS_LINE_END = np.array([code == LINE_END for code in CLASSES])
 # Latin-1's signs, and the dashes, quotes and ideographic full stops of other writing.
@@ -93,11 +93,7 @@ def find_characters(text: str) -> npt.NDArray[np.int64]:
     ('caf sat', [0, 1, 2, 3, 4, 7, 8])
     """
     content = _encode(text)
-    places = np.flatnonzero(_find_kept(_classify(content)))
-    if text.isascii():
-        return places
-    is_first_byte = np.frombuffer(content, np.uint8) & 0xC0 != 0x80
-    return (np.cumsum(is_first_byte) - 1)[places]
+    return _as_characters(np.flatnonzero(_find_kept(_classify(content))), content)
 
 
 def clean_words(text: str) -> str:
@@ -292,14 +288,17 @@ def _stops(texts: Sequence[str], joined: str) -> npt.NDArray[np.int64]:
     return np.cumsum([len(text) + 1 for text in encoded], dtype=np.int64)
 
 
-def find_word(text: str, index: int, *, normalize: bool) -> int:
-    """Return which character of a text one of its words begins with.
+def find_words(text: str, *, normalize: bool) -> npt.NDArray[np.int64]:
+    """Return which character of a text each of its words begins with.
 
-    >>> find_word("To be, or", 2, normalize=True)
-    7
+    >>> find_words("To be, or", normalize=True).tolist()
+    [0, 3, 7]
     """
-    words = (_LETTERS if normalize else _WORD).finditer(text)
-    return next(itertools.islice(words, index, None)).start()
+    if not normalize:
+        return np.fromiter((word.start() for word in _WORD.finditer(text)), np.int64)
+    content = _encode(text)
+    is_letter = _classify(b" " + content) > _SPACE
+    return _as_characters(np.flatnonzero(is_letter[1:] > is_letter[:-1]), content)
 
 
 class Lost(NamedTuple):
@@ -429,6 +428,14 @@ def _is_letter(character: str) -> bool:
 
 def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _as_characters(places: npt.NDArray[np.int64], content: bytes) -> npt.NDArray[np.int64]:
+    """Return which characters of a text in UTF-8 begin at some of its bytes."""
+    if content.isascii():
+        return places
+    is_first_byte = np.frombuffer(content, np.uint8) & 0xC0 != 0x80
+    return (np.cumsum(is_first_byte) - 1)[places]
 
 
 def _cut(text: AnyStr, boundary: "re.Pattern[AnyStr]", size: int) -> Iterator[AnyStr]:

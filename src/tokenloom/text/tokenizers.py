@@ -24,6 +24,7 @@ from tokenloom.text.ids import Ids, Offsets, as_ids, narrow_dtype
 from tokenloom.text.interface import (
     CompleteTokenizer,
     LearnedTokenizer,
+    Places,
     Tokenizer,
     UserTokenizer,
     vocab_of,
@@ -37,7 +38,7 @@ from tokenloom.text.normalize import (
     count_lost,
     count_words,
     find_characters,
-    find_word,
+    find_words,
     split_words,
 )
 from tokenloom.text.sentencepieces import SentencePieceTokenizer
@@ -244,15 +245,15 @@ class CharTokenizer(CountedTokenizer):
         counts = count_characters(text)
         return Counted(look_up(text, counts), np.cumsum(lengths), counts)
 
-    def find_character(self, segment: TextSegment, index: int, /) -> int:
-        """Return which character of a segment a token of it begins with."""
+    def find_characters(self, segment: TextSegment, /) -> Places:
+        """Return with which character of a segment each token of it begins."""
         if not self.normalize:
-            return index
+            return range(len(segment.text))
         # The text before the segment is represented by "a" or "a ", and its "a" is no token of the
         # segment.
         prefix = PREFIXES[segment.state]
         places = find_characters(prefix + str(segment.text))
-        return int(places[index + bool(prefix)]) - len(prefix)
+        return places[bool(prefix) :] - len(prefix)
 
     def token_lengths(self) -> npt.NDArray[np.int64]:
         """Return 1 for each character, known or not, and 0 for reserved tokens that are none."""
@@ -301,9 +302,9 @@ class WordTokenizer(CountedTokenizer):
         """Yield the words of a text, many at once."""
         return split_words(text, normalize=self.normalize)
 
-    def find_character(self, segment: TextSegment, index: int, /) -> int:
-        """Return which character of a segment a word of it begins with."""
-        return find_word(str(segment.text), index, normalize=self.normalize)
+    def find_characters(self, segment: TextSegment, /) -> Places:
+        """Return with which character of a segment each word of it begins."""
+        return find_words(str(segment.text), normalize=self.normalize)
 
     def _map_tokens(
         self, segments: Sequence[TextSegment], to_ids: Callable[[list[str]], Ids]
@@ -364,9 +365,9 @@ class ByteTokenizer(CompleteTokenizer):
         stops = np.cumsum(list(map(len, contents)), dtype=np.int64)
         return np.frombuffer(b"".join(contents), np.uint8), stops
 
-    def find_character(self, _: TextSegment, index: int, /) -> int:
-        """Return which byte of a segment a token of it is."""
-        return index
+    def find_characters(self, segment: TextSegment, /) -> Places:
+        """Return which byte of a segment each token of it is."""
+        return range(len(segment.text))
 
     def token_lengths(self) -> npt.NDArray[np.int64]:
         """Return 1 for the first byte of a character, and 0 for the others."""
