@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
