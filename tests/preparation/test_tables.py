@@ -133,8 +133,9 @@ KINDS = [
     pa.binary(),
     pa.large_binary(),
     pa.dictionary(pa.int32(), pa.string()),
-    pa.string_view(),
 ]
+# The oldest pyarrow that is allowed has no views.
+KINDS += [pa.string_view()] if hasattr(pa, "string_view") else []
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -144,7 +145,7 @@ def test_every_type_of_text(
 ) -> None:
     """Makes the same tokens as the texts themselves."""
     del form
-    if kind == pa.string_view() and write is write_parquet:
+    if str(kind) == "string_view" and write is write_parquet:
         pytest.skip("pyarrow writes no views to Parquet")
     array = pa.array(WORDS * 3).cast(kind) if "dict" not in str(kind) else None
     array = pa.array(WORDS * 3).dictionary_encode() if array is None else array
