@@ -186,6 +186,22 @@ def test_examples_are_included(example: Path) -> None:
     assert shown in _read(DOCS / "examples.md")
 
 
+@pytest.mark.slow
+def test_built_pages_show_what_a_line_names() -> None:
+    """A program under its link, and the help of a command in place of the command."""
+    pytest.importorskip("sphinx")
+    page = "[examples/a.py](../examples/a.py)\n\n`tokenloom train --help`\n"
+    program = f"import conf; page = [{page!r}]; conf._show_files(None, '', page); print(page[0])"
+
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=DOCS, check=True, capture_output=True, text=True)
+
+    link, shown, help_text = result.stdout.strip().split("\n\n")
+    assert link == "[examples/a.py](../examples/a.py)"
+    assert shown == "```{literalinclude} ../examples/a.py\n:language: python\n```"
+    assert help_text.startswith("```{literalinclude} /_build/generated/help-train.txt\n")
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=_id)
 def test_examples_are_short_scripts(example: Path) -> None:
     """An example has fewer than 80 lines, a docstring, and a main that it calls."""
