@@ -412,7 +412,7 @@ def test_addresses_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """No local folder is made of one, and the message keeps its secrets."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("to be")
-    message = r"must be of a file or a folder on this machine, got the address 's3://bucket/x'"
+    message = r"must name a file or a folder on this machine, got the address 's3://bucket/x'"
     with pytest.raises(ArgumentError, match=message):
         tl.prepare("a.txt", "s3://key:hush@bucket/x")
     assert main(["prepare", "a.txt", "-o", "s3://bucket/x"])

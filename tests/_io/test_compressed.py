@@ -199,7 +199,7 @@ def test_bytes_that_are_not_in_the_encoding(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["none", "rot13", "base64", "", "utf-8\0"])
 def test_what_is_no_encoding(encoding: str) -> None:
     """Python has codecs that are none of texts."""
-    with pytest.raises(ArgumentError, match=r"^encoding must be one of texts that Python knows"):
+    with pytest.raises(ArgumentError, match=r"^encoding must be a text encoding that Python knows"):
         find_encoding(encoding)
 
 

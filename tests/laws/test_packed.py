@@ -295,7 +295,7 @@ def test_a_corpus_of_one_row_has_seeds_too() -> None:
 def test_another_platforms_order_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan of an example is pinned."""
     monkeypatch.setattr(laws, "_PACKED_DIGEST", "0" * 64)
-    with pytest.raises(LawError, match="this platform orders packed plans otherwise"):
+    with pytest.raises(LawError, match="this platform orders packed plans differently"):
         check_seeds(_windows().plan)
 
 

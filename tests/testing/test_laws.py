@@ -105,7 +105,7 @@ def test_law_4_is_broken_where_ranks_read_the_same() -> None:
 
 def test_law_4_is_broken_where_any_world_size_is_taken() -> None:
     """A part that is not there must be refused."""
-    with pytest.raises(LawError, match="5 processes were taken"):
+    with pytest.raises(LawError, match="5 processes were accepted"):
         laws.check_world_sizes(lambda *_: make_windows())
 
 

@@ -569,7 +569,7 @@ def test_a_file_of_tiktoken(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         mine = make_tokenizer(str(tmp_path / "mine.tiktoken"))
     assert isinstance(named, TiktokenTokenizer)
     assert isinstance(mine, TiktokenTokenizer)
-    assert "mine.tiktoken does not say how a text is split" in caplog.text
+    assert "mine.tiktoken does not hold the pattern that splits a text" in caplog.text
     assert {END: 199_999, "<|endofprompt|>": 200_018} == named.special_tokens()
     assert ({}, 289) == (mine.special_tokens(), mine.vocab_size)
     assert mine.pattern != named.pattern

@@ -37,7 +37,7 @@ def test_without_an_end_nothing_falls() -> None:
     """Of an endless training only the warm-up is known; what would fall is refused."""
     assert [0.5] + [1.0] * 9 == factors(None, warmup_updates=2)
     for schedule in ("cosine", "linear"):
-        with pytest.raises(ArgumentError, match=f"schedule='{schedule}' falls up to the last"):
+        with pytest.raises(ArgumentError, match=f"schedule='{schedule}' needs a last update"):
             factors(None, schedule=schedule, warmup_updates=2)
 
 

@@ -40,7 +40,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     name = os.fspath(path)
     if "://" in name and is_address(name):
         msg = (
-            "a path must be of a file or a folder on this machine, got the address "
+            "a path must name a file or a folder on this machine, got the address "
             f"{redact(name)!r}: name a local one, and copy it from or to the address"
         )
         raise ArgumentError(msg)
@@ -126,7 +126,7 @@ def require_own(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         return
     if _is_link(status):
-        _refuse(target, "must be no link, since what it leads to may not be tokenloom's to change")
+        _refuse(target, "must be no link, since tokenloom must not change the target of one")
     # Windows knows other owners than numbers.
     if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
         beside = target if stat.S_ISDIR(status.st_mode) and target.is_mount() else target.parent

@@ -325,7 +325,10 @@ def find_encoding(encoding: str) -> str:
         # Codecs that do not encode text raise here.
         "a".encode(encoding)
     except (LookupError, TypeError, ValueError):
-        msg = f"encoding must be one of texts that Python knows, such as 'utf-16', got {encoding!r}"
+        msg = (
+            "encoding must be a text encoding that Python knows, such as 'utf-16', got "
+            f"{encoding!r}"
+        )
         raise ArgumentError(msg) from None
     return found.name
 

@@ -145,8 +145,8 @@ class RemoteFile:
         facts = _try(look, str(self))
         if facts.get("type", "file") != "file" or facts.get("size") is None:
             msg = (
-                f"cannot read {str(self)!r}: it is no file, or the server does not say how large "
-                "it is: download it first"
+                f"cannot read {str(self)!r}: it is no file, or the server does not report its "
+                "size: download it first"
             )
             raise CorpusError(msg)
         return dict(facts)

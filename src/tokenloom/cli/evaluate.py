@@ -167,4 +167,4 @@ def _why_unknown(corpus: "Corpus") -> str:
         return str(error)
     if is_known:
         return "some tokens are unknown to the vocabulary, so the length of their text is lost"
-    return "the tokenizer does not say how much text its ids stand for"
+    return "the tokenizer does not report how much text its ids stand for"

@@ -89,7 +89,7 @@ def add_mixture(command: argparse.ArgumentParser) -> None:
         "--max-repeats",
         type=float,
         metavar="N",
-        help="refuse a training that reads a part more often than so",
+        help="refuse a training that reads a part more often than this",
     )
 
 

@@ -244,7 +244,7 @@ def add_within_documents(command: argparse._ActionsContainer, verb: str) -> None
     command.add_argument(
         "--within-documents",
         action="store_true",
-        help=f"{verb} no first token of a document, which the document before it does not foretell",
+        help=f"{verb} no first token of a document: it does not follow from the one before it",
     )
 
 

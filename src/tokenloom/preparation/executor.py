@@ -163,7 +163,7 @@ def can_be_sent(value: object) -> bool:
     """
     try:
         ForkingPickler.dumps(value)
-    # What cannot be pickled says so by whatever it comes across.
+    # Pickling may fail with any error.
     except Exception:  # noqa: BLE001
         return False
     return True
@@ -269,7 +269,7 @@ def _comes_back(error: Exception) -> bool:
     """Return whether an error survives the way from another process."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  its own
-    # What cannot be pickled says so by whatever it comes across.
+    # Pickling may fail with any error.
     except Exception:  # noqa: BLE001
         return False
     return True

@@ -139,7 +139,7 @@ def check_world_sizes(make_windows: Callable[[int, int], Windows]) -> None:
         make_windows(0, world_size)
     except ArgumentError:
         return
-    _fail("law 4", f"{world_size} processes were taken, which do not divide the batch")
+    _fail("law 4", f"{world_size} processes were accepted, which do not divide the batch")
 
 
 def check_length(windows: Windows) -> None:
@@ -218,7 +218,7 @@ def check_seeds(plan: Plan) -> None:
     elif plan.own_order is None or golden_digest is not None:
         pinned = Plan.of(plan.order, num_tokens=10**6, seq_len=35, batch_size=32)
     if golden_digest not in (None, digest_plan(pinned)):
-        problem = f"this platform orders {plan.kind} plans otherwise: {digest_plan(pinned)}"
+        problem = f"this platform orders {plan.kind} plans differently: {digest_plan(pinned)}"
         _fail("law 8", problem)
     seen = {digest_plan(pinned): f"seed {pinned.seed} in epoch {pinned.epoch}"}
     # Compare plans of a pinned size, since a short or padded plan may have only one order.

@@ -303,8 +303,8 @@ def read_ranks(content: bytes, name: str, *, allow_special: bool) -> TiktokenTok
     if known is None:
         special = {}
         _logger.warning(
-            "%s does not say how a text is split, nor its name (%s): the pattern of cl100k is "
-            "used, and there are no special tokens",
+            "%s does not hold the pattern that splits a text, and its name begins with none of "
+            "%s: the pattern of cl100k is used, and there are no special tokens",
             name,
             ", ".join(_ENCODINGS),
         )

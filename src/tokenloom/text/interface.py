@@ -244,7 +244,7 @@ class LearnedTokenizer(CompleteTokenizer):
         UsageError
             Always.
         """
-        msg = f"{self.name!r} must learn first: call learn(texts), which returns what encodes"
+        msg = f"{self.name!r} must learn first: call learn(texts), which returns the tokenizer"
         raise UsageError(msg)
 
     def decode(self, _: list[int], /) -> NoReturn:

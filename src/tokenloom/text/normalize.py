@@ -382,8 +382,8 @@ def why_empty(lost: Lost, *, is_learned: bool) -> str:
     """Return why a text has no token, and what to do."""
     if lost.num_lost:
         return (
-            "nothing but letters a-z survives normalising, and of "
-            f"{count(lost.num_characters, 'character')} none is one; {_CURES[is_learned]}"
+            "nothing but letters a-z survives normalising, and none is among the "
+            f"{count(lost.num_characters, 'character')}; {_CURES[is_learned]}"
         )
     return "the tokenizer found none in it"
 

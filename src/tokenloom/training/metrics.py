@@ -242,7 +242,7 @@ class Records(Generic[_Record]):
     def _another_run(self, num_lines: int) -> ValueError:
         msg = (
             f"{self.path.name} must hold all lines up to the checkpoint, {num_lines:,} of them are "
-            "there: lines are missing at its end, or it is another run's"
+            "there: lines are missing at its end, or it belongs to another run"
         )
         return ValueError(msg)
 

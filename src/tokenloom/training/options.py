@@ -149,7 +149,7 @@ class TrainingOptions:
         """
         if number is None and self.schedule != "constant":
             msg = (
-                f"schedule={self.schedule!r} falls up to the last update, and a training with "
+                f"schedule={self.schedule!r} needs a last update, and a training with "
                 "num_epochs=None has none: give the loader num_epochs, or use schedule='constant'"
             )
             raise ArgumentError(msg)
