@@ -217,3 +217,32 @@ def test_formats_without_a_place_for_it_refuse_it(tmp_path: Path, write: Any) ->
     with pytest.raises(CorpusError, match="must have no loss mask"):
         write(make_corpus(), tmp_path / "tokens.bin")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "byte", "bpe"])
+def test_prompts_of_documents_are_not_learnt(tokenizer: str) -> None:
+    """Each text is encoded by itself; characters are normalised as those of one text."""
+    documents: list[str | tl.Document] = [
+        tl.Document(prompt="Who is it? ", text="It is me."),
+        "Nobody asked",
+        tl.Document(prompt="", text="Me too"),
+    ]
+    size: Any = {"vocab_size": 270} if tokenizer == "bpe" else {}
+    corpus = tl.Corpus.from_documents(documents, tokenizer=tokenizer, **size)
+    assert corpus.num_documents == 3
+    mask = np.array(mask_of(corpus)) == 1
+    prompt, rest = corpus.decode(corpus.tokens[~mask]), corpus.decode(corpus.tokens[mask])
+    texts = {
+        "char": ("who is it", " it is menobody askedme too"),
+        "word": ("who is it", "it is me nobody asked me too"),
+        "byte": ("Who is it? ", "It is me.Nobody askedMe too"),
+    }
+    assert (prompt, rest) == texts.get(tokenizer, texts["byte"])
+    plain = tl.Corpus.from_documents(["a", tl.Document(text="b")], tokenizer=tokenizer, **size)
+    assert plain.loss_mask is None
+
+
+def test_a_prompt_must_be_text() -> None:
+    """Like the text after it."""
+    with pytest.raises(tl.TokenloomError, match="document 0 must be a str, got int"):
+        tl.Corpus.from_documents([tl.Document(prompt=3, text="a")])  # type: ignore[arg-type]

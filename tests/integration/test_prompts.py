@@ -197,6 +197,14 @@ def test_bytes_do_not_depend_on_workers(tmp_path: Path, tokenizer: str) -> None:
     assert contents(tmp_path / "alone") == contents(tmp_path / "threads")
 
 
+def test_documents_may_have_prompts(tmp_path: Path) -> None:
+    """Where prompts are asked for; else they would be left out in silence."""
+    documents = [tl.Document(prompt="a", text="b"), tl.Document(text="c")]
+    assert learnt_of(prepare(iter(documents), tmp_path / "store")) == [("a", "b"), ("", "c")]
+    with pytest.raises(ArgumentError, match="document 0 of an iterable must have no prompt"):
+        tl.prepare(iter(documents), tmp_path / "other", tokenizer="byte")
+
+
 _PROGRAM = """
 import sys, tokenloom as tl
 options = tl.PrepareOptions(field="answer", prompt_field="prompt", task_bytes=700)

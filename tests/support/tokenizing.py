@@ -10,7 +10,7 @@ from tokenloom.text.tokenizers import is_counted
 
 def tokenize(text: str, *, tokenizer: Any, normalize: bool = True) -> tuple[Ids, Tokenizer]:
     """Return the ids of a text, and what made them; what normalises nothing is not asked to."""
-    ids, _, made, _ = encode_documents(
+    ids, _, made, _, _ = encode_documents(
         [text], tokenizer=tokenizer, normalize=normalize or not is_counted(tokenizer)
     )
     return ids, made

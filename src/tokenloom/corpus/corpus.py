@@ -193,6 +193,9 @@ class Corpus:
         Parameters
         ----------
         texts : iterable of str or Document
+            A prompt of a `tokenloom.Document` stands before its text, and is not
+            learnt: where there is one the corpus has a loss mask. Both are encoded
+            each by itself.
         tokenizer, vocab_size, normalize, min_freq, reserved_tokens, max_tokens, name
             See `from_text`.
 
@@ -210,7 +213,7 @@ class Corpus:
         >>> corpus.num_documents, corpus.decode(corpus.document(1).tokens)
         (2, 'or not')
         """
-        ids, offsets, made, lost = encode_documents(
+        ids, offsets, made, lost, learnt = encode_documents(
             texts,
             tokenizer=find_stored_tokenizer(tokenizer),
             vocab_size=vocab_size,
@@ -228,8 +231,14 @@ class Corpus:
         known = complete(made)
         if not is_learned:
             report_unknown(ids, known, name=name)
-        size, documents = known.vocab_size, DocumentOffsets(offsets)
-        corpus = Corpus(ids, tokenizer=made, vocab_size=size, name=name, documents=documents)
+        corpus = Corpus(
+            ids,
+            tokenizer=made,
+            vocab_size=known.vocab_size,
+            name=name,
+            documents=DocumentOffsets(offsets),
+            loss_mask=learnt,
+        )
         return corpus.first(max_tokens)
 
     @staticmethod

@@ -25,7 +25,7 @@ from tokenloom.text.boundaries import is_blank
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype, renumber
 from tokenloom.text.interface import CompleteTokenizer, join_ids, vocab_of
-from tokenloom.text.normalize import NOTHING, state_after
+from tokenloom.text.normalize import state_after_prompt
 from tokenloom.text.tokenizers import CountedTokenizer, is_restorable, restore_tokenizer
 from tokenloom.text.vocab import Vocab, parse_vocab
 
@@ -322,7 +322,7 @@ def find_segments(piece: Slice, reading: Reading, problems: Counter[str]) -> lis
         texts = _read_texts(found, piece, reading, problems)
         for prompt in texts[:-1]:
             segments.append(TextSegment(prompt, state, ends=False, offset=found.offset))
-            state = _pass_prompt(prompt)
+            state = state_after_prompt(prompt)
         segments += [TextSegment(text, state, found.ends, found.offset) for text in texts[-1:]]
     return segments
 
@@ -352,12 +352,6 @@ def _read_texts(
             text = "" if is_left_out else bad.instead
         texts.append(text.encode("utf-8") if reading.as_bytes and isinstance(text, str) else text)
     return texts
-
-
-def _pass_prompt(prompt: str | bytes) -> int:
-    """Return what normalising characters has seen at the end of a prompt."""
-    content = prompt.encode("utf-8", "surrogatepass") if isinstance(prompt, str) else prompt
-    return state_after(content, NOTHING)
 
 
 def describe(bad: BadInput, piece: Slice) -> str:

@@ -454,7 +454,16 @@ def _read_stdin(documents: FormName, encoding: str) -> Iterator[bytes]:
 def _write_texts(texts: Texts) -> Iterator[bytes]:
     """Yield texts as JSON strings, one per line."""
     for number, document in enumerate(texts):
-        text: object = document.text if isinstance(document, Document) else document
+        text: object = document
+        if isinstance(document, Document):
+            text = document.text
+            if document.prompt is not None:
+                msg = (
+                    f"document {number} of an iterable must have no prompt, which would be left "
+                    "out: name the prompts with prompt_field, as in PrepareOptions("
+                    "prompt_field='prompt')"
+                )
+                raise ArgumentError(msg)
         # Data sets have null values, which on_error deals with.
         if text is not None and not isinstance(text, str):
             msg = f"document {number} of an iterable must be a str, got {type(text).__name__}"
@@ -465,6 +474,8 @@ def _write_texts(texts: Texts) -> Iterator[bytes]:
 def _write_pairs(rows: Iterable[object], fields: tuple[str, ...]) -> Iterator[bytes]:
     """Yield rows as JSON objects with these fields, one per line."""
     for number, row in enumerate(rows):
+        if isinstance(row, Document):
+            row = dict(zip(fields, (row.prompt or "", row.text), strict=True))  # noqa: PLW2901
         if not isinstance(row, Mapping) or not all(field in row for field in fields):
             names = " and ".join(map(repr, fields))
             msg = f"document {number} of an iterable must be a dict with {names}, got {show(row)}"

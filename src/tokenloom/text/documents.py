@@ -14,10 +14,14 @@ class Document:
     text : str
     metadata : mapping of str
         What is known about it; which keys there are depends on the corpus.
+    prompt : str or None
+        What stands before the text, and is read and not learnt, such as the question
+        before an answer.
     """
 
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
 
 
 class TextSegment(NamedTuple):

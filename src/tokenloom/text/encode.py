@@ -1,11 +1,13 @@
 """A text in memory, as characters or as bytes, to ids."""
 
 import functools
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tokenloom._checks import as_flag, as_integer, as_strings
 from tokenloom._wording import count, show
@@ -13,7 +15,13 @@ from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment
 from tokenloom.text.ids import Ids, Offsets, renumber
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer
-from tokenloom.text.normalize import NOTHING, Lost, report_lost, why_empty
+from tokenloom.text.normalize import (
+    NOTHING,
+    Lost,
+    report_lost,
+    state_after_prompt,
+    why_empty,
+)
 from tokenloom.text.tokenizers import (
     CountedTokenizer,
     is_counted,
@@ -89,6 +97,27 @@ def encode(
     return ids, made.given
 
 
+class EncodedDocuments(NamedTuple):
+    """Documents as ids.
+
+    Attributes
+    ----------
+    ids : integer array, shape (num_tokens,)
+    offsets : int64 array, shape (num_documents + 1,)
+    tokenizer : Tokenizer
+        What encodes more like them.
+    lost : Lost
+    learnt : uint8 array, shape (num_tokens,), or None
+        0 for the tokens of prompts, 1 for the others; None if no document has a prompt.
+    """
+
+    ids: Ids
+    offsets: Offsets
+    tokenizer: Tokenizer
+    lost: Lost
+    learnt: npt.NDArray[np.uint8] | None
+
+
 def encode_documents(
     texts: Iterable[str | Document],
     *,
@@ -97,7 +126,7 @@ def encode_documents(
     min_freq: int = 0,
     reserved_tokens: Iterable[str] = (),
     vocab_size: int | None = None,
-) -> tuple[Ids, Offsets, Tokenizer, Lost]:
+) -> EncodedDocuments:
     """Return the ids of documents, their offsets, the tokenizer, and what is lost.
 
     Parameters and errors are those of `tokenloom.Corpus.from_documents`.
@@ -112,8 +141,14 @@ def encode_documents(
             "pass [text], or use Corpus.from_text"
         )
         raise ArgumentError(msg)
-    documents = [text.text if isinstance(text, Document) else text for text in texts]
-    for number, text in enumerate(documents):
+    given = list(texts)
+    documents = [text.text if isinstance(text, Document) else text for text in given]
+    prompts = {
+        number: document.prompt
+        for number, document in enumerate(given)
+        if isinstance(document, Document) and document.prompt is not None
+    }
+    for number, text in (*enumerate(documents), *prompts.items()):
         if not isinstance(text, str):
             msg = f"document {number} must be a str, got {type(text).__name__}"
             raise ArgumentError(msg)
@@ -125,8 +160,27 @@ def encode_documents(
         reserved_tokens=reserved_tokens,
         vocab_size=vocab_size,
     )
-    ids, stops, made = _encode(documents, method)
-    return ids, np.concatenate([[0], stops]), made.given, made.count_lost(documents)
+    learnt = None
+    if prompts:
+        parts = [part for pair in enumerate(documents) for part in _divide(*pair, prompts)]
+        ids, stops, made = _encode([part.text for part in parts], method, parts)
+        is_end = np.array([part.ends for part in parts], np.bool_)
+        learnt = np.repeat(is_end.astype(np.uint8), np.diff(stops, prepend=0))
+        stops = stops[is_end]
+    else:
+        ids, stops, made = _encode(documents, method)
+    lost = made.count_lost([*documents, *prompts.values()])
+    return EncodedDocuments(ids, np.concatenate([[0], stops]), made.given, lost, learnt)
+
+
+def _divide(number: int, text: str, prompts: Mapping[int, str]) -> Iterator[TextSegment]:
+    """Yield a document, after its prompt where it has one."""
+    prompt = prompts.get(number)
+    if prompt is None:
+        yield TextSegment(text, NOTHING, ends=True)
+        return
+    yield TextSegment(prompt, NOTHING, ends=False)
+    yield TextSegment(text, state_after_prompt(prompt), ends=True)
 
 
 def _choose_method(
@@ -152,22 +206,24 @@ def _choose_method(
 
 
 def _encode(
-    texts: Sequence[str | bytes], method: _Method
+    texts: Sequence[str | bytes], method: _Method, parts: Iterable[TextSegment] = ()
 ) -> tuple[Ids, Offsets, CompleteTokenizer]:
     """Return the ids of texts, how many come before the end of each, and the tokenizer.
 
-    Texts may be bytes where the tokenizer reads those.
+    Texts may be bytes where the tokenizer reads those. Each is a document, unless
+    ``parts`` say of each whether one ends with it.
     """
     tokenizer, make_vocab = method
+    states = [(part.state, part.ends) for part in parts] or itertools.repeat((NOTHING, True))
     segments = [
         TextSegment(
             text.encode("utf-8", "surrogatepass")
             if tokenizer.reads_bytes and isinstance(text, str)
             else text,
-            NOTHING,
-            ends=True,
+            *state,
         )
-        for text in texts
+        # There may be endlessly many states.
+        for text, state in zip(texts, states)  # noqa: B905
     ]
     if isinstance(tokenizer, LearnedTokenizer):
         tokenizer = tokenizer.learn([str(segment.text) for segment in segments])

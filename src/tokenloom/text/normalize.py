@@ -173,6 +173,16 @@ def state_after(text: bytes, state: int) -> int:
     return LETTER if last_letter == len(text) - 1 else GAP
 
 
+def state_after_prompt(prompt: str | bytes) -> int:
+    """Return what the normalisation of characters has seen where a text follows a prompt.
+
+    >>> state_after_prompt("Who? "), state_after_prompt("")
+    (2, 0)
+    """
+    content = prompt.encode("utf-8", "surrogatepass") if isinstance(prompt, str) else prompt
+    return state_after(content, NOTHING)
+
+
 def clean_prompt(prompt: str) -> str:
     """Return a prompt in normalised characters, with its outer spaces kept.
 
