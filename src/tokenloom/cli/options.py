@@ -413,13 +413,13 @@ def _learn_tokenizer(arguments: argparse.Namespace, names: Sequence[str]) -> obj
         return find_tokenizer(arguments)
     documents = (read_documents(name, encoding=arguments.encoding) for name in names)
     # What it drops is reported of each text, when that is loaded.
-    _, _, tokenizer, _ = encode_documents(
+    encoded = encode_documents(
         itertools.chain.from_iterable(documents),
         tokenizer=arguments.tokenizer,
         vocab_size=arguments.vocab_size,
         normalize=not arguments.raw,
     )
-    return tokenizer
+    return encoded.tokenizer
 
 
 def load_corpus(arguments: argparse.Namespace) -> Corpus:
