@@ -147,7 +147,7 @@ def test_many_unknown_tokens_are_reported(caplog: pytest.LogCaptureFixture) -> N
 )
 def test_a_text_that_loses_everything_is_an_error(make: Callable[[str], object]) -> None:
     """It says what is in the text, and what keeps it."""
-    message = "of 5 characters none is one; to keep them use normalize=False"
+    message = "none is among the 5 characters; to keep them use normalize=False"
     with pytest.raises(CorpusError, match=message):
         make("\u65f6\u95f4\u65c5\u884c\u8005")
 
