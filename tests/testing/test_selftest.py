@@ -7,6 +7,7 @@ import pytest
 
 import tokenloom as tl
 from tokenloom.errors import LawError
+from tokenloom.plan import BatchSizes
 from tokenloom.testing import selftest
 from tokenloom.testing.selftest import Check, Settings, cover_pairs, run_check
 
@@ -55,6 +56,35 @@ def test_packed_order_is_tried_where_there_are_documents() -> None:
     ]
     every = ("random", "sequential", "mixture", "packed")
     assert [every, every[:3]] == kinds
+
+
+def make_growing() -> Settings:
+    """Return settings with a batch size that changes."""
+    corpus = tl.Corpus.from_documents(["to be or not"] * 99)
+    sizes = BatchSizes(((0, 2), (50, 4), (70, 2)))
+    return Settings(corpus=corpus, batch_size=sizes, seq_len=5, num_workers=(1,))
+
+
+def test_a_batch_size_that_changes_does_so_in_each_short_epoch() -> None:
+    """And only the orders are tried that can have it."""
+    settings = make_growing()
+    assert ("random", "mixture", "packed") == settings.kinds
+    assert [1, 2] == settings.world_sizes
+    assert [2, 4, 2] == [
+        stretch.batch_size for stretch in settings.windows("random", num_batches=12).plan.stretches
+    ]
+
+
+@pytest.mark.slow
+def test_the_laws_hold_where_the_batch_size_changes() -> None:
+    """All but those that start other processes, which have tests of their own."""
+    checks = [
+        check
+        for check in selftest.make_checks(make_growing())
+        if check.law != "8 seeds" and "process" not in check.what
+    ]
+    assert {""} == {run_check(check).problem for check in checks}
+    assert {"3 workers", "5 resume", "6, 7 counts"} <= {check.law for check in checks}
 
 
 def test_a_mixture_is_tried_where_its_parts_fill_a_batch() -> None:

@@ -176,6 +176,18 @@ def add_batches(command: argparse.ArgumentParser) -> None:
         help="sequential: each row continues the same row of the previous batch; random: windows "
         "are drawn in random order; packed: rows are filled with whole documents",
     )
+    add_changing_shape(batches)
+    add_seed(batches)
+    batches.add_argument(
+        "--tail",
+        choices=("drop", "pad"),
+        default="drop",
+        help="drop: leave out the tokens that do not fill a whole batch; pad: pad them to one",
+    )
+
+
+def add_changing_shape(batches: argparse._ActionsContainer) -> None:
+    """Add the shape of batches, whose number of rows may change."""
     batches.add_argument(
         "--batch-size",
         type=parse_batch_size,
@@ -184,13 +196,6 @@ def add_batches(command: argparse.ArgumentParser) -> None:
         help="rows per batch; 0:32,10000:64 makes it 64 from window 10,000 of the training on",
     )
     add_count(batches, "--seq-len", "tokens per row", default=35)
-    add_seed(batches)
-    batches.add_argument(
-        "--tail",
-        choices=("drop", "pad"),
-        default="drop",
-        help="drop: leave out the tokens that do not fill a whole batch; pad: pad them to one",
-    )
 
 
 def add_shape(

@@ -24,6 +24,8 @@ examples:
       check the ten laws on a text that comes with Python, in a minute or two
   tokenloom selftest my-book.txt --tokenizer word --batch-size 16 --seq-len 64
       check them on a corpus and settings of your own
+  tokenloom selftest my-book.txt --batch-size 0:16,10000:64
+      batches that grow, in the orders that can have them
   tokenloom selftest --start-methods fork
       takes seconds, since most of the time goes into spawning a DataLoader's workers
 
@@ -40,7 +42,7 @@ def add_command(commands: Any) -> None:
     command = add_parser(commands, "selftest", _run, epilog=_EXAMPLES)
     options.add_corpus(command, default="python_docs")
     batches = command.add_argument_group("batches")
-    options.add_shape(batches)
+    options.add_changing_shape(batches)
     options.add_seed(batches)
     ways = command.add_argument_group("ways to read")
     ways.add_argument(

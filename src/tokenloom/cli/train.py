@@ -293,6 +293,11 @@ def _refuse_settings(arguments: argparse.Namespace) -> None:
             "CORPUS" if name == "corpus" else "--" + name.replace("_", "-") for name in wrong
         )
         msg = f"a run is resumed with its own settings: leave out {names} beside --resume"
+        if "batch_size" in wrong:
+            msg += (
+                "; with another batch size its steps, records and schedule would be others: in "
+                "Python a loop of your own resumes with one, by load_state_dict(..., changed=...)"
+            )
         raise ArgumentError(msg)
 
 

@@ -189,7 +189,7 @@ def check_shares(windows: Windows) -> None:
             )
     # The windows of an epoch have the shares of its stages, up to the rounding of the shares.
     num_windows = plan.num_windows
-    whole = dataclasses.replace(plan, batch_size=1).accounting()
+    whole = dataclasses.replace(plan, batch_size=1, batch_sizes=None).accounting()
     stages = zip(order.stages, [*order.stages[1:], None], strict=True)
     exact = np.zeros(len(counts))
     for stage, after in stages:

@@ -26,8 +26,9 @@ from tokenloom.loading.dataset import Windows
 from tokenloom.loading.loader import Loader
 from tokenloom.loading.read_ahead import WorkerOptions
 from tokenloom.loading.shard import Shard
+from tokenloom.plan.batch_sizes import BatchSizes
 from tokenloom.plan.mixture import MixtureOrder
-from tokenloom.plan.order import Tail
+from tokenloom.plan.order import ShuffledOrder, Tail
 from tokenloom.plan.packed import PackedOrder
 from tokenloom.plan.plan import ORDERS
 from tokenloom.testing.laws import (
@@ -63,8 +64,9 @@ class Settings:
     corpus : Corpus
     mixture : Mixture, optional
         The mixture that is checked too; by default one of two halves of the corpus.
-    batch_size, seq_len, seed : int
-        As for `RandomWindows`.
+    batch_size, seq_len, seed
+        As for `RandomWindows`. Where the batch size changes, each short epoch that is
+        read has all sizes, and sequential order, which has only one, is left out.
     num_workers : sequence of int
         Numbers of workers that are tried, in addition to 0.
     start_methods : sequence of str
@@ -73,7 +75,7 @@ class Settings:
 
     corpus: Corpus
     mixture: Mixture | None = None
-    batch_size: int = 32
+    batch_size: int | BatchSizes = 32
     seq_len: int = 35
     seed: int = 0
     num_workers: Sequence[int] = (1, 2, 4)
@@ -98,7 +100,12 @@ class Settings:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The orders that are tried; a mixture and packed order only if they have a batch."""
-        kinds = tuple(ORDERS)
+        changes = isinstance(self.batch_size, BatchSizes)
+        kinds = tuple(
+            kind
+            for kind, order in ORDERS.items()
+            if isinstance(order, ShuffledOrder) or not changes
+        )
         with contextlib.suppress(CorpusError):
             self.windows(_MIXTURE)
             kinds += (_MIXTURE,)
@@ -117,7 +124,22 @@ class Settings:
     @property
     def world_sizes(self) -> list[int]:
         """World sizes up to 4 that divide the batch."""
-        return [size for size in range(1, 5) if self.batch_size % size == 0]
+        return [
+            size for size in range(1, 5) if not any(number % size for number in self._all_sizes)
+        ]
+
+    @property
+    def _all_sizes(self) -> list[int]:
+        sizes = self.batch_size
+        return [size for _, size in sizes.steps] if isinstance(sizes, BatchSizes) else [sizes]
+
+    def _fit_sizes(self, num_windows: int) -> int | BatchSizes:
+        """Return the batch size, whose changes are spread over an epoch of so many windows."""
+        if not isinstance(self.batch_size, BatchSizes):
+            return self.batch_size
+        sizes = self._all_sizes
+        step = max(1, num_windows // len(sizes))
+        return BatchSizes(tuple((step * at, size) for at, size in enumerate(sizes)))
 
     def windows(
         self,
@@ -130,7 +152,10 @@ class Settings:
     ) -> Windows:
         """Return windows over the whole corpus, or over a part that makes ``num_batches``."""
         corpus: Corpus | Mixture = self.corpus
-        inputs = None if num_batches is None else num_batches * self.batch_size * self.seq_len
+        batch_size, inputs = self.batch_size, None
+        if num_batches is not None:
+            num_windows = num_batches * max(self._all_sizes)
+            batch_size, inputs = self._fit_sizes(num_windows), num_windows * self.seq_len
         if kind == _MIXTURE:
             if self.mixture is None:
                 msg = "a corpus of one token has no halves"
@@ -141,7 +166,7 @@ class Settings:
         return Windows(
             kind,
             corpus,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             seq_len=self.seq_len,
             seed=self.seed,
             tail=tail,
