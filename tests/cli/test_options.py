@@ -49,7 +49,7 @@ OPTIONS = {
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",
     "prepare": (
-        "sources -o --documents --field --encoding --on-error --on-reserved --split --split-by "
+        "sources -o --documents --field --prompt-field --encoding --on-error --on-reserved --split --split-by "
         "--tokenizer --vocab-size --allow-special --raw --min-freq --reserved-tokens "
         "--end-of-document --workers --dask --offline --json --quiet"
     ),
