@@ -1,11 +1,13 @@
 """Signals that ask a process to end."""
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,9 +165,12 @@ import os, signal, sys, time
 from tokenloom.cli import main, datasets
 
 def fork(arguments):
+    there, here = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(here, b"I am there")
         time.sleep(60)
+    os.read(there, 9)
     os.kill(child, signal.SIGTERM)
     print(os.WTERMSIG(os.waitpid(child, 0)[1]))
 
@@ -176,3 +181,21 @@ sys.exit(main.main(["datasets"]))
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
     )
     assert (f"{int(signal.SIGTERM)}\n", "") == (done.stdout, done.stderr)
+
+
+def test_a_signal_amid_an_import_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packages print what is raised there, or are left half-imported."""
+    lines = "signal.raise_signal(signal.SIGTERM)", "time.sleep(0.2)", "is_whole = 1"
+    program = "\n".join(["import signal, time", *lines])
+    (tmp_path / "interrupted_module.py").write_text(program, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work() -> None:
+        importlib.import_module("interrupted_module")
+        time.sleep(10)
+
+    with pytest.raises(Stopped), ending_in_order():
+        work()
+    assert sys.modules.pop("interrupted_module").is_whole == 1

@@ -49,9 +49,9 @@ OPTIONS = {
     "datasets": "--json",
     "fetch": "names --offline --json --quiet",
     "prepare": (
-        "sources -o --documents --field --prompt-field --encoding --on-error --on-reserved --split --split-by "
-        "--tokenizer --vocab-size --allow-special --raw --min-freq --reserved-tokens "
-        "--end-of-document --workers --dask --offline --json --quiet"
+        "sources -o --documents --field --prompt-field --encoding --on-error --on-reserved "
+        "--split --split-by --tokenizer --vocab-size --allow-special --raw --min-freq "
+        "--reserved-tokens --end-of-document --workers --dask --offline --json --quiet"
     ),
     "verify": "store --json --quiet",
     "info": "store --top --json --quiet --plot",

@@ -24,8 +24,9 @@ _MOMENT_SECONDS = 0.05
 _SAME_SECONDS = 5.0
 
 
-# The processes that let signals raise `Stopped`: this one, and those that it was forked from.
-_owners: list[int] = []
+# The processes that let signals raise `Stopped`, this one and those that it was forked from,
+# each with the function that lets them.
+_owners: dict[int, FrameType] = {}
 
 
 class Stopped(SystemExit):
@@ -140,7 +141,7 @@ def ending_in_order() -> Iterator[None]:
     So unfinished work is cleaned up. Only in the main thread, and where nobody
     else handles the signal. A process that is forked meanwhile ends as usual. A signal,
     also Ctrl-C, that comes where an object ends, so that nothing can be raised, is
-    raised a moment later.
+    raised a moment later, and one that comes amid an import after it.
 
     Raises
     ------
@@ -150,17 +151,19 @@ def ending_in_order() -> Iterator[None]:
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         before = _take([number for number in SIGNALS if number != signal.SIGINT], _raise)
+    hook, outer = sys.unraisablehook, _owners.get(os.getpid())
     if before:
-        _owners.append(os.getpid())
-    hook = sys.unraisablehook
+        # That is the function which has the with statement.
+        _owners[os.getpid()] = sys._getframe(2)  # noqa: SLF001  there is no other way
     sys.unraisablehook = functools.partial(_raise_later, hook)
     try:
         yield
     finally:
         sys.unraisablehook = hook
         _put_back(before)
-        if before:
-            _owners.remove(os.getpid())
+        _owners.pop(os.getpid(), None)
+        if outer is not None:
+            _owners[os.getpid()] = outer
 
 
 def _raise_later(hook: Callable[[Any], object], unraisable: Any) -> None:
@@ -174,6 +177,10 @@ def _raise_later(hook: Callable[[Any], object], unraisable: Any) -> None:
     else:
         hook(unraisable)
         return
+    _send_later(number)
+
+
+def _send_later(number: int) -> None:
     again = threading.Timer(_MOMENT_SECONDS, _send, [number])
     again.daemon = True
     again.start()
@@ -187,11 +194,25 @@ def _send(number: int) -> None:
         signal.raise_signal(number)
 
 
-def _raise(number: int, _: FrameType | None) -> None:
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a signal came amid an import within `ending_in_order`."""
+    begins = _owners.values()
+    while frame is not None and frame not in begins:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
     if os.getpid() not in _owners:
         # A forked process: its parent cleans up, and may be the one that ends it.
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
+    if _is_importing(frame):
+        # PyTorch prints a traceback of what is raised amid its import.
+        _send_later(number)
+        return
     # A second signal must not interrupt the clean-up.
     for other in SIGNALS:
         if signal.getsignal(other) is _raise:
