@@ -1,5 +1,6 @@
 """Rows that are made of pieces of documents, side by side."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,32 +49,43 @@ class PieceLayout(NamedTuple):
         shifts = np.repeat(np.cumsum(padding) - padding, counts.ravel())
         return cls(counts, fills, lengths, np.cumsum(lengths) + shifts - 1, seq_len)
 
-    def lay_out(self, values: Ids, *, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
+    def lay_out(self, values: Ids) -> Ids:
         """Return values of all inputs, row by row, in the shape of rows; 0 where padded.
 
         Parameters
         ----------
         values : integer array, shape (sum(lengths),)
-        dtype : optional
-            Of what is returned; by default that of ``values``.
         """
-        dtype = values.dtype if dtype is None else np.dtype(dtype)
-        shape = (*self.counts.shape, self.seq_len)
+        rows: Ids = self.spread(values, self.gaps(), dtype=values.dtype)
+        return rows
+
+    def gaps(self) -> list[slice] | None:
+        """Return where rows are padded, in their flattened shape.
+
+        None where that are so many places that each position is looked at sooner.
+        """
         short = np.flatnonzero(self.fills < self.seq_len)
-        if not len(short):
-            return values.astype(dtype).reshape(shape)
-        rows = np.empty(shape, dtype)
-        if len(short) * _PER_COPY > rows.size:
-            rows.fill(0)
+        if len(short) * _PER_COPY > self.fills.size * self.seq_len:
+            return None
+        rows = zip(short.tolist(), self.fills.flat[short].tolist(), strict=True)
+        return [slice(row * self.seq_len + fill, (row + 1) * self.seq_len) for row, fill in rows]
+
+    def spread(
+        self, values: Ids, gaps: list[slice] | None, *, dtype: npt.DTypeLike
+    ) -> npt.NDArray[Any]:
+        """Return what `lay_out` does, of another dtype, with the `gaps` between the values."""
+        shape = (*self.counts.shape, self.seq_len)
+        if gaps is None:
+            rows = np.zeros(shape, dtype)
             rows[np.arange(self.seq_len) < self.fills[..., None]] = values
             return rows
-        # What lies between the padding of two rows is copied in one piece.
+        rows = np.empty(shape, dtype)
         flat, start, read = rows.reshape(-1), 0, 0
-        for row, fill in zip(short.tolist(), self.fills.flat[short].tolist(), strict=True):
-            stop, end = row * self.seq_len + fill, (row + 1) * self.seq_len
-            flat[start:stop] = values[read : read + stop - start]
-            flat[stop:end] = 0
-            read, start = read + stop - start, end
+        # What lies between two gaps is copied in one piece.
+        for gap in gaps:
+            stop = read + gap.start - start
+            flat[start : gap.start], flat[gap] = values[read:stop], 0
+            start, read = gap.stop, stop
         flat[start:] = values[read:]
         return rows
 
@@ -119,7 +131,10 @@ class PieceLayout(NamedTuple):
 
     def unbind(self) -> "list[PieceLayout]":
         """Return the parts along the first dimension, such as the batches of a block."""
-        pieces, _ = self.edges()
+        return self.cut(self.edges()[0])
+
+    def cut(self, pieces: Sequence[int]) -> "list[PieceLayout]":
+        """Return the parts along the first dimension, whose pieces lie between some `edges`."""
         size = self.fills[:1].size * self.seq_len
         return [
             PieceLayout(
@@ -163,19 +178,18 @@ class PieceRows(NamedTuple):
         padding : int
             What targets are there.
         """
-        layout, seq_len = self.layout, self.layout.seq_len
-        inputs = layout.lay_out(self.inputs, dtype=np.int64)
+        layout, gaps = self.layout, self.layout.gaps()
+        inputs = layout.spread(self.inputs, gaps, dtype=np.int64)
         # A target is the next input, but for those of the last inputs of pieces.
         targets = np.empty_like(inputs)
         flat = targets.reshape(-1)
         flat[:-1] = inputs.reshape(-1)[1:]
         flat[layout.ends] = self.after
-        short = np.flatnonzero(layout.fills < seq_len)
-        if len(short) * _PER_COPY > targets.size:
-            targets[np.arange(seq_len) >= layout.fills[..., None]] = padding
+        if gaps is None:
+            targets[np.arange(layout.seq_len) >= layout.fills[..., None]] = padding
             return inputs, targets
-        for row, fill in zip(short.tolist(), layout.fills.flat[short].tolist(), strict=True):
-            flat[row * seq_len + fill : (row + 1) * seq_len] = padding
+        for gap in gaps:
+            flat[gap] = padding
         return inputs, targets
 
     def slice(self, start: int, stop: int) -> "PieceRows":
@@ -194,5 +208,5 @@ class PieceRows(NamedTuple):
                 self.inputs[inputs[at] : inputs[at + 1]],
                 self.after[pieces[at] : pieces[at + 1]],
             )
-            for at, layout in enumerate(self.layout.unbind())
+            for at, layout in enumerate(self.layout.cut(pieces))
         ]
