@@ -106,17 +106,26 @@ def vocabulary(folder: Path) -> Iterator[tuple[str, Way, Way]]:
 
 def sampling(_: Path) -> Iterator[tuple[str, Way, Way]]:
     """Draw texts for 16 prompts, and take the most likely ones."""
-    vocab = tl.Vocab(list("abcdefghijklmnopqrstuvwxyz "))
-    model = tl.RNNModel(torch.nn.RNN(len(vocab), 256), len(vocab))
-    write = lambda **how: tl.generate(model, vocab, PROMPTS, num_tokens=200, **how)  # noqa: E731
-    yield "16 prompts drawn / greedy", write, lambda: write(temperature=1.0)
+    letters = list("abcdefghijklmnopqrstuvwxyz ")
+    for tokens in (letters, ["time", *map(str, range(5_000))]):
+        vocab = tl.Vocab(tokens).of_kind("word" if len(tokens) > len(letters) else "char")
+        model = tl.RNNModel(torch.nn.RNN(len(vocab), 256), len(vocab))
+
+        def write(vocab: Any = vocab, model: Any = model, **how: Any) -> None:
+            tl.generate(model, vocab, PROMPTS, num_tokens=200, **how)
+
+        yield (
+            f"16 prompts drawn of {len(vocab):,} ids / greedy",
+            write,
+            lambda write=write: write(temperature=1.0),
+        )
 
 
 def tracing(folder: Path) -> Iterator[tuple[str, Way, Way]]:
-    """Trace tokens of ten thousand sources, and of ten with the same text."""
+    """Trace tokens of ten thousand sources, of ten with the same text, and of one document."""
     text = "the time machine by h g wells " * 700_000
     corpora = []
-    for num_sources in (10, 10_000):
+    for num_sources in (10, 10_000, 1):
         texts = folder / f"{num_sources}"
         texts.mkdir()
         size = len(text) // num_sources
@@ -130,9 +139,10 @@ def tracing(folder: Path) -> Iterator[tuple[str, Way, Way]]:
         for token in range(0, len(corpus), len(corpus) // 1000):
             tl.trace(corpus, token)
 
-    few, many = corpora
-    what = "1,000 tokens of 10,000 sources traced / of 10 sources"
-    yield what, lambda: trace(few), lambda: trace(many)
+    few, *others = corpora
+    for name, corpus in zip(("10,000 sources", "1 document"), others, strict=True):
+        what = f"1,000 tokens of {name} traced / of 10 sources"
+        yield what, lambda: trace(few), lambda corpus=corpus: trace(corpus)
 
 
 def prepare_sources(folder: Path) -> Iterator[tuple[str, Way, Way]]:
