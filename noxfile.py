@@ -189,8 +189,11 @@ def build(session: nox.Session) -> None:
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject admits; PyTorch's may take 6 GB."""
     project = PYPROJECT["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
-    session.install(*(requirement.replace(">=", "==") for requirement in needed))
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["parquet"], *extras["plot"]]
+    oldest = (requirement.replace(">=", "==") for requirement in needed)
+    # The oldest matplotlib calls what newer releases of pyparsing deprecate.
+    session.install("pyparsing<3.3", *oldest)
     session.install("--no-deps", "-e", ".")
     session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
     session.run("pytest", *SIDE_BY_SIDE, "-m", "not slow", *session.posargs)

@@ -1,6 +1,7 @@
 """The windows under PyTorch's DataLoader, with every option that makes sense."""
 
 import functools
+import inspect
 import multiprocessing
 from typing import Any
 
@@ -195,6 +196,8 @@ def test_random_windows_come_in_any_order(persistent: bool) -> None:
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_carried_state_needs_the_order(start_method: str, persistent: bool, make: Any) -> None:
     """Batches that come in another order are no continuations of each other."""
+    if "in_order" not in inspect.signature(make).parameters:
+        pytest.skip("this release of torchdata keeps the order")
     windows = tl.SequentialWindows(CORPUS, batch_size=4, seq_len=5)
     options = {
         "batch_size": None,
