@@ -295,8 +295,8 @@ def _refuse_settings(arguments: argparse.Namespace) -> None:
         msg = f"a run is resumed with its own settings: leave out {names} beside --resume"
         if "batch_size" in wrong:
             msg += (
-                "; with another batch size its steps, records and schedule would be others: in "
-                "Python a loop of your own resumes with one, by load_state_dict(..., changed=...)"
+                "; with another batch size its steps, records and schedule would be others: only "
+                "a loop of your own, in Python, resumes with one"
             )
         raise ArgumentError(msg)
 
