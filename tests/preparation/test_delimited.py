@@ -120,6 +120,14 @@ def test_lines_after_quotes_that_are_not_closed_are_counted(tmp_path: Path) -> N
     assert {"invalid CSV": 1, "a line that is lost with another": 2} == dict(made.problems)
 
 
+def test_lines_that_are_lost_are_counted_once_where_there_are_prompts(tmp_path: Path) -> None:
+    """A document is read twice then, for its prompt and for its text."""
+    (tmp_path / "a.csv").write_bytes(b'id,text\n1,good\n2,"ab\n3,c\n4,d\n')
+    options = PrepareOptions(prompt_field="id", on_error="replace")
+    made = prepare(tmp_path / "a.csv", tmp_path / "store", options=options)
+    assert {"invalid CSV": 1, "a line that is lost with another": 2} == dict(made.problems)
+
+
 @pytest.mark.parametrize(("content", "message"), BAD)
 def test_bad_records(tmp_path: Path, content: bytes, message: str) -> None:
     """The message has the place; leaving it out keeps the others."""
