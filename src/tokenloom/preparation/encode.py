@@ -342,7 +342,8 @@ def _read_texts(
             # Once for a document.
             if not has_failed:
                 problems[bad.what] += 1
-                problems[LOST_LINE] += found.num_lost
+                if found.num_lost:
+                    problems[LOST_LINE] += found.num_lost
             has_failed = True
             is_left_out = reading.on_error == "skip"
             if is_left_out and found.starts:
