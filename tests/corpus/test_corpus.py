@@ -471,6 +471,19 @@ def test_options_of_a_vocabulary_that_cannot_be(make: Any, how: Any, message: st
         make("abc" if make is Corpus.from_text else ["abc"], **how)
 
 
+def test_pickles_of_older_releases_are_read(tmp_path: Path) -> None:
+    """They have the tokenizer itself, and no loss mask."""
+    opened = Corpus.open(make_corpus().save(tmp_path / "store"))
+    for corpus in (opened, Corpus.concatenate([opened, make_corpus()])):
+        state = corpus.__getstate__()
+        del state["_tokenizer"], state["_loss_mask"]
+        older = object.__new__(Corpus)
+        older.__setstate__({**state, "tokenizer": corpus.tokenizer})
+        assert older.loss_mask is None
+        assert older.hash == corpus.hash
+        assert older.decode(older.tokens[:]) == corpus.decode(corpus.tokens[:])
+
+
 def test_the_older_name_of_a_slice() -> None:
     """It gives the same tokens, and names its successor where it was called."""
     corpus = Corpus.from_tokens(range(9))

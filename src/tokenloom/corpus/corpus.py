@@ -1034,6 +1034,9 @@ class Corpus:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        # Older releases pickled the tokenizer itself, under this name.
+        if "tokenizer" in state:
+            self._tokenizer = self.__dict__.pop("tokenizer")
         if self._parts:
             parts = [part.tokens for part in self._parts]
             self.tokens = concatenate(parts, num_ids=self._vocab_size)
