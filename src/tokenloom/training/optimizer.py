@@ -75,8 +75,9 @@ class ScheduledOptimizer:
             self._optimizer = recipe.options.make_optimizer(self._parameters, recipe.lr)
             is_scheduled = recipe.options.is_scheduled
             self._scheduler = self._make_scheduler() if is_scheduled else None
-        # How many targets an update has where nothing is padded.
-        plan = loader.plan
+        # How many targets an update has where nothing is padded, at the beginning: gradients
+        # round by it, so it is the same wherever a training resumes.
+        plan = loader.plan.at(loader.first_epoch)
         self._usual = plan.batch_size * plan.seq_len * recipe.options.batches_per_update
         self._num_targets = 0
         self._optimizer.zero_grad()
