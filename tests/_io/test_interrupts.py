@@ -126,6 +126,43 @@ def test_a_training_takes_the_signals_of_a_command() -> None:
         assert before == [signal.getsignal(number) for number in OTHERS]
 
 
+def test_another_thread_changes_nothing_for_the_main_one() -> None:
+    """Neither where its block begins, nor where it ends within the other."""
+    begin, end = threading.Event(), threading.Event()
+
+    def enter() -> None:
+        with ending_in_order():
+            begin.set()
+            end.wait()
+
+    def work() -> None:
+        end.set()
+        thread.join()
+        assert sys.unraisablehook is not hook
+        signal.raise_signal(signal.SIGTERM)
+
+    hook = sys.unraisablehook
+    thread = threading.Thread(target=enter)
+    thread.start()
+    begin.wait()
+    with pytest.raises(Stopped), ending_in_order():
+        work()
+    assert sys.unraisablehook is hook
+
+
+def test_a_block_within_another_leaves_its_signals() -> None:
+    """The inner block may be that of a program which calls the command line."""
+
+    def work() -> None:
+        with ending_in_order():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped), ending_in_order():
+        work()
+    assert {signal.SIG_DFL} == {signal.getsignal(number) for number in OTHERS}
+
+
 class Ending:
     """An object at whose end a signal comes."""
 

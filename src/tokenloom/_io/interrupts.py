@@ -23,7 +23,6 @@ _MOMENT_SECONDS = 0.05
 # torchrun sends its ranks a Ctrl-C that the terminal has sent them already.
 _SAME_SECONDS = 5.0
 
-
 # The processes that let signals raise `Stopped`, this one and those that it was forked from,
 # each with the function that lets them.
 _owners: dict[int, FrameType] = {}
@@ -148,22 +147,27 @@ def ending_in_order() -> Iterator[None]:
     Stopped
         A signal came.
     """
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = _take([number for number in SIGNALS if number != signal.SIGINT], _raise)
-    hook, outer = sys.unraisablehook, _owners.get(os.getpid())
+    if threading.current_thread() is not threading.main_thread():
+        # No signal is handled in another thread.
+        yield
+        return
+    before = _take([number for number in SIGNALS if number != signal.SIGINT], _raise)
+    hook, process = sys.unraisablehook, os.getpid()
+    outer = _owners.get(process)
     if before:
         # That is the function which has the with statement.
-        _owners[os.getpid()] = sys._getframe(2)  # noqa: SLF001  there is no other way
+        _owners[process] = sys._getframe(2)  # noqa: SLF001  there is no other way
     sys.unraisablehook = functools.partial(_raise_later, hook)
     try:
         yield
     finally:
         sys.unraisablehook = hook
         _put_back(before)
-        _owners.pop(os.getpid(), None)
+        # In one step: a signal that comes amid two would end the process at once.
         if outer is not None:
-            _owners[os.getpid()] = outer
+            _owners[process] = outer
+        else:
+            _owners.pop(process, None)
 
 
 def _raise_later(hook: Callable[[Any], object], unraisable: Any) -> None:
