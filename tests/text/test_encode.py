@@ -138,8 +138,13 @@ def test_many_unknown_tokens_are_reported(caplog: pytest.LogCaptureFixture) -> N
     assert [] == caplog.messages
     tl.Corpus.from_text("to xyz", name="page", **given)
     tl.Corpus.from_documents(["to", "xyz"], name="pages", **given)
+    tl.Corpus.from_text("xyz", name="all", **given)
     messages = [message.partition(" are unknown")[0] for message in caplog.messages]
-    assert ["page: 3 of 6 tokens (50 %)", "pages: 3 of 5 tokens (60 %)"] == messages
+    assert [
+        "page: 3 of 6 tokens (50 %)",
+        "pages: 3 of 5 tokens (60 %)",
+        "all: 3 of 3 tokens (100 %)",
+    ] == messages
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def report_unknown(ids: Ids, tokenizer: CompleteTokenizer, *, name: str) -> None
     num_unknown = 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
     if num_unknown > _MOST_UNKNOWN * len(ids):
         _logger.warning(
-            "%s: %s of %s (%.2g %%) are unknown to the tokenizer that was given, and all have one "
+            "%s: %s of %s (%.3g %%) are unknown to the tokenizer that was given, and all have one "
             "id; one that was learnt from this text too, or that reads bytes, knows them",
             name,
             f"{num_unknown:,}",
