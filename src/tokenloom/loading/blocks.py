@@ -30,8 +30,8 @@ from tokenloom.text.ids import Ids
 _FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
-# How many blocks have their order computed at once, and so many windows at least: few of them
-# would cost as much as a hundred calls of NumPy.
+# How many blocks, and how many windows at least, have their order computed at once: that of a few
+# windows costs as much as a hundred calls of NumPy.
 _BLOCKS_PER_ORDER = 8
 _WINDOWS_PER_ORDER = 1 << 13
 

@@ -28,15 +28,16 @@ from tokenloom.plan.seeds import mix_number
 GRID = 1 << 20
 """Into how many equal shares the weights of a stage are rounded."""
 BLOCK = 1 << 12
-"""Windows of a block, at whose ends the shares are exact, unless it is said otherwise."""
+"""Windows of a block, at whose ends the shares are exact: the default."""
 VERSION = 1
 """The version of the arithmetic of mixtures."""
 
 # How many windows are looked up at once, so that what is computed stays in the cache.
 _CHUNK = 1 << 16
-# From so many windows of a part on, its permutation is quicker alone.
+# With this number of windows of a part, or more, its permutation is quicker alone.
 _MANY = 1 << 11
-# Up to so many times the windows that are asked for, all of their blocks are found quicker.
+# All windows of the blocks are found quicker than those that are asked for, where they are at most
+# this number of times as many.
 _FEW = 3
 _OF_BLOCKS = 0
 

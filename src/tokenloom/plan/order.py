@@ -110,7 +110,7 @@ class Pieces:
         return starts.reshape(self.counts.shape)
 
     def split(self, size: int) -> Iterator[Self]:
-        """Yield the pieces of so many batches each, but the last."""
+        """Yield the pieces of ``size`` batches at a time, of fewer at the end."""
         ends = edges_of(self.counts.sum(axis=1)).tolist()
         for start in range(0, len(self.counts), size):
             part = slice(ends[start], ends[min(start + size, len(self.counts))])

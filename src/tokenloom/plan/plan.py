@@ -550,7 +550,7 @@ class References:
     pieces: Pieces | None = None
 
     def split(self, size: int) -> Iterator[Self]:
-        """Yield the references of so many batches each, but the last."""
+        """Yield the references of ``size`` batches at a time, of fewer at the end."""
         parts = itertools.repeat(None) if self.pieces is None else self.pieces.split(size)
         for start, pieces in zip(range(0, len(self.rows), size), parts, strict=False):
             yield dataclasses.replace(

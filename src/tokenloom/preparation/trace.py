@@ -62,9 +62,8 @@ class Trace(NamedTuple):
         prompt before it included; which byte, where bytes are tokens. None where
         that is not known: the source is gone, was changed, was a stream, or lies at
         an address that may not be opened; the tokenizer came from elsewhere; the
-        package that
-        reads or encodes the text is not installed; or the token stands for the
-        end of a document.
+        package that reads or encodes the text is not installed; or the token
+        stands for the end of a document.
     line : int or None
         Which line of the source holds the document, from 1, where each line is
         a document; and where documents were left out also of JSON Lines, and of

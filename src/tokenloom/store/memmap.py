@@ -25,11 +25,11 @@ from tokenloom.text.ids import Ids, Offsets, is_memory_map, limit_ids
 _MAX_OPEN = 1 << 14
 _CHUNK = 1 << 20
 _MAX_SPAN = 1 << 62
-# Among so few parts it is quickest to compare with all.
+# With at most this number of parts it is quickest to compare with all.
 _FEW_PARTS = 16
 # Shorter pieces are gathered id by id, longer ones copied one by one.
 _SHORT_PIECE = 64
-# Windows of at most so many tokens are gathered id by id too.
+# Windows of at most this number of tokens are gathered id by id too.
 _SHORT_WINDOW = 8
 # A look at a file costs as much as a small batch.
 _PAUSE_SECONDS = 1.0

@@ -134,7 +134,7 @@ class Settings:
         return [size for _, size in sizes.steps] if isinstance(sizes, BatchSizes) else [sizes]
 
     def _fit_sizes(self, num_windows: int) -> int | BatchSizes:
-        """Return the batch size, whose changes are spread over an epoch of so many windows."""
+        """Return the batch size, whose changes are spread over an epoch of ``num_windows``."""
         if not isinstance(self.batch_size, BatchSizes):
             return self.batch_size
         sizes = self._all_sizes
