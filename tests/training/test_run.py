@@ -257,7 +257,7 @@ class Shout:
 def test_a_foreign_tokenizer_is_not_guessed(tmp_path: Path) -> None:
     """The message says how to generate with it."""
     make_run(tmp_path, tokenizer=Shout())
-    with pytest.raises(RunError, match=r"call tokenloom\.generate with your tokenizer"):
+    with pytest.raises(RunError, match=r"give your tokenizer to tokenloom\.generate"):
         tl.Run.open(tmp_path).load_tokenizer()
 
 
