@@ -632,6 +632,16 @@ def test_repr_of_a_text() -> None:
     assert f"<td>{'a' * 100} ...</td>" in shown
 
 
+def test_a_notebook_shows_why_a_vocabulary_cannot_be_read(tmp_path: Path) -> None:
+    """The vocabulary of a store is read when it is first asked for."""
+    folder = Corpus.from_text("the time machine").save(tmp_path / "store")
+    corpus = Corpus.open(folder)
+    vocab = folder / "vocab.json"
+    vocab.write_bytes(b"{" * vocab.stat().st_size)
+    assert "<td>16</td>" in corpus._repr_html_()
+    assert "vocab.json must have the SHA-256" in corpus._repr_html_()
+
+
 def test_repr_of_a_memory_map(mapped: npt.NDArray[Any]) -> None:
     """People see where the number of ids is not known."""
     expected = "Corpus('tokens', 100,000 tokens, vocab_size=?)"

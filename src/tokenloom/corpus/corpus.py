@@ -5,7 +5,7 @@ import functools
 import importlib
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -524,18 +524,14 @@ class Corpus:
         facts = [
             ("tokens", f"{len(self):,}"),
             ("vocabulary", size),
-            ("tokenizer", self.identity or "not known"),
+            ("tokenizer", _show_or_reason(lambda: self.identity or "not known")),
             ("documents", "not known" if documents is None else f"{documents:,}"),
-            ("begins with", self._show_beginning()),
+            ("begins with", _show_or_reason(self._show_beginning)),
         ]
         return as_html(f"Corpus {self.name}", facts)
 
     def _show_beginning(self) -> str:
-        tokens = self.tokens[:_NUM_SHOWN]
-        try:
-            text = self.decode(tokens)
-        except (TokenloomError, OSError) as error:
-            return f"({error})"
+        text = self.decode(self.tokens[:_NUM_SHOWN])
         return text + " ..." * (len(self) > _NUM_SHOWN)
 
     # "or Any" in place of "or None": who made the corpus knows whether there is one, and a type
@@ -1049,6 +1045,14 @@ class Corpus:
         if state.get("_loss_mask") is not None:
             make_mask, arguments = state["_loss_mask"]
             self._loss_mask = make_mask(*arguments)
+
+
+def _show_or_reason(find: Callable[[], object]) -> str:
+    """Return what is shown, or in parentheses why it cannot be read."""
+    try:
+        return str(find())
+    except (TokenloomError, OSError) as error:
+        return f"({error})"
 
 
 def _as_corpora(corpora: object) -> list[Corpus]:
