@@ -62,7 +62,7 @@ class PieceLayout(NamedTuple):
     def gaps(self) -> list[slice] | None:
         """Return where rows are padded, in their flattened shape.
 
-        None where that are so many places that each position is looked at sooner.
+        None if there are too many of these places: then it is quicker to look at each position.
         """
         short = np.flatnonzero(self.fills < self.seq_len)
         if len(short) * _PER_COPY > self.fills.size * self.seq_len:
@@ -73,7 +73,7 @@ class PieceLayout(NamedTuple):
     def spread(
         self, values: Ids, gaps: list[slice] | None, *, dtype: npt.DTypeLike
     ) -> npt.NDArray[Any]:
-        """Return what `lay_out` does, of another dtype, with the `gaps` between the values."""
+        """Return the rows of `lay_out` as another dtype; ``gaps`` is what `gaps` returned."""
         shape = (*self.counts.shape, self.seq_len)
         if gaps is None:
             rows = np.zeros(shape, dtype)
