@@ -104,9 +104,8 @@ def test_parts_with_and_without_are_joined(tmp_path: Path, is_stored: bool) -> N
     plain = tl.Corpus.from_tokens(joined.tokens[:], loss_mask=whole)
     assert joined.hash == plain.hash
     assert mask_of(tl.Corpus.open(joined.save(tmp_path / "joined", shard_tokens=7))) == whole
-    starts = np.arange(len(joined) - 3)
     windows = tl.SequentialWindows(joined, batch_size=1, seq_len=3, tail="pad", seed=0)
-    assert sum(batch.num_targets for batch in windows) == sum(whole[1:]) > len(starts) / 3
+    assert sum(batch.num_targets for batch in windows) == sum(whole[1:])
 
 
 def test_the_hash_is_that_of_tokens_and_mask() -> None:
@@ -181,8 +180,15 @@ def test_a_damaged_mask_is_found(tmp_path: Path) -> None:
         list(tl.RandomWindows(tl.Corpus.open(path), batch_size=1, seq_len=4, tail="pad"))
 
 
-@pytest.mark.parametrize("change", ["version", "lost", "length"])
-def test_a_manifest_that_contradicts_itself(tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("version", "what tokenloom wrote, byte for byte"),
+        ("lost", "a file of the loss mask for each shard"),
+        ("length", "a file of the loss mask for each shard"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself(tmp_path: Path, change: str, message: str) -> None:
     """The version, the number and the lengths of the files follow from the tokens."""
     path = make_corpus().save(tmp_path / "store", shard_tokens=4)
     manifest = json.loads((path / "manifest.json").read_text())
@@ -195,7 +201,7 @@ def test_a_manifest_that_contradicts_itself(tmp_path: Path, change: str) -> None
         masks[1]["num_bytes"] += 1
     del manifest["checksum"]
     sign(path, manifest)
-    with pytest.raises(tl.StoreError, match="manifest"):
+    with pytest.raises(tl.StoreError, match=message):
         tl.Corpus.open(path)
 
 

@@ -53,7 +53,8 @@ def expect(batch: tl.Batch, mask: list[int]) -> tuple[list[list[int]], list[list
     targets, counts = [], []
     for row in batch.targets.tolist():
         counts.append([target >= 0 and mask[target] == 1 for target in row])
-        targets.append([t if is_learnt else -100 for t, is_learnt in zip(row, counts[-1])])  # noqa: B905
+        pairs = zip(row, counts[-1], strict=True)
+        targets.append([target if is_learnt else -100 for target, is_learnt in pairs])
     return targets, counts
 
 
