@@ -220,13 +220,30 @@ sys.exit(main.main(["datasets"]))
     assert (f"{int(signal.SIGTERM)}\n", "") == (done.stdout, done.stderr)
 
 
+def write_module(folder: Path, *, seconds: float) -> None:
+    """Write a module whose import takes some seconds, from a signal on."""
+    lines = "signal.raise_signal(signal.SIGTERM)", f"time.sleep({seconds})", "is_whole = 1"
+    program = "\n".join(["import signal, time", *lines])
+    (folder / "interrupted_module.py").write_text(program, encoding="utf-8")
+
+
+def test_a_signal_amid_an_import_that_does_not_end_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing but SIGKILL would end the process."""
+    write_module(tmp_path, seconds=60)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("tokenloom._io.interrupts._IMPORT_SECONDS", 0.01)
+    with pytest.raises(Stopped), ending_in_order():
+        importlib.import_module("interrupted_module")
+    assert "interrupted_module" not in sys.modules
+
+
 def test_a_signal_amid_an_import_waits_for_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Packages print what is raised there, or are left half-imported."""
-    lines = "signal.raise_signal(signal.SIGTERM)", "time.sleep(0.2)", "is_whole = 1"
-    program = "\n".join(["import signal, time", *lines])
-    (tmp_path / "interrupted_module.py").write_text(program, encoding="utf-8")
+    write_module(tmp_path, seconds=0.2)
     monkeypatch.syspath_prepend(tmp_path)
 
     def work() -> None:

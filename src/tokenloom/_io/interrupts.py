@@ -20,12 +20,16 @@ SIGNALS = tuple(
 
 # How long the end of an object may still take after an error in it.
 _MOMENT_SECONDS = 0.05
+# How long a signal waits for the end of an import, which may never come.
+_IMPORT_SECONDS = 30.0
 # torchrun sends its ranks a Ctrl-C that the terminal has sent them already.
 _SAME_SECONDS = 5.0
 
 # The processes that let signals raise `Stopped`, this one and those that it was forked from,
 # each with the function that lets them.
 _owners: dict[int, FrameType] = {}
+# The signals that wait for the end of an import, each with the time at which it came.
+_waiting: dict[int, float] = {}
 
 
 class Stopped(SystemExit):
@@ -140,7 +144,7 @@ def ending_in_order() -> Iterator[None]:
     So unfinished work is cleaned up. Only in the main thread, and where nobody
     else handles the signal. A process that is forked meanwhile ends as usual. A signal,
     also Ctrl-C, that comes where an object ends, so that nothing can be raised, is
-    raised a moment later, and one that comes amid an import after it.
+    raised a moment later, and one that comes amid an import after it, or after half a minute.
 
     Raises
     ------
@@ -163,6 +167,7 @@ def ending_in_order() -> Iterator[None]:
     finally:
         sys.unraisablehook = hook
         _put_back(before)
+        _waiting.clear()
         # In one step: a signal that comes amid two would end the process at once.
         if outer is not None:
             _owners[process] = outer
@@ -213,10 +218,13 @@ def _raise(number: int, frame: FrameType | None) -> None:
         # A forked process: its parent cleans up, and may be the one that ends it.
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-    if _is_importing(frame):
+    now = time.monotonic()
+    came_at = _waiting.setdefault(number, now)
+    if _is_importing(frame) and now - came_at < _IMPORT_SECONDS:
         # PyTorch prints a traceback of what is raised amid its import.
         _send_later(number)
         return
+    _waiting.clear()
     # A second signal must not interrupt the clean-up.
     for other in SIGNALS:
         if signal.getsignal(other) is _raise:
