@@ -318,3 +318,15 @@ def test_long_trainings_are_looked_at_in_parts() -> None:
     losses[places] = 9.0
     found = find_spikes(losses)
     assert [(4095, 4098), (8192, 8193), (9999, 10_000)] == sorted((s.first, s.stop) for s in found)
+
+
+def test_a_step_without_a_learnt_target_is_not_judged() -> None:
+    """Its loss of 0 would pull the median down, so that usual losses would stand out."""
+    losses = noise(400)
+    losses[90] = 9.0
+    (expected,) = find_spikes(losses)
+    losses[np.arange(400) % 5 > 1] = 0.0
+    losses[90] = 9.0
+    (spike,) = find_spikes(losses)
+    assert (90, 91) == (spike.first, spike.stop)
+    assert spike.usual == pytest.approx(expected.usual, rel=0.2)

@@ -216,8 +216,9 @@ def find_spikes(losses: Losses, threshold: float = THRESHOLD) -> list[Spike]:
     the running median (MAD) of the 100 losses before it, itself and the 100
     after it. So a loss that falls or rises as training goes on does not widen
     the deviation, and outliers move neither median. A deviation counts as at
-    least a thousandth of the median. The first 20 steps are not judged; a loss
-    that is not finite always stands out.
+    least a thousandth of the median. The first 20 steps are not judged, nor is a
+    step without a learnt target, whose loss is 0; a loss that is not finite always
+    stands out.
 
     Parameters
     ----------
@@ -275,7 +276,8 @@ def _find_highest(losses: Losses, usual: Losses, deviations: Losses, *, number: 
 
 def _compare(losses: Losses) -> tuple[Losses, Losses]:
     """Return the running median, and how many deviations each loss lies above it."""
-    known = np.where(np.isfinite(losses), losses, np.nan)
+    # A step without a learnt target has a loss of 0.
+    known = np.where(np.isfinite(losses) & (losses != 0), losses, np.nan)
     usual = _running_median(known, NUM_AROUND)
     scale = _MAD_TO_DEVIATION * _running_median(np.abs(known - usual), NUM_OF_SCALE)
     scale = np.fmax(scale, _LEAST_DEVIATION * np.abs(usual))

@@ -110,7 +110,7 @@ class StepLosses:
         batches.
     losses : list of float
         Mean cross-entropy of each batch before its step, in nats per token;
-        NaN where it was not finite.
+        NaN where it was not finite, 0 where none of its targets is learnt.
     """
 
     step: int
