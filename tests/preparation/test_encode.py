@@ -267,6 +267,25 @@ def test_bad_documents_stop(
         find(content, form)
 
 
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (
+            b'{"body": "a", "n": 3, "title": "b"}',
+            "got one with the strings 'body', 'title': name one with",
+        ),
+        (b'{"texts": "a"}', "got one with the strings 'texts': name one, such as field='texts'; "),
+        (b'{"text": 3, "body": "a"}', "got int; "),
+        (b'{"n": 3}', "got one without strings; "),
+        (b'["a"]', "got list; "),
+    ],
+)
+def test_the_fields_of_a_line_are_named(content: bytes, got: str) -> None:
+    """So that the right one can be named."""
+    with pytest.raises(CorpusError, match=f"a string as 'text', {got}"):
+        find(content, "record")
+
+
 @pytest.mark.parametrize(("form", "content", "what", "offset", "instead"), BAD)
 @pytest.mark.parametrize("on_error", ["skip", "replace"])
 def test_bad_documents_are_left_out_or_replaced(

@@ -190,6 +190,8 @@ def test_an_iterable_of_something_else(tmp_path: Path) -> None:
     """Which one it is, is told; nothing is kept."""
     with pytest.raises(ArgumentError, match=r"^document 1 of an iterable must be a str, got int"):
         keep(tmp_path, iter(["a", 3]))
+    with pytest.raises(ArgumentError, match=r"got dict: .* name its fields with prompt_field="):
+        keep(tmp_path, iter([{"question": "a", "answer": "b"}]))
     assert [] == list(tmp_path.iterdir())
 
 

@@ -466,7 +466,12 @@ def _write_texts(texts: Texts) -> Iterator[bytes]:
                 raise ArgumentError(msg)
         # Data sets have null values, which on_error deals with.
         if text is not None and not isinstance(text, str):
-            msg = f"document {number} of an iterable must be a str, got {type(text).__name__}"
+            cure = (
+                ": give its text alone, or name its fields with prompt_field= and field="
+                if isinstance(text, Mapping)
+                else ""
+            )
+            msg = f"document {number} of an iterable must be a str, got {type(text).__name__}{cure}"
             raise ArgumentError(msg)
         yield json.dumps(text).encode("ascii") + b"\n"
 

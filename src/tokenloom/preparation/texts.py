@@ -1,5 +1,6 @@
 """Files of text: one document, paragraphs, lines, or JSON on each line."""
 
+import difflib
 import functools
 import json
 import re
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tokenloom._io.compressed import Stream
+from tokenloom._wording import show
 from tokenloom.preparation.forms import (
     BadInput,
     Cursor,
@@ -211,12 +213,15 @@ class _JsonForm(_LineForm):
     def read(self, found: Found, piece: Slice, reading: Reading) -> str | bytes:
         del piece
         is_prompt = reading.is_prompt and reading.prompt_field is not None
-        text = self._parse(found, str(reading.prompt_field) if is_prompt else reading.field)
+        argument = "prompt_field" if is_prompt else "field"
+        text = self._parse(found, str(getattr(reading, argument)), argument)
         return text.encode("utf-8") if reading.as_bytes else text
 
-    def _parse(self, found: Found, field: str) -> str:
-        """Return the text that a line of JSON holds."""
-        text_of = functools.partial(self._text_of, field=field, offset=found.offset)
+    def _parse(self, found: Found, field: str, argument: str) -> str:
+        """Return the text that a line of JSON holds, in the field that an argument names."""
+        text_of = functools.partial(
+            self._text_of, field=field, argument=argument, offset=found.offset
+        )
         try:
             line = decode(found)
         except BadInput as bad:
@@ -236,23 +241,36 @@ class _JsonForm(_LineForm):
             )
         return text
 
-    def _text_of(self, line: str, *, field: str, offset: int) -> str:
+    def _text_of(self, line: str, *, field: str, argument: str, offset: int) -> str:
         try:
-            value = json.loads(line)
+            whole = json.loads(line)
         except (ValueError, RecursionError) as error:
             at = offset + len(line[: getattr(error, "pos", 0)].encode("utf-8"))
             raise BadInput(INVALID_JSON, getattr(error, "msg", str(error)), offset=at) from error
-        value = self.choose(value, field)
+        value = self.choose(whole, field)
         if value is None and not self.has_field:
             raise BadInput(*NO_TEXT, offset=offset)
         if not isinstance(value, str):
             why = f"the line must be a JSON object with a string as {field!r}"
-            raise BadInput(MISSING_FIELD, why, offset=offset)
+            got = _describe(whole, field, argument)
+            raise BadInput(MISSING_FIELD, f"{why}, got {got}", offset=offset)
         return value
 
     @abstractmethod
     def choose(self, value: Any, field: str) -> object:
         """Return the value that should be the text of a line."""
+
+
+def _describe(value: object, field: str, argument: str) -> str:
+    """Return what a message says of a line of JSON that has no such field."""
+    if not isinstance(value, dict) or field in value:
+        return type(value[field] if isinstance(value, dict) else value).__name__
+    names = [name for name, text in value.items() if isinstance(text, str)]
+    if not names:
+        return "one without strings"
+    meant = difflib.get_close_matches(field, names, n=1)
+    cure = f"name one, such as {argument}={meant[0]!r}" if meant else f"name one with {argument}="
+    return f"one with the strings {show(names)[1:-1]}: {cure}"
 
 
 class Records(_JsonForm):
