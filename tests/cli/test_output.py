@@ -42,6 +42,8 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
         ),
         ("resets=False has no meaning in packed", "--across-documents has no meaning in packed"),
         ("which field= or --field names", "which --field names"),
+        ("name one with seq_len=; or", "name one with --seq-len; or"),
+        ("name one with seq_len=: they", "name one with --seq-len: they"),
         ("choose on_error='skip' or on_error='replace'", "choose on_error='skip' or "),
         ("use Shard(rank=0): seq_len must fit", "use Shard(rank=0): --seq-len must fit"),
         ("other: seq_len: saved 3, now 4", "other: --seq-len: saved 3, now 4"),

@@ -178,7 +178,9 @@ def test_sequential_order_is_refused() -> None:
 def test_tokenizers_that_differ_are_refused_by_the_names_of_the_parts() -> None:
     """Ids would mean other tokens."""
     first, second = tl.Corpus.from_text("abc d"), tl.Corpus.from_text("abc d xyz")
-    with pytest.raises(ArgumentError, match=r"that of a is 'char', .* that of b is 'char'"):
+    with pytest.raises(
+        ArgumentError, match=r"that of a is 'char', .* that of b is 'char'.*the tokenizer= of"
+    ):
         tl.Mixture({"a": (first, 1), "b": (second, 1)})
 
 

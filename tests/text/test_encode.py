@@ -90,7 +90,7 @@ def test_decode_in_an_unknown_encoding(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("content", "encoding", "where"),
     [
-        (b"a\xff", "utf-8", r"offset 1 \(invalid start byte\), in line 1:"),
+        (b"a\xff", "utf-8", r"offset 1 \(invalid start byte\), in line 1: .*encoding=, or"),
         (b"a\n\xc3\xa9\r\n\nb\xff", "utf-8", r"offset 8 \(invalid start byte\), in line 4:"),
         ("a\n".encode("utf-16-le") + b"\x00\xd8", "utf-16-le", r"offset 4 \(.*\), in line 2:"),
     ],

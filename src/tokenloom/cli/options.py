@@ -533,8 +533,8 @@ def print_amount(
         return
     name = "max_tokens" if len(train) == MAX_TOKENS else "held_out"
     print_line(
-        f"\nnote: 'tokenloom train' with these options reads only\n"
-        f"{len(train):,} of the {count(len(shown), 'token')}; "
+        f"\nnote: 'tokenloom train' with these options reads only "
+        f"{len(train):,} of the {count(len(shown), 'token')};\n"
         f"{arguments.options[name]} {defaults[name]} shows the batches of such a training"
     )
 

@@ -28,7 +28,7 @@ _OPTIONS = {
 # An argument with or without its value, as the subject of a sentence, or anywhere if it is
 # no English word, but not as a part of a name of Python or of a file.
 _ARGUMENT = re.compile(
-    r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w|(?=[ ,]))"
+    r"(?<![\w.-])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|[\w.+-]*\w|(?=[ ,:;]))"
     r"|(?:^|(?<=[:;,] ))(?P<subject>[a-z][a-z_]*)(?= must |: saved | was [^ ]+, now )"
     r"|(?<![\w./'\"-])(?<!\w\()(?P<word>[a-z]+(?:_[a-z]+)+)(?![\w/('\"-]|\.\w)"
 )

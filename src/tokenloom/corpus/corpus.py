@@ -1094,7 +1094,8 @@ def _check_same_ids(corpora: Sequence[Corpus]) -> Identity | None:
         others = corpus.identity or f"unknown, {count(corpus.vocab_size, 'id')}"
         msg = (
             f"corpora must have ids of the same tokenizer: that of {known.name} is "
-            f"{known.identity}, that of {corpus.name} is {others}: make them with one tokenizer"
+            f"{known.identity}, that of {corpus.name} is {others}: "
+            "pass that of one as the tokenizer= of the other"
         )
         raise ArgumentError(msg)
     return known.identity

@@ -309,7 +309,7 @@ def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:
         msg = (
             f"{name} must be text in {encoding}, got byte 0x{content[error.start]:02x} "
             f"at offset {error.start} ({error.reason}), in line {line:,}: convert it, name its "
-            'encoding, or read it as bytes with tokenizer="byte"'
+            'encoding with encoding=, or read it as bytes with tokenizer="byte"'
         )
         raise CorpusError(msg) from error
     except (LookupError, TypeError, ValueError) as error:
