@@ -112,7 +112,7 @@ def _end_workers() -> None:
         worker.kill()
     for worker in workers:
         worker.join()
-    if number is not None:
+    if number is not None and before is not None:
         signal.signal(number, before)
 
 
