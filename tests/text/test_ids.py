@@ -142,6 +142,7 @@ def test_lists_of_different_lengths() -> None:
     [
         ([0, -1], None, r"\[0, the vocabulary size\), got -1 at position 1"),
         ([0, -1], 9, r"\[0, 9\), got -1 at position 1"),
+        ([0, -100], 9, r"\[0, 9\), got -100 at position 1: .* decode ids\[ids >= 0\]"),
         ([8, 9, 9], 9, r"\[0, 9\), got 9 at position 1"),
         (np.array([2**64 - 1], np.uint64), 9, r"\[0, 9\), got 18446744073709551615 at position 0"),
         ([0], 0, r"\[0, 0\), got 0 at position 0"),

@@ -11,6 +11,8 @@ Ids = npt.NDArray[np.integer[Any]]
 Offsets = npt.NDArray[np.int64]
 
 _CHUNK_SIZE = 1 << 24
+# What a batch has as the target where there is nothing to learn.
+_NOT_LEARNT = -100
 
 
 def narrow_dtype(num_ids: int) -> np.dtype[Any]:
@@ -100,6 +102,8 @@ def check_range(array: Ids, num_ids: int | None, *, chunk_size: int = _CHUNK_SIZ
             position = start + int(np.flatnonzero(chunk == wrong)[0])
             upper = "the vocabulary size" if num_ids is None else num_ids
             msg = f"token ids must be in [0, {upper}), got {wrong} at position {position}"
+            if wrong == _NOT_LEARNT:
+                msg += ": it marks a target that is not learnt; decode ids[ids >= 0]"
             raise CorpusError(msg)
     return largest
 
