@@ -1025,11 +1025,11 @@ def test_the_tokenizer_of_joined_corpora() -> None:
         (lambda: [Corpus.from_tokens([1]), "store"], "at least one Corpus, got 'store' at 1"),
         (
             lambda: [Corpus.from_text("ab", name="a"), Corpus.from_text("cd", name="b")],
-            "that of a is 'char', 3 ids, .*, that of b is 'char', 3 ids, .*: make them with one",
+            "that of a is 'char', 3 ids, .*, that of b is 'char', 3 ids, .*: pass that of one",
         ),
         (
             lambda: [Corpus.from_text("ab", name="a"), Corpus.from_tokens([900], name="b")],
-            "that of a is 'char', 3 ids, .*, that of b is unknown, 901 ids: make them",
+            "that of a is 'char', 3 ids, .*, that of b is unknown, 901 ids: pass that of one",
         ),
     ],
 )
