@@ -61,11 +61,12 @@ class PrepareOptions:
     field : str
         The field of a record that holds the text; of CSV, Parquet and Arrow
         files and of data sets, the column.
-    prompt_field : str, optional
-        The field that holds a prompt, which is read before the text and not learnt:
-        the store gets a loss mask, in which tokens of prompts are 0. Both are encoded
-        by themselves, and nothing stands between them. Iterables then yield dicts
-        with both fields; files of text have no fields, and are refused.
+    prompt_field : str or None
+        The field that holds a prompt, which is read before the text and not learnt; None
+        if documents have no prompts. The store gets a loss mask, in which tokens of
+        prompts are 0. Both are encoded by themselves, and nothing stands between them.
+        Iterables then yield dicts with both fields; files of text have no fields, and
+        are refused.
     encoding : str
         How files and stdin are encoded. A text in another encoding than UTF-8
         is read as if it had been written in UTF-8: offsets in it, of records
