@@ -15,7 +15,6 @@ from tokenloom.loading.shard import Shard
 from tokenloom.loading.sources import BlockSources
 from tokenloom.plan.division import rows_per_block
 from tokenloom.plan.mixture import MixtureOrder
-from tokenloom.plan.order import Pieces
 from tokenloom.plan.plan import Plan, References
 from tokenloom.store.memmap import (
     Tokens,
@@ -70,17 +69,21 @@ class BlockFacts:
         cls,
         references: References,
         *,
+        layout: PieceLayout | None = None,
         documents: DocumentOffsets | None = None,
         loss_mask: Tokens | None = None,
     ) -> Self:
-        """Return the facts of the batches that read some references; see `read_block`."""
+        """Return the facts of the batches that read some references; see `read_block`.
+
+        ``layout`` is that of `lay_out`.
+        """
         resets = None
-        if documents is not None and references.pieces is None:
+        if documents is not None and layout is None:
             resets = BlockResets(documents, references)
         return cls(
             references=references,
             resets=resets,
-            learnt=None if loss_mask is None else _read_learnt(loss_mask, references),
+            learnt=None if loss_mask is None else _read_learnt(loss_mask, references, layout),
         )
 
     def make_batch(
@@ -278,34 +281,29 @@ def read_block(
         A file of the corpus was changed or replaced since it was opened: that
         is looked at about once a second, and at the end of each epoch.
     """
-    plan, rows = references.plan, references.rows
-    # For long windows the read-ahead of the system is useful.
-    is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
-    advise(tokens, is_random=is_short and not plan.carries_state)
+    plan, layout = references.plan, lay_out(references)
+    _advise(tokens, plan)
     ids: Ids | PieceRows
-    if references.pieces is None:
+    if references.pieces is None or layout is None:
         ids = gather_windows(tokens, references.starts, width=plan.seq_len + 1)
     else:
-        layout = lay_out_pieces(references.pieces, seq_len=plan.seq_len)
         starts = references.pieces.starts
         inputs = gather_pieces(tokens, starts, layout.lengths)
         # The targets of the last inputs.
         ids = PieceRows(layout, inputs, gather_ids(tokens, starts + layout.lengths))
-    facts = BlockFacts.of(references, documents=documents, loss_mask=loss_mask)
-    if rows[-1] + rows.step >= plan.num_batches:
-        # The last block of this epoch: a change in the meantime is reported by now.
-        confirm(tokens)
+    facts = BlockFacts.of(references, layout=layout, documents=documents, loss_mask=loss_mask)
+    _confirm_at_end(tokens, references)
     return Block(ids=ids, facts=facts)
 
 
-def _read_learnt(loss_mask: Tokens, references: References) -> Mask:
+def _read_learnt(loss_mask: Tokens, references: References, layout: PieceLayout | None) -> Mask:
     """Return which targets count: bool array, shape (num_batches, num_rows, seq_len).
 
     Those whose token has a 1 in the loss mask, and none in the padding.
     """
     plan, pieces = references.plan, references.pieces
-    advise(loss_mask, is_random=plan.seq_len < _SHORT_BYTES and not plan.carries_state)
-    if pieces is None:
+    _advise(loss_mask, plan)
+    if pieces is None or layout is None:
         windows = gather_windows(loss_mask, references.starts, width=plan.seq_len + 1)
         learnt: Mask = windows[..., 1:] != 0
         if references.lengths is not None:
@@ -313,15 +311,33 @@ def _read_learnt(loss_mask: Tokens, references: References) -> Mask:
     else:
         # The tokens after the inputs.
         following = gather_pieces(loss_mask, pieces.starts + 1, pieces.lengths)
-        learnt = lay_out_pieces(pieces, seq_len=plan.seq_len).lay_out(following) != 0
-    if references.rows[-1] + references.rows.step >= plan.num_batches:
-        confirm(loss_mask)
+        learnt = layout.lay_out(following) != 0
+    _confirm_at_end(loss_mask, references)
     return learnt
 
 
-def lay_out_pieces(pieces: Pieces, *, seq_len: int) -> PieceLayout:
-    """Return where pieces lie in their rows."""
-    return PieceLayout.of(counts=pieces.counts, lengths=pieces.lengths, seq_len=seq_len)
+def _advise(tokens: Tokens, plan: Plan) -> None:
+    """Tell the system how the tokens of a plan are read."""
+    # For long windows the read-ahead of the system is useful.
+    is_short = (plan.seq_len + 1) * tokens.itemsize <= _SHORT_BYTES
+    advise(tokens, is_random=is_short and not plan.carries_state)
+
+
+def _confirm_at_end(tokens: Tokens, references: References) -> None:
+    """Report by now a change of the file, where the block is the last of its epoch."""
+    rows = references.rows
+    if rows[-1] + rows.step >= references.plan.num_batches:
+        confirm(tokens)
+
+
+def lay_out(references: References) -> PieceLayout | None:
+    """Return where pieces lie in their rows, None if each row is a window."""
+    pieces = references.pieces
+    if pieces is None:
+        return None
+    return PieceLayout.of(
+        counts=pieces.counts, lengths=pieces.lengths, seq_len=references.plan.seq_len
+    )
 
 
 def first_rows(plan: Plan, columns: range) -> int:

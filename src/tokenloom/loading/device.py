@@ -11,7 +11,8 @@ from tokenloom._wording import show
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch, Mask, Tensors
-from tokenloom.loading.blocks import Block, BlockFacts, lay_out_pieces
+from tokenloom.loading.blocks import Block, BlockFacts, lay_out
+from tokenloom.loading.piece_rows import PieceLayout
 from tokenloom.plan.order import Pieces
 from tokenloom.plan.plan import References
 from tokenloom.store.memmap import Tokens, read_whole
@@ -170,9 +171,10 @@ class ResidentTokens:
 
         What is learnt is gathered on the CPU, which counts it without waiting for the device.
         """
-        facts = BlockFacts.of(references, documents=documents, loss_mask=loss_mask)
-        if references.pieces is not None:
-            return self._read_pieces(references.pieces, facts)
+        layout = lay_out(references)
+        facts = BlockFacts.of(references, layout=layout, documents=documents, loss_mask=loss_mask)
+        if references.pieces is not None and layout is not None:
+            return self._read_pieces(references.pieces, layout, facts)
         device, seq_len = self._tokens.device, references.plan.seq_len
         steps = torch.arange(seq_len + 1, device=device)
         positions = torch.from_numpy(references.starts).to(device)[..., None] + steps
@@ -190,9 +192,10 @@ class ResidentTokens:
         parts = _mark(inputs, targets, is_filled, facts.learnt).unbind()
         return (facts.make_batch(number, tensors=part) for number, part in enumerate(parts))
 
-    def _read_pieces(self, pieces: Pieces, facts: BlockFacts) -> Iterator[Batch]:
+    def _read_pieces(
+        self, pieces: Pieces, layout: PieceLayout, facts: BlockFacts
+    ) -> Iterator[Batch]:
         """Return batches whose rows are made of pieces."""
-        layout = lay_out_pieces(pieces, seq_len=facts.references.plan.seq_len)
         # Pieces of 2 and 3 inputs from 4 and 0 on read the positions [4, 5, 0, 1, 2].
         shifts = pieces.starts - np.cumsum(pieces.lengths) + pieces.lengths
         read = np.repeat(shifts, pieces.lengths)
