@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
 from tokenloom.cli import options
-from tokenloom.cli.mixture import TakeOneCorpus
+from tokenloom.cli.mixture import one_corpus
 from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
 from tokenloom.cli.parser import add_parser
 from tokenloom.errors import UsageError
@@ -46,7 +46,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "corpus",
         metavar="CORPUS",
-        action=TakeOneCorpus,
+        type=one_corpus,
         help="a name from 'tokenloom datasets', a text file, or a store; for a run of a mixture "
         "the text of one part",
     )

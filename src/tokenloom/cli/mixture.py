@@ -50,23 +50,13 @@ class TakeCorpora(argparse.Action):
         namespace.parts = tuple(parts)
 
 
-class TakeOneCorpus(argparse.Action):
-    """Takes one corpus, and refuses what is typed as a part of a mixture."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Keep what was typed."""
-        del parser, option_string
-        if is_part(values):
-            corpus = values.partition(":")[2]
-            reason = f"must be one corpus, no part of a mixture, got {show(values)}: type {corpus}"
-            raise argparse.ArgumentError(self, reason)
-        setattr(namespace, self.dest, values)
+def one_corpus(typed: str) -> str:
+    """Return one corpus as it was typed, and refuse a part of a mixture."""
+    if is_part(typed):
+        corpus = typed.partition(":")[2]
+        msg = f"must be one corpus, no part of a mixture, got {show(typed)}: type {corpus}"
+        raise argparse.ArgumentTypeError(msg)
+    return typed
 
 
 def add_mixture(command: argparse.ArgumentParser) -> None:
