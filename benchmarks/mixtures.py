@@ -24,7 +24,8 @@ import tokenloom as tl
 
 _SHAPES = ((32, 35), (8, 1024))
 _NUM_PARTS = (2, 8, 64)
-# At least so much of the speed, and at most so many times as long to the first batch.
+# The least ratio of the speeds, by the number of parts, and the largest of the times to the first
+# batch.
 _ASKED = {2: 0.9, 8: 0.8, 64: 0.5}
 _ASKED_FIRST = 1.2
 

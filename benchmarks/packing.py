@@ -29,8 +29,8 @@ VOCAB_SIZE = 50_257
 # Batches that are read in one sample.
 NUM_BATCHES = 2000
 NUM_GRAIN_BATCHES = 10
-# The packed rows as fast as so much of the gather, and so many times as long, at most, to the
-# first batch and to make a plan.
+# The least ratio of the speeds of packed rows and the gather, and the largest ratios of the times
+# to the first batch and to make a plan.
 ASKED, ASKED_FIRST, ASKED_PLAN = 0.5, 1.2, 3.0
 CLOCK = time.process_time
 Offsets = npt.NDArray[np.int64]

@@ -461,7 +461,7 @@ def test_a_training_skips_no_batches() -> None:
 
 @pytest.mark.parametrize("held_out", [{"a": 5}, {"a": None}, {5: CORPUS}])
 def test_held_out_texts_must_be_corpora_by_name(held_out: Any) -> None:
-    """The message has the name, and what is no corpus."""
+    """The message names the text and the value that is not a corpus."""
     (name, text) = next(iter(held_out.items()))
     expected = f"a dict of corpora by their names, got .* for {name!r}"
     with pytest.raises(ArgumentError, match=expected) as raised:
