@@ -1,9 +1,12 @@
 """Files at addresses."""
 
+import contextlib
 import gzip
+import http.server
 import io
 import os
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -332,6 +335,95 @@ def test_a_web_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> Non
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.txt"
         with pytest.raises(CorpusError, match=r"a.txt', asked 2 times: \w*Timeout\w*Error"):
             RemoteFile(address).status()
+
+
+WHOLE = bytes(range(256)) * 1_000
+
+
+class Crooked(http.server.BaseHTTPRequestHandler):
+    """A web server whose answers are not those that were asked for, as its path says."""
+
+    def do_HEAD(self) -> None:
+        """Report the size of the file."""
+        length = len(WHOLE) - 1_000 * self.path.startswith("/longer")
+        self.answer(200, {"Content-Length": str(length)}, b"")
+
+    def do_GET(self) -> None:
+        """Answer with the file."""
+        self.server.asked.append(self.headers.get("Accept-Encoding"))  # type: ignore[attr-defined]
+        packed = gzip.compress(WHOLE)
+        match self.path.split(".")[0]:
+            case "/compressing" if "gzip" not in (self.headers.get("Accept-Encoding") or ""):
+                self.answer(200, {"Content-Length": str(len(WHOLE))}, WHOLE)
+            case "/compressing" | "/compressed":
+                headers = {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}
+                self.answer(200, headers, packed)
+            case "/forgetful" if "Range" in self.headers:
+                headers = {"Content-Range": f"bytes 0-99/{len(WHOLE)}", "Content-Length": "100"}
+                self.answer(206, headers, WHOLE[:100])
+            case _:
+                self.answer(200, {"Content-Length": str(len(WHOLE))}, WHOLE)
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Send an answer; a client that has read enough hangs up."""
+        with contextlib.suppress(ConnectionError):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@pytest.fixture
+def crooked() -> Iterator[str]:
+    """Return the address of a web server of that kind."""
+    require_package("aiohttp")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Crooked) as server:
+        server.asked = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+            assert {"identity"} == set(server.asked)  # type: ignore[attr-defined]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("name", ["compressing", "compressed", "forgetful", "plain"])
+def test_web_servers_that_answer_with_other_bytes(crooked: str, name: str) -> None:
+    """The bytes are those of the file, also where a server compresses them or confuses ranges."""
+    with RemoteFile(f"{crooked}/{name}.txt").open() as file:
+        assert file.readall() == WHOLE
+        file.seek(100_000)
+        assert file.read(1_000) == WHOLE[100_000:101_000]
+
+
+def test_a_file_that_is_longer_than_reported(crooked: str) -> None:
+    """Its end is not lost in silence."""
+    with (
+        RemoteFile(f"{crooked}/longer.txt").open() as file,
+        pytest.raises(CorpusError, match=r"OSError, there are more bytes than the 255,000 that"),
+    ):
+        file.readall()
+
+
+@pytest.mark.parametrize(
+    ("address", "schemes"),
+    [
+        ("https://a.org/b", ["https"]),
+        ("simplecache::HTTP://a.org/b", ["HTTP"]),
+        ("zip://b.txt::https://a.org/b.zip", ["https"]),
+        ("s3://bucket/https://a.org", []),
+    ],
+)
+def test_the_options_of_web_servers(address: str, schemes: list[str]) -> None:
+    """Reach the servers of a chain too."""
+    require_package("aiohttp")
+    assert schemes == list(remote._configure_web(address))
 
 
 SIGNED = "https://me:hush@example.invalid/a.txt?X-Amz-Signature=hush#hush"

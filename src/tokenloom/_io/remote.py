@@ -28,6 +28,8 @@ from tokenloom.errors import (
 )
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# The schemes of web servers in an address, which may be a chain such as zip://a.txt::https://b.zip.
+_WEB = re.compile(r"(?:^|::)(https?)(?=://)", re.IGNORECASE)
 _QUERY = re.compile(r"[?#][^\s'\"]*")
 # Schemes of file systems on this machine.
 _LOCAL = ("file", "local", "memory")
@@ -217,7 +219,7 @@ class RemoteReader(io.RawIOBase):
         try:
             piece: bytes = self._file.read(size)
         except ValueError:
-            # fsspec raises this if the server knows no ranges.
+            # Raised if the server knows no ranges, or answered with other bytes.
             if self._is_stream:
                 raise
             self._is_stream = True
@@ -226,6 +228,10 @@ class RemoteReader(io.RawIOBase):
             piece = self._file.read(size)
         if not piece:
             msg = f"the connection ended at byte {self._position:,} of {self._size:,}"
+            raise OSError(msg)
+        is_end = self._is_stream and self._position + len(piece) == self._size
+        if len(piece) > size or (is_end and self._file.read(1)):
+            msg = f"there are more bytes than the {self._size:,} that the server reported"
             raise OSError(msg)
         return bytes(piece)
 
@@ -311,7 +317,7 @@ def _make_system(address: str) -> tuple[Any, str]:
 
     def connect() -> tuple[Any, str]:
         try:
-            system, path = core.url_to_fs(address, **_limit_waits(scheme))
+            system, path = core.url_to_fs(address, **_configure_web(address))
         except ImportError as error:
             msg = (
                 f"reading {name!r} needs another package ({error}): python -m pip install "
@@ -328,14 +334,36 @@ def _make_system(address: str) -> tuple[Any, str]:
     return _try(connect, name)
 
 
-def _limit_waits(scheme: str) -> dict[str, Any]:
-    """Return the options that limit how long the file system of a scheme waits."""
-    if scheme.lower() not in ("http", "https"):
+def _configure_web(address: str) -> dict[str, Any]:
+    """Return the options of the web servers in an address, which may be a chain."""
+    schemes = _WEB.findall(address)
+    if not schemes:
         return {}
     timeout = importlib.import_module("aiohttp").ClientTimeout(
         total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS
     )
-    return {"client_kwargs": {"timeout": timeout}}
+    options = {
+        "client_kwargs": {"timeout": timeout, "raise_for_status": _check_range},
+        # A server that compresses what it sends counts ranges in other bytes.
+        "headers": {"Accept-Encoding": "identity"},
+    }
+    return dict.fromkeys(schemes, options)
+
+
+async def _check_range(response: Any) -> None:
+    """Check that a web server answers with the range that was asked for, or with a whole file.
+
+    fsspec takes for the range whatever a server compresses, or calls a part.
+    """
+    asked = response.request_info.headers.get("Range")
+    if asked is None or response.status not in (200, 206):
+        return
+    first = asked.removeprefix("bytes=").partition("-")[0]
+    given = response.headers.get("Content-Range", f"bytes {first}-")
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity" or not given.startswith(f"bytes {first}-"):
+        msg = f"the server answered {asked!r} with {given!r}, encoding {encoding}"
+        raise ValueError(msg)
 
 
 def _try(
