@@ -107,7 +107,8 @@ def vocabulary(folder: Path) -> Iterator[tuple[str, Way, Way]]:
 def sampling(_: Path) -> Iterator[tuple[str, Way, Way]]:
     """Draw texts for 16 prompts, and take the most likely ones."""
     letters = list("abcdefghijklmnopqrstuvwxyz ")
-    for tokens in (letters, ["time", *map(str, range(5_000))]):
+    words = ["time", *map(str, range(49_999))]
+    for tokens in (letters, words[:5_000], words):
         vocab = tl.Vocab(tokens).of_kind("word" if len(tokens) > len(letters) else "char")
         model = tl.RNNModel(torch.nn.RNN(len(vocab), 256), len(vocab))
 

@@ -1,8 +1,11 @@
 """Text out of a model."""
 
 import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -242,17 +245,98 @@ def test_top_p_keeps_the_fewest_that_suffice() -> None:
         assert expected == {int(sampler.draw(logits)) for _ in range(200)}
 
 
-def test_all_texts_are_drawn_as_each_alone() -> None:
-    """As torch.multinomial draws with the generator of each, so that texts stay what they were."""
-    logits = torch.randn(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    sampler = _Sampler(temperature=0.7, top_k=None, top_p=None, seeds=[4, 5, 4])
-    generators = [torch.Generator().manual_seed(torch_seed(seed)) for seed in (4, 5, 4)]
-    for _ in range(50):
+def make_sampler(
+    *, seeds: Sequence[int] = (0,), temperature: float = 1.0, top_k: int | None = None
+) -> _Sampler:
+    """Return a sampler without top_p."""
+    return _Sampler(temperature=temperature, top_k=top_k, top_p=None, seeds=seeds)
+
+
+@pytest.mark.parametrize("num_ids", [5, 5_000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_each_text_takes_one_number_of_its_own_for_each_token(
+    num_ids: int, dtype: torch.dtype
+) -> None:
+    """Its number is put to the sums of the chances, whatever stands beside it in the batch."""
+    source = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, num_ids, dtype=dtype, generator=source)
+    seeds = (4, 5, 4)
+    sampler = make_sampler(seeds=seeds, temperature=0.7)
+    alone = [make_sampler(seeds=[seed], temperature=0.7) for seed in seeds]
+    sums = np.cumsum((logits.double() / 0.7).softmax(1).numpy(), axis=1)
+    sources = [torch.Generator().manual_seed(torch_seed(seed)) for seed in seeds]
+    for _ in range(150):
+        numbers = [torch.rand((), generator=one, dtype=torch.float64).item() for one in sources]
         expected = [
-            int(torch.multinomial((row / 0.7).softmax(0), 1, generator=generator))
-            for row, generator in zip(logits, generators, strict=True)
+            int(np.searchsorted(row, number * row[-1], side="right"))
+            for row, number in zip(sums, numbers, strict=True)
         ]
         assert expected == sampler.draw(logits).tolist()
+        assert expected == [
+            int(one.draw(row[None])) for one, row in zip(alone, logits, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("top_k", [None, 12])
+def test_ids_are_drawn_as_often_as_their_chances_say(top_k: int | None) -> None:
+    """By the test of chi squared, of 40,000 draws for 500 seeds."""
+    logits = torch.linspace(-2, 1, 30, dtype=torch.float64).view(5, 6).T.flatten()
+    kept = logits.topk(top_k or 30).indices
+    chances = torch.zeros(30, dtype=torch.float64)
+    chances[kept] = (logits[kept] / 0.8).softmax(0)
+    sampler = make_sampler(seeds=range(500), temperature=0.8, top_k=top_k)
+    drawn = torch.cat([sampler.draw(logits.expand(500, 30)) for _ in range(80)])
+    counts, expected = drawn.bincount(minlength=30)[kept], chances[kept] * len(drawn)
+    assert int(counts.sum()) == len(drawn)
+    freedom = len(kept) - 1
+    # Three deviations of the distribution of chi squared.
+    limit = freedom + 3 * (2 * freedom) ** 0.5
+    assert float(((counts - expected) ** 2 / expected).sum()) < limit
+
+
+@pytest.mark.parametrize(
+    ("row", "possible"),
+    [
+        ([-math.inf, -math.inf, 0.0, -math.inf, 0.0, -math.inf], {2, 4}),
+        ([-math.inf] * 5 + [3.0], {5}),
+        ([1e38, 0.0, -1e38, 0.0], {0}),
+        ([0.0, 1e38, 1e38, -1e38, -math.inf], {1, 2}),
+        ([-1e38] * 3, {0, 1, 2}),
+        ([0.1] * 50_257 + [-800.0], set(range(50_257))),
+    ],
+)
+@pytest.mark.parametrize("temperature", [5e-324, 1.0, 1e308])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("top_k", [None, 3, 100_000])
+def test_no_id_without_a_chance_is_drawn(
+    row: list[float],
+    possible: set[int],
+    temperature: float,
+    dtype: torch.dtype,
+    top_k: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither by the least number nor by the largest, nor one past the last id."""
+    logits = torch.tensor([row, row[::-1]], dtype=dtype)
+    chances = ((logits.double() - logits.double().amax(1, keepdim=True)) / temperature).softmax(1)
+    sampler = make_sampler(seeds=[0, 0], temperature=temperature, top_k=top_k)
+    for number in (0.0, 0.5, 1 - 2**-53):
+        numbers = torch.full((2,), number, dtype=torch.float64)
+        monkeypatch.setattr(sampler, "_next_numbers", lambda numbers=numbers: numbers)
+        first, second = sampler.draw(logits).tolist()
+        assert chances[0, first] > 0
+        assert chances[1, second] > 0
+        if temperature <= 1:
+            assert {first, len(row) - 1 - second} <= possible
+
+
+def test_a_longer_text_begins_with_the_shorter_one() -> None:
+    """How many tokens are asked for changes none of them."""
+    options: dict[str, Any] = {"temperature": 1.0, "seed": 3}
+    short, long = (
+        tl.generate(make_model(), VOCAB, "a", num_tokens=number, **options) for number in (40, 200)
+    )
+    assert long.startswith(short)
 
 
 @pytest.mark.parametrize(

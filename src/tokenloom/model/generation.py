@@ -28,6 +28,8 @@ _CELLS: dict[str, Callable[..., Any]] = {
     "GRU": torch.gru_cell,
     "LSTM": torch.lstm_cell,
 }
+# How many random numbers a text takes from its generator at once.
+_NUM_AHEAD = 64
 
 
 class Stepper:
@@ -335,11 +337,13 @@ class _Sampler:
     def __init__(
         self, *, temperature: float, top_k: int | None, top_p: float | None, seeds: Iterable[int]
     ) -> None:
-        self._temperature = temperature
+        # A float32 holds neither smaller nor larger ones, and these give the same choices.
+        self._temperature = min(max(temperature, 1e-30), 1e30)
         self._top_k = top_k
         self._top_p = top_p
         # On the CPU, so that a seed gives the same draws on every device.
         self._generators = [torch.Generator().manual_seed(torch_seed(seed)) for seed in seeds]
+        self._numbers: Iterator[torch.Tensor] = iter(())
 
     @torch.inference_mode()
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
@@ -347,11 +351,11 @@ class _Sampler:
 
         Parameters
         ----------
-        logits : float64 tensor, shape (num_texts, vocab_size)
+        logits : float32 or float64 tensor, shape (num_texts, vocab_size)
             On the CPU.
         """
-        largest = logits.max(dim=1, keepdim=True).values
-        values, candidates = (logits - largest) / self._temperature, None
+        largest = logits.amax(dim=1, keepdim=True)
+        values, candidates = (logits - largest).div_(self._temperature), None
         num_values = values.shape[1]
         if self._top_k is not None or self._top_p is not None:
             num_kept = num_values if self._top_k is None else min(self._top_k, num_values)
@@ -359,14 +363,28 @@ class _Sampler:
         chances = values.softmax(1)
         if self._top_p is not None:
             # A token is kept if those before it do not reach top_p, so at least one is kept.
-            chances = chances.masked_fill(chances.cumsum(1) - chances >= self._top_p, 0.0)
-        # What torch.multinomial does with a single draw, for all texts at once: with waiting times
-        # whose rates are the chances, the first comes from each token as often as its chance says.
-        waits = torch.empty_like(chances)
-        for row, generator in zip(waits.unbind(), self._generators, strict=True):
-            row.exponential_(generator=generator)
-        drawn = (chances / waits).argmax(1, keepdim=True)
+            before = chances.cumsum(1, dtype=torch.float64) - chances
+            chances = chances.masked_fill(before >= self._top_p, 0.0)
+        # The first id up to which the chances add up to more than the point: never one without a
+        # chance, as its sum is that of the id before it, nor one past the end, as the point is
+        # less than the sum of all.
+        sums = chances.cumsum(1, dtype=torch.float64)
+        points = self._next_numbers()[:, None] * sums[:, -1:]
+        drawn = torch.searchsorted(sums, points, right=True)
         return (drawn if candidates is None else candidates.gather(1, drawn))[:, 0]
+
+    def _next_numbers(self) -> torch.Tensor:
+        """Return a number in [0, 1) for each text: float64 tensor, shape (num_texts,)."""
+        numbers = next(self._numbers, None)
+        if numbers is not None:
+            return numbers
+        # Each generator is called once for many numbers, since a call takes longer than a number.
+        ahead = [
+            torch.rand(_NUM_AHEAD, generator=generator, dtype=torch.float64)
+            for generator in self._generators
+        ]
+        self._numbers = iter(torch.stack(ahead, dim=1).unbind())
+        return next(self._numbers)
 
 
 def _draw(
@@ -388,14 +406,13 @@ def _draw(
         if not all(map(math.isfinite, largest.tolist())):
             msg = "the model's logits must be finite, got others: its training diverged"
             raise ArgumentError(msg)
-        if sampler is not None or log_probs is not None:
+        if sampler is not None:
+            wide = torch.promote_types(logits.dtype, torch.float32)
+            chosen = sampler.draw(logits.to("cpu", wide)).to(logits.device)
+        if log_probs is not None:
             # To the CPU first: Apple's GPUs have no float64.
-            wide = logits.cpu().double()
-            if sampler is not None:
-                chosen = sampler.draw(wide).to(logits.device)
-            if log_probs is not None:
-                chances = wide.log_softmax(dim=1).gather(1, chosen.cpu()[:, None])
-                log_probs.append(chances[:, 0].tolist())
+            chances = logits.cpu().double().log_softmax(dim=1).gather(1, chosen.cpu()[:, None])
+            log_probs.append(chances[:, 0].tolist())
         yield chosen.tolist()
         if number + 1 < num_tokens:
             stepper.step(chosen)
