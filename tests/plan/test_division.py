@@ -4,12 +4,19 @@ import itertools
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tokenloom as tl
+from tests.support.batch_sizes import all_steps
+from tests.support.packing import offsets_of
+from tests.support.strategies import tails
 from tokenloom.errors import ArgumentError
-from tokenloom.loading import dataset
+from tokenloom.loading import Windows, dataset
 from tokenloom.plan.division import Division
+from tokenloom.plan.plan import ORDERS
 
 CORPUS = tl.Corpus.from_tokens([1, 2, 3] * 400)
 CASES = list(itertools.product(["random", "sequential"], [1, 2, 4], [1, 2, 3, 20], [35, 3]))
@@ -57,10 +64,46 @@ def test_what_cannot_be_divided_is_refused(options: dict[str, int], message: str
         Division(plan=make_windows("random").plan, **options)
 
 
-@pytest.mark.parametrize("kind", ["random", "sequential"])
-@pytest.mark.parametrize("tail", ["drop", "pad"])
-def test_windows_are_counted(kind: str, tail: Any) -> None:
-    """Those that hold an input, and no padding."""
-    plan = make_windows(kind, seq_len=7, tail=tail).plan
-    lengths = plan.lengths(plan.starts(range(plan.num_batches)))
-    assert (lengths > 0).sum() == Division(plan=plan).num_windows
+def ones(num_tokens: int, **options: Any) -> tl.Corpus:
+    """Return a corpus of tokens that are all the same."""
+    return tl.Corpus.from_tokens(np.ones(num_tokens, np.uint16), **options)
+
+
+@st.composite
+def all_windows(draw: st.DrawFn) -> Windows:
+    """Windows of each order: of a text, of documents, of a mixture, with sizes that change."""
+    kind = draw(st.sampled_from(["random", "sequential", "packed", "mixture", "steps"]))
+    options: dict[str, Any] = {"batch_size": draw(st.integers(1, 4)), "tail": draw(tails)}
+    corpus: tl.Corpus | tl.Mixture
+    if kind == "packed":
+        lengths = draw(st.lists(st.integers(2, 20), min_size=9, max_size=30))
+        corpus = ones(sum(lengths), documents=offsets_of(lengths))
+        seq_len = draw(st.integers(1, 20))
+    elif kind == "mixture":
+        lengths = draw(st.lists(st.integers(50, 90), min_size=1, max_size=3))
+        corpus = tl.Mixture({f"p{n}": (ones(length), n + 1) for n, length in enumerate(lengths)})
+        seq_len, options["tail"] = 5, "drop"
+    else:
+        corpus = ones(draw(st.integers(200, 400)))
+        seq_len = draw(st.integers(1, 15))
+    if kind == "steps":
+        options["batch_size"] = draw(all_steps())
+    windows = Windows(
+        kind if kind in ORDERS else "random",
+        corpus,
+        **options,
+        seq_len=seq_len,
+    )
+    windows.set_epoch(draw(st.integers(0, 5)))
+    return windows
+
+
+@settings(max_examples=50)
+@given(all_windows())
+def test_counts_are_those_of_a_pass(windows: Windows) -> None:
+    """Batches, windows that hold an input, and inputs, as the windows and their plan say."""
+    plan = windows.plan
+    masks = [batch.mask for batch in windows]
+    num_windows = sum(int(mask.any(dim=1).sum()) for mask in masks)
+    read = (len(masks), num_windows, sum(int(mask.sum()) for mask in masks))
+    assert (len(windows), Division(plan=plan).num_windows, plan.num_inputs) == read

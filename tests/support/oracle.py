@@ -71,7 +71,10 @@ class Oracle:
 
     @property
     def num_windows(self) -> int:
-        """Windows that fit behind every phase; all that are begun, padded."""
+        """Windows that fit after the last phase; padded, all that are begun, lane by lane."""
+        if self.tail == "pad" and self.kind == "sequential":
+            wholes_and_rests = [divmod(lane, self.seq_len) for lane in self._lanes()]
+            return sum(whole + (rest > 0) for whole, rest in wholes_and_rests)
         if self.tail == "pad":
             return 1 + _largest(lambda n: n * self.seq_len < self.num_tokens - 1)
         return _largest(lambda n: self._fits(self.num_phases - 1, n * self.seq_len))

@@ -229,6 +229,14 @@ class Order(Protocol):
         """
         del settings, num_epochs
 
+    def num_windows(self, settings: PlanSettings) -> int:
+        """Return how many windows with an input an epoch is made from, the same in every epoch.
+
+        With ``tail="drop"`` those that fill no batch at its end are dropped. An order whose
+        windows are not cut from the corpus one after another must say how many it has.
+        """
+        return count_windows(settings)
+
     def num_batches(self, settings: PlanSettings) -> int:
         """Return the number of batches of an epoch, the same in every epoch."""
         return count_batches(settings)
@@ -297,13 +305,6 @@ class ShuffledOrder(Order, Protocol):
         """
         del settings, positions
         return None
-
-    def num_windows(self, settings: PlanSettings) -> int:
-        """Return how many windows an epoch has, the same in every epoch.
-
-        With ``tail="drop"`` those that fill no batch at its end are dropped.
-        """
-        return count_windows(settings)
 
     def starts(self, settings: PlanSettings, rows: IntArray, columns: IntArray) -> IntArray:
         """Return where windows start; see `Order.starts`."""
@@ -434,7 +435,7 @@ def count_phases(settings: PlanSettings) -> int:
 
 
 def count_windows(settings: PlanSettings) -> int:
-    """Return how many windows the batches of an epoch are made from."""
+    """Return how many windows of consecutive text the batches of an epoch are made from."""
     if settings.tail == "pad":
         return -(-(settings.num_tokens - 1) // settings.seq_len)
     return (settings.num_tokens - count_phases(settings)) // settings.seq_len

@@ -34,7 +34,6 @@ from tokenloom.plan.order import (
     PlanSettings,
     ShuffledOrder,
     count_phases,
-    count_windows,
     draw_phase,
 )
 from tokenloom.plan.packed import PackedOrder
@@ -314,13 +313,12 @@ class Plan(PlanSettings):
 
     @property
     def num_windows(self) -> int:
-        """Windows from which the batches of an epoch are made.
+        """Windows with an input, from which the batches of an epoch are made.
 
         Random order permutes all of them and drops the last few of the
         permutation, so what is dropped is random too.
         """
-        order = self.order
-        return order.num_windows(self) if isinstance(order, ShuffledOrder) else count_windows(self)
+        return self.order.num_windows(self)
 
     @property
     def is_mixture(self) -> bool:

@@ -27,6 +27,18 @@ class SequentialOrder(Order):
         lengths: IntArray = np.minimum(_lanes(settings, columns)[1] - starts, settings.seq_len)
         return lengths
 
+    def num_windows(self, settings: PlanSettings) -> int:
+        """Return how many windows with an input an epoch is made from; see `Order.num_windows`.
+
+        With ``tail="pad"`` the last window of each lane may be shorter than the others.
+        """
+        if settings.tail == "drop":
+            return super().num_windows(settings)
+        lane_len, num_longer = divmod(settings.num_tokens - 1, settings.batch_size)
+        # 11 inputs in 3 lanes of 4, 4 and 3, windows of 3 tokens: 2 + 2 + 1.
+        num_windows = num_longer * -(-(lane_len + 1) // settings.seq_len)
+        return num_windows + (settings.batch_size - num_longer) * -(-lane_len // settings.seq_len)
+
 
 def _lanes(settings: PlanSettings, columns: IntArray) -> tuple[IntArray, IntArray]:
     """Return the half-open token ranges of lanes: starts and stops."""
