@@ -4,19 +4,26 @@ That it is the textbook's on any text is proved in laws/test_text.py.
 """
 
 import string
+from unittest import mock
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenloom.hub.texts import read_python_docs
+from tokenloom.text import normalize
+from tokenloom.text.documents import TextSegment
 from tokenloom.text.normalize import (
+    GAP,
+    LETTER,
+    NOTHING,
+    PREFIXES,
     clean_characters,
     clean_prompt,
+    clean_segments,
     clean_words,
     count_lost,
-    count_normalized,
+    count_words,
     find_characters,
 )
 
@@ -159,12 +166,23 @@ def test_the_textbooks_own_text_loses_little() -> None:
 
 
 @given(st.lists(st.text("aB \n\r.é時"), min_size=1, max_size=5))
-def test_normalised_tokens_of_each_part(parts: list[str]) -> None:
+def test_normalised_words_of_each_part(parts: list[str]) -> None:
     """The counts are those of the parts, one by one."""
-    joined = "\n".join(parts)
-    stops = np.cumsum([len(part.encode()) + 1 for part in parts])
-    for clean, counts_characters in ((clean_characters, True), (clean_words, False)):
-        each = [clean(part) for part in parts]
-        expected = [len(text if counts_characters else text.split()) for text in each]
-        counts = count_normalized(joined, stops, counts_characters=counts_characters)
-        assert expected == counts.tolist()
+    assert [len(clean_words(part).split()) for part in parts] == count_words(parts).tolist()
+
+
+@pytest.mark.parametrize("piece", [1, 6, 1 << 18])
+@given(
+    parts=st.lists(
+        st.tuples(st.text("aB \n\r.é時"), st.sampled_from([NOTHING, NOTHING, LETTER, GAP])),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_normalised_characters_of_each_part(piece: int, parts: list[tuple[str, int]]) -> None:
+    """They are those of the parts, one by one, however many are normalised in one call."""
+    segments = [TextSegment(text, state, ends=True) for text, state in parts]
+    each = [clean_characters(PREFIXES[state] + text)[bool(state) :] for text, state in parts]
+    with mock.patch.object(normalize, "_PIECE", piece):
+        joined, lengths = clean_segments(segments)
+    assert (joined, lengths.tolist()) == ("".join(each), list(map(len, each)))

@@ -64,7 +64,6 @@ _NO_LETTER = re.compile(rb"[^A-Za-z]")
 _WHITE_SPACE = re.compile(r"\s")
 _WORD = re.compile(r"\S+")
 _IS_LETTER = np.array([code == _LETTER for code in CLASSES])
-_IS_LINE_END = np.array([code == LINE_END for code in CLASSES])
 # Latin-1's signs, and the dashes, quotes and ideographic full stops of other writing.
 _SIGNS = (b"\xc2", b"\xe2\x80", b"\xe2\x81", b"\xe3\x80", b"\xef\xbc")
 # English prose loses its punctuation: 4 % of The Time Machine, 15 % of the Python documentation,
@@ -207,28 +206,38 @@ def clean_segments(segments: Iterable[TextSegment]) -> tuple[str, npt.NDArray[np
     """
     pieces, lengths = [], []
     for texts, prefix in _group(segments):
-        text = prefix + "\n".join(texts)
-        cleaned = clean_characters(text)[bool(prefix) :]
-        pieces.append(cleaned)
+        first = prefix + texts[0]
         if len(texts) == 1:
-            lengths.append(np.array([len(cleaned)]))
-            continue
-        each = count_normalized(text, _stops(texts, text) + len(prefix), counts_characters=True)
+            cleaned = clean_characters(first)
+            each = np.array([len(cleaned)])
+        else:
+            contents = list(map(_encode, [first, *texts[1:]]))
+            codes = _classify(b"\n".join(contents))
+            is_kept = _find_kept(codes)
+            cleaned = codes[is_kept].tobytes().decode("ascii")
+            each = _count_from(_find_starts(contents), is_kept)
         each[0] -= bool(prefix)
+        pieces.append(cleaned[bool(prefix) :])
         lengths.append(each)
     return "".join(pieces), np.concatenate(lengths) if lengths else np.empty(0, np.int64)
 
 
 def _group(segments: Iterable[TextSegment]) -> Iterator[tuple[list[str], str]]:
-    """Yield texts that can be normalised in one call, each list with what comes before it."""
+    """Yield texts that can be normalised in one call, each list with what comes before it.
+
+    Only a text that is alone in its list is longer than a piece.
+    """
     texts: list[str] = []
-    prefix = ""
+    prefix, length = "", 0
     for segment in segments:
-        if segment.state != NOTHING:
-            if texts:
-                yield texts, prefix
-            texts, prefix = [], PREFIXES[segment.state]
-        texts.append(str(segment.text))
+        text = str(segment.text)
+        length += len(text)
+        if texts and (segment.state != NOTHING or length > _PIECE):
+            yield texts, prefix
+            texts, length = [], len(text)
+        if not texts:
+            prefix = PREFIXES[segment.state]
+        texts.append(text)
     if texts:
         yield texts, prefix
 
@@ -239,41 +248,21 @@ def count_words(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     >>> count_words(["To be,", "or"])
     array([2, 1])
     """
-    joined = "\n".join(texts)
-    return count_normalized(joined, _stops(texts, joined), counts_characters=False)
-
-
-def count_normalized(
-    text: str, stops: npt.NDArray[np.int64], *, counts_characters: bool
-) -> npt.NDArray[np.int64]:
-    r"""Return how many normalised words, or characters, each part of a text has.
-
-    Parameters
-    ----------
-    text : str
-        Before it is normalised.
-    stops : int64 array, shape (num_parts,)
-        Where each part ends, in bytes of UTF-8: after a line end, or at the end.
-    counts_characters : bool
-
-    >>> count_normalized("a bc\n.\nd", np.array([5, 7, 8]), counts_characters=True)
-    array([4, 0, 1])
-    """
-    # The example's text a, space, b, c, line end, dot, line end, d; in the
-    # comments 1 is True and - is False.
-    codes = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
-    is_letter = _IS_LETTER[codes]  # 1-11---1
+    contents = list(map(_encode, texts))
+    # Of the example's text a word begins at t, b and o.
+    is_letter = _IS_LETTER[np.frombuffer(b"\n".join(contents), np.uint8)]
     is_start = is_letter.copy()
-    is_start[1:] &= ~is_letter[:-1]  # 1-1----1: a word begins
-    parts = np.concatenate([[0], stops[:-1]])  # 0, 5, 7
-    words = _count_from(parts, is_start)  # 2, 0, 1
-    if not counts_characters:
-        return words
-    lines = np.concatenate([[0], np.flatnonzero(_IS_LINE_END[codes]) + 1])  # 0, 5, 7
-    has_words = _count_from(lines, is_letter) > 0  # 1-1
-    # A space stands before each word that is not the first of its line: 1, 0, 0.
-    spaces = words - _count_from(np.searchsorted(lines, parts), has_words)
-    return _count_from(parts, is_letter) + spaces  # 3 + 1, 0, 1
+    is_start[1:] &= ~is_letter[:-1]
+    return _count_from(_find_starts(contents), is_start)
+
+
+def _find_starts(contents: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    r"""Return where each of some texts begins after they are joined by line ends.
+
+    >>> _find_starts([b"be", b"", b"or"])
+    array([0, 3, 4])
+    """
+    return np.cumsum([0, *(len(content) + 1 for content in contents)])[:-1]
 
 
 def _count_from(
@@ -290,12 +279,6 @@ def _count_from(
     if len(inner):
         counts[: len(inner)] = np.add.reduceat(is_counted, inner, dtype=np.int64)
     return counts
-
-
-def _stops(texts: Sequence[str], joined: str) -> npt.NDArray[np.int64]:
-    """Return where each text ends in bytes of UTF-8, with the line end after it."""
-    encoded = texts if joined.isascii() else map(_encode, texts)
-    return np.cumsum([len(text) + 1 for text in encoded], dtype=np.int64)
 
 
 def find_words(text: str, *, normalize: bool) -> npt.NDArray[np.int64]:
