@@ -4,8 +4,8 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 # This number of bytes is enough to recognise a file.
@@ -218,10 +218,9 @@ def bare_suffix(name: str) -> str:
     >>> bare_suffix("texts/a.jsonl.gz"), bare_suffix("b.TXT")
     ('.jsonl', '.txt')
     """
-    path = Path(name)
-    if path.suffix.lower() in COMPRESSED:
-        path = path.with_suffix("")
-    return path.suffix.lower()
+    # Quicker than a Path, and called for each source.
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122
+    return os.path.splitext(stem)[1] if suffix in COMPRESSED else suffix  # noqa: PTH122
 
 
 def recognise_structure(text: str, *, name: str, is_one: bool = False) -> Kind | None:
@@ -320,7 +319,7 @@ def _guess_wide(head: bytes) -> str | None:
     >>> _guess_wide("to be, or not".encode("utf-16-le")), _guess_wide(b"a\0b")
     ('utf-16-le', None)
     """
-    if len(head) < 16:
+    if len(head) < 16 or b"\0" not in head:
         return None
     zeros = [head[place::4].count(0) / len(head[place::4]) for place in range(4)]
     is_zero = [share > 0.7 for share in zeros]

@@ -4,6 +4,7 @@ All of these raise ArgumentError for a path that no file can have.
 """
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -22,6 +23,11 @@ _KINDS = {
 
 
 def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> BinaryIO:
+    """Open a regular file to read bytes, as in `open_raw`, through a buffer."""
+    return io.BufferedReader(open_raw(path, follow_links=follow_links))
+
+
+def open_raw(path: str | os.PathLike[str], *, follow_links: bool = True) -> io.FileIO:
     """Open a regular file to read bytes; anything else is refused without waiting for it.
 
     Parameters
@@ -56,7 +62,7 @@ def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> 
     except OSError:
         os.close(descriptor)
         raise
-    return os.fdopen(descriptor, "rb")
+    return io.FileIO(descriptor)
 
 
 def read_bounded(

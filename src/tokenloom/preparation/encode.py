@@ -367,7 +367,7 @@ def _read(found: Found, piece: Slice, reading: Reading) -> str | bytes:
     text = FORMS[piece.form].read(found, piece, reading)
     # Of the segments of a long document none is looked at, and a prompt may be empty.
     is_whole = found.starts and found.ends and not reading.is_prompt
-    if is_whole and (is_blank(text) if isinstance(text, bytes) else not text.strip()):
+    if is_whole and (is_blank(text) if isinstance(text, bytes) else not text or text.isspace()):
         raise BadInput(EMPTY, "nothing but white space", offset=found.offset)
     return text
 

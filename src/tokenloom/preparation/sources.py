@@ -427,14 +427,16 @@ def _list_files(folder: str) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if not entry.name.startswith(".")]
+    for entry in entries:
+        path = folder / entry.name
+        if entry.is_dir(follow_symlinks=False):
             # The store that is being made may be in the folder of its sources.
             if not is_store(path):
                 yield from _walk(path)
-        elif path.is_file():
+        # An entry most often knows already whether it is a file; a link may lead to itself.
+        elif path.is_file() if entry.is_symlink() else entry.is_file():
             yield path
 
 
