@@ -4,7 +4,7 @@ import gzip
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +115,14 @@ def test_links_to_folders_are_not_followed(folder: Path) -> None:
     assert len(names("texts")) == 4
 
 
+class DataFrame:
+    """Like one of pandas, which yields the names of its columns."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield them."""
+        yield "text"
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
@@ -132,6 +140,9 @@ def test_links_to_folders_are_not_followed(folder: Path) -> None:
         ([[]], r"^a source must be .*, got \[\]: leave out an empty one"),
         ([["a"], ()], r"^a source must be .*, got \(\): leave out an empty one"),
         ({"a", "b"}, "^a source must be .*: a set has another order in each process"),
+        (DataFrame(), r"^a source must be .*: a table yields its columns, .* frame\['text'\]$"),
+        ([DataFrame()], "^a source must be .*: a table yields its columns"),
+        ({"train": DataFrame()}, "^a source must be .*: a table yields its columns"),
         ([{"text": "a"}], "^a source must be .*: a mapping of splits stands alone"),
         (bytearray(b"text"), "^a source must be a name"),
     ],

@@ -1,5 +1,6 @@
 """Tables with a column of texts."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -229,6 +230,21 @@ def test_files_of_another_kind(tmp_path: Path, name: str, content: bytes) -> Non
     (tmp_path / name).write_bytes(content)
     kind = "a Parquet file" if name == "a.parquet" else "an Arrow file"
     with pytest.raises(CorpusError, match=f"{name} must be {kind} by its name, but "):
+        prepare(tmp_path / name, tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.feather", b"FEA1" + bytes(12), "it is a Feather file of version 1: write its table in"),
+        ("a.arrow", b"PAR1\x15\x04", "it is a Parquet file: prepare reads a column of it"),
+        ("a.parquet", gzip.compress(b"a"), "it is compressed by gzip: "),
+    ],
+)
+def test_the_kind_of_another_file(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """Is named where it is known, with what to do."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=f"by its name, but {message}"):
         prepare(tmp_path / name, tmp_path / "store")
 
 

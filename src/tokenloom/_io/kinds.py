@@ -25,6 +25,7 @@ _TOKENS = (
     "it holds numbers: tokenloom.open_foreign and the commands that take a corpus open token files "
     "of other projects"
 )
+_FEATHER = "write its table in version 2, with pyarrow.feather.write_feather or as Parquet"
 _NO_TEXT = "name a text file"
 _ENCODING = "name it: encoding={!r}"
 
@@ -84,6 +85,7 @@ _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an older Microsoft Office", _TEXT_OF),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", _EXPORT),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG picture", _NO_TEXT),
+    (0, b"FEA1\0\0\0\0", "a Feather file of version 1", _FEATHER),
     (0, b"ARROW1\0\0", "an Arrow file", _COLUMN_OF.format(".arrow")),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
@@ -115,6 +117,7 @@ _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
 _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     # A text may begin with the letters of either mark.
     (re.compile(rb"PAR[1E](?![ -~]{3}|\s)"), "a Parquet file", _COLUMN_OF.format(".parquet")),
+    (re.compile(rb"ORC[\0-\xff]{0,12}?[\0-\x08\x0e-\x1a]"), "an ORC file", _EXPORT),
     (re.compile(rb"GGUF[\1-\x1f]\0\0\0"), "a model in GGUF", _NO_TEXT),
     (re.compile(rb"\x1f\x8b\x08[\0-\x1f]"), "compressed by gzip", _DECOMPRESS.format(".gz")),
     (

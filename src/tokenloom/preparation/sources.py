@@ -44,7 +44,7 @@ from tokenloom.preparation.forms import FormName, SourceFile
 from tokenloom.preparation.tables import TableForm
 from tokenloom.preparation.workdir import Part, WorkDir
 from tokenloom.store.reader import is_store
-from tokenloom.text.documents import Document
+from tokenloom.text.documents import Document, find_cure
 
 SourceName: TypeAlias = str | os.PathLike[str]
 Texts: TypeAlias = Iterable[str | Document]
@@ -256,16 +256,14 @@ def _refuse_no_texts(source: object) -> None:
     ArgumentError
         The value is one of these.
     """
-    cure = None
+    cure = find_cure(source)
     match source:
         case Mapping():
             # Its keys would be texts.
             cure = "a mapping of splits stands alone, and of one with texts pass the values"
-        case set() | frozenset():
-            cure = "a set has another order in each process, pass a list"
         case list() | tuple() if not source:
             cure = "leave out an empty one"
-        case Iterable() if not isinstance(source, bytes | bytearray | memoryview):
+        case Iterable() if cure is None and not isinstance(source, bytes | bytearray | memoryview):
             return
     msg = f"a source must be a name, a path or an iterable of texts, got {show(source)}"
     raise ArgumentError(msg if cure is None else f"{msg}: {cure}")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._io.compressed import read_status
+from tokenloom._io.kinds import HEAD_BYTES, recognise
 from tokenloom._io.remote import RemoteFile
 from tokenloom._optional import import_optional
 from tokenloom._wording import count
@@ -411,7 +412,13 @@ class TableForm(Form):
             if cause is None or (isinstance(cause, OSError) and cause.errno is not None):
                 raise
             # The message of pyarrow does not help where the file is of another kind.
-            msg = f"{source.name} must be {self.kind} by its name, but {cause}"
+            reason = str(cause)
+            if isinstance(source.path, Path):
+                with source.path.open("rb") as file:
+                    found = recognise(file.read(HEAD_BYTES))
+                if found is not None and found.name != self.kind:
+                    reason = f"it is {found.name}: {found.cure}"
+            msg = f"{source.name} must be {self.kind} by its name, but {reason}"
             raise CorpusError(msg) from error
 
     def check(self, source: SourceFile, *fields: str) -> None:

@@ -24,6 +24,22 @@ class Document:
     prompt: str | None = None
 
 
+def find_cure(texts: object) -> str | None:
+    """Return what to pass instead of an iterable whose elements are other texts than meant.
+
+    >>> find_cure({"a", "b"})
+    'a set has another order in each process, pass a list'
+    """
+    if isinstance(texts, Mapping):
+        return "a mapping yields its keys, pass its values"
+    if isinstance(texts, set | frozenset):
+        return "a set has another order in each process, pass a list"
+    # Of pandas, polars and others; no package need be there to ask for its name.
+    if any(one.__name__ == "DataFrame" for one in type(texts).__mro__):
+        return "a table yields its columns, pass one of them, as in frame['text']"
+    return None
+
+
 class TextSegment(NamedTuple):
     """A document, or a part of one.
 

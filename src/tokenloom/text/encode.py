@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokenloom._checks import as_flag, as_integer, as_strings
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.text.documents import Document, TextSegment
+from tokenloom.text.documents import Document, TextSegment, find_cure
 from tokenloom.text.ids import Ids, Offsets, renumber
 from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer
 from tokenloom.text.normalize import (
@@ -135,11 +135,11 @@ def encode_documents(
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
     as_flag("normalize", normalize)
+    cure = find_cure(texts)
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        msg = (
-            f"texts must be an iterable of str or Document, got {show(texts)}: "
-            "pass [text], or use Corpus.from_text"
-        )
+        cure = "pass [text], or use Corpus.from_text"
+    if cure is not None:
+        msg = f"texts must be an iterable of str or Document, got {show(texts)}: {cure}"
         raise ArgumentError(msg)
     given = list(texts)
     documents = [text.text if isinstance(text, Document) else text for text in given]

@@ -103,6 +103,10 @@ class Vocab:
         vocab_size: int | None = None,
         unknown_token: str = UNKNOWN_TOKEN,
     ) -> None:
+        for name, given in (("tokens", tokens), ("reserved_tokens", reserved_tokens)):
+            if isinstance(given, set | frozenset):
+                msg = f"{name} must have an order, got {show(given)}: a set has another one in "
+                raise ArgumentError(msg + "each process, pass a list")
         min_freq = as_integer("min_freq", min_freq)
         counts = tokens if isinstance(tokens, Mapping) else Counter(_flatten(tokens))
         wrong = [token for token in (unknown_token, *counts) if not isinstance(token, str)]
