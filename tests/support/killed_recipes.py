@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.process_resources import end_rank
+
 ROOT = Path(__file__).parents[2]
 CALL = "tokenloom:RNNModel.read"
 
@@ -54,6 +56,8 @@ def main() -> None:
     runpy.run_path(program, run_name="__main__")
     with Path(stream).open("a", encoding="utf-8") as file:
         file.write(f"weights {digest(list(models[0].parameters()))}\n")
+    if "RANK" in os.environ:
+        end_rank()
 
 
 def run(

@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.utils.data import DataLoader
 
 import tokenloom as tl
+from tests.support.process_resources import end_rank
 from tokenloom.errors import ArgumentError, UsageError
 
 # Shapes and names of meshes of four processes, and the dimensions whose processes read apart.
@@ -212,6 +213,7 @@ def main() -> None:
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+        end_rank()
 
 
 if __name__ == "__main__":

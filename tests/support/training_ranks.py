@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 import tokenloom as tl
+from tests.support.process_resources import end_rank
 from tests.support.trainings import (
     HELD_OUT,
     TRAIN,
@@ -228,11 +229,7 @@ def main() -> None:
     globals()[how](folder)
     dist.barrier()
     dist.destroy_process_group()
-    # On a busy machine threads of PyTorch have been seen to outlive the group, and to abort the
-    # interpreter as it ends ("terminate called without an active exception").
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    end_rank()
 
 
 if __name__ == "__main__":

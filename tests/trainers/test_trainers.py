@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.killed_recipes import assert_survives
+from tests.support.killed_recipes import CALL, ROOT, assert_survives
 from tests.support.packages import require_package
 from tests.support.process_resources import needs_proc
 
@@ -24,6 +24,7 @@ def run(*command: str) -> str:
     """Run a program of an example and return what it prints."""
     result = subprocess.run(
         [sys.executable, "-W", "ignore", *command],
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
         capture_output=True,
@@ -145,12 +146,13 @@ except ValueError as error:
     assert "saved in the middle of an epoch: use tl.Loader" in said
 
 
-def test_accelerate_trains_the_same_on_two_processes() -> None:
+def test_accelerate_trains_the_same_on_two_processes(tmp_path: Path) -> None:
     """Each reads half of every batch; the losses are those of one process."""
     script = str(EXAMPLES / "accelerate_ranks.py")
     one = run(script)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    two = run(*launch, script)
+    to_its_end = ["-m", "tests.support.killed_recipes", str(tmp_path / "stream"), "-1", CALL]
+    two = run(*launch, *to_its_end, script)
     assert "of 1 x 8 rows" in one
     assert "of 2 x 4 rows" in two
     assert losses_of(one) == pytest.approx(losses_of(two), abs=2e-3)
