@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from unicodedata import east_asian_width
 
@@ -10,10 +11,11 @@ import pytest
 import tokenloom as tl
 from tests.cli.printing import printed
 from tests.support.stores import make_store, make_store_of_sources
-from tests.support.subwords import write_bpe
+from tests.support.subwords import make_bpe, write_bpe
 from tokenloom.cli.main import main
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
+from tokenloom.text import by_value
 
 
 def test_info_prints_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +31,27 @@ def test_info_prints_what_is_in_a_store(tmp_path: Path, capsys: pytest.CaptureFi
     assert [f"{header}MOST FREQUENT", *lines] == most.splitlines()
     lines = ["1      10.0000%  3   'or'", "1      10.0000%  4   'not'"]
     assert [f"{header}RAREST", *lines] == rarest.splitlines()
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_package_that_is_missing_is_named(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Numbers are printed all the same, and a message says what shows the tokens."""
+    corpus = tl.Corpus.from_text("to be or not to be", tokenizer=make_bpe())
+    store = str(corpus.save(tmp_path / "store"))
+    assert main(["info", store, *words]) == 0
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(by_value, "_encoders", {})
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert main(["info", store, *words]) == 0
+    shown = capsys.readouterr()
+    assert "no texts of tokens: encoding or decoding text" in shown.err
+    assert "python -m pip install 'tokenloom[tokenizers]'" in shown.err
+    assert ("null" if words else "?") in shown.out
 
 
 def test_a_table_of_tokens_fits_a_terminal(

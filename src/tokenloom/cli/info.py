@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenloom._wording import count
 from tokenloom.cli import options
-from tokenloom.cli.output import print_json, print_line, print_table
+from tokenloom.cli.output import print_json, print_line, print_message, print_table
 from tokenloom.cli.parser import add_parser
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.statistics import (
@@ -19,6 +19,7 @@ from tokenloom.corpus.statistics import (
     count_tokens,
     describe_store,
 )
+from tokenloom.errors import UsageError
 
 _EXAMPLES = """\
 examples:
@@ -84,6 +85,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
         lengths = count_lengths(corpus)
         save_picture(plot_lengths(lengths), path)
+    if counted is not None and (why := _explain_tokens(corpus, counted)):
+        print_message(f"no texts of tokens: {why}")
     if arguments.json:
         facts = {**_facts(description, counted), "path": str(store)}
         if path is not None:
@@ -109,6 +112,18 @@ def _count(corpus: Corpus, num_listed: int | None, *, is_quiet: bool) -> TokenSt
         num_listed = _NUM_LISTED if is_small else 0
     progress = False if is_quiet else None
     return count_tokens(corpus, num_listed, progress=progress) if num_listed else None
+
+
+def _explain_tokens(corpus: Corpus, counted: TokenStatistics) -> str | None:
+    """Return why the text of a token is not known, if a package would know it."""
+    missing = [each.id for each in counted.most_frequent if each.token is None]
+    if not missing or corpus.tokenizer is None:
+        return None
+    try:
+        corpus.decode(missing[:1])
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def _print_tokens(which: str, tokens: Sequence[TokenCount], num_tokens: int) -> None:
