@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from tokenloom._io.interrupts import SIGNALS, Interrupt, Stopped, ending_in_order
+from tests.support.native import NativeCall
+from tokenloom._io.interrupts import (
+    SIGNALS,
+    Interrupt,
+    Stopped,
+    ending_in_order,
+    start_call,
+    wait_for_call,
+)
 
 OTHERS = [number for number in SIGNALS if number != signal.SIGINT]
 
@@ -253,3 +261,21 @@ def test_a_signal_amid_an_import_waits_for_its_end(
     with pytest.raises(Stopped), ending_in_order():
         work()
     assert sys.modules.pop("interrupted_module").is_whole == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no masks of signals")
+def test_a_signal_need_not_wait_for_native_code() -> None:
+    """It ends the wait for the call, not the call."""
+    native = NativeCall()
+    with pytest.raises(KeyboardInterrupt):
+        wait_for_call(start_call(native))
+    assert not native.ended.is_set()
+    native.is_over.set()
+    assert native.ended.wait(60)
+
+
+def test_a_call_in_a_thread_is_as_one_without() -> None:
+    """Its result is returned, and its error raised."""
+    assert 7 == wait_for_call(start_call(lambda: 7))
+    with pytest.raises(ZeroDivisionError):
+        wait_for_call(start_call(lambda: 1 // 0))

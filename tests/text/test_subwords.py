@@ -8,8 +8,10 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
 
 import tokenloom as tl
+from tests.support.native import NativeCall
 from tests.support.subwords import (
     END,
     TEXTS,
@@ -522,6 +525,46 @@ def test_a_panic_while_a_bpe_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizers, "Tokenizer", lambda _: _Panicking())
     with pytest.raises(CorpusError, match="failed with a panic"):
         BpeLearner().learn(TEXTS)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no masks of signals")
+def test_ctrl_c_while_a_bpe_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It need not wait for the package, which may take minutes."""
+    native = NativeCall()
+    encoder = SimpleNamespace(train_from_iterator=native)
+    monkeypatch.setattr(tokenizers, "Tokenizer", lambda _: encoder)
+    with pytest.raises(KeyboardInterrupt):
+        BpeLearner().learn(TEXTS)
+    assert not native.ended.is_set()
+    native.is_over.set()
+
+
+def test_texts_that_fail_while_a_bpe_is_learnt() -> None:
+    """Their error is raised after the end of the thread that waits for more of them."""
+
+    def fail() -> Iterator[str]:
+        yield from TEXTS
+        msg = "no text"
+        raise CorpusError(msg)
+
+    before = set(threading.enumerate())
+    with pytest.raises(CorpusError, match="no text"):
+        BpeLearner().learn(fail())
+    for thread in set(threading.enumerate()) - before:
+        # All but its last few steps are done.
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no masks of signals")
+def test_ctrl_c_while_a_long_text_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package takes a document as a whole."""
+    native, text = NativeCall(), "a" * by_value._MANY_CHARACTERS
+    monkeypatch.setattr(SubwordTokenizer, "_encode_all", native)
+    with pytest.raises(KeyboardInterrupt):
+        BPE.encode_segments(segments((text,)))
+    assert not native.ended.is_set()
+    native.is_over.set()
 
 
 def test_too_many_ids_to_learn() -> None:

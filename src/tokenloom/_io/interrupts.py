@@ -1,5 +1,6 @@
 """Signals that ask a process to end: Ctrl-C, and those of schedulers, containers and terminals."""
 
+import concurrent.futures
 import contextlib
 import functools
 import os
@@ -8,8 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 SIGNALS = tuple(
     getattr(signal, name)
@@ -18,6 +20,10 @@ SIGNALS = tuple(
 )
 """Those that end a training after its step, as far as the system has them."""
 
+Result = TypeVar("Result")
+
+# How long one wait for native code takes, after which signals are handled.
+_WAIT_SECONDS = 0.2
 # How long the end of an object may still take after an error in it.
 _MOMENT_SECONDS = 0.05
 # How long a signal waits for the end of an import, which may never come.
@@ -135,6 +141,33 @@ class Interrupt:
         is_again = first != now and (self._is_alone or now - first > _SAME_SECONDS)
         if number == signal.SIGINT and is_again:
             signal.default_int_handler(number, frame)
+
+
+def start_call(call: Callable[[], Result]) -> Future[Result]:
+    """Start a call of native code in a thread, so that signals need not wait for its end.
+
+    Python handles signals in the main thread, and only between two steps of Python. The
+    end of the process does not wait for the thread.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        # Panics of Rust are no Exception. They are raised where the call is waited for.
+        except BaseException as error:  # noqa: BLE001
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="native-call", daemon=True).start()
+    return future
+
+
+def wait_for_call(future: Future[Result]) -> Result:
+    """Return the result of a call that was started, or raise its error; signals end the wait."""
+    while not future.done():
+        # On Windows a wait without end could not be interrupted.
+        concurrent.futures.wait([future], timeout=_WAIT_SECONDS)
+    return future.result()
 
 
 @contextlib.contextmanager

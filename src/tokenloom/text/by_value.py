@@ -6,13 +6,14 @@ process builds an encoder once, of a state that is plain text or bytes.
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom._io.interrupts import start_call, wait_for_call
 from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError, UsageError
@@ -24,6 +25,8 @@ from tokenloom.text.interface import CompleteTokenizer, Places, join_ids
 MAX_IDS = 1 << 24
 # Characters that are encoded in one call; more would only take memory.
 _BATCH_CHARACTERS = 1 << 18
+# A text of this length is encoded in a thread, since it takes about a second.
+_MANY_CHARACTERS = 1 << 22
 _NUM_ENCODERS = 4
 # The encoders that this process has built, by the values that they were built from.
 _encoders: dict[object, Any] = {}
@@ -108,6 +111,9 @@ class SubwordTokenizer(CompleteTokenizer):
         with panics_as_errors():
             return next(self.encode_texts([text]))
 
+    def _encode_all(self, texts: Sequence[str]) -> tuple[Ids, Offsets]:
+        return join_ids(list(self.encode_texts(texts)))
+
     def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
         """Return the ids of many segments, and how many come before the end of each.
 
@@ -121,7 +127,9 @@ class SubwordTokenizer(CompleteTokenizer):
         texts = [str(segment.text) for segment in segments]
         try:
             with panics_as_errors():
-                return join_ids(list(self.encode_texts(texts)))
+                if max(map(len, texts), default=0) < _MANY_CHARACTERS:
+                    return self._encode_all(texts)
+                return wait_for_call(start_call(lambda: self._encode_all(texts)))
         except (MemoryError, UsageError):
             raise
         # Each package has errors of its own. One by one, the text that it refuses gets a name.
@@ -163,7 +171,7 @@ class SubwordTokenizer(CompleteTokenizer):
         return f"{type(self).__name__}({count(self.num_ids, 'id')}, {self.digest[:15]}...)"
 
 
-def cut_batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def cut_batches(texts: Iterable[str]) -> Iterator[list[str]]:
     """Yield texts in lists, of which each holds a bounded number of characters, or one text.
 
     >>> list(cut_batches(["ab", "c" * (1 << 18), "d"])) == [["ab"], ["c" * (1 << 18)], ["d"]]

@@ -1,16 +1,20 @@
 """Tokenizers of the package ``tokenizers``, and byte-level BPE that is learnt with it."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from tokenloom._io.interrupts import start_call, wait_for_call
 from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, CorpusError
@@ -35,6 +39,11 @@ TOKENIZER_JSON = "tokenizer.json"
 PARALLELISM = "TOKENIZERS_PARALLELISM"
 _NUM_BYTES = 256
 _MANY_CHARACTERS = 1 << 19
+# Batches of texts that were read before the training takes them.
+_NUM_BATCHES_AHEAD = 4
+_WAIT_SECONDS = 0.1
+# How long the training may take to notice that no more texts come.
+_PATIENCE_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
@@ -304,8 +313,40 @@ class BpeLearner(LearnedTokenizer):
             show_progress=False,
         )
         with contextlib.nullcontext() if in_threads else in_one_thread():
-            encoder.train_from_iterator(texts, trainer)
+            _train(encoder, trainer, texts)
         return HuggingFaceTokenizer.of(encoder.to_str(), allow_special=self.allow_special)
+
+
+def _train(encoder: Any, trainer: Any, texts: Iterable[str]) -> None:
+    """Let an encoder learn from texts, in a thread for whose end a signal need not wait."""
+    batches: queue.Queue[list[str] | None] = queue.Queue(_NUM_BATCHES_AHEAD)
+    stopped, taken = threading.Event(), threading.Event()
+
+    def take() -> Iterator[str]:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Empty):
+                batch = batches.get(timeout=_WAIT_SECONDS)
+                if batch is None:
+                    taken.set()
+                    return
+                yield from batch
+        msg = "the caller was stopped"
+        raise InterruptedError(msg)
+
+    training = start_call(lambda: encoder.train_from_iterator(take(), trainer))
+    try:
+        for batch in itertools.chain(cut_batches(texts), [None]):
+            # An encoder that has failed takes no more.
+            while not training.done():
+                with contextlib.suppress(queue.Full):
+                    batches.put(batch, timeout=_WAIT_SECONDS)
+                    break
+        wait_for_call(training)
+    finally:
+        stopped.set()
+        # A thread that comes back to Python while the process ends would abort it.
+        if not taken.is_set():
+            concurrent.futures.wait([training], timeout=_PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager
