@@ -17,7 +17,7 @@ sizes below 1,024 get 16. It is a shuffle, not cryptography.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ _NUM_ROUNDS = 8
 _NUM_ROUNDS_SMALL = 16
 # Indices whose keys are looked up in one go.
 _FEW = 1024
+# Up to this number of values are enciphered one by one: a call of NumPy takes longer.
+_VERY_FEW = 4
 # With at most this number of digits the hashes are computed once for all indices.
 _MAX_TABLE = 128
 # Values that are enciphered at once: their few arrays stay in a processor's cache.
@@ -40,14 +42,16 @@ _CHUNK = 1 << 13
 
 _Words = npt.NDArray[np.uint64]
 _Bytes = npt.NDArray[np.uint8]
-# Of one permutation, or of the one of each index.
-_Bases = tuple[np.uint64, np.uint64] | tuple[_Words, _Words]
+# Of one permutation, each without dimensions, or of the one of each index.
+_Bases = tuple[_Words, _Words]
 
-# Of the finaliser of MurmurHash3.
-MULTIPLIER_1 = np.uint64(0xFF51AFD7ED558CCD)
-MULTIPLIER_2 = np.uint64(0xC4CEB9FE1A85EC53)
-SHIFT = np.uint64(33)
-_HALF = np.uint64(32)
+# Of the finaliser of MurmurHash3. NumPy takes arrays without dimensions in half the time that it
+# needs for its scalars.
+MULTIPLIER_1 = np.array(0xFF51AFD7ED558CCD, np.uint64)
+MULTIPLIER_2 = np.array(0xC4CEB9FE1A85EC53, np.uint64)
+SHIFT = np.array(33, np.uint64)
+_HALF = np.array(32, np.uint64)
+_FACTOR_1, _FACTOR_2, _WORD = int(MULTIPLIER_1), int(MULTIPLIER_2), (1 << 64) - 1
 
 
 def permute(
@@ -88,9 +92,9 @@ def permute(
     if keys.shape != (NUM_KEYS,):
         msg = f"keys must have shape ({NUM_KEYS},), got {keys.shape}"
         raise ArgumentError(msg)
-    keys = keys[: _count_rounds(size) if num_rounds is None else num_rounds]
+    keys = _fold(keys[: _count_rounds(size) if num_rounds is None else num_rounds])
     left_base, right_base = _find_bases(size)
-    bases = np.uint64(left_base), np.uint64(right_base)
+    bases = _as_words(left_base), _as_words(right_base)
     values = indices.astype(np.uint64).ravel()
     if left_base <= _MAX_TABLE and len(values) >= left_base:
         left, right = (each.astype(np.uint8)[None] for each in _split(values, bases[1]))
@@ -101,7 +105,7 @@ def permute(
         for start in range(0, len(values), _CHUNK):
             chunk = values[start : start + _CHUNK]
             chunk[:] = _encipher(chunk, bases=bases, keys=keys)
-    outside = np.flatnonzero(values >= size)
+    outside = np.flatnonzero(values >= _as_words(size))
     while outside.size:
         walked = _encipher(values[outside], bases=bases, keys=keys)
         values[outside] = walked
@@ -130,7 +134,7 @@ def permute_all(*, size: int, keys: _Words) -> npt.NDArray[np.int64]:
     elements = np.arange(size)
     if left_base > _MAX_TABLE:
         return np.stack([permute(elements, size=size, keys=each) for each in keys.T])
-    keys = keys[: _count_rounds(size)]
+    keys = _fold(keys[: _count_rounds(size)])
     left, right = (
         np.tile(digits.astype(np.uint8), (keys.shape[1], 1))
         for digits in np.divmod(elements, right_base)
@@ -138,7 +142,7 @@ def permute_all(*, size: int, keys: _Words) -> npt.NDArray[np.int64]:
     values = _encipher_by_tables(left, right, bases=(left_base, right_base), keys=keys)
     # Without values past the last one nothing is walked on.
     outside = np.flatnonzero(values >= size) if left_base * right_base > size else elements[:0]
-    bases = np.uint64(left_base), np.uint64(right_base)
+    bases = _as_words(left_base), _as_words(right_base)
     while outside.size:
         walked = _encipher(values.flat[outside], bases=bases, keys=keys[:, outside // size])
         values.flat[outside] = walked
@@ -166,7 +170,7 @@ class Permutations:
 
     def __init__(self, sizes: npt.NDArray[np.int64], keys: _Words) -> None:
         # In each round the keys of all permutations stand side by side.
-        self._sizes, self._keys = sizes, np.ascontiguousarray(keys)
+        self._sizes, self._keys = sizes, _fold(np.ascontiguousarray(keys))
         last = np.maximum(sizes, 1) - 1
         root = np.sqrt(last).astype(np.int64)
         # The root of a float may be one too large, or too small.
@@ -214,8 +218,10 @@ class Permutations:
         which: npt.NDArray[np.integer[Any]],
         sizes: npt.NDArray[np.int64],
     ) -> _Words:
+        if len(values) <= _VERY_FEW:
+            return self._encipher_one_by_one(values, which)
         left_base, right_base = (
-            bases[0] if self._is_even else bases[which]
+            bases[0, ...] if self._is_even else bases[which]
             for bases in (self._left_bases, self._right_bases)
         )
         left, right = _split(values, right_base)
@@ -229,6 +235,19 @@ class Permutations:
             _mix(*digits, bases, self._draw_keys(its, _NUM_ROUNDS, _NUM_ROUNDS_SMALL))
             left[more], right[more] = digits
         return _join(left, right, right_base)
+
+    def _encipher_one_by_one(self, values: _Words, which: npt.NDArray[np.integer[Any]]) -> _Words:
+        left_bases, right_bases, sizes = (
+            each[which].tolist() for each in (self._left_bases, self._right_bases, self._sizes)
+        )
+        keys = self._keys[:, which].T.tolist()
+        enciphered = [
+            _encipher_one(value, bases=(left, right), keys=its[: _count_rounds(size)])
+            for value, left, right, size, its in zip(
+                values.tolist(), left_bases, right_bases, sizes, keys, strict=True
+            )
+        ]
+        return np.array(enciphered, np.uint64)
 
     def _draw_keys(
         self, which: npt.NDArray[np.integer[Any]], start: int, stop: int
@@ -251,31 +270,66 @@ def _count_rounds(size: int) -> int:
     return _NUM_ROUNDS_SMALL if size < _SMALL_SIZE else _NUM_ROUNDS
 
 
-def _encipher(values: _Words, *, bases: _Bases, keys: Iterable[np.uint64 | _Words]) -> _Words:
+def _as_words(number: int) -> _Words:
+    return np.array(number, np.uint64)
+
+
+def _fold(keys: _Words) -> _Words:
+    """Return keys after the first shift of the finaliser.
+
+    A digit has at most 31 bits, so the shift changes the key alone.
+    """
+    folded: _Words = keys ^ (keys >> SHIFT)
+    return folded
+
+
+def _encipher(values: _Words, *, bases: _Bases, keys: _Words) -> _Words:
+    """Encipher values with the same bases, and with keys of the shape (num_rounds,) or each its."""
+    if len(values) <= _VERY_FEW:
+        numbers = int(bases[0]), int(bases[1])
+        of_values = [keys.tolist()] * len(values) if keys.ndim == 1 else keys.T.tolist()
+        enciphered = [
+            _encipher_one(value, bases=numbers, keys=its)
+            for value, its in zip(values.tolist(), of_values, strict=True)
+        ]
+        return np.array(enciphered, np.uint64)
     left, right = _split(values, bases[1])
-    _mix(left, right, bases, keys)
+    _mix(left, right, bases, (keys[at, ...] for at in range(len(keys))))
     return _join(left, right, bases[1])
 
 
-def _split(values: _Words, right_base: np.uint64 | _Words) -> tuple[_Words, _Words]:
+def _encipher_one(value: int, *, bases: tuple[int, int], keys: Sequence[int]) -> int:
+    """Return the same as `_encipher` of one value, by Python's integers."""
+    digits = list(divmod(value, bases[1]))
+    for number, key in enumerate(keys):
+        at = number % 2
+        mixed = (digits[1 - at] ^ key) * _FACTOR_1 & _WORD
+        mixed ^= mixed >> 33
+        mixed = (mixed * _FACTOR_2 & _WORD) >> 32
+        digits[at] = (digits[at] + (mixed * bases[at] >> 32)) % bases[at]
+    return digits[0] * bases[1] + digits[1]
+
+
+def _split(values: _Words, right_base: _Words) -> tuple[_Words, _Words]:
     # With the bases 4 and 3, value 7 has the digits left 2 and right 1: 2 * 3 + 1.
     left = values // right_base
     return left, values - left * right_base
 
 
-def _join(left: _Words, right: _Words, right_base: np.uint64 | _Words) -> _Words:
+def _join(left: _Words, right: _Words, right_base: _Words) -> _Words:
     left *= right_base
     left += right
     return left
 
 
-def _mix(left: _Words, right: _Words, bases: _Bases, keys: Iterable[np.uint64 | _Words]) -> None:
+def _mix(left: _Words, right: _Words, bases: _Bases, keys: Iterable[_Words]) -> None:
     """Run rounds on the digits, in place."""
     left_base, right_base = bases
+    scratch = np.empty_like(left), np.empty_like(left)
     of_rounds = iter(keys)
     for even_key, odd_key in zip(of_rounds, of_rounds, strict=True):
-        _add_hash(left, right, key=even_key, base=left_base)
-        _add_hash(right, left, key=odd_key, base=right_base)
+        _add_hash(left, right, key=even_key, base=left_base, scratch=scratch)
+        _add_hash(right, left, key=odd_key, base=right_base, scratch=scratch)
 
 
 def _encipher_by_tables(
@@ -298,7 +352,9 @@ def _encipher_by_tables(
     """
     of_rounds = np.array(bases * (len(keys) // 2), np.uint64)[:, None, None]
     hashes = np.zeros((*keys.shape, max(bases)), np.uint64)
-    _add_hash(hashes, np.arange(max(bases)).view(np.uint64), key=keys[..., None], base=of_rounds)
+    digits = np.arange(max(bases)).view(np.uint64)
+    scratch = np.empty_like(hashes), np.empty_like(hashes)
+    _add_hash(hashes, digits, key=keys[..., None], base=of_rounds, scratch=scratch)
     tables = np.zeros((*keys.shape, 256), np.uint8)
     tables[..., : max(bases)] = hashes
     for number, of_round in enumerate(tables):
@@ -314,13 +370,17 @@ def _encipher_by_tables(
 
 
 def _add_hash(
-    digit: _Words, other: _Words, *, key: np.uint64 | _Words, base: np.uint64 | _Words
+    digit: _Words, other: _Words, *, key: _Words, base: _Words, scratch: tuple[_Words, _Words]
 ) -> None:
-    """Add a keyed hash of ``other`` to ``digit`` in place, modulo ``base``."""
-    mixed = other ^ key
-    mixed ^= mixed >> SHIFT
+    """Add a keyed hash of ``other`` to ``digit`` in place, modulo ``base``.
+
+    The key is one that `_fold` returned. Memory in ``scratch``, of the shape of ``digit``, is
+    written over: to ask for new memory takes as long as the arithmetic.
+    """
+    mixed, shifted = scratch
+    np.bitwise_xor(other, key, out=mixed)
     mixed *= MULTIPLIER_1
-    mixed ^= mixed >> SHIFT
+    mixed ^= np.right_shift(mixed, SHIFT, out=shifted)
     mixed *= MULTIPLIER_2
     mixed >>= _HALF
     # Multiply and shift maps 32 random bits to [0, base) without a division
@@ -331,4 +391,4 @@ def _add_hash(
     # digit < 2 * base: where digit < base the subtraction wraps round to a
     # huge value, so the minimum is digit modulo base. Of base 7: min(9, 2) is 2,
     # and min(4, 2**64 - 3) is 4.
-    np.minimum(digit, digit - base, out=digit)
+    np.minimum(digit, np.subtract(digit, base, out=mixed), out=digit)
