@@ -296,9 +296,10 @@ def test_it_equals_plain_integer_arithmetic(size: int, seed: int, fractions: lis
 def test_all_indices_of_a_few_digits_equal_plain_integer_arithmetic(size: int) -> None:
     """Their hashes are looked up in tables, where many indices are asked for."""
     keys = keys_of(3, 1)
-    indices = [*range(0, size, max(1, size // 512))] * 2
+    indices = [*range(0, size, max(1, size // 512))]
     expected = [permute_slowly(index, size=size, keys=keys.tolist()) for index in indices]
-    assert expected == permute(np.array(indices), size=size, keys=keys).tolist()
+    many = permute(np.resize(indices, 4096), size=size, keys=keys)
+    assert np.resize(expected, 4096).tolist() == many.tolist()
 
 
 @given(st.integers(1, MAX_SIZE), st.integers(0, 2**32))

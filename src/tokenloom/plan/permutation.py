@@ -35,8 +35,10 @@ _NUM_ROUNDS_SMALL = 16
 _FEW = 1024
 # Up to this number of values are enciphered one by one: a call of NumPy takes longer.
 _VERY_FEW = 4
-# With at most this number of digits the hashes are computed once for all indices.
+# With at most this number of digits the hashes are computed once for all indices, where there are
+# that many of them.
 _MAX_TABLE = 128
+_MANY = 1 << 11
 # Values that are enciphered at once: their few arrays stay in a processor's cache.
 _CHUNK = 1 << 13
 
@@ -96,7 +98,7 @@ def permute(
     left_base, right_base = _find_bases(size)
     bases = _as_words(left_base), _as_words(right_base)
     values = indices.astype(np.uint64).ravel()
-    if left_base <= _MAX_TABLE and len(values) >= left_base:
+    if left_base <= _MAX_TABLE and len(values) >= _MANY:
         left, right = (each.astype(np.uint8)[None] for each in _split(values, bases[1]))
         (values,) = _encipher_by_tables(
             left, right, bases=(left_base, right_base), keys=keys[:, None]
