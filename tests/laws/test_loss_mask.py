@@ -20,6 +20,8 @@ import tokenloom as tl
 from tests.support.packing import offsets_of
 from tokenloom.errors import CorpusError, LawError
 from tokenloom.loading import Windows
+from tokenloom.plan import Order, Pieces, PlanSettings, ShuffledOrder
+from tokenloom.plan.order import IntArray
 from tokenloom.testing import (
     assert_resumes_everywhere,
     check_batches,
@@ -29,6 +31,47 @@ from tokenloom.testing import (
 )
 
 Stream = Iterable[tl.Batch]
+
+
+class BackwardsOrder(ShuffledOrder):
+    """The windows from the last to the first: an order that nobody registered."""
+
+    kind = "backwards"
+    carries_state = False
+
+    def starts_at(self, settings: PlanSettings, positions: IntArray) -> IntArray:
+        """Return where windows start; see `ShuffledOrder.starts_at`."""
+        starts = (self.num_windows(settings) - 1 - positions) * settings.seq_len
+        return np.where(starts < 0, settings.num_tokens - 1, starts)
+
+
+class HalvesOrder(BackwardsOrder):
+    """The same windows, each in two pieces of which the later one comes first."""
+
+    kind = "halves"
+    has_pieces = True
+
+    def pieces_at(self, settings: PlanSettings, positions: IntArray) -> Pieces:
+        """Return the pieces of windows: none of padding, one of a single input."""
+        counts, starts, lengths = [], list[int](), list[int]()
+        for start in self.starts_at(settings, positions).ravel().tolist():
+            stop = min(start + settings.seq_len, settings.num_tokens - 1)
+            middle = (start + stop) // 2
+            halves = [
+                (first, last) for first, last in ((middle, stop), (start, middle)) if first < last
+            ]
+            counts.append(len(halves))
+            starts += [first for first, _ in halves]
+            lengths += [last - first for first, last in halves]
+        return Pieces(
+            counts=np.array(counts).reshape(positions.shape),
+            starts=np.array(starts, np.int64),
+            lengths=np.array(lengths, np.int64),
+        )
+
+
+OWN: dict[str, Order] = {order.kind: order for order in (BackwardsOrder(), HalvesOrder())}
+ORDERS = ["random", "sequential", "packed", *OWN]
 
 
 def _through_pickles(batches: Stream) -> Stream:
@@ -83,16 +126,16 @@ def make(order: str, lengths: list[int], mask: Any, **options: Any) -> Windows:
     tokens, documents = np.arange(sum(lengths)), offsets_of(lengths)
     corpus = tl.Corpus.from_tokens(tokens, documents=documents, loss_mask=mask)
     try:
-        return Windows(order, corpus, **options)
+        return Windows(OWN.get(order, order), corpus, **options)
     except CorpusError:
         assume(False)  # noqa: FBT003  hypothesis's way
         raise
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     corpora(),
-    st.sampled_from(["random", "sequential", "packed"]),
+    st.sampled_from(ORDERS),
     st.sampled_from(["drop", "pad"]),
     st.sampled_from(sorted(WAYS)),
     st.sampled_from([1, 2, 4]),
@@ -124,7 +167,7 @@ def windows_of(order: str, rank: int = 0, world_size: int = 1, mask: Any = MASK)
     return make(order, LENGTHS, mask, **options)
 
 
-@pytest.mark.parametrize("order", ["random", "sequential", "packed"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_the_laws_hold(order: str) -> None:
     """What is learnt travels with the batch, to ranks and after a resume."""
     windows = windows_of(order)
@@ -150,7 +193,7 @@ def _read_without_mask(tokens: Any, references: Any, **options: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("order", ["random", "sequential", "packed"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("is_stored", [False, True])
 def test_workers_change_nothing(order: str, is_stored: bool, tmp_path: Path) -> None:
     """Processes of a DataLoader read the mask where the tokens lie."""
@@ -158,7 +201,7 @@ def test_workers_change_nothing(order: str, is_stored: bool, tmp_path: Path) -> 
     expected = list(windows)
     if is_stored:
         stored = tl.Corpus.open(windows.corpus.save(tmp_path / "store", shard_tokens=50))
-        windows = Windows(order, stored, batch_size=4, seq_len=8, tail="pad")
+        windows = Windows(OWN.get(order, order), stored, batch_size=4, seq_len=8, tail="pad")
     loader = DataLoader(windows, batch_size=None, num_workers=2, multiprocessing_context="spawn")
     for batch, wanted in zip(loader, expected, strict=True):
         assert batch.targets.tolist() == wanted.targets.tolist()
