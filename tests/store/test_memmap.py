@@ -597,6 +597,24 @@ def test_the_look_at_a_file_is_taken_now_and_then(tmp_path: Path) -> None:
         gather_windows(tokens, np.array([5]), width=2)
 
 
+@pytest.mark.parametrize("kind", ["one", "adopted", "joined"])
+def test_a_read_right_after_a_look_takes_no_other(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An iteration begins with a look, and its first batch does not look at all files again."""
+    tokens, path = make_tokens(tmp_path, kind)
+    monkeypatch.setattr("tokenloom.store.memmap.time.monotonic", lambda: 5.0)
+    gather_windows(tokens, np.array([5]), width=2)
+    confirm(tokens)
+    write_to(path)
+    gather_windows(tokens, np.array([5]), width=2)
+    monkeypatch.setattr("tokenloom.store.memmap.time.monotonic", lambda: 7.0)
+    with pytest.raises(StoreError, match="time of the last change was"):
+        gather_windows(tokens, np.array([5]), width=2)
+    with pytest.raises(StoreError, match="time of the last change was"):
+        gather_windows(tokens, np.array([5]), width=2)
+
+
 def test_a_copy_and_a_file_that_moved_are_opened_anew(tmp_path: Path) -> None:
     """What counts is the file that was opened, not what another one was."""
     tokens, path = make_tokens(tmp_path, "one")

@@ -564,7 +564,8 @@ def check_reads(tokens: Ids, *, num_ids: int | None) -> Ids:
 def confirm(tokens: Tokens) -> None:
     """Check that the files of ids were neither replaced nor changed.
 
-    Takes some microseconds per file. Does nothing for an array in memory.
+    Takes some microseconds per file. Does nothing for an array in memory. Reads in the
+    next second do not look again, and in a longer time if a check takes long.
 
     Raises
     ------
@@ -574,7 +575,7 @@ def confirm(tokens: Tokens) -> None:
     if not isinstance(tokens, IdMap | ConcatenatedMemmap):
         return
     # Where this fails, the next read looks again and fails too.
-    tokens.next_look = 0.0
+    tokens.next_look, began_at = 0.0, time.monotonic()
     if isinstance(tokens, ConcatenatedMemmap):
         for part in tokens.parts:
             if isinstance(part, FileRange):
@@ -582,22 +583,20 @@ def confirm(tokens: Tokens) -> None:
     elif tokens.identity is not None:
         filename = str(tokens.filename)
         tokens.identity.check(filename, _look_at(filename))
+    now = time.monotonic()
+    tokens.next_look = now + max(_PAUSE_SECONDS, 50 * (now - began_at))
 
 
 def confirm_now_and_then(tokens: Tokens) -> None:
-    """Call `confirm` at most about once a second, and less often if a check takes long.
+    """Call `confirm`, unless it did not fail in about the last second.
 
     Raises
     ------
     StoreError
         As in `confirm`.
     """
-    if not isinstance(tokens, IdMap | ConcatenatedMemmap):
-        return
-    now = time.monotonic()
-    if now >= tokens.next_look:
+    if isinstance(tokens, IdMap | ConcatenatedMemmap) and time.monotonic() >= tokens.next_look:
         confirm(tokens)
-        tokens.next_look = now + max(_PAUSE_SECONDS, 50 * (time.monotonic() - now))
 
 
 def open_ranges(parts: Sequence[Part], *, num_ids: int | None = None) -> Tokens:
