@@ -411,14 +411,15 @@ class MixtureOrder(ShuffledOrder):
         self, layout: _Layout, settings: PlanSettings, pieces: "_Pieces", places: IntArray
     ) -> IntArray:
         """Return where the windows at some places of blocks start, each with its own keys."""
-        piece = np.searchsorted(pieces.stops, places, side="right")
+        piece = pieces.stops.searchsorted(places, side="right")
         # Keys are drawn for pieces that are used: of pieces [7, 2, 7] they are [2, 7], and the
         # windows are of the permutations [1, 0, 1].
-        used = np.flatnonzero(np.bincount(piece))
-        which = np.searchsorted(used, piece)
+        used = np.bincount(piece).nonzero()[0]
+        which = used.searchsorted(piece)
         parts = pieces.parts[used]
         turns = zip(parts.tolist(), pieces.epochs[used].tolist(), strict=True)
-        words = np.array([_draw(settings.seed, 1 + part, epoch) for part, epoch in turns])
+        drawn = [_draw(settings.seed, 1 + part, epoch) for part, epoch in turns]
+        words = np.concatenate(drawn).reshape(len(drawn), -1)
         shifts = pieces.begins - pieces.stops + pieces.lengths
         order = Permutations(layout.sizes[parts], words[:, 1:].T)
         starts = order.permute(places + shifts[piece], which)
@@ -442,22 +443,23 @@ class MixtureOrder(ShuffledOrder):
             np.array([counts[edge] for edge in edges], np.int64)
             for edges in zip(*bounds, strict=True)
         )
-        # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
-        first_epochs = low // layout.sizes
-        last_epochs = (high - 1) // layout.sizes
-        last_epochs[high == low] = first_epochs[high == low] - 1
-        each, epochs = list_ranges(first_epochs.ravel(), last_epochs.ravel() + 1)
-        parts = each % len(layout.sizes)
-        before = epochs * layout.sizes[parts]
-        begins = np.maximum(low.ravel()[each] - before, 0)
-        lengths = np.minimum(high.ravel()[each] - before, layout.sizes[parts]) - begins
+        epochs, begins = np.divmod(low, layout.sizes)
+        lengths, parts = high - low, np.broadcast_to(np.arange(len(layout.sizes)), low.shape)
+        if (begins + lengths > layout.sizes).any():
+            # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
+            each, epochs = list_ranges(epochs.ravel(), -(-high // layout.sizes).ravel())
+            parts = parts.ravel()[each]
+            before = epochs * layout.sizes[parts]
+            begins = np.maximum(low.ravel()[each] - before, 0)
+            lengths = np.minimum(high.ravel()[each] - before, layout.sizes[parts]) - begins
+        lengths = lengths.ravel()
         return _Pieces(
             lengths=lengths,
             stops=np.cumsum(lengths),
-            block_starts=edges_of([stop - start for start, stop in bounds]).tolist(),
-            parts=parts,
-            epochs=epochs,
-            begins=begins,
+            block_starts=list(itertools.accumulate((b - a for a, b in bounds), initial=0)),
+            parts=parts.ravel(),
+            epochs=epochs.ravel(),
+            begins=begins.ravel(),
         )
 
     def _count(self, layout: _Layout, window: int) -> list[int]:
@@ -546,7 +548,7 @@ class _Pieces(NamedTuple):
     Attributes
     ----------
     lengths, stops : int64 array, shape (num_pieces,)
-        Windows of each, and up to the end of each.
+        Windows of each, which may be 0, and up to the end of each.
     block_starts : list of int
         The first place of each block, and the end of all places.
     parts, epochs : int64 array, shape (num_pieces,)
@@ -568,10 +570,12 @@ class _Pieces(NamedTuple):
         return range(begin, begin + int(self.lengths[piece]))
 
     def by_turn(self) -> dict[tuple[int, int], list[int]]:
-        """Return the pieces of each turn: a part in one of its own epochs."""
+        """Return the pieces of each turn, a part in one of its own epochs, but the empty ones."""
         turns = dict[tuple[int, int], list[int]]()
-        for piece, turn in enumerate(zip(self.parts.tolist(), self.epochs.tolist(), strict=True)):
-            turns.setdefault(turn, []).append(piece)
+        pieces = zip(self.parts.tolist(), self.epochs.tolist(), self.lengths.tolist(), strict=True)
+        for piece, (part, epoch, length) in enumerate(pieces):
+            if length:
+                turns.setdefault((part, epoch), []).append(piece)
         return turns
 
 
