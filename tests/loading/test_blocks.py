@@ -80,12 +80,12 @@ def test_wide_and_narrow_batches_say_the_same(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     ("batch_size", "seq_len", "expected"),
-    [(1, 1023, 256), (2, 1023, 128), (4, 99_999, 1), (1, 300_000, 1)],
+    [(1, 1023, 512), (2, 1023, 256), (4, 99_999, 1), (1, 600_000, 1)],
 )
 def test_a_block_has_one_batch_or_as_many_as_fit(
     batch_size: int, seq_len: int, expected: int
 ) -> None:
-    """It holds at most 262,144 tokens; batches that are larger than that come one by one."""
+    """It holds at most 524,288 tokens; batches that are larger than that come one by one."""
     plan = Plan(kind="random", num_tokens=10**6, seq_len=seq_len, batch_size=batch_size)
     assert expected == rows_per_block(plan, range(batch_size))
 

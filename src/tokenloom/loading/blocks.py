@@ -31,7 +31,7 @@ _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
 # How many blocks, and how many windows at least, have their order computed at once: that of a few
 # windows costs as much as a hundred calls of NumPy.
-_BLOCKS_PER_ORDER = 8
+_BLOCKS_PER_ORDER = 4
 _WINDOWS_PER_ORDER = 1 << 13
 
 

@@ -49,7 +49,7 @@ class WorkerOptions:
     prefetch_factor : int
         Blocks that are read ahead for each worker.
     block_size : int, optional
-        Batches that are read at once; by default as many as hold about 262,144
+        Batches that are read at once; by default as many as hold about 524,288
         tokens. Holds without workers too. An iteration begins with smaller
         blocks.
     multiprocessing_context, persistent_workers : optional
