@@ -18,6 +18,8 @@ _DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 # The beginning of an address; pathlib removes one of its slashes.
 _BEGIN = r"(?:[A-Za-z][A-Za-z0-9+.-]*://|https?:/)"
+# Where an address inside another begins, as that of an archive does after the name of a member.
+_LINK = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _WHOLE = re.compile(rf"(?P<before>(?:[\w-]+=)?{_BEGIN})(?:[^/]*@)?(?P<rest>.*)", re.DOTALL)
 _USER = re.compile(r"(://|https?:/)[^/\s'\"]*@", re.IGNORECASE)
 _QUERY = re.compile(r"(https?:/[^\s?#]*)[?#][^\s'\"]*", re.IGNORECASE)
@@ -73,7 +75,11 @@ def redact(text: str) -> str:
 
     >>> redact("https://me:secret@a.org/b.txt?X-Amz-Signature=4f"), redact("s3://a/C#.txt")
     ('https://a.org/b.txt', 's3://a/C#.txt')
+    >>> redact("zip://C#.txt::https://me:secret@a.org/b.zip?X-Amz-Signature=4f")
+    'zip://C#.txt::https://a.org/b.zip'
     """
+    if len(links := _LINK.split(text)) > 1:
+        return "::".join(map(redact, links))
     if not (whole := _WHOLE.fullmatch(text)):
         return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
     before, rest = whole["before"], whole["rest"]

@@ -8,6 +8,7 @@ import os
 import socket
 import socketserver
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,50 @@ def test_files_are_found(address: str, expected: list[str]) -> None:
     """One, those of a pattern, or those in a folder that are not hidden."""
     names = [file.as_posix().partition("texts/")[2] for file in find_remote(address)]
     assert expected == names
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> str:
+    """Return the address of an archive of tables and texts."""
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as file:
+        for name in ("sub/a.tsv", "sub/b.txt", "sub/c.txt.gz"):
+            text = "text\tn\nTell me, where\t1\n" if name.endswith(".tsv") else TEXT
+            content = text.encode()
+            file.writestr(name, gzip.compress(content) if name.endswith(".gz") else content)
+    return f"file://{tmp_path}/texts.zip"
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("zip://sub/a.tsv", ["sub/a.tsv"]),
+        ("zip://sub/*.txt*", ["sub/b.txt", "sub/c.txt.gz"]),
+        ("zip://sub", ["sub/a.tsv", "sub/b.txt", "sub/c.txt.gz"]),
+        ("simplecache::zip://sub/*.gz", ["sub/c.txt.gz"]),
+    ],
+)
+def test_files_of_a_chain_are_found(archive: str, link: str, expected: list[str]) -> None:
+    """Each is a chain itself, and has the name of its first link."""
+    found = find_remote(f"{link}::{archive}")
+    before = link.partition("zip://")[0]
+    assert [f"{before}zip://{name}::{archive}" for name in expected] == [
+        file.as_posix() for file in found
+    ]
+    assert [file.name for file in found] == [name.partition("/")[2] for name in expected]
+
+
+def test_a_chain_is_prepared(tmp_path: Path, archive: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the form of the file in the archive, offline too; trace finds the character."""
+    monkeypatch.setenv("TOKENLOOM_OFFLINE", "1")
+    made = prepare(f"zip://sub::{archive}", tmp_path / "store")
+    assert made.num_documents == 3
+    corpus = tl.Corpus.open(tmp_path / "store")
+    assert corpus.decode(corpus.document(0).tokens) == "tell me where"
+    found = tl.trace(corpus, len(corpus) - 2)
+    assert (found.source, found.character) == (f"zip://sub/c.txt.gz::{archive}", len(TEXT) - 4)
+    for link in ("zip://a.txt::https://a.invalid/b.zip", "simplecache::s3://bucket/a.txt"):
+        with pytest.raises(DownloadError, match="downloads are forbidden"):
+            prepare(link, tmp_path / "other")
 
 
 def test_a_pattern_without_files() -> None:

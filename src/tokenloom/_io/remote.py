@@ -27,12 +27,15 @@ from tokenloom.errors import (
     UsageError,
 )
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# The schemes of web servers in an address, which may be a chain such as zip://a.txt::https://b.zip.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*"
+# fsspec chains file systems: simplecache::s3://bucket/a.txt, zip://a.txt::https://a.org/b.zip.
+_ADDRESS = re.compile(rf"(?:{_SCHEME}::)*{_SCHEME}://")
+# The schemes of web servers in an address.
 _WEB = re.compile(r"(?:^|::)(https?)(?=://)", re.IGNORECASE)
+_WRAPPER = re.compile(rf"{_SCHEME}::")
 _QUERY = re.compile(r"[?#][^\s'\"]*")
-# Schemes of file systems on this machine.
-_LOCAL = ("file", "local", "memory")
+# Schemes of file systems that ask no other machine.
+_LOCAL = {"file", "local", "memory", "dir", "zip", "tar", "libarchive"}
 # Facts of file systems that change whenever a file changes.
 _TAGS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "blob_id", "version_id")
 _TIMES = ("LastModified", "Last-Modified", "last_modified", "updated", "mtime", "created")
@@ -66,6 +69,8 @@ def is_address(name: str) -> bool:
 
     >>> is_address("s3://texts/a.jsonl"), is_address("texts/a.jsonl")
     (True, False)
+    >>> is_address("simplecache::s3://texts/a.jsonl")
+    True
     """
     return bool(_ADDRESS.match(name))
 
@@ -91,13 +96,13 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The last part of the address."""
-        return PurePosixPath(str(self)).name
+        """The last part of the address; of a chain, of the link that names the file."""
+        return PurePosixPath(_divide(str(self))[1]).name
 
     @property
     def suffix(self) -> str:
         """The end of its name."""
-        return PurePosixPath(str(self)).suffix
+        return PurePosixPath(self.name).suffix
 
     def status(self) -> tuple[int, int]:
         """Return size in bytes, and a fingerprint that changes when the file changes.
@@ -270,7 +275,8 @@ def find_remote(address: str) -> list[RemoteFile]:
     """
     system, path = _find_system(address)
     name = redact(address)
-    is_web = address.lower().startswith(("http://", "https://"))
+    before, link, after = _divide(address)
+    is_web = link.lower().startswith(("http://", "https://"))
 
     def look() -> list[str]:
         if "*" in path or ("?" in path and not is_web):
@@ -285,7 +291,26 @@ def find_remote(address: str) -> list[RemoteFile]:
         raise ArgumentError(msg)
     if paths == [path]:
         return [RemoteFile(address)]
-    return [RemoteFile(system.unstrip_protocol(one)) for one in paths]
+    if not before and not after:
+        return [RemoteFile(system.unstrip_protocol(one)) for one in paths]
+    scheme = link.partition("://")[0]
+    links = [one if "://" in one else f"{scheme}://{one}" for one in paths]
+    return [RemoteFile(f"{before}{one}{after}") for one in links]
+
+
+def _divide(address: str) -> tuple[str, str, str]:
+    """Return the link of a chain that names the file, between what is before and after it.
+
+    >>> _divide("simplecache::s3://bucket/a.txt")
+    ('simplecache::', 's3://bucket/a.txt', '')
+    >>> _divide("zip://a.txt::https://a.org/b.zip")
+    ('', 'zip://a.txt', '::https://a.org/b.zip')
+    """
+    start = 0
+    while wrapper := _WRAPPER.match(address, start):
+        start = wrapper.end()
+    link, sign, after = address[start:].partition("::")
+    return address[:start], link, sign + after
 
 
 def _is_hidden(path: str, folder: str) -> bool:
@@ -296,7 +321,8 @@ def _is_hidden(path: str, folder: str) -> bool:
 def _find_system(address: str) -> tuple[Any, str]:
     """Return the file system of an address, and the path there."""
     is_offline = os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0")
-    if is_offline and address.partition("://")[0].lower() not in _LOCAL:
+    schemes = {link.partition("://")[0].lower() for link in address.split("::") if "://" in link}
+    if is_offline and not schemes <= _LOCAL:
         msg = (
             f"cannot read {redact(address)!r}: downloads are forbidden by TOKENLOOM_OFFLINE or "
             "--offline: name a file of this machine, or allow them"
@@ -307,7 +333,7 @@ def _find_system(address: str) -> tuple[Any, str]:
 
 @functools.lru_cache(maxsize=64)
 def _make_system(address: str) -> tuple[Any, str]:
-    name, scheme = redact(address), address.partition("://")[0]
+    name, scheme = redact(address), _divide(address)[1].partition("://")[0]
     core = import_optional(
         "fsspec.core",
         purpose=f"reading {scheme}:// addresses",

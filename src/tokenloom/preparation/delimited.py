@@ -4,9 +4,9 @@ import difflib
 import functools
 import re
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import NamedTuple
 
+from tokenloom._io.kinds import bare_suffix
 from tokenloom._wording import count
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.forms import (
@@ -102,8 +102,7 @@ class Delimited(TextForm):
         """
         whole = self._read_header(source)
         head = whole.removeprefix(BYTE_ORDER_MARK)
-        is_tabbed = PurePath(source.name).with_suffix("").suffix.lower() == ".tsv"
-        is_tabbed |= PurePath(source.name).suffix.lower() == ".tsv"
+        is_tabbed = bare_suffix(source.path.name) == ".tsv"
         choices = [b"\t"] if is_tabbed else list(_DELIMITERS)
         headers = {one: _split_header(head, one) for one in choices}
         # Choose the delimiter that gives columns of these names, or else the most columns.
