@@ -100,3 +100,34 @@ def test_generate_names_what_the_model_does_not_know(
     shown = capsys.readouterr()
     assert "warning: the model does not know 'z', 'q' in the prompt 'zq'" in shown.err
     assert shown.out.startswith("zq")
+
+
+def test_generate_stops_where_documents_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A store has put a token after each document, and the run knows it; both may be overruled."""
+    (tmp_path / "lines.txt").write_text("abcde\n" * 300)
+    store, run = str(tmp_path / "store"), str(tmp_path / "run")
+    options = ["--documents", "line", "--end-of-document", "<eod>", "--workers", "0", "--quiet"]
+    assert main(["prepare", str(tmp_path / "lines.txt"), *options, "-o", store]) == 0
+    assert main(["train", store, *SMALL, "--epochs", "6", "--quiet", "--run", run]) == 0
+    trained = capsys.readouterr().out
+    assert tl.Run.open(run).settings["end_id"] == tl.Run.open(run).load_model().end_id == 1
+    assert "generated: abcde\n" in trained
+    assert "--prompt abc\n" in trained
+    command = ["generate", run, "--num-tokens", "9"]
+    for more, expected in (
+        (["--prompt", "ab"], "abcde\n"),
+        (["--prompt", "ab", "--prompt", "d"], "abcde\nde\n"),
+        (["--prompt", "ab", "--stop-at", "d"], "abc\n"),
+        (["--prompt", "ab", "--no-stop"], "abcde<eod>abcde\n"),
+    ):
+        assert main([*command, *more]) == 0
+        assert capsys.readouterr().out == expected
+    assert main([*command, "--prompt", "ab", "--prompt", "bc", "--json", "--log-probs"]) == 0
+    found = json.loads(capsys.readouterr().out)["texts"]
+    assert ["cde", "de"] == [text["generated"] for text in found]
+    assert [4, 3] == [len(text["ids"]) for text in found] == [len(t["log_probs"]) for t in found]
+    assert {"stop"} == {text["finish_reason"] for text in found}
+    assert main([*command, "--prompt", "ab", "--stop-at", "x"]) == 1
+    assert "--stop-at must be an id in [0, 7), or a token of the" in capsys.readouterr().err

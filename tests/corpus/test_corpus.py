@@ -20,6 +20,7 @@ from tests.support.stores import make_corpus, make_store
 from tokenloom import (
     Corpus,
     Loader,
+    PrepareOptions,
     RandomWindows,
     RNNModel,
     SequentialWindows,
@@ -27,6 +28,7 @@ from tokenloom import (
     StoreError,
     Vocab,
     evaluate,
+    prepare,
 )
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store.reader import open_store
@@ -1063,3 +1065,24 @@ def test_with_tokenizer_makes_a_new_corpus() -> None:
         bare.with_tokenizer(Vocab(["a"]))
     with pytest.raises(ArgumentError, match=r"^tokenizer must be the one that made .* letters"):
         corpus.with_tokenizer(Vocab(["b", "a"]))
+
+
+def test_what_ends_documents_stays_known(tmp_path: Path) -> None:
+    """Of a store that was prepared with it, in all that is made of its corpus."""
+    options = PrepareOptions(end_of_document=0)
+    prepare(iter(["ab", "cd"]), tmp_path / "a", tokenizer="byte", options=options, num_workers=0)
+    prepare(iter(["ab"]), tmp_path / "b", tokenizer="byte", num_workers=0)
+    corpus, other = Corpus.open(tmp_path / "a"), Corpus.open(tmp_path / "b")
+    corpus.save(tmp_path / "c")
+    kept = [
+        corpus.split(0.5)[1],
+        corpus.document(1),
+        corpus.with_tokenizer("byte"),
+        copy.deepcopy(corpus),
+        Corpus.open(tmp_path / "c"),
+        Corpus.concatenate([corpus, corpus.slice(0, 2)]).slice(1, 8),
+    ]
+    assert [0] * len(kept) == [each.end_id for each in kept]
+    assert other.end_id is None
+    assert Corpus.concatenate([corpus, other]).end_id is None
+    assert Corpus.from_text("ab").end_id is None

@@ -441,3 +441,73 @@ def test_dropout_is_off_and_the_mode_is_kept() -> None:
     first, second = (Stepper(model, [[1, 2, 3]]).logits for _ in range(2))
     assert torch.equal(first, second)
     assert model.training
+
+
+@pytest.mark.parametrize("stop_at", ["d", VOCAB["d"]])
+def test_a_text_stops_at_a_token_that_is_not_part_of_it(stop_at: Any) -> None:
+    """Each prompt by itself; the number of tokens is the most that are written."""
+    prompts = ["a", "c", "d"]
+    texts = tl.generate(Successor(), VOCAB, prompts, num_tokens=5, stop_at=stop_at)
+    # After "d" the unknown token comes, then the alphabet begins anew.
+    assert texts == ["abc", "c", "d<unk>abc"]
+    assert tl.generate(Successor(), VOCAB, "a", num_tokens=1, stop_at=stop_at) == "ab"
+
+
+def test_a_model_that_knows_where_documents_end_stops_there() -> None:
+    """Unless another token is given, or none."""
+    model = Successor()
+    model.end_id = VOCAB["c"]
+    assert tl.generate(model, VOCAB, "a", num_tokens=3) == "ab"
+    assert tl.generate(model, VOCAB, "a", num_tokens=3, stop_at="d") == "abc"
+    assert tl.generate(model, VOCAB, "a", num_tokens=3, stop_at=False) == "abcd"
+
+
+def test_a_stream_ends_with_the_token_at_which_it_stops() -> None:
+    """It adds no text, and others go on."""
+    tokens = list(tl.stream(Successor(), VOCAB, ["c", "a"], num_tokens=4, stop_at="d"))
+    assert [(0, "", True), (1, "b", False), (1, "c", False), (1, "", True)] == [
+        (token.prompt_index, token.text, token.is_end) for token in tokens
+    ]
+    assert {VOCAB["d"]} == {token.id for token in tokens if token.is_end}
+
+
+def test_texts_that_stop_early_leave_the_others_as_they_are() -> None:
+    """Drawn texts are the same in a batch as alone, and the beginnings of those without a stop."""
+    prompts = ["abcd", "a", "bb", "c"]
+    options: dict[str, Any] = {"temperature": 1.0, "seed": [1, 2, 3, 4]}
+    texts = tl.generate(make_model(), VOCAB, prompts, stop_at="d", **options)
+    whole = tl.generate(make_model(), VOCAB, prompts, **options)
+    assert len(set(map(len, texts))) > 1
+    for prompt, text, long, seed in zip(prompts, texts, whole, (1, 2, 3, 4), strict=True):
+        assert text == prompt + long[len(prompt) :].partition("d")[0]
+        alone = tl.generate(make_model(), VOCAB, prompt, temperature=1.0, seed=seed, stop_at="d")
+        assert text == alone
+
+
+def test_a_character_without_its_last_byte_is_written_where_a_text_stops() -> None:
+    """So the texts of a stream still add up to what `generate` returns."""
+
+    class Bytes(Successor):
+        def forward(self, inputs: Any, state: Any = None, resets: Any = None) -> Any:
+            _, seen = super().forward(inputs, state, resets)
+            following = torch.tensor([[ord("x"), 0xC3, 0][seen.shape[1] - 1]])
+            return nn.functional.one_hot(following, 256).float(), seen
+
+    tokens = list(tl.stream(Bytes(256), ByteTokenizer(), "a", stop_at=0))
+    assert [token.text for token in tokens] == ["x", "", "\ufffd"]
+    assert tl.generate(Bytes(256), ByteTokenizer(), "a", stop_at=0) == "ax\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "message"),
+    [
+        ("e", r"^stop_at must be an id in \[0, 5\), or a token of the tokenizer's vocabulary, got"),
+        (5, r"^stop_at must be an integer in \[0, 5\), got 5"),
+        (True, r"^stop_at must be an integer in \[0, 5\), got True"),
+    ],
+)
+def test_a_token_to_stop_at_that_there_is_not_is_refused(stop_at: Any, message: str) -> None:
+    """The message has the argument's name."""
+    for write in (tl.generate, lambda *given, **how: next(tl.stream(*given, **how))):
+        with pytest.raises(ArgumentError, match=message):
+            write(Successor(), VOCAB, "a", stop_at=stop_at)

@@ -9,7 +9,7 @@ import pytest
 
 from tokenloom.errors import ArgumentError
 from tokenloom.preparation.encode import BuildVocab, EncodeWith
-from tokenloom.preparation.options import PrepareOptions, choose_method, find_end_id, reserve
+from tokenloom.preparation.options import PrepareOptions, choose_method, reserve
 from tokenloom.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from tokenloom.text.vocab import Vocab
 
@@ -179,15 +179,6 @@ def test_tokenizers_of_few_characters_are_told_apart() -> None:
     first, again, other = (describe(Bases(letters)) for letters in ("ACGT", "ACGT", "TGCA"))
     assert first == again
     assert first != other
-
-
-@pytest.mark.parametrize(
-    ("token", "tokenizer", "expected"),
-    [(None, ByteTokenizer(), None), (0, ByteTokenizer(), 0), ("<eod>", CharTokenizer(VOCAB), 1)],
-)
-def test_the_end_of_a_document_has_an_id(token: Any, tokenizer: Any, expected: Any) -> None:
-    """A number is one, a token has one."""
-    assert expected == find_end_id(token, tokenizer)
 
 
 def test_the_end_of_a_document_is_reserved_once() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tokenloom.cli import options
 from tokenloom.cli.output import print_json, print_line, print_table
 from tokenloom.cli.parser import add_parser
+from tokenloom.text.interface import vocab_of
 
 if TYPE_CHECKING:
     from tokenloom.model.generation import GeneratedToken
@@ -21,7 +22,9 @@ examples:
   tokenloom generate RUN --prompt "the " --log-probs --json
       JSON for programs, with the log-probability of each token
 
-The text of a single prompt is printed while it is generated.
+The text of a single prompt is printed while it is generated. A text stops at the
+end-of-document token of the store that the model was trained on, if the store has one;
+that token is not printed.
 """
 
 
@@ -35,7 +38,17 @@ def add_command(commands: Any) -> None:
         required=True,
         help="text that the model continues; may be repeated",
     )
-    options.add_count(command, "--num-tokens", "number of tokens to generate", default=200)
+    options.add_count(command, "--num-tokens", "the most tokens to generate", default=200)
+    stop = command.add_mutually_exclusive_group()
+    stop.add_argument(
+        "--stop-at",
+        metavar="TOKEN",
+        help="token, or its id, at which a text stops; by default the end-of-document token of the "
+        "store that the model was trained on",
+    )
+    stop.add_argument(
+        "--no-stop", action="store_true", help="generate as many tokens as --num-tokens says"
+    )
     command.add_argument(
         "--temperature",
         type=float,
@@ -75,15 +88,18 @@ def _run(arguments: argparse.Namespace) -> None:
     # A single text is printed while it is generated; several would mix.
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
+    tokenizer = run.load_tokenizer()
+    end = options.as_token(arguments.stop_at, has_vocab=vocab_of(tokenizer) is not None)
     for token in stream(
         run.load_model(best=arguments.best).to(choose_device(arguments.device)),
-        run.load_tokenizer(),
+        tokenizer,
         prompts,
         num_tokens=arguments.num_tokens,
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,
         seed=arguments.seed,
+        stop_at=False if arguments.no_stop else end,
         log_probs=arguments.log_probs,
     ):
         if shows:
@@ -96,8 +112,12 @@ def _run(arguments: argparse.Namespace) -> None:
     for prompt, written in zip(prompts, tokens, strict=True):
         print_line("" if shows else prompt + "".join(token.text for token in written))
         if arguments.log_probs:
-            rows = [(repr(token.text), f"{token.log_prob:.4f}") for token in written]
+            rows = [(_show(token), f"{token.log_prob:.4f}") for token in written]
             print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
+
+
+def _show(token: "GeneratedToken") -> str:
+    return "(end)" if token.is_end else repr(token.text)
 
 
 def _facts_of_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any]:
@@ -106,4 +126,5 @@ def _facts_of_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any
         "generated": "".join(token.text for token in tokens),
         "ids": [token.id for token in tokens],
         "log_probs": [token.log_prob for token in tokens],
+        "finish_reason": "stop" if tokens and tokens[-1].is_end else "length",
     }

@@ -45,6 +45,7 @@ _TOKEN_COLUMNS = 40
 
 # The names that 'tokenloom prepare' prints for these counts.
 _LABELS = {
+    "end_id": "end of document",
     "num_dropped": "dropped characters",
     "num_learnt": "learnt tokens",
     "num_unknown": "unknown tokens",

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import itertools
 import multiprocessing
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,10 +61,23 @@ if TYPE_CHECKING:
 MAX_TOKENS = 10_000
 HELD_OUT = 0.1
 
+# No vocabulary has an id of more digits, and int refuses thousands of them.
+_ID = re.compile("[0-9]{1,18}")
 _OF_MIXTURES = ("stage", "epoch_tokens", "max_repeats")
 _NO_SPLIT = "leave out --split"
 _NO_MIXTURE = "it is for a mixture, whose parts are typed as NAME=WEIGHT:CORPUS"
 _OF_TEXTS = ("tokenizer", "vocab_size", "allow_special", "raw", "encoding")
+
+
+def as_token(typed: str | None, *, has_vocab: bool) -> str | int | None:
+    """Return a token that was typed, or its id: digits, which are a token of a vocabulary.
+
+    >>> as_token("50256", has_vocab=False), as_token("7", has_vocab=True)
+    (50256, '7')
+    """
+    if typed is None or has_vocab or not _ID.fullmatch(typed):
+        return typed
+    return int(typed)
 
 
 def add_corpus(

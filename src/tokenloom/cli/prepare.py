@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -21,8 +20,6 @@ from tokenloom.preparation.prepare import Prepared, prepare
 from tokenloom.preparation.sources import DocumentsAre, resolve_sources
 from tokenloom.text.tokenizers import COUNTED_NAMES
 
-# No vocabulary has an id of more digits, and int refuses thousands of them.
-_ID = re.compile("[0-9]{1,18}")
 _EXAMPLES = """\
 A SOURCE is a text file, a folder, a pattern in quotes such as 'texts/**/*.txt', - for
 stdin, a name from 'tokenloom datasets', or an address such as s3://texts/a.jsonl. Files
@@ -241,10 +238,8 @@ def _open_cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
 
 
 def _options(arguments: argparse.Namespace) -> PrepareOptions:
-    end: str | int | None = arguments.end_of_document
     is_counted = arguments.tokenizer in COUNTED_NAMES
-    if isinstance(end, str) and _ID.fullmatch(end) and not is_counted:
-        end = int(end)
+    end = options.as_token(arguments.end_of_document, has_vocab=is_counted)
     return PrepareOptions(
         documents=arguments.documents,
         field=arguments.field,

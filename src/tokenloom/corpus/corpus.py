@@ -372,6 +372,7 @@ class Corpus:
             ),
             made_by=store.describe_identity(),
             loss_mask=store.loss_mask(),
+            end_id=manifest.end_id,
         )
         return corpus if split is None else corpus.slice(*store.bounds(split))
 
@@ -421,6 +422,7 @@ class Corpus:
             documents=_join_documents(parts),
             made_by=next((part._made_by for part in parts if part.identity is not None), None),  # noqa: SLF001
             loss_mask=_join_masks(parts),
+            end_id=parts[0].end_id if len({part.end_id for part in parts}) == 1 else None,
         )
         joined._parts = tuple(parts)
         return joined
@@ -436,6 +438,7 @@ class Corpus:
         origin: Origin | None = None,
         made_by: Mapping[str, Any] | None = None,
         loss_mask: Tokens | None = None,
+        end_id: int | None = None,
     ) -> None:
         self.tokens = tokens
         self._tokenizer = tokenizer
@@ -446,6 +449,7 @@ class Corpus:
         # What is known of a tokenizer that is not at hand.
         self._made_by = made_by
         self._loss_mask = loss_mask
+        self._end_id = end_id
         self._parts: tuple[Corpus, ...] = ()
 
     def save(
@@ -489,6 +493,7 @@ class Corpus:
             shard_tokens=shard_tokens,
             sources=self._list_sources(),
             loss_mask=self._loss_mask,
+            end_id=self._end_id,
         )
 
     def _list_sources(self) -> list[Source]:
@@ -619,6 +624,7 @@ class Corpus:
             origin=None if origin is None else origin._replace(start=origin.start + start),
             made_by=self._made_by,
             loss_mask=mask,
+            end_id=self._end_id,
         )
         sliced._parts = parts
         return sliced
@@ -798,6 +804,14 @@ class Corpus:
         array([0, 1], dtype=uint8)
         """
         return self._loss_mask
+
+    @property
+    def end_id(self) -> int | None:
+        """The id that `tokenloom.prepare` put after each document, or None where it put none.
+
+        A concatenation has one if all its parts have the same.
+        """
+        return self._end_id
 
     @property
     def num_documents(self) -> int:
@@ -1029,7 +1043,8 @@ class Corpus:
         return {**self.__dict__, "tokens": pack(self.tokens), "_loss_mask": mask}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        # Corpora that were pickled before there was an `end_id` have none.
+        self.__dict__.update({"_end_id": None} | state)
         # Older releases pickled the tokenizer itself, under this name.
         if "tokenizer" in state:
             self._tokenizer = self.__dict__.pop("tokenizer")

@@ -19,7 +19,7 @@ from tokenloom.store.reader import find_stored_tokenizer
 from tokenloom.text.encode import find_surrogate
 from tokenloom.text.identity import Identity
 from tokenloom.text.interface import CompleteTokenizer, Tokenizer
-from tokenloom.text.tokenizers import take_tokenizer
+from tokenloom.text.tokenizers import find_end_id, take_tokenizer
 from tokenloom.text.vocab import Vocab
 
 _CELLS: dict[str, Callable[..., Any]] = {
@@ -149,12 +149,15 @@ class GeneratedToken:
     log_prob : float or None
         Natural logarithm of the probability that the model gives the token,
         before temperature, top-k and top-p; None if log_probs is False.
+    is_end : bool
+        Whether the text stops at the token, which is not part of the text then.
     """
 
     prompt_index: int
     id: int
     text: str
     log_prob: float | None = None
+    is_end: bool = False
 
 
 @overload
@@ -168,6 +171,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | Sequence[int] = 0,
+    stop_at: str | int | None = None,
 ) -> str: ...
 
 
@@ -182,6 +186,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | Sequence[int] = 0,
+    stop_at: str | int | None = None,
 ) -> list[str]: ...
 
 
@@ -195,6 +200,7 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | Sequence[int] = 0,
+    stop_at: str | int | None = None,
 ) -> str | list[str]:
     """Return the prompt and the text that the model writes after it.
 
@@ -210,7 +216,7 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
         Each at least one token long. Several prompts are continued together, which
         takes little longer than one.
     num_tokens : int
-        How many tokens to write.
+        How many tokens to write: the most, where a text may stop earlier.
     temperature : float
         0 takes the most likely token each time (greedy). Above 0, tokens are
         drawn from the softmax of ``logits / temperature``.
@@ -224,6 +230,10 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
         depend on the other prompts (except for rounding, if two tokens are almost
         equally likely). With one seed, equal prompts get equal texts; pass one
         seed per prompt to get different texts.
+    stop_at : str, int or False, optional
+        The token, or its id, at which a text stops; it is not part of the text. By
+        default that which `tokenloom.prepare` put after each document of the store that
+        the model was trained on, ``model.end_id``, if it put one there. False: none.
 
     Returns
     -------
@@ -232,8 +242,8 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     Raises
     ------
     ArgumentError
-        A prompt holds no token, a value is out of range, the seeds are not as
-        many as the prompts, or the model's logits are not finite.
+        A prompt holds no token, a value is out of range, the tokenizer has no token
+        ``stop_at``, the seeds are not as many as the prompts, or the model's logits are not finite.
     CorpusError
         A tokenizer of yours fails at a prompt, or returns ids that are out of
         range.
@@ -255,12 +265,17 @@ def generate(  # noqa: PLR0913  a flat recipe is easier to read than a nested on
     )
     tokenizer = _take_tokenizer(model, vocab)
     read = [_encode(tokenizer, text) for text in prompts]
+    end_id = _find_end(model, tokenizer, stop_at)
+    written: list[list[int]] = [[] for _ in prompts]
+    for step in _draw(model, read, sampler, num_tokens=_check_length(num_tokens), end_id=end_id):
+        for ids, id_ in zip(written, step, strict=True):
+            if id_ not in (None, end_id):
+                ids.append(id_)
     texts = []
-    steps = list(_draw(model, read, sampler, num_tokens=_check_length(num_tokens)))
-    for index, (text, ids) in enumerate(zip(prompts, read, strict=True)):
+    for text, ids, more in zip(prompts, read, written, strict=True):
         # Words are joined by a space, characters and bytes by nothing.
         start = len(tokenizer.decode(ids))
-        texts.append(text + tokenizer.decode([*ids, *(step[index] for step in steps)])[start:])
+        texts.append(text + tokenizer.decode([*ids, *more])[start:])
     return texts[0] if isinstance(prompt, str) else texts
 
 
@@ -274,17 +289,18 @@ def stream(  # noqa: PLR0913  as above
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | Sequence[int] = 0,
+    stop_at: str | int | None = None,
     log_probs: bool = False,
 ) -> Iterator[GeneratedToken]:
     """Yield the tokens that the model writes after a prompt, one by one.
 
     With several prompts, the first token of each prompt comes first, in their
-    order, then the second of each. `generate` returns each prompt and the texts
-    of its tokens.
+    order, then the second of each, as far as its text goes on. `generate` returns
+    each prompt and the texts of its tokens.
 
     Parameters
     ----------
-    model, vocab, prompt, num_tokens, temperature, top_k, top_p, seed
+    model, vocab, prompt, num_tokens, temperature, top_k, top_p, seed, stop_at
         As in `generate`. Its errors and warnings are raised at the first token.
     log_probs : bool
         Whether each token comes with its log-probability.
@@ -297,16 +313,20 @@ def stream(  # noqa: PLR0913  as above
     tokenizer = _take_tokenizer(model, vocab)
     read = [_encode(tokenizer, text) for text in prompts]
     texts = [_Text(tokenizer, ids) for ids in read]
+    end_id = _find_end(model, tokenizer, stop_at)
     found: list[list[float]] | None = [] if log_probs else None
-    for number, ids in enumerate(
-        _draw(model, read, sampler, num_tokens=num_tokens, log_probs=found), start=1
-    ):
+    steps = _draw(model, read, sampler, num_tokens=num_tokens, end_id=end_id, log_probs=found)
+    for number, ids in enumerate(steps, start=1):
         for index, id_ in enumerate(ids):
+            if id_ is None:
+                continue
+            text, is_end = texts[index], id_ == end_id
             yield GeneratedToken(
                 prompt_index=index,
                 id=id_,
-                text=texts[index].add(id_, is_last=number == num_tokens),
+                text=text.finish() if is_end else text.add(id_, is_last=number == num_tokens),
                 log_prob=None if found is None else found[-1][index],
+                is_end=is_end,
             )
 
 
@@ -329,6 +349,11 @@ class _Text:
             return ""
         self._first, self._num_returned = self._num_returned, len(self._ids)
         return text[len(before) :]
+
+    def finish(self) -> str:
+        """Return the text of bytes that no later id makes a character."""
+        before = self._tokenizer.decode(self._ids[self._first : self._num_returned])
+        return self._tokenizer.decode(self._ids[self._first :])[len(before) :]
 
 
 class _Sampler:
@@ -393,12 +418,16 @@ def _draw(
     sampler: _Sampler | None,
     *,
     num_tokens: int,
+    end_id: int | None,
     log_probs: list[list[float]] | None = None,
-) -> Iterator[list[int]]:
-    """Yield an id for each prompt, ``num_tokens`` times; add their log-probabilities to a list."""
+) -> Iterator[list[int | None]]:
+    """Yield an id for each prompt, ``num_tokens`` times or until each text has ended.
+
+    A text that has ended gets None for the id. Log-probabilities of the ids are added to a list.
+    """
     if not prompts or not num_tokens:
         return
-    stepper = Stepper(model, prompts)
+    stepper, goes_on = Stepper(model, prompts), [True] * len(prompts)
     for number in range(num_tokens):
         logits = stepper.logits
         largest, chosen = logits.max(dim=1)
@@ -413,7 +442,11 @@ def _draw(
             # To the CPU first: Apple's GPUs have no float64.
             chances = logits.cpu().double().log_softmax(dim=1).gather(1, chosen.cpu()[:, None])
             log_probs.append(chances[:, 0].tolist())
-        yield chosen.tolist()
+        ids = chosen.tolist()
+        yield [id_ if still else None for id_, still in zip(ids, goes_on, strict=True)]
+        goes_on = [still and id_ != end_id for id_, still in zip(ids, goes_on, strict=True)]
+        if not any(goes_on):
+            return
         if number + 1 < num_tokens:
             stepper.step(chosen)
 
@@ -464,6 +497,15 @@ def _encode(tokenizer: CompleteTokenizer, prompt: str) -> list[int]:
             stacklevel=3,
         )
     return ids
+
+
+def _find_end(
+    model: RNNModel, tokenizer: CompleteTokenizer, stop_at: str | int | None
+) -> int | None:
+    """Return the id at which a text stops, or None where it stops at none."""
+    if stop_at is None:
+        return model.end_id
+    return None if stop_at is False else find_end_id(stop_at, tokenizer, name="stop_at")
 
 
 def _check_length(num_tokens: int) -> int:

@@ -50,6 +50,9 @@ class RNNModel(nn.Module):
     trained_with : Identity or None
         The tokenizer of the ids that the model was trained on, if it is known;
         `tokenloom.train` and `tokenloom.Run.load_model` set it.
+    end_id : int or None
+        The id that followed each document of the text that the model was trained on, at
+        which `tokenloom.generate` stops by default; set as ``trained_with`` is.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class RNNModel(nn.Module):
     """
 
     trained_with: Identity | None
+    end_id: int | None = None
 
     def __init__(self, rnn_layer: nn.RNNBase, vocab_size: int) -> None:
         super().__init__()

@@ -27,11 +27,11 @@ from tokenloom.preparation.sources import DocumentsAre, OlderWord, check_split_n
 from tokenloom.store.reader import find_stored_tokenizer
 from tokenloom.store.writer import SHARD_TOKENS
 from tokenloom.text.identity import probe
-from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, Tokenizer, vocab_of
+from tokenloom.text.interface import CompleteTokenizer, LearnedTokenizer, vocab_of
 from tokenloom.text.tokenizers import (
     UNCOUNTED,
     CountedTokenizer,
-    complete,
+    find_end_id,
     make_tokenizer,
     refuse_settings,
 )
@@ -41,8 +41,6 @@ SplitBy = Literal["document", "block"]
 # What the rest of the corpus is called, before the splits that are named.
 REST = "train"
 TASK_BYTES = 1 << 22
-# The number of special tokens that a message proposes.
-_NUM_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,32 +317,6 @@ def _describe(tokenizer: CompleteTokenizer) -> dict[str, Any]:
         # Two objects of one type may have learned different tokens.
         description["probe"] = probe(tokenizer)
     return description
-
-
-def find_end_id(token: str | int | None, tokenizer: Tokenizer) -> int | None:
-    """Return the id of the token that follows each document, if any does.
-
-    Raises
-    ------
-    ArgumentError
-        The tokenizer has no such token or id.
-
-    >>> find_end_id(0, make_tokenizer("byte"))
-    0
-    """
-    if token is None:
-        return None
-    if not isinstance(token, str):
-        return as_integer("end_of_document", token, stop=tokenizer.vocab_size)
-    known = complete(tokenizer)
-    if (found := known.find_token(token)) is not None:
-        return found
-    special = ", ".join(map(repr, [*known.special_tokens()][:_NUM_SHOWN]))
-    msg = (
-        f"end_of_document must be an id in [0, {tokenizer.vocab_size}), or a token of the "
-        f"tokenizer's vocabulary{special and f', such as {special}'}, got {show(token)}"
-    )
-    raise ArgumentError(msg)
 
 
 def reserve(options: PrepareOptions, *, only_tokens: bool = False) -> list[str]:

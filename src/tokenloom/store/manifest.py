@@ -227,6 +227,14 @@ class Manifest:
         return preparation
 
     @property
+    def end_id(self) -> int | None:
+        """The id after each document, where a preparation put one there."""
+        preparation = self.facts.get("preparation")
+        found = preparation if isinstance(preparation, Mapping) else self.facts
+        end_id = found.get("end_id")
+        return end_id if type(end_id) is int and 0 <= end_id < self.vocab_size else None
+
+    @property
     def hash(self) -> str:
         """``"sha256:..."`` of the type of the tokens and of each shard's hash."""
         shards = [[shard.num_tokens, shard.sha256] for shard in self.shards]

@@ -53,13 +53,15 @@ def save_store(  # noqa: PLR0913  each is a part of a store
     shard_tokens: int,
     sources: Sequence[Source] = (),
     loss_mask: Tokens | None = None,
+    end_id: int | None = None,
 ) -> Path:
     """Write tokens, documents and tokenizer to a new or empty folder.
 
     Parameters and errors are those of `tokenloom.Corpus.save`. Where the
     vocabulary size is not known, the tokens are searched for the largest id.
     ``sources`` are where the documents came from, as far as that is known;
-    ``loss_mask``, a uint8 array, has a 1 for each token that is learnt.
+    ``loss_mask``, a uint8 array, has a 1 for each token that is learnt; ``end_id`` is the
+    id after each document, if there is one.
     """
     shard_tokens = as_integer("shard_tokens", shard_tokens, start=1)
     ranges = _as_ranges(splits)
@@ -87,6 +89,7 @@ def save_store(  # noqa: PLR0913  each is a part of a store
                 tokenizer=description,
                 splits=ranges,
                 sources=tuple(sources),
+                facts={} if end_id is None else {"end_id": end_id},
             )
             write_manifest(folder, manifest)
     except StoreError:

@@ -46,6 +46,8 @@ from tokenloom.text.subwords import READERS, adopt, read_file
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 _NUM_BYTES = 256
+# The number of special tokens that a message proposes.
+_NUM_SPECIAL = 5
 _NUM_CODE_POINTS = 0x110000
 _CHUNK = 1 << 18
 # The placeholder for a vocabulary that is still to be counted.
@@ -647,6 +649,42 @@ def complete(tokenizer: Tokenizer) -> CompleteTokenizer:
     if isinstance(tokenizer, CompleteTokenizer) and not is_changed:
         return tokenizer
     return adopt(tokenizer) or UserTokenizer(tokenizer)
+
+
+def find_end_id(
+    token: str | int | None, tokenizer: Tokenizer, *, name: str = "end_of_document"
+) -> int | None:
+    """Return the id of a token that ends documents, or None where none is given.
+
+    Parameters
+    ----------
+    token : str, int or None
+        A token, or its id.
+    tokenizer : Tokenizer
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    ArgumentError
+        The tokenizer has no such token or id.
+
+    >>> find_end_id(0, ByteTokenizer())
+    0
+    """
+    if token is None:
+        return None
+    if not isinstance(token, str):
+        return as_integer(name, token, stop=tokenizer.vocab_size)
+    known = complete(tokenizer)
+    if (found := known.find_token(token)) is not None:
+        return found
+    special = ", ".join(map(repr, [*known.special_tokens()][:_NUM_SPECIAL]))
+    msg = (
+        f"{name} must be an id in [0, {tokenizer.vocab_size}), or a token of the "
+        f"tokenizer's vocabulary{special and f', such as {special}'}, got {show(token)}"
+    )
+    raise ArgumentError(msg)
 
 
 def is_counted(given: object) -> bool:

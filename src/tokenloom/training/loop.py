@@ -134,11 +134,13 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         facts = {**settings, "run": run is not None, "resume": resume, "device": device.type}
     confirm_ranks(ranks, facts, model, loader, held_out=held_out)
     torch.manual_seed(ranks.mix_seed(seed))
-    opening = open_run(run, loader.windows.corpus, settings, resume=resume, ranks=ranks)
+    corpus = loader.windows.corpus
+    opening = open_run(run, corpus, settings, resume=resume, ranks=ranks)
     interrupt = Interrupt(saves=run is not None, num_ranks=ranks.world_size)
     with ranks.watched(cure=_CURE), opening as opened, interrupt:
         model.to(device).train()
-        model.trained_with = loader.windows.corpus.identity or model.trained_with
+        model.trained_with = corpus.identity or model.trained_with
+        model.end_id = model.end_id if corpus.end_id is None else corpus.end_id
         optimizer = ScheduledOptimizer(
             model, loader, recipe=recipe, ranks=ranks, interrupt=interrupt
         )

@@ -136,6 +136,8 @@ def _is_terminal() -> bool:
 def begin(corpus: Corpus) -> str:
     """Return a prompt that suits a corpus: its first tokens without unknown ones.
 
+    Of a short document that an id ends, its first half: the rest is left to the model.
+
     >>> from tokenloom import Corpus
     >>> begin(Corpus.from_text("to be or not to be", tokenizer="word", vocab_size=3))
     'to be to be'
@@ -143,4 +145,8 @@ def begin(corpus: Corpus) -> str:
     tokens = corpus.tokens[:_PROMPT_TOKENS]
     unknown_id = None if corpus.tokenizer is None else complete(corpus.tokenizer).unknown_id
     known = [id_ for id_ in tokens.tolist() if id_ != unknown_id]
+    while known and known[0] == corpus.end_id:
+        known.pop(0)
+    if corpus.end_id in known:
+        known = known[: (known.index(corpus.end_id) + 1) // 2]
     return corpus.decode(known or tokens)

@@ -325,6 +325,9 @@ class Run:
             raise RunError(msg)
         model = checkpoint.build()
         model.trained_with = self.identity(model.vocab_size)
+        end_id = self.settings.get("end_id")
+        if type(end_id) is int and 0 <= end_id < model.vocab_size:
+            model.end_id = end_id
         return model
 
     def identity(self, vocab_size: int | None = None) -> Identity | None:

@@ -22,7 +22,16 @@ from tokenloom.training.run import Run
 SETTINGS_VERSION = 3
 
 # Settings that may differ after a resume: the number of epochs, the place of the text, the release.
-_FREE = ("version", "corpus", "held_out", "places", "num_epochs", "num_threads", "run_options")
+_FREE = (
+    "version",
+    "corpus",
+    "end_id",
+    "held_out",
+    "places",
+    "num_epochs",
+    "num_threads",
+    "run_options",
+)
 
 # Settings that are not written down where they have these values.
 _ABSENT = {"across_documents": True}
@@ -131,6 +140,7 @@ def describe_training(
         "corpus_hash": corpus.hash,
         "vocab_hash": None if corpus.vocab is None else corpus.vocab.hash,
         "tokenizer": corpus.describe_identity(),
+        **({} if corpus.end_id is None else {"end_id": corpus.end_id}),
         **_describe_held_out(held_out),
         **_describe_mixture(loader.windows, held_out),
         "documents_hash": _hash(loader.windows.documents),
