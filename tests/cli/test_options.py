@@ -18,8 +18,8 @@ OPTIONS = {
         "--quiet"
     ),
     "generate": (
-        "run --best --prompt --num-tokens --temperature --top-k --top-p --seed --log-probs "
-        "--device --json"
+        "run --best --prompt --num-tokens --stop-at --no-stop --temperature --top-k --top-p "
+        "--seed --log-probs --device --json"
     ),
     "evaluate": (
         "run --best corpus --split --encoding --offline --batch-size --seq-len "

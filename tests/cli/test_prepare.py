@@ -321,3 +321,35 @@ def test_messages_about_sources_do_not_speak_of_python(
         error = capsys.readouterr().err
         assert "got " in error
         assert "iter" not in error
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ("", "--vocab-size 9", "the tokenizer was 'char', now 'char' with --vocab-size 9"),
+        ("--tokenizer word", "", "the tokenizer was 'word', now 'char'"),
+        (
+            "--tokenizer byte",
+            "--raw",
+            "the tokenizer was 'byte', now 'char'; normalisation was on, ",
+        ),
+        (
+            "",
+            "--min-freq 2 --documents line",
+            "--documents was 'file', now 'line'; --min-freq was ",
+        ),
+        ("--split valid=0.1 --split-by block", "", "the split 'valid' was 0.1, now none"),
+        ("", "--end-of-document <e>", "--end-of-document was none, now '<e>'"),
+    ],
+)
+def test_what_a_store_was_made_of_is_compared_in_words(
+    book: str, before: str, now: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the options of the shell, or the words of people, and never by hashes."""
+    command = ["prepare", book, "-o", "store", "--workers", "0", "--quiet"]
+    assert main([*command, *before.split()]) == 0
+    capsys.readouterr()
+    assert main([*command, *now.split()]) == 1
+    error = capsys.readouterr().err
+    assert f"store is a store already, and not of these sources and settings: {expected}" in error
+    assert error.endswith("; name another folder, or remove the store\n")

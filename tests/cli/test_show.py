@@ -31,6 +31,42 @@ def test_a_store_is_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "inputs   'or not" in capsys.readouterr().out
 
 
+class Letters:
+    """A tokenizer of one's own."""
+
+    vocab_size = 128
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids."""
+        return [*map(ord, text)]
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids."""
+        return "".join(map(chr, ids))
+
+
+def test_ids_in_place_of_text_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A store holds no tokenizer of one's own, and ids may have none at all."""
+    monkeypatch.chdir(tmp_path)
+    tl.Corpus.from_text("to be or not " * 9, tokenizer=Letters()).save("own")
+    tl.Corpus.from_tokens(list(range(9)) * 9).save("ids")
+    assert main(["show", "own", *SHAPE]) == 0
+    shown = capsys.readouterr()
+    assert "inputs   '32 110 111" in shown.out
+    expected = "own was made with a tokenizer of your own, Letters, which no store holds: in Python"
+    assert f"tokenloom: ids are shown in place of text: {expected}, " in shown.err
+    assert main(["show", "ids", *SHAPE]) == 0
+    assert "ids holds ids, and no tokenizer that could turn" in capsys.readouterr().err
+    cells = [
+        "one of your own",
+        "type Letters",
+        "not in the store: give it to Corpus.open in Python",
+    ]
+    assert f"tokenizer   {', '.join(cells)}" in printed(["info", "own"], capsys)
+
+
 def test_show_prints_the_documents_of_packed_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,13 +52,16 @@ def test_no_damage_passes(work: WorkDir) -> None:
 
 def test_other_settings_are_refused(work: WorkDir) -> None:
     """Each difference is named."""
-    work.claim({"a": 1, "b": (2,), "c": {"d": 1}})
+    settings, other = (
+        {"a": number, "b": (2,), "sources": {"c": {"number": 0, "num_bytes": number}}}
+        for number in (1, 3)
+    )
+    work.claim(settings)
     work.write("ids", 0, PART)
-    work.claim({"a": 1, "b": (2,), "c": {"d": 1}})
-    with pytest.raises(
-        tl.StoreError, match=r"a was 1, now 3; c: d was 1, now 2; run it with its own settings"
-    ):
-        work.claim({"a": 3, "b": (2,), "c": {"d": 2}})
+    work.claim(settings)
+    expected = "a was 1, now 3; the source 'c' was changed; give those settings"
+    with pytest.raises(tl.StoreError, match=expected):
+        work.claim(other)
 
 
 def test_settings_are_free_before_the_first_part(work: WorkDir) -> None:
@@ -228,8 +231,10 @@ def test_pipes_and_links_are_no_parts(work: WorkDir, tmp_path: Path) -> None:
 
 def test_many_differences_are_not_all_named() -> None:
     """Of thousands of files some will do."""
-    (difference,) = compare({"s": dict.fromkeys(range(9), 1)}, {"s": dict.fromkeys(range(9), 2)})
-    assert difference.endswith(", and 6 more")
+    files = [{f"{number}.txt": {"number": number} for number in range(size)} for size in (9, 1)]
+    (difference,) = compare({"sources": files[0]}, {"sources": files[1]})
+    assert difference.startswith("the source '1.txt' is missing, the source '2.txt' is missing, ")
+    assert difference.endswith(", and 5 more")
 
 
 def test_the_folder_is_locked(tmp_path: Path) -> None:

@@ -39,16 +39,7 @@ def add_command(commands: Any) -> None:
         help="text that the model continues; may be repeated",
     )
     options.add_count(command, "--num-tokens", "the most tokens to generate", default=200)
-    stop = command.add_mutually_exclusive_group()
-    stop.add_argument(
-        "--stop-at",
-        metavar="TOKEN",
-        help="token, or its id, at which a text stops; by default the end-of-document token of the "
-        "store that the model was trained on",
-    )
-    stop.add_argument(
-        "--no-stop", action="store_true", help="generate as many tokens as --num-tokens says"
-    )
+    _add_stop(command)
     command.add_argument(
         "--temperature",
         type=float,
@@ -75,6 +66,19 @@ def add_command(commands: Any) -> None:
     options.add_json(command)
 
 
+def _add_stop(command: argparse.ArgumentParser) -> None:
+    stop = command.add_mutually_exclusive_group()
+    stop.add_argument(
+        "--stop-at",
+        metavar="TOKEN",
+        help="token, or its id, at which a text stops; by default the end-of-document token of the "
+        "store that the model was trained on",
+    )
+    stop.add_argument(
+        "--no-stop", action="store_true", help="generate as many tokens as --num-tokens says"
+    )
+
+
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.loading.device import choose_device
     from tokenloom.model.generation import stream
@@ -89,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
     tokenizer = run.load_tokenizer()
-    end = options.as_token(arguments.stop_at, has_vocab=vocab_of(tokenizer) is not None)
+    stop_at = options.as_token(arguments.stop_at, has_vocab=vocab_of(tokenizer) is not None)
     for token in stream(
         run.load_model(best=arguments.best).to(choose_device(arguments.device)),
         tokenizer,
@@ -99,7 +103,7 @@ def _run(arguments: argparse.Namespace) -> None:
         top_k=arguments.top_k,
         top_p=arguments.top_p,
         seed=arguments.seed,
-        stop_at=False if arguments.no_stop else end,
+        stop_at=False if arguments.no_stop else stop_at,
         log_probs=arguments.log_probs,
     ):
         if shows:
@@ -112,12 +116,14 @@ def _run(arguments: argparse.Namespace) -> None:
     for prompt, written in zip(prompts, tokens, strict=True):
         print_line("" if shows else prompt + "".join(token.text for token in written))
         if arguments.log_probs:
-            rows = [(_show(token), f"{token.log_prob:.4f}") for token in written]
-            print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
+            _print_log_probs(written)
 
 
-def _show(token: "GeneratedToken") -> str:
-    return "(end)" if token.is_end else repr(token.text)
+def _print_log_probs(tokens: "list[GeneratedToken]") -> None:
+    rows = [
+        ("(end)" if token.is_end else repr(token.text), f"{token.log_prob:.4f}") for token in tokens
+    ]
+    print_table([("TOKEN", "LOG-PROBABILITY"), *rows])
 
 
 def _facts_of_text(prompt: str, tokens: "list[GeneratedToken]") -> dict[str, Any]:

@@ -197,8 +197,10 @@ def _tabulate(
             for name, value in description.tokenizer.items()
             if name not in ("probe", "decoded")
         }
-        name = facts.pop("name", None) or "one of your own"
-        yield "tokenizer", ", ".join([str(name), *([_list_facts(facts)] if facts else [])])
+        name = facts.pop("name", None)
+        cells = [str(name or "one of your own"), *([_list_facts(facts)] if facts else [])]
+        cure = [] if name else ["not in the store: give it to Corpus.open in Python"]
+        yield "tokenizer", ", ".join([*cells, *cure])
     yield "dtype", description.dtype
     yield "shards", f"{description.num_shards:,}"
     yield "bytes", f"{description.num_bytes:,}"

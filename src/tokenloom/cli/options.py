@@ -742,3 +742,14 @@ def _shape(arguments: argparse.Namespace) -> dict[str, Any]:
 def preload_workers() -> None:
     """Let the server of the start method "forkserver" import PyTorch, once for all workers."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tokenloom.loading.dataset"])
+
+
+def explain_ids(corpus: Corpus, cure: str) -> str:
+    """Return why a corpus has no tokenizer, and what to do where it was one of the user's own."""
+    made_by = corpus.describe_identity().get("type", "NoneType")
+    if made_by == "NoneType":
+        return f"{corpus.name} holds ids, and no tokenizer that could turn them into text"
+    return (
+        f"{corpus.name} was made with a tokenizer of your own, {made_by}, which no store holds: "
+        f"{cure}"
+    )

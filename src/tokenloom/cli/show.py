@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count, show
 from tokenloom.cli import options
-from tokenloom.cli.output import print_json, print_line
+from tokenloom.cli.output import print_json, print_line, print_message
 from tokenloom.cli.parser import add_parser
 from tokenloom.errors import ArgumentError
 from tokenloom.hub.load import find_named
@@ -16,6 +16,7 @@ from tokenloom.plan.packed import PackedOrder
 if TYPE_CHECKING:
     from tokenloom.inspection.batches import BatchText, PieceText
     from tokenloom.inspection.steps import RunSpikes, StepText
+    from tokenloom.loading.dataset import Windows
 
 _EXAMPLES = """\
 examples:
@@ -111,11 +112,23 @@ def _run(arguments: argparse.Namespace) -> None:
     windows.set_epoch(arguments.epoch)
     rows = arguments.rows or range(min(4, *windows.plan.all_sizes))
     batch = read_batch(windows, index=arguments.batch, rows=rows)
+    _report_ids(windows)
     if arguments.json:
         print_json(dataclasses.asdict(batch))
         return
     _print_batch(batch)
     options.print_amount(arguments, corpus, train)
+
+
+def _report_ids(windows: "Windows") -> None:
+    """Print why ids are shown, where there is no text to show."""
+    corpus = windows.corpus
+    if corpus.tokenizer is None:
+        cure = (
+            "in Python, tokenloom.inspection.read_batch shows the text of windows of "
+            "Corpus.open(STORE, tokenizer=...)"
+        )
+        print_message(f"ids are shown in place of text: {options.explain_ids(corpus, cure)}")
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
@@ -129,6 +142,7 @@ def _show_run(arguments: argparse.Namespace) -> None:
     run = Run.open(arguments.corpus)
     windows = reopen_windows(run, encoding=arguments.encoding)
     rows = arguments.rows or None
+    _report_ids(windows)
     if arguments.spikes:
         path = None if arguments.plot is None else check_picture(arguments.plot)
         spikes = read_spikes(

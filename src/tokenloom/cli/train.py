@@ -567,7 +567,8 @@ def _make_writer(
     tokenizer = corpus.tokenizer
     if tokenizer is None:
         if reports:
-            print_message(f"no text will be generated: {_explain_ids(corpus)}")
+            cure = "give it to tokenloom.generate in Python"
+            print_message(f"no text will be generated: {options.explain_ids(corpus, cure)}")
         return None
     try:
         prompt = _prompt(corpus, training.run_options)
@@ -588,14 +589,3 @@ def _prompt(corpus: Corpus, run_options: "RunOptions") -> str:
 
     entry = find_entry(corpus.name)
     return entry.prompt if entry and entry.prompt else begin(corpus)
-
-
-def _explain_ids(corpus: Corpus) -> str:
-    """Return why a corpus has no tokenizer, and what does without one."""
-    made_by = corpus.describe_identity().get("type", "NoneType")
-    if made_by == "NoneType":
-        return f"{corpus.name} holds ids, and no tokenizer that could turn them into text"
-    return (
-        f"{corpus.name} was made with a tokenizer of your own, {made_by}, which no store holds: "
-        "give it to tokenloom.generate in Python"
-    )

@@ -1160,13 +1160,12 @@ def _check_tokenizer(
     tokenizer: Tokenizer, made_by: Identity | None, *, vocab_size: int, whose: str
 ) -> None:
     """Refuse a tokenizer that is known not to have made the ids of a corpus."""
-    if tokenizer.vocab_size != vocab_size:
-        msg = f"vocab_size must be {vocab_size}, as in {whose}, got {tokenizer.vocab_size}"
-        raise ArgumentError(msg)
     given = Identity.of(tokenizer)
-    if given.differs(made_by):
-        msg = (
-            f"tokenizer must be the one that made the ids of {whose} "
-            f"({made_by}), got another ({given}): give that one, or leave tokenizer out"
-        )
-        raise ArgumentError(msg)
+    if tokenizer.vocab_size == vocab_size and not given.differs(made_by):
+        return
+    expected = count(vocab_size, "id") if made_by is None else made_by
+    msg = (
+        f"tokenizer must be the one that made the ids of {whose} ({expected}), got another "
+        f"({given}): give that one, or leave tokenizer out"
+    )
+    raise ArgumentError(msg)

@@ -658,14 +658,14 @@ def check_finished(
     manifest = open_store(target).manifest
     preparation = manifest.preparation
     if preparation is None:
-        differences = ["it was not prepared, but saved"]
+        differences = ["it was saved from a corpus"]
     else:
         different = compare(preparation.settings, settings)
         differences = [*different, *_compare_sources(target, manifest, found)]
     if differences:
         msg = (
-            f"{target} is a store already, and another one: {'; '.join(differences)}; name "
-            "another folder, or remove it"
+            f"{target} is a store already, and not of these sources and settings: "
+            f"{'; '.join(differences)}; name another folder, or remove the store"
         )
         raise StoreError(msg)
     return manifest
@@ -677,12 +677,25 @@ def _compare_sources(
     names = [source.name for source in manifest.sources]
     now = [one.name for one in found]
     if names != now:
-        yield from compare({"sources": dict(enumerate(names))}, {"sources": dict(enumerate(now))})
+        yield _compare_names(names, now)
         return
     made_ns = (target / MANIFEST).stat().st_mtime_ns
     for source, one in zip(manifest.sources, found, strict=True):
         if not _is_same(source, one, made_ns):
             yield f"{source.name} has other bytes now"
+
+
+def _compare_names(names: Sequence[str], now: Sequence[str]) -> str:
+    """Return where two lists of sources differ first.
+
+    >>> _compare_names(["a.txt", "b.txt"], ["a.txt"])
+    "source 2 was 'b.txt', now none (of 2, now 1)"
+    """
+    pairs = enumerate(itertools.zip_longest(names, now), start=1)
+    number, (was, given) = next((at, pair) for at, pair in pairs if pair[0] != pair[1])
+    shown = ["none" if name is None else repr(name) for name in (was, given)]
+    sizes = f" (of {len(names):,}, now {len(now):,})" * (len(names) != len(now))
+    return f"source {number:,} was {shown[0]}, now {shown[1]}{sizes}"
 
 
 def _is_same(source: Source, found: ResolvedSource, made_ns: int) -> bool:

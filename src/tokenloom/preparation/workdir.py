@@ -27,8 +27,9 @@ from tokenloom._io.atomic import remove_leftovers, require_own, take_name, write
 from tokenloom._io.digest import hash_json
 from tokenloom._io.locks import held
 from tokenloom._io.regular import open_regular, read_bounded
-from tokenloom._wording import show
+from tokenloom._wording import count, show
 from tokenloom.errors import StoreError, TokenloomError, WorkerError
+from tokenloom.text.tokenizers import TOKENIZER_NAMES, ByteTokenizer
 
 # The kind of the parts that hold the ids of a chunk.
 IDS = "tokens"
@@ -51,6 +52,8 @@ _OF_STREAMS = ("source", "kept")
 REMOTE, FETCHED = "remote", "fetched"
 # What workers read once, rather than with each chunk.
 TOKENIZER = "tokenizer"
+# The number of sources that differ which a message names.
+_NUM_SHOWN = 3
 _NO_RESULTS = (*_OF_STREAMS, REMOTE, FETCHED, TOKENIZER)
 
 
@@ -110,9 +113,9 @@ class WorkDir:
             if differences := list(compare(same, now)):
                 if not self.has_failed:
                     msg = (
-                        f"an interrupted run of other settings is kept in {self.path}: "
-                        f"{'; '.join(differences)}; run it with its own settings, or remove that "
-                        "folder"
+                        f"an interrupted run with other settings is kept in {self.path}: "
+                        f"{'; '.join(differences)}; give those settings to resume it, or remove "
+                        "that folder to begin anew"
                     )
                     raise StoreError(msg)
                 self.remove_parts()
@@ -349,25 +352,89 @@ def work_path(target: Path) -> Path:
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the differences between the settings of two runs.
+    """Yield the differences between the settings of two runs, each in words.
 
     >>> list(compare({"field": "text", "n": 1}, {"field": "body", "n": 1}))
     ["field was 'text', now 'body'"]
+    >>> of_words, of_bytes = {"name": "word", "vocab_size": 9}, {"name": "byte", "vocab_size": 256}
+    >>> list(compare({"tokenizer": of_words}, {"tokenizer": of_bytes}))
+    ["the tokenizer was 'word' with vocab_size=9, now 'byte'"]
     """
     for name in dict.fromkeys([*before, *now]):
         first, second = before.get(name), now.get(name)
         if first == second:
             continue
-        if isinstance(first, dict) and isinstance(second, dict):
-            changed = list(compare(first, second))
-            more = f", and {len(changed) - 3:,} more" if len(changed) > 3 else ""
-            yield f"{name}: {', '.join(changed[:3])}{more}"
+        if name == "tokenizer":
+            yield _compare_tokenizers(first or {}, second or {})
+        elif name == "normalize":
+            yield f"normalisation was {'on, now off' if first else 'off, now on'}"
+        elif name in ("splits", "sources_of_splits"):
+            yield from _compare_splits(first or {}, second or {})
+        elif name == "sources":
+            yield _shorten([*_compare_sources(first or {}, second or {})])
         else:
             yield f"{name} was {_show_setting(first)}, now {_show_setting(second)}"
 
 
+def _compare_tokenizers(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    was, given = _name_tokenizer(before), _name_tokenizer(now)
+    # Hashes say nothing to people.
+    return f"the tokenizer was {was}, now {'another of that kind' if was == given else given}"
+
+
+def _name_tokenizer(description: Mapping[str, Any]) -> str:
+    """Return what a message calls a tokenizer: what was given, or its package and size.
+
+    >>> _name_tokenizer({"name": "tokenizers", "vocab_size": 300, "sha256": "..."})
+    'one of the package tokenizers with 300 ids'
+    """
+    name, size = description.get("name"), description.get("vocab_size")
+    ids = "" if size is None else f" with {count(size, 'id')}"
+    if name is None:
+        return f"one of your own, {description.get('type')}{ids}"
+    text = f"one of the package {name}{ids}"
+    if name in TOKENIZER_NAMES:
+        # Of a tokenizer that counts or learns its ids, the size is what was asked for.
+        is_bytes = name == ByteTokenizer.name
+        is_given = is_bytes or description.get("vocab") is not None
+        size_asked_for = "" if size is None else f" with vocab_size={size}"
+        of_vocab = "" if is_bytes else ids.replace("with", "with a vocabulary of")
+        text = f"{name!r}{of_vocab if is_given else size_asked_for}"
+    text += " without normalisation" * (description.get("normalize") is False)
+    return text + " that allows special tokens" * bool(description.get("allow_special"))
+
+
+def _compare_sources(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys([*before, *now]):
+        first, second = before.get(name), now.get(name)
+        if first is None or second is None:
+            yield f"the source {name!r} is {'new' if first is None else 'missing'}"
+        elif first != second:
+            is_moved = {**first, "number": second.get("number")} == second
+            yield f"the source {name!r} {'has another place' if is_moved else 'was changed'}"
+
+
+def _shorten(items: list[str]) -> str:
+    more = f", and {len(items) - _NUM_SHOWN:,} more" if len(items) > _NUM_SHOWN else ""
+    return f"{', '.join(items[:_NUM_SHOWN])}{more}"
+
+
+def _compare_splits(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys([*before, *now]):
+        first, second = before.get(name), now.get(name)
+        if first != second:
+            yield f"the split {name!r} was {_show_split(first)}, now {_show_split(second)}"
+
+
+def _show_split(value: object) -> str:
+    """Return the fraction of a split, or of how many sources it was."""
+    return f"of {count(value, 'source')}" if isinstance(value, int) else _show_setting(value)
+
+
 def _show_setting(value: object) -> str:
-    return "not given" if value is None else repr(value)
+    if value is None or value == []:
+        return "none"
+    return ", ".join(map(repr, value)) if isinstance(value, list) else repr(value)
 
 
 def _make_folder(path: Path, *, mode: int = 0o777) -> None:
