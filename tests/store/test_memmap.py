@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tokenloom import StoreError
 from tokenloom._io.digest import hash_tokens
-from tokenloom.store import memmap
+from tokenloom.store import memmap, open_files
 from tokenloom.store.memmap import (
     ConcatenatedMemmap,
     FileRange,
@@ -34,6 +34,7 @@ from tokenloom.store.memmap import (
     read_whole,
     slice_tokens,
 )
+from tokenloom.store.open_files import OpenFiles
 from tokenloom.text.ids import Ids
 
 
@@ -380,29 +381,27 @@ def test_a_file_that_was_cut_is_an_error(tmp_path: Path) -> None:
         gather_windows(tokens, np.array([5]), width=2)
 
 
-def test_few_files_are_open_at_once(tmp_path: Path) -> None:
+def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store may have more files than a process may have open."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (12, hard))
-    try:
-        limited = memmap._max_open()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert 3 == limited
+    allow_open(monkeypatch, 3)
     tokens = join(tmp_path, list(range(40)), [2] * 20)
-    tokens._max_open = limited
 
     assert list(range(40)) == tokens.tolist()
-    assert len(tokens._maps) <= 3
+    assert len(tokens._maps) == 3
+
+
+def allow_open(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let all corpora from now on keep a number of files open."""
+    monkeypatch.setattr(memmap, "OPEN_FILES", OpenFiles())
+    monkeypatch.setattr(open_files, "count_allowed", lambda: number)
 
 
 def test_of_many_files_those_that_were_read_stay_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So windows of all files open few of them again, in whatever order they are read."""
+    allow_open(monkeypatch, 15)
     tokens = join(tmp_path, list(range(40)), [2] * 20)
-    tokens._max_open = 15
     opened = []
 
     def count_opened(part: FileRange) -> Ids:
@@ -661,19 +660,15 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         open_range(FileRange(str(tmp_path / "pipe"), "<u2", 0, 4))
 
 
-@given(data=st.data(), file_size=st.integers(1, 12), max_open=st.sampled_from([1, 99]))
-def test_pieces_are_slices_one_after_the_other(
-    data: st.DataObject, file_size: int, max_open: int
-) -> None:
-    """They are the same of an array, and of many, however many may be open."""
+@given(data=st.data(), file_size=st.integers(1, 12))
+def test_pieces_are_slices_one_after_the_other(data: st.DataObject, file_size: int) -> None:
+    """They are the same of an array and of many."""
     ids = np.arange(1000, 1200, dtype=np.uint16)
     bounds = st.tuples(st.integers(0, 200), st.integers(0, 200)).map(sorted)
     ranges = np.array(data.draw(st.lists(bounds, max_size=6)), np.int64).reshape(-1, 2)
     expected = [token for start, stop in ranges.tolist() for token in ids[start:stop].tolist()]
     parts = [ids[start : start + file_size] for start in range(0, len(ids), file_size)]
-    several = ConcatenatedMemmap(parts)
-    several._max_open = max_open
-    for tokens in (ids, several):
+    for tokens in (ids, ConcatenatedMemmap(parts)):
         got = gather_pieces(tokens, ranges[:, 0], ranges[:, 1] - ranges[:, 0])
         assert (expected, ids.dtype) == (got.tolist(), got.dtype)
 

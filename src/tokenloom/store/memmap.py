@@ -19,10 +19,9 @@ from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from tokenloom._io.regular import open_regular
 from tokenloom._wording import count
 from tokenloom.errors import StoreError
+from tokenloom.store.open_files import OPEN_FILES
 from tokenloom.text.ids import Ids, Offsets, is_memory_map, limit_ids
 
-# A system may have no more maps in a process than four times as many.
-_MAX_OPEN = 1 << 14
 _CHUNK = 1 << 20
 _MAX_SPAN = 1 << 62
 # With at most this number of parts it is quickest to compare with all.
@@ -214,8 +213,8 @@ class ConcatenatedMemmap:
     """Ids in several files or arrays in memory, which are read as one array.
 
     Each process maps a file when it first reads it. The files that were read last
-    stay open, up to a quarter of the number that the system allows a process. A
-    slice is a copy.
+    stay open, up to a share of what the system allows a process; see
+    `tokenloom.store.open_files`. A slice is a copy.
 
     Parameters
     ----------
@@ -238,7 +237,7 @@ class ConcatenatedMemmap:
         self.dtype: np.dtype[Any] = common_dtype([np.dtype(part.dtype) for part in self.parts])
         self.itemsize = self.dtype.itemsize
         lengths = np.array([length_of(part) for part in self.parts], np.int64)
-        self._has_files = any(isinstance(part, FileRange) for part in self.parts)
+        self.num_files = sum(isinstance(part, FileRange) for part in self.parts)
         self._stops = np.cumsum(lengths)
         self._firsts: list[int] = (self._stops - lengths).tolist()
         first = self.parts[0]
@@ -246,7 +245,8 @@ class ConcatenatedMemmap:
         if num_ids is None and isinstance(first, FileRange):
             self.num_ids = first.num_ids
         self._maps: OrderedDict[int, tuple[Ids, Ids]] = OrderedDict()
-        self._max_open = _max_open()
+        # None before the first file is read.
+        self._max_open: int | None = None
         self._is_random = False
         # By the width of windows, where the parts can be taken for pieces of one array.
         self._spans: dict[int, _Span] = {}
@@ -331,8 +331,24 @@ class ConcatenatedMemmap:
         """Advise the system how the files will be read."""
         if is_random != self._is_random:
             self._is_random = is_random
-            for opened, _ in list(self._maps.values()):
+            with OPEN_FILES.lock:
+                maps = [opened for opened, _ in self._maps.values()]
+            for opened in maps:
                 advise(opened, is_random=is_random)
+
+    def keep(self, max_open: int) -> None:
+        """Keep at most this number of files open, and close those that were read before others."""
+        self._max_open = max_open
+        if self.num_files > max_open:
+            self._spans = {}
+        while len(self._maps) > max_open:
+            self._maps.popitem(last=False)
+
+    def _keeps_all(self) -> bool:
+        """Return whether all files stay open once they were read."""
+        if self.num_files and self._max_open is None:
+            OPEN_FILES.join(self)
+        return self.num_files <= (self._max_open or 0)
 
     def gather_windows(self, starts: npt.NDArray[np.int64], *, width: int) -> Ids:
         """Return a copy of the windows that start at ``starts``."""
@@ -342,14 +358,13 @@ class ConcatenatedMemmap:
         # fits at 0 and 5, and reaches from 3 into the next file.
         part_of = self._find_parts(flat)
         gathered = None
-        if self._is_one and len(self.parts) <= self._max_open:
+        if self._is_one and self._keeps_all():
             gathered = self._gather_at_once(flat, part_of, width)
         windows, across = gathered or self._gather_by_part(flat, part_of, width)
-        for row in across:
+        for row, start in zip(across, flat[across].tolist(), strict=True):
             # These reach into the next file, or past the end, where the last id is repeated.
-            read = self._read(int(flat[row]), min(int(flat[row]) + width, len(self)))
-            windows[row, : len(read)] = read
-            windows[row, len(read) :] = read[-1]
+            num_read = self._copy(start, windows[row])
+            windows[row, num_read:] = windows[row, num_read - 1]
         self._check(windows)
         return windows.reshape(*starts.shape, width)
 
@@ -363,7 +378,7 @@ class ConcatenatedMemmap:
 
     def _check(self, ids: Ids) -> None:
         """Refuse ids that are out of range; those in memory were checked before."""
-        if self._has_files:
+        if self.num_files:
             _check_read(ids, self)
 
     def _gather_by_part(
@@ -397,7 +412,9 @@ class ConcatenatedMemmap:
             span = self._make_span(part_of[fits], width, span)
             if span is None:
                 return None
-            self._spans[width] = span
+            with OPEN_FILES.lock:
+                if self._keeps_all():
+                    self._spans[width] = span
             # Into the rows of those that do not fit goes one that does.
             inside, across = int(fits.argmax()), np.flatnonzero(~fits).tolist()
             starts = np.where(fits, starts, starts[inside])
@@ -457,7 +474,7 @@ class ConcatenatedMemmap:
             (int(parts[low]), rows[low:high])
             for low, high in itertools.pairwise(edges if len(rows) else [0])
         ]
-        if len(self.parts) > self._max_open:
+        if not self._keeps_all():
             # Open files first: in the same order each time, none of the files would still be open.
             groups.sort(key=lambda group: group[0] not in self._maps)
         return groups
@@ -470,7 +487,7 @@ class ConcatenatedMemmap:
         part_of = np.searchsorted(self._stops, starts, side="right").clip(max=len(self.parts) - 1)
         fits = stops <= self._stops[part_of]
         # A view keeps its file open.
-        are_many = len(self.parts) > self._max_open
+        are_many = not self._keeps_all()
         views = []
         for start, stop, part, is_inside in zip(
             starts.tolist(), stops.tolist(), part_of.tolist(), fits.tolist(), strict=True
@@ -493,28 +510,42 @@ class ConcatenatedMemmap:
             return part, first
         opened = self._maps.get(index)
         if opened is None:
-            while len(self._maps) >= self._max_open:
-                self._maps.popitem(last=False)
             ids = open_range(part)
             advise(ids, is_random=self._is_random)
-            opened = self._maps[index] = (ids, np.asarray(ids))
-        elif len(self.parts) > self._max_open:
+            opened = ids, np.asarray(ids)
+            self._hold(index, opened)
+        elif not self._keeps_all():
             # Another thread may have closed it in the meantime.
             with contextlib.suppress(KeyError):
                 self._maps.move_to_end(index)
         return opened[1], first
 
+    def _hold(self, index: int, opened: tuple[Ids, Ids]) -> None:
+        """Keep a file open, and close the one that was read before all others."""
+        with OPEN_FILES.lock:
+            OPEN_FILES.join(self)
+            self._maps[index] = opened
+            self.keep(self._max_open or 1)
+
     def _read(self, start: int, stop: int) -> Ids:
-        pieces = []
-        while start < stop:
-            ids, first = self._open(bisect.bisect_right(self._firsts, start) - 1)
-            pieces.append(ids[start - first : stop - first])
-            start += len(pieces[-1])
-        # The common dtype of uint64 and signed ids is int64, in which ids that are too large become
-        # negative.
-        read: Ids = np.concatenate(pieces, dtype=self.dtype, casting="unsafe")
+        read: Ids = np.empty(stop - start, self.dtype)
+        self._copy(start, read)
         _check_read(read, self)
         return read
+
+    def _copy(self, start: int, target: Ids) -> int:
+        """Copy ids from a position on into an array, and return how many there were."""
+        num_copied = 0
+        for index in range(bisect.bisect_right(self._firsts, start) - 1, len(self.parts)):
+            ids, first = self._open(index)
+            piece = ids[start + num_copied - first :][: len(target) - num_copied]
+            # The common dtype of uint64 and signed ids is int64, in which ids that are too large
+            # become negative.
+            target[num_copied : num_copied + len(piece)] = piece
+            num_copied += len(piece)
+            if num_copied == len(target):
+                break
+        return num_copied
 
 
 Tokens = Ids | ConcatenatedMemmap
@@ -640,16 +671,6 @@ def concatenate(arrays: Sequence[Tokens | Repeated], *, num_ids: int | None) -> 
         # The limit of one file does not hold for the others.
         parts = [p._replace(num_ids=None) if isinstance(p, FileRange) else p for p in parts]
     return open_ranges(parts, num_ids=limit)
-
-
-def _max_open() -> int:
-    """Return how many files to keep open: each map holds its file open."""
-    try:
-        import resource  # noqa: PLC0415  Windows has none
-    except ImportError:
-        return 256
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MAX_OPEN if soft == resource.RLIM_INFINITY else min(max(soft // 4, 1), _MAX_OPEN)
 
 
 def close(tokens: Tokens) -> Tokens:

@@ -1,0 +1,90 @@
+"""How many files all corpora of a process keep open together, and how many each of them."""
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Protocol
+
+# A system may have no more maps in a process than four times as many.
+_MOST = 1 << 14
+# Where the system has no limit of open files that Python knows.
+_WITHOUT_LIMIT = 512
+
+
+class Keeper(Protocol):
+    """What keeps files open."""
+
+    @property
+    def num_files(self) -> int:
+        """How many files it would keep open, if it could."""
+
+    def keep(self, max_open: int) -> None:
+        """Keep at most this number of files open from now on, and close others."""
+
+
+class OpenFiles:
+    """The shares of all keepers in the files that a process may have open.
+
+    Together they keep at most half of the number that the system allows a process. A
+    process that is forked has its own limit, and the same shares.
+
+    Attributes
+    ----------
+    lock : RLock
+        Held where a keeper changes what it keeps.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+        self._num_keepers = 0
+
+    def join(self, keeper: Keeper) -> None:
+        """Give a keeper its share, and divide anew where others have come or gone."""
+        with self.lock:
+            is_new = keeper not in self._keepers
+            self._keepers.add(keeper)
+            if not is_new and len(self._keepers) == self._num_keepers:
+                return
+            keepers = list(self._keepers)
+            self._num_keepers = len(keepers)
+            for each, share in zip(
+                keepers, divide(count_allowed(), [one.num_files for one in keepers]), strict=True
+            ):
+                each.keep(share)
+
+    def renew_lock(self) -> None:
+        """Make the lock anew in a forked process, where no thread is left that holds it."""
+        self.lock = threading.RLock()
+
+
+def count_allowed() -> int:
+    """Return how many files all keepers may have open: each map holds its file open."""
+    try:
+        import resource  # noqa: PLC0415  Windows has none
+    except ImportError:
+        return _WITHOUT_LIMIT
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if soft == resource.RLIM_INFINITY else min(soft // 2, _MOST)
+
+
+def divide(total: int, wanted: Sequence[int]) -> list[int]:
+    """Return equal shares of a number, but to nobody more than is wanted, and at least 1.
+
+    >>> divide(10, [9, 2, 7]), divide(2, [5, 5, 5])
+    ([4, 2, 4], [1, 1, 1])
+    """
+    shares = [1] * len(wanted)
+    # Who wants least comes first, and leaves the rest to the others.
+    for num_served, index in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+        shares[index] = max(min(wanted[index], total // (len(wanted) - num_served)), 1)
+        total -= shares[index]
+    return shares
+
+
+OPEN_FILES = OpenFiles()
+"""Those of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=OPEN_FILES.renew_lock)
