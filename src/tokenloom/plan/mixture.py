@@ -323,7 +323,12 @@ class MixtureOrder(ShuffledOrder):
             return self._find_some(layout, settings, pieces, places)
         # All windows of the blocks are found sooner than most of them.
         starts = self._find_all(layout, settings, pieces)
-        starts = starts[self._permute_blocks(settings, runs, pieces.block_starts)]
+        places = self._permute_blocks(settings, runs, pieces.block_starts)
+        first_slots, last_slots = runs[0].slots, runs[-1].slots
+        if isinstance(first_slots, slice) and isinstance(last_slots, slice):
+            # One window after another: of the blocks between the first and the last all.
+            return starts[places[first_slots.start : pieces.block_starts[-2] + last_slots.stop]]
+        starts = starts[places]
         found = [
             starts[first : pieces.block_starts[at + 1]][run.slots]
             for at, (run, first) in enumerate(zip(runs, pieces.block_starts, strict=False))

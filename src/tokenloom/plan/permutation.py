@@ -40,7 +40,7 @@ _VERY_FEW = 4
 _MAX_TABLE = 128
 _MANY = 1 << 11
 # Values that are enciphered at once: their few arrays stay in a processor's cache.
-_CHUNK = 1 << 13
+_CHUNK = 1 << 14
 
 _Words = npt.NDArray[np.uint64]
 _Bytes = npt.NDArray[np.uint8]
