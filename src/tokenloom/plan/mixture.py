@@ -449,20 +449,20 @@ class MixtureOrder(ShuffledOrder):
             for edges in zip(*bounds, strict=True)
         )
         epochs, begins = np.divmod(low, layout.sizes)
-        lengths, parts = high - low, np.broadcast_to(np.arange(len(layout.sizes)), low.shape)
+        lengths, parts = high - low, np.arange(low.size) % len(layout.sizes)
         if (begins + lengths > layout.sizes).any():
             # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
             each, epochs = list_ranges(epochs.ravel(), -(-high // layout.sizes).ravel())
-            parts = parts.ravel()[each]
+            parts = parts[each]
             before = epochs * layout.sizes[parts]
             begins = np.maximum(low.ravel()[each] - before, 0)
             lengths = np.minimum(high.ravel()[each] - before, layout.sizes[parts]) - begins
         lengths = lengths.ravel()
         return _Pieces(
             lengths=lengths,
-            stops=np.cumsum(lengths),
+            stops=lengths.cumsum(),
             block_starts=list(itertools.accumulate((b - a for a, b in bounds), initial=0)),
-            parts=parts.ravel(),
+            parts=parts,
             epochs=epochs.ravel(),
             begins=begins.ravel(),
         )

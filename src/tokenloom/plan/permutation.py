@@ -107,7 +107,7 @@ def permute(
         for start in range(0, len(values), _CHUNK):
             chunk = values[start : start + _CHUNK]
             chunk[:] = _encipher(chunk, bases=bases, keys=keys)
-    outside = np.flatnonzero(values >= _as_words(size))
+    outside = (values >= _as_words(size)).nonzero()[0]
     while outside.size:
         walked = _encipher(values[outside], bases=bases, keys=keys)
         values[outside] = walked
@@ -207,7 +207,7 @@ class Permutations:
             return np.concatenate([self.permute(indices[part], which[part]) for part in parts])
         sizes = self._sizes[which]
         values = self._encipher(indices.astype(np.uint64), which, sizes)
-        outside = np.flatnonzero(values >= sizes.view(np.uint64))
+        outside = (values >= sizes.view(np.uint64)).nonzero()[0]
         while outside.size:
             walked = self._encipher(values[outside], which[outside], sizes[outside])
             values[outside] = walked
@@ -228,7 +228,7 @@ class Permutations:
         )
         left, right = _split(values, right_base)
         _mix(left, right, (left_base, right_base), self._draw_keys(which, 0, _NUM_ROUNDS))
-        more = np.flatnonzero(sizes < _SMALL_SIZE)
+        more = (sizes < _SMALL_SIZE).nonzero()[0]
         if more.size:
             # Small permutations have as many rounds again.
             its = which[more]
