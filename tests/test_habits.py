@@ -1,5 +1,6 @@
 """What surrounds the package: workflows, templates, versions."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -42,6 +43,19 @@ def _sessions(script: str) -> list[str]:
 def test_a_file_parses(path: Path) -> None:
     """Nobody notices a workflow that does not."""
     assert _read(path)
+
+
+def test_numbers_and_sums_name_their_dtype() -> None:
+    """Before NumPy 2 the default is 32 bits wide on Windows, too narrow for places of tokens."""
+    unnamed = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in ("np.arange", "np.cumsum")
+        and not {"dtype", "out"} & {keyword.arg for keyword in call.keywords}
+    ]
+    assert [] == unnamed
 
 
 def test_workflows_run_what_continuous_integration_runs() -> None:

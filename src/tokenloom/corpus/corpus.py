@@ -845,7 +845,7 @@ class Corpus:
             raise ArgumentError(msg)
         document = self.slice(start, stop)
         # A search would also find the empty documents before it.
-        document._documents = DocumentOffsets(np.array([0, len(document)]))  # noqa: SLF001  made here
+        document._documents = DocumentOffsets(np.array([0, len(document)], np.int64))  # noqa: SLF001
         return document
 
     def _known_documents(self) -> DocumentOffsets:
@@ -1129,7 +1129,7 @@ def _join_documents(parts: Sequence[Corpus]) -> DocumentOffsets | None:
     known = (part.document_offsets for part in parts)
     return DocumentOffsets.join(
         [
-            DocumentOffsets(np.array([0, len(part)])) if offsets is None else offsets
+            DocumentOffsets(np.array([0, len(part)], np.int64)) if offsets is None else offsets
             for part, offsets in zip(parts, known, strict=True)
         ]
     )

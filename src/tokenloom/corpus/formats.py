@@ -326,7 +326,7 @@ def write_megatron(corpus: Corpus, path: str | os.PathLike[str]) -> Path:
     require_type("corpus", corpus, Corpus, "a Corpus")
     base = as_stem(path)
     _refuse_mask(corpus, "Megatron")
-    offsets = np.array([0, len(corpus)]) if corpus.documents is None else corpus.documents
+    offsets = np.array([0, len(corpus)], np.int64) if corpus.documents is None else corpus.documents
     lengths = np.diff(offsets)
     if int(lengths.max()) >= 1 << 31:
         msg = f"documents must be shorter than 2**31 tokens, got {int(lengths.max()):,}"

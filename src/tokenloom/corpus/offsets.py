@@ -277,8 +277,10 @@ class DocumentOffsets:
         # Their numbers are [3, 4) and [0, 3): first = [3, 0] and stop = [4, 3].
         counts = stop - first
         # Counts [1, 3] give the windows [0, 1, 1, 1] and the ranks [0, 0, 1, 2] in them.
-        window = np.repeat(np.arange(len(starts)), counts)
-        rank = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
+        window = np.repeat(np.arange(len(starts), dtype=np.int64), counts)
+        rank = np.arange(len(window), dtype=np.int64) - np.repeat(
+            np.cumsum(counts, dtype=np.int64) - counts, counts
+        )
         # Offsets [5, 0, 2, 2] lie 1, 0, 2 and 2 tokens into their windows: [1, 4, 6, 6].
         found = np.asarray(self._offsets[first[window] + rank]) - absolute[window] + window * width
         begins = np.flatnonzero((starts == 0) & (lengths > 0)) * width
@@ -318,10 +320,10 @@ class JoinedOffsets:
     def __getitem__(self, key: slice | Offsets) -> Offsets: ...
     def __getitem__(self, key: int | slice | Offsets) -> Any:
         if isinstance(key, slice):
-            return self._take(np.arange(*key.indices(len(self))))
+            return self._take(np.arange(*key.indices(len(self)), dtype=np.int64))
         if isinstance(key, np.ndarray):
             return self._take(key)
-        return int(self._take(np.array([range(len(self))[key]]))[0])
+        return int(self._take(np.array([range(len(self))[key]], np.int64))[0])
 
     def search(self, positions: Offsets, *, side: Side) -> Offsets:
         """Return the indices of positions, as `numpy.searchsorted` does."""
@@ -395,7 +397,7 @@ class _Order:
 
     def find(self, position: int, *, side: Side = "left") -> int:
         """Return what `search` returns for one position."""
-        return int(self.search(np.array([position]), side=side)[0])
+        return int(self.search(np.array([position], np.int64), side=side)[0])
 
     def search(self, positions: Offsets, *, side: Side = "left") -> Offsets:
         """Return the indices of positions among the offsets, as `numpy.searchsorted` does.
@@ -427,7 +429,7 @@ class _Order:
 
     def check(self, first: int, last: int) -> None:
         """Check that the offsets from one to another one, included, do not decrease."""
-        self.check_each(np.array([first]), np.array([last + 1]))
+        self.check_each(np.array([first], np.int64), np.array([last + 1], np.int64))
 
     def check_each(self, first: Offsets, stop: Offsets) -> None:
         """Check the same for several half-open ranges of offsets, which may be empty."""
@@ -444,7 +446,7 @@ class _Order:
         # Ranges from cell 0 to 1 and from 1 to 1 begin at [1, 1, 0] and are past at [0, 0, 2].
         begins = np.bincount(low, minlength=num_cells + 1)
         past = np.bincount(high + 1, minlength=num_cells + 1)
-        touched = np.cumsum(begins - past)[:num_cells] > 0
+        touched = np.cumsum(begins - past, dtype=np.int64)[:num_cells] > 0
         self._look_into(np.flatnonzero(touched), ends)
 
     def _cells(self) -> Offsets | None:
@@ -455,7 +457,7 @@ class _Order:
         if self._ends is None:
             last = len(self._offsets) - 1
             size = max(self._cell, -(-last // self._num_cells))
-            ends = np.append(np.arange(0, last, size), last)
+            ends = np.append(np.arange(0, last, size, dtype=np.int64), last)
             self._values = np.array(self._offsets[ends])
             self._check_sorted(self._values, ends)
             self._is_checked = np.zeros(len(ends) - 1, np.bool_)
@@ -466,7 +468,7 @@ class _Order:
         for cell in cells[~self._is_checked[cells]].tolist():
             first, last = int(ends[cell]), int(ends[cell + 1])
             values = np.asarray(self._offsets[first : last + 1])
-            self._check_sorted(values, np.arange(first, last + 1))
+            self._check_sorted(values, np.arange(first, last + 1, dtype=np.int64))
             self._is_checked[cell] = True
 
     def _check_sorted(self, values: Offsets, numbers: Offsets) -> None:

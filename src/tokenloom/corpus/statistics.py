@@ -358,7 +358,7 @@ def find_smallest(values: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.
     >>> find_smallest(np.array([5, 1, 3, 1, 9]), 3).tolist()
     [1, 3, 2]
     """
-    places = np.arange(len(values))
+    places = np.arange(len(values), dtype=np.int64)
     if number < len(values):
         # Of [5, 1, 3, 1, 9] and 3: 3 is the third smallest, and 1, 2, 3 have at most that.
         places = np.flatnonzero(values <= np.partition(values, number - 1)[number - 1])

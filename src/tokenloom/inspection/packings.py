@@ -66,7 +66,7 @@ def compare_packings(lengths: Ids, *, seq_len: int) -> list[Packing]:
 def _share_cut(pairs: npt.NDArray[np.int64], seq_len: int) -> float:
     """Return the share of documents that lie in two rows, though they would fit into one."""
     pairs = pairs[pairs > 0]
-    stops = np.cumsum(pairs)
+    stops = np.cumsum(pairs, dtype=np.int64)
     is_cut = ((stops - pairs) // seq_len != (stops - 1) // seq_len) & (pairs <= seq_len)
     return float(is_cut.mean()) if len(pairs) else 0.0
 

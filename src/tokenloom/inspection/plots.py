@@ -140,7 +140,7 @@ def plot_packing(plan: Plan, lengths: Ids) -> "Figure":
     _draw_rows(plan, pieces, rows)
     packings = compare_packings(lengths, seq_len=plan.seq_len)
     names = [packing.name for packing in packings]
-    places = np.arange(len(names))
+    places = np.arange(len(names), dtype=np.int64)
     for shift, label, values in (
         (-0.2, "padding", [100 * (1 - packing.fill) for packing in packings]),
         (0.2, "documents that are cut", [100 * packing.cut for packing in packings]),
@@ -160,7 +160,7 @@ def _draw_rows(plan: Plan, pieces: Pieces, axes: "Axes") -> None:
     first = 0
     for row, number in enumerate(counts):
         lengths = pieces.lengths[first : first + number]
-        ends = np.cumsum(lengths)
+        ends = np.cumsum(lengths, dtype=np.int64)
         colours = [_row_colour((row * 5 + piece * 3) % 8, 8) for piece in range(number)]
         axes.barh(
             [row] * number,
@@ -308,7 +308,7 @@ def plot_orders(orders: Mapping[str, IntArray]) -> "Figure":
             raise ArgumentError(msg)
         # As pixels, also within a drawing of curves: thousands of dots are many bytes.
         options: dict[str, Any] = {"s": 2.0, "linewidths": 0.0, "rasterized": True}
-        above.scatter(np.arange(len(windows)), windows, **options)
+        above.scatter(np.arange(len(windows), dtype=np.int64), windows, **options)
         above.set_title(title)
         above.set_xlabel("position in the epoch")
         above.set_ylabel("window")
@@ -367,7 +367,7 @@ def plot_spikes(found: RunSpikes, *, title: str) -> "Figure":
     """
     figure = new_figure(width=9.0, height=4.5)
     axes = figure.add_subplot()
-    steps = found.first_step + np.arange(found.num_steps)
+    steps = found.first_step + np.arange(found.num_steps, dtype=np.int64)
     shown = _thin(found.losses)
     axes.plot(steps[shown], found.losses[shown], linewidth=0.7, alpha=0.7, label="loss")
     axes.plot(steps[shown], found.usual[shown], label="running median")

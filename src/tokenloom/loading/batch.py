@@ -92,7 +92,7 @@ def widen(ids: Ids | PieceRows, lengths: IntArray | None, learnt: Mask | None = 
     else:
         inputs, targets = (part.astype(np.int64) for part in (ids[..., :-1], ids[..., 1:]))
         if lengths is not None:
-            is_padded = np.arange(inputs.shape[-1]) >= lengths[..., None]
+            is_padded = np.arange(inputs.shape[-1], dtype=np.int64) >= lengths[..., None]
             inputs[is_padded], targets[is_padded] = 0, IGNORED_TARGET
     _keep_memory(inputs.nbytes)
     if learnt is None:
@@ -477,14 +477,14 @@ class Batch:
     def _reset_mask(self) -> npt.NDArray[np.bool_]:
         mask = self._find_starts()[:, :-1]
         if self._lengths is not None:
-            mask &= np.arange(mask.shape[1]) < self._lengths[:, None]
+            mask &= np.arange(mask.shape[1], dtype=np.int64) < self._lengths[:, None]
         return np.ascontiguousarray(mask)
 
     def _find_crossings(self) -> npt.NDArray[np.bool_]:
         """Return which targets begin a document: bool array, shape (num_rows, seq_len)."""
         crosses = self._find_starts()[:, 1:]
         if self._lengths is not None:
-            crosses &= np.arange(crosses.shape[1]) < self._lengths[:, None]
+            crosses &= np.arange(crosses.shape[1], dtype=np.int64) < self._lengths[:, None]
         return crosses
 
     def _next_tokens(self) -> torch.Tensor:

@@ -307,7 +307,7 @@ def _read_learnt(loss_mask: Tokens, references: References, layout: PieceLayout 
         windows = gather_windows(loss_mask, references.starts, width=plan.seq_len + 1)
         learnt: Mask = windows[..., 1:] != 0
         if references.lengths is not None:
-            learnt &= np.arange(plan.seq_len) < references.lengths[..., None]
+            learnt &= np.arange(plan.seq_len, dtype=np.int64) < references.lengths[..., None]
     else:
         # The tokens after the inputs.
         following = gather_pieces(loss_mask, pieces.starts + 1, pieces.lengths)

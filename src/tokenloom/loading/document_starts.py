@@ -107,8 +107,8 @@ def find_segments(mask: npt.NDArray[np.bool_], lengths: IntArray | None) -> Segm
     bounds = np.append(np.flatnonzero(begins), mask.size)
     sizes = np.diff(bounds)
     # Positions 0 to 7 less the bound that each of them follows: 0 0 2 2 4 5 5 7.
-    position_ids = np.arange(mask.size) - np.repeat(bounds[:-1], sizes)
-    document_ids = np.cumsum(begins, axis=1) - 1
+    position_ids = np.arange(mask.size, dtype=np.int64) - np.repeat(bounds[:-1], sizes)
+    document_ids = np.cumsum(begins, axis=1, dtype=np.int64) - 1
     if lengths is not None:
-        document_ids[np.arange(seq_len) >= lengths[:, None]] = -1
+        document_ids[np.arange(seq_len, dtype=np.int64) >= lengths[:, None]] = -1
     return Segments(document_ids, position_ids.reshape(num_rows, seq_len), bounds)

@@ -46,8 +46,8 @@ class PieceLayout(NamedTuple):
         fills = fill_rows(counts, lengths)
         # Pieces of [1, 2, 2] inputs end after [1, 3, 5], and the padding of the rows before.
         padding = seq_len - fills.ravel()
-        shifts = np.repeat(np.cumsum(padding) - padding, counts.ravel())
-        return cls(counts, fills, lengths, np.cumsum(lengths) + shifts - 1, seq_len)
+        shifts = np.repeat(np.cumsum(padding, dtype=np.int64) - padding, counts.ravel())
+        return cls(counts, fills, lengths, np.cumsum(lengths, dtype=np.int64) + shifts - 1, seq_len)
 
     def lay_out(self, values: Ids) -> Ids:
         """Return values of all inputs, row by row, in the shape of rows; 0 where padded.
@@ -77,7 +77,7 @@ class PieceLayout(NamedTuple):
         shape = (*self.counts.shape, self.seq_len)
         if gaps is None:
             rows = np.zeros(shape, dtype)
-            rows[np.arange(self.seq_len) < self.fills[..., None]] = values
+            rows[np.arange(self.seq_len, dtype=np.int64) < self.fills[..., None]] = values
             return rows
         rows = np.empty(shape, dtype)
         flat, start, read = rows.reshape(-1), 0, 0
@@ -97,7 +97,7 @@ class PieceLayout(NamedTuple):
         inputs, targets : int64 array, shape (..., num_rows, seq_len)
             Targets below 0, which are not learnt, become id 0.
         """
-        is_filled = np.arange(self.seq_len) < self.fills[..., None]
+        is_filled = np.arange(self.seq_len, dtype=np.int64) < self.fills[..., None]
         return inputs[is_filled], targets.reshape(-1)[self.ends].clip(min=0)
 
     def begins(self) -> IntArray:
@@ -186,7 +186,7 @@ class PieceRows(NamedTuple):
         flat[:-1] = inputs.reshape(-1)[1:]
         flat[layout.ends] = self.after
         if gaps is None:
-            targets[np.arange(layout.seq_len) >= layout.fills[..., None]] = padding
+            targets[np.arange(layout.seq_len, dtype=np.int64) >= layout.fills[..., None]] = padding
             return inputs, targets
         for gap in gaps:
             flat[gap] = padding

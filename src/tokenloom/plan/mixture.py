@@ -273,7 +273,7 @@ class MixtureOrder(ShuffledOrder):
         if num_read < layout.num_windows:
             # The block in which the last batch ends is looked at window by window.
             whole = layout.find_block(first + num_read, size=self.block)[0] - first
-            rest = self.starts_at(settings, np.arange(whole, num_read))
+            rest = self.starts_at(settings, np.arange(whole, num_read, dtype=np.int64))
             counts = np.bincount(self.sources_of(rest), minlength=len(counts))
         before, after = (self._count(layout, first + each) for each in (0, whole))
         accounts = {}
@@ -351,7 +351,7 @@ class MixtureOrder(ShuffledOrder):
             return runs
         windows = positions + before
         edges = [before, *layout.starts]
-        cuts = np.array(sorted(edge for edge in edges if edge >= before))
+        cuts = np.array(sorted(edge for edge in edges if edge >= before), np.int64)
         begins = cuts[np.searchsorted(cuts, windows, side="right") - 1]
         firsts = windows - (windows - begins) % self.block
         # Windows 5 to 9 of blocks that start at [4, 4, 4, 8, 8] are the runs [0, 3) and [3, 5).
@@ -367,10 +367,10 @@ class MixtureOrder(ShuffledOrder):
         slots = [run.list_slots() for run in runs]
         if len(runs) == 1:
             return permute(slots[0], size=block_starts[1], keys=keys[0])
-        which = np.repeat(np.arange(len(runs)), [len(its) for its in slots])
+        which = np.repeat(np.arange(len(runs), dtype=np.int64), [len(its) for its in slots])
         blocks = Permutations(np.diff(block_starts), np.stack(keys).T)
         places = blocks.permute(np.concatenate(slots), which)
-        places += np.array(block_starts)[which]
+        places += np.array(block_starts, np.int64)[which]
         return places
 
     def _permute_blocks(
@@ -385,7 +385,7 @@ class MixtureOrder(ShuffledOrder):
         for first, stop in itertools.pairwise(edges):
             its = places[block_starts[first] : block_starts[stop]].reshape(stop - first, -1)
             its[:] = permute_all(size=int(sizes[first]), keys=keys[:, first:stop])
-            its += np.array(block_starts[first:stop])[:, None]
+            its += np.array(block_starts[first:stop], np.int64)[:, None]
         return places
 
     def _find_all(self, layout: _Layout, settings: PlanSettings, pieces: "_Pieces") -> IntArray:
@@ -397,12 +397,14 @@ class MixtureOrder(ShuffledOrder):
             if sum(map(len, ranges)) < _MANY:
                 short += its
                 continue
-            numbers = np.concatenate([np.arange(each.start, each.stop) for each in ranges])
+            numbers = np.concatenate(
+                [np.arange(each.start, each.stop, dtype=np.int64) for each in ranges]
+            )
             words = _draw(settings.seed, 1 + part, epoch)
             found = permute(numbers, size=int(layout.sizes[part]), keys=words[1:])
             found *= settings.seq_len
             found += self._first_token(layout, part, int(words[0]))
-            ends = np.cumsum([len(each) for each in ranges])[:-1]
+            ends = np.cumsum([len(each) for each in ranges], dtype=np.int64)[:-1]
             for stop, part_of in zip(
                 pieces.stops[its].tolist(), np.split(found, ends), strict=True
             ):
@@ -449,7 +451,7 @@ class MixtureOrder(ShuffledOrder):
             for edges in zip(*bounds, strict=True)
         )
         epochs, begins = np.divmod(low, layout.sizes)
-        lengths, parts = high - low, np.arange(low.size) % len(layout.sizes)
+        lengths, parts = high - low, np.arange(low.size, dtype=np.int64) % len(layout.sizes)
         if (begins + lengths > layout.sizes).any():
             # Of a part of 10 windows a block takes [18, 31): its epochs 1, 2 and 3.
             each, epochs = list_ranges(epochs.ravel(), -(-high // layout.sizes).ravel())
@@ -601,7 +603,9 @@ class _Run(NamedTuple):
     def list_slots(self) -> IntArray:
         """Return which windows of the block they are, shape (num_windows,)."""
         slots = self.slots
-        return np.arange(slots.start, slots.stop) if isinstance(slots, slice) else slots
+        if isinstance(slots, slice):
+            return np.arange(slots.start, slots.stop, dtype=np.int64)
+        return slots
 
 
 def share_out(num_windows: int, weights: Sequence[int]) -> list[int]:

@@ -106,7 +106,7 @@ class Pieces:
         """Return where the first piece of each row starts; ``empty`` for one without any."""
         counts = self.counts.ravel()
         starts = np.full(counts.shape, empty, np.int64)
-        starts[counts > 0] = self.starts[(np.cumsum(counts) - counts)[counts > 0]]
+        starts[counts > 0] = self.starts[(np.cumsum(counts, dtype=np.int64) - counts)[counts > 0]]
         return starts.reshape(self.counts.shape)
 
     def split(self, size: int) -> Iterator[Self]:
@@ -379,10 +379,10 @@ def list_ranges(starts: IntArray, stops: IntArray) -> tuple[IntArray, IntArray]:
     ([0, 0, 1, 1, 1], [5, 6, 0, 1, 2])
     """
     sizes = stops - starts
-    of_range = np.repeat(np.arange(len(sizes)), sizes)
+    of_range = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     # Ranges [5, 7) and [0, 3) begin at 0 and 2 in the list: 5 - 0 and 0 - 2 are added to it.
-    shifts = starts - np.cumsum(sizes) + sizes
-    return of_range, np.arange(len(of_range)) + shifts[of_range]
+    shifts = starts - np.cumsum(sizes, dtype=np.int64) + sizes
+    return of_range, np.arange(len(of_range), dtype=np.int64) + shifts[of_range]
 
 
 def order_version(seed: int, epoch: int) -> int:

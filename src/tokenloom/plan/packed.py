@@ -136,7 +136,7 @@ class PackedOrder(ShuffledOrder):
         packing = self._packing(settings)
         if settings.tail == "pad":
             return packing.num_pairs
-        dropped = np.arange(stop, packing.num_bins)
+        dropped = np.arange(stop, packing.num_bins, dtype=np.int64)
         bins = _permute_bins(settings, dropped, packing.num_bins)
         return packing.num_pairs - int(packing.fills(bins).sum())
 
@@ -244,12 +244,12 @@ class _Packing:
         # Documents of 0 and 1 tokens have no pairs.
         pairs = np.maximum(lengths - 1, 0)
         num_whole, rests = np.divmod(pairs, seq_len)
-        whole_stops = np.cumsum(num_whole * counts)
+        whole_stops = np.cumsum(num_whole * counts, dtype=np.int64)
         has_rest = np.flatnonzero(rests)
         rest_groups = has_rest[np.argsort(rests[has_rest], kind="stable")]
         # Rests [1, 1, 3] of [5, 2, 4] documents: 7 pieces of length 1, and 4 of length 3.
         piece_lengths, first_groups = np.unique(rests[rest_groups], return_index=True)
-        rest_stops = np.cumsum(counts[rest_groups])
+        rest_stops = np.cumsum(counts[rest_groups], dtype=np.int64)
         before = np.append(0, rest_stops)
         first_pieces = before[first_groups]
         num_pieces = np.diff(np.append(first_pieces, before[-1]))
@@ -266,7 +266,7 @@ class _Packing:
             rest_stops=rest_stops,
             whole_stops=whole_stops,
             num_whole=num_whole,
-            first_ranks=np.cumsum(counts) - counts,
+            first_ranks=np.cumsum(counts, dtype=np.int64) - counts,
             seq_len=seq_len,
             num_pairs=int((pairs * counts).sum()),
         )

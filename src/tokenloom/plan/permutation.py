@@ -133,7 +133,7 @@ def permute_all(*, size: int, keys: _Words) -> npt.NDArray[np.int64]:
     [2, 0, 1]
     """
     left_base, right_base = _find_bases(size)
-    elements = np.arange(size)
+    elements = np.arange(size, dtype=np.int64)
     if left_base > _MAX_TABLE:
         return np.stack([permute(elements, size=size, keys=each) for each in keys.T])
     keys = _fold(keys[: _count_rounds(size)])
@@ -354,7 +354,7 @@ def _encipher_by_tables(
     """
     of_rounds = np.array(bases * (len(keys) // 2), np.uint64)[:, None, None]
     hashes = np.zeros((*keys.shape, max(bases)), np.uint64)
-    digits = np.arange(max(bases)).view(np.uint64)
+    digits = np.arange(max(bases), dtype=np.int64).view(np.uint64)
     scratch = np.empty_like(hashes), np.empty_like(hashes)
     _add_hash(hashes, digits, key=keys[..., None], base=of_rounds, scratch=scratch)
     tables = np.zeros((*keys.shape, 256), np.uint8)

@@ -182,7 +182,7 @@ def encode_chunk(chunk: Chunk, reading: Reading, how: EncodeWith | BuildVocab) -
     if made.end_id is not None:
         ids = np.insert(ids, ends, made.end_id)
         learnt = None if learnt is None else np.insert(learnt, ends, 1)
-        ends += np.arange(1, len(ends) + 1)
+        ends += np.arange(1, len(ends) + 1, dtype=np.int64)
     last_end = int(np.flatnonzero(is_end)[-1]) + 1 if is_end.any() else 0
     texts = [segment.text for segment in segments]
     dtype = ids.dtype.newbyteorder("<")

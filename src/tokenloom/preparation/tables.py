@@ -108,7 +108,7 @@ class Rows(NamedTuple):
     def find_stop(self, start: int, room: int) -> int:
         """Return the row, from a first one on, after which there is no room for another."""
         costs = self.stops[start + 1 :] - self.stops[start]
-        costs = costs + _ROW_BYTES * np.arange(1, len(costs) + 1)
+        costs = costs + _ROW_BYTES * np.arange(1, len(costs) + 1, dtype=np.int64)
         return start + int(np.searchsorted(costs, room, side="right"))
 
 
@@ -186,7 +186,7 @@ class Held:
     def pack(self) -> bytes:
         """Return the content of a slice."""
         lengths = [np.diff(rows.stops) for rows in self.parts]
-        stops = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
+        stops = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]), dtype=np.int64)
         nulls = [rows.is_null.tobytes() for rows in self.parts]
         return b"".join([stops.astype("<i8").tobytes(), *nulls, *(r.data for r in self.parts)])
 

@@ -279,7 +279,9 @@ class _Saved(NamedTuple):
         """Return the source and the document of a token, since no more is known."""
         del remote
         document = self.documents.number(token)
-        source = _find_source(np.cumsum([one.num_documents for one in self.sources]), document)
+        source = _find_source(
+            np.cumsum([one.num_documents for one in self.sources], dtype=np.int64), document
+        )
         return Trace(self.sources[source].name, document, None)
 
 
@@ -308,7 +310,9 @@ class _PreparedStore:
         self._tokens = store.tokens()
         self._documents = DocumentOffsets(offsets)
         self._sources = store.manifest.sources
-        self._source_stops = np.cumsum([source.num_documents for source in self._sources])
+        self._source_stops = np.cumsum(
+            [source.num_documents for source in self._sources], dtype=np.int64
+        )
         self._tokenizer = store.tokenizer()
         if self._tokenizer is not None:
             self._places = _read_places(store)
@@ -437,7 +441,7 @@ class _PreparedStore:
         if preparation.end_id is not None:
             # Documents that end after 2 and 3 of [7, 8, 9] are [7, 8, end, 9, end]: marks 2 and 4.
             ends = stops[[segment.ends for segment in segments]]
-            marks = ends + np.arange(len(ends))
+            marks = ends + np.arange(len(ends), dtype=np.int64)
         num_tokens = len(ids) + len(marks)
         confirm(self._tokens)
         stored = self._tokens[first : first + num_tokens]

@@ -238,7 +238,7 @@ class ConcatenatedMemmap:
         self.itemsize = self.dtype.itemsize
         lengths = np.array([length_of(part) for part in self.parts], np.int64)
         self.num_files = sum(isinstance(part, FileRange) for part in self.parts)
-        self._stops = np.cumsum(lengths)
+        self._stops = np.cumsum(lengths, dtype=np.int64)
         self._firsts: list[int] = (self._stops - lengths).tolist()
         first = self.parts[0]
         self.num_ids = num_ids
@@ -440,7 +440,7 @@ class ConcatenatedMemmap:
         for index in np.flatnonzero(is_new).tolist():
             opened[index], _ = self._open(index)
             places[index] = opened[index].__array_interface__["data"][0]
-        used = np.array(sorted(opened))
+        used = np.array(sorted(opened), np.int64)
         lengths = np.diff(self._stops, prepend=0)
         begin = int(places[used].min())
         end = int((places + lengths * self.itemsize)[used].max())
@@ -449,7 +449,7 @@ class ConcatenatedMemmap:
         if rest[used].any() or (end - begin) * width >= _MAX_SPAN:
             self._is_one = False
             return None
-        lasts = np.full(len(self.parts), -1)
+        lasts = np.full(len(self.parts), -1, np.int64)
         lasts[used] = self._stops[used] - width
         shifts += lengths - self._stops
         base = opened[int(used[places[used].argmin()])]
@@ -769,7 +769,7 @@ def gather_windows(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int)
     if last_start >= 0 and (starts.size == 0 or int(starts.max()) <= last_start):
         windows = _copy_windows(plain, starts, width)
     else:
-        positions = starts[..., None] + np.arange(width)
+        positions = starts[..., None] + np.arange(width, dtype=np.int64)
         windows = plain[np.minimum(positions, len(plain) - 1)]
     _check_read(windows, tokens)
     return windows
@@ -778,7 +778,7 @@ def gather_windows(tokens: Tokens, starts: npt.NDArray[np.int64], *, width: int)
 def _copy_windows(ids: Ids, starts: npt.NDArray[np.int64], width: int) -> Ids:
     """Return the windows at ``starts``, all of which fit into an array."""
     if width <= _SHORT_WINDOW:
-        windows: Ids = ids[starts[..., None] + np.arange(width)]
+        windows: Ids = ids[starts[..., None] + np.arange(width, dtype=np.int64)]
         return windows
     if not ids.flags.c_contiguous:
         return sliding_window_view(ids, width)[starts]
@@ -832,8 +832,8 @@ def gather_pieces(tokens: Tokens, starts: Offsets, lengths: Offsets) -> Ids:
     plain, size = np.asarray(tokens), int(lengths.sum())
     if size < _SHORT_PIECE * len(lengths):
         # Ranges [4, 6) and [0, 3) begin at 0 and 2 in the result: 4 - 0 and 0 - 2 are added.
-        shifts = starts - np.cumsum(lengths) + lengths
-        pieces: Ids = plain[np.arange(size) + np.repeat(shifts, lengths)]
+        shifts = starts - np.cumsum(lengths, dtype=np.int64) + lengths
+        pieces: Ids = plain[np.arange(size, dtype=np.int64) + np.repeat(shifts, lengths)]
     else:
         ranges = map(slice, starts.tolist(), (starts + lengths).tolist())
         pieces = np.concatenate([plain[:0], *map(plain.__getitem__, ranges)])

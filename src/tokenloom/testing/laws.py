@@ -250,8 +250,8 @@ def check_seeds(plan: Plan) -> None:
 
 def _pack_example() -> Plan:
     """Return a plan of packed documents, the same on every platform."""
-    lengths = np.arange(4000) ** 2 % 97
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    lengths = np.arange(4000, dtype=np.int64) ** 2 % 97
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
     order = PackedOrder(DocumentsByLength.of(DocumentOffsets(offsets)))
     return Plan.of(order, num_tokens=int(offsets[-1]), seq_len=64, batch_size=32)
 

@@ -209,7 +209,7 @@ def clean_segments(segments: Iterable[TextSegment]) -> tuple[str, npt.NDArray[np
         first = prefix + texts[0]
         if len(texts) == 1:
             cleaned = clean_characters(first)
-            each = np.array([len(cleaned)])
+            each = np.array([len(cleaned)], np.int64)
         else:
             contents = list(map(_encode, [first, *texts[1:]]))
             codes = _classify(b"\n".join(contents))
@@ -262,7 +262,7 @@ def _find_starts(contents: Sequence[bytes]) -> npt.NDArray[np.int64]:
     >>> _find_starts([b"be", b"", b"or"])
     array([0, 3, 4])
     """
-    return np.cumsum([0, *(len(content) + 1 for content in contents)])[:-1]
+    return np.cumsum([0, *(len(content) + 1 for content in contents)], dtype=np.int64)[:-1]
 
 
 def _count_from(
@@ -428,7 +428,7 @@ def _as_characters(places: npt.NDArray[np.int64], content: bytes) -> npt.NDArray
     if content.isascii():
         return places
     is_first_byte = np.frombuffer(content, np.uint8) & 0xC0 != 0x80
-    return (np.cumsum(is_first_byte) - 1)[places]
+    return (np.cumsum(is_first_byte, dtype=np.int64) - 1)[places]
 
 
 def _cut(text: AnyStr, boundary: "re.Pattern[AnyStr]", size: int) -> Iterator[AnyStr]:

@@ -137,7 +137,7 @@ class CountedTokenizer(CompleteTokenizer):
     def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
         """Return the ids of many segments, and how many come before the end of each."""
         pieces, lengths = self._map_tokens(segments, self.vocab.to_ids)
-        return self._concatenate(pieces), np.cumsum(lengths)
+        return self._concatenate(pieces), np.cumsum(lengths, dtype=np.int64)
 
     def count_segments(self, segments: Sequence[TextSegment]) -> Counted:
         """Return the tokens of many segments as numbers, and what they stand for.
@@ -159,7 +159,9 @@ class CountedTokenizer(CompleteTokenizer):
         for start in range(0, len(numbers), _CHUNK):
             counts += np.bincount(numbers[start : start + _CHUNK], minlength=len(counts))
         return Counted(
-            numbers, np.cumsum(lengths), dict(zip(number_of, counts.tolist(), strict=True))
+            numbers,
+            np.cumsum(lengths, dtype=np.int64),
+            dict(zip(number_of, counts.tolist(), strict=True)),
         )
 
     def count_lost(self, texts: Iterable[str], /) -> Lost:
@@ -239,13 +241,13 @@ class CharTokenizer(CountedTokenizer):
     def encode_segments(self, segments: Sequence[TextSegment]) -> tuple[Ids, Offsets]:
         """Return the ids of many segments, and how many come before the end of each."""
         text, lengths = self._join(segments)
-        return look_up(text, self.vocab), np.cumsum(lengths)
+        return look_up(text, self.vocab), np.cumsum(lengths, dtype=np.int64)
 
     def count_segments(self, segments: Sequence[TextSegment]) -> Counted:
         """Return the characters of many segments as numbers, and what they stand for."""
         text, lengths = self._join(segments)
         counts = count_characters(text)
-        return Counted(look_up(text, counts), np.cumsum(lengths), counts)
+        return Counted(look_up(text, counts), np.cumsum(lengths, dtype=np.int64), counts)
 
     def find_characters(self, segment: TextSegment, /) -> Places:
         """Return with which character of a segment each token of it begins."""
