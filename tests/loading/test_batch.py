@@ -13,7 +13,7 @@ from torch.utils.data import default_collate, default_convert
 
 import tokenloom as tl
 from tokenloom.errors import ArgumentError, UsageError
-from tokenloom.loading.batch import Tensors
+from tokenloom.loading.batch import Tensors, widen
 
 WINDOWS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint16)
 
@@ -73,6 +73,26 @@ def test_the_mask_of_a_full_batch_is_all_true() -> None:
 def test_padding_is_no_target() -> None:
     """num_targets leaves the padding out."""
     assert make_batch().num_targets == 3
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "<u4", "<i8"])
+@pytest.mark.parametrize("lengths", [None, [4, 2]])
+def test_what_is_not_learnt_is_ignored(dtype: str, lengths: list[int] | None) -> None:
+    """Target by target, with ids of any width up to the largest."""
+    most = min(np.iinfo(dtype).max, 2**40)
+    ids = np.array([[1, 0, most, most - 1, 99], [most, 2, 100, 101, 1]], dtype)
+    mask = np.array([[True, False, True, False], [False, True, False, False]])
+    made = widen(ids, None if lengths is None else np.array(lengths), mask)
+    targets = [
+        [int(id_) if is_learnt else -100 for id_, is_learnt in zip(row[1:], its, strict=True)]
+        for row, its in zip(ids, mask, strict=True)
+    ]
+    inputs = [
+        [int(id_) if column < length else 0 for column, id_ in enumerate(row[:-1])]
+        for row, length in zip(ids, lengths or [4, 4], strict=True)
+    ]
+    assert (inputs, targets, mask.tolist()) == tuple(each.tolist() for each in made)
+    assert {torch.int64} == {made.inputs.dtype, made.targets.dtype}
 
 
 def test_a_pickle_is_small_and_whole() -> None:
