@@ -91,7 +91,9 @@ def test_what_is_not_learnt_is_ignored(dtype: str, lengths: list[int] | None) ->
         [int(id_) if column < length else 0 for column, id_ in enumerate(row[:-1])]
         for row, length in zip(ids, lengths or [4, 4], strict=True)
     ]
-    assert (inputs, targets, mask.tolist()) == tuple(each.tolist() for each in made)
+    assert (inputs, targets) == (made.inputs.tolist(), made.targets.tolist())
+    assert made.mask is not None
+    assert mask.tolist() == made.mask.tolist()
     assert {torch.int64} == {made.inputs.dtype, made.targets.dtype}
 
 
