@@ -81,6 +81,19 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         Stream(tmp_path / "none", name="a text")
 
 
+def test_a_zst_of_a_long_window(tmp_path: Path) -> None:
+    """As large dumps have it, which zstd itself decompresses only with --long."""
+    parameters = zstandard.ZstdCompressionParameters(window_log=28)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    content = compressor.compress(b"To be") + compressor.flush()
+    with pytest.raises(zstandard.ZstdError, match="too much memory"):
+        zstandard.ZstdDecompressor().decompressobj().decompress(content)
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(content)
+    with Stream(path, name="a text") as file:
+        assert file.read(100) == b"To be"
+
+
 def test_the_package_for_zst_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra."""
     path = write(tmp_path, ".zst", b"abc")

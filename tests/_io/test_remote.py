@@ -108,6 +108,15 @@ def test_a_chain_is_prepared(tmp_path: Path, archive: str, monkeypatch: pytest.M
             prepare(link, tmp_path / "other")
 
 
+@pytest.mark.parametrize("address", ["memory://texts/sub", "memory://texts/sub/*"])
+def test_what_stands_beside_tables_is_left_out(address: str) -> None:
+    """As in a folder of this machine."""
+    system = memory.MemoryFileSystem()
+    for name, content in (("_SUCCESS", b""), ("_metadata", b"PAR1"), ("_common_metadata", b"To")):
+        system.pipe_file(f"/texts/sub/{name}", content)
+    assert ["_common_metadata", "c.txt"] == [file.name for file in find_remote(address)]
+
+
 def test_a_pattern_without_files() -> None:
     """Is refused as that of local files is."""
     with pytest.raises(ArgumentError, match=r"'memory://texts/\*.pdf' must hold at least one"):

@@ -188,6 +188,30 @@ def test_the_files_of_a_store_are_no_sources(folder: Path, sources: str) -> None
     assert before == names(sources)
 
 
+@pytest.mark.parametrize("sources", ["texts", "texts/**/*"])
+def test_what_stands_beside_tables_is_no_source(folder: Path, sources: str) -> None:
+    """Spark and others write it; a text of that name is one."""
+    before = names(sources)
+    (folder / "texts" / "_SUCCESS").touch()
+    (folder / "texts" / "sub" / "_metadata").write_bytes(b"PAR1\x15\x04")
+    assert before == names(sources)
+    (folder / "texts" / "_common_metadata").write_text("To be")
+    assert len(names(sources)) == len(before) + 1
+    assert names("texts/_SUCCESS") == [("texts/_SUCCESS", "paragraph")]
+
+
+def test_a_saved_dataset_is_no_folder_of_texts(folder: Path) -> None:
+    """It may hold caches of other rows; the message names its tables."""
+    saved = folder / "texts" / "saved"
+    saved.mkdir()
+    for name in ("dataset_info.json", "state.json", "data-00000-of-00001.arrow"):
+        (saved / name).touch()
+    message = r"folder 'texts/saved' of a saved data set .*: name its tables, '.*/data-\*.arrow'$"
+    with pytest.raises(ArgumentError, match=message):
+        resolve_sources("texts", documents="file")
+    assert names("texts/saved/data-*.arrow") == [("texts/saved/data-00000-of-00001.arrow", "arrow")]
+
+
 def test_iterables_are_kept(tmp_path: Path) -> None:
     """As JSON strings, so that they can be read twice; the next run compares them."""
     texts = ["a\nb", tl.Document(text="é\ud83d")]

@@ -79,7 +79,10 @@ class _ZstdFrame:
     """One frame of a zstd file."""
 
     def __init__(self) -> None:
-        self._inner: Any = _import_zstandard().ZstdDecompressor().decompressobj()
+        zstandard = _import_zstandard()
+        # Large dumps are compressed with a window of up to 2 GB (zstd --long=31).
+        decompressor = zstandard.ZstdDecompressor(max_window_size=1 << zstandard.WINDOWLOG_MAX)
+        self._inner: Any = decompressor.decompressobj()
         self._held = b""
         self.unused_data = b""
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 # This number of bytes is enough to recognise a file.
@@ -76,6 +77,7 @@ class Kind(NamedTuple):
     encoding: str | None = None
 
 
+_MARKERS = ("_SUCCESS", "_metadata", "_common_metadata")
 # At which offset there are which bytes.
 _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"SQLite format 3\0", "an SQLite database", _EXPORT),
@@ -192,6 +194,22 @@ def recognise_container(head: bytes) -> Kind | None:
         if pattern.match(head):
             return Kind(name, cure)
     return Kind("a tar archive", _UNPACK) if _is_old_tar(head) else None
+
+
+def is_marker(name: str, read: Callable[[], bytes | None]) -> bool:
+    """Return whether a file is one that Spark and others put beside tables, without rows.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, without its folder.
+    read : callable
+        Returns its first four bytes, or None; called only for the names of such files.
+
+    >>> is_marker("_SUCCESS", bytes), is_marker("_SUCCESS", lambda: b"To b")
+    (True, False)
+    """
+    return name in _MARKERS and read() in (b"", b"PAR1")
 
 
 def holds_records(text: str, *, fewest: int = 2) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
+from tokenloom._io.kinds import is_marker
 from tokenloom._optional import import_optional
 from tokenloom._wording import redact
 from tokenloom.errors import (
@@ -280,10 +281,12 @@ def find_remote(address: str) -> list[RemoteFile]:
 
     def look() -> list[str]:
         if "*" in path or ("?" in path and not is_web):
-            return sorted(system.glob(path))
-        if not is_web and system.isdir(path):
-            return [one for one in sorted(system.find(path)) if not _is_hidden(one, path)]
-        return [path]
+            found = sorted(system.glob(path))
+        elif not is_web and system.isdir(path):
+            found = [one for one in sorted(system.find(path)) if not _is_hidden(one, path)]
+        else:
+            return [path]
+        return [one for one in found if not _is_marker(system, one)]
 
     paths = _try(look, name)
     if not paths:
@@ -296,6 +299,10 @@ def find_remote(address: str) -> list[RemoteFile]:
     scheme = link.partition("://")[0]
     links = [one if "://" in one else f"{scheme}://{one}" for one in paths]
     return [RemoteFile(f"{before}{one}{after}") for one in links]
+
+
+def _is_marker(system: Any, path: str) -> bool:
+    return is_marker(PurePosixPath(path).name, lambda: bytes(system.cat_file(path, 0, 4)))
 
 
 def _divide(address: str) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 """Names, patterns, folders, streams and iterables to files that can be read again."""
 
+import contextlib
 import functools
 import glob
 import hashlib
@@ -22,6 +23,7 @@ from tokenloom._io.kinds import (
     HEAD_BYTES,
     bare_suffix,
     holds_records,
+    is_marker,
     recognise_piped,
     recognise_structure,
 )
@@ -67,6 +69,10 @@ _FORMS: dict[str, FormName] = {
     **dict.fromkeys((".arrow", ".feather"), "arrow"),
 }
 _NOTHING = hashlib.sha256().hexdigest()
+
+
+# What a data set leaves beside its tables; tables of other names there are its caches.
+_SAVED_DATASET = {"dataset_info.json", "state.json"}
 
 
 class ResolvedSource(NamedTuple):
@@ -405,6 +411,7 @@ def _find_files(name: str) -> list[Path]:
             f"datasets', got {show(name)}, which is none{_IN_MEMORY}; {missing}"
         )
         raise ArgumentError(msg)
+    paths = [path for path in paths if not is_marker(path.name, functools.partial(_head, path))]
     if not paths:
         is_text = not os.path.isdir(name)  # noqa: PTH112  see above
         msg = (
@@ -424,9 +431,23 @@ def _list_files(folder: str) -> list[Path]:
         raise CorpusError(msg) from error
 
 
+def _head(path: Path) -> bytes | None:
+    # What cannot be read is refused where it is opened.
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(4)
+    return None
+
+
 def _walk(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as found:
         entries = [entry for entry in found if not entry.name.startswith(".")]
+    if {entry.name for entry in entries} >= _SAVED_DATASET:
+        tables = (folder / "data-*.arrow").as_posix()
+        msg = (
+            f"a source must hold texts or tables, got the folder {show(folder.as_posix())} of a "
+            f"saved data set of Hugging Face: name its tables, {show(tables)}"
+        )
+        raise ArgumentError(msg)
     for entry in entries:
         path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
