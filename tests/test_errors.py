@@ -31,13 +31,13 @@ def test_every_error_is_listed_here() -> None:
 
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_leaf_is_caught_as_the_base(leaf: type[Exception]) -> None:
-    """Whoever catches TokenloomError catches every leaf."""
+    """``except TokenloomError`` catches every leaf."""
     assert issubclass(leaf, TokenloomError)
 
 
 @pytest.mark.parametrize(("leaf", "builtin"), LEAVES.items())
 def test_leaf_is_caught_as_its_builtin(leaf: type[Exception], builtin: type[Exception]) -> None:
-    """Whoever catches the builtin that fits catches the leaf."""
+    """``except`` with the builtin that fits catches the leaf."""
     assert issubclass(leaf, builtin)
 
 

@@ -289,7 +289,7 @@ def test_what_this_user_made_is_ours(tmp_path: Path, name: str) -> None:
 
 
 def test_folders_before_the_name_may_be_links(tmp_path: Path) -> None:
-    """Whoever names a path through a link means where it leads."""
+    """A path through a link means the place where it leads."""
     (tmp_path / "folder" / "run").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     require_own(tmp_path / "link" / "run")

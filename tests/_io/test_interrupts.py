@@ -35,7 +35,7 @@ def test_the_first_ctrl_c_is_noted() -> None:
 
 
 def test_the_second_one_interrupts() -> None:
-    """Who presses it twice does not want to wait."""
+    """A user who presses it twice does not want to wait."""
     with Interrupt():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):

@@ -39,7 +39,7 @@ def test_a_folder_is_held_once(tmp_path: Path) -> None:
 def test_a_folder_that_lost_its_name_is_not_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever held it before has removed it, and another one may have the name."""
+    """The process that held it before has removed it, and another file may have the name."""
     import fcntl  # noqa: PLC0415  it is not everywhere
 
     def be_late(_: int, __: int) -> None:

@@ -116,7 +116,7 @@ def test_an_option_that_changes_nothing_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Also where it asks for what is done anyway: whoever typed it expects that it acts."""
+    """Also where it asks for what is done anyway: a user who types it expects that it acts."""
     assert run.name == "run"
     monkeypatch.chdir(tmp_path)
     make_store(tmp_path / "store")

@@ -589,7 +589,7 @@ def test_split_by_no_number(fraction: float) -> None:
 def test_hold_out_follows_the_training_text(
     fraction: float, max_tokens: int | None, expected: list[tuple[int, int]]
 ) -> None:
-    """The held-out text is right behind the training text, in the right proportion."""
+    """The held-out text begins where the training text ends, in the right proportion."""
     parts = [
         part
         for part in Corpus.from_tokens(range(100)).hold_out(fraction, max_tokens=max_tokens)

@@ -70,7 +70,7 @@ def test_no_document_is_lost_at_a_boundary(lengths: list[int], data: st.DataObje
 
 @given(lengths, st.integers(0, 60))
 def test_a_boundary_is_at_or_before_else_after(lengths: list[int], position: int) -> None:
-    """The last inner boundary up to a position, or the first one behind it, or none."""
+    """The last inner boundary up to a position, or the first one after it, or none."""
     total = sum(lengths)
     inner = sorted(set(np.cumsum(lengths).tolist()) - {0, total})
     before = [boundary for boundary in inner if boundary <= position]

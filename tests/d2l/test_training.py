@@ -341,7 +341,7 @@ def test_a_timer_keeps_its_times() -> None:
 
 
 def test_sums_are_added_up() -> None:
-    """Numbers and tensors; a tensor's gradient is left behind."""
+    """Numbers and tensors; a tensor's gradient is left out."""
     metric = d2l.Accumulator(2)
     metric.add(torch.tensor(1.5, requires_grad=True) * 2, 2)
     metric.add(1, 3)

@@ -300,7 +300,7 @@ def _header(name: str, kind: bytes, size: int = 0) -> bytearray:
 
 
 def _pax(records: dict[str, str]) -> bytes:
-    """Return a header with more about the member behind it."""
+    """Return a header with more about the member after it."""
     body = b""
     for name, value in records.items():
         line = f" {name}={value}\n".encode()
@@ -345,7 +345,7 @@ MANY_HEADERS: dict[str, bytes] = {
 @pytest.mark.parametrize("before", [b"", bytes(_header("good.txt", tarfile.REGTYPE))])
 @pytest.mark.parametrize("name", MANY_HEADERS)
 def test_bomb_of_many_headers(tmp_path: Path, target: Path, name: str, before: bytes) -> None:
-    """What one member has before its content is limited as a whole, also behind a good one."""
+    """What one member has before its content is limited as a whole, also after a good one."""
     archive = tmp_path / "bomb.tar.gz"
     _gz(archive, before + MANY_HEADERS[name] + bytes(1 << 20))
 
@@ -485,7 +485,7 @@ def test_wild_offset_in_a_zip(tmp_path: Path, target: Path) -> None:
     _zip(archive, {"a.txt": b"text"})
     content = bytearray(archive.read_bytes())
     end = content.rindex(b"PK\5\6")
-    # The directory is said to begin later than it does, so the archive did earlier.
+    # By its header the directory begins later than it does, so the archive began earlier.
     (start,) = struct.unpack("<L", content[end + 16 : end + 20])
     content[end + 16 : end + 20] = struct.pack("<L", start + 20)
     archive.write_bytes(content)

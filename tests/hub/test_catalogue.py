@@ -253,7 +253,7 @@ def test_splits_that_are_none(splits: tuple[str, ...]) -> None:
 
 
 def test_archive_that_cannot_be_unpacked() -> None:
-    """That is said before anything is downloaded."""
+    """The error comes before anything is downloaded."""
     with pytest.raises(ArgumentError, match=r"^the name of an archive must end in one of"):
         Archive(file=_file(filename="a.rar"), read=lambda *_: ())
 

@@ -373,7 +373,7 @@ def test_every_kind_of_hash(path: Path, algorithm: str, num_bytes: int | None) -
 
 
 def test_digest_that_is_none(path: Path) -> None:
-    """A hash whose algorithm is not said is refused before anybody is asked."""
+    """A hash without its algorithm is refused before any server is asked."""
     with pytest.raises(ArgumentError, match=f"^a digest must be .* got '{SHA256}'"):
         download(["http://127.0.0.1:9/"], path, num_bytes=None, digest=SHA256)
 

@@ -24,7 +24,7 @@ WINDOWS = tl.RandomWindows(CORPUS, batch_size=1, seq_len=5, shard=tl.Shard())
 
 
 def measured(wait: float, **options: Any) -> Measurement:
-    """Return a measurement of a setting that waits so many seconds."""
+    """Return a measurement of a setting that waits for some seconds."""
     return Measurement(
         setting=Setting(**{"reader": "Loader", "num_workers": 0, **options}),
         tokens_per_second=1.0,

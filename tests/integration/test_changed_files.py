@@ -80,7 +80,7 @@ def make_loader(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("change", [replace, cut], ids=["replaced", "cut"])
 @pytest.mark.parametrize("name", ["tokens-00001.npy", "documents.npy"])
 def test_the_next_epoch_is_refused(make_loader: Any, name: str, change: Any, store: Path) -> None:
-    """Whoever reads: the one hash of the corpus would stand for two texts."""
+    """In any reader: the one hash of the corpus would stand for two texts."""
     windows = tl.RandomWindows(tl.Corpus.open(store), batch_size=4, seq_len=5)
     loader = make_loader(windows)
     assert len(windows) == sum(1 for batch in loader if batch.inputs.shape == (4, 5))

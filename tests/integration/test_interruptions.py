@@ -103,13 +103,13 @@ class Programs:
         )
 
     def wait_for(self, program: "subprocess.Popen[str]", pattern: str, number: int) -> None:
-        """Wait until there are so many parts, or the program ended."""
+        """Wait until there is a number of parts, or the program has ended."""
         work = work_path(self.target)
         while program.poll() is None and len(list(work.glob(pattern))) < number:
             time.sleep(0.001)
 
     def left(self) -> list[int]:
-        """Return the processes that the program left behind."""
+        """Return the processes that the program has left."""
         return [
             int(path.parent.name)
             for path in Path("/proc").glob("[0-9]*/environ")
@@ -148,7 +148,7 @@ def test_ctrl_c_with_workers(programs: Programs) -> None:
     _, said = program.communicate()
     assert program.returncode in (1, -signal.SIGINT)
     assert "KeyboardInterrupt: (what is finished is kept, and the same call resumes" in said
-    # One story, told by one process: the interrupt, and what was said of it.
+    # One process alone reports the interrupt, once.
     assert 1 == said.count("direct cause")
     assert "Process-" not in said
 

@@ -1,4 +1,4 @@
-"""Whoever stops early leaves nothing behind."""
+"""An iteration that stops early leaves no thread, process or file."""
 
 import json
 import os

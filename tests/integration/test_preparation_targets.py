@@ -23,7 +23,7 @@ def book(tmp_path: Path) -> Path:
 def test_links_and_mount_points_are_not_replaced(
     book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is said before the work, not after it."""
+    """They are refused before the work, not after it."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     (tmp_path / "lost").symlink_to(tmp_path / "nowhere")

@@ -19,7 +19,7 @@ WHOLE = read(make_windows())
 
 
 def run_ranks(folder: Path, how: str, world_size: int) -> list[Any]:
-    """Run so many processes in one group and return what each wrote down."""
+    """Run some processes in one group and return what each wrote down."""
     program, port = (sys.executable, "-W", "ignore"), str(free_port())
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     processes = [

@@ -75,7 +75,7 @@ def start(arguments: list[str], **environment: str) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Return the exit code and what was said on stderr, without a traceback."""
+    """Return the exit code and the text of stderr, which has no traceback."""
     _, said = process.communicate(timeout=SECONDS)
     assert "Traceback" not in said
     return process.returncode, said
@@ -179,7 +179,7 @@ def test_a_preparation_keeps_what_is_finished(program: str, tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_download_leaves_no_text_behind(name: str, tmp_path: Path) -> None:
-    """Even while a server says nothing."""
+    """Even while a server does not answer."""
     number, cache = signal.Signals[name], tmp_path / "cache"
     with socket.create_server(("127.0.0.1", 0)) as server:
         environment: dict[str, Any] = {

@@ -52,7 +52,7 @@ def test_learned_stores_are_equal(source: Path, tmp_path: Path) -> None:
     assert not tl.prepare(
         source, tmp_path / "0", tokenizer="bpe", vocab_size=300, options=SMALL
     ).is_new
-    with pytest.raises(tl.StoreError, match="tokenizer: vocab_size was 300, now 301"):
+    with pytest.raises(tl.StoreError, match="vocab_size=300, now 'bpe' with vocab_size=301"):
         tl.prepare(source, tmp_path / "0", tokenizer="bpe", vocab_size=301, options=SMALL)
 
 
@@ -108,7 +108,7 @@ def test_a_bad_document_is_named_while_learning(source: Path, tmp_path: Path) ->
 
 
 def test_a_token_is_traced_to_its_character(source: Path, tmp_path: Path) -> None:
-    """In its source and document, behind marks of ends."""
+    """In its source and document, also after marks of ends."""
     tl.prepare(source, tmp_path / "store", tokenizer=make_bpe(), options=SMALL, num_workers=0)
     corpus = tl.Corpus.open(tmp_path / "store")
     offsets = corpus.documents

@@ -231,7 +231,7 @@ def test_models_that_shift_get_the_whole_windows() -> None:
 
 
 def test_the_first_token_of_a_document_need_not_be_learned() -> None:
-    """Also where it is the target behind the last input of a row."""
+    """Also where it is the target of the last input of a row."""
     batch = tl.Batch(WINDOWS, epoch=3, index=7, resets=np.array([2, 4]))
     labels = batch.as_dict(across_documents=False)["labels"]
     assert [[2, -100], [-100, 6]] == labels.tolist()

@@ -338,7 +338,7 @@ def test_batches_may_not_know_where_documents_start(windows: Any) -> None:
 
 
 def test_resets_need_documents() -> None:
-    """Whoever asks for them is told at once that there are none."""
+    """Asking for them raises an error at once."""
     with pytest.raises(CorpusError, match="resets=True needs documents, and tokens has none"):
         make_windows(resets=True)
 

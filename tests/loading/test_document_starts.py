@@ -21,7 +21,7 @@ class Counting(DocumentOffsets):
 
 
 def test_a_block_is_searched_once_and_when_it_is_asked() -> None:
-    """Whoever asks for no resets pays for none."""
+    """Where no resets are asked for, none are computed."""
     documents = Counting(np.array([0, 10, 40]))
     resets = BlockResets(documents, PLAN.references(range(1, 4), range(2)))
     assert getattr(documents, "num_searches", 0) == 0

@@ -265,7 +265,7 @@ def test_a_break_stops_the_workers() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": None}, {"num_workers": 1}])
 def test_a_loader_is_no_dataset(options: dict[str, Any]) -> None:
-    """Whoever gives it to a DataLoader is told what to do instead."""
+    """The error in a DataLoader says what to do instead."""
     loader: Any = DataLoader(make_loader(), **options)  # type: ignore[arg-type]  # on purpose
     with raises_from_worker(UsageError, match=r"DataLoader\(loader.windows, batch_size=None\)"):
         next(iter(loader))
@@ -344,7 +344,7 @@ def test_two_threads_that_ask_one_iterator_are_refused(
 
 
 def read_skipping(loader: tl.Loader, skips: dict[int, int], *, is_first: bool) -> list[Any]:
-    """Read an iteration, and skip batches after so many were received."""
+    """Read an iteration, and skip batches after a number of them were received."""
     received = []
     if is_first:
         loader.skip(skips[0])

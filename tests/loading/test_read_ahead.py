@@ -227,7 +227,7 @@ def test_two_loaders_read_at_once() -> None:
 
 
 def test_a_loader_works_in_a_thread() -> None:
-    """Whoever iterates need not be the main thread."""
+    """The thread that iterates need not be the main one."""
     said: list[Any] = []
     thread = threading.Thread(target=lambda: said.extend(map(rows_of, make_loader())))
     thread.start()

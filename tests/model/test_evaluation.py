@@ -44,7 +44,7 @@ def test_only_the_lanes_change_the_number(seq_len: int, num_workers: int) -> Non
 
 @pytest.mark.parametrize("world_size", [1, 2, 4, 8])
 def test_parts_weigh_to_the_whole(world_size: int) -> None:
-    """Whoever adds up shards gets the number of one process."""
+    """The sum over shards is the number of one process."""
     expected = tl.evaluate(make_model(), CORPUS, batch_size=8)
     shards = [tl.Shard(rank=rank, world_size=world_size) for rank in range(world_size)]
     parts = [tl.evaluate(make_model(), CORPUS, batch_size=8, shard=shard) for shard in shards]

@@ -406,7 +406,7 @@ def test_log_probabilities_are_asked_for() -> None:
     ],
 )
 def test_unknown_tokens_of_a_prompt_are_named(tokenizer: Any, prompt: str, named: str) -> None:
-    """The model reads something else there, and whoever asks should know."""
+    """The model reads something else there, and a warning says so."""
     model = Successor(tokenizer.vocab_size)
     with pytest.warns(UserWarning, match=f"the model does not know {named} in the prompt "):
         assert tl.generate(model, tokenizer, prompt, num_tokens=1).startswith(prompt)

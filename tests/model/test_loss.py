@@ -11,7 +11,7 @@ from torch.nn import functional
 import tokenloom as tl
 from tokenloom.model.loss import summed_linear_loss, summed_loss, token_losses
 
-# With so many ids a batch of 1,024 targets has 2^24 logits, which are never there at once: 2^22
+# With all these ids a batch of 1,024 targets has 2^24 logits, which are never there at once: 2^22
 # are. Half of the batch is small.
 VOCAB_SIZE = 1 << 14
 

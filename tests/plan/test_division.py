@@ -29,7 +29,7 @@ def make_windows(kind: str, **options: Any) -> tl.RandomWindows | tl.SequentialW
 
 
 @pytest.mark.parametrize(("kind", "world_size", "num_workers", "seq_len"), CASES)
-def test_workers_read_what_is_said(
+def test_workers_read_what_the_division_says(
     kind: str, world_size: int, num_workers: int, seq_len: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real datasets, asked as each of the workers, yield the batches of the division."""

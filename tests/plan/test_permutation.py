@@ -101,7 +101,7 @@ def permute_column(family: str, size: int, *, using: Permute = permute) -> Place
 
 
 def large_statistics(family: str, size: int, *, using: Permute = permute) -> dict[str, ChiSquare]:
-    """Return what can be said of a large domain from a million indices."""
+    """Return the statistics of a large domain, from a million indices."""
     first, second = permute_large(family, size, distance=1, using=using)
     by_digit = permute_large(family, size, distance=right_base(size), using=using)
     return {

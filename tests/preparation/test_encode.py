@@ -61,7 +61,7 @@ def make_task(*contents: str, **changes: Any) -> Chunk:
 def test_tokens_are_numbered_as_they_come(
     name: str, counts: dict[str, int], numbers: list[int]
 ) -> None:
-    """Over all documents of a chunk; the number behind the last ends a document."""
+    """Over all documents of a chunk; the number after the last one ends a document."""
     how = BuildVocab(counting(name), marks_ends=True)
     facts, blobs = encode_chunk(make_task("b a", "c b"), READING, how)
     assert (numbers, None) == (list(blobs[0]), facts["num_unknown"])

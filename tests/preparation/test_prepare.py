@@ -41,7 +41,7 @@ def book(tmp_path: Path) -> Path:
 
 
 class Stops(HereExecutor):
-    """Counts the chunks it does, and after so many acts as if Ctrl-C was pressed."""
+    """Counts the chunks it does, and after a given number acts as if Ctrl-C was pressed."""
 
     def __init__(self, num_chunks: int = sys.maxsize) -> None:
         self.num_done = 0
@@ -85,7 +85,7 @@ class Vowels:
         return [*(sum(map(word.count, "aeiou")) for word in text.split()), len(text)]
 
     def decode(self, ids: list[int], /) -> str:
-        """Return words of so many vowels."""
+        """Return words of a number of vowels."""
         return " ".join("a" * id_ for id_ in ids)
 
 
@@ -597,7 +597,7 @@ def test_no_worker_is_this_process(book: Path, tmp_path: Path) -> None:
 
 
 def test_own_tokenizers_see_whole_documents(tmp_path: Path) -> None:
-    """However small the chunks are; where it cannot be sent to processes, this is said before."""
+    """However small the chunks are; one that cannot be sent to processes is refused before."""
     text = "To be, or not to be:\nthat is the question.\n"
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     options = PrepareOptions(task_bytes=8)

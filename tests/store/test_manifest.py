@@ -111,7 +111,7 @@ def test_the_text_is_pinned() -> None:
 
 
 def test_files_are_written_by_name() -> None:
-    """Whoever lists them, the text is the same."""
+    """In whatever order they are listed, the text is the same."""
     files = (StoreFile("b.json", 1, SHA256), StoreFile("a.json", 2, SHA256))
 
     assert write_json(make(files=files)) == write_json(make(files=files[::-1]))

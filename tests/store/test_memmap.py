@@ -265,7 +265,7 @@ def splittings(draw: st.DrawFn) -> tuple[list[int], list[int]]:
 def join(
     folder: Path, ids: list[int], lengths: list[int], num_ids: int | None = None
 ) -> ConcatenatedMemmap:
-    """Write ids into files of these lengths, each behind some other bytes."""
+    """Write ids into files of these lengths, each after some other bytes."""
     parts, start = [], 0
     for number, length in enumerate(lengths):
         path = folder / f"{number}.bin"

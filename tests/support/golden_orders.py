@@ -1,6 +1,6 @@
 """Orders as literal numbers: phases, permutations, and plans of both kinds with both tails.
 
-These numbers are a promise to whoever has saved a position. A test that fails
+These numbers are a promise to users who have saved a position. A test that fails
 for them says that the code now gives other batches: mend the code. Where another
 order is wanted, teach it to `tests.support.oracle`, raise `tokenloom.plan.order.ORDER_VERSION`
 (or ``WIDE_ORDER_VERSION``) and ``VERSION`` here, take the new numbers from the

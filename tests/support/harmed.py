@@ -182,7 +182,7 @@ def race_and_die(url: str, folder: Path) -> object:
     children = [start(partial(harmed, 40 * number) if number % 2 else whole) for number in range(8)]
     survivors = [code for code in map(finish, children) if code >= 0]
     good = (folder / "text.txt").read_bytes() == CONTENT
-    # Who comes next clears up behind those that were killed.
+    # The next process removes what those that were killed have left.
     (folder / "text.txt").unlink()
     return survivors, good, finish(start(lambda: fetch(url, folder))), names(folder)
 
@@ -290,7 +290,7 @@ def kill_preparations(source: str, folder: Path) -> object:
 
 
 def fill_the_disk_of_a_preparation(source: str, folder: Path) -> object:
-    """Let no file become longer than so many bytes, then let it go on."""
+    """Let no file become longer than a number of bytes, then lift the limit."""
     whole, target = folder / "whole", folder / "store"
     prepare(source, whole)
     seen = []
@@ -342,7 +342,7 @@ CASES = {
 
 
 def run(case: Callable[[str, Path], object], source: str, folder: Path) -> tuple[str, Any]:
-    """Run a case in a process of its own; return what its children said, and its result."""
+    """Run a case in a process of its own; return what its children printed, and its result."""
     result = subprocess.run(
         [sys.executable, "-m", "tests.support.harmed", case.__name__, source, str(folder)],
         cwd=Path(__file__).parents[2],

@@ -24,7 +24,7 @@ class Window(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What a batch says, or some of its rows."""
+    """What a batch holds, or some of its rows."""
 
     inputs: list[list[int]]
     targets: list[list[int]]
@@ -50,7 +50,7 @@ class Oracle:
 
     @property
     def num_batches(self) -> int:
-        """Batches that fit behind the last phase, at least one; all that are begun, padded."""
+        """Batches that fit after the last phase, at least one; all that are begun, padded."""
         if self.tail == "pad":
             return 1 + _largest(lambda n: n * self._batch_inputs < self.num_tokens - 1)
         fit = _largest(lambda n: self._fits(self.seq_len - 1, n * self._batch_inputs))
@@ -58,7 +58,7 @@ class Oracle:
 
     @property
     def num_phases(self) -> int:
-        """Phases below seq_len behind which all batches fit."""
+        """Phases below seq_len after which all batches fit."""
         if self.tail == "pad":
             return 1
         num_inputs = self.num_batches * self._batch_inputs
@@ -84,7 +84,7 @@ class Oracle:
         return self.batch_size * self.seq_len
 
     def _fits(self, phase: int, num_inputs: int) -> bool:
-        """Say whether so many inputs, and the last one's target, lie in the corpus."""
+        """Return whether some inputs, and the last one's target, lie in the corpus."""
         return phase + num_inputs + 1 <= self.num_tokens
 
     def window(self, row: int, column: int) -> Window:

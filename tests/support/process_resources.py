@@ -32,7 +32,7 @@ class Census(NamedTuple):
     def beyond(self, before: "Census", times: int = 1) -> dict[str, object]:
         """Return what is more than it was; what an earlier test had left may be gone since.
 
-        Files and mappings count once there is one more for each of so many
+        Files and mappings count once there is one more for each of these
         times: PyTorch and the C library keep a few of their own, and how many
         depends on what else the machine does.
         """
@@ -51,7 +51,7 @@ class Census(NamedTuple):
 
 
 def left_since(before: Census, times: int = 1) -> dict[str, object]:
-    """Return what so many times left behind, once this process has come to rest.
+    """Return what a number of runs have left, once this process has come to rest.
 
     A thread or a process that has ended is listed by the system a moment longer.
     """

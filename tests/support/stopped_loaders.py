@@ -144,7 +144,7 @@ class Program:
             sys.__unraisablehook__(unraisable)
 
     def run(self, times: int) -> dict[str, int]:
-        """Stop so many iterations; return how many of each kind."""
+        """Stop a number of iterations; return how many of each kind."""
         ways = [self.leave_early, self.fail, self.drop]
         ways += [self.interrupt] * 3 + [self.use_thread]
         counts: dict[str, int] = {}

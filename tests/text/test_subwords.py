@@ -315,7 +315,7 @@ except tl.UsageError as error:
 
 @each_package
 def test_tokens_are_read_where_the_package_is_missing(name: str, tmp_path: Path) -> None:
-    """Only where text is asked for is it said what to install."""
+    """Only where text is asked for, an error says what to install."""
     pytest.importorskip("torch")
     corpus = Corpus.from_documents(TEXTS, tokenizer=INNER[name])
     corpus.save(tmp_path / "store")
@@ -503,7 +503,7 @@ class _Panicking:
 def test_a_panic_is_an_error_wherever_the_package_is_asked(
     name: str, call: Callable[[SubwordTokenizer], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no Exception, and would pass by whoever expects one."""
+    """It is no Exception, so that ``except Exception`` would not catch it."""
     made = adopt(INNER[name])
     assert made is not None
     monkeypatch.setattr(SubwordTokenizer, "encoder", _Panicking())
@@ -716,7 +716,7 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str, content: bytes, messa
 
 
 def test_an_encoding_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is none, or it cannot be downloaded, it is said what to do."""
+    """Where there is none, or it cannot be downloaded, the error says what to do."""
     with pytest.raises(ArgumentError, match=r"^tokenizer must be 'tiktoken:' and one of 'gpt2'"):
         make_tokenizer("tiktoken:cl999")
 

@@ -155,7 +155,7 @@ def test_frequencies_are_in_falling_order() -> None:
 
 
 def test_frequencies_are_a_copy(vocab: Vocab) -> None:
-    """Whoever changes the returned dictionary does not change the vocabulary."""
+    """A change of the returned dictionary does not change the vocabulary."""
     vocab.frequencies.clear()
 
     expected = 3

@@ -142,7 +142,7 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
 
 
 def test_the_settings_tell_the_recipe(tmp_path: Path) -> None:
-    """Whoever finds a run knows how to make it again."""
+    """A run says how to make it again."""
     tl.train(make_model(), make_loader(), lr=0.25, run=tmp_path / "run", device="cpu")
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())
     recipe = ("lr", "order", "batch_size", "seq_len", "num_epochs", "max_grad_norm", "seed")

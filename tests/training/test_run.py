@@ -326,7 +326,7 @@ def test_nothing_is_written_through_a_link(name: str, tmp_path: Path) -> None:
 def test_records_of_another_run_are_refused(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever reads them says so, as --resume does."""
+    """They are refused by all that reads them, as --resume refuses them."""
     for number, each in enumerate(("run", "other")):
         loader = make_loader(num_epochs=1)
         tl.train(make_model(), loader, run=tmp_path / each, device="cpu", lr=0.5 + number)
@@ -355,7 +355,7 @@ def test_a_damaged_checkpoint_leaves_the_records_readable(tmp_path: Path) -> Non
 
 
 def test_a_link_of_ones_own_to_a_run_leads_there(tmp_path: Path) -> None:
-    """Such as runs/latest: it stays a link, and the run behind it is resumed."""
+    """Such as runs/latest: it stays a link, and the run that it leads to is resumed."""
     path, link = tmp_path / "run", tmp_path / "latest"
     tl.train(make_model(), make_loader(num_epochs=1), run=path, device="cpu")
     link.symlink_to("run")
@@ -386,7 +386,7 @@ def test_a_new_run_may_be_begun_through_a_link_of_ones_own(tmp_path: Path) -> No
 def test_a_link_of_another_user_to_a_run_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever may write to a folder could plant it."""
+    """Any user who may write to a folder could plant it."""
     tl.train(make_model(), make_loader(num_epochs=1), run=tmp_path / "run", device="cpu")
     link = tmp_path / "latest"
     link.symlink_to("run")
