@@ -400,10 +400,10 @@ class MixtureOrder(ShuffledOrder):
             numbers = np.concatenate(
                 [np.arange(each.start, each.stop, dtype=np.int64) for each in ranges]
             )
-            words = _draw(settings.seed, 1 + part, epoch)
-            found = permute(numbers, size=int(layout.sizes[part]), keys=words[1:])
+            phase, keys = _draw_turn(settings.seed, part, epoch, int(layout.phases[part]))
+            found = permute(numbers, size=int(layout.sizes[part]), keys=keys)
             found *= settings.seq_len
-            found += self._first_token(layout, part, int(words[0]))
+            found += self.bounds[part] + phase
             ends = np.cumsum([len(each) for each in ranges], dtype=np.int64)[:-1]
             for stop, part_of in zip(
                 pieces.stops[its].tolist(), np.split(found, ends), strict=True
@@ -424,22 +424,15 @@ class MixtureOrder(ShuffledOrder):
         used = np.bincount(piece).nonzero()[0]
         which = used.searchsorted(piece)
         parts = pieces.parts[used]
-        turns = zip(parts.tolist(), pieces.epochs[used].tolist(), strict=True)
-        drawn = [_draw(settings.seed, 1 + part, epoch) for part, epoch in turns]
-        words = np.concatenate(drawn).reshape(len(drawn), -1)
+        turns = (parts, pieces.epochs[used], layout.phases[parts])
+        draw = functools.partial(_draw_turn, settings.seed)
+        phases, keys = zip(*map(draw, *(each.tolist() for each in turns)), strict=True)
         shifts = pieces.begins - pieces.stops + pieces.lengths
-        order = Permutations(layout.sizes[parts], words[:, 1:].T)
-        starts = order.permute(places + shifts[piece], which)
+        of_turns = np.concatenate(keys).reshape(len(used), -1).T
+        starts = Permutations(layout.sizes[parts], of_turns).permute(places + shifts[piece], which)
         starts *= settings.seq_len
-        first_tokens = map(
-            functools.partial(self._first_token, layout), parts.tolist(), words[:, 0].tolist()
-        )
-        starts += np.array(list(first_tokens), np.int64)[which]
+        starts += (self.bounds[parts] + np.array(phases, np.int64))[which]
         return starts
-
-    def _first_token(self, layout: _Layout, part: int, word: int) -> int:
-        """Return the first token of a part's own epoch, whose phase a random word draws."""
-        return int(self.bounds[part]) + ((word * int(layout.phases[part])) >> 64)
 
     def _cut(self, layout: _Layout, firsts: Sequence[int]) -> "_Pieces":
         """Return the pieces of blocks: windows of one part in one of its own epochs."""
@@ -541,6 +534,15 @@ def _draw(seed: int, role: int, number: int) -> npt.NDArray[np.uint64]:
     words = mix_number(seed, role, number).generate_state(1 + NUM_KEYS, np.uint64)
     words.setflags(write=False)
     return words.astype(np.uint64, copy=False)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _draw_turn(
+    seed: int, part: int, epoch: int, num_phases: int
+) -> tuple[int, npt.NDArray[np.uint64]]:
+    """Return the phase of a part in one of its own epochs, and the round keys, shape (16,)."""
+    words = _draw(seed, 1 + part, epoch)
+    return (int(words[0]) * num_phases) >> 64, words[1:]
 
 
 def _repeats(num_windows: int, *, sizes: Sequence[int], weights: Sequence[int]) -> bool:
