@@ -202,6 +202,39 @@ def test_built_pages_show_what_a_line_names() -> None:
     assert help_text.startswith("```{literalinclude} /_build/generated/help-train.txt\n")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_pictures_of_a_page_are_in_the_checkout(page: Path) -> None:
+    """A reader of the plain Markdown sees each picture, so none is made by a build."""
+    shown = re.findall(r"!\[[^\]]*\]\((?!https:)([^)]+)\)", _read(page))
+
+    assert all((page.parent / picture).resolve().parent == DOCS / "images" for picture in shown)
+    assert all((page.parent / picture).is_file() for picture in shown)
+
+
+@pytest.mark.slow
+def test_pictures_are_as_the_script_draws_them(tmp_path: Path) -> None:
+    """``docs/images/draw.py`` was run after the last change of what it draws."""
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, str(DOCS / "images" / "draw.py"), str(tmp_path)]
+    subprocess.run(command, check=True)
+    number, release = re.compile(r"-?\d+\.?\d*"), re.compile(r"Matplotlib v[\d.]+")
+    # The names of parts of a picture are hashes of their places.
+    name = re.compile(r"""(?<=url\(\#)\w+|(?<=href="\#)\w+|(?<=id=")\w+""")
+
+    drawn = sorted(tmp_path.glob("*.svg"))
+    assert [path.name for path in drawn] == sorted(
+        path.name for path in (DOCS / "images").glob("*.svg")
+    )
+    for path in drawn:
+        new, kept = (name.sub("", _read(one)) for one in (path, DOCS / "images" / path.name))
+        if release.findall(new) != release.findall(kept):
+            pytest.skip("the pictures were drawn by another release of matplotlib")
+        assert number.sub("", new) == number.sub("", kept), path.name
+        # Another processor may round the last digit differently.
+        numbers = [list(map(float, number.findall(text))) for text in (new, kept)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=0.01), path.name
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=_id)
 def test_examples_are_short_scripts(example: Path) -> None:
     """An example has fewer than 80 lines, a docstring, and a main that it calls."""
