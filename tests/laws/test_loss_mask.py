@@ -220,7 +220,7 @@ def test_a_mixture_of_parts_with_and_without() -> None:
     sources = set()
     for batch in tl.RandomWindows(tl.Mixture(parts), batch_size=2, seq_len=8):
         after = batch.inputs + 1
-        learnt = torch.tensor(mask)[after]
+        learnt = torch.from_numpy(np.array(mask))[after]
         assert torch.equal(batch.mask, learnt)
         assert torch.equal(batch.targets, after.where(learnt, torch.tensor(-100)))
         sources |= set(batch.sources.tolist())
