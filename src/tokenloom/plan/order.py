@@ -282,7 +282,7 @@ class ShuffledOrder(Order, Protocol):
         ----------
         settings : PlanSettings
             Its ``batch_size`` makes no difference, but where the corpus holds
-            barely one batch; see `num_windows`.
+            barely one batch; see `Order.num_windows`.
         positions : int64 array, any shape
             Places of windows in the epoch, counted from 0. Those past the last
             window are the padding of the last batch, with ``tail="pad"``.
