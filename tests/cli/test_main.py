@@ -54,7 +54,7 @@ def test_offline_lasts_as_long_as_the_command(
         (["train", "time_machin"], "no such file or folder: did you mean 'time_machine'?"),
         (["plan", "imdb/tset"], "no such file or folder: did you mean 'imdb/test'?"),
         (["fetch", "pyhton_docs"], "did you mean python_docs?"),
-        (["bench", "texts"], "it is a folder, of which 'tokenloom prepare'"),
+        (["bench", "texts"], "'tokenloom prepare texts -o my-store'"),
         (["selftest", "nothing-like-it"], "which is neither: no such file or folder"),
         (["prepare", "my-bok.txt", "-o", "new"], "did you mean 'my-book.txt'?"),
         (["prepare", "time_machin", "-o", "new"], "did you mean 'time_machine'?"),
@@ -85,6 +85,7 @@ def test_a_misspelt_name_brings_the_one_that_was_meant(
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert cure in line
+    assert "?;" not in line
 
 
 @pytest.mark.parametrize(

@@ -200,11 +200,15 @@ def test_load_any_bytes(tmp_path: Path) -> None:
 
 
 def test_load_a_folder(tmp_path: Path) -> None:
-    """A folder is no text."""
-    with pytest.raises(
-        ArgumentError, match=r"which is neither: it is a folder, of which .*prepare"
-    ):
-        load(tmp_path)
+    """A folder is no text, and the message has the command that makes a store of it."""
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    cure = f"by 'tokenloom prepare '{folder}' -o my-store' or tokenloom.prepare('{folder}', 'my-"
+
+    with pytest.raises(ArgumentError) as refused:
+        load(folder)
+
+    assert cure in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["", ".", os.devnull, Path()])
@@ -393,13 +397,13 @@ def test_a_folder_in_a_store_hides_no_split(store: str) -> None:
             "a tar archive",
         ),
         ("a.txt", "abc".encode("utf-16"), "text in UTF-16: name it: encoding='utf-16'"),
-        ("a.jsonl", b'{"text": "a"}\n', "JSON Lines: 'tokenloom prepare' makes a store of it"),
+        ("a.jsonl", b'{"text": "a"}\n', "JSON Lines: .*/a.jsonl -o my-store' makes"),
         (
             "a.json.gz",
             gzip.compress(b'{"text": "a"}\n{"text": "b"}\n', mtime=0),
             "JSON Lines: 'tokenloom pr",
         ),
-        ("a", b'{"text": "a"}\n{"text": "b"}\n', "JSON Lines: 'tokenloom prepare --documents jso"),
+        ("a", b'{"text": "a"}\n{"text": "b"}\n', "JSON Lines: .*/a --documents jsonl -o my"),
         ("a.json", b'{\n"text": "a"}\n', "one JSON document"),
         ("a.csv", b"a,b\n1,2\n", r"a table \(.csv\)"),
     ],

@@ -354,7 +354,7 @@ def test_files_that_are_no_texts(tmp_path: Path, name: str, content: bytes, mess
         (b'["to be", "or not' + b" to be" * 999, "it is one JSON document"),
         (b'{"a": 1}', "^- must be a text, but it is JSON Lines, with a JSON object on each line"),
         (b"[[1, 2], [3]]", "it is one JSON document"),
-        (b'id,text\r\n1,"to be, or"\r\n2,not\r\n', r"it is a table \(CSV\): .*the end .txt"),
+        (b'id,text\r\n1,"to be, or"\r\n2,not\r\n', r"it is a table \(CSV\): .*ends in .txt"),
         (b"id,text\n" + b'7,"to be,\nor not"\n' * 999, r"it is a table \(CSV\)"),
         (b"id;text\n1;to be\n2;not to be", r"it is a table \(CSV\)"),
         (b'id\ttext\n1\t"to be\n2\tnot\n', r"it is a table \(TSV\)"),

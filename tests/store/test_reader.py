@@ -226,6 +226,10 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
         ArgumentError, match=r"^split must be one of the store's \('train'\), got 'test'$"
     ):
         tl.Corpus.open(make_store(tmp_path / "store"), split="test")
+    plain = tl.Corpus.from_tokens([1, 2, 3]).save(tmp_path / "plain")
+
+    with pytest.raises(ArgumentError, match=r"^split must be left out, .* has no splits, got 'te"):
+        tl.Corpus.open(plain, split="test")
 
 
 def test_a_vocabulary_that_goes_after_the_open_is_missed(tmp_path: Path) -> None:

@@ -34,10 +34,12 @@ _ENCODING = "name it: encoding={!r}"
 # The beginning of an object, on a line that is longer than what was read.
 _OBJECT = re.compile(r"""\{\s*"(?:[^"\\\n]|\\.)*"\s*:\s*["\d\[{tfn-]""")
 _COLUMN_OF_TABLE = (
-    "prepare reads a column of it, which field= or --field names; give it the end .txt to read it "
-    "as it is"
+    "prepare makes a store of a column of it, which field= or --field names; rename it to end in "
+    ".txt to read it as it is"
 )
-_TABLE = "write the texts in it as JSON Lines (.jsonl), or give it the end .txt to read it as it is"
+_TABLE = (
+    "write the texts in it as JSON Lines (.jsonl), or rename it to end in .txt to read it as it is"
+)
 _RECORDS = "choose documents='jsonl' to read each as a document"
 # The beginning of a JSON document of several lines, or of a list.
 _DOCUMENT = re.compile(
@@ -46,12 +48,12 @@ _DOCUMENT = re.compile(
 # What heads a column; a part of a sentence rarely looks like that.
 _COLUMN = re.compile(r"\w[\w ./%#()-]{0,39}")
 _PIPED_COLUMNS = (
-    "name a file with the end .csv or .tsv, and its column with field= or --field; to read it as "
-    "it is, name a file with the end .txt"
+    "name a file that ends in .csv or .tsv, and its column with field= or --field; to read it as "
+    "it is, name a file that ends in .txt"
 )
 _PIPED_TABLE = (
     "write the texts in it as JSON Lines, and choose documents='jsonl'; to read it as it is, name "
-    "a file with the end .txt"
+    "a file that ends in .txt"
 )
 
 

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -445,7 +446,11 @@ def _describe_none(name: str | os.PathLike[str], known: list[str]) -> str:
     if os.path.isfile(os.path.join(name, "settings.json")):  # noqa: PTH113, PTH118  see above
         return "it is a run, which 'tokenloom show RUN --step N' shows with its text"
     if os.path.isdir(name):  # noqa: PTH112  see above
-        return "it is a folder, of which 'tokenloom prepare' or prepare(...) makes a store"
+        folder = os.fspath(name)
+        return (
+            f"it is a folder: make a store of it, by 'tokenloom prepare {shlex.quote(folder)} -o "
+            f"my-store' or tokenloom.prepare({folder!r}, 'my-store'), and name that"
+        )
     return describe_missing(name, known)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 from pathlib import Path
 
 from tokenloom._io.compressed import Stream, check_text
@@ -45,9 +46,9 @@ def read_text_file(path: Path, *, encoding: str = "utf-8") -> bytes:
     head = check_text(path, name=name, encoding=encoding)
     text, suffix = head.decode(encoding, "replace"), bare_suffix(path.name)
     if suffix in RECORDS or holds_records(text, fewest=1 if suffix == ".json" else 2):
-        kind: Kind | None = Kind("JSON Lines", "'tokenloom prepare' makes a store of it")
-        if suffix not in (*RECORDS, ".json"):
-            kind = Kind("JSON Lines", "'tokenloom prepare --documents jsonl' makes a store of it")
+        option = "" if suffix in (*RECORDS, ".json") else " --documents jsonl"
+        command = f"tokenloom prepare {shlex.quote(name)}{option} -o my-store"
+        kind: Kind | None = Kind("JSON Lines", f"'{command}' makes a store of it")
     else:
         kind = recognise_structure(text, name=path.name)
     if kind is not None:

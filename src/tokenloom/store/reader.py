@@ -131,10 +131,15 @@ class Store:
         splits = self.manifest.splits
         require_type("split", split, str, "the name of a split")
         if split not in splits:
-            known = ", ".join(map(repr, splits)) or "none"
+            known = ", ".join(map(repr, splits))
             msg = (
                 f"split must be one of the store's ({known}), got {split!r}{suggest(split, splits)}"
             )
+            if not splits:
+                msg = (
+                    f"split must be left out, also as STORE/NAME, for a store that has no splits, "
+                    f"got {split!r}"
+                )
             raise ArgumentError(msg)
         return splits[split]
 
@@ -363,12 +368,14 @@ def _read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError) as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         why = describe_missing(folder) if is_missing else str(error)
-        cure = "name another, or make the store to its end"
+        cure = "; name another, or make the store to its end"
         if is_store(folder.parent):
-            cure = f"the store is {folder.parent}, of which {folder.name!r} may be a split"
+            cure = f"; the store is {folder.parent}, of which {folder.name!r} may be a split"
+        elif why.endswith("?"):
+            cure = ""
         msg = (
             f"{redact(str(folder))} must be the folder of a store, with {MANIFEST} in it, which is "
-            f"written last: {why}; {cure}"
+            f"written last: {why}{cure}"
         )
         raise StoreError(msg) from error
     if not is_regular:
