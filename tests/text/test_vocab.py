@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tokenloom import Corpus, Vocab
 from tokenloom.errors import ArgumentError, CorpusError
-from tokenloom.text.vocab import UNKNOWN_ID
+from tokenloom.text.vocab import UNKNOWN_ID, parse_vocab
 
 # Ids: <unk> 0, <pad> 1, <eos> 2, t 3 (3 times), e 4 (2 times), m 5, i 6.
 TOKENS = ["t", "e", "m", "t", "i", "e", "t"]
@@ -599,3 +599,21 @@ def test_a_pipe_is_no_vocabulary(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "vocab.json")
     with pytest.raises(OSError, match="is a named pipe"):
         Vocab.load(tmp_path / "vocab.json")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*"abcdefgh", "<unk>", "<eod>"]), st.integers(0, 4)), max_size=4
+    ),
+    st.integers(0, 3),
+)
+def test_a_file_of_any_order_is_what_its_counts_say(
+    pairs: list[tuple[str, int]], min_freq: int
+) -> None:
+    """Also where a token is there twice, is special or is rare, and where counts rise."""
+    value = json.loads(Vocab(reserved_tokens=["<eod>"], min_freq=min_freq).to_json())
+    text = json.dumps({**value, "frequencies": pairs}, indent=0) + "\n"
+    loaded = parse_vocab(text.encode(), "vocab.json")
+    expected = Vocab(dict(pairs), reserved_tokens=["<eod>"], min_freq=min_freq)
+    assert (expected.tokens, expected.to_json()) == (loaded.tokens, loaded.to_json())
+    assert [*range(len(loaded))] == loaded[loaded.tokens]

@@ -80,7 +80,8 @@ class Vocab:
     """
 
     __slots__ = (
-        "_frequencies",
+        "_counted",
+        "_counts",
         "_hash",
         "_ids",
         "_kind",
@@ -90,7 +91,10 @@ class Vocab:
         "_tokens",
     )
 
+    _ids: dict[str, int]
     _tokens: tuple[str, ...]
+    _counted: tuple[str, ...]
+    _counts: tuple[int, ...]
     _kind: str | None
     _normalize: bool | None
 
@@ -131,10 +135,32 @@ class Vocab:
         self._hash: str | None = None
         if vocab_size is not None:
             frequencies = {token: num for token, num in frequencies.items() if token in self._ids}
-        self._frequencies = frequencies
+        # Not as a dict, which takes a while to make of a million tokens and is seldom asked for.
+        self._counted, self._counts = tuple(frequencies), tuple(frequencies.values())
         self._min_freq = min_freq
         self._reserved_tokens = tuple(special[1:])
         self._kind, self._normalize = None, None
+
+    @classmethod
+    def _of_sorted(
+        cls, tokens: list[str], counts: list[int], *, min_freq: int, **special: Any
+    ) -> "Vocab | None":
+        """Return the vocabulary of tokens with their counts, as most files hold them.
+
+        None where a count rises or is below ``min_freq``, where a token is there
+        twice, and where something has another type.
+        """
+        vocab = cls(min_freq=min_freq, **special)
+        if set(map(type, tokens)) != {str} or set(map(type, counts)) != {int}:
+            return None
+        names = (*vocab.tokens, *tokens)
+        ids = dict(zip(names, itertools.count(), strict=False))
+        are_sorted = all(map(operator.ge, counts, counts[1:])) and counts[-1] >= min_freq
+        if not are_sorted or len(ids) < len(names):
+            return None
+        vocab._ids, vocab._tokens = ids, names
+        vocab._counted, vocab._counts = tuple(tokens), tuple(counts)
+        return vocab
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -147,7 +173,7 @@ class Vocab:
 
         Tokens below ``min_freq`` are in it too, unless a ``vocab_size`` was given.
         """
-        return dict(self._frequencies)
+        return dict(zip(self._counted, self._counts, strict=True))
 
     @property
     def unknown_token(self) -> str:
@@ -302,12 +328,12 @@ class Vocab:
         if with_kind and self._kind is not None:
             value["tokenizer"] = {"name": self._kind, "normalize": self._normalize}
         text = json.dumps(value, indent=0) + "\n"
-        if not self._frequencies:
+        if not self._counted:
             return text
         # The lines that json makes of the pairs [["a", 2], ["b", 1]], many times as fast.
         pairs = _BETWEEN_PAIRS.join(
             f"{encode_basestring_ascii(token)}{_IN_A_PAIR}{int(number)}"
-            for token, number in self._frequencies.items()
+            for token, number in zip(self._counted, self._counts, strict=True)
         )
         return text.replace(_NO_PAIRS, f"{_BEFORE_PAIRS}{pairs}{_AFTER_PAIRS}", 1)
 
@@ -342,13 +368,19 @@ def parse_vocab(content: bytes, path: str | os.PathLike[str]) -> Vocab:
     try:
         value = _parse(content)
         kind = value["format"], value["version"]
-        vocab = Vocab(
-            {token: int(count) for token, count in value["frequencies"]},
+        given = {
             # Older releases accepted numbers below 0.
-            min_freq=max(int(value["min_freq"]), 0),
-            reserved_tokens=value["reserved_tokens"],
-            unknown_token=value["unknown_token"],
-        )
+            "min_freq": max(int(value["min_freq"]), 0),
+            "reserved_tokens": value["reserved_tokens"],
+            "unknown_token": value["unknown_token"],
+        }
+        frequencies = value["frequencies"]
+        vocab = None
+        if isinstance(frequencies, tuple):
+            vocab = Vocab._of_sorted(*frequencies, **given)  # noqa: SLF001  it is read here
+            frequencies = zip(*frequencies, strict=True)
+        if vocab is None:
+            vocab = Vocab({token: int(count) for token, count in frequencies}, **given)
         made_by = value.get("tokenizer")
     except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise CorpusError(_wrong_file(path)) from error
@@ -370,7 +402,7 @@ def _parse(content: bytes) -> Any:
     flat = json.loads(f"[{pairs.replace(_BETWEEN_PAIRS, _IN_A_PAIR)}]")
     if len(flat) != 2 * (pairs.count(_BETWEEN_PAIRS) + 1):
         return None
-    value["frequencies"] = zip(flat[::2], flat[1::2], strict=True)
+    value["frequencies"] = flat[::2], flat[1::2]
     return value
 
 
