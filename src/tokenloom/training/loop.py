@@ -23,7 +23,7 @@ from tokenloom.training.metrics import EpochMetrics
 from tokenloom.training.optimizer import ScheduledOptimizer
 from tokenloom.training.options import Recipe, RunOptions, TrainingOptions
 from tokenloom.training.progress import Progress
-from tokenloom.training.resume import CheckpointSaver, open_run
+from tokenloom.training.resume import CheckpointSaver, OpenRun, open_run
 from tokenloom.training.settings import confirm_ranks, describe_training
 from tokenloom.training.state import TrainingState
 
@@ -141,20 +141,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         model.to(device).train()
         model.trained_with = corpus.identity or model.trained_with
         model.end_id = model.end_id if corpus.end_id is None else corpus.end_id
-        optimizer = ScheduledOptimizer(
-            model, loader, recipe=recipe, ranks=ranks, interrupt=interrupt
-        )
-        meter = Meter(
-            model,
-            loader,
-            held_out,
-            across_documents=options.across_documents,
-            ranks=ranks,
-            run=opened.run,
-            history=opened.history,
-        )
-        state = TrainingState(
-            model, loader, optimizer=optimizer, meter=meter, ranks=ranks, seed=recipe.seed
+        state = _make_state(
+            model, loader, held_out, recipe=recipe, opened=opened, ranks=ranks, interrupt=interrupt
         )
         saver = CheckpointSaver(
             state, opened, options=None if run is None else run_options, ranks=ranks
@@ -165,10 +153,10 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         with bar:
             _train_on(state, saver=saver, bar=bar, interrupt=interrupt)
             saver.save()
-            meter.close()
-        optimizer.share_signals()
+            state.meter.close()
+        state.optimizer.share_signals()
     interrupt.end()
-    return meter.history
+    return state.meter.history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -209,6 +197,32 @@ class Training:
             progress=progress,
             on_start=on_start,
         )
+
+
+def _make_state(
+    model: RNNModel,
+    loader: Loader,
+    held_out: Corpus | Mapping[str, Corpus] | None,
+    *,
+    recipe: Recipe,
+    opened: OpenRun,
+    ranks: Ranks,
+    interrupt: Interrupt,
+) -> TrainingState:
+    """Return the state of a training that begins, or resumes from what a run holds."""
+    optimizer = ScheduledOptimizer(model, loader, recipe=recipe, ranks=ranks, interrupt=interrupt)
+    meter = Meter(
+        model,
+        loader,
+        held_out,
+        across_documents=recipe.options.across_documents,
+        ranks=ranks,
+        run=opened.run,
+        history=opened.history,
+    )
+    return TrainingState(
+        model, loader, optimizer=optimizer, meter=meter, ranks=ranks, seed=recipe.seed
+    )
 
 
 def _train_on(
