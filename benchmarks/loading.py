@@ -30,7 +30,8 @@ from report import plot, render
 from results import Results, name_shape
 
 _SPARSE_TOKENS = 10**12
-_SMALL_TOKENS = 1_000_000
+# An epoch fills what four workers read ahead.
+_SMALL_TOKENS = 8_000_000
 _PACKAGES = ("torch", "numpy", "torchdata", "datasets", "mosaicml-streaming", "litdata", "grain")
 
 

@@ -3,12 +3,13 @@
 python benchmarks/read_ahead.py [--against PATH] [--workers 0 1 2 4] [--cold]
 
 Compares `tokenloom.Loader`, whose threads read ahead, with a plain DataLoader,
-whose processes do. PATH is another checkout of tokenloom, such as a git
-worktree of the commit before a change: its Loader is measured too. Each system
-has a process of its own; they take turns, and figures are medians over the
-repetitions of one run. Between two batches the loop does nothing, or is busy
-for some milliseconds, in Python or in PyTorch, which computes without Python's
-lock. With ``--cold`` the file's pages are dropped before each measurement.
+whose processes do, and with tensors that lie ready, which show what the loop and
+the clock take. PATH is another checkout of tokenloom, such as a git worktree of
+the commit before a change: its Loader is measured too. Each system has a process
+of its own; they take turns, and figures are medians over the repetitions of one
+run. Between two batches the loop does nothing, or is busy for some milliseconds,
+in Python or in PyTorch, which computes without Python's lock. With ``--cold`` the
+file's pages are dropped before each measurement.
 """
 
 import argparse
@@ -66,8 +67,11 @@ def open_batches(job: dict[str, Any]) -> Any:
     import tokenloom as tl  # noqa: PLC0415  the process's own, see PYTHONPATH
 
     batch_size, seq_len = map(int, job["shape"].split("x"))
+    if job["system"] == "ready":
+        return itertools.cycle([torch.zeros(2, batch_size, seq_len, dtype=torch.int64).unbind()])
     corpus = tl.Corpus.from_tokens(np.load(job["path"], mmap_mode="r"))
-    windows = tl.RandomWindows(corpus, batch_size=batch_size, seq_len=seq_len)
+    order = tl.RandomWindows if job["order"] == "random" else tl.SequentialWindows
+    windows = order(corpus, batch_size=batch_size, seq_len=seq_len)
     if job["system"] == "DataLoader":
         loader = DataLoader(windows, batch_size=None, num_workers=job["workers"])
         return itertools.chain.from_iterable(itertools.repeat(loader))
@@ -151,6 +155,7 @@ def make_jobs(arguments: argparse.Namespace, path: Path) -> Iterator[dict[str, A
                 "workers": workers,
                 "num_batches": busy if step != "none" else max(64, 30_000_000 // num_tokens),
                 "path": str(path),
+                "order": arguments.order,
                 "cold": arguments.cold,
             }
 
@@ -160,7 +165,7 @@ def run(arguments: argparse.Namespace, path: Path) -> dict[tuple[Any, ...], list
     with contextlib.ExitStack() as stack:
         jobs = list(make_jobs(arguments, path))
         servers = {"Loader": Server(_HERE)}
-        servers["DataLoader"] = servers["Loader"]
+        servers["DataLoader"] = servers["ready"] = servers["Loader"]
         if arguments.against is not None:
             servers["against"] = Server(arguments.against)
         for server in set(servers.values()):
@@ -197,7 +202,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="ROWSxTOKENS")
     parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS)
-    parser.add_argument("--systems", nargs="+", choices=("Loader", "DataLoader", "against"))
+    parser.add_argument(
+        "--systems", nargs="+", choices=("Loader", "DataLoader", "ready", "against")
+    )
+    parser.add_argument("--order", choices=("random", "sequential"), default="random")
     parser.add_argument("--milliseconds", type=float, default=2.0, help="of a busy step")
     parser.add_argument("--tokens", type=int, default=50_000_000)
     parser.add_argument("--repetitions", type=int, default=5)

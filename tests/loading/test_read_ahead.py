@@ -1,5 +1,6 @@
 """Blocks that threads read ahead. That nothing is left is tested in integration/."""
 
+import _thread
 import copy
 import functools
 import gc
@@ -396,6 +397,39 @@ def test_jobs_are_done_side_by_side() -> None:
     assert [0, 0, 0, 1, 1, 1] == sorted(results)
 
 
+def test_threads_do_jobs_in_turn() -> None:
+    """Also where one of them is free earlier, so that each holds as many results as the others."""
+
+    def work(number: int) -> str:
+        time.sleep(0.001 if number % 3 == 0 else 0)
+        return threading.current_thread().name
+
+    names = list(start(work, iter(range(30)), num_threads=3, num_ahead=6))
+    assert [f"tokenloom-test-{number % 3}" for number in range(30)] == names
+
+
+def test_fewer_threads_work_where_the_system_refuses_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at least is needed."""
+    num_allowed = [2]
+    allow = _thread.start_new_thread
+
+    def refuse(function: Any, *arguments: Any) -> int:
+        if function is read_ahead._start:
+            num_allowed[0] -= 1
+            if num_allowed[0] < 0:
+                msg = "can't start new thread"
+                raise RuntimeError(msg)
+        return allow(function, *arguments)
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    results = start(lambda _: threading.current_thread().name, num_threads=4)
+    names = ["tokenloom-test-0", "tokenloom-test-1"]
+    assert [*names, *names] == list(itertools.islice(results, 4))
+    results.close()
+    with pytest.raises(RuntimeError, match="can't start"):
+        next(start(double))
+
+
 def test_threads_have_names_and_do_not_keep_the_interpreter() -> None:
     """A listing of the threads says whose they are."""
     results = start(double)
@@ -483,8 +517,7 @@ def test_threads_can_be_waited_for_again() -> None:
     threads = read_ahead._Threads(double, 2, "tokenloom-test")
     began_at = time.monotonic()
     for _ in range(3):
-        threads.ask_to_stop()
-        threads.wait(began_at + 120)
+        threads.stop(120)
     assert time.monotonic() - began_at < 120
     assert [] == mine()
 

@@ -150,7 +150,7 @@ def _print_division(division: Division, *, corpus_name: str) -> None:
     print_line(f"\nWORKERS of a DataLoader: {whose} rows, in these batches")
     print_table(list(_tabulate_workers(division)))
     blocks = count(division.block_size, "batch", "batches")
-    print_line(f"a Loader reads blocks of {blocks}, each by the worker that is free")
+    print_line(f"a Loader reads blocks of {blocks}, each by the next worker in turn")
     whose = " of all parts, one part after another" if plan.is_mixture else ""
     print_line(f"\nFIRST STARTS: where the windows begin, in tokens{whose}")
     print_table(list(_tabulate_starts(division)))

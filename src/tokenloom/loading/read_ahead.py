@@ -5,8 +5,8 @@ Where that happens inside a lock that is written in Python (those of
 `threading` and `concurrent.futures` are), the lock stays locked, and a thread
 that needs it waits for ever. So the thread that uses the blocks calls only
 what is written in C and cannot be left half done: queues of the kind
-`queue.SimpleQueue`, the start of one helping thread, and a weak reference
-whose callback stops the others.
+`queue.SimpleQueue`, the start of a helping thread for each thread, and weak
+references whose callbacks stop them.
 """
 
 import _thread
@@ -21,7 +21,7 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 # How long a stop waits for threads that are in the middle of a job, in seconds.
 _PATIENCE = 1.0
 # The owners of the threads that live, by weak references.
-_LIVING: set["weakref.ref[_Threads]"] = set()
+_LIVING: set["weakref.ref[_Thread]"] = set()
 _MEANS_NOTHING = ("multiprocessing_context", "persistent_workers")
 
 
@@ -209,26 +209,56 @@ def work_ahead(
 
 
 class _Threads:
-    """Threads that do jobs until they are stopped or this object is deleted."""
+    """Threads that do jobs in turn, until they are stopped or this object is deleted.
+
+    Each has jobs of its own. The C library keeps the memory of a result for the thread
+    that made it; if each thread took the job that comes next, one of them would now and
+    then make more results in a row than ever before, and the memory would grow.
+    """
 
     def __init__(self, work: Callable[[Any], Any], num_threads: int, name: str) -> None:
-        self._pid = os.getpid()
-        # Whether they were asked to end by `_stop_all`.
-        self.are_over = False
-        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._started: queue.SimpleQueue[threading.Thread | None] = queue.SimpleQueue()
-        # Once nothing refers to self any more, the callback puts the weak reference into the queue;
-        # it is no job, so the threads end.
-        owner = weakref.ref(self, self._jobs.put)
-        # A weak reference can be hashed after its object has gone only if it was hashed before.
-        hash(owner)
-        _thread.start_new_thread(
-            _start, (num_threads, name, self._started, (work, self._jobs, owner))
-        )
+        self._threads = [_Thread(work, f"{name}-0")]
+        # If the system refuses more threads, fewer do the work.
+        with contextlib.suppress(RuntimeError):
+            for number in range(1, num_threads):
+                self._threads.append(_Thread(work, f"{name}-{number}"))
+        self._in_turn = itertools.cycle(self._threads)
 
     @property
     def are_here(self) -> bool:
         """Whether this is the process in which the threads were started."""
+        return self._threads[0].is_here
+
+    def ask(self, job: Any) -> "queue.SimpleQueue[Any]":
+        """Queue a job; return the queue that will hold its result or exception."""
+        return next(self._in_turn).ask(job)
+
+    def stop(self, patience: float) -> None:
+        """Ask the threads to end, and wait for them, at most for the given seconds."""
+        # At the end of the program Python may have cleared the modules that are used below.
+        if not self._threads[0].is_over and self.are_here:
+            _stop(self._threads, patience)
+
+
+class _Thread:
+    """A thread that does jobs until it is stopped or this object is deleted."""
+
+    def __init__(self, work: Callable[[Any], Any], name: str) -> None:
+        self._pid = os.getpid()
+        # Whether it was asked to end by `_stop_all`.
+        self.is_over = False
+        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._started: queue.SimpleQueue[threading.Thread | None] = queue.SimpleQueue()
+        # Once nothing refers to self any more, the callback puts the weak reference into the queue;
+        # it is no job, so the thread ends.
+        owner = weakref.ref(self, self._jobs.put)
+        # A weak reference can be hashed after its object has gone only if it was hashed before.
+        hash(owner)
+        _thread.start_new_thread(_start, (name, self._started, (work, self._jobs, owner)))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process in which the thread was started."""
         return os.getpid() == self._pid
 
     def ask(self, job: Any) -> "queue.SimpleQueue[Any]":
@@ -238,59 +268,55 @@ class _Threads:
         return answer
 
     def ask_to_stop(self) -> None:
-        """Ask the threads to end after their current jobs."""
+        """Ask the thread to end after its current job."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
         self._jobs.put(None)
 
     def wait(self, deadline: float) -> None:
-        """Wait until the threads have ended, at most until a time of `time.monotonic`."""
+        """Wait until the thread has ended, at most until a time of `time.monotonic`."""
         with contextlib.suppress(queue.Empty):
-            while thread := self._started.get(timeout=max(0, deadline - time.monotonic())):
-                # A collection of garbage may call this in one of the threads.
-                if thread.ident != threading.get_ident():
-                    thread.join(max(0, deadline - time.monotonic()))
-            # All threads were started: leave that note for the next call, such as the one at the
-            # end of the program.
-            self._started.put(None)
+            thread = self._started.get(timeout=max(0, deadline - time.monotonic()))
+            # For the next call, such as the one at the end of the program.
+            self._started.put(thread)
+            # A collection of garbage may call this in the thread itself.
+            if thread is not None and thread.ident != threading.get_ident():
+                thread.join(max(0, deadline - time.monotonic()))
 
-    def stop(self, patience: float) -> None:
-        """Ask the threads to end, and wait for them, at most for the given seconds."""
-        # At the end of the program Python may have cleared the modules that are used below.
-        if not self.are_over and self.are_here:
-            self.ask_to_stop()
-            self.wait(time.monotonic() + patience)
+
+def _stop(threads: Iterable[_Thread], patience: float) -> None:
+    for thread in threads:
+        thread.ask_to_stop()
+    deadline = time.monotonic() + patience
+    for thread in threads:
+        thread.wait(deadline)
 
 
 def _start(
-    num_threads: int,
     name: str,
     started: "queue.SimpleQueue[threading.Thread | None]",
     arguments: tuple[Any, ...],
 ) -> None:
-    """Start threads, in a thread that no Ctrl-C interrupts."""
+    """Start a thread, in a thread that no Ctrl-C interrupts."""
     _stop_at_exit()
     _LIVING.add(arguments[-1])
-    num_started = 0
-    # If the system refuses more threads, fewer do the work; this one alone, if it must.
-    with contextlib.suppress(RuntimeError):
-        for number in range(num_threads):
-            thread = threading.Thread(
-                target=_work, args=arguments, name=f"{name}-{number}", daemon=True
-            )
-            thread.start()
-            started.put(thread)
-            num_started += 1
-    started.put(None)
-    if not num_started:
-        _work(*arguments)
+    thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        # The system refuses another thread, so this one does the work.
+        started.put(None)
+    else:
+        started.put(thread)
+        return
+    _work(*arguments)
 
 
 def _work(
     work: Callable[[Any], Any],
     jobs: "queue.SimpleQueue[Any]",
-    owner: "weakref.ref[_Threads]",
+    owner: "weakref.ref[_Thread]",
 ) -> None:
     while isinstance(request := jobs.get(), tuple):
         job, answer = request
@@ -299,8 +325,6 @@ def _work(
         # While this waits it keeps nothing alive.
         del request, job, answer
     _LIVING.discard(owner)
-    # Pass the request to stop on to the next thread.
-    jobs.put(None)
 
 
 def _attempt(work: Callable[[Any], Any], job: Any) -> tuple[Any, BaseException | None]:
@@ -317,10 +341,7 @@ def _stop_at_exit() -> None:
 
 def _stop_all() -> None:
     """Stop all threads before the interpreter ends."""
-    found = [threads for owner in list(_LIVING) if (threads := owner()) and threads.are_here]
-    for threads in found:
-        threads.ask_to_stop()
-    deadline = time.monotonic() + _PATIENCE
-    for threads in found:
-        threads.wait(deadline)
-        threads.are_over = True
+    found = [thread for owner in list(_LIVING) if (thread := owner()) and thread.is_here]
+    _stop(found, _PATIENCE)
+    for thread in found:
+        thread.is_over = True

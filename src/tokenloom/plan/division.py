@@ -16,8 +16,8 @@ class Division:
     """A plan, and how many processes read it.
 
     Each rank reads some rows of all batches. Each worker of a plain DataLoader
-    reads some of the batches; with a `Loader`, the next free worker reads the
-    next block of batches.
+    reads some of the batches; with a `Loader`, the workers read the blocks of
+    batches in turn.
 
     Parameters
     ----------
