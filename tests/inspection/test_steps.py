@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
+from tokenloom.cli.main import main
 from tokenloom.errors import ArgumentError, RunError
 from tokenloom.inspection.batches import read_batch
 from tokenloom.inspection.steps import find_spikes, read_spikes, read_step
@@ -330,3 +331,51 @@ def test_a_step_without_a_learnt_target_is_not_judged() -> None:
     (spike,) = find_spikes(losses)
     assert (90, 91) == (spike.first, spike.stop)
     assert spike.usual == pytest.approx(expected.usual, rel=0.2)
+
+
+def test_a_step_of_which_nothing_is_learnt_has_no_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither 0, which is the loss of a perfect model, nor a spike; older releases wrote 0."""
+    mask = np.arange(1000) % 100 < 50
+    ids = np.arange(1000) % 7
+    corpus = tl.Corpus.from_tokens(ids, vocab=tl.Vocab(list("abcdef")), loss_mask=mask)
+    path = corpus.save(tmp_path / "store")
+    windows = tl.RandomWindows(tl.Corpus.open(path), batch_size=1, seq_len=10)
+    expected = [at for at, batch in enumerate(windows) if not batch.num_targets]
+    assert 20 < len(expected) < 60
+    model = tl.RNNModel(nn.RNN(7, 4), 7)
+    tl.train(model, tl.Loader(windows), run=tmp_path / "run", device="cpu")
+    run = tl.Run.open(tmp_path / "run")
+    (record,) = run.losses()
+    assert expected == record.without_targets
+    assert expected == np.flatnonzero(np.isnan(record.losses)).tolist()
+    line = json.loads((tmp_path / "run" / "losses.jsonl").read_text(encoding="utf-8"))
+    older = {**line, "losses": [loss or 0.0 for loss in line["losses"]]}
+    del older["without_targets"]
+    (tmp_path / "older").mkdir()
+    for file in (tmp_path / "run").iterdir():
+        if file.is_file():
+            shutil.copy(file, tmp_path / "older")
+    (tmp_path / "older" / "losses.jsonl").write_text(json.dumps(older) + "\n", encoding="utf-8")
+    for folder in ("run", "older"):
+        here = tl.Run.open(tmp_path / folder)
+        found = read_spikes(here, reopen_windows(here), top=99, rows=[0])
+        assert not {step.step - 1 for _, step in found.spikes} & {*expected}
+        assert expected == np.flatnonzero(np.isnan(found.losses)).tolist()
+        assert main(["show", str(here.path), "--step", str(expected[0] + 1)]) == 0
+        assert f"step {expected[0] + 1}: no target is learnt\n" in capsys.readouterr().out
+        assert main(["show", str(here.path), "--step", str(expected[0] + 1), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["loss"] is None
+
+
+def test_an_epoch_of_which_nothing_is_learnt_has_no_perplexity() -> None:
+    """It would be 1, that of a perfect model; a warning says why."""
+    mask = np.arange(103) == 102
+    corpus = tl.Corpus.from_tokens(np.arange(103) % 7, vocab_size=7, loss_mask=mask)
+    windows = tl.SequentialWindows(corpus, batch_size=4, seq_len=10)
+    assert [0, 0] == [batch.num_targets for batch in windows]
+    model = tl.RNNModel(nn.RNN(7, 4), 7)
+    with pytest.warns(UserWarning, match="epoch 0 is nan: no target of its batches is learnt"):
+        (metrics,) = tl.train(model, tl.Loader(windows), device="cpu")
+    assert math.isnan(metrics.perplexity)

@@ -235,6 +235,31 @@ def test_nothing_to_predict_is_refused(first: int) -> None:
         tl.train(make_model(), loader, held_out=corpus)
 
 
+def test_first_tokens_of_documents_alone_are_nothing_to_predict() -> None:
+    """Where nothing crosses documents; in packed order nothing ever does."""
+    documents, mask = [0, 2, 2, 200], np.zeros(200, np.uint8)
+    mask[[0, 2]] = 1
+    corpus, more = (
+        tl.Corpus.from_tokens(
+            CORPUS.tokens, vocab_size=7, documents=documents, loss_mask=mask | extra
+        )
+        for extra in (np.uint8(0), np.arange(200) == 199)
+    )
+    message = "no 1 after the first token of each document: give another mask"
+    packed, random = (
+        kind(corpus, batch_size=2, seq_len=9) for kind in (tl.PackedWindows, tl.RandomWindows)
+    )
+    within = tl.TrainingOptions(across_documents=False)
+    with pytest.raises(CorpusError, match=message):
+        tl.evaluate(make_model(), corpus, across_documents=False)
+    with pytest.raises(CorpusError, match=message):
+        tl.train(make_model(), tl.Loader(packed))
+    with pytest.raises(CorpusError, match=message):
+        tl.train(make_model(), tl.Loader(random), options=within)
+    assert tl.evaluate(make_model(), corpus).num_tokens == 1
+    assert tl.evaluate(make_model(), more, across_documents=False).num_tokens == 1
+
+
 @pytest.mark.parametrize(
     ("documents", "resets", "message"),
     [

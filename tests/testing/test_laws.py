@@ -13,7 +13,7 @@ import tokenloom as tl
 from tokenloom.errors import ArgumentError, LawError
 from tokenloom.loading import batch as batch_module
 from tokenloom.loading import blocks, sources
-from tokenloom.plan import mixture
+from tokenloom.plan import Order, PlanSettings, mixture
 from tokenloom.plan import state as state_module
 from tokenloom.plan.order import IntArray
 from tokenloom.plan.plan import Plan, digest_plan
@@ -164,6 +164,25 @@ def test_law_8_is_broken_where_seed_or_epoch_is_ignored(
     monkeypatch.setattr(Plan, "starts", ignoring)
     with pytest.raises(LawError, match=f"another {name} gives the same order"):
         laws.check_seeds(make_windows().plan)
+
+
+class StraightOrder(Order):
+    """The windows as they stand in the corpus, in each epoch of each seed."""
+
+    kind = "straight"
+    carries_state = False
+
+    def starts(self, settings: PlanSettings, rows: IntArray, columns: IntArray) -> IntArray:
+        """Return where windows start; see `Order.starts`."""
+        return (rows * settings.batch_size + columns) * settings.seq_len
+
+
+def test_an_own_order_that_ignores_its_seed_is_told_how_to_use_it() -> None:
+    """The message has the cure, and the way out where that is meant."""
+    windows = tl.Windows(StraightOrder(), CORPUS, batch_size=4, seq_len=5, shard=tl.Shard())
+    cure = r"has that of .*; let its starts\(\) depend on settings.seed .*draw_words\(.* or leave"
+    with pytest.raises(LawError, match=cure):
+        laws.check_seeds(windows.plan)
 
 
 def test_law_8_is_broken_where_processes_differ(

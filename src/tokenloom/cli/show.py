@@ -215,7 +215,8 @@ def _print_spikes(found: "RunSpikes") -> None:
 
 
 def _format_step(step: "StepText") -> str:
-    return f"step {step.step:,}: loss {step.loss:.3f}"
+    loss = f"loss {step.loss:.3f}" if step.has_targets else "no target is learnt"
+    return f"step {step.step:,}: {loss}"
 
 
 def _print_batch(batch: "BatchText") -> None:

@@ -50,7 +50,7 @@ from tokenloom.store.writer import SHARD_TOKENS, save_store
 from tokenloom.text.documents import Document
 from tokenloom.text.encode import encode, encode_documents, report_unknown
 from tokenloom.text.identity import Identity, describe_identity
-from tokenloom.text.ids import Offsets, as_ids, is_memory_map
+from tokenloom.text.ids import MASK_LIMIT, Offsets, as_ids, is_memory_map
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.normalize import report_lost, why_empty
 from tokenloom.text.tokenizers import (
@@ -1144,7 +1144,7 @@ def _join_masks(parts: Sequence[Corpus]) -> Tokens | None:
         Repeated(1, len(part)) if mask is None else mask
         for part, mask in zip(parts, masks, strict=True)
     ]
-    return concatenate(known, num_ids=2)
+    return concatenate(known, num_ids=MASK_LIMIT)
 
 
 def _as_numbers(ids: Any) -> list[int]:

@@ -4,9 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom._wording import count, show
+from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.errors import CorpusError
 from tokenloom.store.memmap import Tokens, advise, check_reads
-from tokenloom.text.ids import Ids, is_memory_map
+from tokenloom.text.ids import MASK_LIMIT, Ids, is_memory_map
 
 # Values that are looked at in one go.
 _CHUNK = 1 << 22
@@ -48,7 +49,7 @@ def as_loss_mask(values: npt.ArrayLike, *, num_tokens: int) -> Ids:
     if array.dtype == np.bool_:
         array = array.view(np.uint8)
     if is_memory_map(array) and array.dtype == np.uint8:
-        return check_reads(array, num_ids=2)
+        return check_reads(array, num_ids=MASK_LIMIT)
     wrong = array[(array != 0) & (array != 1)]
     if len(wrong):
         msg = f"{_EXPECTED}, got {show(wrong[0].item())} among the values"
@@ -56,10 +57,28 @@ def as_loss_mask(values: npt.ArrayLike, *, num_tokens: int) -> Ids:
     return np.asarray(array).astype(np.uint8, copy=False)
 
 
-def has_learnt(loss_mask: Tokens, *, start: int = 0) -> bool:
-    """Return whether a token from ``start`` on is learnt; it is read up to the first."""
-    chunks = range(start, len(loss_mask), _CHUNK)
-    return any(bool(loss_mask[at : at + _CHUNK].any()) for at in chunks)
+def has_learnt(loss_mask: Tokens, *, documents: DocumentOffsets | None = None) -> bool:
+    """Return whether a token but the first is learnt; the mask is read up to there.
+
+    Parameters
+    ----------
+    loss_mask : uint8 array, shape (num_tokens,)
+    documents : DocumentOffsets, optional
+        Where the first token of each document does not count either.
+
+    >>> mask = np.array([1, 0, 1, 0], np.uint8)
+    >>> has_learnt(mask), has_learnt(mask, documents=DocumentOffsets(np.array([0, 2, 4])))
+    (True, False)
+    """
+    for start in range(1, len(loss_mask), _CHUNK):
+        learnt = np.array(loss_mask[start : start + _CHUNK])
+        if documents is not None and learnt.any():
+            bounds = np.array([start, start + len(learnt)])
+            first, stop = documents.search(bounds, side="left").tolist()
+            learnt[documents.take(np.arange(first, stop)) - start] = 0
+        if learnt.any():
+            return True
+    return False
 
 
 def count_learnt(loss_mask: Tokens) -> int:

@@ -1,5 +1,6 @@
 """Steps of a run as text: requested ones, and those whose loss stands out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,13 +40,17 @@ class StepText:
     step : int
         Its number, counted from 1 over the whole run.
     loss : float
-        Loss of the batch before the step, in nats per token; NaN if not finite.
+        Loss of the batch before the step, in nats per token; NaN if not finite, or if
+        no target is learnt.
     batch : BatchText
+    has_targets : bool
+        Whether a target of the batch is learnt.
     """
 
     step: int
     loss: float
     batch: BatchText
+    has_targets: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +69,7 @@ class RunSpikes:
     first_step : int
         The step of the first loss, counted from 1 over the whole run.
     losses, usual : float64 arrays, shape (num_steps,)
-        Of each step, and the running median.
+        Of each step, NaN where no target is learnt, and the running median.
     """
 
     threshold: float
@@ -136,7 +141,7 @@ def read_spikes(
         The run's losses are missing or damaged.
     """
     records = _read_losses(run)
-    losses = np.concatenate([np.array(record.losses, float) for record in records])
+    losses = np.concatenate([_judged(record) for record in records])
     first_step = records[0].step
     usual, deviations = _compare(losses)
     spikes = _join(losses, usual, deviations, threshold)
@@ -153,9 +158,16 @@ def read_spikes(
             (spike, _read_text(records, first_step + spike.first, windows, rows)) for spike in shown
         ),
         first_step=first_step,
-        losses=losses,
+        losses=np.where(losses == 0, np.nan, losses),
         usual=usual,
     )
+
+
+def _judged(record: StepLosses) -> Losses:
+    """Return losses as `find_spikes` takes them: 0 where no target is learnt."""
+    losses = np.array(record.losses, float)
+    losses[[at for at in record.without_targets or () if at < len(losses)]] = 0.0
+    return losses
 
 
 def _read_losses(run: Run) -> list[StepLosses]:
@@ -174,7 +186,10 @@ def _read_text(
         if 0 <= position < len(record.losses):
             windows.set_epoch(record.epoch)
             batch = read_batch(windows, index=record.batch + position, rows=rows)
-            return StepText(step=step, loss=record.losses[position], batch=batch)
+            # Older releases wrote a loss of 0 where nothing is learnt.
+            has_targets = _judged(record)[position] != 0
+            loss = record.losses[position] if has_targets else math.nan
+            return StepText(step=step, loss=loss, batch=batch, has_targets=bool(has_targets))
     last = records[-1].step + len(records[-1].losses) - 1
     msg = f"step must be in [{records[0].step}, {last + 1}), got {step}"
     raise ArgumentError(msg)

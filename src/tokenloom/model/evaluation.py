@@ -173,7 +173,7 @@ def evaluate(  # noqa: PLR0913  each is one way to do the same
         _check_documents(corpus, resets=resets, across_documents=across_documents)
         as_flag_or_none("progress", progress)
         check_ids(model, corpus)
-        check_learnt(corpus)
+        check_learnt(corpus, across_documents=bool(across_documents))
         batch_size = as_integer("batch_size", batch_size, start=1)
         seq_len = as_integer("seq_len", seq_len, start=1)
         num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
@@ -310,20 +310,31 @@ def _confirm_ranks(ranks: Ranks, model: RNNModel, corpus: Corpus, *, shape: dict
     ranks.confirm(facts)
 
 
-def check_learnt(corpus: Corpus) -> None:
+def check_learnt(corpus: Corpus, *, across_documents: bool = True) -> None:
     """Refuse a corpus of which nothing is learnt, or predicted.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    across_documents : bool
+        Whether the first token of a document is predicted from the text before it.
 
     Raises
     ------
     CorpusError
-        Its loss mask has a 1 for no token but perhaps the first, which has nothing before it.
+        Its loss mask has a 1 only for tokens that are not predicted, or for none.
     """
-    if corpus.loss_mask is not None and not has_learnt(corpus.loss_mask, start=1):
-        msg = (
-            f"{corpus.name} must have a token to predict, but its loss mask has no 1 after the "
-            "first token: give another mask, or another text"
-        )
-        raise CorpusError(msg)
+    if corpus.loss_mask is None:
+        return
+    documents = None if across_documents else corpus.document_offsets
+    if has_learnt(corpus.loss_mask, documents=documents):
+        return
+    where = "the first token" if documents is None else "the first token of each document"
+    msg = (
+        f"{corpus.name} must have a token to predict, but its loss mask has no 1 after {where}: "
+        "give another mask, or another text"
+    )
+    raise CorpusError(msg)
 
 
 def check_ids(model: RNNModel, corpus: Corpus) -> None:

@@ -20,7 +20,7 @@ from tokenloom._io.regular import open_regular
 from tokenloom._wording import count
 from tokenloom.errors import StoreError
 from tokenloom.store.open_files import OPEN_FILES
-from tokenloom.text.ids import Ids, Offsets, is_memory_map, limit_ids
+from tokenloom.text.ids import Ids, MaskLimit, Offsets, is_memory_map, limit_ids
 
 _CHUNK = 1 << 20
 _MAX_SPAN = 1 << 62
@@ -980,9 +980,12 @@ def _check_read(ids: Ids, source: Tokens) -> None:
             if isinstance(source, ConcatenatedMemmap)
             else ""
         )
+        values, other = f"ids in [0, {num_ids})", "its type or vocabulary is another one"
+        if isinstance(num_ids, MaskLimit):
+            values, other = "a loss mask of the integers 0 and 1", "it is another file"
         msg = (
-            f"{getattr(source, 'filename', None)}{many} must hold ids in [0, {num_ids}), got "
+            f"{getattr(source, 'filename', None)}{many} must hold {values}, got "
             f"{low if low < 0 else high}: it is damaged ('tokenloom verify' checks a store), or "
-            "its type or vocabulary is another one"
+            f"{other}"
         )
         raise StoreError(msg)

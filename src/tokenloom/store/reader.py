@@ -33,6 +33,7 @@ from tokenloom.store.manifest import (
 from tokenloom.store.memmap import FileRange, Tokens, open_range, open_ranges
 from tokenloom.store.npy import HEADER_BYTES, npy_header
 from tokenloom.text.identity import Identity
+from tokenloom.text.ids import MASK_LIMIT
 from tokenloom.text.interface import CompleteTokenizer
 from tokenloom.text.subwords import FILE_NAMES
 from tokenloom.text.tokenizers import TOKENIZER_NAMES, restore_tokenizer
@@ -114,7 +115,11 @@ class Store:
         return open_ranges(
             [
                 FileRange(
-                    str(self.path / mask_name(index)), LEARNT.str, HEADER_BYTES, shard.num_tokens, 2
+                    str(self.path / mask_name(index)),
+                    LEARNT.str,
+                    HEADER_BYTES,
+                    shard.num_tokens,
+                    MASK_LIMIT,
                 )
                 for index, shard in enumerate(self.manifest.shards)
             ]

@@ -31,7 +31,7 @@ from tokenloom.store.manifest import (
 from tokenloom.store.memmap import Tokens, advise, confirm
 from tokenloom.store.npy import Piece, write_npy
 from tokenloom.text.identity import describe_identity
-from tokenloom.text.ids import Ids, Offsets, check_range, narrow_dtype
+from tokenloom.text.ids import MASK_LIMIT, Ids, Offsets, check_range, narrow_dtype
 from tokenloom.text.interface import Tokenizer, vocab_of
 from tokenloom.text.tokenizers import complete
 
@@ -206,7 +206,7 @@ def write_mask(folder: Path, index: int, pieces: Iterable[Ids], *, num_tokens: i
         See `tokenloom.store.npy.writing_npy`.
     """
     path = folder / mask_name(index)
-    file = write_npy(path, pieces, dtype=LEARNT, length=num_tokens, num_ids=2)
+    file = write_npy(path, pieces, dtype=LEARNT, length=num_tokens, num_ids=MASK_LIMIT)
     return StoreFile(path.name, file.num_bytes, file.digest.hexdigest())
 
 

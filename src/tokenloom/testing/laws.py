@@ -37,6 +37,12 @@ _HUGE_NUM_TOKENS = 10**12
 _MAX_PLAN_BYTES = 1 << 20
 # The digest of `_pack_example`.
 _PACKED_DIGEST = "5d420aad7758a47833b0e9d4d16061502c8b4a37df59644ad974215456ed8efa"
+# What to do about an order of the caller's own that ignores its seed or epoch.
+_IGNORES_SEED = (
+    "; let its starts() depend on settings.seed and settings.epoch, by the words that "
+    "tokenloom.plan.order.draw_words(settings.seed, settings.epoch) returns, or leave "
+    "check_seeds out if the order is meant to be the same"
+)
 # Without PyTorch, which takes seconds to import.
 _PLAN_PROGRAM = """
 import pickle, sys
@@ -230,7 +236,9 @@ def check_seeds(plan: Plan) -> None:
         who = f"seed {other.seed} in epoch {other.epoch}"
         same = seen.setdefault(digest_plan(other), who)
         if same != who:
-            _fail("law 8", f"another {name} gives the same order: {who} has that of {same}")
+            is_own = plan.own_order is not None and not plan.is_mixture
+            problem = f"another {name} gives the same order: {who} has that of {same}"
+            _fail("law 8", problem + _IGNORES_SEED * is_own)
     pickled = _pickle_for_others(plan)
     if pickled is None:
         return

@@ -15,6 +15,15 @@ _CHUNK_SIZE = 1 << 24
 _NOT_LEARNT = -100
 
 
+class MaskLimit(int):
+    """The number of values of a loss mask, in place of that of ids: messages say what is read."""
+
+    __slots__ = ()
+
+
+MASK_LIMIT = MaskLimit(2)
+
+
 def narrow_dtype(num_ids: int) -> np.dtype[Any]:
     """Return the smallest unsigned dtype for ids in [0, num_ids).
 
@@ -101,7 +110,10 @@ def check_range(array: Ids, num_ids: int | None, *, chunk_size: int = _CHUNK_SIZ
         if low < 0 or (num_ids is not None and high >= num_ids):
             position = start + int(np.flatnonzero(chunk == wrong)[0])
             upper = "the vocabulary size" if num_ids is None else num_ids
-            msg = f"token ids must be in [0, {upper}), got {wrong} at position {position}"
+            expected = f"token ids must be in [0, {upper})"
+            if isinstance(num_ids, MaskLimit):
+                expected = "a loss mask must hold the integers 0 and 1"
+            msg = f"{expected}, got {wrong} at position {position}"
             if wrong == _NOT_LEARNT:
                 msg += ": it marks a target that is not learnt; decode ids[ids >= 0]"
             raise CorpusError(msg)

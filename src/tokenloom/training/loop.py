@@ -18,6 +18,7 @@ from tokenloom.loading.distributed import Ranks
 from tokenloom.loading.loader import Loader
 from tokenloom.model.evaluation import check_ids, check_learnt
 from tokenloom.model.rnn import RNNModel
+from tokenloom.plan.packed import PackedOrder
 from tokenloom.training.meter import Meter
 from tokenloom.training.metrics import EpochMetrics
 from tokenloom.training.optimizer import ScheduledOptimizer
@@ -276,7 +277,7 @@ def _check(
         raise ArgumentError(msg)
     texts = _list_held_out(held_out)
     for text in texts:
-        _check_ids(model, loader.windows.corpus, text)
+        _check_ids(model, loader, text, across_documents=recipe.options.across_documents)
         if text is not None and len(text) < 2:
             msg = f"held_out must hold at least 2 tokens, got {len(text)}"
             raise ArgumentError(msg)
@@ -339,14 +340,18 @@ def _take_options(
     return options or TrainingOptions(), run_options or RunOptions()
 
 
-def _check_ids(model: RNNModel, corpus: Corpus, held_out: Corpus | None) -> None:
+def _check_ids(
+    model: RNNModel, loader: Loader, held_out: Corpus | None, *, across_documents: bool
+) -> None:
     """Check that the ids of both texts mean what the model takes them for, and are learnt."""
+    corpus, is_packed = loader.windows.corpus, loader.plan.kind == PackedOrder.kind
     check_ids(model, corpus)
-    check_learnt(corpus)
+    # Packed documents do not see each other, so nothing predicts the first token of one.
+    check_learnt(corpus, across_documents=across_documents and not is_packed)
     if held_out is None:
         return
     check_ids(model, held_out)
-    check_learnt(held_out)
+    check_learnt(held_out, across_documents=across_documents)
     if held_out.identity is not None and held_out.identity.differs(corpus.identity):
         msg = (
             f"the ids of the held-out text must be of the tokenizer of the training text "

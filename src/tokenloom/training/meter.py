@@ -128,7 +128,8 @@ class Meter:
         losses, num_targets = self._gather()
         seconds = self._seconds + time.perf_counter() - self._began_at
         held_out = self._evaluate()
-        nats = float(losses.double().sum() / num_targets.sum().clamp(min=1))
+        # NaN where nothing was learnt.
+        nats = float(losses.double().sum() / num_targets.sum())
         per_character, per_byte = (size and perplexity(nats / size) for size in self._token_size)
         metrics = EpochMetrics(
             epoch=self.epoch,
@@ -140,9 +141,11 @@ class Meter:
             **_describe(held_out, has_parts=self._has_parts),
         )
         if not math.isfinite(metrics.perplexity):
+            why = "the training diverges; lower lr or max_grad_norm"
+            if not num_targets.any():
+                why = "no target of its batches is learnt; see the loss mask of the corpus"
             warnings.warn(
-                f"the perplexity of epoch {metrics.epoch} is {metrics.perplexity}: the training "
-                "diverges; lower lr or max_grad_norm",
+                f"the perplexity of epoch {metrics.epoch} is {metrics.perplexity}: {why}",
                 stacklevel=3,
             )
         self.is_best = _is_best(metrics, self.history)
@@ -162,7 +165,9 @@ class Meter:
                 step=self.step - len(losses) + 1,
                 epoch=self.epoch,
                 batch=self._first_batch,
-                losses=(losses.double() / num_targets.clamp(min=1)).tolist(),
+                # NaN where nothing is learnt.
+                losses=(losses.double() / num_targets).tolist(),
+                without_targets=(num_targets == 0).nonzero().flatten().tolist() or None,
             )
         )
 

@@ -110,13 +110,17 @@ class StepLosses:
         batches.
     losses : list of float
         Mean cross-entropy of each batch before its step, in nats per token;
-        NaN where it was not finite, 0 where none of its targets is learnt.
+        NaN where it was not finite, or where none of its targets is learnt.
+    without_targets : list of int, or None
+        The positions in ``losses`` of the steps of which no target is learnt, if there
+        are any. Older releases wrote none, and losses of 0.
     """
 
     step: int
     epoch: int
     batch: int
     losses: list[float]
+    without_targets: list[int] | None = None
 
 
 _Record = TypeVar("_Record", EpochMetrics, StepLosses)
@@ -259,7 +263,8 @@ def _finite_values(record: EpochMetrics | StepLosses) -> dict[str, Any]:
     if isinstance(record, StepLosses):
         # Seven digits hold the precision of a float32.
         rounded = [float(f"{x:.7g}") if math.isfinite(x) else None for x in record.losses]
-        return {**values, "losses": rounded}
+        values["losses"] = rounded
+        return {name: value for name, value in values.items() if value is not None}
     by_part = values.pop("held_out_perplexity_by_part")
     finite = {name: _finite(value) for name, value in values.items()}
     if by_part is not None:
@@ -336,6 +341,13 @@ def _numbers(name: str, value: object) -> list[float]:
     return [_number(name, number) for number in value]
 
 
+def _counts(name: str, value: object) -> list[int]:
+    if not isinstance(value, list):
+        msg = f"{name} must be a list, got {show(value)}"
+        raise TypeError(msg)
+    return [_count(name, number) for number in value]
+
+
 def _numbers_by_name(name: str, value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         msg = f"{name} must be an object, got {show(value)}"
@@ -346,6 +358,7 @@ def _numbers_by_name(name: str, value: object) -> dict[str, float]:
 _READERS: dict[str, Callable[[str, object], object]] = {
     **dict.fromkeys(("epoch", "step", "batch"), _count),
     "losses": _numbers,
+    "without_targets": _counts,
     "held_out_perplexity_by_part": _numbers_by_name,
 }
 
