@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from measuring import ALL
 from results import SHAPES, Results, Shape, name_shape
 
-MAX_STEP_COST = 100e-6
+MAX_STEP_COST = 30e-6
 MAX_GROWN_MEGABYTES = 4.0
 ORDERS = ("random", "sequential")
 
