@@ -673,6 +673,18 @@ def test_pieces_are_slices_one_after_the_other(data: st.DataObject, file_size: i
         assert (expected, ids.dtype) == (got.tolist(), got.dtype)
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 9])
+def test_many_short_windows_are_slices(width: int) -> None:
+    """As many as are copied in several pieces, and of an array with gaps."""
+    ids = np.arange(20_000, dtype=np.uint16)
+    starts = np.random.default_rng(0).integers(0, 9_000, (3, 3_000))
+    expected = starts[..., None] + np.arange(width)
+    for tokens, factor in ((ids, 1), (ids[::2], 2)):
+        got = gather_windows(tokens, starts, width=width)
+        assert got.dtype == ids.dtype
+        np.testing.assert_array_equal(expected * factor, got)
+
+
 def test_pieces_past_the_end_are_refused() -> None:
     """Offsets of another corpus do not read what happens to be there."""
     with pytest.raises(StoreError, match="documents must lie within the 9 tokens"):

@@ -29,9 +29,8 @@ from tokenloom.text.ids import Ids
 _FIRST_TOKENS = 1 << 13
 _WIDE_TOKENS = 1 << 14
 _SHORT_BYTES = 1 << 16
-# How many blocks, and how many windows at least, have their order computed at once: that of a few
-# windows costs as much as a hundred calls of NumPy.
-_BLOCKS_PER_ORDER = 4
+# How many windows have their order computed at once: that of a few costs as much as a hundred calls
+# of NumPy, and that of many leaves a processor's cache.
 _WINDOWS_PER_ORDER = 1 << 13
 
 
@@ -240,7 +239,7 @@ def plan_blocks(
         first = first_rows(plan, columns) if is_first else None
         is_first = False
         size = block_size or rows_per_block(plan, columns)
-        num_blocks = max(_BLOCKS_PER_ORDER, _WINDOWS_PER_ORDER // (size * len(columns)))
+        num_blocks = max(_WINDOWS_PER_ORDER // (size * len(columns)), 1)
         for several in split_rows(part, num_blocks * size, first=first):
             yield from plan.references(several, columns).split(size)
 
