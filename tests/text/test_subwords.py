@@ -33,6 +33,7 @@ from tests.support.subwords import (
     write_bpe,
 )
 from tokenloom import Corpus, PrepareOptions, Vocab, load, prepare
+from tokenloom.cli.main import main
 from tokenloom.corpus import TextSize, count_tokens
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, StoreError, UsageError
 from tokenloom.text import by_value, encodings
@@ -696,11 +697,20 @@ def test_allowed_special_tokens_make_another_tokenizer(name: str, tmp_path: Path
         Corpus.concatenate([Corpus.open(tmp_path / name) for name in ("plain", "allowing")])
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4f\nsize 3\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.tiktoken", b"YQ== 0\nYg==\n", "must have a token in base64 and its id on each line"),
-        ("a.tiktoken", b"", "must have a token in base64 and its id on each line"),
+        ("a.tiktoken", b"", "must be the file of a tokenizer, got an empty one$"),
+        ("a.model", b"", "must be the file of a tokenizer, got an empty one$"),
+        ("a.json", b"", "must be the file of a tokenizer, got an empty one$"),
+        ("a.json", POINTER, "got a pointer of Git LFS: run 'git lfs pull' first$"),
+        ("a.model", POINTER, "got a pointer of Git LFS: run 'git lfs pull' first$"),
+        ("a.tiktoken", b"PK\3\4", "must be the file of a tokenizer, got a zip archive"),
+        ("a.json", b'{"a": 1, "b": 2}', "it has no 'model', as vocab.json .* name tokenizer.json$"),
         ("a.tiktoken", b"YQ== 0\nYg== 0\n", "each token must have an id of its own"),
         ("a.tiktoken", EACH_BYTE + b"YWI= 999999999999\n", "ids below 16,777,216, got 999,999"),
         ("a.tiktoken", b"YQ== 0\nYg== 1\n", "must have an id for each of the 256 bytes"),
@@ -713,6 +723,21 @@ def test_a_file_of_another_kind(tmp_path: Path, name: str, content: bytes, messa
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=message):
         Corpus.from_text("a", tokenizer=tmp_path / name)
+
+
+def test_a_folder_that_holds_a_tokenizer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is no tokenizer itself; the message names the file in it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_bpe(folder / "tokenizer.json")
+    with pytest.raises(ArgumentError, match=r"got '.*model': name '.*model.tokenizer.json'$"):
+        Corpus.from_text("a", tokenizer=str(folder))
+    (tmp_path / "a.txt").write_text("a")
+    words = [str(tmp_path / "a.txt"), "--tokenizer", str(folder), "-o", str(tmp_path / "store")]
+    assert main(["prepare", *words]) == 1
+    assert "model/tokenizer.json'\n" in capsys.readouterr().err
 
 
 def test_an_encoding_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -812,7 +837,7 @@ def test_a_store_without_a_tokenizer_is_none(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"^tokenizer must be a store that holds its tokenizer"):
         Corpus.from_text("a", tokenizer=tmp_path / "own")
     prepare([FULL], tmp_path / "chars")
-    with pytest.raises(ArgumentError, match=r"^split must be one of the store's"):
+    with pytest.raises(ArgumentError, match=r"^split must be left out, .* got 'none'$"):
         Corpus.from_text("a", tokenizer=tmp_path / "chars" / "none")
 
 

@@ -42,7 +42,7 @@ from tokenloom.plan.plan import ORDERS, Plan
 from tokenloom.store.reader import find_stored_tokenizer, is_store, read_store
 from tokenloom.text.encode import encode_documents
 from tokenloom.text.encodings import ENCODING
-from tokenloom.text.subwords import READERS
+from tokenloom.text.subwords import READERS, propose_file
 from tokenloom.text.tokenizers import (
     COUNTED_NAMES,
     LEARNED_NAMES,
@@ -596,7 +596,7 @@ def find_tokenizer(arguments: argparse.Namespace) -> object:
     msg = (
         f"--tokenizer must be {', '.join(TOKENIZER_NAMES)}, the folder of a store, {ENCODING}NAME, "
         f"or a file that ends with {join_choices(list(READERS))}, got {show(name)}, which is none: "
-        f"{describe_missing(name, TOKENIZER_NAMES)}"
+        f"{describe_missing(name, TOKENIZER_NAMES)}{propose_file(name)}"
     )
     raise ArgumentError(msg)
 

@@ -86,7 +86,8 @@ class HuggingFaceTokenizer(SubwordTokenizer):
             num_ids = max(encoder.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         # The package has no errors of its own.
         except Exception as error:
-            msg = f"{name} must be JSON of the package tokenizers, which cannot read it: {error}"
+            reason = _explain_json(content) or error
+            msg = f"{name} must be JSON of the package tokenizers, which cannot read it: {reason}"
             raise CorpusError(msg) from error
         if not num_ids:
             msg = f"{name} must have a vocabulary, got one without tokens: train it first"
@@ -400,6 +401,19 @@ def write_json(tokenizer: Any) -> str:
         )
         raise ArgumentError(msg) from error
     return content
+
+
+def _explain_json(content: str) -> str | None:
+    """Return why JSON is no tokenizer, where it is a file that often lies beside one."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    if isinstance(found, dict) and "model" in found:
+        return None
+    return (
+        "it has no 'model', as vocab.json and tokenizer_config.json have none; name tokenizer.json"
+    )
 
 
 def _without_surprises(content: str, name: str) -> str:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from tokenloom._io.kinds import HEAD_BYTES, recognise_container
 from tokenloom._io.regular import read_bounded
 from tokenloom._wording import join_choices, show
 from tokenloom.errors import ArgumentError, CorpusError
@@ -73,6 +74,26 @@ def _read_json(content: bytes, name: str, *, allow_special: bool) -> SubwordToke
     return HuggingFaceTokenizer.of(text, allow_special=allow_special, name=name)
 
 
+def _check_content(content: bytes, name: str) -> None:
+    """Refuse a file that is empty, or that certainly is of another kind."""
+    kind = recognise_container(content[:HEAD_BYTES])
+    if content and kind is None:
+        return
+    found = "an empty one" if kind is None else kind.name
+    # What is to be done with other kinds is meant for texts.
+    is_pointer = kind is not None and kind.name.endswith("Git LFS")
+    cure = f": {kind.cure}" if kind is not None and is_pointer else ""
+    msg = f"{name} must be the file of a tokenizer, got {found}{cure}"
+    raise CorpusError(msg)
+
+
+def propose_file(folder: str) -> str:
+    """Return the end of a message that proposes a tokenizer's file in a folder, or nothing."""
+    paths = [os.path.join(folder, name) for name in FILE_NAMES]  # noqa: PTH118  any text may come
+    found = [path for path in paths if os.path.isfile(path)]  # noqa: PTH113
+    return f": name {show(found[0])}" if found else ""
+
+
 def read_file(
     path: str | os.PathLike[str], *, allow_special: bool = False
 ) -> SubwordTokenizer | Vocab:
@@ -101,6 +122,7 @@ def read_file(
     for end, read in READERS.items():
         if name.endswith(end):
             content = read_bounded(path, max_bytes=_MAX_BYTES)
+            _check_content(content, name)
             return read(content, name, allow_special=allow_special)
     msg = f"a tokenizer's file must end with {join_choices(list(READERS))}, got {show(name)}"
     raise ArgumentError(msg)

@@ -42,7 +42,7 @@ from tokenloom.text.normalize import (
     split_words,
 )
 from tokenloom.text.sentencepieces import SentencePieceTokenizer
-from tokenloom.text.subwords import READERS, adopt, read_file
+from tokenloom.text.subwords import READERS, adopt, propose_file, read_file
 from tokenloom.text.vocab import UNKNOWN_ID, Vocab
 
 _NUM_BYTES = 256
@@ -714,6 +714,7 @@ def _take_object(value: object, *, expected: str) -> CompleteTokenizer:
             f"{expected}, the folder of a store, a Vocab, or an object with vocab_size, "
             f"encode(text) and decode(ids), got {show(value)}"
         )
+        msg += propose_file(value) if isinstance(value, str) else ""
         raise ArgumentError(msg)
     as_integer("vocab_size of the tokenizer", getattr(value, "vocab_size"), start=1)  # noqa: B009
     return complete(cast("Tokenizer", value))
