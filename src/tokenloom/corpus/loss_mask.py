@@ -73,9 +73,9 @@ def has_learnt(loss_mask: Tokens, *, documents: DocumentOffsets | None = None) -
     for start in range(1, len(loss_mask), _CHUNK):
         learnt = np.array(loss_mask[start : start + _CHUNK])
         if documents is not None and learnt.any():
-            bounds = np.array([start, start + len(learnt)])
+            bounds = np.array([start, start + len(learnt)], np.int64)
             first, stop = documents.search(bounds, side="left").tolist()
-            learnt[documents.take(np.arange(first, stop)) - start] = 0
+            learnt[documents.take(np.arange(first, stop, dtype=np.int64)) - start] = 0
         if learnt.any():
             return True
     return False
