@@ -56,6 +56,17 @@ def test_blocks_are_smaller_than_the_default() -> None:
     assert [None] == [s.block_size for s in choose_settings(windows, num_workers=[0])][:-1]
 
 
+def test_padding_is_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch counts for the inputs in it, not for its places."""
+    corpus = tl.Corpus.from_tokens([1, 2, 3] * 7)
+    windows = tl.SequentialWindows(corpus, batch_size=4, seq_len=15, tail="pad", shard=tl.Shard())
+    assert 1 == len(windows)
+    monkeypatch.setattr(benchmark, "_drain", lambda *_: (3, 2.0))
+    setting = Setting(reader="Loader", num_workers=0)
+    sample = next(take_samples(windows, [setting], seconds=0.01))
+    assert 3 * 20 / 2.0 == sample.tokens_per_second
+
+
 def test_every_setting_is_measured_in_turn() -> None:
     """At least once, however short the time, and the windows stay as they were."""
     WINDOWS.set_epoch(3)

@@ -235,10 +235,9 @@ def _take_sample(windows: Windows, setting: Setting, seconds: float) -> Sample:
             num_batches, spent = _drain(batches, seconds)
             wait_seconds = _wait(batches, seconds)
     plan = windows.plan
-    # Batches may differ in size: their mean number of rows is counted.
-    num_rows = num_batches * plan.num_rows / plan.num_batches / windows.shard.world_size
-    num_tokens = num_rows * plan.seq_len
-    return Sample(setting, num_tokens / spent, first_batch_seconds, wait_seconds)
+    # Batches may differ in size, and padding is no input: the mean number of inputs is counted.
+    num_inputs = num_batches * plan.num_inputs / plan.num_batches / windows.shard.world_size
+    return Sample(setting, num_inputs / spent, first_batch_seconds, wait_seconds)
 
 
 def _read(windows: Windows, setting: Setting) -> Generator[Batch, None, None]:
