@@ -69,7 +69,7 @@ def register_entry(monkeypatch: pytest.MonkeyPatch) -> Callable[[Entry], None]:
 @pytest.fixture
 def book(tmp_path: Path) -> str:
     """Return the path of a small text file."""
-    from tests.support.trainings import BOOK  # noqa: PLC0415  it needs torch
+    from tests.support.training.trainings import BOOK  # noqa: PLC0415  it needs torch
 
     path = tmp_path / "book.txt"
     path.write_text(BOOK, encoding="utf-8")
@@ -79,7 +79,7 @@ def book(tmp_path: Path) -> str:
 @pytest.fixture
 def run(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """Return the folder of a small run."""
-    from tests.support.trainings import SMALL  # noqa: PLC0415  it needs torch
+    from tests.support.training.trainings import SMALL  # noqa: PLC0415  it needs torch
 
     folder = tmp_path / "run"
     assert main(["train", book, *SMALL, "--run", str(folder)]) == 0

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 import tokenloom as tl
-from tests.support import misbehaving
+from tests.support.hub import misbehaving
 from tests.test_package import FILES, SOURCE
 from tokenloom import d2l
 from tokenloom.cli.main import main, make_parser
@@ -483,7 +483,7 @@ def test_pages_for_contributors_are_followed(page: Path) -> None:
 
     The files that the page names are there, but for those that it says are new.
     """
-    module = importlib.import_module(f"tests.integration.test_{page.stem.replace('-', '_')}")
+    module = importlib.import_module(f"tests.integration.pages.test_{page.stem.replace('-', '_')}")
     tests = {name: test for name, test in vars(module).items() if name.startswith("test_")}
     needed = {
         name

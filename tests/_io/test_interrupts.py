@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.native import NativeCall
+from tests.support.text.native import NativeCall
 from tokenloom._io.interrupts import (
     SIGNALS,
     Interrupt,

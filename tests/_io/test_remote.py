@@ -17,7 +17,7 @@ import pytest
 
 import tokenloom as tl
 from tests.support.packages import require_package
-from tests.support.preparations import contents
+from tests.support.preparation.preparations import contents
 from tokenloom._io import remote
 from tokenloom._io.remote import RemoteFile, RemoteReader, find_remote, is_address
 from tokenloom._wording import redact

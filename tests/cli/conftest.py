@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import tokenloom as tl
-from tests.support.file_server import Answer, FileServer, serving
-from tests.support.trainings import BOOK
+from tests.support.hub.file_server import Answer, FileServer, serving
+from tests.support.training.trainings import BOOK
 from tokenloom.cli.main import main
 
 

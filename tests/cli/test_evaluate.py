@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.support.trainings import SMALL
+from tests.support.training.trainings import SMALL
 from tokenloom.cli.main import main
 
 

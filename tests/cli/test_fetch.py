@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tokenloom as tl
-from tests.support.file_server import FileServer
+from tests.support.hub.file_server import FileServer
 from tokenloom.cli.main import main
 
 

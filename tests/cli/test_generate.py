@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tests.support.trainings import SMALL
+from tests.support.training.trainings import SMALL
 from tokenloom.cli.main import main
 from tokenloom.model.generation import Stepper
 

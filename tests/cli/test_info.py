@@ -10,8 +10,8 @@ import pytest
 
 import tokenloom as tl
 from tests.cli.printing import printed
-from tests.support.stores import make_store, make_store_of_sources
-from tests.support.subwords import make_bpe, write_bpe
+from tests.support.preparation.stores import make_store, make_store_of_sources
+from tests.support.text.subwords import make_bpe, write_bpe
 from tokenloom.cli.main import main
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare

@@ -13,9 +13,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.support.file_server import FileServer
-from tests.support.stores import make_store
-from tests.support.trainings import BOOK, SMALL
+from tests.support.hub.file_server import FileServer
+from tests.support.preparation.stores import make_store
+from tests.support.training.trainings import BOOK, SMALL
 from tokenloom.cli.main import main, make_parser
 from tokenloom.cli.parser import COMMANDS
 

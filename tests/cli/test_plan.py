@@ -6,7 +6,7 @@ import pytest
 
 import tokenloom as tl
 from tests.cli.printing import SHAPE, facts, printed
-from tests.support.stores import make_store
+from tests.support.preparation.stores import make_store
 from tokenloom.cli.main import main
 from tokenloom.plan.plan import Plan
 

@@ -9,8 +9,8 @@ import pytest
 
 import tokenloom as tl
 from tests.cli.printing import SHAPE, facts, printed
-from tests.support.stores import make_store
-from tests.support.trainings import BOOK
+from tests.support.preparation.stores import make_store
+from tests.support.training.trainings import BOOK
 from tokenloom.cli.main import main
 
 

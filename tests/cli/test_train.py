@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tests.support.subwords import END, write_bpe
-from tests.support.trainings import SMALL, weights_of
+from tests.support.text.subwords import END, write_bpe
+from tests.support.training.trainings import SMALL, weights_of
 from tokenloom.cli.main import main
 from tokenloom.text import by_value
 from tokenloom.text.huggingface import HuggingFaceTokenizer

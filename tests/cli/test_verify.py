@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stores import make_store
+from tests.support.preparation.stores import make_store
 from tokenloom.cli.main import main
 
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from tests.support.resume import assert_resumes_everywhere, rows_of
-from tests.support.stores import make_corpus, make_store
+from tests.support.loading.resume import assert_resumes_everywhere, rows_of
+from tests.support.preparation.stores import make_corpus, make_store
 from tokenloom import (
     Corpus,
     Loader,

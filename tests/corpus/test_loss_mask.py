@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.support.stores import sign
+from tests.support.preparation.stores import sign
 from tokenloom.corpus import formats
 from tokenloom.errors import CorpusError
 from tokenloom.store.npy import write_npy

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.stores import make_corpus, make_store, make_store_of_sources
+from tests.support.preparation.stores import make_corpus, make_store, make_store_of_sources
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.corpus.statistics import (
     StoreDescription,

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.file_server import Answer, FileServer, serving
-from tests.support.textbook import IS_REAL, answers, book, enter, offer
+from tests.support.hub.file_server import Answer, FileServer, serving
+from tests.support.hub.textbook import IS_REAL, answers, book, enter, offer
 from tokenloom import d2l
 from tokenloom.errors import ArgumentError, CorpusError
 

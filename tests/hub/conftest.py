@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.file_server import Answer, FileServer, serving
+from tests.support.hub.file_server import Answer, FileServer, serving
 from tokenloom.hub import Archive, Entry, RemoteFile
 from tokenloom.hub.imdb import REVIEW_FOLDERS, REVIEW_SPLITS, read_reviews
 

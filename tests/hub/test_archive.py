@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import harmed
+from tests.support.hub import harmed
 from tokenloom.errors import ArchiveError, ArgumentError
 from tokenloom.hub.archive import Limits, unpack
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.conftest import REVIEWS, TEXT
-from tests.support.file_server import FileServer, refusing
+from tests.support.hub.file_server import FileServer, refusing
 from tokenloom import ChecksumError, DownloadError, TokenloomError
 from tokenloom.errors import ArchiveError, ArgumentError
 from tokenloom.hub import Archive, Entry, RemoteFile, download

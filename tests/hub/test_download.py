@@ -24,10 +24,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support import harmed, misbehaving
-from tests.support.file_server import Answer, FileServer, refusing, serving
-from tests.support.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
-from tests.support.misbehaving import GOOD as GOOD_FILE
+from tests.support.hub import harmed, misbehaving
+from tests.support.hub.file_server import Answer, FileServer, refusing, serving
+from tests.support.hub.misbehaving import CONTENT, ROWS, TESTED_ROWS, Row
+from tests.support.hub.misbehaving import GOOD as GOOD_FILE
 from tokenloom import ChecksumError, DownloadError, TokenloomError
 from tokenloom.errors import ArgumentError
 from tokenloom.hub import transfer

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.packing import count_best_fit_bins, count_first_fit_bins, cut
+from tests.support.plan.packing import count_best_fit_bins, count_first_fit_bins, cut
 from tokenloom.inspection.packings import compare_packings
 
 

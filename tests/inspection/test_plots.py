@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.support.packing import packed_plan
+from tests.support.plan.packing import packed_plan
 from tokenloom._figures import check_picture, save_figure, save_picture
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.inspection.benchmark import Measurement, Setting

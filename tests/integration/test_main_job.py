@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.file_server import Answer, serving
-from tests.support.time_machine import TIME_MACHINE, needs_time_machine
+from tests.support.hub.file_server import Answer, serving
+from tests.support.hub.time_machine import TIME_MACHINE, needs_time_machine
 from tokenloom.cli.main import main
 
 # A tenth of the textbook's units, and a few of its epochs.

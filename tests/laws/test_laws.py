@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import tokenloom as tl
-from tests.support.strategies import kinds, make_windows, plans, seeds
+from tests.support.plan.strategies import kinds, make_windows, plans, seeds
 from tokenloom.errors import ArgumentError
 from tokenloom.plan.plan import Plan
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import tokenloom as tl
-from tests.support.packing import offsets_of
+from tests.support.plan.packing import offsets_of
 from tokenloom.errors import CorpusError, LawError
 from tokenloom.loading import Windows
 from tokenloom.plan import Order, Pieces, PlanSettings, ShuffledOrder

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.oracle import Oracle, Rows
-from tests.support.strategies import epochs, kinds, make_windows, plans, seeds, tails
+from tests.support.plan.oracle import Oracle, Rows
+from tests.support.plan.strategies import epochs, kinds, make_windows, plans, seeds, tails
 from tokenloom.plan.plan import Plan
 
 

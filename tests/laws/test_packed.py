@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
-from tests.support.packing import offsets_of, pairs_of
+from tests.support.plan.packing import offsets_of, pairs_of
 from tokenloom.errors import ArgumentError, CorpusError, LawError
 from tokenloom.testing import (
     assert_resumes_everywhere,

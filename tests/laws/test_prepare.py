@@ -13,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.preparations import HereExecutor, contents, number_documents, split_paragraphs
+from tests.support.preparation.preparations import (
+    HereExecutor,
+    contents,
+    number_documents,
+    split_paragraphs,
+)
 from tokenloom.errors import CorpusError
 from tokenloom.preparation import prepare as prepare_module
 from tokenloom.preparation.options import PrepareOptions

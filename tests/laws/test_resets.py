@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.oracle import Oracle, Window
-from tests.support.strategies import plans
+from tests.support.plan.oracle import Oracle, Window
+from tests.support.plan.strategies import plans
 from tokenloom.plan.plan import Plan
 
 

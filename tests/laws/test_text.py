@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.time_machine import TIME_MACHINE, needs_time_machine
-from tests.support.tokenizing import tokenize
+from tests.support.hub.time_machine import TIME_MACHINE, needs_time_machine
+from tests.support.text.tokenizing import tokenize
 from tokenloom.text.normalize import clean_characters, clean_prompt, clean_words, split_words
 from tokenloom.text.tokenizers import TOKENIZER_NAMES, count_characters
 

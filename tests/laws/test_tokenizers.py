@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.tokenizing import tokenize
+from tests.support.text.tokenizing import tokenize
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.interface import CompleteTokenizer, vocab_of
 from tokenloom.text.normalize import NOTHING, state_after

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.strategies import plans
+from tests.support.plan.strategies import plans
 from tokenloom.loading import blocks
 from tokenloom.loading.blocks import (
     Block,

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 import tokenloom as tl
-from tests.support.worker_errors import raises_from_worker
+from tests.support.loading.worker_errors import raises_from_worker
 from tokenloom.errors import ArgumentError, CorpusError, UsageError
 from tokenloom.loading.dataset import Windows, WindowsIterator
 

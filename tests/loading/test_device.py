@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.resume import assert_resumes_everywhere
-from tests.support.strategies import make_windows, plans
+from tests.support.loading.resume import assert_resumes_everywhere
+from tests.support.plan.strategies import make_windows, plans
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.blocks import Block
 from tokenloom.loading.device import choose_device

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import tokenloom as tl
-from tests.support.trainings import TRAIN, make_loader, make_model
+from tests.support.training.trainings import TRAIN, make_loader, make_model
 from tokenloom.errors import ArgumentError, RunError, UsageError, WorkerError
 from tokenloom.loading.distributed import Ranks, joined
 

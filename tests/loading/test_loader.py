@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import tokenloom as tl
-from tests.support.process_resources import loader_threads, wait_for
-from tests.support.resume import assert_resumes_everywhere, rows_of
-from tests.support.strategies import make_windows, plans
-from tests.support.worker_errors import raises_from_worker
+from tests.support.loading.process_resources import loader_threads, wait_for
+from tests.support.loading.resume import assert_resumes_everywhere, rows_of
+from tests.support.loading.worker_errors import raises_from_worker
+from tests.support.plan.strategies import make_windows, plans
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading import Windows
 from tokenloom.plan.plan import Plan

@@ -22,9 +22,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 import tokenloom as tl
-from tests.support.process_resources import loader_threads, wait_for
-from tests.support.resume import rows_of
-from tests.support.strategies import make_windows
+from tests.support.loading.process_resources import loader_threads, wait_for
+from tests.support.loading.resume import rows_of
+from tests.support.plan.strategies import make_windows
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading import blocks, read_ahead
 from tokenloom.loading.read_ahead import WorkerOptions, work_ahead

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.process_resources import left_since, needs_proc, take_census
+from tests.support.loading.process_resources import left_since, needs_proc, take_census
 from tokenloom.loading.shared_integer import SharedInteger, share_zeros
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.batch_sizes import all_steps, cut_slowly
-from tests.support.oracle import Oracle
-from tests.support.strategies import seeds, tails
+from tests.support.plan.batch_sizes import all_steps, cut_slowly
+from tests.support.plan.oracle import Oracle
+from tests.support.plan.strategies import seeds, tails
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.plan.batch_sizes import BatchSizes, as_batch_size, divide_epoch
 from tokenloom.plan.plan import Plan

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.packing import count_best_fit_bins
+from tests.support.plan.packing import count_best_fit_bins
 from tokenloom.plan.best_fit import pack
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.batch_sizes import all_steps
-from tests.support.packing import offsets_of
-from tests.support.strategies import tails
+from tests.support.plan.batch_sizes import all_steps
+from tests.support.plan.packing import offsets_of
+from tests.support.plan.strategies import tails
 from tokenloom.errors import ArgumentError
 from tokenloom.loading import Windows, dataset
 from tokenloom.plan.division import Division

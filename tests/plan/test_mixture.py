@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import uniformity
-from tests.support.mixture_oracle import MixtureOracle
-from tests.support.strategies import seeds
-from tests.support.uniformity import Places, pairs_apart, quotients
+from tests.support.plan import uniformity
+from tests.support.plan.mixture_oracle import MixtureOracle
+from tests.support.plan.strategies import seeds
+from tests.support.plan.uniformity import Places, pairs_apart, quotients
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.plan.mixture import (
     BLOCK,

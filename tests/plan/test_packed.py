@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.support import uniformity
-from tests.support.packing import (
+from tests.support.plan import uniformity
+from tests.support.plan.packing import (
     count_best_fit_bins,
     cut,
     find_crossing,

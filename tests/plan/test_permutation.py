@@ -2,7 +2,7 @@
 
 The keys of every test are fixed, so its outcome is too. A statistic that is not
 likely has a probability below 1e-9 under uniform permutations, see
-`tests.support.uniformity`. There are fewer than 300 of them here: were the permutation
+`tests.support.plan.uniformity`. There are fewer than 300 of them here: were the permutation
 uniform, keys that fail any of them would have been chosen with a probability below
 3e-7.
 """
@@ -18,10 +18,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support import uniformity
-from tests.support.golden_orders import PERMUTATIONS, make_digest, read_table
-from tests.support.oracle import permute_slowly
-from tests.support.uniformity import ChiSquare, Places, keys_of, pairs_apart, quotients, right_base
+from tests.support.plan import uniformity
+from tests.support.plan.golden_orders import PERMUTATIONS, make_digest, read_table
+from tests.support.plan.oracle import permute_slowly
+from tests.support.plan.uniformity import (
+    ChiSquare,
+    Places,
+    keys_of,
+    pairs_apart,
+    quotients,
+    right_base,
+)
 from tokenloom.errors import ArgumentError
 from tokenloom.plan import permutation
 from tokenloom.plan.permutation import MAX_SIZE, Permutations, permute, permute_all
@@ -319,7 +326,7 @@ def test_the_shape_is_kept() -> None:
 
 @pytest.mark.parametrize(("heading", "numbers", "digest"), read_table(PERMUTATIONS))
 def test_golden_permutations(heading: str, numbers: list[int], digest: str) -> None:
-    """The order never changes silently; `tests.support.golden_orders` says what to do."""
+    """The order never changes silently; `tests.support.plan.golden_orders` says what to do."""
     size = int(heading.split()[1])
     seed, epoch, *expected = numbers
     keys, middle = keys_of(seed, epoch), size // 2

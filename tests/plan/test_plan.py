@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.golden_orders import (
+from tests.support.plan.golden_orders import (
     LARGE_PLANS,
     SMALL_PLANS,
     VERSION,
@@ -16,7 +16,7 @@ from tests.support.golden_orders import (
     make_digest,
     read_table,
 )
-from tests.support.strategies import plans
+from tests.support.plan.strategies import plans
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.plan.order import ORDER_VERSION, WIDE_ORDER_VERSION, Tail
 from tokenloom.plan.plan import Plan
@@ -50,7 +50,7 @@ def test_golden_numbers_belong_to_this_order_version() -> None:
 
 @pytest.mark.parametrize(("heading", "numbers", "digest"), read_table(SMALL_PLANS))
 def test_golden_plans(heading: str, numbers: list[int], digest: str) -> None:
-    """The order never changes silently; `tests.support.golden_orders` says what to do."""
+    """The order never changes silently; `tests.support.plan.golden_orders` says what to do."""
     kind, tail = heading.split()
     plan = make_plan(kind=kind, tail=tail, seed=numbers[0], epoch=numbers[1])
     said, its_digest = say_of(plan, range(4), range(4))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.strategies import plans
+from tests.support.plan.strategies import plans
 from tokenloom.plan.plan import Plan
 from tokenloom.plan.state import Position, describe_position, restore_position
 

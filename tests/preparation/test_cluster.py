@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.support.preparations import HereExecutor, contents
+from tests.support.preparation.preparations import HereExecutor, contents
 from tokenloom import Vocab
 from tokenloom.errors import ArgumentError, UsageError, WorkerError
 from tokenloom.preparation.chunks import Chunk

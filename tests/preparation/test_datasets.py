@@ -8,7 +8,7 @@ import pytest
 
 import tokenloom as tl
 from tests.support.packages import require_package
-from tests.support.preparations import contents
+from tests.support.preparation.preparations import contents
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.preparation.datasets import kind_of_dataset
 from tokenloom.preparation.options import PrepareOptions

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.preparations import contents
+from tests.support.preparation.preparations import contents
 from tokenloom._io.compressed import read_status
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import cut_chunks

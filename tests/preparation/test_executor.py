@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.preparations import HereExecutor
+from tests.support.preparation.preparations import HereExecutor
 from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.executor import (
     choose_processes,

@@ -18,7 +18,7 @@ import pytest
 
 import tokenloom as tl
 from tests.support.packages import require_package
-from tests.support.preparations import HereExecutor, Shifted, contents
+from tests.support.preparation.preparations import HereExecutor, Shifted, contents
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.preparation.chunks import Chunk
 from tokenloom.preparation.options import PrepareOptions

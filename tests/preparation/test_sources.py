@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.support.stores import make_store
+from tests.support.preparation.stores import make_store
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.preparation import sources as sources_module
 from tokenloom.preparation.forms import SourceFile

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import tokenloom as tl
 from tests.support.packages import require_package
-from tests.support.preparations import contents
+from tests.support.preparation.preparations import contents
 from tokenloom._io.compressed import read_status
 from tokenloom.errors import CorpusError
 from tokenloom.preparation.chunks import cut_chunks

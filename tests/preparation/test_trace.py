@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.preparations import clean, split_paragraphs
+from tests.support.preparation.preparations import clean, split_paragraphs
 from tokenloom.errors import ArgumentError
 from tokenloom.preparation import trace
 from tokenloom.preparation.options import PrepareOptions

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tokenloom as tl
-from tests.support.stores import lie, make_corpus, make_store
+from tests.support.preparation.stores import lie, make_corpus, make_store
 from tokenloom._io.digest import hash_file
 from tokenloom.errors import ArgumentError
 from tokenloom.store.memmap import ConcatenatedMemmap

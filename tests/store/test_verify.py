@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.stores import lie, make_store, read_all, sign
+from tests.support.preparation.stores import lie, make_store, read_all, sign
 from tokenloom._io.digest import hash_file
 from tokenloom.store import verify as verify_module
 from tokenloom.store.npy import write_npy

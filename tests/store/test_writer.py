@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokenloom as tl
-from tests.support.stores import make_corpus, make_store
+from tests.support.preparation.stores import make_corpus, make_store
 from tokenloom._io.digest import hash_file
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.store import writer

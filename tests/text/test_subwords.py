@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from tiktoken.load import load_tiktoken_bpe
 
 import tokenloom as tl
-from tests.support.native import NativeCall
-from tests.support.subwords import (
+from tests.support.text.native import NativeCall
+from tests.support.text.subwords import (
     END,
     TEXTS,
     encode_with,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.support.tokenizing import tokenize
+from tests.support.text.tokenizing import tokenize
 from tokenloom import Corpus, Vocab, load, prepare
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, DOCUMENTS, LETTERS, WORDS, Boundary

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.killed_recipes import CALL, ROOT, assert_survives
+from tests.support.loading.process_resources import needs_proc
 from tests.support.packages import require_package
-from tests.support.process_resources import needs_proc
+from tests.support.training.killed_recipes import CALL, ROOT, assert_survives
 
 require_package("lightning")
 require_package("accelerate")
@@ -151,7 +151,13 @@ def test_accelerate_trains_the_same_on_two_processes(tmp_path: Path) -> None:
     script = str(EXAMPLES / "accelerate_ranks.py")
     one = run(script)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    to_its_end = ["-m", "tests.support.killed_recipes", str(tmp_path / "stream"), "-1", CALL]
+    to_its_end = [
+        "-m",
+        "tests.support.training.killed_recipes",
+        str(tmp_path / "stream"),
+        "-1",
+        CALL,
+    ]
     two = run(*launch, *to_its_end, script)
     assert "of 1 x 8 rows" in one
     assert "of 2 x 4 rows" in two

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tests.support.trainings import checkpoint_of
+from tests.support.training.trainings import checkpoint_of
 from tokenloom.errors import RunError
 from tokenloom.training.checkpoint import (
     Checkpoint,

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import tokenloom as tl
-from tests.support.trainings import stop_in_step
+from tests.support.training.trainings import stop_in_step
 from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.model.loss import token_losses
 from tokenloom.model.rnn import State, detach

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tests.support.trainings import CORPUS, HELD_OUT, make_loader, make_model, weights_of
+from tests.support.training.trainings import CORPUS, HELD_OUT, make_loader, make_model, weights_of
 
 
 def train(model: tl.RNNModel, batch_size: int, **options: Any) -> list[tl.training.EpochMetrics]:

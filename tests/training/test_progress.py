@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 import tokenloom as tl
-from tests.support.trainings import make_loader, make_model
+from tests.support.training.trainings import make_loader, make_model
 from tokenloom.errors import ArgumentError
 from tokenloom.training.progress import begin
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tests.support.trainings import (
+from tests.support.training.trainings import (
     CORPUS,
     HELD_OUT,
     NUM_BATCHES,

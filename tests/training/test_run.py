@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import tokenloom as tl
-from tests.support.trainings import BOOK, SMALL, checkpoint_of, make_loader, make_model
+from tests.support.training.trainings import BOOK, SMALL, checkpoint_of, make_loader, make_model
 from tokenloom.cli.main import main
 from tokenloom.errors import RunError
 from tokenloom.training.metrics import StepLosses

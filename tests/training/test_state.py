@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import tokenloom as tl
-from tests.support.trainings import HELD_OUT, make_loader, make_model, weights_of
+from tests.support.training.trainings import HELD_OUT, make_loader, make_model, weights_of
 from tokenloom._io.interrupts import Interrupt
 from tokenloom.loading.distributed import Ranks
 from tokenloom.training.meter import Meter

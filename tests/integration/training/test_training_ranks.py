@@ -1,0 +1,272 @@
+"""Trainings on several ranks: real processes, which share the rows of each batch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tokenloom as tl
+from tests.support.loading.loading_ranks import free_port
+from tests.support.loading.process_resources import children_of, needs_proc
+from tests.support.training.training_ranks import CASES, DIFFERENT, SPLIT, STOP, train
+from tokenloom.cli.main import main
+
+SCRIPT = Path(__file__).parents[2] / "support/training/training_ranks.py"
+ROOT = SCRIPT.parents[3]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+SECONDS = 100
+SHAPE = ["--hidden", "16", "--batch-size", "8", "--seq-len", "10", "--device", "cpu"]
+BOOK = "the time traveller for so it will be convenient to speak of him " * 60
+
+# The command, which also tells how many tokens this process predicted.
+COUNTING = """
+import sys
+from tokenloom import __main__
+from tokenloom.model import evaluation
+
+def count(*arguments, add=evaluation._add_losses, **options):
+    total = add(*arguments, **options)
+    sys.stderr.write(f"predicted {int(total[1])}\\n")
+    return total
+
+evaluation._add_losses = count
+sys.exit(__main__.main())
+"""
+
+# The command, with the rank's number in the place of braces.
+DIFFERING = """
+import os, sys
+from tokenloom import __main__
+
+sys.argv = [word.format(os.environ["RANK"]) for word in sys.argv]
+sys.exit(__main__.main())
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which one process and two trained the same."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, case in CASES.items():
+        train(folder / "one" / name, case)
+    train(folder / "one-two", CASES[SPLIT], stop=STOP)
+    command = [*TORCHRUN, "--nproc-per-node=2", str(SCRIPT), str(folder), "compare"]
+    result = subprocess.run(
+        command, env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    train(folder / "two-one", CASES[SPLIT], resume=True)
+    return folder
+
+
+def losses_of(run: Path) -> list[float]:
+    """Return the loss of each step."""
+    return [loss for part in tl.Run.open(run).losses() for loss in part.losses]
+
+
+def perplexities_of(run: Path) -> list[float]:
+    """Return both perplexities of each epoch."""
+    return [
+        value or 0.0
+        for entry in tl.Run.open(run).metrics()
+        for value in (entry.perplexity, entry.held_out_perplexity)
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_train_like_one(case: str, runs: Path) -> None:
+    """Losses and perplexities agree, also where padding makes the ranks' shares unequal."""
+    one, two = runs / "one" / case, runs / "two" / case
+    np.testing.assert_allclose(losses_of(one), losses_of(two), rtol=1e-4)
+    np.testing.assert_allclose(perplexities_of(one), perplexities_of(two), rtol=1e-4)
+
+
+@pytest.mark.parametrize("run", ["one-two", "two-one", "two-two"])
+def test_another_number_of_ranks_goes_on(run: str, runs: Path) -> None:
+    """What one began two finish, and the other way round: the same batches, the same losses."""
+    whole = runs / "one" / SPLIT
+    np.testing.assert_allclose(losses_of(whole), losses_of(runs / run), rtol=1e-4)
+    first, second = (tl.Run.open(path).load_checkpoint() for path in (whole, runs / run))
+    assert first is not None
+    assert second is not None
+    assert first.training is not None
+    assert second.training is not None
+    assert first.training["position"] == second.training["position"]
+    for mine, other in zip(first.training["hidden"], second.training["hidden"], strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
+
+
+def test_the_same_number_of_ranks_goes_on_exactly(runs: Path) -> None:
+    """Two ranks that resume end with the weights of two that were not broken off."""
+    models = [tl.Run.open(runs / name).load_model() for name in (f"two/{SPLIT}", "two-two")]
+    for mine, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_only_the_settings_of_the_whole_batch_are_told(runs: Path) -> None:
+    """A run of two ranks is trained on all rows, as one of one is."""
+    settings = [tl.Run.open(runs / name / SPLIT).settings for name in ("one", "two")]
+    for each in settings:
+        del each["num_threads"], each["run_id"]
+    assert settings[0] == settings[1]
+
+
+def test_every_rank_raises_what_the_first_refuses(tmp_path: Path) -> None:
+    """In a program of one's own, too, the reason is not that another rank was lost."""
+    (tmp_path / "file").touch()
+    command = [*TORCHRUN, "--nproc-per-node=2", str(SCRIPT), str(tmp_path), "refuse"]
+    result = subprocess.run(
+        command, env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    first, second = ((tmp_path / f"{rank}.txt").read_text(encoding="utf-8") for rank in range(2))
+    assert first == second
+    assert first.startswith("RunError: the run's folder must be new or empty")
+
+
+def test_ranks_that_differ_are_refused(tmp_path: Path) -> None:
+    """Both of them name what differs, with both values, before anything is written."""
+    command = [*TORCHRUN, "--nproc-per-node=2", str(SCRIPT), str(tmp_path), "differ"]
+    result = subprocess.run(
+        command, env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert result.returncode == 0, result.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert list(DIFFERENT) == list(first)
+    assert first == second
+    assert {} == {
+        name: first[name] for name, (_, part) in DIFFERENT.items() if part not in first[name]
+    }
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("how", ["die", "stall"])
+def test_a_rank_that_is_gone_ends_the_training(how: str, tmp_path: Path) -> None:
+    """The other one says so, in bounded time, and a checkpoint is there to go on from."""
+    port = str(free_port())
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(SCRIPT), str(tmp_path), how, str(rank), port],
+            env=ENVIRONMENT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        _, messages = processes[0].communicate(timeout=60)
+        assert processes[0].returncode == 0, messages
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    message = (tmp_path / "error.txt").read_text(encoding="utf-8")
+    assert "rank 0 of 2 waited for another rank, which died or does not answer" in message
+    assert "resume from the last checkpoint" in message
+    assert tl.Run.open(tmp_path / "run").has_checkpoint
+
+
+@needs_proc
+def test_torchrun_restarts_a_training_where_it_was(tmp_path: Path) -> None:
+    """A killed rank ends all of them; the next ones resume, and print one bar and one result."""
+    book, run = tmp_path / "book.txt", tmp_path / "run"
+    book.write_text(BOOK, encoding="utf-8")
+    arguments = ["train", str(book), *SHAPE, "--epochs", "12", "--checkpoint-steps", "5"]
+    command = [*TORCHRUN, "--nproc-per-node=2", "--max-restarts=1", "-m", "tokenloom", *arguments]
+    process = subprocess.Popen(
+        [*command, "--run-dir", str(run), "--json"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not list(run.glob("checkpoints/step-*5-*.pt")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(children_of(process.pid)[1], signal.SIGKILL)
+        said, messages = process.communicate(timeout=SECONDS)
+    finally:
+        # torchrun passes it on to its processes.
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0, messages
+    facts: dict[str, Any] = json.loads(said)
+    assert (12, str(run)) == (facts["num_epochs"], facts["run"])
+    assert 2 == messages.count("training on"), messages
+    losses = losses_of(run)
+    assert len(losses) == tl.Run.open(run).metrics()[-1].step
+
+
+def test_torchrun_divides_an_evaluation(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processes predict a half each, and print once what one process prints."""
+    book, program = tmp_path / "book.txt", tmp_path / "counting.py"
+    book.write_text(BOOK, encoding="utf-8")
+    program.write_text(COUNTING, encoding="utf-8")
+    run = str(runs / "one" / SPLIT)
+    arguments = ["evaluate", run, str(book), "--device", "cpu", "--batch-size", "8", "--json"]
+    assert main(arguments) == 0
+    expected = json.loads(capsys.readouterr().out)
+    result = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", str(program), *arguments],
+        env=ENVIRONMENT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert expected["nats_per_token"] == pytest.approx(found["nats_per_token"], rel=1e-6)
+    assert expected["num_characters"] == found["num_characters"]
+    parts = [int(line.split()[1]) for line in result.stderr.splitlines() if "predicted" in line]
+    assert (2, expected["num_tokens"]) == (len(parts), sum(parts))
+    assert abs(parts[0] - parts[1]) < len(BOOK) / 8
+
+
+@pytest.mark.parametrize(
+    ("book", "folder", "message"),
+    [
+        ("book-0.txt", "old", "the run's folder must be new or empty"),
+        ("nowhere.txt", "new", "a corpus must be one of"),
+        ("book-{}.txt", "new", "a corpus must be one of"),
+    ],
+    ids=["first", "all", "second"],
+)
+def test_what_ranks_refuse_is_told_once(
+    book: str, folder: str, message: str, tmp_path: Path
+) -> None:
+    """Whichever of them does: no other says that it was left alone, and one of them warns."""
+    program = tmp_path / "differing.py"
+    program.write_text(DIFFERING, encoding="utf-8")
+    (tmp_path / "book-0.txt").write_text(BOOK, encoding="utf-8")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "file").touch()
+    arguments = ["train", str(tmp_path / book), "--run-dir", str(tmp_path / folder)]
+    result = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", str(program), *arguments, *SHAPE, "--bidirectional"],
+        env=ENVIRONMENT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    said = [line for line in result.stderr.splitlines() if line.startswith("tokenloom: ")]
+    (error,) = (line for line in said if "error" in line)
+    assert error.startswith(f"tokenloom: error: {message}")
+    assert said.count(error) == 1
+    assert sum("two directions" in line for line in said) == (folder == "old")
+    assert result.returncode == 1
