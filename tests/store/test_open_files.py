@@ -124,6 +124,7 @@ os._exit(0)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the limit is of POSIX")
 def test_many_corpora_of_many_files_are_read_at_the_same_time(tmp_path: Path) -> None:
     """In threads and in a forked process, although the system lets fewer files be open."""
+    pytest.importorskip("torch")
     command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (0, "") == (ended.returncode, ended.stderr)
