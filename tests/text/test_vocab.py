@@ -387,6 +387,19 @@ def test_pickle_round_trip(vocab: Vocab) -> None:
     assert _content(vocab) == _content(copied)
 
 
+@pytest.mark.parametrize("has_hash", [True, False])
+def test_pickles_of_older_releases_are_read(vocab: Vocab, *, has_hash: bool) -> None:
+    """They have a dict of the counts, and those of 0.1.0 no hash."""
+    left_out = {"_counted", "_counts"} | ({"_hash"} if not has_hash else set())
+    older = {name: getattr(vocab, name) for name in Vocab.__slots__ if name not in left_out}
+    copied = object.__new__(Vocab)
+    copied.__setstate__((None, {**older, "_frequencies": vocab.frequencies}))
+
+    assert _content(vocab) == _content(copied)
+    assert copied.hash == vocab.hash
+    assert pickle.loads(pickle.dumps(copied)).hash == vocab.hash  # noqa: S301  our own bytes
+
+
 def test_file_is_ascii_with_a_format_and_a_version(vocab: Vocab, tmp_path: Path) -> None:
     """Any tool can tell what the file is."""
     value = json.loads(vocab.save(tmp_path / "vocab.json").read_text(encoding="ascii"))

@@ -162,6 +162,15 @@ class Vocab:
         vocab._counted, vocab._counts = tuple(tokens), tuple(counts)
         return vocab
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        # Older releases pickled a dict of the counts, and the first of them no hash.
+        values = {"_hash": None} | state[1]
+        if (frequencies := values.pop("_frequencies", None)) is not None:
+            values["_counted"] = tuple(frequencies)
+            values["_counts"] = tuple(frequencies.values())
+        for name, value in values.items():
+            setattr(self, name, value)
+
     @property
     def tokens(self) -> tuple[str, ...]:
         """All tokens; the position of each is its id."""
