@@ -557,6 +557,23 @@ def test_texts_that_fail_while_a_bpe_is_learnt() -> None:
         assert not thread.is_alive()
 
 
+def test_a_package_that_fails_while_a_bpe_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are not read to their end, which may be hours away."""
+
+    def fail(texts: Iterator[str], _: object) -> None:
+        next(texts)
+        msg = "no text"
+        raise CorpusError(msg)
+
+    encoder = SimpleNamespace(train_from_iterator=fail)
+    monkeypatch.setattr(tokenizers, "Tokenizer", lambda _: encoder)
+    unread = iter(range(1000))
+    with pytest.raises(CorpusError, match="no text"):
+        BpeLearner().learn("a" * (1 << 18) for _ in unread)
+    # Those that were waiting for the package were read in vain.
+    assert len(list(unread)) > 900
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no masks of signals")
 def test_ctrl_c_while_a_long_text_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package takes a document as a whole."""

@@ -337,11 +337,13 @@ def _train(encoder: Any, trainer: Any, texts: Iterable[str]) -> None:
     training = start_call(lambda: encoder.train_from_iterator(take(), trainer))
     try:
         for batch in itertools.chain(cut_batches(texts), [None]):
-            # An encoder that has failed takes no more.
             while not training.done():
                 with contextlib.suppress(queue.Full):
                     batches.put(batch, timeout=_WAIT_SECONDS)
                     break
+            # An encoder that has failed takes no more, and the rest need not be read.
+            if training.done():
+                break
         wait_for_call(training)
     finally:
         stopped.set()
