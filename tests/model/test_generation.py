@@ -245,6 +245,15 @@ def test_top_p_keeps_the_fewest_that_suffice() -> None:
         assert expected == {int(sampler.draw(logits)) for _ in range(200)}
 
 
+def test_top_p_of_1_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the chances of 32 bits add up to more than 1."""
+    logits = 2 * torch.randn(8, 50_000, generator=torch.Generator().manual_seed(0))
+    sampler = _Sampler(temperature=1.0, top_k=None, top_p=1.0, seeds=range(8))
+    numbers = torch.full((8,), 1 - 2**-53, dtype=torch.float64)
+    monkeypatch.setattr(sampler, "_next_numbers", lambda: numbers)
+    assert logits.argmin(1).tolist() == sampler.draw(logits).tolist()
+
+
 def make_sampler(
     *, seeds: Sequence[int] = (0,), temperature: float = 1.0, top_k: int | None = None
 ) -> _Sampler:

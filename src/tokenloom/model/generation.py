@@ -386,14 +386,15 @@ class _Sampler:
             num_kept = num_values if self._top_k is None else min(self._top_k, num_values)
             values, candidates = values.topk(num_kept)
         chances = values.softmax(1)
+        sums = chances.cumsum(1, dtype=torch.float64)
         if self._top_p is not None:
-            # A token is kept if those before it do not reach top_p, so at least one is kept.
-            before = chances.cumsum(1, dtype=torch.float64) - chances
-            chances = chances.masked_fill(before >= self._top_p, 0.0)
+            # A token is kept if those before it do not reach top_p, so at least one is kept. Many
+            # chances of 32 bits may add up to more than 1.
+            is_left_out = sums - chances >= self._top_p * sums[:, -1:]
+            sums = chances.masked_fill(is_left_out, 0.0).cumsum(1, dtype=torch.float64)
         # The first id up to which the chances add up to more than the point: never one without a
         # chance, as its sum is that of the id before it, nor one past the end, as the point is
         # less than the sum of all.
-        sums = chances.cumsum(1, dtype=torch.float64)
         points = self._next_numbers()[:, None] * sums[:, -1:]
         drawn = torch.searchsorted(sums, points, right=True)
         return (drawn if candidates is None else candidates.gather(1, drawn))[:, 0]
