@@ -194,6 +194,44 @@ def as_flag_or_none(name: str, value: object) -> bool | None:
     return None if value is None else bool(value)
 
 
+def as_special_tokens(name: str, values: object) -> tuple[str, ...]:
+    """Return an argument as a tuple of its strings, each of which can be a token.
+
+    Raises
+    ------
+    ArgumentError
+        It is no sequence of str, or one of them is empty or no text.
+    """
+    return tuple(as_special_token(name, value) for value in as_strings(name, values))
+
+
+def as_special_token(name: str, value: str) -> str:
+    """Return a str that can be a token.
+
+    Raises
+    ------
+    ArgumentError
+        It is empty, or has half of a surrogate pair, which no file in UTF-8 can hold.
+
+    >>> as_special_token("end_of_document", "<eod>")
+    '<eod>'
+    """
+    if value and is_utf8(value):
+        return value
+    what = "half of a character" if value else "an empty one"
+    msg = f"{name} must have tokens of whole characters, got {what}: {show(value)}"
+    raise ArgumentError(msg)
+
+
+def is_utf8(text: str) -> bool:
+    r"""Return whether UTF-8 can hold a str: it has no half of a surrogate pair.
+
+    >>> is_utf8("caf\u00e9"), is_utf8("a\ud83d")
+    (True, False)
+    """
+    return text == text.encode("utf-8", "replace").decode()
+
+
 def as_strings(name: str, values: object) -> tuple[str, ...]:
     """Return an argument as a tuple of its strings.
 

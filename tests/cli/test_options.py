@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tokenloom.cli.main import make_parser
+from tokenloom.cli.main import main, make_parser
 
 OPTIONS = {
     "train": (
@@ -148,3 +148,30 @@ def test_an_option_that_is_repeated_starts_without_a_default() -> None:
     for _ in range(2):
         parsed = parser.parse_args(["generate", "x", "--prompt", "a", "--prompt", "b"])
         assert ["a", "b"] == parsed.prompt
+
+
+@pytest.mark.parametrize("typed", ["0", "-1", "nan", "inf", "1e400", "", "soon"])
+@pytest.mark.parametrize("command", ["train run", "evaluate run book.txt"])
+def test_a_timeout_is_a_positive_number(
+    command: str, typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no other process is waited for."""
+    assert main([*command.split(), f"--timeout={typed}"]) == 2
+    assert "--timeout: must be a number of seconds above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["train", "book.txt", option] for option in ("--split", "--run", "--resume", "--prompt")),
+        *([command, "book.txt", "--split"] for command in ("plan", "show", "selftest", "bench")),
+        ["evaluate", "run", "book.txt", "--split"],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_word_is_not_taken_for_one_that_was_not_typed(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As an empty variable of the shell makes it."""
+    assert main([*words, ""]) == 2
+    assert f"{words[-1]}: must not be empty" in capsys.readouterr().err

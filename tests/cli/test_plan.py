@@ -117,7 +117,7 @@ def test_plan_draws_both_orders(
     ("options", "message"),
     [
         (["--ranks", "3"], "--ranks must divide --batch-size 4, got 3: use 2 or 4 processes"),
-        (["--workers", "-1"], "--workers must be at least 0, got -1"),
+        (["--workers", "-1"], "--workers must be an integer in [0, 4096), got -1"),
         (["--epoch", "-1"], "epoch must be an integer in [0, "),
     ],
 )

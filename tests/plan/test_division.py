@@ -55,7 +55,8 @@ def test_without_workers_the_process_reads_all() -> None:
     ("options", "message"),
     [
         ({"world_size": 3}, "world_size must divide batch_size=4, got 3: use 2 or 4 processes"),
-        ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
+        ({"num_workers": -1}, r"num_workers must be an integer in \[0, 4096\), got -1"),
+        ({"num_workers": 1 << 64}, r"num_workers must be an integer in \[0, 4096\), got 18"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(options: dict[str, int], message: str) -> None:

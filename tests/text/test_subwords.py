@@ -43,7 +43,13 @@ from tokenloom.text.encodings import TiktokenTokenizer
 from tokenloom.text.huggingface import PARALLELISM, BpeLearner, HuggingFaceTokenizer, in_one_thread
 from tokenloom.text.identity import Identity, describe_identity
 from tokenloom.text.subwords import FILE_NAMES, adopt
-from tokenloom.text.tokenizers import complete, make_tokenizer, read_tokenizer, restore_tokenizer
+from tokenloom.text.tokenizers import (
+    complete,
+    find_end_id,
+    make_tokenizer,
+    read_tokenizer,
+    restore_tokenizer,
+)
 
 BPE = BpeLearner(400).learn(TEXTS)
 ENCODING, PROCESSOR = make_encoding(), train_model()
@@ -193,6 +199,13 @@ def test_a_pair_is_merged_that_was_seen_twice() -> None:
     learned = BpeLearner(300).learn(["ab ab cd"])
     assert 257 + 1 == learned.vocab_size
     assert learned.find_token("ab") is not None
+
+
+@pytest.mark.parametrize("tokenizer", [*LOSSLESS, adopt(PROCESSOR)])
+def test_half_of_a_character_ends_no_document(tokenizer: SubwordTokenizer) -> None:
+    """The packages raise errors of their own at it."""
+    with pytest.raises(ArgumentError, match=r"^stop_at must be an id in .* got '\\ud83d'"):
+        find_end_id("\ud83d", tokenizer, name="stop_at")
 
 
 def test_few_encoders_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

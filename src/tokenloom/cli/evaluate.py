@@ -52,6 +52,7 @@ def add_command(commands: Any) -> None:
     )
     command.add_argument(
         "--split",
+        type=options.parse_name,
         metavar="NAME",
         help="only this split of CORPUS; 'held-out' or 'trained' for what the run measured on or "
         "was trained on",

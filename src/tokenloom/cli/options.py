@@ -97,6 +97,7 @@ def add_corpus(
     text = command.add_argument_group("text")
     text.add_argument(
         "--split",
+        type=parse_name,
         metavar="NAME",
         help="only this split of CORPUS, also written CORPUS/NAME; of a store by default 'train', "
         "if it has one",
@@ -278,7 +279,7 @@ def add_timeout(command: argparse._ActionsContainer, *, seconds: float) -> None:
     """Add how long the processes that torchrun started wait for each other."""
     command.add_argument(
         "--timeout",
-        type=float,
+        type=parse_seconds,
         default=seconds,
         metavar="SECONDS",
         help="under torchrun: how long to wait for a rank that does not answer",
@@ -314,6 +315,23 @@ def parse_count(text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 1 << 31:
         return int(text)
     msg = f"must be an integer of at least 1 and below 2**31, got {show(text)}"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def parse_name(text: str) -> str:
+    """Return what was typed, which an empty variable of the shell would leave out."""
+    if text:
+        return text
+    msg = "must not be empty, got ''"
+    raise argparse.ArgumentTypeError(msg)
+
+
+def parse_seconds(text: str) -> float:
+    """Return a number of seconds above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < 1 << 31:
+            return seconds
+    msg = f"must be a number of seconds above 0 and below 2**31, got {show(text)}"
     raise argparse.ArgumentTypeError(msg)
 
 

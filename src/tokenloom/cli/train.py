@@ -84,12 +84,15 @@ def add_command(commands: Any) -> None:
         "--run",
         # torchrun takes --run for the beginning of an option of its own.
         "--run-dir",
+        type=options.parse_name,
         metavar="DIR",
         help="new folder for the results, by default runs/CORPUS-TIME",
     )
     options.add_count(output, "--sample-every", "print text of the model every N epochs")
     output.add_argument(
-        "--prompt", help="text that the model continues, for --sample-every and at the end"
+        "--prompt",
+        type=options.parse_name,
+        help="text that the model continues, for --sample-every and at the end",
     )
     options.add_json(output)
     options.add_quiet(output)
@@ -169,6 +172,7 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
     checkpoints = command.add_argument_group("checkpoints")
     checkpoints.add_argument(
         "--resume",
+        type=options.parse_name,
         metavar="RUN",
         help="resume this run with its own settings; accepts more --epochs, and options that do "
         "not change the weights",

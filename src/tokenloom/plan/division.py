@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tokenloom._checks import as_integer
+from tokenloom._checks import MAX_WORKERS, as_integer
 from tokenloom.errors import ArgumentError
 from tokenloom.plan.plan import Plan
 
@@ -30,7 +30,7 @@ class Division:
     Raises
     ------
     ArgumentError
-        ``world_size`` does not divide the batch, or a number is too small.
+        ``world_size`` does not divide the batch, or a number is out of range.
 
     >>> plan = Plan(kind="random", num_tokens=100, seq_len=4, batch_size=4)
     >>> division = Division(plan=plan, world_size=2, num_workers=4)
@@ -46,9 +46,7 @@ class Division:
         as_integer("world_size", self.world_size, start=1)
         for size in self.plan.all_sizes:
             divide_batch(size, rank=0, world_size=self.world_size)
-        if self.num_workers < 0:
-            msg = f"num_workers must be at least 0, got {self.num_workers}"
-            raise ArgumentError(msg)
+        as_integer("num_workers", self.num_workers, stop=MAX_WORKERS)
 
     def columns(self, rank: int) -> range:
         """Return which rows of each batch a rank reads, half-open.

@@ -13,7 +13,8 @@ from tokenloom._checks import (
     Check,
     as_flag,
     as_integer,
-    as_strings,
+    as_special_token,
+    as_special_tokens,
     as_text,
     check_all,
     require_choice,
@@ -125,8 +126,10 @@ class PrepareOptions:
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         given["documents"] = rename_documents(self.documents)
         checks = dict(_CHECKS)
-        if isinstance(self.end_of_document, str | None):
+        if self.end_of_document is None:
             del checks["end_of_document"]
+        elif isinstance(self.end_of_document, str):
+            checks["end_of_document"] = as_special_token
         if self.prompt_field is None:
             del checks["prompt_field"]
         elif self.prompt_field == self.field:
@@ -158,13 +161,13 @@ _CHECKS: dict[str, Check] = {
     "on_reserved": partial(require_choice, choices=get_args(OnReserved)),
     "normalize": as_flag,
     "split_by": partial(require_choice, choices=get_args(SplitBy)),
-    # Checked only where it is an id.
+    # Where it is an id.
     "end_of_document": as_integer,
     "field": as_text,
     "prompt_field": as_text,
     "encoding": as_text,
     "min_freq": as_integer,
-    "reserved_tokens": as_strings,
+    "reserved_tokens": as_special_tokens,
     "task_bytes": partial(as_integer, start=1, stop=1 << 31),
     "shard_tokens": partial(as_integer, start=1),
 }

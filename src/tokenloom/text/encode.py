@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import as_flag, as_integer, as_strings
+from tokenloom._checks import as_flag, as_integer, as_special_tokens
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment, find_cure
@@ -195,7 +195,7 @@ def _choose_method(
     made = make_tokenizer(tokenizer, normalize=normalize, vocab_size=vocab_size)
     settings: dict[str, Any] = {
         "min_freq": as_integer("min_freq", min_freq),
-        "reserved_tokens": as_strings("reserved_tokens", reserved_tokens),
+        "reserved_tokens": as_special_tokens("reserved_tokens", reserved_tokens),
     }
     refuse_settings(made, tokenizer, normalize=normalize, **settings)
     if isinstance(made, LearnedTokenizer):
