@@ -1,5 +1,6 @@
 """Files at addresses."""
 
+import asyncio
 import contextlib
 import gzip
 import http.server
@@ -11,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -454,6 +456,19 @@ def test_web_servers_that_answer_with_other_bytes(crooked: str, name: str) -> No
         assert file.readall() == WHOLE
         file.seek(100_000)
         assert file.read(1_000) == WHOLE[100_000:101_000]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("bytes=0-3", "Bytes 0-3/80"), ("bytes=-20", "bytes 60-79/80")]
+)
+def test_ranges_in_other_words(asked: str, given: str) -> None:
+    """These are the ranges that were asked for."""
+    response = SimpleNamespace(
+        request_info=SimpleNamespace(headers={"Range": asked}),
+        status=206,
+        headers={"Content-Range": given},
+    )
+    asyncio.run(remote._check_range(response))
 
 
 def test_a_file_that_is_longer_than_reported(crooked: str) -> None:
