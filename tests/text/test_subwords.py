@@ -1,6 +1,7 @@
 """Tokenizers of other packages: ids, texts, and what they are made again of."""
 
 import base64
+import contextlib
 import importlib
 import json
 import logging
@@ -36,7 +37,7 @@ from tokenloom import Corpus, PrepareOptions, Vocab, load, prepare
 from tokenloom.cli.main import main
 from tokenloom.corpus import TextSize, count_tokens
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, StoreError, UsageError
-from tokenloom.text import by_value, encodings
+from tokenloom.text import by_value, encodings, huggingface
 from tokenloom.text.by_value import SubwordTokenizer
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.encodings import TiktokenTokenizer
@@ -568,6 +569,30 @@ def test_texts_that_fail_while_a_bpe_is_learnt() -> None:
         # All but its last few steps are done.
         thread.join(60)
         assert not thread.is_alive()
+
+
+def test_texts_that_fail_are_not_learnt_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package learns from those that it has, for minutes, before it raises an error."""
+    is_over, ended = threading.Event(), threading.Event()
+
+    def learn(texts: Iterator[str], _: object) -> None:
+        with contextlib.suppress(InterruptedError):
+            list(texts)
+        is_over.wait(30)
+        ended.set()
+
+    def fail() -> Iterator[str]:
+        yield from TEXTS
+        msg = "no text"
+        raise CorpusError(msg)
+
+    monkeypatch.setattr(huggingface, "_PATIENCE_SECONDS", 600)
+    encoder = SimpleNamespace(train_from_iterator=learn)
+    monkeypatch.setattr(tokenizers, "Tokenizer", lambda _: encoder)
+    with pytest.raises(CorpusError, match="no text"):
+        BpeLearner().learn(fail())
+    assert not ended.is_set()
+    is_over.set()
 
 
 def test_a_package_that_fails_while_a_bpe_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:

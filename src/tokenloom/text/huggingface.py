@@ -1,6 +1,5 @@
 """Tokenizers of the package ``tokenizers``, and byte-level BPE that is learnt with it."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -42,7 +41,7 @@ _MANY_CHARACTERS = 1 << 19
 # Batches of texts that were read before the training takes them.
 _NUM_BATCHES_AHEAD = 4
 _WAIT_SECONDS = 0.1
-# How long the training may take to notice that no more texts come.
+# How long the package may take to ask for the next text.
 _PATIENCE_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
@@ -321,20 +320,28 @@ class BpeLearner(LearnedTokenizer):
 def _train(encoder: Any, trainer: Any, texts: Iterable[str]) -> None:
     """Let an encoder learn from texts, in a thread for whose end a signal need not wait."""
     batches: queue.Queue[list[str] | None] = queue.Queue(_NUM_BATCHES_AHEAD)
-    stopped, taken = threading.Event(), threading.Event()
+    stopped, takes_no_more = threading.Event(), threading.Event()
 
     def take() -> Iterator[str]:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Empty):
-                batch = batches.get(timeout=_WAIT_SECONDS)
-                if batch is None:
-                    taken.set()
-                    return
-                yield from batch
-        msg = "the caller was stopped"
-        raise InterruptedError(msg)
+        try:
+            while not stopped.is_set():
+                with contextlib.suppress(queue.Empty):
+                    batch = batches.get(timeout=_WAIT_SECONDS)
+                    if batch is None:
+                        return
+                    yield from batch
+            msg = "the caller was stopped"
+            raise InterruptedError(msg)
+        finally:
+            takes_no_more.set()
 
-    training = start_call(lambda: encoder.train_from_iterator(take(), trainer))
+    def learn() -> None:
+        try:
+            encoder.train_from_iterator(take(), trainer)
+        finally:
+            takes_no_more.set()
+
+    training = start_call(learn)
     try:
         for batch in itertools.chain(cut_batches(texts), [None]):
             while not training.done():
@@ -347,9 +354,9 @@ def _train(encoder: Any, trainer: Any, texts: Iterable[str]) -> None:
         wait_for_call(training)
     finally:
         stopped.set()
-        # A thread that comes back to Python while the process ends would abort it.
-        if not taken.is_set():
-            concurrent.futures.wait([training], timeout=_PATIENCE_SECONDS)
+        # A thread that comes back to Python while the process ends would abort it. The package
+        # learns from the texts that it has before it raises the error, which may take minutes.
+        takes_no_more.wait(_PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ class NativeCall:
         # In the main thread Python would not handle a signal before the end of native code.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         os.kill(os.getpid(), signal.SIGINT)
-        self.is_over.wait(5)
+        self.is_over.wait(60)
         self.ended.set()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         return []
