@@ -113,7 +113,9 @@ def _mark_ignored(targets: Ids, learnt: Mask) -> IntArray:
     """
     # Multiplied by 0 or 1: an assignment through the mask costs ten times as much where the mask
     # changes from token to token, since the processor guesses wrong. In 32 bits it is cheapest.
-    values = targets.astype(np.promote_types(targets.dtype, np.int32))
+    # uint64 and int32 together would be floats, which round large ids.
+    is_wide = targets.dtype.itemsize == np.dtype(np.int64).itemsize
+    values = targets.astype(np.int64 if is_wide else np.promote_types(targets.dtype, np.int32))
     values -= IGNORED_TARGET
     values *= learnt
     values += IGNORED_TARGET
