@@ -34,6 +34,11 @@ class Keeper:
         self.num_files = num_files
         self.share = 0
 
+    @property
+    def num_open(self) -> int:
+        """All that it may."""
+        return self.share
+
     def keep(self, max_open: int) -> None:
         """Note the share."""
         self.share = max_open
@@ -60,6 +65,19 @@ def test_shares_follow_who_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> No
     assert shares([Keeper(2), first]) == [2, 13]
 
 
+def test_half_is_closed_where_nothing_can_be_opened() -> None:
+    """And no more than that is kept open later."""
+    files = OpenFiles()
+    first, second = Keeper(20), Keeper(4)
+    for keeper in (first, second):
+        files.join(keeper)
+    files.close_half()
+    assert [8, 4] == [first.share, second.share]
+    third = Keeper(9)
+    files.join(third)
+    assert [4, 4, 4] == [first.share, second.share, third.share]
+
+
 def test_all_corpora_together_keep_half_of_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest is for whatever else the process opens."""
     resource = pytest.importorskip("resource")
@@ -76,8 +94,8 @@ import tokenloom as tl
 
 # PyTorch's own threads do not outlive a fork.
 torch.set_num_threads(1)
-LIMIT, NUM_FILES, NUM_CORPORA = 96, 70, 4
-folder = sys.argv[1]
+NUM_FILES, NUM_CORPORA = 70, 4
+folder, limit, num_others = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 corpora = []
 for number in range(NUM_CORPORA):
     for file in range(NUM_FILES):
@@ -87,7 +105,8 @@ for number in range(NUM_CORPORA):
         tl.open_foreign(f"{folder}/{number}-*.bin", dtype="uint16", vocab_size=1000)
     )
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, hard))
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+others = [open(os.devnull) for _ in range(num_others)]
 
 def read():
     mixture = tl.Mixture({str(n): (corpus, 1) for n, corpus in enumerate(corpora)})
@@ -122,9 +141,15 @@ os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the limit is of POSIX")
-def test_many_corpora_of_many_files_are_read_at_the_same_time(tmp_path: Path) -> None:
-    """In threads and in a forked process, although the system lets fewer files be open."""
+@pytest.mark.parametrize(("limit", "num_others"), [("96", "0"), ("160", "90")])
+def test_many_corpora_of_many_files_are_read_at_the_same_time(
+    limit: str, num_others: str, tmp_path: Path
+) -> None:
+    """In threads and in a forked process, although the system lets fewer files be open.
+
+    Also where other files of the process leave less than the half that corpora keep.
+    """
     pytest.importorskip("torch")
-    command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(tmp_path), limit, num_others]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (0, "") == (ended.returncode, ended.stderr)

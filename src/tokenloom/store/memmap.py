@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import errno
 import itertools
 import mmap
 import operator
@@ -32,6 +33,10 @@ _SHORT_PIECE = 64
 # once, so that the tokens stay in a processor's cache.
 _SHORT_WINDOW = 3
 _WINDOWS_AT_ONCE = 1 << 12
+# Error numbers of a process, or a system, that can open no further file.
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
+# How long to wait until other files are closed, in seconds.
+_WAITS = (0.01, 0.05, 0.2)
 # A look at a file costs as much as a small batch.
 _PAUSE_SECONDS = 1.0
 
@@ -338,6 +343,11 @@ class ConcatenatedMemmap:
             for opened in maps:
                 advise(opened, is_random=is_random)
 
+    @property
+    def num_open(self) -> int:
+        """How many files are open."""
+        return len(self._maps)
+
     def keep(self, max_open: int) -> None:
         """Keep at most this number of files open, and close those that were read before others."""
         self._max_open = max_open
@@ -361,7 +371,12 @@ class ConcatenatedMemmap:
         part_of = self._find_parts(flat)
         gathered = None
         if self._is_one and self._keeps_all():
-            gathered = self._gather_at_once(flat, part_of, width)
+            try:
+                gathered = self._gather_at_once(flat, part_of, width)
+            except StoreError:
+                # There is room for all files no more, and part by part a few are enough.
+                if self._keeps_all():
+                    raise
         windows, across = gathered or self._gather_by_part(flat, part_of, width)
         for row, start in zip(across, flat[across].tolist(), strict=True):
             # These reach into the next file, or past the end, where the last id is repeated.
@@ -564,9 +579,7 @@ def open_range(part: FileRange) -> Ids:
     """
     filename, dtype, offset, length, num_ids, identity = part
     try:
-        with open_regular(filename) as file:
-            status = os.fstat(file.fileno())
-            opened = IdMap(file, dtype=dtype, mode="r", offset=offset, shape=(length,))
+        opened, status = _map(part)
     except (OSError, ValueError) as error:
         msg = (
             f"{filename} must have {count(length, 'value')} of {np.dtype(dtype)} from byte "
@@ -579,6 +592,28 @@ def open_range(part: FileRange) -> Ids:
     opened.num_ids = num_ids
     opened.identity = FileIdentity.of(status) if identity is None else identity
     return opened
+
+
+def _map(part: FileRange) -> tuple[IdMap, os.stat_result]:
+    try:
+        return _map_once(part)
+    except OSError as error:
+        if error.errno not in _TOO_MANY:
+            raise
+    OPEN_FILES.close_half()
+    for seconds in _WAITS:
+        # Other threads may still read files that they let go.
+        with contextlib.suppress(OSError):
+            return _map_once(part)
+        time.sleep(seconds)
+    return _map_once(part)
+
+
+def _map_once(part: FileRange) -> tuple[IdMap, os.stat_result]:
+    with open_regular(part.filename) as file:
+        status = os.fstat(file.fileno())
+        shape = (part.length,)
+        return IdMap(file, dtype=part.dtype, mode="r", offset=part.offset, shape=shape), status
 
 
 def check_reads(tokens: Ids, *, num_ids: int | None) -> Ids:

@@ -19,6 +19,10 @@ class Keeper(Protocol):
     def num_files(self) -> int:
         """How many files it would keep open, if it could."""
 
+    @property
+    def num_open(self) -> int:
+        """How many files it keeps open."""
+
     def keep(self, max_open: int) -> None:
         """Keep at most this number of files open from now on, and close others."""
 
@@ -39,6 +43,8 @@ class OpenFiles:
         self.lock = threading.RLock()
         self._keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
         self._num_keepers = 0
+        # Less than the system allows where the rest of the process has many files open.
+        self._most = _MOST
 
     def join(self, keeper: Keeper) -> None:
         """Give a keeper its share, and divide anew where others have come or gone."""
@@ -47,12 +53,26 @@ class OpenFiles:
             self._keepers.add(keeper)
             if not is_new and len(self._keepers) == self._num_keepers:
                 return
-            keepers = list(self._keepers)
-            self._num_keepers = len(keepers)
-            for each, share in zip(
-                keepers, divide(count_allowed(), [one.num_files for one in keepers]), strict=True
-            ):
-                each.keep(share)
+            self._divide()
+
+    def close_half(self) -> None:
+        """Let keepers close half of their files, and keep no more of them open from now on.
+
+        For a process that can open no file any more: others of its files, or a limit that
+        was lowered, leave less room than the share of the keepers.
+        """
+        with self.lock:
+            self._most = sum(keeper.num_open for keeper in self._keepers) // 2
+            self._divide()
+
+    def _divide(self) -> None:
+        keepers = list(self._keepers)
+        self._num_keepers = len(keepers)
+        total = min(count_allowed(), self._most)
+        for each, share in zip(
+            keepers, divide(total, [one.num_files for one in keepers]), strict=True
+        ):
+            each.keep(share)
 
     def renew_lock(self) -> None:
         """Make the lock anew in a forked process, where no thread is left that holds it."""
