@@ -36,7 +36,7 @@ _WINDOWS_AT_ONCE = 1 << 12
 # Error numbers of a process, or a system, that can open no further file.
 _TOO_MANY = (errno.EMFILE, errno.ENFILE)
 # How long to wait until other files are closed, in seconds.
-_WAITS = (0.01, 0.05, 0.2)
+_WAITS = (0.001, 0.01, 0.05, 0.2, 0.5)
 # A look at a file costs as much as a small batch.
 _PAUSE_SECONDS = 1.0
 
@@ -456,6 +456,9 @@ class ConcatenatedMemmap:
             places, opened = before.places.copy(), before.opened.copy()
         for index in np.flatnonzero(is_new).tolist():
             opened[index], _ = self._open(index)
+            if not self._keeps_all():
+                # What is open already is left to others.
+                return None
             places[index] = opened[index].__array_interface__["data"][0]
         used = np.array(sorted(opened), np.int64)
         lengths = np.diff(self._stops, prepend=0)
@@ -503,20 +506,27 @@ class ConcatenatedMemmap:
         # An empty range may start where the last file ends.
         part_of = np.searchsorted(self._stops, starts, side="right").clip(max=len(self.parts) - 1)
         fits = stops <= self._stops[part_of]
-        # A view keeps its file open.
-        are_many = not self._keeps_all()
+        # A view keeps its file open, and the next one may find no room.
+        copies = not (self._keeps_all() and fits.all() and self._are_open(part_of))
         views = []
         for start, stop, part, is_inside in zip(
             starts.tolist(), stops.tolist(), part_of.tolist(), fits.tolist(), strict=True
         ):
             ids, first = self._open(part) if is_inside else (self._read(start, stop), start)
             view = ids[start - first : stop - first]
-            views.append(view.copy() if are_many else view)
+            views.append(view.copy() if copies else view)
         pieces: Ids = np.concatenate(
             views or [np.zeros(0, self.dtype)], dtype=self.dtype, casting="unsafe"
         )
         _check_read(pieces, self)
         return pieces
+
+    def _are_open(self, part_of: npt.NDArray[np.integer[Any]]) -> bool:
+        """Return whether none of some parts is a file that is still to be opened."""
+        return not any(
+            index not in self._maps and isinstance(self.parts[index], FileRange)
+            for index in set(part_of.tolist())
+        )
 
     def _open(self, index: int) -> tuple[Ids, int]:
         """Return the ids of a part, and the position of the first of them."""
@@ -595,16 +605,15 @@ def open_range(part: FileRange) -> Ids:
 
 
 def _map(part: FileRange) -> tuple[IdMap, os.stat_result]:
-    try:
-        return _map_once(part)
-    except OSError as error:
-        if error.errno not in _TOO_MANY:
-            raise
-    OPEN_FILES.close_half()
     for seconds in _WAITS:
-        # Other threads may still read files that they let go.
-        with contextlib.suppress(OSError):
+        num_closings = OPEN_FILES.num_closings
+        try:
             return _map_once(part)
+        except OSError as error:
+            if error.errno not in _TOO_MANY:
+                raise
+        OPEN_FILES.close_half(num_closings)
+        # Other threads may still read files that they let go.
         time.sleep(seconds)
     return _map_once(part)
 

@@ -37,12 +37,15 @@ class OpenFiles:
     ----------
     lock : RLock
         Held where a keeper changes what it keeps.
+    num_closings : int
+        How often files were closed since no other could be opened.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
         self._num_keepers = 0
+        self.num_closings = 0
         # Less than the system allows where the rest of the process has many files open.
         self._most = _MOST
 
@@ -55,15 +58,23 @@ class OpenFiles:
                 return
             self._divide()
 
-    def close_half(self) -> None:
+    def close_half(self, num_closings: int) -> None:
         """Let keepers close half of their files, and keep no more of them open from now on.
 
         For a process that can open no file any more: others of its files, or a limit that
         was lowered, leave less room than the share of the keepers.
+
+        Parameters
+        ----------
+        num_closings : int
+            The attribute of this name before a file could not be opened. Where another
+            thread has closed files since then, none is closed.
         """
         with self.lock:
-            self._most = sum(keeper.num_open for keeper in self._keepers) // 2
-            self._divide()
+            if num_closings == self.num_closings:
+                self.num_closings += 1
+                self._most = sum(keeper.num_open for keeper in self._keepers) // 2
+                self._divide()
 
     def _divide(self) -> None:
         keepers = list(self._keepers)
