@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -116,10 +117,12 @@ def test_generate_stops_where_documents_end(
     assert "generated: abcde\n" in trained
     assert "--prompt abc\n" in trained
     command = ["generate", run, "--num-tokens", "9"]
+    id_of_d = cast("tl.Vocab", tl.load(store).vocab)["d"]
     for more, expected in (
         (["--prompt", "ab"], "abcde\n"),
         (["--prompt", "ab", "--prompt", "d"], "abcde\nde\n"),
         (["--prompt", "ab", "--stop-at", "d"], "abc\n"),
+        (["--prompt", "ab", "--stop-at", str(id_of_d)], "abc\n"),
         (["--prompt", "ab", "--no-stop"], "abcde<eod>abcde\n"),
     ):
         assert main([*command, *more]) == 0

@@ -93,7 +93,8 @@ def _run(arguments: argparse.Namespace) -> None:
     shows = len(prompts) == 1 and not arguments.json
     tokens: list[list[GeneratedToken]] = [[] for _ in prompts]
     tokenizer = run.load_tokenizer()
-    stop_at = options.as_token(arguments.stop_at, has_vocab=vocab_of(tokenizer) is not None)
+    is_token = arguments.stop_at in (vocab_of(tokenizer) or ())
+    stop_at = options.as_token(arguments.stop_at, digits_are_token=is_token)
     for token in stream(
         run.load_model(best=arguments.best).to(choose_device(arguments.device)),
         tokenizer,

@@ -69,13 +69,13 @@ _NO_MIXTURE = "it is for a mixture, whose parts are typed as NAME=WEIGHT:CORPUS"
 _OF_TEXTS = ("tokenizer", "vocab_size", "allow_special", "raw", "encoding")
 
 
-def as_token(typed: str | None, *, has_vocab: bool) -> str | int | None:
-    """Return a token that was typed, or its id: digits, which are a token of a vocabulary.
+def as_token(typed: str | None, *, digits_are_token: bool) -> str | int | None:
+    """Return a token that was typed, or its id: digits, unless they are a token themselves.
 
-    >>> as_token("50256", has_vocab=False), as_token("7", has_vocab=True)
+    >>> as_token("50256", digits_are_token=False), as_token("7", digits_are_token=True)
     (50256, '7')
     """
-    if typed is None or has_vocab or not _ID.fullmatch(typed):
+    if typed is None or digits_are_token or not _ID.fullmatch(typed):
         return typed
     return int(typed)
 

@@ -239,7 +239,7 @@ def _open_cluster(arguments: argparse.Namespace) -> Iterator[Cluster]:
 
 def _options(arguments: argparse.Namespace) -> PrepareOptions:
     is_counted = arguments.tokenizer in COUNTED_NAMES
-    end = options.as_token(arguments.end_of_document, has_vocab=is_counted)
+    end = options.as_token(arguments.end_of_document, digits_are_token=is_counted)
     return PrepareOptions(
         documents=arguments.documents,
         field=arguments.field,
