@@ -194,6 +194,8 @@ def test_what_stands_beside_tables_is_no_source(folder: Path, sources: str) -> N
     before = names(sources)
     (folder / "texts" / "_SUCCESS").touch()
     (folder / "texts" / "sub" / "_metadata").write_bytes(b"PAR1\x15\x04")
+    (folder / "texts" / "_started_7162532").touch()
+    (folder / "texts" / "_committed_7162532").write_text('{"added":["part-0.json"],"removed":[]}')
     assert before == names(sources)
     (folder / "texts" / "_common_metadata").write_text("To be")
     assert len(names(sources)) == len(before) + 1

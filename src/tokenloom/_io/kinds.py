@@ -79,7 +79,9 @@ class Kind(NamedTuple):
     encoding: str | None = None
 
 
-_MARKERS = ("_SUCCESS", "_metadata", "_common_metadata")
+# What Spark, Dask and Databricks put beside tables, the last two with a number of the job.
+_MARKERS = re.compile(r"_SUCCESS|_metadata|_common_metadata|_started_\d+|_committed_\d+")
+_HEADS_OF_MARKERS = (b"", b"PAR1", b'{"ad')
 # At which offset there are which bytes.
 _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"SQLite format 3\0", "an SQLite database", _EXPORT),
@@ -211,7 +213,7 @@ def is_marker(name: str, read: Callable[[], bytes | None]) -> bool:
     >>> is_marker("_SUCCESS", bytes), is_marker("_SUCCESS", lambda: b"To b")
     (True, False)
     """
-    return name in _MARKERS and read() in (b"", b"PAR1")
+    return bool(_MARKERS.fullmatch(name)) and read() in _HEADS_OF_MARKERS
 
 
 def holds_records(text: str, *, fewest: int = 2) -> bool:
