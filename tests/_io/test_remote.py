@@ -119,6 +119,12 @@ def test_what_stands_beside_tables_is_left_out(address: str) -> None:
     assert ["_common_metadata", "c.txt"] == [file.name for file in find_remote(address)]
 
 
+def test_a_pattern_means_files_and_no_folders() -> None:
+    """As one of local files."""
+    assert ["c.txt"] == [file.name for file in find_remote("memory://texts/*/c*")]
+    assert "sub" not in [file.name for file in find_remote("memory://texts/*")]
+
+
 def test_a_pattern_without_files() -> None:
     """Is refused as that of local files is."""
     with pytest.raises(ArgumentError, match=r"'memory://texts/\*.pdf' must hold at least one"):
@@ -507,7 +513,7 @@ def test_secrets_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def refuse(self: Any, path: str, **named: Any) -> Any:
         del self, path, named
-        raise OSError(f"cannot open {SIGNED}, nor 'https://u:hush@b.org/?hush'")  # noqa: TRY003, EM102
+        raise OSError(f"cannot open {SIGNED}, nor 'https://u:hush@b.org/?hush' of 'u:hush@b'")  # noqa: TRY003, EM102
 
     monkeypatch.setattr(memory.MemoryFileSystem, "info", refuse)
     with pytest.raises(CorpusError) as raised:

@@ -35,6 +35,7 @@ _ADDRESS = re.compile(rf"(?:{_SCHEME}::)*{_SCHEME}://")
 _WEB = re.compile(r"(?:^|::)(https?)(?=://)", re.IGNORECASE)
 _WRAPPER = re.compile(rf"{_SCHEME}::")
 _QUERY = re.compile(r"[?#][^\s'\"]*")
+_USER = re.compile(r"[^\s'\"/@:]*:[^\s'\"/@]*@")
 # Schemes of file systems that ask no other machine.
 _LOCAL = {"file", "local", "memory", "dir", "zip", "tar", "libarchive"}
 # Facts of file systems that change whenever a file changes.
@@ -281,7 +282,8 @@ def find_remote(address: str) -> list[RemoteFile]:
 
     def look() -> list[str]:
         if "*" in path or ("?" in path and not is_web):
-            found = sorted(system.glob(path))
+            matches = system.glob(path, detail=True).items()
+            found = sorted(one for one, facts in matches if facts["type"] != "directory")
         elif not is_web and system.isdir(path):
             found = [one for one in sorted(system.find(path)) if not _is_hidden(one, path)]
         else:
@@ -484,8 +486,9 @@ def _numbers() -> Iterator[int]:
 
 
 def _refuse(error: Exception, name: str, number: int) -> NoReturn:
-    # The message may hold the query alone, without the address.
-    reason = _QUERY.sub("", redact(" ".join(str(error).split()))) or type(error).__name__
+    # The message may hold the user or the query alone, without the address.
+    reason = _USER.sub("", _QUERY.sub("", redact(" ".join(str(error).split()))))
+    reason = reason or type(error).__name__
     if isinstance(error, FileNotFoundError):
         reason = "there is no such file"
     tries = f", asked {number} times" if number > 1 else ""
