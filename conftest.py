@@ -8,8 +8,8 @@ from sybil import Sybil
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-# None is a test: they configure Sphinx, are what it built, and look at that in a browser.
-collect_ignore = ["docs/conf.py", "docs/_build", "docs/look_at_pages.py"]
+# None is a test: they configure Sphinx, draw, are what Sphinx built, and look at that in a browser.
+collect_ignore = ["docs/conf.py", "docs/images", "docs/_build", "docs/look_at_pages.py"]
 
 
 def _enter_page(namespace: dict[str, Any]) -> None:
