@@ -271,7 +271,7 @@ def test_texts_are_timed_next_to_the_textbook(
     texts.main([str(path), "--megabytes", "0.002", "--repetitions", "1"])
     printed = capsys.readouterr().out
     assert re.search(r"^char .*x +25x$", printed, re.MULTILINE)
-    assert re.search(r"^word .*x +4x$", printed, re.MULTILINE)
+    assert re.search(r"^word .*x +7x$", printed, re.MULTILINE)
 
     monkeypatch.setattr(texts, "theirs", lambda *_: ([1], 2))
     with pytest.raises(ValueError, match="differ"):
