@@ -119,6 +119,16 @@ def test_what_stands_beside_tables_is_left_out(address: str) -> None:
     assert ["_common_metadata", "c.txt"] == [file.name for file in find_remote(address)]
 
 
+@pytest.mark.parametrize("address", ["memory://texts/sub", "memory://texts/**"])
+def test_rows_that_no_job_has_committed_are_refused(address: str) -> None:
+    """As in a folder of this machine."""
+    path = "/texts/sub/_temporary/0/part-0.txt"
+    memory.MemoryFileSystem().pipe_file(path, b"To be")
+    with pytest.raises(ArgumentError, match=r"must hold the texts .* left rows in '_temporary'"):
+        find_remote(address)
+    assert ["part-0.txt"] == [file.name for file in find_remote(f"memory:/{path}")]
+
+
 def test_a_pattern_means_files_and_no_folders() -> None:
     """As one of local files."""
     assert ["c.txt"] == [file.name for file in find_remote("memory://texts/*/c*")]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,6 +201,27 @@ def test_what_stands_beside_tables_is_no_source(folder: Path, sources: str) -> N
     (folder / "texts" / "_common_metadata").write_text("To be")
     assert len(names(sources)) == len(before) + 1
     assert names("texts/_SUCCESS") == [("texts/_SUCCESS", "paragraph")]
+
+
+@pytest.mark.parametrize("sources", ["texts", "texts/**/*"])
+@pytest.mark.parametrize(
+    ("inside", "cure"),
+    [
+        ("_temporary/0/part-0.txt", "let the job end, or run it again, and remove that folder"),
+        ("_delta_log/00000000000000000000.json", r"which DeltaTable\(...\).file_uris\(\)"),
+    ],
+)
+def test_what_holds_other_rows_than_its_table_is_refused(
+    folder: Path, sources: str, inside: str, cure: str
+) -> None:
+    """Rows would come twice, or come back; each file may be named by itself."""
+    file = folder / "texts" / "sub" / inside
+    file.parent.mkdir(parents=True)
+    assert names(sources)
+    file.write_text("To be\n")
+    with pytest.raises(ArgumentError, match=f"the source '{re.escape(sources)}' must .*{cure}"):
+        names(sources)
+    assert len(names(f"texts/sub/{inside}")) == 1
 
 
 def test_a_saved_dataset_is_no_folder_of_texts(folder: Path) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 # This number of bytes is enough to recognise a file.
@@ -82,6 +82,17 @@ class Kind(NamedTuple):
 # What Spark, Dask and Databricks put beside tables, the last two with a number of the job.
 _MARKERS = re.compile(r"_SUCCESS|_metadata|_common_metadata|_started_\d+|_committed_\d+")
 _HEADS_OF_MARKERS = (b"", b"PAR1", b'{"ad')
+# Folders beside tables by which one knows that not each file there holds rows of the table.
+_UNFIT = {
+    "_temporary": (
+        "Spark or Hadoop has left rows in '_temporary' that its job has not committed: let the job "
+        "end, or run it again, and remove that folder"
+    ),
+    "_delta_log": (
+        "a Delta table also keeps files with rows that it no longer has: name those of its present "
+        "version, which DeltaTable(...).file_uris() of the package deltalake lists"
+    ),
+}
 # At which offset there are which bytes.
 _SIGNS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"SQLite format 3\0", "an SQLite database", _EXPORT),
@@ -214,6 +225,24 @@ def is_marker(name: str, read: Callable[[], bytes | None]) -> bool:
     (True, False)
     """
     return bool(_MARKERS.fullmatch(name)) and read() in _HEADS_OF_MARKERS
+
+
+def find_unfit(files: Iterable[Sequence[str]], named: Sequence[str]) -> str | None:
+    """Return why the files of a folder are not the rows of its table, if they are not.
+
+    Parameters
+    ----------
+    files : iterable of sequences of str
+        The path of each file, in parts.
+    named : sequence of str
+        What was asked for, in parts; a folder that is named by itself is read.
+
+    >>> find_unfit([("out", "part-0.parquet")], ["out"])
+    >>> find_unfit([("out", "_temporary", "0", "part-0.parquet")], ["out"])[:34]
+    "Spark or Hadoop has left rows in '"
+    """
+    parts = set().union(*files).difference(named)
+    return next((cure for name, cure in _UNFIT.items() if name in parts), None)
 
 
 def holds_records(text: str, *, fewest: int = 2) -> bool:

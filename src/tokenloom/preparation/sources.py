@@ -22,6 +22,7 @@ from tokenloom._io.digest import hash_file
 from tokenloom._io.kinds import (
     HEAD_BYTES,
     bare_suffix,
+    find_unfit,
     holds_records,
     is_marker,
     recognise_piped,
@@ -418,6 +419,9 @@ def _find_files(name: str) -> list[Path]:
             f"the source {show(name)} must hold at least one file that is not hidden, got none"
             f"{_IN_MEMORY if is_text else ''}"
         )
+        raise ArgumentError(msg)
+    if cure := find_unfit((path.parts for path in paths), Path(name).parts):
+        msg = f"the source {show(name)} must hold the texts and nothing else: {cure}"
         raise ArgumentError(msg)
     return sorted(paths, key=lambda path: path.parts)
 
