@@ -147,7 +147,7 @@ def test_bad_records(tmp_path: Path, content: bytes, message: str) -> None:
         ("a.csv", b"id,body\n1,a\n", "that name: name one with field=; .*names 'id', 'body'"),
         ("a.csv", b"text,text\na,1\n", "got 2 columns of that name: give them different names"),
         ("a.tsv", b"text,id\na,1\n", "names 'text,id'"),
-        ("a.csv", b"", "one column 'text', got 0 columns"),
+        ("a.csv", b"", "must begin with a line that names its columns, got an empty one"),
         ("a.csv", b"PAR1\x15\x04\x15", "it is a Parquet file"),
     ],
 )

@@ -192,8 +192,11 @@ def _find_column(names: list[str], field: str, source: str, argument: str) -> in
     Raises
     ------
     CorpusError
-        None has it, or several.
+        None has it, or several; or the first line is empty.
     """
+    if names == [""]:
+        msg = f"{source} must begin with a line that names its columns, got an empty one"
+        raise CorpusError(msg)
     number = names.count(field)
     if number == 1:
         return names.index(field)

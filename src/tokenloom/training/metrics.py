@@ -51,7 +51,8 @@ class EpochMetrics:
         The same loss spread over the text of the tokens, of their mean length in
         the training text, where that is known. They compare runs of different tokens.
     tokens_per_second : float
-        Inputs per second of training, evaluation not counted.
+        Targets of the loss per second of training, evaluation not counted. Those that
+        are ignored, such as those of prompts, are not counted.
     held_out_perplexity : float or None
         Of the held-out tokens after the epoch, where there are any.
     held_out_perplexity_per_character : float or None
