@@ -216,20 +216,26 @@ def as_special_token(name: str, value: str) -> str:
     >>> as_special_token("end_of_document", "<eod>")
     '<eod>'
     """
-    if value and is_utf8(value):
+    if value and find_surrogate(value) is None:
         return value
     what = "half of a character" if value else "an empty one"
     msg = f"{name} must have tokens of whole characters, got {what}: {show(value)}"
     raise ArgumentError(msg)
 
 
-def is_utf8(text: str) -> bool:
-    r"""Return whether UTF-8 can hold a str: it has no half of a surrogate pair.
+def find_surrogate(text: str) -> int | None:
+    r"""Return the place of half of a surrogate pair, which is no character, or None.
 
-    >>> is_utf8("caf\u00e9"), is_utf8("a\ud83d")
-    (True, False)
+    >>> find_surrogate("caf\u00e9"), find_surrogate("a\ud83d")
+    (None, 1)
     """
-    return text == text.encode("utf-8", "replace").decode()
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
 
 
 def as_strings(name: str, values: object) -> tuple[str, ...]:

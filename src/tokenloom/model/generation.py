@@ -10,13 +10,12 @@ from typing import Any, overload
 import torch
 from torch.nn import functional
 
-from tokenloom._checks import as_integer, as_number, require_type
+from tokenloom._checks import as_integer, as_number, find_surrogate, require_type
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError
 from tokenloom.model.rnn import RNNModel, State
 from tokenloom.plan.seeds import torch_seed
 from tokenloom.store.reader import find_stored_tokenizer
-from tokenloom.text.encode import find_surrogate
 from tokenloom.text.identity import Identity
 from tokenloom.text.interface import CompleteTokenizer, Tokenizer
 from tokenloom.text.tokenizers import find_end_id, take_tokenizer

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tokenloom._checks import find_surrogate
 from tokenloom._io.compressed import Stream
 from tokenloom._wording import show
 from tokenloom.preparation.forms import (
@@ -30,7 +31,6 @@ from tokenloom.text.boundaries import (
     cut_paragraphs,
     is_blank,
 )
-from tokenloom.text.encode import find_surrogate
 from tokenloom.text.normalize import NOTHING, state_after
 
 UNDECODABLE, SURROGATE = "undecodable bytes", "undecodable text"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import as_flag, as_integer, as_special_tokens
+from tokenloom._checks import as_flag, as_integer, as_special_tokens, find_surrogate
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment, find_cure
@@ -257,21 +257,6 @@ def report_unknown(ids: Ids, tokenizer: CompleteTokenizer, *, name: str) -> None
             count(len(ids), "token"),
             100 * num_unknown / len(ids),
         )
-
-
-def find_surrogate(text: str) -> int | None:
-    r"""Return the place of half of a surrogate pair, which is no character, or None.
-
-    >>> find_surrogate("caf\u00e9"), find_surrogate("a\ud83d")
-    (None, 1)
-    """
-    if text.isascii():
-        return None
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return error.start
-    return None
 
 
 def require_characters(text: str, *, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import as_flag, as_integer, is_utf8
+from tokenloom._checks import as_flag, as_integer, find_surrogate
 from tokenloom._wording import describe_missing, join_choices, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.boundaries import BYTES, CHARACTERS, LETTERS, WORDS, Boundary
@@ -680,7 +680,7 @@ def find_end_id(
         return as_integer(name, token, stop=tokenizer.vocab_size)
     known = complete(tokenizer)
     # Packages raise errors of their own at half of a surrogate pair.
-    if is_utf8(token) and (found := known.find_token(token)) is not None:
+    if find_surrogate(token) is None and (found := known.find_token(token)) is not None:
         return found
     special = ", ".join(map(repr, [*known.special_tokens()][:_NUM_SPECIAL]))
     msg = (
