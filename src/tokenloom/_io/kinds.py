@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from tokenloom.errors import ArgumentError
+
 # This number of bytes is enough to recognise a file.
 HEAD_BYTES = 1 << 12
 
@@ -227,22 +229,28 @@ def is_marker(name: str, read: Callable[[], bytes | None]) -> bool:
     return bool(_MARKERS.fullmatch(name)) and read() in _HEADS_OF_MARKERS
 
 
-def find_unfit(files: Iterable[Sequence[str]], named: Sequence[str]) -> str | None:
-    """Return why the files of a folder are not the rows of its table, if they are not.
+def refuse_unfit(name: str, files: Iterable[Sequence[str]], named: Sequence[str]) -> None:
+    """Refuse a folder whose files are not the rows of its table.
 
     Parameters
     ----------
+    name : str
+        That of the source, as messages show it.
     files : iterable of sequences of str
         The path of each file, in parts.
     named : sequence of str
         What was asked for, in parts; a folder that is named by itself is read.
 
-    >>> find_unfit([("out", "part-0.parquet")], ["out"])
-    >>> find_unfit([("out", "_temporary", "0", "part-0.parquet")], ["out"])[:34]
-    "Spark or Hadoop has left rows in '"
+    Raises
+    ------
+    ArgumentError
+        Some of the files are in a folder beside the rows.
     """
     parts = set().union(*files).difference(named)
-    return next((cure for name, cure in _UNFIT.items() if name in parts), None)
+    for folder, cure in _UNFIT.items():
+        if folder in parts:
+            msg = f"the source {name} must hold the texts and nothing else: {cure}"
+            raise ArgumentError(msg)
 
 
 def holds_records(text: str, *, fewest: int = 2) -> bool:

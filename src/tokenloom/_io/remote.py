@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
-from tokenloom._io.kinds import find_unfit, is_marker
+from tokenloom._io.kinds import is_marker, refuse_unfit
 from tokenloom._optional import import_optional
 from tokenloom._wording import redact
 from tokenloom.errors import (
@@ -294,9 +294,7 @@ def find_remote(address: str) -> list[RemoteFile]:
     if not paths:
         msg = f"the source {name!r} must hold at least one file that is not hidden, got none"
         raise ArgumentError(msg)
-    if cure := find_unfit((one.split("/") for one in paths), path.split("/")):
-        msg = f"the source {name!r} must hold the texts and nothing else: {cure}"
-        raise ArgumentError(msg)
+    refuse_unfit(repr(name), (one.split("/") for one in paths), path.split("/"))
     if paths == [path]:
         return [RemoteFile(address)]
     if not before and not after:

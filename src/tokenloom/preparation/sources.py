@@ -22,11 +22,11 @@ from tokenloom._io.digest import hash_file
 from tokenloom._io.kinds import (
     HEAD_BYTES,
     bare_suffix,
-    find_unfit,
     holds_records,
     is_marker,
     recognise_piped,
     recognise_structure,
+    refuse_unfit,
 )
 from tokenloom._io.remote import RemoteFile, find_remote, is_address
 from tokenloom._wording import describe_missing, show
@@ -420,9 +420,7 @@ def _find_files(name: str) -> list[Path]:
             f"{_IN_MEMORY if is_text else ''}"
         )
         raise ArgumentError(msg)
-    if cure := find_unfit((path.parts for path in paths), Path(name).parts):
-        msg = f"the source {show(name)} must hold the texts and nothing else: {cure}"
-        raise ArgumentError(msg)
+    refuse_unfit(show(name), (path.parts for path in paths), Path(name).parts)
     return sorted(paths, key=lambda path: path.parts)
 
 
