@@ -242,14 +242,9 @@ class Permutations:
         left_bases, right_bases, sizes = (
             each[which].tolist() for each in (self._left_bases, self._right_bases, self._sizes)
         )
-        keys = self._keys[:, which].T.tolist()
-        enciphered = [
-            _encipher_one(value, bases=(left, right), keys=its[: _count_rounds(size)])
-            for value, left, right, size, its in zip(
-                values.tolist(), left_bases, right_bases, sizes, keys, strict=True
-            )
-        ]
-        return np.array(enciphered, np.uint64)
+        of_values = zip(self._keys[:, which].T.tolist(), sizes, strict=True)
+        keys = [its[: _count_rounds(size)] for its, size in of_values]
+        return _encipher_each(values, zip(left_bases, right_bases, strict=True), keys)
 
     def _draw_keys(
         self, which: npt.NDArray[np.integer[Any]], start: int, stop: int
@@ -290,14 +285,21 @@ def _encipher(values: _Words, *, bases: _Bases, keys: _Words) -> _Words:
     if len(values) <= _VERY_FEW:
         numbers = int(bases[0]), int(bases[1])
         of_values = [keys.tolist()] * len(values) if keys.ndim == 1 else keys.T.tolist()
-        enciphered = [
-            _encipher_one(value, bases=numbers, keys=its)
-            for value, its in zip(values.tolist(), of_values, strict=True)
-        ]
-        return np.array(enciphered, np.uint64)
+        return _encipher_each(values, [numbers] * len(values), of_values)
     left, right = _split(values, bases[1])
     _mix(left, right, bases, (keys[at, ...] for at in range(len(keys))))
     return _join(left, right, bases[1])
+
+
+def _encipher_each(
+    values: _Words, bases: Iterable[tuple[int, int]], keys: Iterable[Sequence[int]]
+) -> _Words:
+    """Return the same as `_encipher`, of few values each with its own bases and keys."""
+    enciphered = [
+        _encipher_one(value, bases=its_bases, keys=its_keys)
+        for value, its_bases, its_keys in zip(values.tolist(), bases, keys, strict=True)
+    ]
+    return np.array(enciphered, np.uint64)
 
 
 def _encipher_one(value: int, *, bases: tuple[int, int], keys: Sequence[int]) -> int:
