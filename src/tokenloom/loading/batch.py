@@ -15,7 +15,7 @@ from tokenloom.errors import ArgumentError, UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
 from tokenloom.loading.piece_rows import PieceLayout, PieceRows
 from tokenloom.loading.sources import BlockSources
-from tokenloom.plan.order import IntArray
+from tokenloom.plan.order import IntArray, find_filled
 from tokenloom.text.ids import Ids, narrow_dtype
 
 IGNORED_TARGET = -100
@@ -95,7 +95,7 @@ def widen(ids: Ids | PieceRows, lengths: IntArray | None, learnt: Mask | None = 
         if learnt is None:
             targets = targets.astype(np.int64)
         if lengths is not None:
-            is_padded = np.arange(inputs.shape[-1], dtype=np.int64) >= lengths[..., None]
+            is_padded = ~find_filled(lengths, inputs.shape[-1])
             inputs[is_padded] = 0
             if learnt is None:
                 targets[is_padded] = IGNORED_TARGET
@@ -498,14 +498,14 @@ class Batch:
     def _reset_mask(self) -> npt.NDArray[np.bool_]:
         mask = self._find_starts()[:, :-1]
         if self._lengths is not None:
-            mask &= np.arange(mask.shape[1], dtype=np.int64) < self._lengths[:, None]
+            mask &= find_filled(self._lengths, mask.shape[1])
         return np.ascontiguousarray(mask)
 
     def _find_crossings(self) -> npt.NDArray[np.bool_]:
         """Return which targets begin a document: bool array, shape (num_rows, seq_len)."""
         crosses = self._find_starts()[:, 1:]
         if self._lengths is not None:
-            crosses &= np.arange(crosses.shape[1], dtype=np.int64) < self._lengths[:, None]
+            crosses &= find_filled(self._lengths, crosses.shape[1])
         return crosses
 
     def _next_tokens(self) -> torch.Tensor:

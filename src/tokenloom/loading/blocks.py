@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
-import numpy as np
-
 from tokenloom.corpus.offsets import DocumentOffsets
 from tokenloom.loading.batch import Batch, Mask, Tensors, widen
 from tokenloom.loading.document_starts import BlockResets
@@ -15,6 +13,7 @@ from tokenloom.loading.shard import Shard
 from tokenloom.loading.sources import BlockSources
 from tokenloom.plan.division import rows_per_block
 from tokenloom.plan.mixture import MixtureOrder
+from tokenloom.plan.order import find_filled
 from tokenloom.plan.plan import Plan, References
 from tokenloom.store.memmap import (
     Tokens,
@@ -306,7 +305,7 @@ def _read_learnt(loss_mask: Tokens, references: References, layout: PieceLayout 
         windows = gather_windows(loss_mask, references.starts, width=plan.seq_len + 1)
         learnt: Mask = windows[..., 1:] != 0
         if references.lengths is not None:
-            learnt &= np.arange(plan.seq_len, dtype=np.int64) < references.lengths[..., None]
+            learnt &= find_filled(references.lengths, plan.seq_len)
     else:
         # The tokens after the inputs.
         following = gather_pieces(loss_mask, pieces.starts + 1, pieces.lengths)

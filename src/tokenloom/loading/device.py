@@ -13,7 +13,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch, Mask, Tensors
 from tokenloom.loading.blocks import Block, BlockFacts, lay_out
 from tokenloom.loading.piece_rows import PieceLayout
-from tokenloom.plan.order import Pieces
+from tokenloom.plan.order import Pieces, find_filled, list_ranges
 from tokenloom.plan.plan import References
 from tokenloom.store.memmap import Tokens, read_whole
 
@@ -197,14 +197,10 @@ class ResidentTokens:
     ) -> Iterator[Batch]:
         """Return batches whose rows are made of pieces."""
         # Pieces of 2 and 3 inputs from 4 and 0 on read the positions [4, 5, 0, 1, 2].
-        shifts = pieces.starts - np.cumsum(pieces.lengths, dtype=np.int64) + pieces.lengths
-        read = np.repeat(shifts, pieces.lengths)
-        read += np.arange(len(read), dtype=np.int64)
+        _, read = list_ranges(pieces.starts, pieces.starts + pieces.lengths)
         placed = torch.from_numpy(layout.lay_out(read)).to(self._tokens.device)
         inputs, targets = (self._tokens[placed + step].long() & self._mask for step in (0, 1))
-        is_filled = torch.from_numpy(
-            np.arange(layout.seq_len, dtype=np.int64) < layout.fills[..., None]
-        )
+        is_filled = torch.from_numpy(find_filled(layout.fills, layout.seq_len))
         mask = None if bool(is_filled.all()) else is_filled.to(self._tokens.device)
         parts = _mark(inputs, targets, mask, facts.learnt).unbind()
         return (

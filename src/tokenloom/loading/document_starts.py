@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokenloom.corpus.offsets import DocumentOffsets
-from tokenloom.plan.order import IntArray
+from tokenloom.plan.order import IntArray, find_filled
 from tokenloom.plan.plan import References
 
 
@@ -110,5 +110,5 @@ def find_segments(mask: npt.NDArray[np.bool_], lengths: IntArray | None) -> Segm
     position_ids = np.arange(mask.size, dtype=np.int64) - np.repeat(bounds[:-1], sizes)
     document_ids = np.cumsum(begins, axis=1, dtype=np.int64) - 1
     if lengths is not None:
-        document_ids[np.arange(seq_len, dtype=np.int64) >= lengths[:, None]] = -1
+        document_ids[~find_filled(lengths, seq_len)] = -1
     return Segments(document_ids, position_ids.reshape(num_rows, seq_len), bounds)

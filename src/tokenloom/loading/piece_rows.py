@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom.plan.order import IntArray, edges_of, fill_rows
+from tokenloom.plan.order import IntArray, edges_of, fill_rows, find_filled
 from tokenloom.text.ids import Ids
 
 # One copy takes as long as looking at this number of positions one by one.
@@ -77,7 +77,7 @@ class PieceLayout(NamedTuple):
         shape = (*self.counts.shape, self.seq_len)
         if gaps is None:
             rows = np.zeros(shape, dtype)
-            rows[np.arange(self.seq_len, dtype=np.int64) < self.fills[..., None]] = values
+            rows[find_filled(self.fills, self.seq_len)] = values
             return rows
         rows = np.empty(shape, dtype)
         flat, start, read = rows.reshape(-1), 0, 0
@@ -97,7 +97,7 @@ class PieceLayout(NamedTuple):
         inputs, targets : int64 array, shape (..., num_rows, seq_len)
             Targets below 0, which are not learnt, become id 0.
         """
-        is_filled = np.arange(self.seq_len, dtype=np.int64) < self.fills[..., None]
+        is_filled = find_filled(self.fills, self.seq_len)
         return inputs[is_filled], targets.reshape(-1)[self.ends].clip(min=0)
 
     def begins(self) -> IntArray:
@@ -186,7 +186,7 @@ class PieceRows(NamedTuple):
         flat[:-1] = inputs.reshape(-1)[1:]
         flat[layout.ends] = self.after
         if gaps is None:
-            targets[np.arange(layout.seq_len, dtype=np.int64) >= layout.fills[..., None]] = padding
+            targets[~find_filled(layout.fills, layout.seq_len)] = padding
             return inputs, targets
         for gap in gaps:
             flat[gap] = padding

@@ -371,6 +371,22 @@ def fill_rows(counts: IntArray, lengths: IntArray) -> IntArray:
     return fills
 
 
+def find_filled(fills: IntArray, seq_len: int) -> npt.NDArray[np.bool_]:
+    """Return which inputs of rows are no padding: bool array, shape (..., seq_len).
+
+    Parameters
+    ----------
+    fills : int64 array, shape (...)
+        How many inputs each row has before its padding.
+    seq_len : int
+
+    >>> find_filled(np.array([2, 0]), 3).tolist()
+    [[True, True, False], [False, False, False]]
+    """
+    is_filled: npt.NDArray[np.bool_] = np.arange(seq_len, dtype=np.int64) < fills[..., None]
+    return is_filled
+
+
 def list_ranges(starts: IntArray, stops: IntArray) -> tuple[IntArray, IntArray]:
     """Return which of several half-open ranges each of their values is of, and the values.
 
