@@ -144,10 +144,10 @@ class Interrupt:
 
 
 def start_call(call: Callable[[], Result]) -> Future[Result]:
-    """Start a call of native code in a thread, so that signals need not wait for its end.
+    """Start a call in a thread, so that signals need not wait for its end.
 
-    Python handles signals in the main thread, and only between two steps of Python. The
-    end of the process does not wait for the thread.
+    Python handles signals in the main thread, and only between two steps of Python, so
+    that native code keeps them waiting. The end of the process does not wait for the thread.
     """
     future: Future[Result] = Future()
 
@@ -158,7 +158,7 @@ def start_call(call: Callable[[], Result]) -> Future[Result]:
         except BaseException as error:  # noqa: BLE001
             future.set_exception(error)
 
-    threading.Thread(target=run, name="native-call", daemon=True).start()
+    threading.Thread(target=run, name="call", daemon=True).start()
     return future
 
 

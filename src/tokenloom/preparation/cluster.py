@@ -1,12 +1,12 @@
 """Workers on other machines, which must see the work folder and run the same release."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import re
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, wait
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tokenloom._io.atomic import write_text
+from tokenloom._io.interrupts import start_call
 from tokenloom._io.regular import read_bounded
 from tokenloom._optional import import_optional
 from tokenloom._wording import show
@@ -191,32 +192,26 @@ def open_dask(
 
 
 def _connect(distributed: Any, address: str, timeout: float) -> Any:
-    pending: Future[Any] = Future()
-
-    def connect() -> None:
-        try:
-            client = distributed.Client(address, timeout=timeout, set_as_default=False)
-        # Dask, tornado and the system each have errors of their own for it.
-        except Exception as error:  # noqa: BLE001
-            client = error
-        if pending.set_running_or_notify_cancel():
-            pending.set_result(client)
-        elif not isinstance(client, Exception):
-            # The connection came after the timeout.
-            client.close(timeout=timeout)
-
     # Dask would wait for ever for a server that accepts the connection and never answers.
-    threading.Thread(target=connect, name="connect", daemon=True).start()
+    pending = start_call(lambda: distributed.Client(address, timeout=timeout, set_as_default=False))
     wait([pending], timeout=2 * timeout)
-    if pending.cancel():
-        answer: Any = TimeoutError(f"it does not answer within {2 * timeout:.0f} seconds")
+    if pending.done():
+        error = pending.exception()
     else:
-        answer = pending.result()
-    if isinstance(answer, Exception):
-        why = str(answer).partition("\n")[0] or type(answer).__name__
+        error = TimeoutError(f"it does not answer within {2 * timeout:.0f} seconds")
+        pending.add_done_callback(functools.partial(_close_late, timeout=timeout))
+    if error is not None:
+        # Dask, tornado and the system each have errors of their own for it.
+        why = str(error).partition("\n")[0] or type(error).__name__
         msg = f"--dask must be the address of a running scheduler, {address!r} is not: {why}"
-        raise ArgumentError(msg) from answer
-    return answer
+        raise ArgumentError(msg) from error
+    return pending.result()
+
+
+def _close_late(pending: Future[Any], *, timeout: float) -> None:
+    """Close a connection that came after the timeout."""
+    if pending.exception() is None:
+        pending.result().close(timeout=timeout)
 
 
 @contextlib.contextmanager
