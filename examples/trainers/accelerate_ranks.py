@@ -24,9 +24,8 @@ def save(accelerator: Accelerator, folder: Path, step: int) -> None:
     accelerator.wait_for_everyone()
 
 
-def main(folder: Path) -> None:
+def train(accelerator: Accelerator, folder: Path) -> None:
     """Train for three epochs, from the newest state in the folder if there is one."""
-    accelerator = Accelerator(cpu=True)
     torch.manual_seed(0)
     corpus = tl.load("python_docs", tokenizer="char", max_tokens=3_000)
     # Made after the Accelerator, which makes the process group: so each process
@@ -60,6 +59,15 @@ def main(folder: Path) -> None:
             f"epoch {epoch}: {len(values)} batches of {accelerator.num_processes} x {rows} rows, "
             f"mean loss {sum(values) / len(values):.3f}"
         )
+
+
+def main(folder: Path) -> None:
+    """Join the other processes, if there are any, and train."""
+    accelerator = Accelerator(cpu=True)
+    train(accelerator, folder)
+    # The model is freed before its process group ends: PyTorch can hang if a
+    # DistributedDataParallel is the last that holds its group.
+    accelerator.free_memory()
     accelerator.end_training()
 
 

@@ -57,10 +57,8 @@ class Weights:
         set_state_dict(*self.parts, **states)
 
 
-def main(folder: Path) -> None:
+def train(folder: Path) -> None:
     """Train for three epochs, from the newest whole state in the folder if there is one."""
-    if "RANK" in os.environ:
-        torch.distributed.init_process_group("gloo")
     torch.manual_seed(0)
     corpus = tl.load("python_docs", tokenizer="char", max_tokens=3_000)
     windows = tl.RandomWindows(corpus, batch_size=8, seq_len=16, seed=0)
@@ -85,8 +83,18 @@ def main(folder: Path) -> None:
         if step % 5 == 0:
             dcp.save(states, checkpoint_id=folder / f"step-{step:06d}")
     print(f"{step} steps on {windows.shard}, loss {float(loss.detach()):.3f}")
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+
+
+def main(folder: Path) -> None:
+    """Join the other ranks, if there are any, and train."""
+    if "RANK" not in os.environ:
+        train(folder)
+        return
+    torch.distributed.init_process_group("gloo")
+    train(folder)
+    # Only now, when the model is freed: PyTorch can hang if a DistributedDataParallel is
+    # the last that holds its group.
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -32,6 +32,19 @@ _PATIENCE = dt.timedelta(seconds=10)
 _MAX_NAMED = 12
 
 
+class _Averaged(nn.parallel.DistributedDataParallel):
+    """A module whose gradients are averaged, and which can be freed after its process group."""
+
+    def __del__(self) -> None:
+        # If the reducer is the last that holds a gloo group, its end joins gloo's thread and
+        # keeps Python's lock meanwhile, for which that thread may wait: both then wait for
+        # ever. Python lets go of the lock where it frees a group, so the group must be last.
+        group = self.__dict__.get("process_group")
+        for name in ("logger", "reducer"):
+            self.__dict__.pop(name, None)
+        del group
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
     """One process among those that train together.
@@ -119,7 +132,7 @@ class Ranks:
         """Return a module whose gradients are the mean over all ranks."""
         if self.world_size == 1:
             return module
-        return nn.parallel.DistributedDataParallel(module)
+        return _Averaged(module)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum of a tensor over all ranks, on the CPU."""

@@ -42,6 +42,35 @@ evaluation._add_losses = count
 sys.exit(__main__.main())
 """
 
+# A group ends while its thread frees what an averaged gradient left, which needs Python's lock.
+ENDING = """
+import faulthandler, sys, threading, time
+import torch
+import torch.distributed.nn  # imported later, it would keep the group for ever
+from torch import distributed
+from tokenloom.loading.distributed import Ranks
+
+faulthandler.dump_traceback_later(80, exit=True)
+distributed.init_process_group("gloo", init_method=sys.argv[1], rank=0, world_size=1)
+module = Ranks(rank=0, world_size=2).wrap(torch.nn.Linear(2, 2))
+is_freed_by_gloo = threading.Event()
+
+class Left:
+    def __del__(self):
+        if threading.current_thread() is not threading.main_thread():
+            is_freed_by_gloo.set()
+            time.sleep(0.5)
+
+while not is_freed_by_gloo.is_set():
+    torch._C._stash_obj_in_tls("context", Left())  # as each backward does
+    distributed.all_reduce(torch.zeros(3), async_op=True)
+    torch._C._remove_obj_from_tls("context")
+    is_freed_by_gloo.wait(0.01)
+distributed.destroy_process_group()
+del module
+print("freed")
+"""
+
 # The command, with the rank's number in the place of braces.
 DIFFERING = """
 import os, sys
@@ -270,3 +299,12 @@ def test_what_ranks_refuse_is_told_once(
     assert said.count(error) == 1
     assert sum("two directions" in line for line in said) == (folder == "old")
     assert result.returncode == 1
+
+
+def test_a_model_is_freed_after_its_group(tmp_path: Path) -> None:
+    """After an error a traceback keeps the model; PyTorch alone would wait for ever there."""
+    command = [sys.executable, "-W", "ignore", "-c", ENDING, f"file://{tmp_path}/store"]
+    result = subprocess.run(
+        command, env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert (0, "freed\n") == (result.returncode, result.stdout), result.stderr
