@@ -51,3 +51,19 @@ class UsageError(TokenloomError, RuntimeError):
 
 class WorkerError(TokenloomError, RuntimeError):
     """A worker of a preparation, or another rank, died or cannot do its part."""
+
+
+# What an object lacks that others of its class have. As an AttributeError it makes ``hasattr`` and
+# ``getattr`` with a default work, and with them ``inspect.getmembers`` and debuggers. That base
+# comes first since it takes ``name=``: Python proposes no attribute of a like name, such as a
+# private one, where the name is given.
+class AbsentError(AttributeError, UsageError):
+    """The object has no such attribute, as it was made without what it needs."""
+
+
+class AbsentFromCorpusError(AttributeError, CorpusError):
+    """The corpus has no such attribute, as it was made without what it needs."""
+
+
+class EndlessError(AttributeError, TypeError, TokenloomError):
+    """An endless loader has no length, nor a number of batches that remain."""

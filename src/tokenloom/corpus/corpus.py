@@ -26,7 +26,13 @@ from tokenloom._wording import as_html, count, show
 from tokenloom.corpus.document_lengths import DocumentsByLength
 from tokenloom.corpus.loss_mask import as_loss_mask
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
-from tokenloom.errors import ArgumentError, CorpusError, StoreError, TokenloomError
+from tokenloom.errors import (
+    AbsentFromCorpusError,
+    ArgumentError,
+    CorpusError,
+    StoreError,
+    TokenloomError,
+)
 from tokenloom.store.manifest import Source
 from tokenloom.store.memmap import (
     Repeated,
@@ -559,7 +565,7 @@ class Corpus:
 
         Raises
         ------
-        CorpusError
+        AbsentFromCorpusError
             The tokens are a memory map whose number of ids was not given; to look
             for the largest one would read it all.
         """
@@ -568,7 +574,7 @@ class Corpus:
                 f"the vocabulary size of {self.name}, a memory map, is not known: "
                 "pass vocab_size=... to Corpus.from_tokens"
             )
-            raise CorpusError(msg)
+            raise AbsentFromCorpusError(msg, name="vocab_size")
         return self._vocab_size
 
     def decode(self, ids: Any) -> str:
@@ -784,7 +790,7 @@ class Corpus:
 
         Raises
         ------
-        CorpusError
+        AbsentFromCorpusError
             The corpus has no document offsets.
         """
         documents, origin = self._known_documents(), self._origin
@@ -819,7 +825,7 @@ class Corpus:
 
         Raises
         ------
-        CorpusError
+        AbsentFromCorpusError
             The corpus has no document offsets.
         """
         return len(self._known_documents())
@@ -851,7 +857,7 @@ class Corpus:
     def _known_documents(self) -> DocumentOffsets:
         if self._documents is None:
             msg = f"{self.name} has no documents: pass documents=... to Corpus.from_tokens"
-            raise CorpusError(msg)
+            raise AbsentFromCorpusError(msg, name="documents")
         return self._documents
 
     @functools.cached_property

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from tokenloom._wording import as_html
-from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.errors import AbsentError, ArgumentError, UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
 from tokenloom.loading.piece_rows import PieceLayout, PieceRows
 from tokenloom.loading.sources import BlockSources
@@ -257,9 +257,9 @@ class Batch:
 
         Raises
         ------
-        UsageError
+        AbsentError
             The corpus has no document offsets, or the windows were made with
-            ``resets=False``.
+            ``resets=False``. It is a UsageError and an AttributeError.
         """
         return self.resets_on(self.inputs.device)
 
@@ -280,8 +280,8 @@ class Batch:
 
         Raises
         ------
-        UsageError
-            The windows are not those of a mixture.
+        AbsentError
+            The windows are not those of a mixture. It is a UsageError and an AttributeError.
         """
         found = self._find_sources()
         if found is None:
@@ -289,7 +289,7 @@ class Batch:
                 "this batch has no sources: only rows of a mixture come from parts; make one "
                 "with tokenloom.Mixture"
             )
-            raise UsageError(msg)
+            raise AbsentError(msg, name="sources")
         return torch.from_numpy(found.astype(np.int64)).to(self.inputs.device)
 
     @property
@@ -489,7 +489,7 @@ class Batch:
                 "this batch does not know where documents start: use a corpus that does, such "
                 "as Corpus.from_tokens(..., documents=...), and no resets=False of the windows"
             )
-            raise UsageError(msg)
+            raise AbsentError(msg, name="resets")
         num_rows, seq_len = self._shape
         starts = np.zeros((num_rows, seq_len + 1), np.bool_)
         starts.flat[positions] = True

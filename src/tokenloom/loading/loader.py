@@ -13,7 +13,7 @@ import torch.distributed
 
 from tokenloom._checks import MAX_WORKERS, as_integer
 from tokenloom._wording import count, show
-from tokenloom.errors import ArgumentError, UsageError
+from tokenloom.errors import ArgumentError, EndlessError, UsageError
 from tokenloom.loading.batch import Batch
 from tokenloom.loading.blocks import Block, plan_epochs
 from tokenloom.loading.dataset import Windows, refuse_second_thread
@@ -161,8 +161,8 @@ class Loader:
 
         Raises
         ------
-        TypeError
-            The loader is endless.
+        EndlessError
+            The loader is endless. It is a TypeError.
         """
         self._check_has_end()
         return self.plan.count_until(self._stop_epoch) - self._next_batch
@@ -179,8 +179,8 @@ class Loader:
 
         Raises
         ------
-        TypeError
-            The loader is endless.
+        EndlessError
+            The loader is endless. It is a TypeError.
         """
         num_epochs = self._check_has_end()
         return self._plan.at(self._stop_epoch - num_epochs).count_until(self._stop_epoch)
@@ -446,7 +446,7 @@ class Loader:
     def _check_has_end(self) -> int:
         if self.num_epochs is None:
             msg = "an endless loader has no length: give num_epochs"
-            raise TypeError(msg)
+            raise EndlessError(msg, name="remaining")
         return self.num_epochs
 
     def _make_resident(self) -> ResidentTokens:
