@@ -66,7 +66,7 @@ def make_objects() -> dict[str, object]:
     """Return an object of each kind that lacks what others of its class have."""
     corpus = tl.Corpus.from_tokens(range(90), vocab_size=90)
     windows = tl.RandomWindows(corpus, batch_size=2, seq_len=4)
-    loader = tl.Loader(windows)
+    loader = tl.Loader(windows, num_epochs=None)
     batch = next(iter(loader))
     return {"corpus": corpus, "windows": windows, "plan": windows.plan, "loader": loader} | {
         "batch": batch,
