@@ -192,6 +192,19 @@ def test_a_text_comes_as_utf_8(tmp_path: Path, encoding: str, offset: int) -> No
             assert TEXT.encode()[offset:] == stream.read(1 << 30)
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_byte_order_mark_may_come_in_parts(
+    tmp_path: Path, suffix: str, encoding: str, order: str
+) -> None:
+    """Each byte of it may lie in a compressed stream of its own."""
+    content = f"\ufeff{TEXT}".encode(f"{encoding}-{order}")
+    path = write(tmp_path, suffix, *(content[at : at + 1] for at in range(4)), content[4:])
+    with Stream(path, name="a", encoding=encoding) as stream:
+        assert TEXT.encode() == stream.read(1 << 30)
+
+
 def test_bytes_that_are_not_in_the_encoding(tmp_path: Path) -> None:
     """They stop the reading at their offset in the file, or can be found again."""
     content = bytearray(TEXT.encode("utf-16"))

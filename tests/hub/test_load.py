@@ -458,6 +458,27 @@ def test_a_pattern_means_many_stores_or_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**/*.bin", "time flies like an arrow " * 4),
+        ("**/**/*.bin", "time flies like an arrow " * 4),
+        ("**/store?", "time flies like an arrow " * 4),
+        ("deep/**", "time flies like an arrow " * 2),
+        ("**/store0/train", "time flies like " * 2),
+        ("**/store?/train", "time flies like flies like " * 2),
+    ],
+)
+def test_two_stars_mean_any_number_of_folders(tmp_path: Path, pattern: str, expected: str) -> None:
+    """As in `prepare` and `open_foreign`; files of stores are left out."""
+    words = _write_parts(tmp_path)
+    _write_parts(tmp_path / "deep" / "er")
+    for path in (tmp_path / "deep" / "er").glob("*.*") if pattern == "deep/**" else ():
+        path.unlink()
+
+    assert expected.strip() == words.decode(load(f"{tmp_path}/{pattern}").tokens[:])
+
+
+@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("n*", {}, "must match stores, or token files .*, which matches .*note.txt': of several"),

@@ -86,6 +86,13 @@ def test_sources_are_found(folder: Path, sources: Any, expected: list[tuple[str,
     assert expected == names(sources)
 
 
+@pytest.mark.parametrize("pattern", ["texts/**/**/*.*", "**/texts/**/*.*", "texts/**/**"])
+def test_a_file_that_matches_in_several_ways_is_read_once(folder: Path, pattern: str) -> None:
+    """A pattern with ``**`` twice matches it once for each way to divide its folders."""
+    del folder
+    assert names("texts") == names(pattern)
+
+
 def test_documents_of_an_archive(
     tmp_path: Path, register_entry: Callable[[tl.hub.Entry], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ Undecodable = Literal["stop", "replace", "mark"]
 _SKIP_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 _BUFFER_BYTES = 1 << 18
+# No byte order mark is longer.
+_MARK_BYTES = 4
 # Compressed bytes that are decompressed at a time; the result is held in memory.
 _ZSTD_BYTES = 1 << 12
 _MARK_ERRORS = "tokenloom-mark"
@@ -32,7 +34,7 @@ _NO_UTF8 = b"\xff"
 
 
 class _Readable(Protocol):
-    def read(self, size: int = ..., /) -> bytes: ...
+    def read(self, size: int, /) -> bytes: ...
 
 
 class _Decoder(Protocol):
@@ -155,7 +157,7 @@ class _Decompressed:
         self._num_read, self._ended_at = 0, 0
         self._is_first = True
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         while not self._held:
             decoder = self._decoder or self._begin()
             if decoder is None:
@@ -259,10 +261,13 @@ class _Transcoded:
         self._num_read = 0
         self._is_first, self._is_over = True, False
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         while not self._held and not self._is_over:
             data = self._file.read(_READ_BYTES)
             if self._decoder is None:
+                # A compressed stream may hold a part of the byte order mark alone.
+                while 0 < len(data) < _MARK_BYTES and (more := self._file.read(_READ_BYTES)):
+                    data += more
                 name = self._encoding
                 if name in ("utf-16", "utf-32") and not data.startswith(_BYTE_ORDER_MARKS):
                     name += "-le"

@@ -61,10 +61,10 @@ def load(  # noqa: PLR0913  each is a setting of its own
         A pattern, if
         no file has that name, means all stores, or all token files of another project
         (.bin, .npy), that match, as one corpus: ``"shards/*.bin"``, or
-        ``"stores/*/train"`` for a split of each. A named text is downloaded once,
-        verified and kept. A corpus of documents, such as the reviews
-        of "imdb", knows where each document begins; a line end follows each
-        document but the last.
+        ``"stores/*/train"`` for a split of each; ``**`` means any number of folders.
+        A named text is downloaded once, verified and kept. A corpus of documents, such
+        as the reviews of "imdb", knows where each document begins; a line end follows
+        each document but the last.
     tokenizer, vocab_size, normalize, min_freq, reserved_tokens, max_tokens
         See `Corpus.from_text`.
     encoding : str
@@ -269,7 +269,7 @@ def find_parts(
 ) -> "Sequence[StoreName] | Sequence[Path]":
     """Return the token file of a name, or the stores or token files that match a pattern.
 
-    None if it is neither.
+    Empty if it is neither.
 
     Parameters
     ----------
@@ -293,11 +293,11 @@ def find_parts(
             tokenizer == "byte" or isinstance(tokenizer, ByteTokenizer)
         )
         return () if form is None or is_bytes else [Path(pattern)]
-    matches = sorted(glob.glob(pattern))  # noqa: PTH207  as it was typed
+    matches = _match(pattern)
     if not matches:
         # Names of splits are no paths.
         folder, split = os.path.split(pattern)
-        stores = [each for each in sorted(glob.glob(folder)) if is_store(each)]  # noqa: PTH207
+        stores = [each for each in _match(folder) if is_store(each)]
         return [StoreName(store, split) for store in stores if not glob.has_magic(split)]
     if all(map(is_store, matches)):
         return [StoreName(store) for store in matches]
@@ -313,6 +313,22 @@ def find_parts(
         Path(each)
         for each in matches
         if not (each.endswith(".idx") and f"{each.removesuffix('.idx')}.bin" in matches)
+    ]
+
+
+def _match(pattern: str) -> list[str]:
+    """Return the files and folders that match a pattern, sorted, each once.
+
+    ``**`` means any number of folders. It also matches folders on the way, and the
+    files of stores, which are left out.
+    """
+    matches = sorted(set(glob.glob(pattern, recursive=True)))  # noqa: PTH207  as it was typed
+    if "**" not in pattern:
+        return matches
+    return [
+        each
+        for each in matches
+        if is_store(each) or not (os.path.isdir(each) or is_store(os.path.dirname(each)))  # noqa: PTH112, PTH120
     ]
 
 

@@ -403,7 +403,8 @@ def _find_files(name: str) -> list[Path]:
         )
         raise ArgumentError(msg)
     elif name and glob.has_magic(name):
-        matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  absolute ones too
+        # A pattern with "**" twice matches a file once for each way to divide its folders.
+        matches = set(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207  absolute ones too
         paths = [path for path in matches if path.is_file() and not is_store(path.parent)]
     else:
         missing = describe_missing(name, (entry.name for entry in list_entries()))
