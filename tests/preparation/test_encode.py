@@ -241,6 +241,7 @@ BAD = [
     ("record", b'{"text": "good"}\n' + b"[" * 100_000, "invalid JSON", 117, ""),
     ("record", b'{"text": "good"}\n{"body": "a"}', "a missing field", 117, ""),
     ("record", b'{"text": "good"}\n{"text": 3}', "a missing field", 117, ""),
+    ("record", b'{"text": "good"}\n{"text": null}', "a null value", 117, ""),
     ("record", b'{"text": "good"}\n"text"', "a missing field", 117, ""),
     ("record", b'{"text": "good"}\n{"text": " "}', "an empty document", 117, ""),
     (

@@ -10,6 +10,7 @@ import functools
 import json
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from tokenloom.errors import CorpusError, WorkerError
 from tokenloom.preparation.chunks import FORMS, Chunk
 from tokenloom.preparation.cluster import SharedFolder
 from tokenloom.preparation.forms import BadInput, Found, Reading, Slice
+from tokenloom.preparation.texts import NO_TEXT
 from tokenloom.preparation.workdir import IDS, SHARED_SECONDS, TOKENIZER, Part, WorkDir
 from tokenloom.store.manifest import VOCAB
 from tokenloom.text.boundaries import is_blank
@@ -32,6 +34,7 @@ from tokenloom.text.vocab import Vocab, parse_vocab
 # Of those that follow a fault, and of which nothing is known.
 LOST_LINE = "a line that is lost with another"
 REFUSED, EMPTY = "text that the tokenizer refuses", "an empty document"
+NO_ANSWER = "a prompt without a text"
 
 
 class EncodeWith(NamedTuple):
@@ -335,7 +338,7 @@ def _read_texts(
     has_failed = False
     for each in reading.each():
         try:
-            text = _read(found, piece, each)
+            text = _read(found, piece, each, before=texts)
         except BadInput as bad:
             if reading.on_error == "stop":
                 raise CorpusError(describe(bad, piece)) from bad
@@ -361,15 +364,32 @@ def describe(bad: BadInput, piece: Slice) -> str:
     return f"{piece.name} has {bad.what} {place}{why}; {bad.cure}"
 
 
-def _read(found: Found, piece: Slice, reading: Reading) -> str | bytes:
+def _read(
+    found: Found, piece: Slice, reading: Reading, *, before: Sequence[str | bytes]
+) -> str | bytes:
+    """Return a text of a document, whose prompt, if it has one, was read before."""
     if found.fault is not None:
-        raise BadInput(*found.fault, offset=found.offset)
+        what, why = found.fault
+        if found.fault == NO_TEXT and reading.prompt_field is not None:
+            why = f"there is no {reading.prompt_field!r} or no {reading.field!r}"
+        raise BadInput(what, why, offset=found.offset)
     text = FORMS[piece.form].read(found, piece, reading)
     # Of the segments of a long document none is looked at, and a prompt may be empty.
     is_whole = found.starts and found.ends and not reading.is_prompt
-    if is_whole and (is_blank(text) if isinstance(text, bytes) else not text or text.isspace()):
-        raise BadInput(EMPTY, "nothing but white space", offset=found.offset)
+    if is_whole and _is_empty(text):
+        what, why = EMPTY, "nothing but white space"
+        if before:
+            why = f"nothing but white space in {reading.field!r}"
+            if all(map(_is_empty, before)):
+                why += f" and in {reading.prompt_field!r}"
+            else:
+                what = NO_ANSWER
+        raise BadInput(what, why, offset=found.offset)
     return text
+
+
+def _is_empty(text: str | bytes) -> bool:
+    return is_blank(text) if isinstance(text, bytes) else not text or text.isspace()
 
 
 def _find(chunk: Chunk, reading: Reading, problems: Counter[str]) -> _Segments:

@@ -250,6 +250,8 @@ class _JsonForm(_LineForm):
         value = self.choose(whole, field)
         if value is None and not self.has_field:
             raise BadInput(*NO_TEXT, offset=offset)
+        if value is None and isinstance(whole, dict) and field in whole:
+            raise BadInput(NO_TEXT[0], f"{field!r} is null", offset=offset)
         if not isinstance(value, str):
             why = f"the line must be a JSON object with a string as {field!r}"
             got = _describe(whole, field, argument)

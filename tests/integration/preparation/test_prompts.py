@@ -264,7 +264,11 @@ def test_what_becomes_of_documents_that_lack_a_text(
     made = tl.prepare(source, tmp_path / "store", tokenizer="byte", options=options)
     corpus = tl.Corpus.open(tmp_path / "store")
     assert learnt_of(corpus) == pairs
-    assert sum(made.problems.values()) == 4
+    assert made.problems == {
+        "a missing field": 1,
+        "a null value": 2,
+        "a prompt without a text": 1,
+    }
 
 
 def test_nulls_of_tables_are_bad_documents(tmp_path: Path) -> None:
@@ -276,11 +280,45 @@ def test_nulls_of_tables_are_bad_documents(tmp_path: Path) -> None:
     ]
 
 
-def test_the_error_names_the_document(tmp_path: Path) -> None:
-    """And which field it lacks."""
-    source = write_jsonl(tmp_path / "bad.jsonl", BAD)
-    with pytest.raises(CorpusError, match=r"in line 2, the line must be .* a string as 'prompt'"):
-        tl.prepare(source, tmp_path / "store", tokenizer="byte", options=options_of())
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"answer": "c"}, "a missing field .* must be .* a string as 'prompt'"),
+        ({"prompt": None, "answer": "d"}, "a null value .* 'prompt' is null"),
+        ({"prompt": "e", "answer": None}, "a null value .* 'answer' is null"),
+        ({"prompt": "f", "answer": " "}, "a prompt without a text .* white space in 'answer';"),
+        ({"prompt": "f", "answer": ""}, "a prompt without a text .* white space in 'answer';"),
+        ({"prompt": "", "answer": ""}, "an empty document .* in 'answer' and in 'prompt';"),
+        ({"prompt": "\n", "answer": " "}, "an empty document .* in 'answer' and in 'prompt';"),
+    ],
+)
+@pytest.mark.parametrize("tokenizer", ["byte", "char"])
+def test_the_error_says_what_the_document_lacks(
+    tmp_path: Path, row: Row, message: str, tokenizer: str
+) -> None:
+    """And in which line; an empty prompt is none of it."""
+    source = write_jsonl(tmp_path / "bad.jsonl", [{"prompt": "", "answer": "b"}, row])
+    message = message.replace(" .* ", r" at byte 30: in line 2, .*", 1)
+    with pytest.raises(CorpusError, match=f"bad.jsonl has {message}"):
+        tl.prepare(source, tmp_path / "store", tokenizer=tokenizer, options=options_of())
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_tables_say_what_a_row_lacks(tmp_path: Path, form: str) -> None:
+    """In the words of JSON Lines; of a null they do not know which of the two it is."""
+    wanted: dict[str, tuple[str, str | None, str]] = {
+        "empty": ("", "", "an empty document"),
+        "answer": ("a", " ", "a prompt without"),
+    }
+    if form == "parquet":
+        wanted["null"] = ("a", None, "a null value .* there is no 'prompt' or no 'answer';")
+    for name, (prompt, answer, message) in wanted.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        rows: list[Row] = [{"prompt": "a", "answer": "b"}, {"prompt": prompt, "answer": answer}]
+        source = write_source(folder, form, [{"number": 0, **row} for row in rows])
+        with pytest.raises(CorpusError, match=message):
+            prepare(source, folder / "store")
 
 
 class Fussy:
