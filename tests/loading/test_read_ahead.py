@@ -457,6 +457,22 @@ def test_an_error_comes_where_its_result_would_have_come(error: Any) -> None:
     assert [] == mine()
 
 
+@pytest.mark.parametrize("num_ahead", [1, 3, 9])
+def test_an_error_of_the_jobs_comes_after_the_results_before_it(num_ahead: int) -> None:
+    """However many jobs are asked for ahead of their results."""
+
+    def jobs() -> Iterator[int]:
+        yield from range(4)
+        msg = "no more jobs"
+        raise OSError(msg)
+
+    results = work_ahead(abs, jobs(), num_threads=2, num_ahead=num_ahead, name="tokenloom-test")
+    assert [0, 1, 2, 3] == list(itertools.islice(results, 4))
+    with pytest.raises(OSError, match="no more jobs"):
+        next(results)
+    assert [] == mine()
+
+
 @pytest.mark.parametrize("how", ["close", "drop", "cycle", "throw"])
 def test_threads_go_with_the_iterator(how: str) -> None:
     """Whatever becomes of it."""

@@ -168,9 +168,9 @@ def work_ahead(
 ) -> Generator[Result, None, None]:
     """Yield the result of each job, in order, while threads do the next ones.
 
-    An exception of a job is raised where its result would have come. The threads
-    stop when the iterator ends or is deleted. A process that is forked in between
-    starts its own threads.
+    An exception of a job is raised where its result would have come, and one of the
+    iterator of jobs after the results of those before. The threads stop when the iterator
+    ends or is deleted. A process that is forked in between starts its own threads.
 
     Parameters
     ----------
@@ -188,12 +188,17 @@ def work_ahead(
     """
     threads = _Threads(work, num_threads, name)
     coming: deque[tuple[Job, queue.SimpleQueue[Any]]] = deque()
+    late: Exception | None = None
     try:
         while True:
-            coming.extend(
-                (job, threads.ask(job)) for job in itertools.islice(jobs, num_ahead - len(coming))
-            )
+            new = itertools.islice(jobs, num_ahead - len(coming))
+            try:
+                coming.extend((job, threads.ask(job)) for job in new)
+            except Exception as raised:  # noqa: BLE001  it belongs after the results to come
+                late, jobs = raised, iter(())
             if not coming:
+                if late is not None:
+                    raise late
                 return
             if not threads.are_here:
                 threads = _Threads(work, num_threads, name)
@@ -203,7 +208,7 @@ def work_ahead(
                 raise error
             yield result
     finally:
-        error = None  # its traceback refers to this frame
+        error = late = None  # their tracebacks refer to this frame
         coming.clear()
         threads.stop(patience)
 
