@@ -1,6 +1,8 @@
 """What a training shows while it goes on."""
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,20 @@ def test_text_is_shown_every_few_epochs(capfd: pytest.CaptureFixture[str]) -> No
     assert "" == shown.out
     tl.train(plain, make_loader(num_epochs=5), device="cpu")
     assert plain.linear.weight.equal(model.linear.weight)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_training_goes_on_without_stderr(
+    is_closed: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It may be closed, or missing from the beginning; no text goes elsewhere."""
+    stderr = io.StringIO()
+    stderr.close()
+    monkeypatch.setattr(sys, "stderr", stderr if is_closed else None)
+    options = tl.RunOptions(sample_epochs=1)
+    history = tl.train(make_model(), make_loader(), run_options=options, progress=False)
+    assert make_loader().num_epochs == len(history)
+    assert ("", "") == capfd.readouterr()
 
 
 def test_text_begins_as_the_corpus_does(capfd: pytest.CaptureFixture[str]) -> None:

@@ -96,14 +96,12 @@ class Progress:
         shown = f"epoch {number:,}" + self._of_epochs + f": {_format(metrics)}"
         self._bar.set_postfix_str(shown)
         if self._shows_lines:
-            # A closed stderr is no error.
-            with contextlib.suppress(OSError, ValueError):
-                tqdm.write(shown, file=sys.stderr)
+            _print(shown)
         is_time = self._shows_text and number % (self._options.sample_epochs or 1) == 0
         # A model that diverged writes nothing.
         if is_time and math.isfinite(metrics.perplexity):
             text = self._write(num_tokens=_NUM_TOKENS)
-            tqdm.write(f"epoch {number}: {text}", file=sys.stderr)
+            _print(f"epoch {number}: {text}")
 
     def _write(self, *, num_tokens: int) -> str:
         corpus = self._loader.windows.corpus
@@ -125,6 +123,13 @@ def _format(metrics: EpochMetrics) -> str:
         metrics.held_out_perplexity, metrics.held_out_perplexity_per_character
     )
     return f"{text}, held out {held_out}"
+
+
+def _print(line: str) -> None:
+    """Print a line to stderr, above the bar; a closed stderr is no error."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(line, file=sys.stderr)
 
 
 def _is_terminal() -> bool:
