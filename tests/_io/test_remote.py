@@ -24,6 +24,8 @@ from tokenloom._io import remote
 from tokenloom._io.remote import RemoteFile, RemoteReader, find_remote, is_address
 from tokenloom._wording import redact
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, UsageError
+from tokenloom.preparation.copies import fetch_copy
+from tokenloom.preparation.forms import SourceFile
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.prepare import prepare
 from tokenloom.preparation.trace import Trace
@@ -675,3 +677,15 @@ def test_copies_of_several_files_do_not_add_up(
     prepare("memory://tables/*.parquet", tmp_path / "store", options=options, num_workers=0)
     assert {0, 1} >= set(seen)
     assert 1 in seen
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed on Linux")
+def test_a_copy_outside_of_a_preparation_is_closed() -> None:
+    """So that pyarrow can open it by its name on any system; nothing is left of it."""
+    source = SourceFile(name="a", path=RemoteFile("memory://texts/a.txt"), form="parquet")
+    copy = fetch_copy(source)
+    opened = [fd.resolve() for fd in Path("/proc/self/fd").iterdir()]
+    assert copy.path.resolve() not in opened
+    assert TEXT == copy.path.read_text()
+    copy.remove()
+    assert not copy.path.exists()

@@ -1,5 +1,6 @@
 """Chunks that any executor does."""
 
+import ctypes
 import multiprocessing
 import operator
 import os
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.preparation.preparations import HereExecutor
 from tokenloom.errors import CorpusError, WorkerError
+from tokenloom.preparation import executor
 from tokenloom.preparation.executor import (
     choose_processes,
     count_cores,
@@ -197,6 +199,19 @@ def test_an_error_that_cannot_be_sent_is_told() -> None:
         pytest.raises(WorkerError, match=r"^Odd \(1 and 2\)$"),
     ):
         list(run_in_order(raise_odd, [1], executor=pool, num_ahead=1))
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
+def test_a_chunk_is_done_where_no_memory_can_be_given_back(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systems other than Linux refuse to in ways of their own."""
+
+    def refuse(_: None) -> None:
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert 3 == executor._do(abs, -3)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Copies of files at addresses whose texts lie anywhere in them."""
 
 import contextlib
+import functools
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,14 +69,15 @@ def fetch_copy(source: SourceFile) -> LocalCopy:
 
 
 def _fetch_for_now(source: SourceFile) -> LocalCopy:
-    with contextlib.ExitStack() as opened:
-        # pyarrow opens the file by its name, so it cannot be removed earlier.
-        file = tempfile.NamedTemporaryFile(prefix="tokenloom-")  # noqa: SIM115
-        opened.callback(file.close)
-        with open_bytes(source.path) as there:
+    descriptor, name = tempfile.mkstemp(prefix="tokenloom-")
+    remove = functools.partial(Path(name).unlink, missing_ok=True)
+    with contextlib.ExitStack() as made:
+        made.callback(remove)
+        # pyarrow opens the file by its name, which Windows refuses while it is open here.
+        with os.fdopen(descriptor, "wb") as file, open_bytes(source.path) as there:
             sha256 = hash_bytes(there, file)
-        opened.pop_all()
-    return LocalCopy(Path(file.name), sha256, file.close, keeps=False)
+        made.pop_all()
+    return LocalCopy(Path(name), sha256, remove, keeps=False)
 
 
 def _fetch(source: SourceFile, path: Path) -> str:

@@ -244,8 +244,9 @@ def _do(do: Callable[..., _Result], *arguments: Any, **named: Any) -> _Result:
         return do(*arguments, **named)
     finally:
         # The GNU C library would keep more and more of the memory that chunks
-        # have freed, see malloc_trim(3). Others have no such function.
-        with contextlib.suppress(AttributeError, OSError):
+        # have freed, see malloc_trim(3). Others have no such function, and Windows has no
+        # library without a name.
+        with contextlib.suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
