@@ -58,6 +58,13 @@ def test_the_neighbour_that_was_meant(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_of_many_files_is_closed(tmp_path: Path) -> None:
+    """Though not all of them are looked at: otherwise Python would warn."""
+    for number in range(1_001):
+        (tmp_path / f"{number:04}").touch()
+    assert "did you mean" in suggest_path(tmp_path / "00000")
+
+
 def test_what_a_terminal_would_obey_is_visible() -> None:
     """Control characters, and those that turn the direction of writing."""
     assert r"a\x1b[2Jb\r\x9b\u202ec\x7f" == escape("a\x1b[2Jb\r\x9b\u202ec\x7f")

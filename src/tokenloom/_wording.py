@@ -115,8 +115,9 @@ def suggest_path(path: str | os.PathLike[str], names: Iterable[str] = ()) -> str
     wanted = Path(path)
     try:
         # Not sorted, and bounded, since a folder may hold millions.
-        entries = itertools.islice(os.scandir(wanted.parent), _MAX_ENTRIES)
-        neighbours = {entry.name: str(wanted.parent / entry.name) for entry in entries}
+        with os.scandir(wanted.parent) as entries:
+            names_there = [entry.name for entry in itertools.islice(entries, _MAX_ENTRIES)]
+        neighbours = {name: str(wanted.parent / name) for name in names_there}
     except (OSError, ValueError):
         neighbours = {}
     near = [
