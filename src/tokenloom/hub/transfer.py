@@ -543,7 +543,7 @@ def _parse_range(content_range: str, *, start: int, length: int | None) -> int:
 
 
 def _find_edition(headers: Mapping[str, str]) -> str:
-    """Return the validator of a file for If-Range, which differs between editions; may be .
+    """Return what names an edition of a file in If-Range, empty if nothing does.
 
     >>> _find_edition({"ETag": 'W/"about the same"', "Last-Modified": "Thu, 01 Jan 1970"})
     'Thu, 01 Jan 1970'

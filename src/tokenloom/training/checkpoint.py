@@ -241,7 +241,9 @@ def write_checkpoint(
     if is_best:
         _write(best, content)
         _remove(file for file in _list(folder, "best") if file.path != best)
-    _remove(file for file in _list(folder, "step") if _is_other(file, path))
+    files = [file for file in _list(folder, "step") if file.path != path]
+    # Older ones of the same step.
+    _remove(file for file in files if file.step == checkpoint.step)
     _remove(_list(folder, "step")[keep:])
     return path
 
@@ -333,11 +335,6 @@ def _list(folder: Path, mark: str) -> list[_File]:
         for path, match in matches
     ]
     return sorted(files, key=lambda file: (file.step, file.path.name), reverse=True)
-
-
-def _is_other(file: _File, path: Path) -> bool:
-    """Return whether a file is an older checkpoint of the same step as ``path``."""
-    return file.path != path and file.path.name.startswith(path.name.rpartition("-")[0])
 
 
 def _remove(files: Iterable[_File]) -> None:
