@@ -1,6 +1,8 @@
 """Types that arguments must have."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,10 @@ import torch
 import tokenloom as tl
 from tokenloom._checks import as_integer
 from tokenloom.errors import ArgumentError
+from tokenloom.inspection import read_batch
+from tokenloom.plan.division import Division
+from tokenloom.plan.plan import Plan
+from tokenloom.text import read_tokenizer
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -41,6 +47,7 @@ _CORPUS = tl.Corpus.from_text("the time traveller for so it will be " * 9)
 _WINDOWS = tl.SequentialWindows(_CORPUS, batch_size=2, seq_len=5)
 _LOADER = tl.Loader(_WINDOWS, num_epochs=1)
 _MODEL = tl.RNNModel(torch.nn.RNN(_CORPUS.vocab_size, 4), _CORPUS.vocab_size)
+_PLAN = Plan(kind="random", num_tokens=10_000, seq_len=5, batch_size=512)
 _TEXT: Any = tl.Corpus.from_text
 _WRONG: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (_TEXT, ("abc",), {"normalize": np.zeros(2)}, "normalize must be True or False, got an array"),
@@ -96,3 +103,74 @@ def test_an_argument_of_a_wrong_type_is_named(
     """What was expected and what was got, before anything is done."""
     with pytest.raises(ArgumentError, match=message):
         call(*arguments, **named)
+
+
+def _stored(path: Path) -> tl.Corpus:
+    """Return the second part of a store of 1,000 tokens in documents of 10."""
+    ids = np.arange(1_000) % 11
+    corpus = tl.Corpus.from_tokens(ids, documents=np.arange(0, 1_001, 10))
+    corpus.save(path)
+    return tl.Corpus.open(path).slice(200, 1_000)
+
+
+def _describe(*corpora: tl.Corpus | None) -> list[Any]:
+    return [(each.origin, each.hash, each.tokens.tolist()) for each in corpora if each is not None]
+
+
+def _save(path: Path, tokenizer: Any, **options: Any) -> bytes:
+    """Return the bytes of a manifest, which holds the values of the tokenizer."""
+    corpus = tl.Corpus.from_text("Time, flies! " * 9, tokenizer=tokenizer, **options)
+    return (corpus.save(path) / "manifest.json").read_bytes()
+
+
+def _batch_of(path: Path, number: Any) -> Any:
+    windows = tl.RandomWindows(_stored(path), batch_size=1, seq_len=3)
+    return read_batch(windows, index=number)
+
+
+def _generate(**options: Any) -> str:
+    return tl.generate(_MODEL, _CORPUS.tokenizer, "the", num_tokens=9, temperature=1.0, **options)
+
+
+@pytest.mark.parametrize(
+    ("use", "plain", "given"),
+    [
+        (lambda path, n: _describe(_stored(path).slice(n, 250)), 200, np.uint8(200)),
+        (lambda path, n: _describe(_stored(path).slice(10, n)), 200, np.uint8(200)),
+        (lambda path, n: _describe(_stored(path).first(n)), 200, np.uint8(200)),
+        (lambda path, n: _describe(*_stored(path).hold_out(0.5, max_tokens=n)), 200, np.uint8(200)),
+        (lambda path, n: _describe(_stored(path).document(n)), 70, np.int8(70)),
+        (lambda path, n: tl.trace(_stored(path), n), 200, np.uint8(200)),
+        (_batch_of, 127, np.int8(127)),
+        (lambda path, flag: _save(path, "char", normalize=flag), False, np.False_),
+        (lambda path, flag: _save(path, "word", normalize=flag), True, np.True_),
+        (
+            lambda path, flag: _save(path, read_tokenizer("bpe", allow_special=flag)),
+            True,
+            np.True_,
+        ),
+        (
+            lambda path, flag: (
+                tl.RandomWindows(_stored(path), batch_size=2, seq_len=5, resets=flag).documents
+            ),
+            False,
+            np.False_,
+        ),
+        (lambda _, n: _generate(seed=n), 5, np.int64(5)),
+        (lambda _, n: _generate(seed=n), 1 << 40, np.uint64(1 << 40)),
+        (lambda _, n: _generate(top_k=n), 3, np.uint8(3)),
+        (
+            lambda _, n: Division(plan=_PLAN, world_size=n, num_workers=n).columns(1),
+            4,
+            np.uint8(4),
+        ),
+    ],
+)
+def test_a_value_of_numpy_means_what_a_plain_one_does(
+    tmp_path: Path, use: Callable[[Path, Any], Any], plain: Any, given: Any
+) -> None:
+    """Sums of narrow integers would wrap around, and JSON holds none of NumPy's values."""
+    path = tmp_path / "store"
+    expected = use(path, plain)
+    shutil.rmtree(path, ignore_errors=True)
+    assert expected == use(path, given)

@@ -82,20 +82,25 @@ def as_integer(name: str, value: SupportsIndex, *, start: int = 0, stop: int | N
     return integer
 
 
-def require_integers(**values: object) -> None:
-    """Refuse arguments that are no integers, by their names.
+def as_integers(**values: object) -> tuple[int, ...]:
+    """Return arguments as plain integers of any size, in their order.
 
     Raises
     ------
     ArgumentError
         One of them is no integer.
+
+    >>> as_integers(start=np.uint8(200), stop=300)
+    (200, 300)
     """
+    integers = []
     for name, value in values.items():
         try:
-            to_integer(value)
+            integers.append(to_integer(value))
         except TypeError:
             msg = f"{name} must be an integer, got {show(value)}"
             raise ArgumentError(msg) from None
+    return tuple(integers)
 
 
 def as_number(name: str, value: object) -> float:

@@ -31,7 +31,8 @@ def open_bar(
         # Slow to import.
         from tqdm.auto import tqdm as tqdm_auto  # noqa: PLC0415
 
-        return tqdm_auto(iterable, disable=progress is False, **options)
+        is_hidden = progress is not None and not progress
+        return tqdm_auto(iterable, disable=is_hidden, **options)
 
 
 def is_notebook() -> bool:

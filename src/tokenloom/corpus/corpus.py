@@ -15,8 +15,8 @@ import numpy.typing as npt
 from tokenloom._checks import (
     as_flag,
     as_integer,
+    as_integers,
     as_number,
-    require_integers,
     require_type,
     to_integer,
 )
@@ -605,7 +605,8 @@ class Corpus:
         ArgumentError
             The slice would hold no token.
         """
-        require_integers(start=start, stop=stop)
+        # Sums of NumPy's narrow integers would wrap around.
+        start, stop = as_integers(start=start, stop=stop)
         if not 0 <= start < min(stop, len(self)):
             msg = (
                 f"a slice must have 0 <= start < stop and start < {count(len(self), 'token')}, "
@@ -645,7 +646,7 @@ class Corpus:
         """
         if max_tokens is None:
             return self
-        require_integers(max_tokens=max_tokens)
+        (max_tokens,) = as_integers(max_tokens=max_tokens)
         if max_tokens < 1:
             msg = f"max_tokens must be at least 1, or None for all, got {show(max_tokens)}"
             raise ArgumentError(msg)
@@ -723,7 +724,7 @@ class Corpus:
         """
         fraction = as_number("fraction", fraction)
         if max_tokens is not None:
-            require_integers(max_tokens=max_tokens)
+            (max_tokens,) = as_integers(max_tokens=max_tokens)
         if not 0 <= fraction < 1:
             msg = f"the held-out fraction must be in [0, 1), got {fraction}"
             raise ArgumentError(msg)
@@ -844,7 +845,7 @@ class Corpus:
         >>> Corpus.from_tokens([5, 6, 7], documents=[0, 1, 3]).document(1).tokens.tolist()
         [6, 7]
         """
-        require_integers(index=index)
+        (index,) = as_integers(index=index)
         start, stop = self._known_documents().bounds(index)
         if start == stop:
             msg = f"a document must hold a token to be a corpus, document {index} has no tokens"

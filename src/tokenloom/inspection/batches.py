@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from tokenloom._checks import as_integers
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.errors import ArgumentError
 from tokenloom.loading.batch import Batch
@@ -115,6 +116,7 @@ def read_batch(windows: Windows, *, index: int, rows: Sequence[int] | None = Non
         ``index`` or a row is out of range.
     """
     plan = windows.plan
+    (index,) = as_integers(batch=index)
     if not 0 <= index < plan.num_batches:
         msg = f"batch must be in [0, {plan.num_batches}), got {index}"
         raise ArgumentError(msg)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tokenloom._checks import as_number
+from tokenloom._checks import as_integers, as_number
 from tokenloom.errors import ArgumentError, RunError
 from tokenloom.inspection.batches import BatchText, read_batch
 from tokenloom.loading.dataset import Windows
@@ -105,6 +105,7 @@ def read_step(run: Run, windows: Windows, *, step: int, rows: Sequence[int] | No
     RunError
         The run's losses are missing or damaged.
     """
+    (step,) = as_integers(step=step)
     return _read_text(_read_losses(run), step, windows, rows)
 
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import Any, Self, final
 
-import numpy as np
 import torch
 import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
-from tokenloom._checks import require_type
+from tokenloom._checks import as_flag_or_none
 from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import as_html, count, show
 from tokenloom.corpus.corpus import Corpus
@@ -87,7 +86,7 @@ class Windows(IterableDataset[Batch]):
                 "wrap token ids in Corpus.from_tokens(ids)"
             )
             raise ArgumentError(msg)
-        require_type("resets", resets, bool | np.bool_ | None, "True, False or None")
+        resets = as_flag_or_none("resets", resets)
         if resets is not None and not resets and order == PackedOrder.kind:
             msg = (
                 "resets=False has no meaning in packed order, whose documents do not see each "

@@ -525,20 +525,20 @@ def _make_sampler(
         msg = f"temperature must be in [0, inf), got {show(temperature)}"
         raise ArgumentError(msg)
     if top_k is not None:
-        as_integer("top_k", top_k, start=1)
+        top_k = as_integer("top_k", top_k, start=1)
     if top_p is not None:
         top_p = as_number("top_p", top_p)
     if top_p is not None and not 0 < top_p <= 1:
         msg = f"top_p must be in (0, 1], got {top_p}"
         raise ArgumentError(msg)
-    seeds = list(seed) if isinstance(seed, Sequence) else [seed] * num_prompts
+    given = seed if isinstance(seed, Sequence) else [seed]
+    seeds = [as_integer("seed", each, stop=1 << 64) for each in given]
+    seeds *= 1 if isinstance(seed, Sequence) else num_prompts
     if len(seeds) != num_prompts:
         msg = (
             f"seed must be one, or one for each of {count(num_prompts, 'prompt')}, got {len(seeds)}"
         )
         raise ArgumentError(msg)
-    for number in (*seeds, 0 if isinstance(seed, Sequence) else seed):
-        as_integer("seed", number, stop=1 << 64)
     if temperature == 0:
         return None
     return _Sampler(temperature=float(temperature), top_k=top_k, top_p=top_p, seeds=seeds)

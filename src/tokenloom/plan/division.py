@@ -43,10 +43,12 @@ class Division:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        as_integer("world_size", self.world_size, start=1)
+        world_size = as_integer("world_size", self.world_size, start=1)
+        object.__setattr__(self, "world_size", world_size)
         for size in self.plan.all_sizes:
             divide_batch(size, rank=0, world_size=self.world_size)
-        as_integer("num_workers", self.num_workers, stop=MAX_WORKERS)
+        num_workers = as_integer("num_workers", self.num_workers, stop=MAX_WORKERS)
+        object.__setattr__(self, "num_workers", num_workers)
 
     def columns(self, rank: int) -> range:
         """Return which rows of each batch a rank reads, half-open.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import as_flag, require_integers, require_type
+from tokenloom._checks import as_flag, as_integers, require_type
 from tokenloom._io.compressed import find_encoding
 from tokenloom._io.remote import RemoteFile, is_address
 from tokenloom._wording import show
@@ -119,7 +119,7 @@ def trace(corpus: Corpus, token: int, *, remote: bool = True) -> Trace | Any:
     1
     """
     require_type("corpus", corpus, Corpus, "a Corpus (Corpus.open opens a store)")
-    require_integers(token=token)
+    (token,) = as_integers(token=token)
     remote = as_flag("remote", remote)
     if not 0 <= token < len(corpus):
         msg = f"a token must be in [0, {len(corpus)}), got {show(token)}"

@@ -69,7 +69,7 @@ def encode(
     >>> encode("ab", tokenizer="byte", normalize=True, min_freq=0, reserved_tokens=(), name="")
     (array([97, 98], dtype=uint8), ByteTokenizer())
     """
-    as_flag("normalize", normalize)
+    normalize = as_flag("normalize", normalize)
     if not isinstance(text, str | bytes):
         msg = f"text must be str or bytes, got {type(text).__name__}"
         raise ArgumentError(msg)
@@ -134,7 +134,7 @@ def encode_documents(
     >>> encode_documents(["to be", "", "be"], tokenizer="word", normalize=True)[:2]
     (array([2, 1, 1], dtype=uint8), array([0, 2, 2, 3]))
     """
-    as_flag("normalize", normalize)
+    normalize = as_flag("normalize", normalize)
     cure = find_cure(texts)
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         cure = "pass [text], or use Corpus.from_text"

@@ -576,7 +576,7 @@ def read_tokenizer(source: object, *, allow_special: bool = False) -> CompleteTo
     UsageError
         The package that reads it is not installed.
     """
-    as_flag("allow_special", allow_special)
+    allow_special = as_flag("allow_special", allow_special)
     if isinstance(source, str) and source == BpeLearner.name:
         return BpeLearner(allow_special=allow_special)
     if _is_encoding(source):

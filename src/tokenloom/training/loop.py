@@ -124,7 +124,8 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
     """
     ranks = Ranks.detect()
     with ranks.together():
-        options, run_options = _take_options(options, run_options, resume=resume, progress=progress)
+        resume, progress = as_flag("resume", resume), as_flag_or_none("progress", progress)
+        options, run_options = _take_options(options, run_options)
         recipe = Recipe(lr=lr, max_grad_norm=max_grad_norm, seed=seed, options=options)
         _check(model, loader, held_out, recipe, on_start)
         device = choose_device(loader.device if device is None else device)
@@ -134,7 +135,7 @@ def train(  # noqa: PLR0913  a flat recipe is easier to read than a nested one
         )
         facts = {**settings, "run": run is not None, "resume": resume, "device": device.type}
     confirm_ranks(ranks, facts, model, loader, held_out=held_out)
-    torch.manual_seed(ranks.mix_seed(seed))
+    torch.manual_seed(ranks.mix_seed(recipe.seed))
     corpus = loader.windows.corpus
     opening = open_run(run, corpus, settings, resume=resume, ranks=ranks)
     interrupt = Interrupt(saves=run is not None, num_ranks=ranks.world_size)
@@ -327,16 +328,10 @@ def _check_documents(loader: Loader, held_out: Corpus | None, options: TrainingO
 
 
 def _take_options(
-    options: TrainingOptions | None,
-    run_options: RunOptions | None,
-    *,
-    resume: bool,
-    progress: bool | None,
+    options: TrainingOptions | None, run_options: RunOptions | None
 ) -> tuple[TrainingOptions, RunOptions]:
     require_type("options", options, TrainingOptions | None, "TrainingOptions(...) or None")
     require_type("run_options", run_options, RunOptions | None, "RunOptions(...) or None")
-    as_flag("resume", resume)
-    as_flag_or_none("progress", progress)
     return options or TrainingOptions(), run_options or RunOptions()
 
 
