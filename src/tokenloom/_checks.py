@@ -10,7 +10,7 @@ from typing import Any, SupportsIndex, TypeVar, cast
 import numpy as np
 
 from tokenloom._wording import join_choices, show
-from tokenloom.errors import ArgumentError
+from tokenloom.errors import ArgumentError, CorpusError
 
 # More workers than a few per core only wait, and thousands fill the memory with their stacks.
 MAX_WORKERS = 1 << 12
@@ -241,6 +241,23 @@ def find_surrogate(text: str) -> int | None:
     except UnicodeEncodeError as error:
         return error.start
     return None
+
+
+def require_characters(text: str, *, name: str) -> None:
+    """Refuse a text that no file in UTF-8 can hold.
+
+    Raises
+    ------
+    CorpusError
+        It holds half of a surrogate pair; the message has its place.
+    """
+    place = find_surrogate(text)
+    if place is not None:
+        msg = (
+            f"{name} must be text, got the lone surrogate {text[place]!r} at character {place:,}, "
+            "which is no character: decode it with errors='replace', or mend it"
+        )
+        raise CorpusError(msg)
 
 
 def as_strings(name: str, values: object) -> tuple[str, ...]:

@@ -648,6 +648,18 @@ def test_half_of_a_surrogate_pair_is_no_text(name: str) -> None:
     for texts in (["a\ud83d"], ["b", "a\ud83d"]):
         with pytest.raises(CorpusError, match=r"must encode every text, but failed at"):
             tokenizer.encode_segments(segments(tuple(texts)))
+    with pytest.raises(CorpusError, match=r"^text must be text, got .*ud83d' at character 1"):
+        tokenizer.encode("a\ud83d")
+
+
+@each_package
+@pytest.mark.parametrize("given", [None, 5, b"To be"])
+def test_what_is_no_text_is_not_encoded(name: str, given: Any) -> None:
+    """Each package would raise an error of its own, and sentencepiece would take bytes."""
+    tokenizer = adopt(INNER[name])
+    assert tokenizer is not None
+    with pytest.raises(ArgumentError, match=r"^text must be a str, got "):
+        tokenizer.encode(given)
 
 
 def write_ranks(path: Path) -> None:
@@ -789,6 +801,8 @@ def test_a_folder_that_holds_a_tokenizer(
     write_bpe(folder / "tokenizer.json")
     with pytest.raises(ArgumentError, match=r"got '.*model': name '.*model.tokenizer.json'$"):
         Corpus.from_text("a", tokenizer=str(folder))
+    with pytest.raises(ArgumentError, match=r": name '.*model.tokenizer.json'$"):
+        Corpus.from_text("a", tokenizer=folder)
     (tmp_path / "a.txt").write_text("a")
     words = [str(tmp_path / "a.txt"), "--tokenizer", str(folder), "-o", str(tmp_path / "store")]
     assert main(["prepare", *words]) == 1

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from tokenloom._checks import require_characters, require_type
 from tokenloom._io.interrupts import start_call, wait_for_call
 from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import count
@@ -107,7 +108,18 @@ class SubwordTokenizer(CompleteTokenizer):
         return hash_allowing(self.digest) if allows_special else self.digest
 
     def encode(self, text: str, /) -> Ids:
-        """Return the ids of a text, without any that the package would add."""
+        """Return the ids of a text, without any that the package would add.
+
+        Raises
+        ------
+        ArgumentError
+            It is no str.
+        CorpusError
+            It holds half of a surrogate pair, or the package panics.
+        UsageError
+            The package is not installed.
+        """
+        require_characters(require_type("text", text, str, "a str"), name="text")
         with panics_as_errors():
             return next(self.encode_texts([text]))
 

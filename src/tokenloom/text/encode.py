@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokenloom._checks import as_flag, as_integer, as_special_tokens, find_surrogate
+from tokenloom._checks import as_flag, as_integer, as_special_tokens, require_characters
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, CorpusError
 from tokenloom.text.documents import Document, TextSegment, find_cure
@@ -257,23 +257,6 @@ def report_unknown(ids: Ids, tokenizer: CompleteTokenizer, *, name: str) -> None
             count(len(ids), "token"),
             100 * num_unknown / len(ids),
         )
-
-
-def require_characters(text: str, *, name: str) -> None:
-    """Refuse a text that no file in UTF-8 can hold.
-
-    Raises
-    ------
-    CorpusError
-        It holds half of a surrogate pair; the message has its place.
-    """
-    place = find_surrogate(text)
-    if place is not None:
-        msg = (
-            f"{name} must be text, got the lone surrogate {text[place]!r} at character {place:,}, "
-            "which is no character: decode it with errors='replace', or mend it"
-        )
-        raise CorpusError(msg)
 
 
 def decode(content: bytes, *, name: str, encoding: str = "utf-8") -> str:

@@ -715,7 +715,7 @@ def _take_object(value: object, *, expected: str) -> CompleteTokenizer:
             f"{expected}, the folder of a store, a Vocab, or an object with vocab_size, "
             f"encode(text) and decode(ids), got {show(value)}"
         )
-        msg += propose_file(value) if isinstance(value, str) else ""
+        msg += propose_file(os.fspath(value)) if isinstance(value, str | os.PathLike) else ""
         raise ArgumentError(msg)
     as_integer("vocab_size of the tokenizer", getattr(value, "vocab_size"), start=1)  # noqa: B009
     return complete(cast("Tokenizer", value))
