@@ -196,6 +196,10 @@ def test_a_run_reads_no_store_of_another_tokenizer(tmp_path: Path) -> None:
     assert len(read_as(run, str(tmp_path / "first"))) == len(TEXT.split())
     with pytest.raises(CorpusError, match="must have been written with the run's tokenizer"):
         read_as(run, str(tmp_path / "second"))
+    # A pattern of stores, too, needs no tokenizer but those of the stores.
+    assert len(read_as(run, str(tmp_path / "fir*"))) == len(TEXT.split())
+    with pytest.raises(CorpusError, match="must have been written with the run's tokenizer"):
+        read_as(run, str(tmp_path / "sec*"))
 
 
 def test_a_training_is_not_resumed_with_another_tokenizer(tmp_path: Path) -> None:

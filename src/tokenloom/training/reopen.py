@@ -11,7 +11,7 @@ from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.mixture import Mixture
 from tokenloom.errors import ArgumentError, CorpusError, RunError, StoreError
 from tokenloom.hub.catalogue import find_entry
-from tokenloom.hub.load import find_store, load, name_split
+from tokenloom.hub.load import StoreName, find_parts, find_store, load, name_split
 from tokenloom.loading.dataset import Windows
 from tokenloom.loading.device import choose_device
 from tokenloom.loading.loader import Loader
@@ -319,11 +319,12 @@ def read_as(run: Run, name: str, *, split: str | None = None, encoding: str = "u
             f"use {join_choices([HELD_OUT, TRAINED])}, which are parts of the run's text, or "
             "leave the split out"
         )
-        corpus = load(
-            name_split(name, named_split, instead=instead),
-            tokenizer=run.load_tokenizer(),
-            encoding=encoding,
-        )
+        name = name_split(name, named_split, instead=instead)
+        if any(isinstance(part, StoreName) for part in find_parts(name)):
+            corpus = load(name, encoding=encoding)
+            _check_tokenizer(run, corpus)
+        else:
+            corpus = load(name, tokenizer=run.load_tokenizer(), encoding=encoding)
     else:
         if split is not None and store.split is not None:
             msg = f"{name} names a split already: leave out split={split!r}"
