@@ -331,7 +331,8 @@ class Batch:
         """Return the arguments of models of transformers: ``input_ids`` and ``labels``.
 
         Labels are -100 where a target is ignored. In packed order there are
-        ``position_ids`` too, from which these models see where documents start.
+        ``position_ids`` too, from which these models see where documents start if they
+        are called with ``use_cache=False``, as by Trainer; with their cache they do not.
 
         Parameters
         ----------
