@@ -235,8 +235,8 @@ def test_what_is_no_encoding(encoding: str) -> None:
         (TEXT.encode("utf-16"), "utf-8", "text in UTF-16: name it: encoding='utf-16'"),
         (TEXT.encode("utf-16"), "iso8859-1", "text in UTF-16: name it"),
         (TEXT.encode("utf-32"), "utf-16", "text in UTF-32: name it"),
-        (b"To be, or not to be", "utf-16", "text in UTF-8: leave encoding out"),
-        (("caf\xe9 \u6642 " * 900).encode(), "utf-16-be", "text in UTF-8: leave encoding out"),
+        (b"To be, or not to be", "utf-16", "text in UTF-8: leave encoding= out"),
+        (("caf\xe9 \u6642 " * 900).encode(), "utf-16-be", "text in UTF-8: leave encoding= out"),
         (bz2.compress(b"abc"), "utf-16", "compressed by bzip2"),
     ],
 )

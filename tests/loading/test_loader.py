@@ -300,7 +300,7 @@ def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) 
 
 def test_a_loader_takes_windows_only() -> None:
     """The message says what came instead."""
-    with pytest.raises(ArgumentError, match="must be RandomWindows or SequentialWindows"):
+    with pytest.raises(ArgumentError, match="must be RandomWindows, SequentialWindows, PackedWin"):
         tl.Loader(CORPUS)  # type: ignore[arg-type]  # on purpose
 
 

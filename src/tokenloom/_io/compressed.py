@@ -379,7 +379,7 @@ def refuse_other_kinds(head: bytes, *, name: str, encoding: str = "utf-8") -> No
     if kind is not None and kind.encoding is not None and encoding.startswith(kind.encoding[:6]):
         return
     if kind is None and encoding.startswith(("utf-16", "utf-32")) and _is_utf_8(head):
-        kind = Kind("text in UTF-8", "leave encoding out")
+        kind = Kind("text in UTF-8", "leave encoding= out")
     if kind is not None:
         # Piped text has no file name that could be changed.
         is_piped = name == "-" and kind.name.startswith("compressed")

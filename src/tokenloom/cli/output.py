@@ -37,6 +37,7 @@ _ADVICE = {
     "normalize=False (--raw)": "--raw",
     ", or None for no limit": "",
     "field= or --field": "--field",
+    "[0, vocab_size=": "[0, ",
     "across_documents=False": "--within-documents",
     "resets=False": "--across-documents",
     "pass documents=... to Corpus.from_tokens, or use RandomWindows": "make a store of it with "

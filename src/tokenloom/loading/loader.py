@@ -93,7 +93,8 @@ class Loader:
             raise _refuse_option(next(iter(unknown)))
         if not isinstance(windows, Windows):
             msg = (
-                f"windows must be RandomWindows or SequentialWindows, got {type(windows).__name__}"
+                "windows must be RandomWindows, SequentialWindows, PackedWindows or Windows, got "
+                f"{type(windows).__name__}"
             )
             raise ArgumentError(msg)
         if num_epochs is not None:
