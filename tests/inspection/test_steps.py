@@ -322,13 +322,13 @@ def test_long_trainings_are_looked_at_in_parts() -> None:
 
 
 def test_a_step_without_a_learnt_target_is_not_judged() -> None:
-    """Its loss of 0 would pull the median down, so that usual losses would stand out."""
+    """It has no loss, which would stand out, nor one of 0, which would pull the median down."""
     losses = noise(400)
     losses[90] = 9.0
     (expected,) = find_spikes(losses)
-    losses[np.arange(400) % 5 > 1] = 0.0
-    losses[90] = 9.0
-    (spike,) = find_spikes(losses)
+    has_targets = np.arange(400) % 5 <= 1
+    losses[~has_targets] = np.nan
+    (spike,) = find_spikes(losses, has_targets=has_targets)
     assert (90, 91) == (spike.first, spike.stop)
     assert spike.usual == pytest.approx(expected.usual, rel=0.2)
 
@@ -336,7 +336,7 @@ def test_a_step_without_a_learnt_target_is_not_judged() -> None:
 def test_a_step_of_which_nothing_is_learnt_has_no_loss(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither 0, which is the loss of a perfect model, nor a spike; older releases wrote 0."""
+    """Neither 0, which is the loss of a perfect model, nor a spike."""
     mask = np.arange(1000) % 100 < 50
     ids = np.arange(1000) % 7
     corpus = tl.Corpus.from_tokens(ids, vocab=tl.Vocab(list("abcdef")), loss_mask=mask)
@@ -350,23 +350,53 @@ def test_a_step_of_which_nothing_is_learnt_has_no_loss(
     (record,) = run.losses()
     assert expected == record.without_targets
     assert expected == np.flatnonzero(np.isnan(record.losses)).tolist()
-    line = json.loads((tmp_path / "run" / "losses.jsonl").read_text(encoding="utf-8"))
-    older = {**line, "losses": [loss or 0.0 for loss in line["losses"]]}
-    del older["without_targets"]
-    (tmp_path / "older").mkdir()
-    for file in (tmp_path / "run").iterdir():
-        if file.is_file():
-            shutil.copy(file, tmp_path / "older")
-    (tmp_path / "older" / "losses.jsonl").write_text(json.dumps(older) + "\n", encoding="utf-8")
-    for folder in ("run", "older"):
-        here = tl.Run.open(tmp_path / folder)
-        found = read_spikes(here, reopen_windows(here), top=99, rows=[0])
-        assert not {step.step - 1 for _, step in found.spikes} & {*expected}
-        assert expected == np.flatnonzero(np.isnan(found.losses)).tolist()
-        assert main(["show", str(here.path), "--step", str(expected[0] + 1)]) == 0
-        assert f"step {expected[0] + 1}: no target is learnt\n" in capsys.readouterr().out
-        assert main(["show", str(here.path), "--step", str(expected[0] + 1), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["loss"] is None
+    found = read_spikes(run, reopen_windows(run), top=99, rows=[0])
+    assert not {step.step - 1 for _, step in found.spikes} & {*expected}
+    assert expected == np.flatnonzero(np.isnan(found.losses)).tolist()
+    assert main(["show", str(run.path), "--step", str(expected[0] + 1)]) == 0
+    assert f"step {expected[0] + 1}: no target is learnt\n" in capsys.readouterr().out
+    assert main(["show", str(run.path), "--step", str(expected[0] + 1), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (None, False) == (shown["loss"], shown["has_targets"])
+
+
+@pytest.mark.filterwarnings("ignore:the perplexity of epoch:UserWarning")
+@pytest.mark.parametrize(
+    ("loss", "shown", "value"), [(0.0, "loss 0.000", 0.0), (math.nan, "loss nan", None)]
+)
+def test_a_loss_of_any_value_is_shown_as_a_loss(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    loss: float,
+    shown: str,
+    value: float | None,
+) -> None:
+    """What has no target is known by their number: 0 is the loss of a perfect model."""
+    path = tl.Corpus.from_tokens(np.zeros(400, int), vocab_size=7).save(tmp_path / "store")
+    windows = tl.RandomWindows(tl.Corpus.open(path), batch_size=2, seq_len=4)
+    model = tl.RNNModel(nn.RNN(7, 4), 7)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+        model.linear.bias[0] = 1e9 if loss == 0 else math.nan
+    tl.train(model, tl.Loader(windows), run=tmp_path / "run", device="cpu")
+    run = tl.Run.open(tmp_path / "run")
+    (record,) = run.losses()
+    assert record.without_targets is None
+    assert main(["show", str(run.path), "--step", "3"]) == 0
+    assert f"step 3: {shown}\n" in capsys.readouterr().out
+    assert main(["show", str(run.path), "--step", "3", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (value, True) == (facts["loss"], facts["has_targets"])
+
+
+def test_a_loss_stands_out_of_those_of_a_perfect_model() -> None:
+    """Whose usual loss is 0."""
+    losses = np.zeros(200)
+    losses[[70, 90]] = 9.0, 1e-9
+    (spike,) = find_spikes(losses)
+    assert (70, 71, 9.0, 0.0) == (spike.first, spike.stop, spike.loss, spike.usual)
+    assert np.isfinite(spike.deviations)
 
 
 def test_an_epoch_of_which_nothing_is_learnt_has_no_perplexity() -> None:

@@ -167,7 +167,8 @@ def _show_run(arguments: argparse.Namespace) -> None:
 
 
 def _facts_of_step(step: "StepText") -> dict[str, Any]:
-    return {"step": step.step, "loss": step.loss, **dataclasses.asdict(step.batch)}
+    facts = {"step": step.step, "loss": step.loss, "has_targets": step.has_targets}
+    return {**facts, **dataclasses.asdict(step.batch)}
 
 
 def _facts_of_spikes(found: "RunSpikes") -> dict[str, Any]:

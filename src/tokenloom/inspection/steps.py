@@ -1,6 +1,5 @@
 """Steps of a run as text: requested ones, and those whose loss stands out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from tokenloom.training.metrics import StepLosses
 from tokenloom.training.run import Run
 
 Losses = npt.NDArray[np.float64]
+Learnt = npt.NDArray[np.bool_]
 
 NUM_AROUND, NUM_OF_SCALE = 50, 100
 """On each side of a step, the losses of its median, and the residuals of its deviation."""
@@ -28,6 +28,7 @@ _NUM_NEEDED = 20
 _MAD_TO_DEVIATION = 1.4826
 # Where the losses before are all but equal, rounding is no spike.
 _LEAST_DEVIATION = 1e-3
+_ROUNDING = float(np.finfo(np.float32).eps)
 _CHUNK = 4096
 
 
@@ -142,9 +143,10 @@ def read_spikes(
         The run's losses are missing or damaged.
     """
     records = _read_losses(run)
-    losses = np.concatenate([_judged(record) for record in records])
+    losses = np.concatenate([np.array(record.losses, float) for record in records])
+    has_targets = np.concatenate([_find_learnt(record) for record in records])
     first_step = records[0].step
-    usual, deviations = _compare(losses)
+    usual, deviations = _compare(losses, has_targets)
     spikes = _join(losses, usual, deviations, threshold)
     shown = spikes[:top]
     if len(shown) < top:
@@ -159,16 +161,16 @@ def read_spikes(
             (spike, _read_text(records, first_step + spike.first, windows, rows)) for spike in shown
         ),
         first_step=first_step,
-        losses=np.where(losses == 0, np.nan, losses),
+        losses=losses,
         usual=usual,
     )
 
 
-def _judged(record: StepLosses) -> Losses:
-    """Return losses as `find_spikes` takes them: 0 where no target is learnt."""
-    losses = np.array(record.losses, float)
-    losses[[at for at in record.without_targets or () if at < len(losses)]] = 0.0
-    return losses
+def _find_learnt(record: StepLosses) -> Learnt:
+    """Return of which steps a target is learnt."""
+    has_targets = np.ones(len(record.losses), np.bool_)
+    has_targets[[at for at in record.without_targets or () if at < len(has_targets)]] = False
+    return has_targets
 
 
 def _read_losses(run: Run) -> list[StepLosses]:
@@ -187,10 +189,9 @@ def _read_text(
         if 0 <= position < len(record.losses):
             windows.set_epoch(record.epoch)
             batch = read_batch(windows, index=record.batch + position, rows=rows)
-            # Older releases wrote a loss of 0 where nothing is learnt.
-            has_targets = _judged(record)[position] != 0
-            loss = record.losses[position] if has_targets else math.nan
-            return StepText(step=step, loss=loss, batch=batch, has_targets=bool(has_targets))
+            has_targets = bool(_find_learnt(record)[position])
+            loss = record.losses[position]
+            return StepText(step=step, loss=loss, batch=batch, has_targets=has_targets)
     last = records[-1].step + len(records[-1].losses) - 1
     msg = f"step must be in [{records[0].step}, {last + 1}), got {step}"
     raise ArgumentError(msg)
@@ -220,7 +221,9 @@ class Spike:
     deviations: float
 
 
-def find_spikes(losses: Losses, threshold: float = THRESHOLD) -> list[Spike]:
+def find_spikes(
+    losses: Losses, threshold: float = THRESHOLD, *, has_targets: Learnt | None = None
+) -> list[Spike]:
     """Return the losses that stand out, the strongest first.
 
     The Hampel filter (Davies and Gather, 1993, "The identification of multiple
@@ -232,14 +235,16 @@ def find_spikes(losses: Losses, threshold: float = THRESHOLD) -> list[Spike]:
     the running median (MAD) of the 100 losses before it, itself and the 100
     after it. So a loss that falls or rises as training goes on does not widen
     the deviation, and outliers move neither median. A deviation counts as at
-    least a thousandth of the median. The first 20 steps are not judged, nor is a
-    step without a learnt target, whose loss is 0; a loss that is not finite always
-    stands out.
+    least a thousandth of the median, and not as less than a float32 can tell from 0
+    beside 1. The first 20 steps are not judged, nor is a step of which no target is
+    learnt; any other loss that is not finite stands out.
 
     Parameters
     ----------
     losses : float64 array, shape (num_steps,)
     threshold : float
+    has_targets : bool array, shape (num_steps,), optional
+        Of which steps a target is learnt; by default of all.
 
     Raises
     ------
@@ -251,7 +256,9 @@ def find_spikes(losses: Losses, threshold: float = THRESHOLD) -> list[Spike]:
     >>> [(spike.first, spike.stop) for spike in find_spikes(losses)]
     [(70, 72)]
     """
-    return _join(losses, *_compare(losses), threshold)
+    if has_targets is None:
+        has_targets = np.ones(len(losses), np.bool_)
+    return _join(losses, *_compare(losses, has_targets), threshold)
 
 
 def _join(losses: Losses, usual: Losses, deviations: Losses, threshold: float) -> list[Spike]:
@@ -290,17 +297,17 @@ def _find_highest(losses: Losses, usual: Losses, deviations: Losses, *, number: 
     ]
 
 
-def _compare(losses: Losses) -> tuple[Losses, Losses]:
+def _compare(losses: Losses, has_targets: Learnt) -> tuple[Losses, Losses]:
     """Return the running median, and how many deviations each loss lies above it."""
-    # A step without a learnt target has a loss of 0.
-    known = np.where(np.isfinite(losses) & (losses != 0), losses, np.nan)
+    known = np.where(np.isfinite(losses) & has_targets, losses, np.nan)
     usual = _running_median(known, NUM_AROUND)
     scale = _MAD_TO_DEVIATION * _running_median(np.abs(known - usual), NUM_OF_SCALE)
     scale = np.fmax(scale, _LEAST_DEVIATION * np.abs(usual))
-    # A loss with too few around it is not judged: 0 deviations.
-    deviations = np.nan_to_num((known - usual) / np.maximum(scale, np.finfo(float).tiny), nan=0.0)
+    # A loss with too few around it is not judged: 0 deviations. Of a perfect model, whose usual
+    # loss is 0, the scale would be 0 too.
+    deviations = np.nan_to_num((known - usual) / np.maximum(scale, _ROUNDING), nan=0.0)
     deviations[:_NUM_NEEDED] = 0.0
-    return usual, np.where(np.isfinite(losses), deviations, np.inf)
+    return usual, np.where(has_targets & ~np.isfinite(losses), np.inf, deviations)
 
 
 def _running_median(values: Losses, num_around: int) -> Losses:

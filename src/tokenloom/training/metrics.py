@@ -114,7 +114,7 @@ class StepLosses:
         NaN where it was not finite, or where none of its targets is learnt.
     without_targets : list of int, or None
         The positions in ``losses`` of the steps of which no target is learnt, if there
-        are any. Older releases wrote none, and losses of 0.
+        are any.
     """
 
     step: int
