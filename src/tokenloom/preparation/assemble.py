@@ -20,7 +20,6 @@ from tokenloom.store.manifest import (
     DOCUMENTS,
     MANIFEST,
     OFFSETS,
-    PLACES,
     Manifest,
     ShardFile,
     Source,
@@ -28,8 +27,13 @@ from tokenloom.store.manifest import (
     shard_name,
     write_manifest,
 )
-from tokenloom.store.npy import Piece, writing_npy
-from tokenloom.store.writer import write_mask, write_tokenizer
+from tokenloom.store.writer import (
+    write_documents,
+    write_mask,
+    write_places,
+    write_shard,
+    write_tokenizer,
+)
 from tokenloom.text.ids import Ids, Offsets, narrow_dtype
 from tokenloom.text.interface import Tokenizer
 from tokenloom.text.normalize import Lost
@@ -176,16 +180,15 @@ def assemble(  # noqa: PLR0913  each is a part of a store
         names.append(shard_name(index))
         shard = parts.find_shard(index, folder / names[-1])
         if shard is None:
-            shard = parts.write_shard(index, folder / names[-1], tokens, report)
+            shard = parts.write_shard(folder, index, tokens, report)
         else:
             report(shard.num_tokens)
         shards.append(shard)
     description, files = write_tokenizer(folder, tokenizer)
     places = [[start, *place] for start, place in zip(tally.starts, tally.places, strict=False)]
-    values = np.array(places, OFFSETS).ravel()
     files += (
-        _write_integers(folder, DOCUMENTS, parts.ends(), length=tally.num_documents + 1),
-        _write_integers(folder, PLACES, [values], length=len(values)),
+        write_documents(folder, parts.ends(), num_documents=tally.num_documents),
+        write_places(folder, places),
     )
     if options.prompt_field is not None:
         files += tuple(parts.write_masks(folder, shards))
@@ -227,15 +230,23 @@ class _Parts:
         return None
 
     def write_shard(
-        self, index: int, path: Path, tokens: range, report: Callable[[int], object]
+        self, folder: Path, index: int, tokens: range, report: Callable[[int], object]
     ) -> ShardFile:
         """Write a range of tokens, remember that it is finished, and return its entry."""
-        dtype, length = self.dtype.newbyteorder("<"), len(tokens)
-        with writing_npy(path, dtype=dtype, length=length, num_ids=self.vocab_size) as file:
+
+        def pieces() -> Iterator[Ids]:
             for ids in self.cut(tokens, self._read_ids):
-                file.write(ids)
+                yield ids
                 report(len(ids))
-        shard = ShardFile(length, file.digest.hexdigest())
+
+        shard = write_shard(
+            folder,
+            index,
+            pieces(),
+            num_tokens=len(tokens),
+            dtype=self.dtype.name,
+            vocab_size=self.vocab_size,
+        )
         self.work.write("shard", index, Part({**asdict(shard), "parts": self.tally.hash}, []))
         return shard
 
@@ -275,13 +286,6 @@ class _Parts:
             msg = f"{self.work.part(IDS, index)} was changed by somebody else: run the same again"
             raise StoreError(msg)
         return part
-
-
-def _write_integers(folder: Path, name: str, pieces: Iterable[Piece], *, length: int) -> StoreFile:
-    with writing_npy(folder / name, dtype=OFFSETS, length=length) as file:
-        for piece in pieces:
-            file.write(piece)
-    return StoreFile(name, file.num_bytes, file.digest.hexdigest())
 
 
 def _split(folder: Path, tally: Tally, options: PrepareOptions) -> dict[str, tuple[int, int]]:

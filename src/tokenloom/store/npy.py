@@ -1,11 +1,10 @@
 """One-dimensional ``.npy`` files: read by their header, written piece by piece."""
 
-import contextlib
 import hashlib
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -115,7 +114,7 @@ def npy_header(dtype: np.dtype[Any], length: int) -> bytes:
 
 
 class NpyFile:
-    """A one-dimensional ``.npy`` file that is being written; see `writing_npy`.
+    """A one-dimensional ``.npy`` file that is being written; see `write_npy`.
 
     Attributes
     ----------
@@ -146,15 +145,21 @@ class NpyFile:
         self.num_written += len(piece)
 
 
-@contextlib.contextmanager
-def writing_npy(
-    path: str | os.PathLike[str], *, dtype: np.dtype[Any], length: int, num_ids: int | None = None
-) -> Iterator[NpyFile]:
-    """Yield a file to write, which takes its name at the end of the block, once it is whole.
+def write_npy(
+    path: str | os.PathLike[str],
+    pieces: Iterable[Piece],
+    *,
+    dtype: np.dtype[Any],
+    length: int,
+    num_ids: int | None = None,
+) -> NpyFile:
+    """Write a file of arrays, one after the other, and return what is known of it.
 
     Parameters
     ----------
     path : str or path
+        The name that the file takes once it is whole.
+    pieces : iterable of integer arrays
     dtype : dtype
         Of the file.
     length : int
@@ -165,7 +170,7 @@ def writing_npy(
     Raises
     ------
     ArgumentError
-        Another number of values was written.
+        There are more values, or fewer.
     CorpusError
         One of the values is no id.
     OSError
@@ -174,22 +179,9 @@ def writing_npy(
     with replacing(path) as temporary:
         with temporary.open("wb") as opened:
             file = NpyFile(opened, dtype, length, num_ids)
-            yield file
+            for piece in pieces:
+                file.write(piece)
         if file.num_written != length:
             msg = f"{Path(path).name} must get {count(length, 'value')}, got {file.num_written:,}"
             raise ArgumentError(msg)
-
-
-def write_npy(
-    path: str | os.PathLike[str],
-    pieces: Iterable[Piece],
-    *,
-    dtype: np.dtype[Any],
-    length: int,
-    num_ids: int | None = None,
-) -> NpyFile:
-    """Write a file of arrays, one after the other; parameters and errors are `writing_npy`'s."""
-    with writing_npy(path, dtype=dtype, length=length, num_ids=num_ids) as file:
-        for piece in pieces:
-            file.write(piece)
     return file

@@ -19,6 +19,7 @@ from tokenloom.store.manifest import (
     DOCUMENTS,
     LEARNT,
     OFFSETS,
+    PLACES,
     VOCAB,
     Manifest,
     ShardFile,
@@ -174,7 +175,7 @@ def write_shard(
     Raises
     ------
     ArgumentError, CorpusError, OSError
-        See `tokenloom.store.npy.writing_npy`.
+        See `tokenloom.store.npy.write_npy`.
     """
     path, little_endian = folder / shard_name(index), np.dtype(dtype).newbyteorder("<")
     file = write_npy(path, pieces, dtype=little_endian, length=num_tokens, num_ids=vocab_size)
@@ -203,7 +204,7 @@ def write_mask(folder: Path, index: int, pieces: Iterable[Ids], *, num_tokens: i
     Raises
     ------
     ArgumentError, CorpusError, OSError
-        See `tokenloom.store.npy.writing_npy`.
+        See `tokenloom.store.npy.write_npy`.
     """
     path = folder / mask_name(index)
     file = write_npy(path, pieces, dtype=LEARNT, length=num_tokens, num_ids=MASK_LIMIT)
@@ -224,10 +225,29 @@ def write_documents(folder: Path, pieces: Iterable[Piece], *, num_documents: int
     Raises
     ------
     ArgumentError, OSError
-        See `tokenloom.store.npy.writing_npy`.
+        See `tokenloom.store.npy.write_npy`.
     """
     file = write_npy(folder / DOCUMENTS, pieces, dtype=OFFSETS, length=num_documents + 1)
     return StoreFile(DOCUMENTS, file.num_bytes, file.digest.hexdigest())
+
+
+def write_places(folder: Path, places: Sequence[Sequence[int]]) -> StoreFile:
+    """Write where the chunks of a preparation begin, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+    places : sequence of sequences of int
+        `tokenloom.store.manifest.NUM_PLACE_FIELDS` integers for each chunk.
+
+    Raises
+    ------
+    OSError
+        See `tokenloom.store.npy.write_npy`.
+    """
+    values = np.array(places, OFFSETS).ravel()
+    file = write_npy(folder / PLACES, [values], dtype=OFFSETS, length=len(values))
+    return StoreFile(PLACES, file.num_bytes, file.digest.hexdigest())
 
 
 def write_tokenizer(
