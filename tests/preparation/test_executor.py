@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import operator
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -199,6 +200,15 @@ def test_an_error_that_cannot_be_sent_is_told() -> None:
         pytest.raises(WorkerError, match=r"^Odd \(1 and 2\)$"),
     ):
         list(run_in_order(raise_odd, [1], executor=pool, num_ahead=1))
+
+
+def test_windows_has_no_more_processes_than_python_can_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where there are more cores, the pool would refuse to begin."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with process_pool(64) as pool:
+        assert 61 == vars(pool)["_max_workers"]
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])

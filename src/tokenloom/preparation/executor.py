@@ -5,6 +5,7 @@ import ctypes
 import multiprocessing
 import os
 import pickle
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -25,6 +26,8 @@ _LOOK_SECONDS = 5.0
 
 # Encoding this number of bytes as characters or words takes longer than starting a process.
 _QUICK_BYTES = 1 << 26
+# Windows waits for at most 63 handles at once, of which Python needs two itself.
+_MOST_ON_WINDOWS = 61
 # With fewer cores two processes made characters and words of plain texts 0.7 x as fast as one.
 _CORES_FOR_PLAIN = 4
 
@@ -183,7 +186,7 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
     methods = multiprocessing.get_all_start_methods()
     method = "forkserver" if "forkserver" in methods else "spawn"
     pool = _Pool(
-        num_workers,
+        min(num_workers, _MOST_ON_WINDOWS) if sys.platform == "win32" else num_workers,
         mp_context=multiprocessing.get_context(method),
         initializer=_enter_worker,
         # A fork server has the environment of the time when it began.
