@@ -189,9 +189,8 @@ def build(session: nox.Session) -> None:
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest versions that pyproject admits; PyTorch's may take 6 GB."""
     project = PYPROJECT["project"]
-    extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["parquet"], *extras["plot"]]
-    oldest = (requirement.replace(">=", "==") for requirement in needed)
+    needed = [project["dependencies"], *project["optional-dependencies"].values()]
+    oldest = (requirement.replace(">=", "==") for group in needed for requirement in group)
     # The oldest matplotlib calls what newer releases of pyparsing deprecate.
     session.install("pyparsing<3.3", *oldest)
     session.install("--no-deps", "-e", ".")

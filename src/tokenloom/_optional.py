@@ -2,10 +2,15 @@
 
 import contextlib
 import importlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from tokenloom.errors import CorpusError, UsageError
+
+# Older releases make other ids of some texts: tiktoken takes a special token that a text spells
+# for that token, and tokenizers replaces half of a surrogate pair.
+OLDEST = {"tiktoken": "0.11", "tokenizers": "0.20.2"}
 
 
 def import_optional(module: str, *, purpose: str, extra: str, instead: str = "") -> Any:
@@ -25,18 +30,48 @@ def import_optional(module: str, *, purpose: str, extra: str, instead: str = "")
     Raises
     ------
     UsageError
-        The package is not installed, or cannot be imported.
+        The package is not installed, cannot be imported, or is older than `OLDEST` has it.
 
     >>> import_optional("json", purpose="reading", extra="reading").__name__
     'json'
     """
+    package = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        _require_new(package)
     except ImportError as error:
-        package = module.partition(".")[0]
         cure = ", ".join(filter(None, [f"python -m pip install 'tokenloom[{extra}]'", instead]))
         msg = f"{purpose} needs {package} ({error}): {cure}"
         raise UsageError(msg) from error
+    return found
+
+
+def _require_new(package: str) -> None:
+    """Raise an ImportError if a package is older than `OLDEST` has it.
+
+    >>> _require_new("tokenizers")
+    """
+    if package not in OLDEST:
+        return
+    metadata = importlib.import_module("importlib.metadata")
+    try:
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        # Such as a copy in the folder of a program.
+        return
+    if _numbers(version) < _numbers(OLDEST[package]):
+        msg = f"version {OLDEST[package]} or newer, got {version}"
+        raise ImportError(msg)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers that a version begins with.
+
+    >>> _numbers("0.20.2rc1")
+    (0, 20, 2)
+    """
+    begins = re.match(r"[\d.]*", version)
+    return tuple(map(int, re.findall(r"\d+", begins[0]))) if begins else ()
 
 
 @contextlib.contextmanager

@@ -667,7 +667,9 @@ def write_ranks(path: Path) -> None:
     ranks = ENCODING._mergeable_ranks
     lines = [base64.b64encode(token) + b" %d" % id_ for token, id_ in ranks.items()]
     path.write_bytes(b"\n".join(lines) + b"\n")
-    assert ranks == load_tiktoken_bpe(str(path))
+    # Before 0.12 it needs another package to read a file.
+    with contextlib.suppress(ImportError):
+        assert ranks == load_tiktoken_bpe(str(path))
 
 
 def test_a_file_of_tiktoken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
