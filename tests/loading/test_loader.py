@@ -302,6 +302,9 @@ def test_a_loader_takes_windows_only() -> None:
     """The message says what came instead."""
     with pytest.raises(ArgumentError, match="must be RandomWindows, SequentialWindows, PackedWin"):
         tl.Loader(CORPUS)  # type: ignore[arg-type]  # on purpose
+    windows = tl.RandomWindows(CORPUS, batch_size=4, seq_len=5)
+    with pytest.raises(ArgumentError, match="worker_options must be WorkerOptions, got 8"):
+        tl.Loader(windows, worker_options=8)  # type: ignore[arg-type]  # on purpose
 
 
 def test_the_first_epoch_is_that_of_the_windows_when_it_was_made() -> None:

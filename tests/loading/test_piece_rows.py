@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenloom.errors import UsageError
 from tokenloom.loading.batch import IGNORED_TARGET, Batch, Tensors, widen
 from tokenloom.loading.piece_rows import PieceLayout, PieceRows
 
@@ -149,6 +150,15 @@ def test_an_empty_row_is_all_padding() -> None:
     assert [[0] * 6, [-1] * 6] == batch.document_ids.tolist()
     assert [0, 6, 12] == batch.cu_seqlens.tolist()
     assert [False] * 6 == batch.mask[1].tolist()
+
+
+def test_a_batch_is_no_mapping_itself() -> None:
+    """Labels that are shifted twice, or not at all, would only make a model worse."""
+    batch = _batch([[[2, 3], [4]]])
+    with pytest.raises(UsageError, match=r"take batch\.as_dict\(is_shifted=False\) for a model"):
+        dict(**batch)
+    with pytest.raises(UsageError, match="is no mapping"):
+        batch["input_ids"]  # type: ignore[index]  # the same
 
 
 @pytest.mark.parametrize("is_shifted", [True, False])

@@ -414,7 +414,26 @@ class Batch:
         yield tensors.targets
 
     def __getitem__(self, position: int) -> torch.Tensor:
+        if isinstance(position, str):
+            self.keys()
         return (self.inputs, self.targets)[position]
+
+    def keys(self) -> NoReturn:
+        """Refuse to be a mapping, as which ``model(**batch)`` would take it.
+
+        Whether labels are shifted already is a choice that differs between models.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        msg = (
+            "a batch unpacks as inputs, targets, and is no mapping: take "
+            "batch.as_dict(is_shifted=False) for a model that shifts labels itself, as those of "
+            "Hugging Face do, and batch.as_dict() for any other"
+        )
+        raise UsageError(msg)
 
     def __len__(self) -> int:
         return 2

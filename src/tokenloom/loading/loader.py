@@ -11,7 +11,7 @@ from typing import Any, Never, NoReturn
 import torch
 import torch.distributed
 
-from tokenloom._checks import MAX_WORKERS, as_integer
+from tokenloom._checks import MAX_WORKERS, as_integer, require_type
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, EndlessError, UsageError
 from tokenloom.loading.batch import Batch
@@ -105,7 +105,10 @@ class Loader:
         self.num_epochs = num_epochs
         self.device = device
         self.pin_memory = pin_memory
-        self.worker_options = WorkerOptions() if worker_options is None else worker_options
+        options = WorkerOptions() if worker_options is None else worker_options
+        self.worker_options = require_type(
+            "worker_options", options, WorkerOptions, "WorkerOptions"
+        )
         self._device = None if device is None else choose_device(device)
         self._plan = windows.plan
         self.carries_state = self._plan.carries_state
