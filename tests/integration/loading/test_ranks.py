@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tokenloom as tl
-from tests.support.loading.loading_ranks import evaluation, free_port, make_windows, read
+from tests.support.loading.loading_ranks import evaluation, make_windows, read
 
 SCRIPT = Path(__file__).parents[2] / "support/loading/loading_ranks.py"
 ROOT = SCRIPT.parents[3]
@@ -20,11 +20,11 @@ WHOLE = read(make_windows())
 
 def run_ranks(folder: Path, how: str, world_size: int) -> list[Any]:
     """Run some processes in one group and return what each wrote down."""
-    program, port = (sys.executable, "-W", "ignore"), str(free_port())
+    program = (sys.executable, "-W", "ignore")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [*program, str(SCRIPT), str(folder), how, str(rank), str(world_size), port],
+            [*program, str(SCRIPT), str(folder), how, str(rank), str(world_size)],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,

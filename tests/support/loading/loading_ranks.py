@@ -1,6 +1,6 @@
 """What each process of the tests of ranks runs: read a stream, write down what it said.
 
-Usage: loading_ranks.py FOLDER HOW [RANK WORLD_SIZE PORT]; HOW is one of the functions below.
+Usage: loading_ranks.py FOLDER HOW [RANK WORLD_SIZE]; HOW is one of the functions below.
 """
 
 import itertools
@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,11 +109,11 @@ def mesh(_: Path) -> Any:
     return {**parts, "untidy": attempt(wrong.confirm_ranks)}
 
 
-def late(_: Path) -> Any:
+def late(folder: Path) -> Any:
     """Use windows before the group is there, and after."""
     windows = make_windows()
     len(windows)
-    connect()
+    connect(folder, *map(int, sys.argv[3:]))
     spawn_loader = DataLoader(
         windows, batch_size=None, num_workers=1, multiprocessing_context="forkserver"
     )
@@ -142,12 +141,11 @@ def evaluation(_: Path) -> Any:
 
 def spawned(folder: Path) -> Any:
     """Read, in ranks that one process spawned, the windows that it gave them."""
-    port = free_port()
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(
             target=_spawned_rank,
-            args=(rank, folder, make_windows(), tl.Loader(make_windows()), port),
+            args=(rank, folder, make_windows(), tl.Loader(make_windows())),
         )
         for rank in range(2)
     ]
@@ -158,18 +156,11 @@ def spawned(folder: Path) -> Any:
     return {}
 
 
-def _spawned_rank(rank: int, folder: Path, windows: Any, loader: Any, port: int) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _spawned_rank(rank: int, folder: Path, windows: Any, loader: Any) -> None:
+    connect(folder, rank, 2)
     errors = [attempt(lambda: read(windows)), attempt(lambda: read(loader))]
     (folder / f"spawned-{rank}.json").write_text(json.dumps(errors), encoding="utf-8")
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    leave()
 
 
 def foreign(folder: Path) -> Any:
@@ -194,26 +185,32 @@ def attempt(action: Any) -> str:
     return ""
 
 
-def connect() -> None:
-    """Join the group that the arguments tell of."""
-    rank, world_size, port = map(int, sys.argv[3:])
-    dist.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
+def connect(folder: Path, rank: int, world_size: int) -> None:
+    """Join the group whose members find each other by a file of this folder.
+
+    A port that is free now could be taken by the time the first rank listens on it.
+    """
+    method = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=method, rank=rank, world_size=world_size)
+
+
+def leave() -> None:
+    """Leave the group once all its members have come here, and end this process."""
+    dist.barrier()
+    dist.destroy_process_group()
+    end_rank()
 
 
 def main() -> None:
     """Run what the arguments say, and write the result to FOLDER/RANK.json."""
     folder, how = Path(sys.argv[1]), sys.argv[2]
     if how not in ("environment", "late", "spawned"):
-        connect()
+        connect(folder, *map(int, sys.argv[3:]))
     result = globals()[how](folder)
     rank = dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
     (folder / f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
     if dist.is_initialized():
-        dist.barrier()
-        dist.destroy_process_group()
-        end_rank()
+        leave()
 
 
 if __name__ == "__main__":

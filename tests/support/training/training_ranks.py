@@ -1,6 +1,6 @@
 """What each process of the tests of trainings on several ranks runs.
 
-Usage: training_ranks.py FOLDER HOW [RANK PORT]; HOW is one of the functions below.
+Usage: training_ranks.py FOLDER HOW [RANK]; HOW is one of the functions below.
 """
 
 import datetime as dt
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 import tokenloom as tl
-from tests.support.loading.process_resources import end_rank
+from tests.support.loading.process_resources import end_rank, wait_for
 from tests.support.training.trainings import (
     HELD_OUT,
     TRAIN,
@@ -185,26 +186,38 @@ def _begin(
 
 def die(folder: Path) -> None:
     """Let the second rank be killed in the middle."""
-    harm(folder, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    harm(folder, {1: lambda: os.kill(os.getpid(), signal.SIGKILL)})
 
 
 def stall(folder: Path) -> None:
-    """Let the second rank do nothing more in the middle."""
-    harm(folder, lambda: time.sleep(60))
+    """Let the second rank do nothing more in the middle.
+
+    Only then the first rank waits briefly, else a rank that is slow would count as gone.
+    """
+    has_stalled = folder / "stalled"
+
+    def sleep() -> None:
+        has_stalled.touch()
+        time.sleep(600)
+
+    def wait_briefly() -> None:
+        assert wait_for(has_stalled.exists)
+        dist.distributed_c10d._set_pg_timeout(dt.timedelta(seconds=2))
+
+    harm(folder, {0: wait_briefly, 1: sleep})
 
 
-def harm(folder: Path, action: Any) -> None:
-    """Train, and let something happen to the second rank; the first tells what it saw."""
+def harm(folder: Path, actions: Mapping[int, Callable[[], None]]) -> None:
+    """Train, and let something happen to ranks in the fifth step; the first tells what it saw."""
     model = make_model()
-    if dist.get_rank() == 1:
-        steps: list[int] = []
+    steps: list[int] = []
 
-        def count(*_: Any) -> None:
-            steps.append(1)
-            if len(steps) == 5:
-                action()
+    def count(*_: Any) -> None:
+        steps.append(1)
+        if len(steps) == 5 and dist.get_rank() in actions:
+            actions[dist.get_rank()]()
 
-        model.register_forward_pre_hook(count)
+    model.register_forward_pre_hook(count)
     try:
         tl.train(model, make_loader(), run=folder / "run", device="cpu")
     except WorkerError as error:
@@ -217,10 +230,10 @@ def main() -> None:
     """Join the group, and run what the arguments say."""
     torch.set_num_threads(1)
     folder, how = Path(sys.argv[1]), sys.argv[2]
-    timeout = dt.timedelta(seconds=5 if how == "stall" else 100)
+    timeout = dt.timedelta(seconds=200)
     if len(sys.argv) > 3:
-        rank, port = map(int, sys.argv[3:])
-        method = f"tcp://127.0.0.1:{port}"
+        # A port that is free now could be taken by the time the first rank listens on it.
+        method, rank = f"file://{folder / 'store'}", int(sys.argv[3])
         dist.init_process_group(
             "gloo", init_method=method, rank=rank, world_size=2, timeout=timeout
         )
