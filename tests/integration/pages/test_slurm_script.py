@@ -16,7 +16,31 @@ from tokenloom.cli.main import main
 ROOT = Path(__file__).parents[3]
 BASH = shutil.which("bash")
 PAGE = ROOT / "docs" / "howto" / "long-training.md"
-SECONDS = 100
+SECONDS = 240
+
+# The command, whose first job waits in its thirtieth step for the signal.
+HELD = """
+import os, sys, time
+from tokenloom import __main__
+from tokenloom._io.interrupts import Interrupt
+from tokenloom.training.optimizer import ScheduledOptimizer
+
+num_steps, came, note, step = 0, [], Interrupt._note, ScheduledOptimizer.step
+
+def noted(interrupt, number, frame):
+    came.append(number)
+    note(interrupt, number, frame)
+
+def held(*arguments, **options):
+    global num_steps
+    num_steps += 1
+    while num_steps == 30 and not came and not os.path.exists("requeued"):
+        time.sleep(0.01)
+    return step(*arguments, **options)
+
+Interrupt._note, ScheduledOptimizer.step = noted, held
+sys.exit(__main__.main())
+"""
 
 
 def read_script() -> str:
@@ -34,8 +58,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """Return an environment with the commands that a job has."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    (folder / "held.py").write_text(HELD, encoding="utf-8")
     commands = {
-        "tokenloom": f'exec {sys.executable} -m tokenloom "$@"',
+        "tokenloom": f'exec {sys.executable} {folder / "held.py"} "$@"',
         "scontrol": f'echo "$@" >> {tmp_path / "requeued"}',
     }
     for name, line in commands.items():

@@ -1,5 +1,6 @@
 """Preparations by other people's executors, whose workers or scheduler die on the way."""
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -8,9 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.support.packages import require_package
 from tests.support.preparation.dask import DaskProcesses, dask_cluster
 from tests.support.preparation.preparations import contents
 from tokenloom.errors import WorkerError
+from tokenloom.preparation import executor as executor_module
 from tokenloom.preparation.options import PrepareOptions
 from tokenloom.preparation.workdir import work_path
 
@@ -32,7 +33,27 @@ LINES = "It is a truth universally acknowledged, that a single man\nmust be in w
 OPTIONS = PrepareOptions(task_bytes=20_000, documents="line", end_of_document="<eod>")
 _NUM_KEPT = 8
 # A call that ends by itself ends within these seconds, on a busy machine too.
-_BOUND = 120
+_BOUND = 240
+
+# The command, which sends a signal to a process, itself if that is 0, once two chunks were done.
+HARMED = """
+import os, sys
+from tokenloom import __main__
+from tokenloom.preparation import executor
+
+def take(*arguments, do=executor._take):
+    taken.append(1)
+    if len(taken) == 3:
+        os.kill(process or os.getpid(), number)
+    return do(*arguments)
+
+if __name__ == "__main__":
+    taken = []
+    number, process = map(int, sys.argv[1:3])
+    sys.argv[1:3] = []
+    executor._take = take
+    sys.exit(__main__.main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +90,22 @@ def count_kept(target: Path) -> int:
     return len(list(work_path(target).glob("tokens-*[0-9]")))
 
 
-def do_after_some(target: Path, do: Callable[[], object]) -> threading.Thread:
-    """Do something in a thread once some chunks were done."""
+def do_after_some(do: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let something be done once some chunks were done, and while few others are on their way."""
+    numbers, take = itertools.count(), executor_module._take
 
-    def wait() -> None:
-        deadline = time.monotonic() + _BOUND
-        while count_kept(target) < _NUM_KEPT and time.monotonic() < deadline:
-            time.sleep(0.005)
-        do()
+    def done(*arguments: Any) -> Any:
+        if next(numbers) == _NUM_KEPT:
+            do()
+        return take(*arguments)
 
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
+    monkeypatch.setattr(executor_module, "_take", done)
 
 
 def connect(cluster: DaskProcesses) -> Any:
     """Return a client of a cluster."""
     distributed = require_package("distributed")
-    return distributed.Client(cluster.address, timeout=60, set_as_default=False)
+    return distributed.Client(cluster.address, timeout=_BOUND, set_as_default=False)
 
 
 def test_a_dask_cluster_makes_the_same_bytes(
@@ -99,7 +118,11 @@ def test_a_dask_cluster_makes_the_same_bytes(
 
 
 def test_a_worker_of_dask_may_die(
-    cluster: DaskProcesses, text: Path, whole: dict[str, bytes], tmp_path: Path
+    cluster: DaskProcesses,
+    text: Path,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its tasks are done again by another worker, and the bytes are the same."""
     killed = []
@@ -109,36 +132,40 @@ def test_a_worker_of_dask_may_die(
         killed.append(count_kept(tmp_path / "store"))
 
     with connect(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
-        thread = do_after_some(tmp_path / "store", kill)
+        client.wait_for_workers(2, timeout=_BOUND)
+        do_after_some(kill, monkeypatch)
         made = prepare(text, tmp_path / "store", client.get_executor(pure=False))
-        thread.join()
     assert _NUM_KEPT <= killed[0] < 250
     assert whole == made
 
 
 def test_the_scheduler_of_dask_may_die(
-    cluster: DaskProcesses, text: Path, whole: dict[str, bytes], tmp_path: Path
+    cluster: DaskProcesses,
+    text: Path,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One error; the next call, with anything that works, resumes."""
     target = tmp_path / "store"
     with connect(cluster) as client:
-        thread = do_after_some(target, cluster.scheduler.kill)
+        do_after_some(cluster.scheduler.kill, monkeypatch)
         message = "the executor ended with CancelledError: .* the same call resumes from there"
         began_at = time.monotonic()
         with pytest.raises(WorkerError, match=message):
             prepare(text, target, client.get_executor(pure=False))
         assert time.monotonic() - began_at < _BOUND
-        thread.join()
     assert _NUM_KEPT <= count_kept(target) < 250
     made = tl.prepare(text, target, tokenizer="word", options=OPTIONS, num_workers=1)
     assert made.num_bytes_read < made.num_bytes
     assert whole == contents(target)
 
 
-def run_command(*arguments: object) -> "subprocess.Popen[str]":
+def run_command(
+    *arguments: object, program: Sequence[object] = ("-m", "tokenloom")
+) -> "subprocess.Popen[str]":
     """Start tokenloom in a process of its own."""
-    command = [sys.executable, "-m", "tokenloom", *map(str, arguments)]
+    command = [sys.executable, *map(str, program), *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
@@ -156,16 +183,14 @@ def test_the_command_ends_in_one_line(
     cluster: DaskProcesses, long_text: Path, tmp_path: Path, what: str
 ) -> None:
     """Whether the scheduler dies or Ctrl-C is pressed; the next command resumes."""
-    target = tmp_path / "store"
+    target, program = tmp_path / "store", tmp_path / "harmed.py"
+    program.write_text(HARMED, encoding="utf-8")
     command = ["prepare", long_text, "-o", target, "--tokenizer", "word"]
-    process = run_command(*command, "--dask", cluster.address)
-    deadline = time.monotonic() + _BOUND
-    while count_kept(target) < 2 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
     if what == "scheduler":
-        cluster.scheduler.kill()
+        harm = (program, int(signal.SIGKILL), cluster.scheduler.pid)
     else:
-        process.send_signal(signal.SIGINT)
+        harm = (program, int(signal.SIGINT), 0)
+    process = run_command(*command, "--dask", cluster.address, program=harm)
     _, errors = process.communicate(timeout=_BOUND)
     # A bar begins its line anew each time; and the workers may be slower to start than this.
     passing = r"\S+: +\d+%|.* has no workers yet: waiting for one$"
@@ -179,7 +204,7 @@ def test_the_command_ends_in_one_line(
         assert lines[0].startswith("tokenloom: stopped by Ctrl-C (")
     assert (1 if what == "scheduler" else 130) == process.returncode
     again = run_command(*command, "--workers", "1", "--quiet")
-    again.communicate(timeout=300)
+    again.communicate(timeout=480)
     tl.prepare(long_text, tmp_path / "whole", tokenizer="word", num_workers=1)
     assert contents(tmp_path / "whole") == contents(target)
 
@@ -211,7 +236,7 @@ def test_a_wrong_address_is_one_line(text: Path, tmp_path: Path, *, listens: boo
             server.listen()
         address = f"tcp://127.0.0.1:{port}"
         process = run_command("prepare", text, "-o", tmp_path / "store", "--dask", address)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=_BOUND)
     assert 1 == process.returncode
     assert 1 == len(errors.splitlines()), errors
     assert f"--dask must be the address of a running scheduler, '{address}' is not: " in errors
@@ -236,16 +261,17 @@ def test_a_worker_that_does_not_see_the_folder_is_refused(text: Path, tmp_path: 
     assert f"all workers must see the folder {work_path(target)}, the one on " in errors
 
 
-def test_a_worker_of_loky_may_die(text: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_worker_of_loky_may_die(
+    text: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One error, since loky gives up then; the next call resumes."""
     loky = require_package("loky")
     target = tmp_path / "store"
     with loky.ProcessPoolExecutor(2) as executor:
         pid = executor.submit(os.getpid).result()
-        thread = do_after_some(target, lambda: os.kill(pid, signal.SIGKILL))
+        do_after_some(lambda: os.kill(pid, signal.SIGKILL), monkeypatch)
         with pytest.raises(WorkerError, match="a worker process died"):
             prepare(text, target, executor)
-        thread.join()
     assert count_kept(target) >= _NUM_KEPT
     with loky.ProcessPoolExecutor(2) as executor:
         assert whole == prepare(text, target, executor)

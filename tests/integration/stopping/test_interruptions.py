@@ -81,18 +81,51 @@ def test_two_processes_do_not_share_a_folder(book: Path, tmp_path: Path) -> None
     assert "another process works in" in said
 
 
+# A worker waits for the other one, and with the last line until there is a file.
+WAITING = """
+import multiprocessing, os, sys, time
+from pathlib import Path
+from tokenloom.preparation.prepare import prepare
+from tokenloom.preparation.options import PrepareOptions
+
+class Waiting:
+    vocab_size = 256
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def encode(self, text, /):
+        if multiprocessing.parent_process() is not None:
+            Path(self.folder, f"begun-{os.getpid()}").touch()
+            while len(list(Path(self.folder).glob("begun-*"))) < 2:
+                time.sleep(0.01)
+            while "Last" in text and not Path(self.folder, "go").exists():
+                time.sleep(0.01)
+        return list(text.encode())
+
+    def decode(self, ids, /):
+        return bytes(ids).decode()
+
+if __name__ == "__main__":
+    source, target = sys.argv[1:]
+    options = PrepareOptions(task_bytes=2_000, documents="line")
+    tokenizer = Waiting(os.path.dirname(target))
+    prepare(source, target, tokenizer=tokenizer, options=options, num_workers=2, progress=False)
+"""
+
+
 class Programs:
     """Starts the program above, and finds what is left of it."""
 
     def __init__(self, book: Path, target: Path) -> None:
         self.target = target
-        self._command = [sys.executable, "-c", PROGRAM, str(book), str(target)]
-        (target.parent / "program.py").write_text(PROGRAM, encoding="utf-8")
-        self._command[1:3] = [str(target.parent / "program.py")]
+        self._program = target.parent / "program.py"
+        self._command = [sys.executable, str(self._program), str(book), str(target)]
         self._mark = f"TOKENLOOM_TEST_MARK={target}"
 
-    def start(self) -> "subprocess.Popen[str]":
+    def start(self, program: str = PROGRAM) -> "subprocess.Popen[str]":
         """Begin, in a process group of its own."""
+        self._program.write_text(program, encoding="utf-8")
         name, _, value = self._mark.partition("=")
         return subprocess.Popen(
             self._command,
@@ -140,11 +173,17 @@ def test_killed_with_workers(programs: Programs, book: Path, tmp_path: Path) -> 
     assert contents(tmp_path / "whole") == contents(programs.target)
 
 
-def test_ctrl_c_with_workers(programs: Programs) -> None:
-    """The whole group gets it, as from a terminal; only the main process says something."""
-    program = programs.start()
-    programs.wait_for(program, "tokens-*", 1)
+def test_ctrl_c_with_workers(programs: Programs, book: Path, tmp_path: Path) -> None:
+    """The whole group gets it, as from a terminal; only the main process says something.
+
+    One worker is in the middle of a text then, and the other one has nothing to do.
+    """
+    book.write_text(f"{LINES}Last\n", encoding="utf-8")
+    program = programs.start(WAITING)
+    programs.wait_for(program, "tokens-*[0-9]", 2)
+    assert program.poll() is None
     os.killpg(program.pid, signal.SIGINT)
+    (tmp_path / "go").touch()
     _, said = program.communicate()
     assert program.returncode in (1, -signal.SIGINT)
     assert "KeyboardInterrupt: (what is finished is kept, and the same call resumes" in said

@@ -82,7 +82,7 @@ def _start(
 
 
 def _wait_for_address(log: Path, scheduler: "subprocess.Popen[bytes]") -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and scheduler.poll() is None:
         for line in log.read_text(errors="replace").splitlines():
             if "Scheduler at:" in line:
