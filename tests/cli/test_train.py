@@ -447,7 +447,7 @@ def test_ctrl_c_leaves_a_usable_checkpoint(book: str, tmp_path: Path) -> None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         try:
-            _, messages = process.communicate(timeout=120)
+            _, messages = process.communicate(timeout=240)
         finally:
             process.kill()
     assert process.returncode == 130

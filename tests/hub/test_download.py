@@ -856,7 +856,7 @@ def test_kind_of_another_file(path: Path, also: str, kind: str) -> None:
         misbehaving.misbehaving(answers) as server,
         pytest.raises(ChecksumError, match=rf"got sha256:\w+{kind}\."),
     ):
-        _ask(path, server.url)
+        _ask(path, server.url, patience=Patience(num_attempts=1))
 
 
 def test_message_that_a_server_wrote() -> None:

@@ -328,7 +328,7 @@ def test_two_threads_that_ask_one_iterator_are_refused(
 
     def wait(plan: Plan, rows: range, columns: range | None = None) -> Any:
         is_inside.set()
-        assert is_refused.wait(10)
+        assert is_refused.wait(120)
         return starts(plan, rows, columns)
 
     monkeypatch.setattr(Plan, "starts", wait)
@@ -337,12 +337,12 @@ def test_two_threads_that_ask_one_iterator_are_refused(
     thread = threading.Thread(target=lambda: received.extend(iterator))
     thread.start()
     try:
-        assert is_inside.wait(10)
+        assert is_inside.wait(120)
         with pytest.raises(UsageError, match=r"belongs to one thread.*a Loader, of its own"):
             next(iterator)
     finally:
         is_refused.set()
-        thread.join(10)
+        thread.join(120)
     assert len(windows) == len(received)
 
 

@@ -53,7 +53,7 @@ def wait_in_the_second(go_on: Any, worker: int) -> None:
         {},
         {"num_workers": 2, "prefetch_factor": 7},
         {"num_workers": 3, "persistent_workers": True},
-        {"num_workers": 2, "timeout": 100},
+        {"num_workers": 2, "timeout": 240},
         {"num_workers": 2, "worker_init_fn": seed_worker},
         {"num_workers": 1, "generator": torch.Generator()},
         {"num_workers": 2, "multiprocessing_context": "forkserver"},

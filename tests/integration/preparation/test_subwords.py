@@ -222,7 +222,7 @@ def test_a_kill_changes_no_byte(where: str, how_many: int, source: Path, tmp_pat
     def run_program(store: str, where: str, how_many: int = 0) -> int:
         words = [str(source), str(tmp_path / store), where, str(how_many)]
         command = [sys.executable, str(tmp_path / "program.py"), *words]
-        return subprocess.run(command, check=False, timeout=120).returncode
+        return subprocess.run(command, check=False, timeout=240).returncode
 
     assert -signal.SIGKILL == run_program("killed", where, how_many)
     assert not (tmp_path / "killed").exists()

@@ -426,7 +426,7 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             happened="the server stalls in the middle",
             did="waited `stall_seconds`, and asked for the rest",
             answers=(partial(stall, stop=100_000), part),
-            patience=replace(PATIENT, stall_seconds=1.0),
+            patience=replace(PATIENT, stall_seconds=2.0),
             requests="whole, part",
         ),
         Row(
@@ -453,7 +453,8 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
             answers=(drip_chunks,),
             ends=DOWNLOAD,
             message=_TOO_SLOW,
-            patience=HASTY,
+            # The first of them must come in this time.
+            patience=replace(HASTY, stall_seconds=1.0),
             requests="whole, part",
         ),
         Row(

@@ -109,8 +109,8 @@ def loader_threads() -> list[str]:
 
 
 def wait_for(claim: Callable[[], bool]) -> bool:
-    """Return whether a claim becomes true within a minute."""
-    deadline = time.monotonic() + 60
+    """Return whether a claim becomes true within two minutes."""
+    deadline = time.monotonic() + 120
     while not (holds := claim()) and time.monotonic() < deadline:
         time.sleep(0.002)
     return holds
