@@ -156,6 +156,21 @@ def test_what_a_mixture_cannot_be_is_refused(
     assert message in capsys.readouterr().err
 
 
+def test_no_part_trains_on_what_another_holds_out(
+    split_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By default a store holds out its split valid, which another part may be."""
+    parts = [f"all=1:{split_store}", f"last=1:{split_store}/valid"]
+    assert 1 == main(["train", *parts, *SHAPE, "--max-tokens", "all"])
+    num_shared = len(tl.load(f"{split_store}/valid").hold_out(0.1)[0])
+    expected = f"on: {num_shared} tokens of store/valid, held out for the part 'all', lie in"
+    assert expected in capsys.readouterr().err
+    assert not Path("runs").exists()
+    assert 0 == main(["plan", *parts, *SHAPE, "--held-out", "0.1"])
+    parts[1] = f"last=1:{split_store}/test"
+    assert 0 == main(["plan", *parts, *SHAPE, "--held-out", "valid"])
+
+
 def test_a_run_of_a_mixture_is_trained_resumed_shown_and_evaluated(
     parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

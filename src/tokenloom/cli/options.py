@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import multiprocessing
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -514,9 +514,29 @@ def hold_out(
         part.name: _hold_out(as_corpus(arguments, part), text[part.name])
         for part in parts_of(arguments)
     }
-    mixture = make_mixture(arguments, {name: train for name, (train, _) in pairs.items()})
+    trained = {name: train for name, (train, _) in pairs.items()}
     held_out = {name: each for name, (_, each) in pairs.items() if each is not None}
-    return mixture, held_out or None
+    _check_parts_apart(trained, held_out)
+    return make_mixture(arguments, trained), held_out or None
+
+
+def _check_parts_apart(trained: Mapping[str, Corpus], held_out: Mapping[str, Corpus]) -> None:
+    """Refuse a mixture that trains on the text which one of its parts holds out.
+
+    Raises
+    ------
+    ArgumentError
+        One does.
+    """
+    for name, measured in held_out.items():
+        for part, corpus in trained.items():
+            if num_shared := corpus.num_shared(measured):
+                msg = (
+                    f"the held-out text must not be trained on: {count(num_shared, 'token')} of "
+                    f"{measured.name}, held out for the part {name!r}, lie in the part {part!r}: "
+                    "leave out one of these parts, or choose other held-out text with --held-out"
+                )
+                raise ArgumentError(msg)
 
 
 def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
