@@ -4,6 +4,7 @@ import os
 import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tokenloom.errors import ArgumentError
 from tokenloom.store.memmap import ConcatenatedMemmap
 from tokenloom.store.npy import write_npy
 from tokenloom.store.reader import open_store
+from tokenloom.store.verify import check_store
 from tokenloom.store.writer import write_documents
 from tokenloom.text.vocab import read_vocab
 
@@ -138,9 +140,9 @@ def test_the_vocabulary_is_read_when_it_is_asked_for(
     folder = make_store(tmp_path / "store")
     read: list[Path] = []
 
-    def note(path: Path) -> tl.Vocab:
+    def note(path: Path, *, name: Path) -> tl.Vocab:
         read.append(path)
-        return read_vocab(path)
+        return read_vocab(path, name=name)
 
     monkeypatch.setattr("tokenloom.store.reader.read_vocab", note)
     corpus = tl.load(str(folder))
@@ -238,3 +240,65 @@ def test_a_vocabulary_that_goes_after_the_open_is_missed(tmp_path: Path) -> None
     (tmp_path / "store" / "vocab.json").unlink()
     with pytest.raises(tl.StoreError, match=r"vocab.json No such file or directory: make "):
         store.tokenizer()
+
+
+def _change(name: str, at: int) -> Callable[[Path], object]:
+    """Return what changes a byte of a file of a store."""
+
+    def change(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[at] ^= 1
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def _prepare(path: str) -> None:
+    tl.prepare(iter(["a text"]), path, tokenizer="char", num_workers=0, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("harm", "ask", "named"),
+    [
+        (shutil.rmtree, tl.Corpus.open, "stores/mine"),
+        (lambda folder: (folder / "manifest.json").unlink(), tl.Corpus.open, "stores/mine"),
+        (_change("manifest.json", 0), tl.Corpus.open, "stores/mine/manifest.json"),
+        (_change("tokens-00000.npy", 0), tl.Corpus.open, "stores/mine/tokens-00000.npy"),
+        (
+            lambda folder: (folder / "tokens-00000.npy").unlink(),
+            tl.Corpus.open,
+            "stores/mine/tokens-00000.npy",
+        ),
+        (_change("tokens-00000.npy", -1), check_store, "stores/mine/tokens-00000.npy"),
+        (
+            _change("vocab.json", -2),
+            lambda path: tl.Corpus.open(path).vocab,
+            "stores/mine/vocab.json",
+        ),
+        (lambda folder: folder, _prepare, "stores/mine"),
+        (lambda folder: (folder / "manifest.json").unlink(), _prepare, "stores/mine"),
+        (lambda folder: folder, lambda path: tl.Corpus.open(f"{path}/valid"), "stores/mine"),
+    ],
+)
+def test_messages_name_a_store_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Any, ask: Any, named: str
+) -> None:
+    """A relative path is not made absolute, which would hide what was typed."""
+    monkeypatch.chdir(tmp_path)
+    harm(make_store(Path("stores/mine")))
+    with pytest.raises(tl.StoreError) as raised:
+        ask("stores/mine")
+    assert named in str(raised.value).replace("\\", "/")
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_store_of_a_relative_path_is_read_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is for messages: its files are found wherever the process goes."""
+    monkeypatch.chdir(tmp_path)
+    corpus = tl.Corpus.open(make_store(Path("mine")))
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert make_corpus().tokens.tolist() == corpus.tokens[:].tolist()
+    assert make_corpus().vocab.tokens == corpus.vocab.tokens

@@ -360,7 +360,7 @@ class Corpus:
             check_store(path)
         store = open_store(path)
         if given is not None:
-            whose = f"the store {str(store.path)!r}"
+            whose = f"the store {str(store.name)!r}"
             size = store.manifest.vocab_size
             _check_tokenizer(given.given, store.identity(), vocab_size=size, whose=whose)
         manifest, offsets = store.manifest, store.documents()

@@ -244,21 +244,23 @@ def prepare(  # noqa: PLR0913  each is a setting of its own
     checked = check_all({**given, "progress": progress}, _CHECKS)
     options = _USUAL if options is None else options
     method = choose_method(tokenizer, options, vocab_size=vocab_size)
-    target = as_path(path).absolute()
+    # Messages name it as it was given; workers may have another current folder.
+    named = as_path(path)
+    target = named.absolute()
     found = _resolve(sources, options)
     method = _name_splits(method, found, options)
     if is_store(target):
-        manifest = check_finished(target, found, method.settings)
+        manifest = check_finished(named, found, method.settings)
         remove_rest(target)
         return _summarize(path, manifest, began_at)
-    require_free(target)
+    require_free(named)
     # Splits are cut at the end, so they may change at a resume.
     settings = {k: v for k, v in method.settings.items() if not k.startswith("split")}
     settings["sources"] = describe(found, field=options.field, prompt_field=options.prompt_field)
-    with _saying_what_is_kept(target), open_work_dir(target) as work:
+    with _saying_what_is_kept(named), open_work_dir(target) as work:
         # Another process may have finished the store before this one locked the folder.
         if is_store(target):
-            manifest = check_finished(target, found, method.settings)
+            manifest = check_finished(named, found, method.settings)
             work.discard()
             return _summarize(path, manifest, began_at)
         with work.running(settings) as folder:

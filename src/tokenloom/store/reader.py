@@ -48,6 +48,8 @@ class StoredFile(NamedTuple):
     """A file of a store, as described by its manifest; the file begins with ``header``."""
 
     path: Path
+    # What messages call it.
+    name: Path
     num_bytes: int
     header: bytes
     sha256: str
@@ -61,10 +63,13 @@ class Store:
     ----------
     path : Path
         Absolute.
+    name : Path
+        As it was given, for messages.
     manifest : Manifest
     """
 
     path: Path
+    name: Path
     manifest: Manifest
 
     @property
@@ -92,17 +97,20 @@ class Store:
     def files(self) -> Iterator[StoredFile]:
         """Yield every file but the manifest."""
         dtype = self.dtype
-        for shard, entry in zip(self.shards(), self.manifest.shards, strict=True):
-            num_bytes = HEADER_BYTES + shard.length * dtype.itemsize
-            header = npy_header(dtype, shard.length)
-            yield StoredFile(Path(shard.filename), num_bytes, header, entry.sha256)
+        for index, entry in enumerate(self.manifest.shards):
+            num_bytes = HEADER_BYTES + entry.num_tokens * dtype.itemsize
+            header = npy_header(dtype, entry.num_tokens)
+            yield self._file(shard_name(index), num_bytes, header, entry.sha256)
         for file in self.manifest.files:
             header = b""
             if is_loss_mask(file.name):
                 header = npy_header(LEARNT, file.num_bytes - HEADER_BYTES)
             if file.name in (DOCUMENTS, PLACES):
                 header = npy_header(OFFSETS, (file.num_bytes - HEADER_BYTES) // OFFSETS.itemsize)
-            yield StoredFile(self.path / file.name, file.num_bytes, header, file.sha256)
+            yield self._file(file.name, file.num_bytes, header, file.sha256)
+
+    def _file(self, name: str, num_bytes: int, header: bytes, sha256: str) -> StoredFile:
+        return StoredFile(self.path / name, self.name / name, num_bytes, header, sha256)
 
     def tokens(self) -> Tokens:
         """Return the tokens, mapped: one memory map, or several as one array."""
@@ -163,7 +171,8 @@ class Store:
         offsets = open_range(FileRange(path, OFFSETS.str, HEADER_BYTES, num_documents + 1))
         ends = int(offsets[0]), int(offsets[-1])
         if ends != (0, self.manifest.num_tokens):
-            msg = f"{path} must go from 0 to {self.manifest.num_tokens}, got {ends}: {CURE}"
+            name = self.name / DOCUMENTS
+            msg = f"{name} must go from 0 to {self.manifest.num_tokens}, got {ends}: {CURE}"
             raise StoreError(msg)
         return offsets.view(np.int64)
 
@@ -184,12 +193,14 @@ class Store:
         except StoreError:
             raise
         except OSError as error:
-            msg = f"{error.filename or self.path} {error.strerror or error}: {CURE}"
+            path = Path(error.filename or self.path)
+            name = self.name / path.name if path.parent == self.path else path
+            msg = f"{self.name if path == self.path else name} {error.strerror or error}: {CURE}"
             raise StoreError(msg) from error
         size = self.manifest.vocab_size
         if tokenizer is not None and tokenizer.vocab_size != size:
             msg = (
-                f"the tokenizer of {self.path} must have vocab_size={size}, "
+                f"the tokenizer of {self.name} must have vocab_size={size}, "
                 f"got {tokenizer.vocab_size}: {CURE}"
             )
             raise StoreError(msg)
@@ -218,7 +229,7 @@ class Store:
         return Identity.read(self.describe_identity(), vocab_size=self.manifest.vocab_size)
 
     def _load_vocab(self) -> Vocab:
-        return read_vocab(self._check_file(VOCAB))
+        return read_vocab(self._check_file(VOCAB), name=self.name / VOCAB)
 
     def _load_file(self, name: str) -> bytes:
         return self._check_file(name).read_bytes()
@@ -227,7 +238,7 @@ class Store:
         """Return the path of a file whose bytes are as they were written."""
         path, expected = self.path / name, self.manifest.file(name).sha256
         if (sha256 := hash_file(path).removeprefix("sha256:")) != expected:
-            msg = f"{path} must have the SHA-256 {expected}, got {sha256}: {CURE}"
+            msg = f"{self.name / name} must have the SHA-256 {expected}, got {sha256}: {CURE}"
             raise StoreError(msg)
         return path
 
@@ -239,7 +250,7 @@ class StoredTokenizer:
     """
 
     def __init__(self, store: Store) -> None:
-        self._path = store.path
+        self._path, self._name = store.path, store.name
         self._proof = (store.manifest.tokenizer, store.manifest.files)
         self._store: Store | None = store
 
@@ -254,7 +265,7 @@ class StoredTokenizer:
         """
         store = self._store or read_store(self._path)
         if self._proof != (store.manifest.tokenizer, store.manifest.files):
-            msg = f"{self._path} must be the store that was opened, got another: open it again"
+            msg = f"{self._name} must be the store that was opened, got another: open it again"
             raise StoreError(msg)
         return store.tokenizer()
 
@@ -338,7 +349,7 @@ def read_store(path: str | os.PathLike[str]) -> Store:
     """
     require_path(path)
     folder = Path(path).absolute()
-    return Store(path=folder, manifest=_read_manifest(folder))
+    return Store(path=folder, name=Path(path), manifest=_read_manifest(folder, Path(path)))
 
 
 def find_problem(file: StoredFile) -> str | None:
@@ -347,21 +358,22 @@ def find_problem(file: StoredFile) -> str | None:
         status = file.path.lstat()
         if not stat.S_ISREG(status.st_mode):
             return (
-                f"{file.path} must be a regular file, got {stat.filemode(status.st_mode)}: {CURE}"
+                f"{file.name} must be a regular file, got {stat.filemode(status.st_mode)}: {CURE}"
             )
         if status.st_size != file.num_bytes:
             num_bytes = count(file.num_bytes, "byte")
-            return f"{file.path} must have {num_bytes}, got {status.st_size:,}: {CURE}"
+            return f"{file.name} must have {num_bytes}, got {status.st_size:,}: {CURE}"
         with file.path.open("rb") as opened:
             header = opened.read(len(file.header))
     except OSError as error:
-        return f"{file.path} must be a file of the store, got: {error.strerror or error}: {CURE}"
+        return f"{file.name} must be a file of the store, got: {error.strerror or error}: {CURE}"
     if header != file.header:
-        return f"{file.path} must begin with the header {file.header!r}, got {header!r}: {CURE}"
+        return f"{file.name} must begin with the header {file.header!r}, got {header!r}: {CURE}"
     return None
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path, name: Path) -> Manifest:
+    """Return the manifest in a folder, which messages call by a name."""
     path = folder / MANIFEST
     try:
         is_regular = stat.S_ISREG(path.lstat().st_mode)
@@ -375,19 +387,20 @@ def _read_manifest(folder: Path) -> Manifest:
         why = describe_missing(folder) if is_missing else str(error)
         cure = "; name another, or make the store to its end"
         if is_store(folder.parent):
-            cure = f"; the store is {folder.parent}, of which {folder.name!r} may be a split"
+            store = name.parent if name.parent.name else folder.parent
+            cure = f"; the store is {store}, of which {folder.name!r} may be a split"
         elif why.endswith("?"):
             cure = ""
         msg = (
-            f"{redact(str(folder))} must be the folder of a store, with {MANIFEST} in it, which is "
+            f"{redact(str(name))} must be the folder of a store, with {MANIFEST} in it, which is "
             f"written last: {why}{cure}"
         )
         raise StoreError(msg) from error
     if not is_regular:
-        msg = f"{path} must be a regular file: {CURE}"
+        msg = f"{name / MANIFEST} must be a regular file: {CURE}"
         raise StoreError(msg)
     try:
         return read_json(content.decode("utf-8"))
     except (StoreError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be used: {error}; {CURE}"
+        msg = f"{name / MANIFEST} cannot be used: {error}; {CURE}"
         raise StoreError(msg) from error

@@ -100,10 +100,10 @@ def _compare(file: StoredFile, check: _Check, advance: Callable[[int], Any]) -> 
                 problem = problem or check(piece)
                 advance(len(piece))
     except OSError as error:
-        return f"{file.path} cannot be read: {error.strerror or error}"
+        return f"{file.name} cannot be read: {error.strerror or error}"
     if digest.hexdigest() != file.sha256:
-        return f"{file.path} must have the SHA-256 {file.sha256}, got {digest.hexdigest()}: {CURE}"
-    return problem and f"{file.path} must hold {problem}: {CURE}"
+        return f"{file.name} must have the SHA-256 {file.sha256}, got {digest.hexdigest()}: {CURE}"
+    return problem and f"{file.name} must hold {problem}: {CURE}"
 
 
 def _check_of(store: Store, file: StoredFile) -> _Check:

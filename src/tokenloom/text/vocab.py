@@ -361,9 +361,12 @@ class Vocab:
         return vocab if vocab.kind is not None else _of_tokenizer(vocab, _read_beside(Path(path)))
 
 
-def read_vocab(path: str | os.PathLike[str]) -> Vocab:
-    """Return what `Vocab.load` returns, without reading the files beside it."""
-    return parse_vocab(read_bounded(path, max_bytes=_MAX_BYTES), path)
+def read_vocab(path: str | os.PathLike[str], *, name: str | os.PathLike[str] = "") -> Vocab:
+    """Return what `Vocab.load` returns, without reading the files beside it.
+
+    Messages call the file by ``name``, by default by its path.
+    """
+    return parse_vocab(read_bounded(path, max_bytes=_MAX_BYTES), name or path)
 
 
 def parse_vocab(content: bytes, path: str | os.PathLike[str]) -> Vocab:
