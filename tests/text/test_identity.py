@@ -221,3 +221,33 @@ def test_a_training_is_not_resumed_with_another_tokenizer(tmp_path: Path) -> Non
     path.write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(tl.StateMismatchError, match="not those of its checkpoint"):
         train(first, run=tmp_path / "run", resume=True)
+
+
+class Exhausted:
+    """A tokenizer for which memory is missing."""
+
+    vocab_size = 3
+
+    def __init__(self, *, at: str) -> None:
+        self._at = at
+
+    def encode(self, text: str, /) -> list[int]:
+        """Return no ids, or fail."""
+        self._fail_at("encode")
+        return [0] * (not text)
+
+    def decode(self, ids: list[int], /) -> str:
+        """Return some text, or fail."""
+        self._fail_at("decode")
+        return str(ids)
+
+    def _fail_at(self, what: str) -> None:
+        if what == self._at:
+            raise MemoryError
+
+
+@pytest.mark.parametrize("at", ["encode", "decode"])
+def test_missing_memory_makes_no_other_tokenizer(at: str) -> None:
+    """What it encodes is then not known: it was taken for a tokenizer that refuses the text."""
+    with pytest.raises(MemoryError):
+        Identity.of(Exhausted(at=at))

@@ -37,7 +37,7 @@ from tokenloom import Corpus, PrepareOptions, Vocab, load, prepare
 from tokenloom.cli.main import main
 from tokenloom.corpus import TextSize, count_tokens
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError, StoreError, UsageError
-from tokenloom.text import by_value, encodings, huggingface
+from tokenloom.text import by_value, encodings, huggingface, sentencepieces
 from tokenloom.text.by_value import SubwordTokenizer
 from tokenloom.text.documents import TextSegment
 from tokenloom.text.encodings import TiktokenTokenizer
@@ -928,3 +928,37 @@ def test_a_bpe_that_allows_special_tokens(tmp_path: Path) -> None:
     assert isinstance(plain, HuggingFaceTokenizer)
     assert (True, plain.content) == (made.allow_special, made.content)
     assert made.find_token(END) in made.encode(f"a {END} b").tolist()
+
+
+def _exhaust(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "read"),
+    [
+        (
+            huggingface,
+            SimpleNamespace(Tokenizer=SimpleNamespace(from_str=_exhaust)),
+            lambda: huggingface.HuggingFaceTokenizer.of('{"model": {}}'),
+        ),
+        (
+            sentencepieces,
+            SimpleNamespace(SentencePieceProcessor=_exhaust),
+            lambda: sentencepieces.SentencePieceTokenizer.of(b"a model"),
+        ),
+    ],
+)
+def test_missing_memory_is_no_fault_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, module: Any, package: Any, read: Callable[[], object]
+) -> None:
+    """It would be called a file of another kind."""
+    monkeypatch.setattr(module, "import_optional", lambda *_, **__: package)
+    with pytest.raises(MemoryError):
+        read()
+
+
+def test_missing_memory_is_no_fault_of_an_object() -> None:
+    """It would be called one that is written in Python."""
+    with pytest.raises(MemoryError):
+        huggingface.write_json(SimpleNamespace(to_str=_exhaust))

@@ -620,6 +620,8 @@ def translating(name: str) -> Iterator[None]:
         yield
     except CorpusError:
         raise
+    # The classes of pyarrow can be named only where it is imported, which this room leaves to
+    # those who read tables; of any other error nothing is changed.
     except Exception as error:
         if not isinstance(error, _READ_ERRORS) and type(error).__module__ != "pyarrow.lib":
             raise

@@ -161,6 +161,7 @@ class WorkDir:
             yield self.store
         except WorkerError:
             raise
+        # Raised again whatever it is: other settings may then replace what was kept.
         except Exception as error:
             if isinstance(error, TokenloomError) or not isinstance(error, OSError):
                 with contextlib.suppress(OSError):

@@ -83,7 +83,10 @@ class HuggingFaceTokenizer(SubwordTokenizer):
             with panics_as_errors():
                 encoder = package.Tokenizer.from_str(_without_surprises(content, name))
             num_ids = max(encoder.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        # The package has no errors of its own.
+        # Nothing is wrong with the file where memory is missing.
+        except MemoryError:
+            raise
+        # The package raises Exception itself, and no class of its own.
         except Exception as error:
             reason = _explain_json(content) or error
             msg = f"{name} must be JSON of the package tokenizers, which cannot read it: {reason}"
@@ -401,7 +404,9 @@ def write_json(tokenizer: Any) -> str:
     try:
         with panics_as_errors():
             content: str = tokenizer.to_str()
-    # The package has no errors of its own.
+    except MemoryError:
+        raise
+    # As above: the package raises Exception itself.
     except Exception as error:
         msg = (
             f"tokenizer must be one that to_str() can write, got {type(tokenizer).__name__} with "

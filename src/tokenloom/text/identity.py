@@ -152,7 +152,8 @@ def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
     try:
         with panics_as_errors():
             return [int(id_) for id_ in np.asarray(tokenizer.encode(text))]
-    except UsageError:
+    # Where memory or a package is missing, it is no other tokenizer.
+    except (MemoryError, UsageError):
         raise
     # A tokenizer that refuses a text may raise any error.
     except Exception:  # noqa: BLE001
@@ -170,7 +171,7 @@ def _decode(tokenizer: Tokenizer, id_: int) -> str:
         # ASCII, since JSON cannot hold every string.
         with panics_as_errors():
             return ascii(str(tokenizer.decode([id_])))
-    except UsageError:
+    except (MemoryError, UsageError):
         raise
     except Exception:  # noqa: BLE001  an id may stand for nothing
         return ""

@@ -46,7 +46,10 @@ class SentencePieceTokenizer(SubwordTokenizer):
         try:
             processor = package.SentencePieceProcessor(model_proto=model)
             num_ids = processor.vocab_size()
-        # The package has no errors of its own.
+        # Nothing is wrong with the file where memory is missing.
+        except MemoryError:
+            raise
+        # The package has no errors of its own: it raises others from release to release.
         except Exception as error:
             msg = f"{name} must be a model of sentencepiece, which cannot read it: {error}"
             raise CorpusError(msg) from error
