@@ -85,6 +85,31 @@ def batches(folder: Path) -> Iterator[tuple[str, Way, Way]]:
         yield f"batches of {batch_size} x {seq_len} in process / a loop in C", loop, load
 
 
+def wide_batches(_: Path) -> Iterator[tuple[str, Way, Way]]:
+    """Read batches of one long row and of many short ones, and gather them by NumPy.
+
+    The gather knows its starts, and makes int64 inputs and targets in arrays of their own.
+    """
+    corpus = make_corpus(2 * NUM_TOKENS)
+    tokens = np.asarray(corpus.tokens)
+    for batch_size, seq_len in SHAPES[2:]:
+        windows = tl.RandomWindows(corpus, batch_size=batch_size, seq_len=seq_len)
+        num_batches = (1 << 23) // (batch_size * seq_len)
+        starts = windows.plan.starts(range(num_batches))
+
+        def load(windows: tl.Windows = windows, num_batches: int = num_batches) -> None:
+            for _, (_, _) in zip(range(num_batches), tl.Loader(windows), strict=False):
+                pass
+
+        def take(starts: Any = starts, seq_len: int = seq_len) -> None:
+            view = sliding_window_view(tokens, seq_len + 1)
+            for row in starts:
+                ids = view[row]
+                ids[:, :-1].astype(np.int64), ids[:, 1:].astype(np.int64)
+
+        yield f"batches of {batch_size:,} x {seq_len:,} in process / gathered by NumPy", take, load
+
+
 def vocabulary(folder: Path) -> Iterator[tuple[str, Way, Way]]:
     """Save a vocabulary of a million words, and its JSON."""
     words = count_words()
@@ -192,9 +217,9 @@ def starting(_: Path) -> Iterator[tuple[str, Way, Way]]:
         )
 
 
-def make_corpus() -> tl.Corpus:
+def make_corpus(num_tokens: int = NUM_TOKENS) -> tl.Corpus:
     """Return a corpus of random ids, longer than any cache."""
-    ids = np.random.default_rng(0).integers(0, 50_257, NUM_TOKENS).astype(np.uint16)
+    ids = np.random.default_rng(0).integers(0, 50_257, num_tokens, np.uint16)
     return tl.Corpus.from_tokens(ids, vocab_size=50_257)
 
 
@@ -229,7 +254,17 @@ def compare(other: Way, ours: Way, repetitions: int) -> float:
 
 ROOMS = {
     room.__name__: room
-    for room in (gather, batches, vocabulary, loading, sampling, tracing, prepare_sources, starting)
+    for room in (
+        gather,
+        batches,
+        wide_batches,
+        vocabulary,
+        loading,
+        sampling,
+        tracing,
+        prepare_sources,
+        starting,
+    )
 }
 
 
