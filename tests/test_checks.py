@@ -49,6 +49,12 @@ _LOADER = tl.Loader(_WINDOWS, num_epochs=1)
 _MODEL = tl.RNNModel(torch.nn.RNN(_CORPUS.vocab_size, 4), _CORPUS.vocab_size)
 _PLAN = Plan(kind="random", num_tokens=10_000, seq_len=5, batch_size=512)
 _TEXT: Any = tl.Corpus.from_text
+
+
+def _stream(**options: Any) -> list[Any]:
+    return list(tl.stream(_MODEL, _CORPUS.tokenizer, "the", num_tokens=3, **options))
+
+
 _WRONG: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (_TEXT, ("abc",), {"normalize": np.zeros(2)}, "normalize must be True or False, got an array"),
     (_TEXT, ("abc",), {"reserved_tokens": 3}, "reserved_tokens must be a sequence of str, got 3"),
@@ -91,6 +97,9 @@ _WRONG: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = 
     (tl.train, (_MODEL, _LOADER), {"device": 1.5}, "device must be one that PyTorch can use here"),
     (tl.RandomWindows, (_CORPUS,), {"resets": np.zeros(2)}, "resets must be True, False or None"),
     (tl.RandomWindows, (_CORPUS,), {"tail": np.zeros(2)}, "tail must be 'drop' or 'pad', got an"),
+    (tl.Loader, (_WINDOWS,), {"pin_memory": "no"}, "pin_memory must be True or False, got 'no'"),
+    (tl.Loader, (_WINDOWS,), {"resident": "no"}, "resident must be True or False, got 'no'"),
+    (_stream, (), {"log_probs": "no"}, "log_probs must be True or False, got 'no'"),
     (_WINDOWS.plan.starts, (3,), {}, "rows must be a range, got 3"),
     (tl.RunOptions, (), {"checkpoint_seconds": "5"}, "checkpoint_seconds must be a number"),
 ]

@@ -11,7 +11,7 @@ from typing import Any, Never, NoReturn
 import torch
 import torch.distributed
 
-from tokenloom._checks import MAX_WORKERS, as_integer, require_type
+from tokenloom._checks import MAX_WORKERS, as_flag, as_integer, require_type
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError, EndlessError, UsageError
 from tokenloom.loading.batch import Batch
@@ -104,7 +104,7 @@ class Loader:
         self.num_workers = as_integer("num_workers", num_workers, stop=MAX_WORKERS)
         self.num_epochs = num_epochs
         self.device = device
-        self.pin_memory = pin_memory
+        self.pin_memory = as_flag("pin_memory", pin_memory)
         options = WorkerOptions() if worker_options is None else worker_options
         self.worker_options = require_type(
             "worker_options", options, WorkerOptions, "WorkerOptions"
@@ -115,7 +115,7 @@ class Loader:
         # Detects the shard now, in the main process, and checks it.
         self.num_batches = len(windows)
         self._check_length()
-        self._resident = self._make_resident() if resident else None
+        self._resident = self._make_resident() if as_flag("resident", resident) else None
         self._epoch, self._next_batch, self._first_window = self._plan.epoch, 0, 0
         # Whether epochs may have different numbers of batches.
         self._is_uneven = self._plan.batch_sizes is not None

@@ -10,7 +10,7 @@ from typing import Any, overload
 import torch
 from torch.nn import functional
 
-from tokenloom._checks import as_integer, as_number, find_surrogate, require_type
+from tokenloom._checks import as_flag, as_integer, as_number, find_surrogate, require_type
 from tokenloom._wording import count, show
 from tokenloom.errors import ArgumentError
 from tokenloom.model.rnn import RNNModel, State
@@ -313,7 +313,7 @@ def stream(  # noqa: PLR0913  as above
     read = [_encode(tokenizer, text) for text in prompts]
     texts = [_Text(tokenizer, ids) for ids in read]
     end_id = _find_end(model, tokenizer, stop_at)
-    found: list[list[float]] | None = [] if log_probs else None
+    found: list[list[float]] | None = [] if as_flag("log_probs", log_probs) else None
     steps = _draw(model, read, sampler, num_tokens=num_tokens, end_id=end_id, log_probs=found)
     for number, ids in enumerate(steps, start=1):
         for index, id_ in enumerate(ids):
