@@ -66,6 +66,11 @@ _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
+def is_offline() -> bool:
+    """Return whether the environment forbids downloads."""
+    return os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0")
+
+
 def is_address(name: str) -> bool:
     """Return whether a name is an address, rather than a path.
 
@@ -330,9 +335,8 @@ def _is_hidden(path: str, folder: str) -> bool:
 
 def _find_system(address: str) -> tuple[Any, str]:
     """Return the file system of an address, and the path there."""
-    is_offline = os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0")
     schemes = {link.partition("://")[0].lower() for link in address.split("::") if "://" in link}
-    if is_offline and not schemes <= _LOCAL:
+    if is_offline() and not schemes <= _LOCAL:
         msg = (
             f"cannot read {redact(address)!r}: downloads are forbidden by TOKENLOOM_OFFLINE or "
             "--offline: name a file of this machine, or allow them"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokenloom._io.atomic import as_path, replacing, require_own
 from tokenloom._io.digest import hash_file, parse_digest
+from tokenloom._io.remote import is_offline
 from tokenloom.errors import ChecksumError, DownloadError
 from tokenloom.hub.addresses import Patience
 
@@ -135,7 +136,7 @@ def _is_there(target: Path, digest: str, cures: Cures) -> bool:
             f"or {cures.folder}"
         )
         raise DownloadError(msg) from error
-    if os.environ.get("TOKENLOOM_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         msg = (
             f"{target.name!r} is not in {str(target.parent)!r}, or not whole, and downloads are "
             f"forbidden by TOKENLOOM_OFFLINE or --offline: put the file at {target}, or allow them"

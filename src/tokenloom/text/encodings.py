@@ -4,13 +4,13 @@ import base64
 import contextlib
 import logging
 import operator
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, ClassVar, Self
 
 from tokenloom._io.digest import hash_json
+from tokenloom._io.remote import is_offline
 from tokenloom._optional import import_optional, panics_as_errors
 from tokenloom._wording import join_choices, show, suggest
 from tokenloom.errors import ArgumentError, CorpusError, DownloadError
@@ -26,7 +26,6 @@ from tokenloom.text.vocab import Vocab
 TOKENIZER_RANKS = "tokenizer.tiktoken"
 # The prefix of the name of an encoding of tiktoken.
 ENCODING = "tiktoken:"
-OFFLINE = "TOKENLOOM_OFFLINE"
 # How the encodings of OpenAI split a text, and their special tokens, by how the names of
 # their files begin: the files hold neither.
 GPT2_PATTERN = (
@@ -245,9 +244,8 @@ def load_encoding(name: str, *, allow_special: bool = False) -> TiktokenTokenize
             f"{suggest(name, known)}"
         )
         raise ArgumentError(msg)
-    is_offline = os.environ.get(OFFLINE, "0") not in ("", "0")
     try:
-        with _without_downloads() if is_offline else contextlib.nullcontext():
+        with _without_downloads() if is_offline() else contextlib.nullcontext():
             return TiktokenTokenizer.of_encoding(
                 package.get_encoding(name), allow_special=allow_special
             )
@@ -271,7 +269,7 @@ def _without_downloads() -> Iterator[None]:
     read_file = load.read_file
 
     def refuse(_: str) -> bytes:
-        msg = f"downloads are forbidden by {OFFLINE} or --offline"
+        msg = "downloads are forbidden by TOKENLOOM_OFFLINE or --offline"
         raise _OfflineError(msg)
 
     load.read_file = refuse
