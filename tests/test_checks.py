@@ -1,5 +1,6 @@
 """Types that arguments must have."""
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,9 @@ _WRONG: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = 
     (tl.Corpus.from_documents, ({"a", "b"},), {}, ": a set has another order in each process"),
     (tl.Vocab, ({"a", "b"},), {}, "tokens must have an order, got .*: a set has another one in"),
     (tl.Vocab, ("ab",), {"reserved_tokens": {"<a>", "<b>"}}, "reserved_tokens must have an order"),
+    (tl.Vocab, ({"a": 1, "b": "2"},), {}, "the count of 'b' must be a number, got '2'"),
+    (tl.Vocab, ({"a": None},), {}, "the count of 'a' must be a number, got None"),
+    (tl.Vocab, ({"a": 2, "b": math.nan},), {}, "the count of 'b' must be finite, got nan"),
     (tl.Corpus.from_tokens, ([1],), {"vocab": 3}, "vocab must be a Vocab or None, got 3"),
     (tl.Corpus.open, ("x",), {"tokenizer": "char"}, "tokenizer must be one that has its ids"),
     (_CORPUS.save, ("x",), {"splits": [1]}, r"splits must be a mapping of names to pairs"),
@@ -100,6 +104,8 @@ _WRONG: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = 
     (tl.Loader, (_WINDOWS,), {"pin_memory": "no"}, "pin_memory must be True or False, got 'no'"),
     (tl.Loader, (_WINDOWS,), {"resident": "no"}, "resident must be True or False, got 'no'"),
     (_stream, (), {"log_probs": "no"}, "log_probs must be True or False, got 'no'"),
+    (read_batch, (_WINDOWS,), {"index": 0.5}, "batch must be an integer, got 0.5"),
+    (read_batch, (_WINDOWS,), {"index": 0, "rows": ["a"]}, "row must be an integer, got 'a'"),
     (_WINDOWS.plan.starts, (3,), {}, "rows must be a range, got 3"),
     (tl.RunOptions, (), {"checkpoint_seconds": "5"}, "checkpoint_seconds must be a number"),
 ]

@@ -121,7 +121,7 @@ def read_batch(windows: Windows, *, index: int, rows: Sequence[int] | None = Non
         msg = f"batch must be in [0, {plan.num_batches}), got {index}"
         raise ArgumentError(msg)
     columns = _columns_of(windows, index)
-    rows = range(len(columns)) if rows is None else rows
+    rows = range(len(columns)) if rows is None else [as_integers(row=row)[0] for row in rows]
     wrong = [row for row in rows if not 0 <= row < len(columns)]
     if wrong:
         msg = f"rows must be in [0, {len(columns)}), got {wrong[0]}"

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import json
+import math
 import operator
 import os
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any, Protocol, Self, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
-from tokenloom._checks import as_integer, to_integer
+from tokenloom._checks import as_integer, as_number, to_integer
 from tokenloom._io.atomic import write_text
 from tokenloom._io.digest import hash_json
 from tokenloom._io.regular import read_bounded
@@ -70,8 +71,8 @@ class Vocab:
     Raises
     ------
     ArgumentError
-        A token is no string, the reserved tokens name one twice,
-        ``min_freq`` is no integer of at least 0, or ``vocab_size`` leaves no
+        A token is no string, a count is no finite number, the reserved tokens name one
+        twice, ``min_freq`` is no integer of at least 0, or ``vocab_size`` leaves no
         id for a token of the text.
 
     >>> vocab = Vocab(["a", "b", "b"], reserved_tokens=["<pad>"])
@@ -117,6 +118,8 @@ class Vocab:
         if wrong:
             msg = f"a token must be a str, got {show(wrong[0])}"
             raise ArgumentError(msg)
+        if not set(map(type, counts.values())) <= {int}:
+            _check_counts(counts)
         special = [unknown_token, *_flatten(reserved_tokens)]
         if len(set(special)) < len(special):
             msg = (
@@ -488,6 +491,15 @@ def number_tokens(
         token for token, count in frequencies.items() if count >= min_freq and token not in taken
     )
     return dict(zip(tokens[:vocab_size], itertools.count(), strict=False))
+
+
+def _check_counts(counts: Mapping[str, object]) -> None:
+    """Refuse counts that are no finite numbers, which have no order."""
+    for token, number in counts.items():
+        name = f"the count of {show(token)}"
+        if not math.isfinite(as_number(name, number)):
+            msg = f"{name} must be finite, got {show(number)}"
+            raise ArgumentError(msg)
 
 
 def _check_room(vocab_size: int, special: Sequence[str]) -> None:
