@@ -146,6 +146,7 @@ def test_lists_of_different_lengths() -> None:
         ([8, 9, 9], 9, r"\[0, 9\), got 9 at position 1"),
         (np.array([2**64 - 1], np.uint64), 9, r"\[0, 9\), got 18446744073709551615 at position 0"),
         ([0], 0, r"\[0, 0\), got 0 at position 0"),
+        (np.array([1, 2**63], np.uint64), None, rf"\[0, 2\*\*63\), got {2**63} at position 1"),
     ],
 )
 def test_id_out_of_range(values: Any, num_ids: int | None, message: str) -> None:
@@ -155,9 +156,10 @@ def test_id_out_of_range(values: Any, num_ids: int | None, message: str) -> None
 
 
 def test_largest_id_is_allowed() -> None:
-    """The range of ids is half-open."""
+    """The range of ids is half-open; without a number of ids an int64 must hold them."""
     expected = [0, 8]
     assert expected == as_ids([0, 8], num_ids=9).tolist()
+    assert [2**63 - 1] == as_ids(np.array([2**63 - 1], np.uint64)).tolist()
 
 
 def test_position_counts_from_the_beginning() -> None:

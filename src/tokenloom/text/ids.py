@@ -11,6 +11,8 @@ Ids = npt.NDArray[np.integer[Any]]
 Offsets = npt.NDArray[np.int64]
 
 _CHUNK_SIZE = 1 << 24
+# The first id that no int64 holds.
+_TOO_LARGE = 1 << 63
 # What a batch has as the target where there is nothing to learn.
 _NOT_LEARNT = -100
 
@@ -84,7 +86,7 @@ def limit_ids(dtype: np.dtype[Any], num_ids: int | None) -> int | None:
     (32768, None)
     """
     num_values = int(np.iinfo(dtype).max) + 1
-    limit = min(num_values, 1 << 63) if num_ids is None else num_ids
+    limit = min(num_values, _TOO_LARGE) if num_ids is None else num_ids
     return None if dtype.kind == "u" and limit >= num_values else limit
 
 
@@ -99,17 +101,20 @@ def check_range(array: Ids, num_ids: int | None, *, chunk_size: int = _CHUNK_SIZ
     Raises
     ------
     CorpusError
-        An id is negative, or not below ``num_ids``.
+        An id is negative, or not below ``num_ids``; without that, one does not fit into
+        an int64, as which batches have them.
     """
-    largest = -1
+    largest, limit = -1, _TOO_LARGE if num_ids is None else num_ids
     for start in range(0, len(array), chunk_size):
         chunk = array[start : start + chunk_size]
         low, high = int(chunk.min()), int(chunk.max())
         largest = max(largest, high)
         wrong = low if low < 0 else high
-        if low < 0 or (num_ids is not None and high >= num_ids):
+        if low < 0 or high >= limit:
             position = start + int(np.flatnonzero(chunk == wrong)[0])
-            upper = "the vocabulary size" if num_ids is None else num_ids
+            upper: object = num_ids
+            if num_ids is None:
+                upper = "the vocabulary size" if low < 0 else "2**63"
             expected = f"token ids must be in [0, {upper})"
             if isinstance(num_ids, MaskLimit):
                 expected = "a loss mask must hold the integers 0 and 1"
