@@ -29,7 +29,7 @@ def run(*command: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

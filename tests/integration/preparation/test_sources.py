@@ -93,7 +93,7 @@ def run(source: str, target: Path, limit: int) -> int:
     """Prepare a store in a process that dies after some parts; return how it ended."""
     documents = "line" if source.endswith(".txt") else "file"
     command = [sys.executable, "-c", PROGRAM, source, str(target), documents, str(limit)]
-    return subprocess.run(command, check=False, timeout=300).returncode
+    return subprocess.run(command, check=False, timeout=600).returncode
 
 
 def assert_survives(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_stops_of_all_kinds_at_any_moment_leave_nothing(tmp_path: Path) -> None:
     """
     command = [sys.executable, "-W", "error", "-m", "tests.support.loading.stopped_loaders"]
     command += ["400", "1", str(tmp_path / "ids.npy")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert (0, "") == (done.returncode, done.stderr)
     said = json.loads(done.stdout)
     assert {"leave_early", "fail", "drop", "interrupt", "fork", "use_thread"} == set(said["counts"])

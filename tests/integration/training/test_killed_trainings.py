@@ -37,7 +37,7 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
         subprocess.Popen(command, cwd=root, stdout=file, stderr=file, start_new_session=True) as it,
     ):
         try:
-            code = it.wait(timeout=300)
+            code = it.wait(timeout=1200)
         finally:
             # Whatever it started and left.
             with contextlib.suppress(ProcessLookupError):

@@ -349,7 +349,7 @@ def run(case: Callable[[str, Path], object], source: str, folder: Path) -> tuple
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert (0, "") == (result.returncode, result.stderr)
     *said, value = result.stdout.splitlines()

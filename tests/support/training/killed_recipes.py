@@ -79,7 +79,7 @@ def run(
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     # torchrun ends with 1 where a rank was killed.
     killed = -signal.SIGKILL if num_ranks == 1 else 1
