@@ -198,6 +198,7 @@ def test_ids_that_do_not_fit_are_refused_by_the_names_of_the_parts() -> None:
         ([("web", WEB)], "parts must be a dict such as"),
         ({"web": WEB}, "the part 'web' must be a corpus and its weight, got Corpus"),
         ({"web": (WEB, 1, 2)}, "the part 'web' must be a corpus and its weight"),
+        ({"x": (tl.Mixture({"web": (WEB, 1)}), 1)}, "with the products of the weights"),
         ({"web": ("web", 1)}, "the part 'web' must be a corpus and its weight"),
         ({"": (WEB, 1)}, "the name of a part must be a str that is not empty, got ''"),
         ({"web": (WEB, -1), "code": (CODE, 1)}, "weight of 'web' must be a number of at least 0"),

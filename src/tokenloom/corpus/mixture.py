@@ -182,7 +182,10 @@ def _as_parts(parts: object, *, needs_weights: bool) -> dict[str, tuple[Corpus, 
         corpus, weight = pair if len(pair) == 2 else (part, None)
         if type(corpus) is not Corpus or (needs_weights and weight is None):
             expected = "a corpus and its weight" if needs_weights else "a corpus"
-            msg = f"the part {name!r} must be {expected}, got {show(part)}: {_PARTS}"
+            cure = _PARTS
+            if isinstance(corpus, Mixture):
+                cure = "name the parts of that mixture instead, with the products of the weights"
+            msg = f"the part {name!r} must be {expected}, got {show(part)}: {cure}"
             raise ArgumentError(msg)
         given[name] = (corpus, 0.0 if weight is None else weight)
     return given
