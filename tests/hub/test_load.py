@@ -211,6 +211,12 @@ def test_load_a_folder(tmp_path: Path) -> None:
     assert cure in str(refused.value)
 
 
+def test_an_address_is_no_corpus() -> None:
+    """What lies there can be prepared."""
+    with pytest.raises(ArgumentError, match="which is neither: it is an address: make a store of"):
+        load("s3://texts/war.txt")
+
+
 @pytest.mark.parametrize("name", ["", ".", os.devnull, Path()])
 def test_names_that_are_no_files(name: str | Path) -> None:
     """Neither nothing nor a folder nor a device is a text file."""

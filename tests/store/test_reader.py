@@ -204,6 +204,12 @@ def test_what_is_no_store(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyP
         open_store(name)
 
 
+def test_a_store_lies_on_this_machine() -> None:
+    """An address is named as one, without the secrets in it, which a path would show."""
+    with pytest.raises(tl.StoreError, match="got the address 's3://texts/store': copy the folder"):
+        open_store("s3://me:secret@texts/store")
+
+
 def test_a_manifest_in_another_encoding(tmp_path: Path) -> None:
     """Bytes that are no text are refused like any other manifest."""
     folder = make_store(tmp_path / "store")

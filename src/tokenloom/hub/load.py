@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tokenloom._checks import as_flag, as_strings
 from tokenloom._io.compressed import find_encoding
+from tokenloom._io.remote import is_address
 from tokenloom._wording import describe_missing, show, suggest
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.formats import TOKEN_FILES, open_foreign, recognise_tokens
@@ -466,6 +467,11 @@ def _describe_none(name: str | os.PathLike[str], known: list[str]) -> str:
         return (
             f"it is a folder: make a store of it, by 'tokenloom prepare {shlex.quote(folder)} -o "
             f"my-store' or tokenloom.prepare({folder!r}, 'my-store'), and name that"
+        )
+    if is_address(os.fspath(name)):
+        return (
+            "it is an address: make a store of what lies there, by 'tokenloom prepare ADDRESS -o "
+            "my-store' or tokenloom.prepare, and name that"
         )
     return describe_missing(name, known)
 

@@ -15,6 +15,7 @@ from tokenloom._checks import require_type
 from tokenloom._io.atomic import require_path
 from tokenloom._io.digest import hash_file
 from tokenloom._io.regular import read_bounded
+from tokenloom._io.remote import is_address
 from tokenloom._wording import count, describe_missing, redact, suggest
 from tokenloom.errors import ArgumentError, CorpusError, StoreError
 from tokenloom.store.manifest import (
@@ -345,9 +346,15 @@ def read_store(path: str | os.PathLike[str]) -> Store:
     Raises
     ------
     StoreError
-        There is no manifest, or it cannot be used.
+        There is no manifest, or it cannot be used; or the path is an address.
     """
     require_path(path)
+    if is_address(os.fspath(path)):
+        msg = (
+            "a store must be a folder on this machine, got the address "
+            f"{redact(os.fspath(path))!r}: copy the folder here, and open the copy"
+        )
+        raise StoreError(msg)
     folder = Path(path).absolute()
     return Store(path=folder, name=Path(path), manifest=_read_manifest(folder, Path(path)))
 
