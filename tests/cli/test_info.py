@@ -120,6 +120,10 @@ def test_a_split_of_a_store_is_verified_and_described(
     found = [result[name] for name in ("path", "split", "num_tokens", "num_documents", "hash")]
     assert [f"{folder}/train", "train", 6, expected.num_documents, expected.hash] == found
     assert result["most_frequent"][0]["count"] <= 6
+    assert main(["info", f"{folder}/train"]) == 0
+    assert "\nbytes of the store " in capsys.readouterr().out
+    assert main(["info", folder]) == 0
+    assert "\nbytes  " in capsys.readouterr().out
     for command in ("verify", "info"):
         assert main([command, f"{folder}/valid"]) == 1
         assert "one of the store's ('train'), got 'valid'" in capsys.readouterr().err

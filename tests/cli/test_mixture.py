@@ -33,6 +33,23 @@ def test_plan_accounts_for_each_part(parts: list[str], capsys: pytest.CaptureFix
     assert f"{expected['code']['windows']:,}" == row[2]
 
 
+@pytest.mark.parametrize("command", ["plan", "show"])
+def test_what_a_training_leaves_out_of_the_parts_is_reported(
+    command: str, parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of one text, with the options that read exactly what the training reads."""
+    long = f"long=1:{tmp_path / 'long.txt'}"
+    (tmp_path / "long.txt").write_text("the time machine " * 900, encoding="utf-8")
+    for typed, note in (
+        (parts, "reads only 9,178 of the 10,198 tokens;\n--held-out 0.1 shows the batches"),
+        ([parts[0], long], "of the 20,398 tokens;\n--max-tokens 10000 --held-out 0.1 shows"),
+    ):
+        shown = "\n".join(printed([command, *typed, *SHAPE], capsys))
+        assert note in shown
+        options = shown.split(";\n")[1].split(" shows")[0].split()
+        assert "note" not in "\n".join(printed([command, *typed, *SHAPE, *options], capsys))
+
+
 def test_stages_and_epochs_are_typed(parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Weights that change, the length of an epoch, and a limit."""
     options = ["--stage", "1_000:web=0,code=1", "--epoch-tokens", "2000"]

@@ -420,6 +420,8 @@ def test_documents_that_are_none() -> None:
     """Each error says which."""
     with pytest.raises(ArgumentError, match=r"^document 1 must be a str, got int"):
         Corpus.from_documents(["a", 3])  # type: ignore[list-item]  # on purpose
+    with pytest.raises(ArgumentError, match=r"must be a str, got dict: give its text alone$"):
+        Corpus.from_documents([{"text": "a"}])  # type: ignore[list-item]  # on purpose
     with pytest.raises(CorpusError, match="at least one token, got none in 2 documents"):
         Corpus.from_documents(["1", "2"])
     with pytest.raises(ArgumentError, match="tokenizer must be 'char', 'word', 'byte'"):

@@ -148,7 +148,7 @@ def test_a_text_that_is_gone_can_be_given(tmp_path: Path) -> None:
     corpus = tl.Corpus.from_text(TEXT)
     saw, _ = train_and_watch(corpus, tmp_path / "run", tl.RandomWindows)
     run = tl.Run.open(tmp_path / "run")
-    with pytest.raises(RunError, match="cannot be read again: a corpus must be one of"):
+    with pytest.raises(RunError, match=r"cannot be read again: .* be one of.*; a relative path"):
         reopen_windows(run)
     shown = read_step(run, reopen_windows(run, corpus), step=7, rows=[1])
     assert saw[6] == shown.batch.rows[0].inputs

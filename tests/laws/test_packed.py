@@ -237,7 +237,9 @@ def test_a_store_and_a_slice_of_it_give_the_same_batches(tmp_path: Any) -> None:
 def test_a_corpus_without_documents_is_refused() -> None:
     """The message says what to do."""
     corpus = tl.Corpus.from_tokens([1, 2, 3])
-    with pytest.raises(CorpusError, match="needs documents, and tokens has none: pass documents="):
+    with pytest.raises(
+        CorpusError, match="needs documents, and tokens has none: make it with prepare"
+    ):
         tl.PackedWindows(corpus)
 
 

@@ -204,7 +204,7 @@ def test_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"body": ["a"]}, "must have the column 'text'.*columns of texts are body, of body"),
+        ({"body": ["a"]}, "must have the column 'text'.*columns of texts are body$"),
         ({"text": [1], "body": ["a"]}, "of type int64.*columns of texts are body"),
         ({"text": [["a"]]}, "of type list.*columns of texts are none"),
         ({"text": ["a", None]}, "dataset has a null value in row 1: "),

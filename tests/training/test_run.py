@@ -193,7 +193,7 @@ def test_a_run_that_was_killed_at_its_beginning_is_begun_again(tmp_path: Path) -
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     """Nothing of another run is overwritten."""
     (tmp_path / "thesis.txt").write_text("all of it")
-    with pytest.raises(RunError, match="must be new or empty"):
+    with pytest.raises(RunError, match=r"must be new or empty, .* is not: name another$"):
         make_run(tmp_path)
 
 
@@ -374,7 +374,7 @@ def test_a_new_run_may_be_begun_through_a_link_of_ones_own(tmp_path: Path) -> No
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to("disk")
     assert tmp_path / "disk" == make_run(tmp_path / "run").path
-    with pytest.raises(RunError, match="must be new or empty"):
+    with pytest.raises(RunError, match=r"or empty.* or resume its run with resume=True$"):
         make_run(tmp_path / "run")
     (tmp_path / "other").mkdir()
     (tmp_path / "latest").symlink_to("other")

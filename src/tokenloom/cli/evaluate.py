@@ -1,13 +1,21 @@
 """The command ``tokenloom evaluate``: how well a trained model predicts a text."""
 
 import argparse
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.mixture import one_corpus
-from tokenloom.cli.output import print_error, print_json, print_line, print_message, print_table
+from tokenloom.cli.output import (
+    name_options,
+    print_error,
+    print_json,
+    print_line,
+    print_message,
+    print_table,
+)
 from tokenloom.cli.parser import add_parser
 from tokenloom.errors import UsageError
 from tokenloom.text.tokenizers import complete
@@ -79,7 +87,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.training.reopen import count_trained, read_as
     from tokenloom.training.run import Run
 
-    with joined(timeout_seconds=arguments.timeout, report=print_error) as ranks:
+    report = functools.partial(print_error, options=name_options(arguments))
+    with joined(timeout_seconds=arguments.timeout, report=report) as ranks:
         run = Run.open(arguments.run)
         options.refuse_options_of_text(arguments)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)

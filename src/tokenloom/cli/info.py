@@ -202,17 +202,24 @@ def _tabulate(
         cure = [] if name else ["not in the store: give it to Corpus.open in Python"]
         yield "tokenizer", ", ".join([*cells, *cure])
     yield "dtype", description.dtype
-    yield "shards", f"{description.num_shards:,}"
-    yield "bytes", f"{description.num_bytes:,}"
+    yield from _tabulate_store(description)
+    yield "hash", description.hash
+    if description.split is not None:
+        yield "split", description.split
+
+
+def _tabulate_store(description: StoreDescription) -> Iterator[tuple[str, str]]:
+    """Yield what is known of the whole store only, also where a split is described."""
+    whole = "" if description.split is None else " of the store"
+    yield f"shards{whole}", f"{description.num_shards:,}"
+    yield f"bytes{whole}", f"{description.num_bytes:,}"
     for name, (start, stop) in description.splits.items():
         yield f"split {name}", f"{count(stop - start, 'token')} from {start:,}"
     if names := [source.name for source in description.sources[:3]]:
         num_more = len(description.sources) - len(names)
-        yield "sources", ", ".join(names) + f" and {num_more:,} more" * bool(num_more)
-    yield from _tabulate_facts(description.facts)
-    yield "hash", description.hash
-    if description.split is not None:
-        yield "split", description.split
+        yield f"sources{whole}", ", ".join(names) + f" and {num_more:,} more" * bool(num_more)
+    for label, cell in _tabulate_facts(description.facts):
+        yield label if label.startswith("option ") else f"{label}{whole}", cell
 
 
 def _tabulate_text(counted: TokenStatistics) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import tokenloom
 from tokenloom._io.interrupts import Stopped, ending_in_order
-from tokenloom.cli.output import as_options, print_error, print_line, print_message
+from tokenloom.cli.output import as_options, name_options, print_error, print_line, print_message
 from tokenloom.cli.parser import COMMANDS, CommandParser, complete_files, make_formatter
 from tokenloom.errors import TokenloomError
 
@@ -75,7 +75,7 @@ def _run(argv: Sequence[str] | None) -> int:
     with (
         warnings.catch_warnings(),
         _offline(wanted=getattr(arguments, "offline", False)),
-        _logging(options := _options(arguments)),
+        _logging(options := name_options(arguments)),
     ):
         warnings.showwarning = functools.partial(_show_warning, options)
         warnings.simplefilter("default", UserWarning)
@@ -99,15 +99,6 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _in_brackets(error: Exception) -> str:
     return f" ({error})" if str(error) else ""
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the options by the names of their arguments, which a message may contain."""
-    options: dict[str, str] = arguments.options
-    if getattr(arguments, "resume", None) is None:
-        return options
-    # The other options come from the settings of the run, and keep their names.
-    return {name: typed for name, typed in options.items() if name in arguments.given}
 
 
 def _discard_stdout() -> None:

@@ -573,22 +573,37 @@ def print_amount(
     arguments: argparse.Namespace, corpus: Corpus | dict[str, Corpus], shown: Corpus | Mixture
 ) -> None:
     """Print that 'tokenloom train' reads less of a corpus than is shown here, if it does."""
-    if isinstance(corpus, dict) or isinstance(shown, Mixture):
-        return
     defaults = {"max_tokens": MAX_TOKENS, "held_out": HELD_OUT}
     missing = {name: defaults[name] for name in defaults if name not in arguments.given}
+    whole = _size(shown)
     try:
-        train, _ = _hold_out(argparse.Namespace(**{**vars(arguments), **missing}), corpus)
+        num_read = _size(hold_out(argparse.Namespace(**{**vars(arguments), **missing}), corpus)[0])
+        if num_read == whole:
+            return
+        ways = [{name: value} for name, value in missing.items()]
+        options = next(
+            (way for way in ways if num_read == _read_with(arguments, corpus, way)), missing
+        )
     except ArgumentError:
         return
-    if len(train) == len(shown):
-        return
-    name = "max_tokens" if len(train) == MAX_TOKENS else "held_out"
+    typed = " ".join(f"{arguments.options[name]} {value}" for name, value in options.items())
     print_line(
         f"\nnote: 'tokenloom train' with these options reads only "
-        f"{len(train):,} of the {count(len(shown), 'token')};\n"
-        f"{arguments.options[name]} {defaults[name]} shows the batches of such a training"
+        f"{num_read:,} of the {count(whole, 'token')};\n"
+        f"{typed} shows the batches of such a training"
     )
+
+
+def _size(text: Corpus | Mixture) -> int:
+    return len(text.corpus if isinstance(text, Mixture) else text)
+
+
+def _read_with(
+    arguments: argparse.Namespace, corpus: Corpus | dict[str, Corpus], typed: Mapping[str, Any]
+) -> int:
+    """Return how many tokens 'plan' reads where these options are typed too."""
+    given = {"given": arguments.given.union(typed)}
+    return _size(hold_out(argparse.Namespace(**{**vars(arguments), **typed, **given}), corpus)[0])
 
 
 def load_split(arguments: argparse.Namespace, corpus: Corpus, split: str) -> Corpus:

@@ -1,5 +1,6 @@
 """What the commands print: tables and JSON on stdout, errors and messages on stderr."""
 
+import argparse
 import contextlib
 import json
 import math
@@ -40,8 +41,9 @@ _ADVICE = {
     "[0, vocab_size=": "[0, ",
     "across_documents=False": "--within-documents",
     "resets=False": "--across-documents",
-    "pass documents=... to Corpus.from_tokens, or use RandomWindows": "make a store of it with "
-    "tokenloom prepare and its --documents, or use --order random",
+    "make it with prepare or Corpus.from_documents, pass documents=... to Corpus.from_tokens, or "
+    "use RandomWindows": "make a store of it with tokenloom prepare and its --documents, or use "
+    "--order random",
     "use RandomWindows(mixture), or join the corpora with Corpus.concatenate": "use --order random",
     "; texts in memory are passed as iter(texts)": "",
     "pass vocab_size=... to Corpus.from_tokens": "put its meta.pkl beside it, name the tokenizer "
@@ -100,6 +102,15 @@ def print_usage(usage: str) -> None:
     """Print how a command is used to stderr."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(escape(f"usage: {usage}"), file=sys.stderr)
+
+
+def name_options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the options by the names of their arguments, which a message may contain."""
+    options: dict[str, str] = arguments.options
+    if getattr(arguments, "resume", None) is None:
+        return options
+    # The other options come from the settings of the run, and keep their names.
+    return {name: typed for name, typed in options.items() if name in arguments.given}
 
 
 def as_options(message: str, options: Mapping[str, str]) -> str:

@@ -52,8 +52,9 @@ def make_plan(
 def _order_of_documents(corpus: Corpus) -> Order:
     if corpus.document_offsets is None:
         msg = (
-            f"packed order needs documents, and {corpus.name} has none: pass documents=... to "
-            "Corpus.from_tokens, or use RandomWindows"
+            f"packed order needs documents, and {corpus.name} has none: make it with "
+            "prepare or Corpus.from_documents, pass documents=... to Corpus.from_tokens, or use "
+            "RandomWindows"
         )
         raise CorpusError(msg)
     return PackedOrder(corpus.documents_by_length)

@@ -440,7 +440,10 @@ def find(name: str | os.PathLike[str]) -> Entry | Path:
     if entry := find_named(name):
         return entry
     if not isinstance(name, str | os.PathLike):
-        msg = f"a corpus must be named by a str or a path, got {show(name)}"
+        msg = (
+            f"a corpus must be named by a str or a path, got {show(name)}: Corpus.from_text and "
+            "Corpus.from_documents take texts in memory, prepare a data set of another package"
+        )
         raise ArgumentError(msg)
     # To Path an empty name is the current folder. See `download` for os.path.
     if os.path.isfile(name):  # noqa: PTH113

@@ -540,10 +540,9 @@ def _find_column(schema: Any, field: str, *, name: str, argument: str) -> int:
             f"{schema.field(indices[0]).type}; {cure}"
         )
     else:
-        msg = (
-            f"{name} must have the column {field!r}, which it has not; {cure}, of "
-            f"{', '.join(schema.names)}"
-        )
+        msg = f"{name} must have the column {field!r}, which it has not; {cure}"
+        if texts != schema.names:
+            msg += f"; all columns are {', '.join(schema.names)}"
     raise CorpusError(msg)
 
 

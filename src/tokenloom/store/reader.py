@@ -392,7 +392,7 @@ def _read_manifest(folder: Path, name: Path) -> Manifest:
     except (OSError, ValueError) as error:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         why = describe_missing(folder) if is_missing else str(error)
-        cure = "; name another, or make the store to its end"
+        cure = "; name another, or make one with 'tokenloom prepare'"
         if is_store(folder.parent):
             store = name.parent if name.parent.name else folder.parent
             cure = f"; the store is {store}, of which {folder.name!r} may be a split"

@@ -150,7 +150,8 @@ def encode_documents(
     }
     for number, text in (*enumerate(documents), *prompts.items()):
         if not isinstance(text, str):
-            msg = f"document {number} must be a str, got {type(text).__name__}"
+            cure = ": give its text alone" if isinstance(text, Mapping) else ""
+            msg = f"document {number} must be a str, got {type(text).__name__}{cure}"
             raise ArgumentError(msg)
         require_characters(text, name=f"document {number}")
     method = _choose_method(

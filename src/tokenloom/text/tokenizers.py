@@ -531,10 +531,10 @@ def refuse_settings(
     """
     if vocab_of(tokenizer) is UNCOUNTED:
         return
-    counts, learns = "counts no characters or words", isinstance(tokenizer, LearnedTokenizer)
+    learns = isinstance(tokenizer, LearnedTokenizer)
     refused = {
-        "normalize": (not normalize, counts),
-        "min_freq": (min_freq > 0, counts),
+        "normalize": (not normalize, "gets each text as it is"),
+        "min_freq": (min_freq > 0, "counts no characters or words"),
         "reserved_tokens": (len(reserved_tokens) > 0 and not learns, "has its ids already"),
     }
     for setting, (is_asked, why) in refused.items():

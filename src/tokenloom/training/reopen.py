@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
@@ -446,12 +447,17 @@ def _as_measured(run: Run, held_out: Corpus) -> Corpus:
 
 
 def _load(run: Run, name: str, encoding: str) -> Corpus:
+    # A path of the same name was saved as a path, so this name is that of the catalogue.
+    is_named = find_entry(name) is not None
     try:
-        # A path of the same name was saved as a path, so this name is that of the catalogue.
-        is_named = find_entry(name) is not None
         return read_as(run, f"dataset:{name}" if is_named else name, encoding=encoding)
     except (ArgumentError, CorpusError, StoreError) as error:
-        msg = f"the text of the run {str(run.path)!r} cannot be read again: {error}"
+        is_relative = not is_named and not Path(name).is_absolute() and not os.path.lexists(name)
+        where = "; a relative path is one from the working directory of the training: go there"
+        msg = (
+            f"the text of the run {str(run.path)!r} cannot be read again: {error}"
+            f"{where if is_relative else ''}"
+        )
         raise RunError(msg) from error
 
 

@@ -166,7 +166,11 @@ class Run:
                     write_bytes(folder / name, content)
             write_text(folder / _SETTINGS, json.dumps(settings, indent=2) + "\n")
         except FileExistsError as error:
-            msg = f"the run's folder must be new or empty, {os.fspath(path)!r} is not: name another"
+            cure = ", or resume its run with resume=True" if is_run(folder) else ""
+            msg = (
+                f"the run's folder must be new or empty, {os.fspath(path)!r} is not: name another"
+                f"{cure}"
+            )
             raise RunError(msg) from error
         except OSError as error:
             msg = f"cannot write the run's folder {os.fspath(path)!r}: {error.strerror or error}"

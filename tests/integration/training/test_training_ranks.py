@@ -278,8 +278,9 @@ def test_torchrun_divides_an_evaluation(
         ("book-0.txt", "old", "the run's folder must be new or empty"),
         ("nowhere.txt", "new", "a corpus must be one of"),
         ("book-{}.txt", "new", "a corpus must be one of"),
+        ("book-0.txt", "odd", "world_size must divide --batch-size 3, got 2"),
     ],
-    ids=["first", "all", "second"],
+    ids=["first", "all", "second", "batch"],
 )
 def test_what_ranks_refuse_is_told_once(
     book: str, folder: str, message: str, tmp_path: Path
@@ -290,9 +291,10 @@ def test_what_ranks_refuse_is_told_once(
     (tmp_path / "book-0.txt").write_text(BOOK, encoding="utf-8")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").touch()
-    arguments = ["train", str(tmp_path / book), "--run-dir", str(tmp_path / folder)]
+    arguments = ["train", str(tmp_path / book), "--run-dir", str(tmp_path / folder), *SHAPE]
+    arguments += ["--batch-size", "3"] if folder == "odd" else ["--bidirectional"]
     result = subprocess.run(
-        [*TORCHRUN, "--nproc-per-node=2", str(program), *arguments, *SHAPE, "--bidirectional"],
+        [*TORCHRUN, "--nproc-per-node=2", str(program), *arguments],
         env=ENVIRONMENT,
         check=False,
         capture_output=True,
