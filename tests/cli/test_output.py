@@ -37,7 +37,10 @@ def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[
         ("use normalize=False", "use --raw"),
         ("lower num_workers= or wait", "lower --workers or wait"),
         (
-            "make it with prepare or Corpus.from_documents, pass documents=... to Corpus.from_tokens, or use RandomWindows",
+            (
+                "make it with prepare or Corpus.from_documents, pass documents=... to "
+                "Corpus.from_tokens, or use RandomWindows"
+            ),
             "make a store of it with tokenloom prepare and its --documents, or use --order random",
         ),
         ("resets=False has no meaning in packed", "--across-documents has no meaning in packed"),

@@ -1,7 +1,6 @@
 """The command ``tokenloom evaluate``: how well a trained model predicts a text."""
 
 import argparse
-import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +8,7 @@ from tokenloom._wording import count
 from tokenloom.cli import options
 from tokenloom.cli.mixture import one_corpus
 from tokenloom.cli.output import (
-    name_options,
-    print_error,
+    make_reporter,
     print_json,
     print_line,
     print_message,
@@ -87,8 +85,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.training.reopen import count_trained, read_as
     from tokenloom.training.run import Run
 
-    report = functools.partial(print_error, options=name_options(arguments))
-    with joined(timeout_seconds=arguments.timeout, report=report) as ranks:
+    with joined(timeout_seconds=arguments.timeout, report=make_reporter(arguments)) as ranks:
         run = Run.open(arguments.run)
         options.refuse_options_of_text(arguments)
         corpus = read_as(run, arguments.corpus, split=arguments.split, encoding=arguments.encoding)

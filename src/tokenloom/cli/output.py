@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tokenloom._wording import escape, redact
@@ -163,3 +164,8 @@ def print_error(error: Exception, *, options: Mapping[str, str] | None = None) -
     is_ours = isinstance(error, TokenloomError)
     line = as_options(text, options or {}) if is_ours else text.strip().partition("\n")[0]
     print_message(f"error: {line or type(error).__name__}")
+
+
+def make_reporter(arguments: argparse.Namespace) -> Callable[[Exception], None]:
+    """Return a function that prints an error in the words of the options of a command."""
+    return functools.partial(print_error, options=name_options(arguments))

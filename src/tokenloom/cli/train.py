@@ -17,7 +17,7 @@ from tokenloom._checks import as_integer
 from tokenloom._io.interrupts import Stopped
 from tokenloom._wording import count
 from tokenloom.cli import options
-from tokenloom.cli.output import name_options, print_error, print_json, print_line, print_message
+from tokenloom.cli.output import make_reporter, print_json, print_line, print_message
 from tokenloom.cli.parser import add_parser
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.mixture import Mixture
@@ -191,8 +191,7 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from tokenloom.loading.distributed import joined
 
-    report = functools.partial(print_error, options=name_options(arguments))
-    with joined(timeout_seconds=arguments.timeout, report=report) as ranks:
+    with joined(timeout_seconds=arguments.timeout, report=make_reporter(arguments)) as ranks:
         corpus, training = _make_training(arguments, ranks)
         # Before the training, since a prompt without tokens would be found only after it.
         write = _make_writer(corpus, training, reports=ranks.is_first)
