@@ -45,7 +45,7 @@ examples:
   tokenloom prepare texts/ --tokenizer bpe --vocab-size 8000 -o my-store
       sub-words: a byte-level BPE that is learnt from the texts, which are read twice
   tokenloom prepare texts/ --tokenizer tokenizer.json -o my-store
-      sub-words of a tokenizer that there is; or tiktoken:o200k_base, x.tiktoken, x.model
+      sub-words of an existing tokenizer; or tiktoken:o200k_base, x.tiktoken, x.model
   tokenloom prepare more.txt --tokenizer my-store -o more-store
       with the tokenizer of another store, in one pass
 
