@@ -230,6 +230,20 @@ def test_models_that_shift_get_the_whole_windows() -> None:
     }
 
 
+def test_a_batch_is_the_arguments_of_a_model_that_shifts() -> None:
+    """And unpacks as inputs and targets all the same."""
+    batch = make_batch()
+    named = batch.as_dict(is_shifted=False)
+    assert ["input_ids", "labels"] == list(dict(**batch))
+    assert all(named[name].equal(tensor) for name, tensor in dict(**batch).items())
+    assert batch["labels"].equal(named["labels"])
+    inputs, targets = batch
+    assert batch[0].equal(inputs)
+    assert batch[-1].equal(targets)
+    with pytest.raises(ArgumentError, match="'input_ids' and 'labels', got 'mask'"):
+        batch["mask"]
+
+
 def test_the_first_token_of_a_document_need_not_be_learned() -> None:
     """Also where it is the target of the last input of a row."""
     batch = tl.Batch(WINDOWS, epoch=3, index=7, resets=np.array([2, 4]))

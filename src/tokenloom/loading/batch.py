@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from tokenloom._wording import as_html
+from tokenloom._wording import as_html, show
 from tokenloom.errors import AbsentError, ArgumentError, UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
 from tokenloom.loading.piece_rows import PieceLayout, PieceRows
@@ -378,6 +378,15 @@ class Batch:
         batch._is_within = True  # noqa: SLF001  made here
         return batch
 
+    def _as_arguments(self) -> dict[str, torch.Tensor]:
+        if self._layout is not None:
+            msg = (
+                "a model of Hugging Face keeps packed documents apart only without its cache: call "
+                "model(**batch.as_dict(is_shifted=False), use_cache=False)"
+            )
+            raise UsageError(msg)
+        return self.as_dict(is_shifted=False)
+
     def _pieces_as_dict(self, *, is_shifted: bool) -> dict[str, torch.Tensor]:
         inputs, labels, positions = self.inputs, self.targets, self.position_ids
         if not is_shifted:
@@ -413,27 +422,29 @@ class Batch:
         yield tensors.inputs
         yield tensors.targets
 
-    def __getitem__(self, position: int) -> torch.Tensor:
-        if isinstance(position, str):
-            self.keys()
-        return (self.inputs, self.targets)[position]
+    def __getitem__(self, position: int | str) -> torch.Tensor:
+        if not isinstance(position, str):
+            return (self.inputs, self.targets)[position]
+        found = self._as_arguments()
+        if position not in found:
+            keys = " and ".join(map(repr, found))
+            msg = f"the key must be one that a batch has, {keys}, got {show(position)}"
+            raise ArgumentError(msg)
+        return found[position]
 
-    def keys(self) -> NoReturn:
-        """Refuse to be a mapping, as which ``model(**batch)`` would take it.
+    def keys(self) -> KeysView[str]:
+        """Return ``input_ids`` and ``labels``, so that ``model(**batch)`` works.
 
-        Whether labels are shifted already is a choice that differs between models.
+        It calls a model of Hugging Face, which shifts labels itself, as with
+        ``as_dict(is_shifted=False)``.
 
         Raises
         ------
         UsageError
-            Always.
+            The rows are packed: such a model keeps documents apart only where it is
+            called with ``use_cache=False``.
         """
-        msg = (
-            "a batch unpacks as inputs, targets, and is no mapping: take "
-            "batch.as_dict(is_shifted=False) for a model that shifts labels itself, as those of "
-            "Hugging Face do, and batch.as_dict() for any other"
-        )
-        raise UsageError(msg)
+        return self._as_arguments().keys()
 
     def __len__(self) -> int:
         return 2

@@ -70,8 +70,10 @@ def test_a_model_that_shifts_labels_learns_the_very_targets() -> None:
         logits = model(batch.inputs).logits
         expected = float(functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten()))
         shifted = float(model(**batch.as_dict(is_shifted=False)).loss)
+        short = float(model(**batch).loss)
         twice = float(model(**batch.as_dict()).loss)
     assert shifted == pytest.approx(expected, abs=1e-6)
+    assert shifted == short
     assert twice != pytest.approx(expected, abs=1e-4)
 
 
