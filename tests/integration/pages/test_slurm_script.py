@@ -34,7 +34,9 @@ def noted(interrupt, number, frame):
 def held(*arguments, **options):
     global num_steps
     num_steps += 1
-    while num_steps == 30 and not came and not os.path.exists("requeued"):
+    for _ in range(60_000):
+        if num_steps != 30 or came or os.path.exists("requeued"):
+            break
         time.sleep(0.01)
     return step(*arguments, **options)
 
