@@ -378,3 +378,11 @@ def test_persistent_workers_of_two_loaders_see_their_own_epochs(start_method: st
             windows.set_epoch(epoch)
         for windows, loader in zip(both, loaders, strict=True):
             assert stream(windows) == stream(loader)
+
+
+def test_a_batch_has_no_index() -> None:
+    """Who comes from a map-style dataset reads what to do; they are iterated all the same."""
+    windows = tl.RandomWindows(tl.Corpus.from_tokens(np.arange(50)), batch_size=2, seq_len=3)
+    with pytest.raises(UsageError, match=r"got windows\[0\]: take next\(iter\(windows\)\)"):
+        windows[0]
+    assert len(windows) == len(list(windows))

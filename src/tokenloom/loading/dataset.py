@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import get_spawning_popen
-from typing import Any, Self, final
+from typing import Any, NoReturn, Self, final
 
 import torch
 import torch.distributed
@@ -280,6 +280,21 @@ class Windows(IterableDataset[Batch]):
         """
         self.shard  # noqa: B018  resolved here, in the main process, for the workers
         return self.plan.num_batches
+
+    def __getitem__(self, index: object) -> NoReturn:
+        """Refuse to be a map-style dataset.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        msg = (
+            f"batches come in order, and none has an index, got windows[{show(index)}]: take "
+            "next(iter(windows)) for the first one, or call skip(n) of a Loader(windows) to begin "
+            "after n batches"
+        )
+        raise UsageError(msg)
 
     def __iter__(self) -> "WindowsIterator":
         self.confirm_shard()
