@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from multiprocessing import spawn
 from typing import Any
 
 import pytest
@@ -109,6 +110,19 @@ def test_several_workers_are_processes() -> None:
         ((_, pid),) = run_in_order(_pid, [1], executor=pool, num_ahead=1)
         assert os.getpid() != pid
     assert pid not in [child.pid for child in multiprocessing.active_children()]
+
+
+def test_the_program_is_left_out_by_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that other threads start meanwhile import it as ever."""
+
+    def prepare(name: str) -> dict[str, str]:
+        return {"name": name, "init_main_from_path": "program.py", "init_main_from_name": "program"}
+
+    monkeypatch.setattr(spawn, "get_preparation_data", prepare)
+    with ThreadPoolExecutor(1) as other, executor._leaving_out_main():
+        assert {"name": "a"} == spawn.get_preparation_data("a")
+        assert prepare("b") == other.submit(lambda: spawn.get_preparation_data("b")).result()
+    assert prepare is spawn.get_preparation_data
 
 
 def test_there_is_a_core() -> None:

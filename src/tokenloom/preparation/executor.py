@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import pickle
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager
+from multiprocessing import spawn
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,6 +32,9 @@ _QUICK_BYTES = 1 << 26
 _MOST_ON_WINDOWS = 61
 # With fewer cores two processes made characters and words of plain texts 0.7 x as fast as one.
 _CORES_FOR_PLAIN = 4
+
+# The function that Python prepares a process with is replaced by one thread at a time.
+_ONE_AT_A_TIME = threading.Lock()
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -158,26 +163,20 @@ def choose_processes(
     return min(num_cores, num_bytes // _QUICK_BYTES)
 
 
-def can_be_sent(value: object) -> bool:
-    """Return whether a value can be sent to another process.
-
-    >>> can_be_sent(len), can_be_sent(lambda: 3)
-    (True, False)
-    """
-    try:
-        ForkingPickler.dumps(value)
-    # Pickling may fail with any error.
-    except Exception:  # noqa: BLE001
-        return False
-    return True
-
-
 @contextlib.contextmanager
-def process_pool(num_workers: int) -> Iterator[Executor | None]:
+def process_pool(num_workers: int, *, imports_main: bool = False) -> Iterator[Executor | None]:
     """Yield a pool of processes, or None if fewer than two workers are asked for.
 
     They import no more than they need, leave Ctrl-C to this process, and end
     when it ends, in whatever way.
+
+    Parameters
+    ----------
+    num_workers : int
+    imports_main : bool
+        Whether they import the program that runs here, as they must if it defines
+        something that is sent to them. They then run again whatever it does
+        outside ``if __name__ == "__main__"``.
     """
     if num_workers < 2:
         yield None
@@ -188,6 +187,7 @@ def process_pool(num_workers: int) -> Iterator[Executor | None]:
     pool = _Pool(
         min(num_workers, _MOST_ON_WINDOWS) if sys.platform == "win32" else num_workers,
         mp_context=multiprocessing.get_context(method),
+        imports_main=imports_main,
         initializer=_enter_worker,
         # A fork server has the environment of the time when it began.
         initargs=(os.environ.get(PARALLELISM, "false"),),
@@ -219,13 +219,18 @@ def open_pool(
     """
     if executor is not None:
         return contextlib.nullcontext(executor)
-    if num_processes > 1 and not can_be_sent(sends):
+    if num_processes < 2:
+        return process_pool(num_processes)
+    try:
+        pickled = bytes(ForkingPickler.dumps(sends))
+    # Pickling may fail with any error.
+    except Exception as error:
         msg = (
             f"tokenizer must be one that can be pickled for workers, got {show(sends.given)}: "
             "pass num_workers=1, or an executor of threads"
         )
-        raise ArgumentError(msg)
-    return process_pool(num_processes)
+        raise ArgumentError(msg) from error
+    return process_pool(num_processes, imports_main=b"__main__" in pickled)
 
 
 def _enter_worker(parallelism: str) -> None:
@@ -238,8 +243,43 @@ def _enter_worker(parallelism: str) -> None:
 class _Pool(ProcessPoolExecutor):
     """Processes that do not grow from chunk to chunk."""
 
+    def __init__(self, num_workers: int, *, imports_main: bool, **named: Any) -> None:
+        super().__init__(num_workers, **named)
+        self._imports_main = imports_main
+
+    def _spawn_process(self) -> None:
+        with contextlib.nullcontext() if self._imports_main else _leaving_out_main():
+            # Python's own, in all releases so far; the types do not know it.
+            super()._spawn_process()  # type: ignore[misc]
+
     def submit(self, do: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
         return super().submit(_do, do, *arguments, **named)
+
+
+@contextlib.contextmanager
+def _leaving_out_main() -> Iterator[None]:
+    """Let no process that this thread starts in the block import the program that runs here.
+
+    Python has each import it, to find there what it defines: a script without
+    ``if __name__ == "__main__"`` would begin again in each, and what it imports takes
+    time.
+    """
+    starter = threading.get_ident()
+    with _ONE_AT_A_TIME:
+        prepare = spawn.get_preparation_data
+
+        def prepare_without_main(name: str) -> dict[str, Any]:
+            data = prepare(name)
+            if threading.get_ident() == starter:
+                for key in ("init_main_from_name", "init_main_from_path"):
+                    data.pop(key, None)
+            return data
+
+        spawn.get_preparation_data = prepare_without_main
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = prepare
 
 
 def _do(do: Callable[..., _Result], *arguments: Any, **named: Any) -> _Result:
@@ -337,6 +377,6 @@ def _describe(error: Exception) -> str:
 
 _DIED = (
     "a worker process died, perhaps because the memory was full: what was finished is kept, so "
-    "run the same again, perhaps with fewer workers; a script that starts workers has its calls "
-    'under if __name__ == "__main__"'
+    "run the same again, perhaps with fewer workers; a script that defines its own tokenizer has "
+    'its calls under if __name__ == "__main__"'
 )

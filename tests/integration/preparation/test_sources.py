@@ -223,3 +223,51 @@ def test_signed_addresses(tmp_path: Path, website: str) -> None:
     with pytest.raises(tl.errors.CorpusError) as raised:
         prepare(address, tmp_path / "other", tokenizer="word")
     assert "hush" not in str(raised.value)
+
+
+def _run_script(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
+    lines = [json.dumps({"text": f"the text of document {index} " * 400}) for index in range(1000)]
+    (folder / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "script.py").write_text(script, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.slow
+def test_a_script_needs_no_guard(tmp_path: Path) -> None:
+    """Its processes do not begin it again, and so do not make the store themselves."""
+    script = """
+import tokenloom as tl
+print("begun")
+for name, workers in ("one", 1), ("two", 2):
+    tl.prepare("texts.jsonl", name, tokenizer="bpe", vocab_size=300, num_workers=workers)
+"""
+    result = _run_script(tmp_path, script)
+    assert (0, "begun\n") == (result.returncode, result.stdout), result.stderr
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_script_may_define_its_tokenizer(tmp_path: Path) -> None:
+    """The processes then import it, and find the tokenizer there."""
+    script = """
+import tokenloom as tl
+class Bytes:
+    vocab_size = 256
+    def encode(self, text):
+        return list(text.encode())
+    def decode(self, ids):
+        return bytes(ids).decode()
+if __name__ == "__main__":
+    for name, workers in ("one", 1), ("two", 2):
+        tl.prepare("texts.jsonl", name, tokenizer=Bytes(), num_workers=workers)
+"""
+    result = _run_script(tmp_path, script)
+    assert 0 == result.returncode, result.stderr
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
