@@ -23,6 +23,7 @@ LEAVES = {
     errors.RunError: OSError,
     errors.StateMismatchError: ValueError,
     errors.StoreError: OSError,
+    errors.UnknownKeyError: KeyError,
     errors.UsageError: RuntimeError,
     errors.WorkerError: RuntimeError,
 }

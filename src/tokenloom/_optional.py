@@ -59,7 +59,9 @@ def _require_new(package: str) -> None:
     except metadata.PackageNotFoundError:
         # Such as a copy in the folder of a program.
         return
-    if _numbers(version) < _numbers(OLDEST[package]):
+    # Damaged metadata have none.
+    numbers = _numbers(version or "")
+    if numbers and numbers < _numbers(OLDEST[package]):
         msg = f"version {OLDEST[package]} or newer, got {version}"
         raise ImportError(msg)
 

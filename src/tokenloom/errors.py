@@ -65,5 +65,12 @@ class AbsentFromCorpusError(AttributeError, CorpusError):
     """The corpus has no such attribute, as it was made without what it needs."""
 
 
+class UnknownKeyError(ArgumentError, KeyError):
+    """A batch, taken for a mapping, has no such key."""
+
+    # That of a KeyError is the repr of its message.
+    __str__ = Exception.__str__
+
+
 class EndlessError(AttributeError, TypeError, TokenloomError):
     """An endless loader has no length, nor a number of batches that remain."""

@@ -240,7 +240,11 @@ def test_a_batch_is_the_arguments_of_a_model_that_shifts() -> None:
     inputs, targets = batch
     assert batch[0].equal(inputs)
     assert batch[-1].equal(targets)
-    with pytest.raises(ArgumentError, match="'input_ids' and 'labels', got 'mask'"):
+    assert (True, False) == ("labels" in batch, "mask" in batch)
+    assert batch.get("labels") is not None
+    assert (None, 3) == (batch.get("mask"), batch.get("mask", 3))
+    assert (True, False) == (inputs in batch, torch.zeros(1) in batch)
+    with pytest.raises(KeyError, match=r"^the key must be .* 'input_ids' and 'labels', got 'mask'"):
         batch["mask"]
 
 

@@ -159,6 +159,8 @@ def test_packed_rows_are_no_arguments_themselves() -> None:
         dict(**batch)
     with pytest.raises(UsageError, match="use_cache=False"):
         batch["input_ids"]
+    with pytest.raises(UsageError, match="use_cache=False"):
+        batch.get("labels")
 
 
 @pytest.mark.parametrize("is_shifted", [True, False])

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from tokenloom._wording import as_html, show
-from tokenloom.errors import AbsentError, ArgumentError, UsageError
+from tokenloom.errors import AbsentError, ArgumentError, UnknownKeyError, UsageError
 from tokenloom.loading.document_starts import BlockResets, Segments, find_segments
 from tokenloom.loading.piece_rows import PieceLayout, PieceRows
 from tokenloom.loading.sources import BlockSources
@@ -429,14 +429,24 @@ class Batch:
         if position not in found:
             keys = " and ".join(map(repr, found))
             msg = f"the key must be one that a batch has, {keys}, got {show(position)}"
-            raise ArgumentError(msg)
+            raise UnknownKeyError(msg)
         return found[position]
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            return key in self.keys()
+        return any(tensor is key for tensor in self)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return ``batch[key]``, or the default if there is no such key; see `keys`."""
+        return self[key] if key in self.keys() else default
 
     def keys(self) -> KeysView[str]:
         """Return ``input_ids`` and ``labels``, so that ``model(**batch)`` works.
 
         It calls a model of Hugging Face, which shifts labels itself, as with
-        ``as_dict(is_shifted=False)``.
+        ``as_dict(is_shifted=False)``. As there, the tensors of the keys are made anew
+        each time: to change them, take the dict.
 
         Raises
         ------

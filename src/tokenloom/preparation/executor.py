@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import io
 import multiprocessing
 import os
 import pickle
@@ -20,7 +21,7 @@ from tokenloom._io.processes import end_with_parent, leave_ctrl_c_to_parent
 from tokenloom._wording import show
 from tokenloom.errors import ArgumentError, TokenloomError, WorkerError
 from tokenloom.text.huggingface import PARALLELISM
-from tokenloom.text.interface import CompleteTokenizer
+from tokenloom.text.interface import CompleteTokenizer, UserTokenizer
 from tokenloom.text.tokenizers import ByteTokenizer, CountedTokenizer
 
 # How often to check whether a task is done whose result does not arrive, in seconds.
@@ -221,8 +222,9 @@ def open_pool(
         return contextlib.nullcontext(executor)
     if num_processes < 2:
         return process_pool(num_processes)
+    pickler = _Pickler(io.BytesIO())
     try:
-        pickled = bytes(ForkingPickler.dumps(sends))
+        pickler.dump(sends)
     # Pickling may fail with any error.
     except Exception as error:
         msg = (
@@ -230,7 +232,21 @@ def open_pool(
             "pass num_workers=1, or an executor of threads"
         )
         raise ArgumentError(msg) from error
-    return process_pool(num_processes, imports_main=b"__main__" in pickled)
+    # What a class from elsewhere needs of the program, such as a registry, is not known.
+    imports_main = isinstance(sends, UserTokenizer) or pickler.found_main
+    return process_pool(num_processes, imports_main=imports_main)
+
+
+class _Pickler(ForkingPickler):
+    """Finds out whether the program that runs here defines something of what is pickled."""
+
+    found_main = False
+
+    def reducer_override(self, value: Any) -> Any:
+        # In a process that another one started, the program has another name.
+        if getattr(value, "__module__", None) in ("__main__", "__mp_main__"):
+            self.found_main = True
+        return NotImplemented
 
 
 def _enter_worker(parallelism: str) -> None:
@@ -275,8 +291,8 @@ def _leaving_out_main() -> Iterator[None]:
                     data.pop(key, None)
             return data
 
-        spawn.get_preparation_data = prepare_without_main
         try:
+            spawn.get_preparation_data = prepare_without_main
             yield
         finally:
             spawn.get_preparation_data = prepare
@@ -377,6 +393,6 @@ def _describe(error: Exception) -> str:
 
 _DIED = (
     "a worker process died, perhaps because the memory was full: what was finished is kept, so "
-    "run the same again, perhaps with fewer workers; a script that defines its own tokenizer has "
-    'its calls under if __name__ == "__main__"'
+    "run the same again, perhaps with fewer workers; a script with a tokenizer of its own has its "
+    'calls under if __name__ == "__main__"'
 )

@@ -393,7 +393,7 @@ def _read_manifest(folder: Path, name: Path) -> Manifest:
         is_missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         why = describe_missing(folder) if is_missing else str(error)
         cure = "; name another, or make one with 'tokenloom prepare'"
-        if is_store(folder.parent):
+        if folder.name != ".." and is_store(folder.parent):
             store = name.parent if name.parent.name else folder.parent
             cure = f"; the store is {store}, of which {folder.name!r} may be a split"
         elif why.endswith("?"):

@@ -271,3 +271,49 @@ if __name__ == "__main__":
     result = _run_script(tmp_path, script)
     assert 0 == result.returncode, result.stderr
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_tokenizer_may_need_what_the_script_does(tmp_path: Path) -> None:
+    """Its class lies elsewhere, and the call in a process that the script has started."""
+    (tmp_path / "helper.py").write_text("""
+RULES = {}
+class Ruled:
+    vocab_size = 256
+    def encode(self, text):
+        return list(RULES["rule"](text))
+    def decode(self, ids):
+        return bytes(ids).decode()
+""")
+    script = """
+import multiprocessing
+import helper, tokenloom as tl
+helper.RULES["rule"] = str.encode
+class Own(helper.Ruled):
+    pass
+def prepare(name, tokenizer, workers):
+    tl.prepare("texts.jsonl", name, tokenizer=tokenizer, num_workers=workers)
+if __name__ == "__main__":
+    prepare("one", helper.Ruled(), 1)
+    prepare("two", helper.Ruled(), 2)
+    process = multiprocessing.get_context("spawn").Process(target=prepare, args=("own", Own(), 2))
+    process.start()
+    process.join()
+"""
+    result = _run_script(tmp_path, script)
+    assert 0 == result.returncode, result.stderr
+    tokens = [contents(tmp_path / name)["tokens-00000.npy"] for name in ("one", "two", "own")]
+    assert tokens[0] == tokens[1] == tokens[2]
+
+
+@pytest.mark.slow
+def test_a_word_is_no_program(tmp_path: Path) -> None:
+    """A vocabulary may hold the name under which Python knows a script."""
+    script = """
+import tokenloom as tl
+print("begun")
+vocab = tl.Vocab(["text", "__main__", "__mp_main__"])
+tl.prepare("texts.jsonl", "store", tokenizer=vocab, num_workers=2)
+"""
+    result = _run_script(tmp_path, script)
+    assert (0, "begun\n") == (result.returncode, result.stdout), result.stderr
