@@ -1,9 +1,10 @@
 """Files that came from elsewhere, opened only where they are regular, read within a bound.
 
-All of these raise ArgumentError for a path that no file can have.
+All of these that take a path raise ArgumentError for a path that no file can have.
 """
 
 import errno
+import glob
 import io
 import os
 import stat
@@ -20,6 +21,15 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFLNK: "a symbolic link",
 }
+
+
+def match_pattern(pattern: str) -> list[str]:
+    """Return the files and folders that match a pattern, sorted, each once.
+
+    ``**`` means any number of folders.
+    """
+    # With "**" twice a file matches once for each way to divide its folders.
+    return sorted(set(glob.glob(pattern, recursive=True)))  # noqa: PTH207  absolute ones too
 
 
 def open_regular(path: str | os.PathLike[str], *, follow_links: bool = True) -> BinaryIO:

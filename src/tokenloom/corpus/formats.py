@@ -25,7 +25,7 @@ from tokenloom._checks import as_integer, require_type
 from tokenloom._io.atomic import as_file_path, as_path, as_stem, replacing
 from tokenloom._io.kinds import HEAD_BYTES, recognise_container
 from tokenloom._io.plainpickle import read_plain
-from tokenloom._io.regular import open_regular, read_bounded
+from tokenloom._io.regular import match_pattern, open_regular, read_bounded
 from tokenloom._wording import count, show
 from tokenloom.corpus.corpus import Corpus
 from tokenloom.corpus.offsets import DocumentOffsets, as_offsets
@@ -153,7 +153,7 @@ def _list_paths(path: object) -> list[Path]:
         given = as_path(path)
         if _exists(given) or not glob.has_magic(str(given)):
             return [given.absolute()]
-        matches = [Path(match) for match in glob.glob(str(given), recursive=True)]  # noqa: PTH207  absolute ones too
+        matches = map(Path, match_pattern(str(given)))
         paths = sorted((each for each in matches if each.is_file()), key=lambda each: each.parts)
         if not paths:
             msg = f"path must be that of a file, or a pattern of files, got {show(str(given))}, "

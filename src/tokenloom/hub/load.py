@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tokenloom._checks import as_flag, as_strings
 from tokenloom._io.compressed import find_encoding
+from tokenloom._io.regular import match_pattern
 from tokenloom._io.remote import is_address
 from tokenloom._wording import describe_missing, show, suggest
 from tokenloom.corpus.corpus import Corpus
@@ -318,12 +319,11 @@ def find_parts(
 
 
 def _match(pattern: str) -> list[str]:
-    """Return the files and folders that match a pattern, sorted, each once.
+    """Return what a pattern matches, but for what ``**`` matches beside stores and token files.
 
-    ``**`` means any number of folders. It also matches folders on the way, and the
-    files of stores, which are left out.
+    Those are folders on the way, and the files of stores.
     """
-    matches = sorted(set(glob.glob(pattern, recursive=True)))  # noqa: PTH207  as it was typed
+    matches = match_pattern(pattern)
     if "**" not in pattern:
         return matches
     return [

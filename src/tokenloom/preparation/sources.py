@@ -28,6 +28,7 @@ from tokenloom._io.kinds import (
     recognise_structure,
     refuse_unfit,
 )
+from tokenloom._io.regular import match_pattern
 from tokenloom._io.remote import RemoteFile, find_remote, is_address
 from tokenloom._wording import describe_missing, show
 from tokenloom.errors import ArgumentError, CorpusError
@@ -403,8 +404,7 @@ def _find_files(name: str) -> list[Path]:
         )
         raise ArgumentError(msg)
     elif name and glob.has_magic(name):
-        # A pattern with "**" twice matches a file once for each way to divide its folders.
-        matches = set(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207  absolute ones too
+        matches = map(Path, match_pattern(name))
         paths = [path for path in matches if path.is_file() and not is_store(path.parent)]
     else:
         missing = describe_missing(name, (entry.name for entry in list_entries()))
