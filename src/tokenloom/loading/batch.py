@@ -434,12 +434,12 @@ class Batch:
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, str):
-            return key in self.keys()
+            return key in self._as_arguments()
         return any(tensor is key for tensor in self)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return ``batch[key]``, or the default if there is no such key; see `keys`."""
-        return self[key] if key in self.keys() else default
+        return self._as_arguments().get(key, default)
 
     def keys(self) -> KeysView[str]:
         """Return ``input_ids`` and ``labels``, so that ``model(**batch)`` works.
