@@ -530,13 +530,27 @@ def _check_parts_apart(trained: Mapping[str, Corpus], held_out: Mapping[str, Cor
     """
     for name, measured in held_out.items():
         for part, corpus in trained.items():
-            if num_shared := corpus.num_shared(measured):
-                msg = (
-                    f"the held-out text must not be trained on: {count(num_shared, 'token')} of "
-                    f"{measured.name}, held out for the part {name!r}, lie in the part {part!r}: "
-                    "leave out one of these parts, or choose other held-out text with --held-out"
-                )
-                raise ArgumentError(msg)
+            where = (
+                f", held out for the part {name!r}, lie in the part {part!r}: leave out one of "
+                "these parts, or choose other held-out text with --held-out"
+            )
+            _require_apart(corpus, measured, where=where)
+
+
+def _require_apart(trained: Corpus, measured: Corpus, *, where: str) -> None:
+    """Refuse held-out text that is trained on; a message ends with where it lies too.
+
+    Raises
+    ------
+    ArgumentError
+        It is.
+    """
+    if num_shared := trained.num_shared(measured):
+        msg = (
+            f"the held-out text must not be trained on: {count(num_shared, 'token')} of "
+            f"{measured.name}{where}"
+        )
+        raise ArgumentError(msg)
 
 
 def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Corpus | None]:
@@ -560,12 +574,8 @@ def _hold_out(arguments: argparse.Namespace, corpus: Corpus) -> tuple[Corpus, Co
         return corpus.hold_out(wanted, max_tokens=arguments.max_tokens)
     held_out = load_split(arguments, corpus, wanted)
     train = corpus.first(arguments.max_tokens)
-    if num_shared := train.num_shared(held_out):
-        msg = (
-            f"the held-out text must not be trained on: {count(num_shared, 'token')} of "
-            f"{held_out.name} lie in {corpus.name} too: name another split with --held-out"
-        )
-        raise ArgumentError(msg)
+    where = f" lie in {corpus.name} too: name another split with --held-out"
+    _require_apart(train, held_out, where=where)
     return train, held_out
 
 
