@@ -66,13 +66,7 @@ def batches(folder: Path) -> Iterator[tuple[str, Way, Way]]:
     corpus = make_corpus()
     tokens = np.asarray(corpus.tokens)
     for batch_size, seq_len in SHAPES:
-        windows = tl.RandomWindows(corpus, batch_size=batch_size, seq_len=seq_len)
-        num_batches = (1 << 23) // (batch_size * seq_len)
-        starts = windows.plan.starts(range(num_batches))
-
-        def load(windows: tl.Windows = windows, num_batches: int = num_batches) -> None:
-            for _, (_, _) in zip(range(num_batches), tl.Loader(windows), strict=False):
-                pass
+        starts, load = load_batches(corpus, batch_size, seq_len)
 
         def loop(starts: Any = starts, seq_len: int = seq_len) -> None:
             ids, place, shape = tokens.ctypes.data, starts.ctypes.data, (starts.shape[1], seq_len)
@@ -93,13 +87,7 @@ def wide_batches(_: Path) -> Iterator[tuple[str, Way, Way]]:
     corpus = make_corpus(2 * NUM_TOKENS)
     tokens = np.asarray(corpus.tokens)
     for batch_size, seq_len in SHAPES[2:]:
-        windows = tl.RandomWindows(corpus, batch_size=batch_size, seq_len=seq_len)
-        num_batches = (1 << 23) // (batch_size * seq_len)
-        starts = windows.plan.starts(range(num_batches))
-
-        def load(windows: tl.Windows = windows, num_batches: int = num_batches) -> None:
-            for _, (_, _) in zip(range(num_batches), tl.Loader(windows), strict=False):
-                pass
+        starts, load = load_batches(corpus, batch_size, seq_len)
 
         def take(starts: Any = starts, seq_len: int = seq_len) -> None:
             view = sliding_window_view(tokens, seq_len + 1)
@@ -215,6 +203,18 @@ def starting(_: Path) -> Iterator[tuple[str, Way, Way]]:
             lambda: python("-c", "import numpy"),
             lambda words=words: python("-m", "tokenloom", *words),
         )
+
+
+def load_batches(corpus: tl.Corpus, batch_size: int, seq_len: int) -> tuple[Any, Way]:
+    """Return where the windows of some batches start, and what reads the same by a Loader."""
+    windows = tl.RandomWindows(corpus, batch_size=batch_size, seq_len=seq_len)
+    num_batches = (1 << 23) // (batch_size * seq_len)
+
+    def load() -> None:
+        for _, (_, _) in zip(range(num_batches), tl.Loader(windows), strict=False):
+            pass
+
+    return windows.plan.starts(range(num_batches)), load
 
 
 def make_corpus(num_tokens: int = NUM_TOKENS) -> tl.Corpus:
