@@ -208,7 +208,7 @@ def stall(folder: Path) -> None:
 
 
 def harm(folder: Path, actions: Mapping[int, Callable[[], None]]) -> None:
-    """Train, and let something happen to ranks in the fifth step; the first tells what it saw."""
+    """Train, harm ranks in the fifth step, and let the first rank report its error."""
     model = make_model()
     steps: list[int] = []
 
